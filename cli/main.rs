@@ -1,0 +1,3 @@
+//! The program `xdpload`: words in, library calls, text out.
+
+fn main() {}

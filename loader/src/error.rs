@@ -1,0 +1,277 @@
+//! The one error type: what failed, where, and what the kernel said about it.
+//!
+//! The type is opaque so that a new kind of failure breaks no caller; callers branch on [`Error::kind`].
+//! The text of an error is one line without a full stop. It reads from the outside in, and names the thing at
+//! fault: for a file the section and the offset, for a refused system call the call, the object and the errno.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display, Write as _};
+
+use nix::errno::Errno;
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What sort of failure an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The bytes of a file or of a kernel message contradict their own format.
+    Malformed,
+    /// The file is sound, but it asks for what this loader or this kernel does not have.
+    Unsupported,
+    /// The caller asked for something that does not fit, for instance a program that the object does not have.
+    InvalidInput,
+    /// The file, interface, map, program or entry is not there.
+    NotFound,
+    /// Something else is in the place: a program on the interface, a file at the pin path.
+    Conflict,
+    /// A pinned map has another shape than the object asks for.
+    Mismatch,
+    /// The kernel wants a privilege that this process does not have.
+    PermissionDenied,
+    /// The verifier refused the program; [`Error::verifier_log`] has its words.
+    VerifierRejected,
+    /// Any other refusal by the operating system; [`Error::errno`] has its number.
+    Os,
+}
+
+/// Where in a file an error lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The section, or a table of the file such as `section header table`.
+    pub section: String,
+    /// Distance in bytes from the start of that section or table.
+    pub offset: u64,
+}
+
+/// Everything that this library can fail with.
+///
+/// One word wide, so that a `Result` stays cheap on the way without errors.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    /// What was being done, outermost last: each caller adds its own noun.
+    contexts: Vec<String>,
+    message: String,
+    place: Option<Place>,
+    errno: Option<i32>,
+    kernel_message: Option<String>,
+    verifier_log: Option<String>,
+    help: Option<String>,
+}
+
+impl Error {
+    /// An error of `kind` with a one-line `message`: lower case, no full stop.
+    #[cold]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            contexts: Vec::new(),
+            message: message.into(),
+            place: None,
+            errno: None,
+            kernel_message: None,
+            verifier_log: None,
+            help: None,
+        }))
+    }
+
+    /// The bytes at `offset` of `section` are not what the format asks for.
+    #[cold]
+    pub fn malformed(section: impl Into<String>, offset: u64, message: impl Into<String>) -> Self {
+        let mut error = Self::new(ErrorKind::Malformed, message);
+        error.0.place = Some(Place { section: section.into(), offset });
+        error
+    }
+
+    /// The system call `call` (as it is written in its manual page) was refused while working on `object`.
+    #[cold]
+    pub fn os(call: &str, object: impl Display, errno: i32) -> Self {
+        let kind = match Errno::from_raw(errno) {
+            Errno::EPERM | Errno::EACCES => ErrorKind::PermissionDenied,
+            Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => ErrorKind::NotFound,
+            Errno::EBUSY | Errno::EEXIST => ErrorKind::Conflict,
+            Errno::EOPNOTSUPP | Errno::ENOSYS => ErrorKind::Unsupported,
+            _ => ErrorKind::Os,
+        };
+        let mut error = Self::new(kind, format!("{call} for {object} failed: {}", errno_text(errno)));
+        error.0.errno = Some(errno);
+        error
+    }
+
+    /// Replaces the kind, where the caller knows better than the errno does.
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// Says what was being done: `error.context("loading blacklist.o")` prefixes the text with it.
+    pub fn context(mut self, doing: impl Into<String>) -> Self {
+        self.0.contexts.push(doing.into());
+        self
+    }
+
+    /// Says the place in a file, for an error that was found away from the bytes that cause it.
+    pub fn at(mut self, section: impl Into<String>, offset: u64) -> Self {
+        self.0.place = Some(Place { section: section.into(), offset });
+        self
+    }
+
+    /// Adds the kernel's own explanation, such as a netlink extended ack. An empty text is left out.
+    pub fn with_kernel_message(mut self, text: impl Into<String>) -> Self {
+        self.0.kernel_message = Some(text.into()).filter(|text| !text.is_empty());
+        self
+    }
+
+    /// Adds the verifier's log.
+    pub fn with_verifier_log(mut self, log: impl Into<String>) -> Self {
+        self.0.verifier_log = Some(log.into());
+        self
+    }
+
+    /// Adds one line that says what to do. Only for a cause that is certain.
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.0.help = Some(help.into());
+        self
+    }
+
+    /// What sort of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The place in the file, when the file is at fault.
+    pub fn place(&self) -> Option<&Place> {
+        self.0.place.as_ref()
+    }
+
+    /// The number that the refused system call gave, as in errno(3).
+    pub fn errno(&self) -> Option<i32> {
+        self.0.errno
+    }
+
+    /// The kernel's own explanation of a refused netlink request.
+    pub fn kernel_message(&self) -> Option<&str> {
+        self.0.kernel_message.as_deref()
+    }
+
+    /// The verifier's log, when it refused a program.
+    pub fn verifier_log(&self) -> Option<&str> {
+        self.0.verifier_log.as_deref()
+    }
+
+    /// One line on what to do about it, when the cause is certain.
+    pub fn help(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for context in self.0.contexts.iter().rev() {
+            write!(f, "{context}: ")?;
+        }
+        if let Some(place) = &self.0.place {
+            write!(f, "{} at offset {:#x}: ", escape(&place.section), place.offset)?;
+        }
+        f.write_str(&self.0.message)?;
+        if let Some(text) = &self.0.kernel_message {
+            write!(f, " (kernel: {})", escape(text))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Adds to a failed result what was being done.
+pub trait Context<T> {
+    /// Prefixes the error's text with what `doing` returns.
+    fn context<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T>;
+}
+
+impl<T> Context<T> for Result<T> {
+    fn context<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|error| error.context(doing()))
+    }
+}
+
+/// An errno as people know it: its text and its name, `Operation not permitted (EPERM)`.
+pub fn errno_text(errno: i32) -> String {
+    // 524 is ENOTSUPP (include/linux/errno.h): internal to the kernel, it leaks from some map types, and libc
+    // has no text for it.
+    if errno == 524 {
+        return "Operation is not supported (ENOTSUPP)".to_owned();
+    }
+    match Errno::from_raw(errno) {
+        Errno::UnknownErrno => format!("errno {errno}"),
+        known => format!("{} ({known:?})", known.desc()),
+    }
+}
+
+/// A name that came from a file or from the kernel, made fit for a terminal: control characters and the marks
+/// that change the writing direction are printed as escapes.
+pub fn escape(name: &str) -> Cow<'_, str> {
+    let harmful = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !name.contains(harmful) {
+        return Cow::Borrowed(name);
+    }
+    let mut safe = String::with_capacity(name.len());
+    for c in name.chars() {
+        if harmful(c) {
+            let _ = write!(safe, "{}", c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// A name in the backquotes that set it off in a message, escaped.
+pub fn quote(name: &str) -> String {
+    format!("`{}`", escape(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_from_the_outside_in() {
+        let error = Error::malformed("section `maps/x`", 0x10, "expected 280 bytes, found 17")
+            .context("map `x`")
+            .context("reading a.o");
+        assert_eq!(
+            error.to_string(),
+            "reading a.o: map `x`: section `maps/x` at offset 0x10: expected 280 bytes, found 17"
+        );
+        assert_eq!(error.place().map(|place| place.offset), Some(0x10));
+    }
+
+    #[test]
+    fn an_os_error_names_call_object_and_errno() {
+        let error = Error::os("bpf(BPF_MAP_CREATE)", quote("m"), 1);
+        assert_eq!(error.to_string(), "bpf(BPF_MAP_CREATE) for `m` failed: Operation not permitted (EPERM)");
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::PermissionDenied, Some(1)));
+        assert!(errno_text(524).ends_with("(ENOTSUPP)"));
+        assert_eq!(errno_text(4000), "errno 4000");
+    }
+
+    #[test]
+    fn names_cannot_steer_a_terminal() {
+        assert_eq!(escape("plain.name"), "plain.name");
+        assert_eq!(quote("a\u{1b}[31mb"), "`a\\u{1b}[31mb`");
+        assert_eq!(escape("a\u{202e}b"), "a\\u{202e}b");
+    }
+}

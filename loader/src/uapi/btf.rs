@@ -1,0 +1,64 @@
+//! `include/uapi/linux/btf.h`: the BPF Type Format's numbers.
+
+use super::named_values;
+
+/// The first two bytes of BTF, as a number in its own byte order.
+pub const BTF_MAGIC: u16 = 0xeb9f;
+/// The only version of the format so far.
+pub const BTF_VERSION: u8 = 1;
+/// Bytes of `struct btf_header`.
+pub const BTF_HEADER_SIZE: usize = 24;
+/// Bytes of `struct btf_type`, which every type begins with.
+pub const BTF_TYPE_SIZE: usize = 12;
+
+named_values! {
+    /// The kind of a type. The version is the first kernel that takes it in `BPF_BTF_LOAD`.
+    pub struct BtfKind: u32, "BTF_KIND_" {
+        UNKN = 0 "void";
+        /// 4.18
+        INT = 1 "int";
+        /// 4.18
+        PTR = 2 "ptr";
+        /// 4.18
+        ARRAY = 3 "array";
+        /// 4.18
+        STRUCT = 4 "struct";
+        /// 4.18
+        UNION = 5 "union";
+        /// 4.18
+        ENUM = 6 "enum";
+        /// 4.18
+        FWD = 7 "fwd";
+        /// 4.18
+        TYPEDEF = 8 "typedef";
+        /// 4.18
+        VOLATILE = 9 "volatile";
+        /// 4.18
+        CONST = 10 "const";
+        /// 4.18
+        RESTRICT = 11 "restrict";
+        /// 5.0
+        FUNC = 12 "func";
+        /// 5.0
+        FUNC_PROTO = 13 "func_proto";
+        /// 5.1
+        VAR = 14 "var";
+        /// 5.1
+        DATASEC = 15 "datasec";
+        /// 5.13
+        FLOAT = 16 "float";
+        /// 5.16
+        DECL_TAG = 17 "decl_tag";
+        /// 5.17
+        TYPE_TAG = 18 "type_tag";
+        /// 6.0
+        ENUM64 = 19 "enum64";
+    }
+}
+
+/// `BTF_KIND_INT`: the number is signed.
+pub const BTF_INT_SIGNED: u8 = 1 << 0;
+/// `BTF_KIND_INT`: the number is a character.
+pub const BTF_INT_CHAR: u8 = 1 << 1;
+/// `BTF_KIND_INT`: the number is a truth value.
+pub const BTF_INT_BOOL: u8 = 1 << 2;

@@ -1,0 +1,69 @@
+//! `include/uapi/linux/if_link.h` and its neighbours: the XDP attach flags and the numbers of the netlink route family.
+
+use super::named_values;
+
+/// Refuse to displace a program that is there already (4.11).
+pub const XDP_FLAGS_UPDATE_IF_NOEXIST: u32 = 1 << 0;
+/// Generic XDP, after the socket buffer was made; any driver (4.12).
+pub const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
+/// Native XDP, in the driver (4.12).
+pub const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+/// Offloaded XDP, on the network card (4.16).
+pub const XDP_FLAGS_HW_MODE: u32 = 1 << 3;
+/// Only replace the program whose fd is given as `IFLA_XDP_EXPECTED_FD` (5.7).
+pub const XDP_FLAGS_REPLACE: u32 = 1 << 4;
+
+/// Every XDP attach flag with its kernel name, lowest bit first.
+pub const XDP_FLAGS: &[(u32, &str)] = &[
+    (XDP_FLAGS_UPDATE_IF_NOEXIST, "XDP_FLAGS_UPDATE_IF_NOEXIST"),
+    (XDP_FLAGS_SKB_MODE, "XDP_FLAGS_SKB_MODE"),
+    (XDP_FLAGS_DRV_MODE, "XDP_FLAGS_DRV_MODE"),
+    (XDP_FLAGS_HW_MODE, "XDP_FLAGS_HW_MODE"),
+    (XDP_FLAGS_REPLACE, "XDP_FLAGS_REPLACE"),
+];
+
+named_values! {
+    /// `IFLA_XDP_ATTACHED`: in which mode a program runs.
+    pub struct XdpAttached: u8, "XDP_ATTACHED_" {
+        NONE = 0 "none";
+        DRV = 1 "native";
+        SKB = 2 "generic";
+        HW = 3 "offload";
+        /// Programs in several modes at once (4.18).
+        MULTI = 4 "multi";
+    }
+}
+
+/// Name of the interface, with its NUL at most [`IFNAMSIZ`] bytes.
+pub const IFLA_IFNAME: u16 = 3;
+/// The nest of XDP attributes.
+pub const IFLA_XDP: u16 = 43;
+/// Bit 15 of an attribute's type: its payload is a list of attributes.
+pub const NLA_F_NESTED: u16 = 1 << 15;
+
+/// Bytes of an interface name, its NUL included (`include/uapi/linux/if.h`).
+pub const IFNAMSIZ: usize = 16;
+
+/// Message type: here is a link (`include/uapi/linux/rtnetlink.h`).
+pub const RTM_NEWLINK: u16 = 16;
+/// Message type: tell me of a link.
+pub const RTM_GETLINK: u16 = 18;
+/// Message type: change a link.
+pub const RTM_SETLINK: u16 = 19;
+
+/// Message type: an error, or with errno 0 the acknowledgement (`include/uapi/linux/netlink.h`).
+pub const NLMSG_ERROR: u16 = 2;
+/// Message type: the end of a dump.
+pub const NLMSG_DONE: u16 = 3;
+/// Header flag: this is a request.
+pub const NLM_F_REQUEST: u16 = 0x01;
+/// Header flag: answer with an acknowledgement.
+pub const NLM_F_ACK: u16 = 0x04;
+/// Header flag: tell of all objects.
+pub const NLM_F_DUMP: u16 = 0x300;
+/// Header flag of an error: the request's payload is not repeated.
+pub const NLM_F_CAPPED: u16 = 0x100;
+/// Header flag of an error: extended-ack attributes follow.
+pub const NLM_F_ACK_TLVS: u16 = 0x200;
+/// Extended-ack attribute: the kernel's sentence.
+pub const NLMSGERR_ATTR_MSG: u16 = 1;
