@@ -4,5 +4,6 @@
 #![deny(unsafe_code)]
 
 pub mod bytes;
+pub mod elf;
 pub mod error;
 pub mod uapi;
