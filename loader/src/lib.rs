@@ -6,4 +6,5 @@
 pub mod bytes;
 pub mod elf;
 pub mod error;
+pub mod insn;
 pub mod uapi;
