@@ -1,14 +1,15 @@
 //! The text of instructions, for people: in the syntax of clang's assembler, as `llvm-objdump -d` prints it.
 //!
-//! The text says everything that the instruction holds. One that has no text, because its opcode is unknown or because
-//! a field that it does not use is not zero, is printed field by field: `.insn code=0xff dst=1 src=0 off=0x0 imm=0x5`.
+//! The text says everything that the instruction holds: no two print alike. One that has no text, because its opcode
+//! is unknown, there is no such register, or a field that it does not use is not zero, is printed field by field:
+//! `.insn code=0xff dst=1 src=0 off=0x0 imm=0x5`.
 //!
 //! On purpose these differ from `llvm-objdump`:
 //! * calls are printed as the verifier's log prints them: a helper by name and id `call bpf_map_lookup_elem#1`, a
 //!   function of the program `call pc+0x5`, a kernel function `call kfunc#77`;
 //! * a 64-bit immediate load of something by reference names it in the words of RFC 9669, `r1 = map_by_fd(3) ll`,
 //!   where `llvm-objdump` has `ld_pseudo`;
-//! * jumps carry no label;
+//! * jumps carry no label, and a packet load by register shows its `imm`: `r0 = *(u8 *)skb[r1 + 0x2]`;
 //! * a plain load or store names the whole register whatever its size (`r1 = *(u8 *)(r2 + 0x0)`), an atomic one of
 //!   32 bits the lower half (`w1`): `llvm-objdump` decides that by its `--mcpu`, not by the instruction.
 
@@ -32,7 +33,8 @@ pub struct Line<'a> {
     pub index: usize,
     /// Its one or two slots; [`super::encode_all`] gives their bytes.
     pub slots: &'a [Insn],
-    /// What it does. A caller that knows more, such as the map behind a relocation, appends it as ` ; map blacklist`.
+    /// What it does. A caller that knows more, such as the map behind a relocation, appends it:
+    /// ` ; map blacklist`.
     pub text: String,
 }
 
@@ -276,7 +278,9 @@ fn call(insn: Insn) -> Option<String> {
         // The kernel function is in the module whose BTF is at this place of `fd_array`.
         (Call::Kfunc(id), btf) => format!("call kfunc#{id} btf#{btf}"),
         (_, off) if off != 0 => return None,
-        (Call::Helper(id), _) => format!("call {}#{id}", helpers::name(id).unwrap_or("unknown")),
+        (Call::Helper(id), _) => {
+            format!("call {}#{}", helpers::name(id).unwrap_or("unknown"), insn.imm)
+        }
         (Call::Subprogram { offset }, _) => format!("call pc{}", distance(offset)),
         (Call::Callx { register: number }, _) => format!("callx {}", register(number)?),
     })
@@ -442,7 +446,7 @@ mod tests {
             (0xae, 1, 2, 1, 0, "if w1 < w2 goto +0x1"),
             (0x46, 1, 0, 1, 7, "if w1 & 0x7 goto +0x1"),
             (0x85, 0, 0, 0, 1, "call bpf_map_lookup_elem#1"),
-            (0x85, 0, 0, 0, 9999, "call unknown#9999"),
+            (0x85, 0, 0, 0, -1, "call unknown#-1"),
             (0x85, 0, 1, 0, -3, "call pc-0x3"),
             (0x85, 0, 2, 0, 77, "call kfunc#77"),
             (0x85, 0, 2, 1, 77, "call kfunc#77 btf#1"),

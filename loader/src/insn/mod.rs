@@ -18,7 +18,8 @@ use crate::uapi::bpf::{
 
 /// One slot of a program: an instruction, or one half of a 64-bit immediate load, which takes two.
 ///
-/// In a file it is 8 bytes: `code`, the two registers in one byte, `off`, `imm`. `Debug` prints the disassembly.
+/// In a file it is 8 bytes: `code`, the two registers in one byte, `off`, `imm`. `Debug` prints the disassembly; for
+/// the first half of a 64-bit immediate load it knows the lower 32 bits only.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Insn {
     /// The opcode.
@@ -187,7 +188,8 @@ pub fn encode_all(insns: &[Insn], order: ByteOrder) -> Vec<u8> {
     insns.iter().flat_map(|insn| insn.encode(order)).collect()
 }
 
-/// The instructions of a program, each with the index of its first slot: one slot, or two for a 64-bit immediate load.
+/// The instructions of a program, each with the index of its first slot: one slot, or two for a 64-bit immediate
+/// load.
 ///
 /// A load whose second half is missing or something else, which [`decode_all`] never returns, comes as one slot.
 pub fn walk(insns: &[Insn]) -> impl Iterator<Item = (usize, &[Insn])> {
@@ -209,7 +211,7 @@ fn check_halves(insns: &[Insn], bytes: Bytes<'_>) -> Result<()> {
         return Ok(());
     };
     let found = match insns.get(index + 1) {
-        Some(insn) => format!("opcode {:#04x}", insn.code),
+        Some(insn) => format!("`{insn:?}`"),
         None => "the end".to_owned(),
     };
     let (first, second) = (index * BPF_INSN_SIZE, (index + 1) * BPF_INSN_SIZE);
@@ -282,7 +284,7 @@ mod tests {
         let cut = read(&[EXIT, LOAD]).unwrap_err().to_string();
         assert_eq!(cut, format!("{place} at offset 0x8, found the end"));
         let other = read(&[EXIT, LOAD, EXIT]).unwrap_err().to_string();
-        assert_eq!(other, format!("{place} at offset 0x8, found opcode 0x95"));
+        assert_eq!(other, format!("{place} at offset 0x8, found `exit`"));
         // The second half of the first load has the opcode of a load too.
         assert!(read(&[LOAD, LOAD, HALF]).is_err());
     }
