@@ -5,4 +5,5 @@
 
 pub mod bytes;
 pub mod error;
+pub mod netlink;
 pub mod uapi;
