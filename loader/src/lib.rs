@@ -10,6 +10,7 @@ pub mod error;
 pub mod insn;
 pub mod kernel;
 pub mod map;
+pub mod netlink;
 pub mod pin;
 pub mod program;
 mod sys;

@@ -36,13 +36,21 @@ named_values! {
 
 /// Name of the interface, with its NUL at most [`IFNAMSIZ`] bytes.
 pub const IFLA_IFNAME: u16 = 3;
-/// The nest of XDP attributes.
+/// The longest packet that the interface sends, in bytes without its link header (u32).
+pub const IFLA_MTU: u16 = 4;
+/// The nest that says what kind of device it is.
+pub const IFLA_LINKINFO: u16 = 18;
+/// In [`IFLA_LINKINFO`]: the kind's name, such as `veth`. Hardware has none.
+pub const IFLA_INFO_KIND: u16 = 1;
+/// The nest of XDP attributes (4.8).
 pub const IFLA_XDP: u16 = 43;
 /// Bit 15 of an attribute's type: its payload is a list of attributes.
 pub const NLA_F_NESTED: u16 = 1 << 15;
 
 /// Bytes of an interface name, its NUL included (`include/uapi/linux/if.h`).
 pub const IFNAMSIZ: usize = 16;
+/// Interface flag: the administrator has switched it on (`include/uapi/linux/if.h`).
+pub const IFF_UP: u32 = 1 << 0;
 
 /// Message type: here is a link (`include/uapi/linux/rtnetlink.h`).
 pub const RTM_NEWLINK: u16 = 16;
@@ -57,13 +65,17 @@ pub const NLMSG_ERROR: u16 = 2;
 pub const NLMSG_DONE: u16 = 3;
 /// Header flag: this is a request.
 pub const NLM_F_REQUEST: u16 = 0x01;
+/// Header flag: more messages of the same answer follow, up to [`NLMSG_DONE`].
+pub const NLM_F_MULTI: u16 = 0x02;
 /// Header flag: answer with an acknowledgement.
 pub const NLM_F_ACK: u16 = 0x04;
+/// Header flag: the objects changed while they were told of, so that some may be missing (3.1).
+pub const NLM_F_DUMP_INTR: u16 = 0x10;
 /// Header flag: tell of all objects.
 pub const NLM_F_DUMP: u16 = 0x300;
 /// Header flag of an error: the request's payload is not repeated.
 pub const NLM_F_CAPPED: u16 = 0x100;
 /// Header flag of an error: extended-ack attributes follow.
 pub const NLM_F_ACK_TLVS: u16 = 0x200;
-/// Extended-ack attribute: the kernel's sentence.
+/// Extended-ack attribute: the kernel's sentence (4.12).
 pub const NLMSGERR_ATTR_MSG: u16 = 1;

@@ -1,0 +1,24 @@
+//! The rtnetlink messages that look at an interface and change its XDP program: bytes out, bytes in, no socket.
+//!
+//! The attributes are written and read with the types of netlink-packet-route and netlink-packet-core. Their decoder
+//! of whole messages is left alone: it knows some sixty attributes of a link that nobody here asks for, and fails on
+//! one that it cannot read. What is not asked for is stepped over here.
+//!
+//! [`policy`](self) functions such as [`may_fall_back`] stand here too, so that the plan of an attach and the attach
+//! itself cannot disagree.
+
+mod link_ref;
+mod mode;
+mod policy;
+mod read;
+mod state;
+mod write;
+
+pub use link_ref::{LinkName, LinkRef};
+pub use mode::{Mode, ModeChoice, XdpFlags};
+pub use policy::{
+    help_for_refusal, may_fall_back, program_to_replace, programs_to_detach, refuse_to_displace,
+};
+pub use read::{Body, LinkInfo, Reply, read_replies};
+pub use state::{XdpProgram, XdpState};
+pub use write::{XdpChange, dump_links, get_link, probe_compare, set_xdp};

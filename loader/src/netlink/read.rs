@@ -1,0 +1,362 @@
+//! Reads what the kernel answers: links, acknowledgements, errors with the kernel's sentence, the end of a dump.
+
+use netlink_packet_core::{
+    NLA_HEADER_SIZE, NetlinkBuffer, NetlinkHeader, NlaBuffer, NlasIterator, Parseable as _,
+};
+
+use super::state::XdpState;
+use super::write::{IFINFOMSG_LEN, NLMSG_HDRLEN};
+use crate::bytes::{ByteOrder, Bytes};
+use crate::error::{Error, Result};
+use crate::uapi::if_link::{
+    IFF_UP, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, IFLA_XDP, NLM_F_ACK_TLVS, NLM_F_CAPPED,
+    NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE, NLMSG_ERROR, NLMSGERR_ATTR_MSG, RTM_NEWLINK,
+};
+
+/// An attribute and the offset of its payload in the message.
+pub(super) type Attribute<'a> = (NlaBuffer<&'a [u8]>, usize);
+
+/// What messages are called in an error about their bytes.
+pub(super) const MESSAGE: &str = "netlink message";
+/// The largest errno that the kernel uses (`MAX_ERRNO` in `include/linux/err.h`).
+const MAX_ERRNO: i32 = 4095;
+
+/// An interface, as `RTM_NEWLINK` tells of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// Its number, unique in its network namespace; at least 1 in what the kernel sends.
+    pub index: u32,
+    /// Its name. Bytes that are not UTF-8 have become U+FFFD.
+    pub name: String,
+    /// The longest packet that it sends, in bytes without the link header.
+    pub mtu: u32,
+    /// Whether the administrator has switched it on; an interface that is off receives nothing.
+    pub up: bool,
+    /// The kind of a device made of software, such as `veth` or `bridge`. Hardware has none.
+    pub kind: Option<String>,
+    /// The XDP programs that run on it.
+    pub xdp: XdpState,
+}
+
+/// One message from the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The number of the request that it answers.
+    pub sequence: u32,
+    /// Whether more messages of the same answer follow.
+    pub more: bool,
+    /// Whether interfaces came or went during the dump, so that the list may lack some: ask again.
+    pub interrupted: bool,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a message from the kernel says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Here is a link.
+    Link(LinkInfo),
+    /// It is done.
+    Ack {
+        /// What the kernel, or the driver, has to say about it nevertheless.
+        warning: Option<String>,
+    },
+    /// It is refused.
+    Error {
+        /// The reason as in errno(3), positive.
+        errno: i32,
+        /// The reason as the kernel's sentence (extended ack). Kernels before 4.12, and many refusals, have none.
+        message: Option<String>,
+    },
+    /// That was the last of a dump.
+    Done,
+    /// A message that is of no interest here, with its type.
+    Other(u16),
+}
+
+/// Reads the messages of one datagram.
+///
+/// A message that is cut short, or whose lengths contradict each other, is an error of kind
+/// [`Malformed`](crate::error::ErrorKind::Malformed) with the offset in its message.
+pub fn read_replies(datagram: &[u8]) -> Result<Vec<Reply>> {
+    let mut replies = Vec::new();
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        let header = NetlinkBuffer::new_checked(rest)
+            .and_then(|message| NetlinkHeader::parse(&message))
+            .map_err(|error| Error::malformed(MESSAGE, 0, error.to_string()))?;
+        let message = Bytes::new(rest, ByteOrder::NATIVE, MESSAGE).slice(0, to_usize(header.length), "it")?;
+        replies.push(read_reply(header, Bytes::new(message, ByteOrder::NATIVE, MESSAGE))?);
+        rest = rest.get(align(message.len())..).unwrap_or_default();
+    }
+    Ok(replies)
+}
+
+fn read_reply(header: NetlinkHeader, message: Bytes<'_>) -> Result<Reply> {
+    let body = match header.message_type {
+        RTM_NEWLINK => Body::Link(read_link(message)?),
+        NLMSG_ERROR => read_error(message, header.flags)?,
+        NLMSG_DONE => read_done(message, header.flags)?,
+        other => Body::Other(other),
+    };
+    Ok(Reply {
+        sequence: header.sequence_number,
+        more: header.flags & NLM_F_MULTI != 0 && header.message_type != NLMSG_DONE,
+        interrupted: header.flags & NLM_F_DUMP_INTR != 0,
+        body,
+    })
+}
+
+/// `struct ifinfomsg` and the attributes behind it. An attribute that comes twice counts the last time.
+fn read_link(message: Bytes<'_>) -> Result<LinkInfo> {
+    let mut link = LinkInfo {
+        index: message.u32(NLMSG_HDRLEN + 4, "ifi_index")?,
+        up: message.u32(NLMSG_HDRLEN + 8, "ifi_flags")? & IFF_UP != 0,
+        ..LinkInfo::default()
+    };
+    for attribute in message_attributes(message, NLMSG_HDRLEN + IFINFOMSG_LEN)? {
+        let (attribute, offset) = attribute?;
+        let value = attribute.value();
+        match attribute.kind() {
+            IFLA_IFNAME => link.name = text(value),
+            IFLA_MTU => link.mtu = Bytes::new(value, ByteOrder::NATIVE, "IFLA_MTU").u32(0, "the MTU")?,
+            IFLA_LINKINFO => link.kind = read_kind(value, offset)?,
+            IFLA_XDP => link.xdp = XdpState::read(value, offset)?,
+            _ => {}
+        }
+    }
+    Ok(link)
+}
+
+fn read_kind(nest: &[u8], offset: usize) -> Result<Option<String>> {
+    let mut kind = None;
+    for attribute in attributes(nest, offset) {
+        let (attribute, _) = attribute?;
+        if attribute.kind() == IFLA_INFO_KIND {
+            kind = Some(text(attribute.value()));
+        }
+    }
+    Ok(kind)
+}
+
+/// `struct nlmsgerr`: the negative errno, the header of the request, perhaps the rest of the request, and then the
+/// attributes of the extended ack.
+fn read_error(message: Bytes<'_>, flags: u16) -> Result<Body> {
+    let errno = read_errno(message)?;
+    let request = NLMSG_HDRLEN + 4;
+    let request_len = message.u32(request, "the length of the request")?;
+    let repeated = if flags & NLM_F_CAPPED == 0 { align(to_usize(request_len)) } else { NLMSG_HDRLEN };
+    let sentence = read_sentence(message, flags, request.saturating_add(repeated))?;
+    Ok(match errno {
+        0 => Body::Ack { warning: sentence },
+        errno => Body::Error { errno, message: sentence },
+    })
+}
+
+/// The end of a dump carries 0, or the negative errno that ended it early. Some kernels leave the number out.
+fn read_done(message: Bytes<'_>, flags: u16) -> Result<Body> {
+    if message.len() == NLMSG_HDRLEN {
+        return Ok(Body::Done);
+    }
+    let errno = read_errno(message)?;
+    let sentence = read_sentence(message, flags, NLMSG_HDRLEN + 4)?;
+    Ok(if errno == 0 { Body::Done } else { Body::Error { errno, message: sentence } })
+}
+
+/// The errno at the start of the payload, made positive.
+fn read_errno(message: Bytes<'_>) -> Result<i32> {
+    let number = i32::from_ne_bytes(message.u32(NLMSG_HDRLEN, "the errno")?.to_ne_bytes());
+    if !(-MAX_ERRNO..=0).contains(&number) {
+        return Err(message.error(NLMSG_HDRLEN, format!("expected a negative errno, found {number}")));
+    }
+    Ok(-number)
+}
+
+/// The kernel's sentence among the extended-ack attributes, which start at `offset` if `flags` say so.
+fn read_sentence(message: Bytes<'_>, flags: u16, offset: usize) -> Result<Option<String>> {
+    if flags & NLM_F_ACK_TLVS == 0 {
+        return Ok(None);
+    }
+    let mut sentence = None;
+    for attribute in message_attributes(message, offset)? {
+        let (attribute, _) = attribute?;
+        if attribute.kind() == NLMSGERR_ATTR_MSG {
+            sentence = Some(text(attribute.value())).filter(|sentence| !sentence.is_empty());
+        }
+    }
+    Ok(sentence)
+}
+
+/// The attributes of `message` from `offset` to its end.
+fn message_attributes(
+    message: Bytes<'_>,
+    offset: usize,
+) -> Result<impl Iterator<Item = Result<Attribute<'_>>>> {
+    let left = message.len().saturating_sub(offset);
+    Ok(attributes(message.slice(offset, left, "the attributes")?, offset))
+}
+
+/// Each attribute of `list`, which stands `start` bytes into its message.
+pub(super) fn attributes(list: &[u8], start: usize) -> impl Iterator<Item = Result<Attribute<'_>>> {
+    let mut offset = start;
+    NlasIterator::new(list).map(move |attribute| {
+        let attribute =
+            attribute.map_err(|error| Error::malformed(MESSAGE, offset as u64, error.to_string()))?;
+        let payload = offset + NLA_HEADER_SIZE;
+        offset += align(attribute.length().into());
+        Ok((attribute, payload))
+    })
+}
+
+/// A string attribute: the bytes before the first NUL, if there is one.
+fn text(value: &[u8]) -> String {
+    let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
+    String::from_utf8_lossy(&value[..end]).into_owned()
+}
+
+/// Messages and attributes start at multiples of four bytes.
+fn align(len: usize) -> usize {
+    len.saturating_add(3) & !3
+}
+
+/// A length that does not fit is longer than any message, and is refused as such.
+fn to_usize(len: u32) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
+
+// The recorded messages are those of a little-endian machine.
+#[cfg(test)]
+#[cfg(target_endian = "little")]
+mod tests {
+    use super::super::{Mode, XdpProgram};
+    use super::*;
+
+    macro_rules! recorded {
+        ($name:literal) => {
+            unhex(include_str!(concat!("../../tests/fixtures/netlink/", $name, ".hex")))
+        };
+    }
+
+    fn unhex(text: &str) -> Vec<u8> {
+        let digits = text.lines().filter(|line| !line.starts_with('#')).collect::<String>();
+        let pairs = digits.as_bytes().chunks_exact(2);
+        pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    }
+
+    fn only_reply(datagram: &[u8]) -> Reply {
+        let mut replies = read_replies(datagram).unwrap();
+        assert_eq!(replies.len(), 1);
+        replies.remove(0)
+    }
+
+    fn link(datagram: &[u8]) -> LinkInfo {
+        match only_reply(datagram).body {
+            Body::Link(link) => link,
+            other => panic!("expected a link, found {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_link_tells_its_name_kind_and_programs() {
+        let plain = link(&recorded!("veth"));
+        assert_eq!((plain.index, plain.name.as_str(), plain.mtu, plain.up), (3, "v0", 1500, false));
+        assert_eq!(plain.kind.as_deref(), Some("veth"));
+        assert!(plain.xdp.is_empty());
+
+        let native = link(&recorded!("veth_native"));
+        assert_eq!(
+            (native.up, native.xdp.programs()),
+            (true, &[XdpProgram { mode: Mode::Native, id: Some(977) }][..])
+        );
+        let generic = link(&recorded!("veth_generic"));
+        assert_eq!(
+            generic.xdp.in_mode(Mode::Generic),
+            Some(XdpProgram { mode: Mode::Generic, id: Some(977) })
+        );
+    }
+
+    #[test]
+    fn a_dump_has_many_messages_and_an_end() {
+        let links = read_replies(&recorded!("dump")).unwrap();
+        assert!(links.iter().all(|reply| reply.more && !reply.interrupted && reply.sequence == 7));
+        let names = links.iter().map(|reply| match &reply.body {
+            Body::Link(link) => link.name.as_str(),
+            other => panic!("expected a link, found {other:?}"),
+        });
+        assert_eq!(names.collect::<Vec<_>>(), ["lo", "v1", "v0"]);
+        let end = only_reply(&recorded!("dump_done"));
+        assert_eq!((end.body, end.more), (Body::Done, false));
+    }
+
+    #[test]
+    fn an_acknowledgement_and_a_refusal_are_told_apart() {
+        assert_eq!(only_reply(&recorded!("ack")).body, Body::Ack { warning: None });
+        assert_eq!(only_reply(&recorded!("no_device")).body, Body::Error { errno: 19, message: None });
+        let mismatch = only_reply(&recorded!("mismatch")).body;
+        let message = Some("Active program does not match expected".to_owned());
+        assert_eq!(mismatch, Body::Error { errno: 17, message });
+    }
+
+    #[test]
+    fn an_acknowledgement_may_carry_a_warning() {
+        let mut bytes = recorded!("ack");
+        bytes.extend([9, 0, 1, 0, b'o', b'd', b'd', b'\x1b', 0, 0, 0, 0]);
+        bytes[0] += 12;
+        // NLM_F_ACK_TLVS, in the upper byte of the flags.
+        bytes[7] |= 2;
+        assert_eq!(only_reply(&bytes).body, Body::Ack { warning: Some("odd\u{1b}".to_owned()) });
+    }
+
+    #[test]
+    fn a_dump_can_be_interrupted_or_end_in_an_error() {
+        let mut bytes = recorded!("dump_done");
+        bytes[6] |= 0x10;
+        assert!(only_reply(&bytes).interrupted);
+        bytes[16..20].copy_from_slice(&(-90i32).to_le_bytes());
+        assert_eq!(only_reply(&bytes).body, Body::Error { errno: 90, message: None });
+        bytes[16..20].copy_from_slice(&1i32.to_le_bytes());
+        let error = read_replies(&bytes).unwrap_err();
+        assert_eq!(error.to_string(), "netlink message at offset 0x10: expected a negative errno, found 1");
+    }
+
+    #[test]
+    fn messages_of_no_interest_are_stepped_over() {
+        let mut bytes = recorded!("ack");
+        bytes[4] = 1;
+        bytes.extend(recorded!("ack"));
+        let bodies = read_replies(&bytes).unwrap().into_iter().map(|reply| reply.body).collect::<Vec<_>>();
+        assert_eq!(bodies, [Body::Other(1), Body::Ack { warning: None }]);
+        assert_eq!(read_replies(&[]).unwrap(), []);
+    }
+
+    #[test]
+    fn a_message_cut_short_is_malformed() {
+        for whole in [recorded!("veth_native"), recorded!("mismatch"), recorded!("dump_done")] {
+            for len in 1..whole.len() {
+                let error = read_replies(&whole[..len]).unwrap_err();
+                assert_eq!(error.kind(), crate::error::ErrorKind::Malformed);
+                // The same with a header that agrees with the cut, so that the attributes are cut.
+                let mut lying = whole[..len].to_vec();
+                if let Some(length) = lying.first_chunk_mut::<4>() {
+                    *length = u32::try_from(len).unwrap().to_le_bytes();
+                }
+                let _ = read_replies(&lying);
+            }
+        }
+    }
+
+    #[test]
+    fn no_flipped_byte_makes_the_reader_panic() {
+        for whole in
+            [recorded!("veth_native"), recorded!("mismatch"), recorded!("dump_done"), recorded!("ack")]
+        {
+            for place in 0..whole.len() {
+                for flip in [0x01, 0x80, 0xff] {
+                    let mut bytes = whole.clone();
+                    bytes[place] ^= flip;
+                    let _ = read_replies(&bytes);
+                }
+            }
+        }
+    }
+}
