@@ -1,3 +1,39 @@
 //! The program `xdpload`: words in, library calls, text out.
 
-fn main() {}
+mod args;
+mod cmd;
+mod exit;
+mod format;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use loader::Result;
+
+use crate::args::{Arguments, Command};
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    // clap itself prints usage errors and ends with code 2.
+    let exit = match run(Arguments::parse().command) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            output::error(&error);
+            Exit::from(&error)
+        }
+    };
+    ExitCode::from(exit.code())
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Inspect(args) => cmd::inspect::run(&args),
+        Command::Plan(args) => cmd::plan::run(&args),
+        Command::Attach(args) => cmd::attach::run(&args),
+        Command::Detach(args) => cmd::detach::run(&args),
+        Command::Status(args) => cmd::status::run(&args),
+        Command::Map(args) => cmd::map::run(&args),
+        Command::Demo(args) => cmd::demo::run(&args),
+    }
+}

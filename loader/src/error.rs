@@ -206,16 +206,24 @@ impl<T> Context<T> for Result<T> {
 
 /// An errno as people know it: its text and its name, `Operation not permitted (EPERM)`.
 pub fn errno_text(errno: i32) -> String {
-    // 524 is ENOTSUPP (include/linux/errno.h): internal to the kernel, it leaks from some map types, and libc
-    // has no text for it.
-    if errno == 524 {
-        return "Operation is not supported (ENOTSUPP)".to_owned();
-    }
-    match Errno::from_raw(errno) {
-        Errno::UnknownErrno => format!("errno {errno}"),
-        known => format!("{} ({known:?})", known.desc()),
+    match (errno, Errno::from_raw(errno)) {
+        (ENOTSUPP, _) => "Operation is not supported (ENOTSUPP)".to_owned(),
+        (_, Errno::UnknownErrno) => errno_name(errno),
+        (_, known) => format!("{} ({known:?})", known.desc()),
     }
 }
+
+/// The name of an errno, `EPERM`, or its number if it has none.
+pub fn errno_name(errno: i32) -> String {
+    match (errno, Errno::from_raw(errno)) {
+        (ENOTSUPP, _) => "ENOTSUPP".to_owned(),
+        (_, Errno::UnknownErrno) => format!("errno {errno}"),
+        (_, known) => format!("{known:?}"),
+    }
+}
+
+/// Internal to the kernel (include/linux/errno.h); it leaks from some map types, and libc has no text for it.
+const ENOTSUPP: i32 = 524;
 
 /// A name that came from a file or from the kernel, made fit for a terminal: control characters and the marks
 /// that change the writing direction are printed as escapes.

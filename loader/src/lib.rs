@@ -3,15 +3,24 @@
 // Only `sys` may opt out.
 #![deny(unsafe_code)]
 
+pub mod attach;
 pub mod btf;
 pub mod bytes;
 pub mod elf;
 pub mod error;
+pub mod features;
+pub mod file;
 pub mod insn;
 pub mod kernel;
+pub mod linker;
+pub mod load;
 pub mod map;
 pub mod netlink;
+pub mod object;
 pub mod pin;
+pub mod plan;
 pub mod program;
 mod sys;
 pub mod uapi;
+
+pub use error::{Context, Error, ErrorKind, Result, errno_name, escape, quote};

@@ -6,7 +6,7 @@ use std::ffi::CString;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::{fmt, fs, io};
 
 use crate::error::{Error, ErrorKind, Result, quote};
@@ -111,30 +111,6 @@ pub fn unmount_bpffs(path: &Path) -> Result<()> {
     os::unmount(path).map_err(|errno| Error::os("umount(2)", show(path), errno.0))
 }
 
-/// Checks, by its text alone, that `path` names a place below the bpffs at `root`, and that it does so plainly: no
-/// `..`, no `.`, no doubled or trailing slash.
-///
-/// A dot anywhere below the root is refused too, since the kernel does so: `bpf_lookup()` in `kernel/bpf/inode.c`
-/// keeps such names for itself.
-pub fn check_path(root: &Path, path: &Path) -> Result<()> {
-    let wrong =
-        |what: String| Err(Error::new(ErrorKind::InvalidInput, format!("pin path {} {what}", show(path))));
-    let plain: PathBuf = path.components().filter(|part| *part != Component::ParentDir).collect();
-    if plain.as_os_str() != path.as_os_str() {
-        return wrong("has a `..`, a `.`, or a slash too many".to_owned());
-    }
-    match path.strip_prefix(root) {
-        Ok(below) if below.as_os_str().is_empty() => {
-            wrong("is the bpffs itself, not a name in it".to_owned())
-        }
-        Ok(below) if has_dot(below) => {
-            wrong("has a dot in a name, which the kernel does not allow".to_owned())
-        }
-        Ok(_) => Ok(()),
-        Err(_) => wrong(format!("is not below {}", show(root))),
-    }
-}
-
 /// Fails if `fd` is known to be something else than what is `wanted`.
 pub(crate) fn expect(wanted: Kind, fd: BorrowedFd<'_>) -> Result<()> {
     match kind(fd) {
@@ -185,33 +161,6 @@ fn c_path(path: &Path) -> Result<CString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(path: &str) -> String {
-        match check_path(Path::new(BPFFS_ROOT), Path::new(path)) {
-            Ok(()) => "ok".to_owned(),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn a_plain_path_below_the_root_is_taken() {
-        assert_eq!(check("/sys/fs/bpf/m"), "ok");
-        assert_eq!(check("/sys/fs/bpf/globals/globals/blacklist"), "ok");
-    }
-
-    #[test]
-    fn a_path_that_leads_elsewhere_is_refused() {
-        for path in
-            ["/sys/fs/bpf/../x", "/sys/fs/bpf/a/../b", "/sys/fs/bpf/./b", "/sys/fs/bpf//b", "/sys/fs/bpf/b/"]
-        {
-            assert_eq!(check(path), format!("pin path `{path}` has a `..`, a `.`, or a slash too many"));
-        }
-        for path in ["/tmp/m", "m", "/sys/fs/bpfx/m"] {
-            assert_eq!(check(path), format!("pin path `{path}` is not below `/sys/fs/bpf`"));
-        }
-        assert_eq!(check("/sys/fs/bpf"), "pin path `/sys/fs/bpf` is the bpffs itself, not a name in it");
-        assert!(check("/sys/fs/bpf/a.b/c").ends_with("has a dot in a name, which the kernel does not allow"));
-    }
 
     #[test]
     fn a_path_with_a_nul_byte_reaches_no_call() {

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::thread;
 
 use loader::error::ErrorKind;
-use loader::kernel::{self, Capabilities, KernelVersion, Probe};
+use loader::features::{Answer, Feature};
+use loader::kernel::{self, Capabilities, KernelVersion};
 use loader::map::compare::{MapShape, differences};
 use loader::map::{Map, MapParams, UpdateFlags};
 use loader::pin::{self, BPFFS_ROOT, Kind};
@@ -457,11 +458,19 @@ fn a_frozen_map_refuses_writes() {
 }
 
 #[test]
-fn the_kernel_tells_what_it_charges() {
+fn probes_agree_with_the_release() {
     alone(|| {
         let version = KernelVersion::current().unwrap();
-        let charged = if version >= KernelVersion::parse("5.11").unwrap() { Probe::No } else { Probe::Yes };
-        assert_eq!(kernel::memlock_is_charged(), charged, "on {version}");
+        for (feature, since) in [
+            (Feature::ObjectNames, "4.15"),
+            (Feature::ExpectedAttachType, "4.17"),
+            (Feature::MemcgAccounting, "5.11"),
+        ] {
+            assert_eq!(feature.since(), since);
+            let answer =
+                if version >= KernelVersion::parse(since).unwrap() { Answer::Yes } else { Answer::No };
+            assert_eq!(kernel::probe(feature), answer, "{feature} on {version}");
+        }
         let (_, hard) = kernel::memlock_limit().unwrap();
         let unlimited = Capabilities::current().unwrap().has(Capability::SYS_RESOURCE);
         let raised = if unlimited { u64::MAX } else { hard };

@@ -3,28 +3,29 @@
 mod capabilities;
 mod ids;
 mod memlock;
+mod probe;
 mod version;
 
 use std::fmt::Display;
 
 use crate::error::{Error, Result};
+use crate::features::Kernel;
 use crate::sys::{Errno, cpus};
 use crate::uapi::bpf::{BPF_OBJ_NAME_LEN, Cmd};
 
 pub use capabilities::Capabilities;
 pub use ids::{Ids, map_ids, program_ids};
-pub use memlock::{memlock_is_charged, memlock_limit, raise_memlock};
+pub use memlock::{memlock_limit, raise_memlock};
+pub use probe::probe;
 pub use version::KernelVersion;
 
-/// The answer of a probe. Only `Yes` and `No` may be remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// The kernel has it, or does it.
-    Yes,
-    /// The kernel has it not, or does it not.
-    No,
-    /// Something else got in the way, such as a missing privilege.
-    CouldNotTell,
+impl Kernel {
+    /// The running kernel: its version is asked for, its features are not.
+    pub fn current() -> Result<Self> {
+        let mut kernel = Self::unknown();
+        kernel.version_code = Some(KernelVersion::current()?.code());
+        Ok(kernel)
+    }
 }
 
 /// How many CPUs this machine may ever have, which is how many values a per-CPU map keeps for each key.

@@ -3,24 +3,10 @@
 use std::fmt;
 
 use super::MapInfo;
+use crate::object::MapShape;
 use crate::uapi::bpf::{
-    BPF_F_NO_COMMON_LRU, BPF_F_RDONLY, BPF_F_RDONLY_PROG, BPF_F_WRONLY, MAP_FLAGS, MapType,
+    BPF_F_NO_COMMON_LRU, BPF_F_RDONLY, BPF_F_RDONLY_PROG, BPF_F_WRONLY, MAP_FLAGS, MapType, flag_names,
 };
-
-/// The shape of a map: what must be alike for an old map to serve in a new one's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MapShape {
-    /// The type.
-    pub map_type: MapType,
-    /// Bytes of a key.
-    pub key_size: u32,
-    /// Bytes of a value, on one CPU.
-    pub value_size: u32,
-    /// How many entries it may hold; bytes for a ring buffer.
-    pub max_entries: u32,
-    /// `BPF_F_*`, as for `BPF_MAP_CREATE`.
-    pub flags: u32,
-}
 
 impl From<&MapInfo> for MapShape {
     fn from(info: &MapInfo) -> Self {
@@ -57,7 +43,7 @@ impl fmt::Display for Difference {
 /// creates a map is no difference; see [`MapShape::as_kept`].
 pub fn differences(wanted: &MapShape, found: &MapInfo, possible_cpus: usize) -> Vec<Difference> {
     let (wanted, found) = (wanted.as_kept(possible_cpus), MapShape::from(found));
-    let flags = |flags: u32| (flags, describe_flags(flags));
+    let flags = |flags: u32| (flags, flag_names(flags, MAP_FLAGS));
     let number = |number: u32| (number, number.to_string());
     let fields = [
         ("map_type", named(wanted.map_type), named(found.map_type)),
@@ -103,22 +89,6 @@ impl MapShape {
 
 fn named(map_type: MapType) -> (u32, String) {
     (map_type.0, map_type.to_string())
-}
-
-/// Flags by their names, `BPF_F_NO_PREALLOC|0x80000000`.
-fn describe_flags(flags: u32) -> String {
-    let mut names: Vec<String> = Vec::new();
-    let mut rest = flags;
-    for (flag, name) in MAP_FLAGS {
-        if flags & flag != 0 {
-            names.push((*name).to_owned());
-            rest &= !flag;
-        }
-    }
-    if rest != 0 || names.is_empty() {
-        names.push(format!("{rest:#x}"));
-    }
-    names.join("|")
 }
 
 #[cfg(test)]

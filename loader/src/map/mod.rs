@@ -36,6 +36,8 @@ pub struct MapParams<'a> {
     pub inner_map: Option<BorrowedFd<'a>>,
     /// The NUMA node whose memory the map takes; it sets `BPF_F_NUMA_NODE` (4.14).
     pub numa_node: Option<u32>,
+    /// The index of the network card that holds the map; 0 for the kernel itself (4.16).
+    pub ifindex: u32,
 }
 
 impl MapParams<'_> {
@@ -133,6 +135,7 @@ impl Map {
         attr.map_name = params.name.map_or([0; 16], |name| name.bytes());
         attr.numa_node = params.numa_node.unwrap_or(0);
         attr.inner_map_fd = params.inner_map.map_or(0, raw);
+        attr.map_ifindex = params.ifindex;
         match MapFd::create(attr) {
             Ok(fd) => Ok(Self { fd, label }),
             Err(errno) => Err(refused(Cmd::MAP_CREATE, label, errno)),
@@ -141,10 +144,16 @@ impl Map {
 
     /// Takes over `fd`, which must be that of a map: exactly one `BPF_OBJ_GET_INFO_BY_FD`, for its sizes and name.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        Self::with_info(fd).map(|(map, _)| map)
+    }
+
+    /// As [`Map::from_fd`], and gives what that call told.
+    pub fn with_info(fd: OwnedFd) -> Result<(Self, MapInfo)> {
         pin::expect(Kind::Map, fd.as_fd())?;
         let (fd, info) =
             MapFd::from_fd(fd).map_err(|errno| refused(Cmd::OBJ_GET_INFO_BY_FD, "the map", errno))?;
-        Ok(Self { fd, label: label(&object_name(&info.name), Some(info.id)) })
+        let info = MapInfo::new(&info);
+        Ok((Self { fd, label: label(&info.name, Some(info.id)) }, info))
     }
 
     /// Opens the map with this id: one `BPF_MAP_GET_FD_BY_ID`, and the call of [`Map::from_fd`]. It needs

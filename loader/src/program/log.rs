@@ -65,6 +65,16 @@ impl VerifierLog {
     }
 }
 
+/// The verifier's last word in a log: the line before its statistics.
+pub fn verdict(log: &str) -> Option<&str> {
+    let statistics = |line: &&str| {
+        ["processed ", "verification time ", "stack depth ", "insns "]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    log.lines().map(str::trim).rev().find(|line| !line.is_empty() && !statistics(line))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

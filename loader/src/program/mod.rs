@@ -14,7 +14,7 @@ use crate::sys::{Errno, attr, bpf};
 use crate::uapi::bpf::{AttachType, BPF_INSN_SIZE, Cmd, ObjName, ProgType};
 
 pub use info::ProgramInfo;
-pub use log::VerifierLog;
+pub use log::{VerifierLog, verdict};
 
 /// What is loaded: the fields of `BPF_PROG_LOAD`.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,8 @@ pub struct ProgramParams<'a> {
     pub flags: u32,
     /// The instructions in the machine's byte order, 8 bytes each, with map fds in place.
     pub insns: &'a [u8],
+    /// The index of the network card that runs the program; 0 for the kernel itself (4.16).
+    pub ifindex: u32,
 }
 
 /// A program in the kernel, held by an fd. Dropping it closes the fd; what is attached or pinned lives on.
@@ -137,6 +139,7 @@ fn attributes(params: &ProgramParams<'_>) -> attr::ProgLoad {
     attr.prog_name = params.name.map_or([0; 16], |name| name.bytes());
     attr.kern_version = params.kern_version;
     attr.prog_flags = params.flags;
+    attr.prog_ifindex = params.ifindex;
     attr
 }
 

@@ -48,7 +48,7 @@ kernel_struct! {
         /// Ends in a NUL byte (4.15).
         pub(crate) map_name: [u8; 16] = 28,
         /// The network card that holds the map, 0 for the kernel itself (4.16).
-        pub(super) map_ifindex: u32 = 44,
+        pub(crate) map_ifindex: u32 = 44,
         /// 4.18
         pub(super) btf_fd: u32 = 48,
         /// 4.18
@@ -116,7 +116,7 @@ kernel_struct! {
         /// Ends in a NUL byte (4.15).
         pub(crate) prog_name: [u8; 16] = 48,
         /// The network card that runs the program, 0 for the kernel itself (4.16).
-        pub(super) prog_ifindex: u32 = 64,
+        pub(crate) prog_ifindex: u32 = 64,
         /// 4.17
         pub(crate) expected_attach_type: u32 = 68,
         /// 5.0, as all up to `line_info_cnt`.

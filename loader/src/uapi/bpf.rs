@@ -126,7 +126,7 @@ named_values! {
         CGRP_STORAGE = 32 "cgrp_storage";
         /// 6.9
         ARENA = 33 "arena";
-        /// 6.18
+        /// 6.19
         INSN_ARRAY = 34 "insn_array";
     }
 }
@@ -279,6 +279,17 @@ pub const MAP_FLAGS: &[(u32, &str)] = &[
     (1 << 17, "BPF_F_SEGV_ON_FAULT"),
     (1 << 18, "BPF_F_NO_USER_CONV"),
 ];
+
+/// The names of the flags that are set, joined by `|`; flags without a name as a number, and `0` for none.
+pub fn flag_names(flags: u32, names: &[(u32, &str)]) -> String {
+    let set = names.iter().filter(|(flag, _)| flags & flag != 0);
+    let unknown = names.iter().fold(flags, |rest, (flag, _)| rest & !flag);
+    let mut words: Vec<_> = set.map(|(_, name)| (*name).to_owned()).collect();
+    if unknown != 0 {
+        words.push(format!("{unknown:#x}"));
+    }
+    if words.is_empty() { "0".to_owned() } else { words.join("|") }
+}
 
 /// `BPF_PROG_LOAD`: the program handles packets of several buffers (5.18).
 pub const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;

@@ -1,0 +1,324 @@
+//! The words of the command line, and what they mean to the library.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use loader::netlink::{LinkRef, ModeChoice};
+use loader::object::MapDialect;
+
+use crate::format::Format;
+
+/// Load an XDP object file that clang has built into the kernel, and look after it there.
+#[derive(Debug, Parser)]
+#[command(name = "xdpload", version, about, disable_help_subcommand = true, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 usage, 3 not permitted, 4 refused by the verifier.
+Answers go to standard output, everything else to standard error.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what an object file holds: sections, maps, programs with their references and instructions
+    Inspect(Inspect),
+    /// Show every kernel call that loading and attaching an object would make, without making any
+    Plan(Plan),
+    /// Load an object and attach its program to an interface
+    Attach(Attach),
+    /// Take off the XDP program of an interface
+    Detach(Detach),
+    /// Show which XDP programs run on which interfaces
+    Status(Status),
+    /// Read and change the entries of maps
+    #[command(subcommand)]
+    Map(Map),
+    /// Show all of it at work between two private network namespaces; touches no real interface
+    Demo(Demo),
+}
+
+/// Which object, and what the file does not say about itself.
+#[derive(Args, Debug)]
+pub(crate) struct ObjectFile {
+    /// The object file: ELF, built with `clang -target bpf -c`
+    pub(crate) object: PathBuf,
+    /// Take this section for one of XDP programs, whatever its name
+    #[arg(long = "section", value_name = "NAME")]
+    pub(crate) sections: Vec<String>,
+    /// The dialect of the section `maps`, where its size leaves it open
+    #[arg(long, value_name = "DIALECT")]
+    pub(crate) maps_dialect: Option<Dialect>,
+}
+
+/// The two dialects that share the section `maps`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Dialect {
+    /// `struct bpf_elf_map`
+    Iproute2,
+    /// `struct bpf_map_def`
+    Libbpf,
+}
+
+impl From<Dialect> for MapDialect {
+    fn from(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Iproute2 => Self::Iproute2,
+            Dialect::Libbpf => Self::Libbpf,
+        }
+    }
+}
+
+/// How to load an object.
+#[derive(Args, Debug)]
+pub(crate) struct Load {
+    #[command(flatten)]
+    pub(crate) file: ObjectFile,
+    /// The program, by its function's name or by its section; needed when the object has several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) prog: Option<String>,
+    /// Make a map with room for this many entries
+    #[arg(long, value_name = "MAP=N", value_parser = assignment::<u32>)]
+    pub(crate) max_entries: Vec<(String, u32)>,
+    /// Pin a map at this path
+    #[arg(long, value_name = "MAP=PATH", value_parser = assignment::<String>)]
+    pub(crate) pin_map: Vec<(String, String)>,
+    /// Pin maps that ask to be pinned by name in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pin_maps_under: Option<String>,
+    /// Where bpffs is mounted
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
+    pub(crate) bpffs: String,
+}
+
+/// How to attach.
+#[derive(Args, Debug)]
+pub(crate) struct Target {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// native, generic, offload, or auto: native, and generic where the driver refuses it
+    #[arg(long, default_value = "native")]
+    pub(crate) mode: ModeChoice,
+    /// Replace the program that is there; otherwise one that is there stays, and this fails
+    #[arg(long)]
+    pub(crate) replace: bool,
+}
+
+/// Where an interface is.
+#[derive(Args, Debug)]
+pub(crate) struct Place {
+    /// The network namespace of the interface, by its name in /run/netns or by path
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) netns: Option<String>,
+}
+
+/// In which form the answer comes.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Form {
+    /// Answer with one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Inspect {
+    #[command(flatten)]
+    pub(crate) file: ObjectFile,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// Plan for attaching to this interface, by name or index
+    #[arg(long, value_name = "IF")]
+    pub(crate) dev: Option<LinkRef>,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Spell out the ways back for old kernels, and the bytes that each call hands over
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Attach {
+    /// The interface, by name or index
+    #[arg(value_name = "IF")]
+    pub(crate) interface: LinkRef,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Tell of every kernel call on standard error
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// Where to write the verifier's log if it refuses the program
+    #[arg(long, value_name = "FILE")]
+    pub(crate) verifier_log: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Detach {
+    /// The interface, by name or index
+    #[arg(value_name = "IF")]
+    pub(crate) interface: LinkRef,
+    /// Take off only this program, and fail if another one is there
+    #[arg(long, value_name = "N")]
+    pub(crate) id: Option<u32>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// The interface, by name or index; all that have a program if it is left out
+    #[arg(value_name = "IF")]
+    pub(crate) interface: Option<LinkRef>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+/// What to do with maps.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Map {
+    /// List the maps in the kernel
+    List(MapList),
+    /// Print all entries of a map
+    Dump(MapDump),
+    /// Print the value of one key
+    Get(MapGet),
+    /// Write one entry
+    Set(MapSet),
+    /// Delete one entry
+    Delete(MapDelete),
+}
+
+/// Which map.
+#[derive(Args, Debug)]
+pub(crate) struct MapChoice {
+    /// A map: the path of its pin, its id, or IF:NAME for a map of the program on an interface
+    #[arg(value_name = "MAP")]
+    pub(crate) map: String,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// How to print keys and values.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Formats {
+    /// How to print keys
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub(crate) key_format: Format,
+    /// How to print values
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub(crate) value_format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MapList {
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MapDump {
+    #[command(flatten)]
+    pub(crate) choice: MapChoice,
+    #[command(flatten)]
+    pub(crate) formats: Formats,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = WORDS)]
+pub(crate) struct MapGet {
+    #[command(flatten)]
+    pub(crate) choice: MapChoice,
+    /// The key
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) formats: Formats,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = WORDS)]
+pub(crate) struct MapSet {
+    #[command(flatten)]
+    pub(crate) choice: MapChoice,
+    /// The key
+    pub(crate) key: String,
+    /// The value; on all CPUs for a per-CPU map
+    pub(crate) value: String,
+    /// Fail if the key is there already
+    #[arg(long, conflicts_with = "existing")]
+    pub(crate) new: bool,
+    /// Fail if the key is not there yet
+    #[arg(long)]
+    pub(crate) existing: bool,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = WORDS)]
+pub(crate) struct MapDelete {
+    #[command(flatten)]
+    pub(crate) choice: MapChoice,
+    /// The key
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+const WORDS: &str = "\
+Keys and values are written as
+  123, -1, 0x7b        a number in the machine's byte order, for 1, 2, 4 or 8 bytes
+  192.0.2.1            an IPv4 address as it stands in a packet, for 4 bytes
+  2001:db8::1          an IPv6 address, for 16 bytes
+  02:00:00:00:00:01    a MAC address, for 6 bytes
+  192.0.2.0/24         a prefix, for the keys of LPM tries: 4 bytes of length, then the address
+  hex:0a000001         the bytes themselves, for any size";
+
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// Take xdp_drop.o and blacklist.o from this directory instead of those that are built in
+    #[arg(long, value_name = "DIR")]
+    pub(crate) objects: Option<PathBuf>,
+}
+
+/// `NAME=VALUE`.
+fn assignment<T: std::str::FromStr>(text: &str) -> Result<(String, T), String>
+where
+    T::Err: std::fmt::Display,
+{
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let value = value.parse().map_err(|error| format!("{value:?}: {error}"))?;
+    Ok((name.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_fit_together() {
+        Arguments::command().debug_assert();
+    }
+}

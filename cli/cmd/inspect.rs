@@ -1,0 +1,254 @@
+//! `xdpload inspect`: what an object file holds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use loader::elf::ElfFile;
+use loader::insn::disasm::disassemble;
+use loader::object::{CURRENT_KERNEL_VERSION, MapSpec, Object, Pinning, ProgramSpec, SymbolTarget};
+use loader::uapi::bpf::{AttachType, MAP_FLAGS, flag_names};
+use loader::{Result, escape, file};
+use serde::Serialize;
+
+use crate::args;
+use crate::output;
+
+pub(crate) fn run(args: &args::Inspect) -> Result<()> {
+    let bytes = file::read(&args.file.object)?;
+    let object = Object::parse_with(&bytes, &super::parse_options(&args.file))?;
+    let elf = ElfFile::parse(&bytes)?;
+    output::answer(args.form, &Inspection::new(&elf, &object))
+}
+
+#[derive(Serialize)]
+struct Inspection {
+    byte_order: String,
+    license: Option<String>,
+    version: Option<u32>,
+    sections: Vec<Section>,
+    maps: Vec<Map>,
+    programs: Vec<Program>,
+    other_code: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Section {
+    index: usize,
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    offset: u64,
+    size: u64,
+}
+
+#[derive(Serialize)]
+struct Map {
+    name: String,
+    dialect: String,
+    section: String,
+    offset: u64,
+    #[serde(rename = "type")]
+    map_type: String,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: String,
+    pinning: String,
+    inner_map: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Program {
+    name: String,
+    section: String,
+    offset: u64,
+    attach_type: String,
+    frags: bool,
+    references: Vec<Reference>,
+    instructions: Vec<Instruction>,
+}
+
+#[derive(Serialize)]
+struct Reference {
+    instruction: usize,
+    symbol: String,
+    section: Option<String>,
+    relocation: String,
+}
+
+#[derive(Serialize)]
+struct Instruction {
+    index: usize,
+    text: String,
+    /// What the instruction refers to, by the file's relocations.
+    symbol: Option<String>,
+}
+
+impl Inspection {
+    fn new(elf: &ElfFile<'_>, object: &Object) -> Self {
+        let sections = elf.sections().iter().skip(1).map(|section| Section {
+            index: section.index,
+            name: section.name.clone().into_owned(),
+            kind: section.kind.to_string(),
+            offset: section.offset,
+            size: section.size,
+        });
+        Self {
+            byte_order: format!("{:?}", object.order).to_lowercase(),
+            license: object.license.clone(),
+            version: object.version,
+            sections: sections.collect(),
+            maps: object.maps.iter().map(|map| Map::new(map, object)).collect(),
+            programs: object.programs.iter().map(Program::new).collect(),
+            other_code: object.other_code.clone(),
+        }
+    }
+}
+
+impl Map {
+    fn new(map: &MapSpec, object: &Object) -> Self {
+        Self {
+            name: map.name.clone(),
+            dialect: map.dialect.to_string(),
+            section: map.section.clone(),
+            offset: map.offset,
+            map_type: map.shape.map_type.to_string(),
+            key_size: map.shape.key_size,
+            value_size: map.shape.value_size,
+            max_entries: map.shape.max_entries,
+            flags: flag_names(map.shape.flags, MAP_FLAGS),
+            pinning: pinning(&map.pinning),
+            inner_map: map.inner.map(|inner| object.maps[inner.map].name.clone()),
+        }
+    }
+}
+
+fn pinning(pinning: &Pinning) -> String {
+    match pinning {
+        Pinning::None => "none".to_owned(),
+        Pinning::Path(path) => path.clone(),
+        Pinning::ByName => "by name".to_owned(),
+        Pinning::CallerPath { pinning } => format!("by the loader ({pinning})"),
+    }
+}
+
+impl Program {
+    fn new(program: &ProgramSpec) -> Self {
+        let symbols: BTreeMap<usize, &str> =
+            program.references.iter().map(|reference| (reference.insn, &*reference.symbol)).collect();
+        Self {
+            name: program.name.clone(),
+            section: program.section.clone(),
+            offset: program.offset,
+            attach_type: match program.kind.attach_type {
+                AttachType::XDP => "interface".to_owned(),
+                other => other.to_string(),
+            },
+            frags: program.kind.frags,
+            references: program.references.iter().map(Reference::new).collect(),
+            instructions: disassemble(&program.insns)
+                .map(|line| Instruction {
+                    index: line.index,
+                    symbol: symbols.get(&line.index).map(|symbol| (*symbol).to_owned()),
+                    text: line.text,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Reference {
+    fn new(reference: &loader::object::SymbolReference) -> Self {
+        Self {
+            instruction: reference.insn,
+            symbol: reference.symbol.clone(),
+            section: match &reference.target {
+                SymbolTarget::Section { name, .. } => Some(name.clone()),
+                SymbolTarget::Nowhere => None,
+            },
+            relocation: format!("{:?}", reference.kind),
+        }
+    }
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "byte order  {}", self.byte_order)?;
+        writeln!(f, "license     {}", self.license.as_deref().map_or("none".into(), escape))?;
+        match self.version {
+            Some(CURRENT_KERNEL_VERSION) => writeln!(f, "version     the running kernel's")?,
+            Some(version) => writeln!(f, "version     {version:#x}")?,
+            None => {}
+        }
+        writeln!(
+            f,
+            "\nsections\n  {:>5}  {:<24} {:<12} {:>10} {:>8}",
+            "index", "name", "type", "offset", "size"
+        )?;
+        for section in &self.sections {
+            let (name, offset) = (escape(&section.name), format!("{:#x}", section.offset));
+            writeln!(
+                f,
+                "  {:>5}  {name:<24} {:<12} {offset:>10} {:>8}",
+                section.index, section.kind, section.size
+            )?;
+        }
+        if !self.maps.is_empty() {
+            writeln!(f, "\nmaps")?;
+        }
+        self.maps.iter().try_for_each(|map| map.fmt(f))?;
+        if !self.other_code.is_empty() {
+            let names: Vec<_> = self.other_code.iter().map(|name| escape(name)).collect();
+            writeln!(f, "\nother sections with instructions: {}", names.join(", "))?;
+        }
+        self.programs.iter().try_for_each(|program| program.fmt(f))
+    }
+}
+
+impl fmt::Display for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "  {}  {}, key {} B, value {} B, {} entries, flags {}, pinned {}",
+            escape(&self.name),
+            self.map_type,
+            self.key_size,
+            self.value_size,
+            self.max_entries,
+            self.flags,
+            escape(&self.pinning)
+        )?;
+        if let Some(inner) = &self.inner_map {
+            write!(f, ", holds maps like {}", escape(inner))?;
+        }
+        writeln!(
+            f,
+            "\n      {} dialect, section {} at {:#x}",
+            self.dialect,
+            escape(&self.section),
+            self.offset
+        )
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let frags = if self.frags { ", several buffers" } else { "" };
+        writeln!(
+            f,
+            "\nprogram {}  section {} at {:#x}, for {}{frags}",
+            escape(&self.name),
+            escape(&self.section),
+            self.offset,
+            self.attach_type
+        )?;
+        for insn in &self.instructions {
+            write!(f, "  {:>5}: {}", insn.index, insn.text)?;
+            match &insn.symbol {
+                Some(symbol) => writeln!(f, "    ; {}", escape(symbol))?,
+                None => writeln!(f)?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! `xdpload plan`: every kernel call that an attach would make, before any is made.
+
+use std::fmt;
+
+use loader::Result;
+use loader::features::Kernel;
+use loader::plan::{self, Alternative, Call, KernelCall, Step, When};
+use serde::Serialize;
+
+use crate::format::hex;
+use crate::{args, output};
+
+pub(crate) fn run(args: &args::Plan) -> Result<()> {
+    let object = super::open_object(&args.load.file)?;
+    let mut loader = super::loader(&object, &args.load);
+    if let Some(link) = &args.dev {
+        loader = loader.attach_to(super::target(link, &args.target));
+    }
+    let plan = loader.plan(&Kernel::current()?)?;
+    output::answer(args.form, &Document::new(plan, args.verbose))
+}
+
+/// The plan as a document: the steps as a tree, each with its system calls.
+#[derive(Serialize)]
+struct Document {
+    maps: Vec<String>,
+    programs: Vec<String>,
+    steps: Vec<StepDocument>,
+    #[serde(skip)]
+    plan: plan::Plan,
+    #[serde(skip)]
+    verbose: bool,
+}
+
+#[derive(Serialize)]
+struct StepDocument {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    only_if: Option<&'static str>,
+    calls: Vec<CallDocument>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    then: Vec<StepDocument>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    otherwise: Vec<AlternativeDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undo: Option<CallDocument>,
+}
+
+#[derive(Serialize)]
+struct AlternativeDocument {
+    on: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lacking: Option<String>,
+    steps: Vec<StepDocument>,
+}
+
+/// A system call; plans and transcripts have the same.
+#[derive(Serialize)]
+pub(crate) struct CallDocument {
+    name: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<&'static str>,
+    arguments: serde_json::Map<String, serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    data: String,
+}
+
+impl CallDocument {
+    pub(crate) fn new(call: &KernelCall) -> Self {
+        Self {
+            name: call.name,
+            command: call.command,
+            arguments: call
+                .arguments
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone().into()))
+                .collect(),
+            result: call.result.clone(),
+            data: hex(&call.data),
+        }
+    }
+}
+
+impl Document {
+    fn new(plan: plan::Plan, verbose: bool) -> Self {
+        Self {
+            maps: plan.maps.clone(),
+            programs: plan.programs.clone(),
+            steps: StepDocument::list(&plan, &plan.steps),
+            plan,
+            verbose,
+        }
+    }
+}
+
+impl StepDocument {
+    fn list(plan: &plan::Plan, steps: &[Step]) -> Vec<Self> {
+        steps.iter().map(|step| Self::new(plan, step)).collect()
+    }
+
+    fn new(plan: &plan::Plan, step: &Step) -> Self {
+        let calls = |call: &Call| plan.kernel_calls(call).iter().map(CallDocument::new).collect::<Vec<_>>();
+        Self {
+            only_if: match step.when {
+                When::Always => None,
+                When::Occupied => Some("a program is attached"),
+                When::Vacant => Some("no program is attached"),
+            },
+            calls: calls(&step.call),
+            then: Self::list(plan, &step.then),
+            otherwise: step.otherwise.iter().map(|other| AlternativeDocument::new(plan, other)).collect(),
+            undo: step.call.undo().and_then(|undo| calls(&undo).pop()),
+        }
+    }
+}
+
+impl AlternativeDocument {
+    fn new(plan: &plan::Plan, other: &Alternative) -> Self {
+        Self {
+            on: other.on.to_string(),
+            lacking: other.lacking.map(|feature| feature.to_string()),
+            steps: StepDocument::list(plan, &other.steps),
+        }
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.verbose { write!(f, "{:#}", self.plan) } else { write!(f, "{}", self.plan) }
+    }
+}

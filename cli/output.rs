@@ -1,0 +1,71 @@
+//! How answers and errors reach the user: text made safe for a terminal, or one JSON document.
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::process;
+
+use loader::{Error, ErrorKind, Result, escape};
+use serde::Serialize;
+
+use crate::args::Form;
+use crate::exit::Exit;
+
+/// What a command answers: `Display` is the text, `Serialize` the JSON document.
+pub(crate) trait Answer: Display + Serialize {}
+
+impl<T: Display + Serialize> Answer for T {}
+
+/// Prints an answer on standard output.
+pub(crate) fn answer(form: Form, answer: &impl Answer) -> Result<()> {
+    let text = if form.json {
+        let json = serde_json::to_string_pretty(answer);
+        json.map_err(|error| Error::new(ErrorKind::Os, format!("cannot write JSON: {error}")))?
+    } else {
+        answer.to_string()
+    };
+    print(&text)
+}
+
+/// Prints text on standard output, with a newline at its end if it has any.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let text = text.trim_end_matches('\n');
+    if text.is_empty() {
+        return Ok(());
+    }
+    let mut out = stream();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| write_error(&error))
+}
+
+/// Standard output, for an answer that is too long to be kept.
+pub(crate) fn stream() -> io::StdoutLock<'static> {
+    io::stdout().lock()
+}
+
+/// The error for an answer that could not be written. Ends the program where nobody reads on, as `head` does: then
+/// whoever asked has seen enough.
+pub(crate) fn write_error(error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        process::exit(i32::from(Exit::Done.code()));
+    }
+    Error::os("write(2)", "standard output", error.raw_os_error().unwrap_or_default())
+}
+
+/// Prints a remark on standard error.
+pub(crate) fn remark(text: impl Display) {
+    // A remark that cannot be printed has nowhere else to go.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Prints an error and what is known beside it on standard error.
+pub(crate) fn error(error: &Error) {
+    remark(format_args!("error: {}", escape(&error.to_string())));
+    if let Some(verdict) = error.verifier_log().and_then(loader::program::verdict) {
+        remark(format_args!("  verifier: {}", escape(verdict)));
+    }
+    if let Some(log) = error.verifier_log() {
+        remark(format_args!("  log: {} lines; --verifier-log FILE keeps them", log.lines().count()));
+    }
+    if let Some(help) = error.help() {
+        remark(format_args!("  help: {}", escape(help)));
+    }
+}

@@ -1,0 +1,110 @@
+//! What a kernel can do, as plain data: what a plan is made for.
+//!
+//! Nothing here asks a kernel. A feature whose presence nobody has looked at yet is taken to be there: the first
+//! try is the full call, and only a refusal makes the loader probe for what is missing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Something that an old kernel lacks and a load can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Feature {
+    /// Maps and programs carry a name (`map_name`, `prog_name`).
+    ObjectNames,
+    /// `BPF_PROG_LOAD` takes `expected_attach_type`.
+    ExpectedAttachType,
+    /// Maps and programs are charged to the memory control group, not to `RLIMIT_MEMLOCK`.
+    MemcgAccounting,
+}
+
+impl Feature {
+    /// The first kernel release that has it.
+    pub fn since(self) -> &'static str {
+        match self {
+            Self::ObjectNames => "4.15",
+            Self::ExpectedAttachType => "4.17",
+            Self::MemcgAccounting => "5.11",
+        }
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ObjectNames => "names of maps and programs",
+            Self::ExpectedAttachType => "expected_attach_type",
+            Self::MemcgAccounting => "memory accounting by control group",
+        })
+    }
+}
+
+/// Whether a kernel has a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It has.
+    Yes,
+    /// It has not.
+    No,
+    /// Nobody has looked, or the look was refused for another reason.
+    Unknown,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Unknown => "could not tell",
+        })
+    }
+}
+
+/// What is known of a kernel.
+///
+/// `Kernel::current` (in the room `kernel`) looks at the running one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its version as `LINUX_VERSION_CODE` puts it, for objects that ask for the running kernel's.
+    pub version_code: Option<u32>,
+    features: BTreeMap<Feature, bool>,
+}
+
+impl Kernel {
+    /// A kernel of which nothing is known.
+    pub fn unknown() -> Self {
+        Self::default()
+    }
+
+    /// Whether it has `feature`.
+    pub fn has(&self, feature: Feature) -> Answer {
+        match self.features.get(&feature) {
+            Some(true) => Answer::Yes,
+            Some(false) => Answer::No,
+            None => Answer::Unknown,
+        }
+    }
+
+    /// Notes what a look at the kernel has found.
+    pub fn learn(&mut self, feature: Feature, answer: Answer) {
+        match answer {
+            Answer::Yes => self.features.insert(feature, true),
+            Answer::No => self.features.insert(feature, false),
+            Answer::Unknown => None,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_looked_at_is_unknown() {
+        let mut kernel = Kernel::unknown();
+        assert_eq!(kernel.has(Feature::ObjectNames), Answer::Unknown);
+        kernel.learn(Feature::ObjectNames, Answer::No);
+        kernel.learn(Feature::ObjectNames, Answer::Unknown);
+        assert_eq!(kernel.has(Feature::ObjectNames), Answer::No);
+    }
+}

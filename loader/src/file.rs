@@ -1,0 +1,48 @@
+//! Object files on disk: the one door through which a file's bytes come in.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::object::{Object, ParseOptions};
+
+/// The largest file that is read, in bytes. Objects with all their debug information have a few million.
+pub const MAX_FILE_SIZE: u64 = 1 << 30;
+
+/// The bytes of the file at `path`.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let show = || quote(&path.to_string_lossy());
+    let refused = |call: &str, error: &io::Error| match error.raw_os_error() {
+        Some(errno) => Error::os(call, show(), errno),
+        None => Error::new(ErrorKind::Os, format!("{call} for {} failed: {error}", show())),
+    };
+    let file = File::open(path).map_err(|error| refused("open(2)", &error))?;
+    let metadata = file.metadata().map_err(|error| refused("fstat(2)", &error))?;
+    if metadata.is_dir() {
+        return Err(Error::new(ErrorKind::InvalidInput, format!("{} is a directory", show())));
+    }
+    let mut bytes =
+        Vec::with_capacity(usize::try_from(metadata.len().min(MAX_FILE_SIZE)).unwrap_or_default());
+    // A pipe or a device has no size to look at beforehand.
+    file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).map_err(|error| refused("read(2)", &error))?;
+    if bytes.len() as u64 > MAX_FILE_SIZE {
+        let message = format!("{} has more than {MAX_FILE_SIZE} bytes", show());
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    Ok(bytes)
+}
+
+impl Object {
+    /// Reads the object file at `path`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, &ParseOptions::default())
+    }
+
+    /// Reads the object file at `path`, given what only the caller knows.
+    pub fn open_with(path: impl AsRef<Path>, options: &ParseOptions) -> Result<Self> {
+        let path = path.as_ref();
+        Self::parse_with(&read(path)?, options)
+            .context(|| format!("reading {}", quote(&path.to_string_lossy())))
+    }
+}

@@ -1,0 +1,65 @@
+//! Looks whether the running kernel has a feature: one call each, the smallest that only a kernel with it takes.
+
+use crate::bytes::ByteOrder;
+use crate::features::{Answer, Feature};
+use crate::insn::{Insn, encode_all};
+use crate::sys::{Errno, attr, bpf, map::MapFd};
+use crate::uapi::bpf::{
+    AttachType, BPF_CALL, BPF_EXIT, BPF_FUNC_KTIME_GET_COARSE_NS, BPF_MOV64_IMM, MapType, ObjName, ProgType,
+};
+
+/// Whether the running kernel has `feature`. What is made for the look is gone when this returns.
+///
+/// A version string would not tell, since distributions move patches from one release to another.
+pub fn probe(feature: Feature) -> Answer {
+    match feature {
+        Feature::ObjectNames => {
+            answer(MapFd::create(named_array()).map(drop), &[Errno::E2BIG, Errno::EINVAL])
+        }
+        Feature::ExpectedAttachType => {
+            let mut attr = program(ProgType::XDP);
+            attr.expected_attach_type = AttachType::XDP.0;
+            let insns = [insn(BPF_MOV64_IMM, 0), insn(BPF_EXIT, 0)];
+            answer(load(attr, &insns), &[Errno::E2BIG, Errno::EINVAL])
+        }
+        // The helper came with the release that stopped charging. The verifier of an older one does not know it;
+        // where the limit is so low that it refuses the probe itself, nothing can be told.
+        Feature::MemcgAccounting => {
+            let insns = [insn(BPF_CALL, BPF_FUNC_KTIME_GET_COARSE_NS), insn(BPF_EXIT, 0)];
+            answer(load(program(ProgType::SOCKET_FILTER), &insns), &[Errno::EINVAL])
+        }
+    }
+}
+
+fn answer(result: Result<(), Errno>, lacking: &[Errno]) -> Answer {
+    match result {
+        Ok(()) => Answer::Yes,
+        Err(errno) if lacking.contains(&errno) => Answer::No,
+        Err(_) => Answer::Unknown,
+    }
+}
+
+fn named_array() -> attr::MapCreate {
+    let mut attr = attr::MapCreate::default();
+    attr.map_type = MapType::ARRAY.0;
+    attr.key_size = 4;
+    attr.value_size = 4;
+    attr.max_entries = 1;
+    attr.map_name = ObjName::from_symbol("probe").bytes();
+    attr
+}
+
+fn program(prog_type: ProgType) -> attr::ProgLoad {
+    let mut attr = attr::ProgLoad::default();
+    attr.prog_type = prog_type.0;
+    attr
+}
+
+fn insn(code: u8, imm: i32) -> Insn {
+    Insn { code, dst: 0, src: 0, off: 0, imm }
+}
+
+fn load(attr: attr::ProgLoad, insns: &[Insn]) -> Result<(), Errno> {
+    let insns = encode_all(insns, ByteOrder::NATIVE);
+    bpf::prog_load(attr, &insns, c"GPL", &mut []).0.map(drop)
+}

@@ -1,0 +1,533 @@
+//! Carries a plan out, call by call, and takes back what was done when one fails: the page to audit.
+//!
+//! Nothing is called here that the plan does not list. Each call is told to the caller's observer and kept in the
+//! [`Loaded::transcript`], in the plan's own words and with the kernel's answer.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY};
+
+use crate::attach::{self, NetNs, RouteSocket};
+use crate::bytes::ByteOrder;
+use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::features::{Answer, Feature, Kernel};
+use crate::insn::encode_all;
+use crate::kernel;
+use crate::map::compare::differences;
+use crate::map::{Map, MapParams, UpdateFlags};
+use crate::netlink::{
+    LinkInfo, LinkRef, Mode, XdpChange, XdpProgram, program_to_replace, refuse_to_displace,
+};
+use crate::object::MapShape;
+use crate::pin;
+use crate::plan::{
+    Alternative, Call, KernelCall, MapCreate, MapSlot, On, Plan, ProgLoad, ProgramSlot, SetLink, Step, When,
+};
+use crate::program::{Program, ProgramParams, VerifierLog};
+
+/// How often a load is tried again that a signal has interrupted (EAGAIN).
+const MAX_INTERRUPTIONS: usize = 5;
+
+/// What a plan has made. Dropping it closes the fds; what is pinned or attached stays.
+#[derive(Debug)]
+pub struct Loaded {
+    maps: Vec<(String, Map)>,
+    programs: Vec<(String, Program)>,
+    attached: Option<AttachedTo>,
+    transcript: Vec<Record>,
+}
+
+/// Where a plan has attached its program.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct AttachedTo {
+    /// The interface's number in its network namespace.
+    pub index: u32,
+    /// The interface's name.
+    pub name: String,
+    /// The mode that it became.
+    pub mode: Mode,
+    /// The program that was there before.
+    pub replaced: Option<XdpProgram>,
+    /// Why native mode was refused, where [`ModeChoice::Auto`](crate::netlink::ModeChoice::Auto) fell back.
+    pub native_refusal: Option<Error>,
+    /// What the kernel or the driver remarked, although it attached the program.
+    pub warning: Option<String>,
+}
+
+/// A call that was made, and how the kernel answered.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Record {
+    /// The system calls, in the plan's words.
+    pub calls: Vec<KernelCall>,
+    /// What came of the last of them: a number such as an fd where it gives one, or the refusal.
+    pub outcome: Outcome,
+    /// How long they took.
+    pub took: Duration,
+}
+
+/// How the kernel answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It was done, and this fd stands for what was made or found.
+    Fd(i32),
+    /// It was refused with an errno.
+    Refused(i32),
+    /// It succeeded, but what it told ends the plan or leads to another way; in words.
+    Found(String),
+}
+
+impl Loaded {
+    /// The map with this name in the object.
+    pub fn map(&self, name: &str) -> Option<&Map> {
+        self.maps.iter().find(|(own, _)| own == name).map(|(_, map)| map)
+    }
+
+    /// All maps with their names, in the object's order.
+    pub fn maps(&self) -> impl Iterator<Item = (&str, &Map)> {
+        self.maps.iter().map(|(name, map)| (name.as_str(), map))
+    }
+
+    /// The program with this name in the object.
+    pub fn program(&self, name: &str) -> Option<&Program> {
+        self.programs.iter().find(|(own, _)| own == name).map(|(_, program)| program)
+    }
+
+    /// All programs with their names.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
+        self.programs.iter().map(|(name, program)| (name.as_str(), program))
+    }
+
+    /// Where the program was attached, if the plan did so.
+    pub fn attached(&self) -> Option<&AttachedTo> {
+        self.attached.as_ref()
+    }
+
+    /// Every call that was made, in order.
+    pub fn transcript(&self) -> &[Record] {
+        &self.transcript
+    }
+}
+
+impl Plan {
+    /// Makes the calls of the plan, and tells `observe` of each when the kernel has answered.
+    ///
+    /// When one fails, what this run has pinned, made or mounted is taken back, and the error is that call's. What
+    /// the plan attaches stays attached when the process ends.
+    pub fn execute(&self, observe: impl FnMut(&Record)) -> Result<Loaded> {
+        let mut execution = Execution::new(self, Box::new(observe));
+        match execution.steps(&self.steps) {
+            Ok(()) => Ok(execution.finish()),
+            Err(error) => Err(execution.take_back(error)),
+        }
+    }
+}
+
+/// A plan half-way: what exists so far.
+struct Execution<'p> {
+    plan: &'p Plan,
+    observe: Box<dyn FnMut(&Record) + 'p>,
+    kernel: Kernel,
+    /// Opened pins that are not known to be the right maps yet.
+    found: Vec<Option<OwnedFd>>,
+    maps: Vec<Option<Map>>,
+    programs: Vec<Option<Program>>,
+    socket: Option<RouteSocket>,
+    link: Option<LinkInfo>,
+    running: Option<(XdpProgram, Program)>,
+    attached: Option<AttachedTo>,
+    undo: Vec<Call>,
+    transcript: Vec<Record>,
+}
+
+impl<'p> Execution<'p> {
+    fn new(plan: &'p Plan, observe: Box<dyn FnMut(&Record) + 'p>) -> Self {
+        Self {
+            plan,
+            observe,
+            kernel: Kernel::unknown(),
+            found: plan.maps.iter().map(|_| None).collect(),
+            maps: plan.maps.iter().map(|_| None).collect(),
+            programs: plan.programs.iter().map(|_| None).collect(),
+            socket: None,
+            link: None,
+            running: None,
+            attached: None,
+            undo: Vec::new(),
+            transcript: Vec::new(),
+        }
+    }
+
+    fn steps(&mut self, steps: &[Step]) -> Result<()> {
+        steps.iter().try_for_each(|step| self.step(step))
+    }
+
+    /// Makes the call of a step, and follows the plan to where the answer leads.
+    fn step(&mut self, step: &Step) -> Result<()> {
+        if !self.applies(step.when) {
+            return Ok(());
+        }
+        match self.call(&step.call) {
+            Ok(()) => {
+                self.undo.extend(step.call.undo());
+                self.steps(&step.then)
+            }
+            Err(refusal) => match self.other_way(step, &refusal)? {
+                Some(other) => self.alternative(other, refusal),
+                None => Err(refusal),
+            },
+        }
+    }
+
+    fn applies(&self, when: When) -> bool {
+        let occupied = self.link.as_ref().is_some_and(|link| !link.xdp.is_empty());
+        match when {
+            When::Always => true,
+            When::Occupied => occupied,
+            When::Vacant => !occupied,
+        }
+    }
+
+    /// The first alternative that fits the refusal of the step's call.
+    fn other_way<'s>(&mut self, step: &'s Step, refusal: &Error) -> Result<Option<&'s Alternative>> {
+        // The verifier has spoken: no other way leads around its verdict.
+        if refusal.kind() == ErrorKind::VerifierRejected {
+            return Ok(None);
+        }
+        for other in &step.otherwise {
+            let fits = match refusal.errno() {
+                Some(errno) => other.on.matches(errno),
+                None => other.on == On::NotBpffs && refusal.kind() == ErrorKind::NotFound,
+            };
+            if fits && self.is_lacking(other.lacking)? {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the kernel lacks `feature`; looked at when it first matters.
+    fn is_lacking(&mut self, feature: Option<Feature>) -> Result<bool> {
+        let Some(feature) = feature else {
+            return Ok(true);
+        };
+        if self.kernel.has(feature) == Answer::Unknown {
+            self.call(&Call::Probe(feature))?;
+        }
+        Ok(self.kernel.has(feature) == Answer::No)
+    }
+
+    fn alternative(&mut self, other: &Alternative, refusal: Error) -> Result<()> {
+        let driver_refused = other.on == On::Driver;
+        let done = self.steps(&other.steps);
+        match (done, &mut self.attached) {
+            (Err(error), _) if driver_refused => Err(error.context(format!("after {refusal}"))),
+            (Ok(()), Some(attached)) if driver_refused => {
+                attached.native_refusal = Some(refusal);
+                Ok(())
+            }
+            (done, _) => done,
+        }
+    }
+
+    /// Makes one call of the plan and records it.
+    fn call(&mut self, call: &Call) -> Result<()> {
+        match call {
+            Call::ProgLoad(load) if load.log => self.load_with_log(load),
+            Call::ProgLoad(load) => self.load_uninterrupted(load),
+            _ => self.recorded(call, |execution| execution.make(call)),
+        }
+    }
+
+    /// Makes a call, tells the observer of the answer and keeps it.
+    fn recorded(&mut self, call: &Call, make: impl FnOnce(&mut Self) -> Result<Outcome>) -> Result<()> {
+        let start = Instant::now();
+        let answer = make(self);
+        let outcome = match &answer {
+            Ok(outcome) => outcome.clone(),
+            Err(error) => match error.errno() {
+                Some(errno) => Outcome::Refused(errno),
+                None => Outcome::Found(error.to_string()),
+            },
+        };
+        let record = Record { calls: self.plan.kernel_calls(call), outcome, took: start.elapsed() };
+        (self.observe)(&record);
+        self.transcript.push(record);
+        answer.map(drop)
+    }
+
+    /// The page's heart: each call of a plan, and the one function that makes it.
+    fn make(&mut self, call: &Call) -> Result<Outcome> {
+        match call {
+            Call::Statfs { path } => is_bpffs(path),
+            Call::MountBpffs { path } => done(mount_bpffs(path)),
+            Call::Mkdir { path } => make_directory(path),
+            Call::ObjGet { path, map } => self.get_map(path, *map),
+            Call::MapInfo { map, wanted } => self.check_shape(*map, wanted),
+            Call::MapCreate(create) => self.create_map(create),
+            Call::MapUpdate { outer, index, inner } => done(self.put_inner_map(*outer, *index, *inner)),
+            Call::ObjPin { map, path } => done(self.map(*map).pin(Path::new(path))),
+            Call::ProgLoad(load) => self.load_program(load, None),
+            Call::OpenRouteSocket { netns } => self.open_socket(netns.as_deref()),
+            Call::GetLink { link } => self.get_link(link),
+            Call::ProgGetFdById => self.open_running(),
+            Call::SetLink(set) => self.set_link(set),
+            Call::RaiseMemlock => done(kernel::raise_memlock().map(drop)),
+            Call::Probe(feature) => Ok(self.probe(*feature)),
+            Call::Unlink { path } => done(pin::unpin(Path::new(path))),
+            Call::Rmdir { path } => done(pin::remove_dir(Path::new(path))),
+            Call::Umount { path } => done(pin::unmount_bpffs(Path::new(path))),
+        }
+    }
+}
+
+/// The calls on bpffs and on maps.
+impl Execution<'_> {
+    /// A map that an earlier step of the plan has made or found.
+    fn map(&self, slot: MapSlot) -> &Map {
+        self.maps[slot.0].as_ref().expect("a plan uses a map after the step that makes it")
+    }
+
+    fn get_map(&mut self, path: &str, slot: MapSlot) -> Result<Outcome> {
+        let path = Path::new(path);
+        let fd = pin::get(path)?.ok_or_else(|| Error::os("bpf(BPF_OBJ_GET)", pin::show(path), ENOENT))?;
+        let outcome = Outcome::Fd(fd.as_raw_fd());
+        self.found[slot.0] = Some(fd);
+        Ok(outcome)
+    }
+
+    /// Takes over the pinned map, if it is interchangeable with the one that the object asks for.
+    fn check_shape(&mut self, slot: MapSlot, wanted: &MapShape) -> Result<Outcome> {
+        let fd =
+            self.found[slot.0].take().expect("a plan asks for a map's shape after it has opened the map");
+        let (map, info) = Map::with_info(fd)?;
+        let differences = differences(wanted, &info, kernel::possible_cpus()?);
+        if !differences.is_empty() {
+            let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
+            let name = quote(&self.plan.maps[slot.0]);
+            let message = format!("the map that is pinned for {name} has another shape: {}", list.join(", "));
+            return Err(Error::new(ErrorKind::Mismatch, message).with_help(
+                "load with the shape that it has, or remove the pin if nobody needs its entries",
+            ));
+        }
+        Ok(self.keep_map(slot, map))
+    }
+
+    fn create_map(&mut self, create: &MapCreate) -> Result<Outcome> {
+        let map = Map::create(&MapParams {
+            map_type: create.shape.map_type,
+            key_size: create.shape.key_size,
+            value_size: create.shape.value_size,
+            max_entries: create.shape.max_entries,
+            flags: create.shape.flags,
+            name: create.name,
+            inner_map: create.inner.map(|inner| self.map(inner).as_fd()),
+            numa_node: None,
+            ifindex: if create.offload { self.link().index } else { 0 },
+        })
+        .context(|| format!("map {}", quote(&self.plan.maps[create.map.0])))?;
+        Ok(self.keep_map(create.map, map))
+    }
+
+    fn keep_map(&mut self, slot: MapSlot, map: Map) -> Outcome {
+        let outcome = Outcome::Fd(map.as_fd().as_raw_fd());
+        self.maps[slot.0] = Some(map);
+        outcome
+    }
+
+    fn put_inner_map(&self, outer: MapSlot, index: u32, inner: MapSlot) -> Result<()> {
+        self.map(outer).update_fd(&index.to_ne_bytes(), self.map(inner).as_fd(), UpdateFlags::ANY)
+    }
+}
+
+fn done(result: Result<()>) -> Result<Outcome> {
+    result.map(|()| Outcome::Done)
+}
+
+fn is_bpffs(path: &str) -> Result<Outcome> {
+    if pin::is_bpffs(Path::new(path))? {
+        return Ok(Outcome::Done);
+    }
+    Err(Error::new(ErrorKind::NotFound, format!("{path} is no bpffs")))
+}
+
+fn mount_bpffs(path: &str) -> Result<()> {
+    pin::mount_bpffs(Path::new(path)).map_err(|error| {
+        error.context("pinning needs bpffs").with_help(format!("as root: mount -t bpf bpf {path}"))
+    })
+}
+
+fn make_directory(path: &str) -> Result<Outcome> {
+    if pin::create_dir(Path::new(path))? {
+        return Ok(Outcome::Done);
+    }
+    Err(Error::os("mkdir(2)", quote(path), EEXIST))
+}
+
+/// The calls on programs.
+impl Execution<'_> {
+    fn program(&self, slot: ProgramSlot) -> &Program {
+        self.programs[slot.0].as_ref().expect("a plan uses a program after the step that loads it")
+    }
+
+    /// Loads without a log, again where only a signal came in between.
+    fn load_uninterrupted(&mut self, load: &ProgLoad) -> Result<()> {
+        let call = Call::ProgLoad(load.clone());
+        for _ in 0..MAX_INTERRUPTIONS {
+            match self.recorded(&call, |execution| execution.load_program(load, None)) {
+                Err(error) if error.errno() == Some(EAGAIN) => {}
+                answer => return answer,
+            }
+        }
+        self.recorded(&call, |execution| execution.load_program(load, None))
+    }
+
+    /// Loads with a log that grows until the verifier's words fit.
+    fn load_with_log(&mut self, load: &ProgLoad) -> Result<()> {
+        let call = Call::ProgLoad(load.clone());
+        let mut log = VerifierLog::new(VerifierLog::PATH);
+        let mut interruptions = 0;
+        loop {
+            let answer = self.recorded(&call, |execution| execution.load_program(load, Some(&mut log)));
+            match answer {
+                Err(error) if error.errno() == Some(ENOSPC) && log.grow() => {}
+                Err(error) if error.errno() == Some(EAGAIN) && interruptions < MAX_INTERRUPTIONS => {
+                    interruptions += 1;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    fn load_program(&mut self, load: &ProgLoad, log: Option<&mut VerifierLog>) -> Result<Outcome> {
+        let mut insns = load.insns.clone();
+        for reference in &load.map_references {
+            insns[reference.insn].imm = self.map(MapSlot(reference.map)).as_fd().as_raw_fd();
+        }
+        let license = CString::new(load.license.as_str())
+            .map_err(|_| Error::new(ErrorKind::InvalidInput, "the licence has a NUL byte"))?;
+        let program = Program::load(
+            &ProgramParams {
+                prog_type: load.prog_type,
+                expected_attach_type: load.expected_attach_type.unwrap_or_default(),
+                name: load.name,
+                license: &license,
+                kern_version: load.kern_version,
+                flags: load.flags,
+                insns: &encode_all(&insns, ByteOrder::NATIVE),
+                ifindex: if load.offload { self.link().index } else { 0 },
+            },
+            log,
+        )
+        .context(|| format!("program {}", quote(&self.plan.programs[load.program.0])))?;
+        let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
+        self.programs[load.program.0] = Some(program);
+        Ok(outcome)
+    }
+
+    fn probe(&mut self, feature: Feature) -> Outcome {
+        let answer = kernel::probe(feature);
+        self.kernel.learn(feature, answer);
+        Outcome::Found(format!("{feature}: {answer}"))
+    }
+}
+
+/// The calls on the interface.
+impl Execution<'_> {
+    fn socket(&self) -> &RouteSocket {
+        self.socket.as_ref().expect("a plan asks for an interface after it has opened the socket")
+    }
+
+    fn link(&self) -> &LinkInfo {
+        self.link.as_ref().expect("a plan uses an interface after it has asked for it")
+    }
+
+    fn open_socket(&mut self, netns: Option<&str>) -> Result<Outcome> {
+        let netns = netns.map(NetNs::at).transpose()?;
+        self.socket = Some(RouteSocket::open(netns.as_ref())?);
+        Ok(Outcome::Done)
+    }
+
+    /// Looks at the interface, and refuses at once what the kernel would refuse after all the work.
+    fn get_link(&mut self, link: &LinkRef) -> Result<Outcome> {
+        let link = self.socket().link(link)?;
+        let attach = self.plan.attach.as_ref().expect("only a plan that attaches asks for an interface");
+        let name = quote(&link.name);
+        if !attach.replace {
+            refuse_to_displace(&link.xdp).context(|| format!("attaching to {name}"))?;
+        } else if !link.xdp.is_empty() {
+            program_to_replace(&link.xdp, attach.mode, None).context(|| format!("attaching to {name}"))?;
+        }
+        let list: Vec<_> = link.xdp.programs().iter().map(ToString::to_string).collect();
+        let programs = if list.is_empty() { "no XDP program".to_owned() } else { list.join(", ") };
+        let found = format!("interface {} {name}, {programs}", link.index);
+        self.link = Some(link);
+        Ok(Outcome::Found(found))
+    }
+
+    fn open_running(&mut self) -> Result<Outcome> {
+        let attach = self.plan.attach.as_ref().expect("only a plan that attaches replaces a program");
+        let running = program_to_replace(&self.link().xdp, attach.mode, None)?;
+        let program = attach::open(running)?;
+        let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
+        self.running = Some((running, program));
+        Ok(outcome)
+    }
+
+    fn set_link(&mut self, set: &SetLink) -> Result<Outcome> {
+        let new = self.program(set.program).as_fd().as_raw_fd();
+        let running = self.running.as_ref().filter(|_| set.replace);
+        let change = match running {
+            Some((_, program)) => XdpChange::Replace { new, expected: program.as_fd().as_raw_fd() },
+            None => XdpChange::Attach { new },
+        };
+        let replaced = running.map(|(running, _)| *running);
+        let mode =
+            set.mode.or(replaced.map(|program| program.mode)).expect("a plan gives the mode, or replaces");
+        let link = self.link();
+        let warning = self
+            .socket()
+            .set_xdp(link.index, mode, change)
+            .context(|| format!("attaching to {} in {mode} mode", quote(&link.name)))?;
+        let (index, name) = (link.index, link.name.clone());
+        self.attached = Some(AttachedTo { index, name, mode, replaced, native_refusal: None, warning });
+        Ok(Outcome::Done)
+    }
+}
+
+/// The end.
+impl Execution<'_> {
+    fn finish(self) -> Loaded {
+        let Plan { maps, programs, .. } = self.plan;
+        Loaded {
+            maps: maps.iter().cloned().zip(self.maps.into_iter().flatten()).collect(),
+            programs: programs.iter().cloned().zip(self.programs.into_iter().flatten()).collect(),
+            attached: self.attached,
+            transcript: self.transcript,
+        }
+    }
+
+    /// Undoes what was done, last things first, and says so if that fails too.
+    fn take_back(mut self, error: Error) -> Error {
+        let mut left = Vec::new();
+        while let Some(call) = self.undo.pop() {
+            match self.call(&call) {
+                // Somebody else has taken to it meanwhile, or has removed it.
+                Err(failure) if matches!(failure.errno(), Some(ENOTEMPTY | EBUSY | ENOENT)) => {}
+                Err(failure) => left.push(failure.to_string()),
+                Ok(()) => {}
+            }
+        }
+        if left.is_empty() {
+            return error;
+        }
+        error.context(format!("something is left behind ({})", left.join("; ")))
+    }
+}

@@ -1,0 +1,113 @@
+//! The BTF dialect: each variable of the section `.maps` is a map, and its type is the definition.
+
+use std::collections::BTreeMap;
+
+use super::{File, MapDialect, MapShape, MapSpec, Pinning};
+use crate::btf::{Btf, Member, Variable};
+use crate::elf::Section;
+use crate::error::{Context, Error, ErrorKind, Result, quote};
+use crate::uapi::bpf::MapType;
+
+/// libbpf's `enum libbpf_pin_type`.
+const LIBBPF_PIN_NONE: u32 = 0;
+const LIBBPF_PIN_BY_NAME: u32 = 1;
+
+/// Reads the definitions in `.maps`, in the order of their places there.
+pub(super) fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Vec<MapSpec>> {
+    let Some(btf_section) = file.elf.section_named(".BTF") else {
+        return Err(Error::malformed(
+            format!("section {}", quote(&section.name)),
+            0,
+            "expected a section `.BTF` that describes the maps, found none",
+        )
+        .with_help("compile with `clang -g`, and strip with `llvm-strip -g`, which keeps BTF"));
+    };
+    let bytes = file.elf.data(btf_section)?;
+    let btf = Btf::parse(bytes.data(), file.elf.order(), bytes.name())?;
+    let mut variables: BTreeMap<&str, Variable<'_>> =
+        btf.variables(&section.name)?.into_iter().map(|variable| (variable.name, variable)).collect();
+    let mut maps = Vec::with_capacity(variables.len());
+    // Symbols say where a variable is: the offsets in BTF are a static linker's to fill in.
+    for symbol in file.symbols_in(section.index) {
+        // What BTF does not know is the section's own symbol or a label of the compiler's.
+        let Some(variable) = variables.remove(&*symbol.name) else { continue };
+        let map = definition(&btf, &variable).context(|| format!("map {}", quote(variable.name)))?;
+        maps.push(MapSpec { section: section.name.clone().into_owned(), offset: symbol.value, ..map });
+    }
+    match variables.keys().next() {
+        None => Ok(maps),
+        Some(name) => Err(Error::malformed(
+            format!("section {}", quote(&section.name)),
+            0,
+            format!("expected a symbol for map {}, found none", quote(name)),
+        )),
+    }
+}
+
+/// Reads the definition that the variable's type is.
+fn definition(btf: &Btf, variable: &Variable<'_>) -> Result<MapSpec> {
+    let mut map = MapSpec {
+        name: variable.name.to_owned(),
+        dialect: MapDialect::Btf,
+        section: String::new(),
+        offset: 0,
+        shape: MapShape::default(),
+        pinning: Pinning::None,
+        inner: None,
+    };
+    for member in btf.members(variable.ty)? {
+        let name = btf.text(member.name)?;
+        read_member(btf, member, name, &mut map).context(|| format!("field {}", quote(name)))?;
+    }
+    if map.shape.map_type == MapType::UNSPEC {
+        return Err(Error::new(ErrorKind::Malformed, "expected a field `type`, found none"));
+    }
+    Ok(map)
+}
+
+fn read_member(btf: &Btf, member: &Member, name: &str, map: &mut MapSpec) -> Result<()> {
+    let shape = &mut map.shape;
+    match name {
+        "type" => shape.map_type = MapType(btf.uint_member(member)?),
+        "max_entries" => shape.max_entries = btf.uint_member(member)?,
+        "map_flags" => shape.flags = btf.uint_member(member)?,
+        "key_size" => set_size(&mut shape.key_size, btf.uint_member(member)?)?,
+        "value_size" => set_size(&mut shape.value_size, btf.uint_member(member)?)?,
+        "key" => set_size(&mut shape.key_size, btf.size_of(btf.type_member(member)?)?)?,
+        "value" => set_size(&mut shape.value_size, btf.size_of(btf.type_member(member)?)?)?,
+        "pinning" => map.pinning = pinning(btf.uint_member(member)?)?,
+        "numa_node" | "map_extra" | "values" => {
+            return Err(Error::new(ErrorKind::Unsupported, "is not supported yet"));
+        }
+        _ => {
+            return Err(Error::new(
+                ErrorKind::Malformed,
+                "expected a field that libbpf defines for maps, found another name",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A size may be given twice, as a number and by a type, if both agree.
+fn set_size(size: &mut u32, found: u32) -> Result<()> {
+    if *size != 0 && *size != found {
+        return Err(Error::new(
+            ErrorKind::Malformed,
+            format!("expected {size} bytes, as another field says, found {found}"),
+        ));
+    }
+    *size = found;
+    Ok(())
+}
+
+fn pinning(number: u32) -> Result<Pinning> {
+    match number {
+        LIBBPF_PIN_NONE => Ok(Pinning::None),
+        LIBBPF_PIN_BY_NAME => Ok(Pinning::ByName),
+        other => Err(Error::new(
+            ErrorKind::Malformed,
+            format!("expected LIBBPF_PIN_NONE (0) or LIBBPF_PIN_BY_NAME (1), found {other}"),
+        )),
+    }
+}

@@ -1,0 +1,284 @@
+//! What an object file says: its programs, its maps, its licence, as plain data.
+//!
+//! The same bytes give the same [`Object`] on every machine: nothing here asks the kernel, a file or the
+//! environment. Four dialects of map definitions end in one [`MapSpec`]; all that differs by dialect is in
+//! `legacy` and `btf_maps`.
+
+mod btf_maps;
+mod legacy;
+mod map;
+mod program;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+pub use map::{InnerMap, MapDialect, MapShape, MapSpec, Pinning};
+pub use program::{ProgramKind, ProgramSpec, SymbolReference, SymbolTarget};
+
+use crate::bytes::ByteOrder;
+use crate::elf::{ElfFile, Section, Symbol, SymbolSection, refuse_overlap};
+use crate::error::{Context, Error, ErrorKind, Result, escape, quote};
+use crate::uapi::elf::{FileType, Machine, SHF_EXECINSTR, SectionType};
+
+/// In a `version` section: load for whatever kernel is running (gobpf's `useCurrentKernelVersion`).
+pub const CURRENT_KERNEL_VERSION: u32 = 0xffff_fffe;
+
+/// What the caller knows about a file that the file does not say.
+#[derive(Clone, Debug, Default)]
+pub struct ParseOptions {
+    /// Sections that hold XDP programs although their names do not say so.
+    pub sections: Vec<String>,
+    /// The dialect of the `maps` section, where its size fits more than one.
+    pub maps_dialect: Option<MapDialect>,
+}
+
+/// An object file's content, as far as loading it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The byte order it was compiled for.
+    pub order: ByteOrder,
+    /// The text of the section `license`, up to its first NUL; `None` without such a section.
+    pub license: Option<String>,
+    /// The number in the section `version`; [`CURRENT_KERNEL_VERSION`] stands for the running kernel's.
+    pub version: Option<u32>,
+    /// The XDP programs, in the order of their sections and of their places there.
+    pub programs: Vec<ProgramSpec>,
+    /// The maps, in the order of their sections and of their places there.
+    pub maps: Vec<MapSpec>,
+    /// Sections with instructions that are no XDP programs by their names: `.text`, programs of other types.
+    pub other_code: Vec<String>,
+}
+
+impl Object {
+    /// Reads an object file from its bytes.
+    pub fn parse(data: &[u8]) -> Result<Self> {
+        Self::parse_with(data, &ParseOptions::default())
+    }
+
+    /// Reads an object file from its bytes, given what only the caller knows.
+    pub fn parse_with(data: &[u8], options: &ParseOptions) -> Result<Self> {
+        let elf = ElfFile::parse(data)?;
+        refuse_what_is_not_bpf(&elf)?;
+        let file = File::open(&elf, options)?;
+        refuse_overlap(&file.needed_sections())?;
+        let object = Self {
+            order: elf.order(),
+            license: license(&elf)?,
+            version: version(&elf)?,
+            programs: program::parse(&file)?,
+            maps: map::parse(&file, data)?,
+            other_code: file.other_code.iter().map(|section| section.name.clone().into_owned()).collect(),
+        };
+        object.refuse_duplicates()?;
+        Ok(object)
+    }
+
+    /// The program with this symbol name, or the only one in the section of this name, as gobpf finds it.
+    pub fn program(&self, name: &str) -> Result<&ProgramSpec> {
+        if let Some(program) = self.programs.iter().find(|program| program.name == name) {
+            return Ok(program);
+        }
+        let in_section: Vec<_> = self.programs.iter().filter(|program| program.section == name).collect();
+        match in_section[..] {
+            [program] => Ok(program),
+            [] => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("there is no program {}: {}", quote(name), self.program_list()),
+            )),
+            _ => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("section {} holds several programs: {}", quote(name), self.program_list()),
+            )),
+        }
+    }
+
+    /// The only program of the object; an error that lists them when there are several.
+    pub fn only_program(&self) -> Result<&ProgramSpec> {
+        match &self.programs[..] {
+            [program] => Ok(program),
+            [] => Err(Error::new(ErrorKind::InvalidInput, self.program_list())),
+            _ => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("choose one program: {}", self.program_list()),
+            )),
+        }
+    }
+
+    /// The map with this name.
+    pub fn map(&self, name: &str) -> Option<&MapSpec> {
+        self.maps.iter().find(|map| map.name == name)
+    }
+
+    fn program_list(&self) -> String {
+        let list = |names: Vec<Cow<'_, str>>| names.join(", ");
+        if !self.programs.is_empty() {
+            return format!(
+                "the object has {}",
+                list(self.programs.iter().map(|program| Cow::Owned(program.to_string())).collect())
+            );
+        }
+        if self.other_code.is_empty() {
+            return "the object has no section with instructions".to_owned();
+        }
+        format!(
+            "no section of the object is an XDP program's by its name; sections with instructions are {}",
+            list(self.other_code.iter().map(|name| escape(name)).collect())
+        )
+    }
+
+    fn refuse_duplicates(&self) -> Result<()> {
+        refuse_duplicate_names("map", self.maps.iter().map(|map| (&map.name, &map.section, map.offset)))?;
+        refuse_duplicate_names(
+            "program",
+            self.programs.iter().map(|program| (&program.name, &program.section, program.offset)),
+        )
+    }
+}
+
+fn refuse_duplicate_names<'o>(
+    noun: &str,
+    items: impl Iterator<Item = (&'o String, &'o String, u64)>,
+) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for (name, section, offset) in items {
+        if let Some(first) = seen.insert(name, section) {
+            return Err(Error::malformed(
+                format!("section {}", quote(section)),
+                offset,
+                format!(
+                    "expected one {noun} called {}, found another in section {}",
+                    quote(name),
+                    quote(first)
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The sections of a file sorted by what they mean, with the tables that the readers of programs and maps share.
+struct File<'e, 'a> {
+    elf: &'e ElfFile<'a>,
+    options: &'e ParseOptions,
+    symbols: Vec<Symbol<'e>>,
+    /// The indices of the symbols in each section, in the order of their places there.
+    symbols_by_section: BTreeMap<usize, Vec<usize>>,
+    relocations: BTreeMap<usize, &'e Section<'a>>,
+    programs: Vec<(&'e Section<'a>, ProgramKind)>,
+    maps: Vec<&'e Section<'a>>,
+    other_code: Vec<&'e Section<'a>>,
+}
+
+impl<'e, 'a> File<'e, 'a> {
+    fn open(elf: &'e ElfFile<'a>, options: &'e ParseOptions) -> Result<Self> {
+        let symbols = elf.symbols()?;
+        let mut file = Self {
+            elf,
+            options,
+            symbols_by_section: by_section(&symbols),
+            symbols,
+            relocations: elf.relocation_sections()?,
+            programs: Vec::new(),
+            maps: Vec::new(),
+            other_code: Vec::new(),
+        };
+        for section in elf.sections().iter().filter(|section| section.kind == SectionType::PROGBITS) {
+            let code = section.flags & SHF_EXECINSTR != 0 && section.size > 0;
+            match ProgramKind::of_section(&section.name, &options.sections) {
+                Some(kind) if code => file.programs.push((section, kind)),
+                _ if code => file.other_code.push(section),
+                _ if map::is_map_section(&section.name) => file.maps.push(section),
+                _ => {}
+            }
+        }
+        file.refuse_missing_sections()?;
+        Ok(file)
+    }
+
+    fn refuse_missing_sections(&self) -> Result<()> {
+        for name in &self.options.sections {
+            if !self.programs.iter().any(|(section, _)| section.name == *name) {
+                let code: Vec<_> = self.other_code.iter().map(|section| escape(&section.name)).collect();
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("there is no section {} with instructions, but {}", quote(name), code.join(", ")),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The sections whose content will be decoded.
+    fn needed_sections(&self) -> Vec<&'e Section<'a>> {
+        let mut needed: Vec<_> = self.programs.iter().map(|(section, _)| *section).collect();
+        needed.extend(needed.clone().iter().filter_map(|section| self.relocations.get(&section.index)));
+        needed.extend(&self.maps);
+        needed.extend(self.elf.sections().iter().filter(|section| {
+            matches!(&*section.name, ".BTF" | "license" | "version") || section.kind == SectionType::SYMTAB
+        }));
+        needed
+    }
+
+    /// The symbols in the section with this index, in the order of their places there.
+    fn symbols_in(&self, section: usize) -> Vec<&Symbol<'e>> {
+        let indices = self.symbols_by_section.get(&section).map_or(&[][..], Vec::as_slice);
+        indices.iter().map(|&index| &self.symbols[index]).collect()
+    }
+}
+
+fn by_section(symbols: &[Symbol<'_>]) -> BTreeMap<usize, Vec<usize>> {
+    let mut by_section: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for symbol in symbols {
+        if let SymbolSection::Index(section) = symbol.section {
+            by_section.entry(section).or_default().push(symbol.index);
+        }
+    }
+    for indices in by_section.values_mut() {
+        indices.sort_by_key(|&index| (symbols[index].value, index));
+    }
+    by_section
+}
+
+fn refuse_what_is_not_bpf(elf: &ElfFile<'_>) -> Result<()> {
+    let header = elf.header();
+    // LLVM before 3.9 wrote EM_NONE.
+    if header.machine != Machine::BPF && header.machine != Machine::NONE {
+        return Err(Error::malformed(
+            "file header",
+            18,
+            format!("expected a BPF object (EM_BPF, 247), found a file for {}", header.machine),
+        )
+        .with_help("compile with `clang -target bpf -c`"));
+    }
+    if header.file_type != FileType::REL {
+        return Err(Error::malformed(
+            "file header",
+            16,
+            format!("expected a relocatable object (ET_REL, 1), found type {}", header.file_type),
+        ));
+    }
+    Ok(())
+}
+
+/// The text of the section `license`, which gobpf hands over whole and the kernel reads up to the first NUL.
+fn license(elf: &ElfFile<'_>) -> Result<Option<String>> {
+    let Some(section) = elf.section_named("license") else {
+        return Ok(None);
+    };
+    let data = elf.data(section)?.data();
+    let text = data.split(|&byte| byte == 0).next().unwrap_or_default();
+    // The kernel compares with its list of GPL-compatible licences and reads at most 127 bytes.
+    Ok(Some(String::from_utf8_lossy(text).into_owned()))
+}
+
+/// The number in the section `version`.
+fn version(elf: &ElfFile<'_>) -> Result<Option<u32>> {
+    let Some(section) = elf.section_named("version") else {
+        return Ok(None);
+    };
+    let bytes = elf.data(section)?;
+    if bytes.len() != 4 {
+        return Err(bytes.error(0, format!("expected a __u32, found {} bytes", bytes.len())));
+    }
+    bytes.u32(0, "the kernel version").context(|| "reading the kernel version").map(Some)
+}

@@ -1,0 +1,381 @@
+//! Makes a plan from an object, the caller's wishes, and what is known of the kernel.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use nix::libc::{E2BIG, EEXIST, EINVAL, ENOENT, EPERM};
+
+use super::call::{Call, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
+use super::pin_path::check_pin_path;
+use super::{Attach, On, Plan, Step, When};
+use crate::bytes::ByteOrder;
+use crate::error::{Context, Error, ErrorKind, Result, quote};
+use crate::features::{Answer, Feature, Kernel};
+use crate::linker::link;
+use crate::netlink::{LinkRef, Mode, ModeChoice};
+use crate::object::{CURRENT_KERNEL_VERSION, MapShape, MapSpec, Object, Pinning, ProgramSpec};
+use crate::uapi::bpf::{AttachType, BPF_F_XDP_HAS_FRAGS, MapType, ObjName, ProgType};
+
+/// Where bpffs is mounted unless the caller says otherwise.
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// Where a program is to be attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The interface.
+    pub link: LinkRef,
+    /// The network namespace it is in, by path; `None` for the process's own.
+    pub netns: Option<String>,
+    /// In which mode.
+    pub mode: ModeChoice,
+    /// Replace the program that is there, if one is. Otherwise a program that is there is never displaced.
+    pub replace: bool,
+}
+
+/// What to load of an object, and how: makes a [`Plan`].
+///
+/// All maps of the object are made, as gobpf and libbpf do, and one program: the only one, unless it is chosen.
+#[derive(Clone, Debug)]
+pub struct Loader<'o> {
+    object: &'o Object,
+    program: Option<String>,
+    max_entries: BTreeMap<String, u32>,
+    bpffs: String,
+    pins_by_name: Option<String>,
+    pins: BTreeMap<String, String>,
+    target: Option<Target>,
+}
+
+impl<'o> Loader<'o> {
+    /// Loads from `object`.
+    pub fn new(object: &'o Object) -> Self {
+        Self {
+            object,
+            program: None,
+            max_entries: BTreeMap::new(),
+            bpffs: BPFFS.to_owned(),
+            pins_by_name: None,
+            pins: BTreeMap::new(),
+            target: None,
+        }
+    }
+
+    /// Loads the program with this symbol name, or the only one of the section with this name.
+    pub fn program(mut self, name: impl Into<String>) -> Self {
+        self.program = Some(name.into());
+        self
+    }
+
+    /// Makes the map `map` with room for `entries` entries, whatever the object says.
+    pub fn max_entries(mut self, map: impl Into<String>, entries: u32) -> Self {
+        self.max_entries.insert(map.into(), entries);
+        self
+    }
+
+    /// Takes the bpffs at `root` instead of `/sys/fs/bpf` for paths that the object gives.
+    pub fn bpffs(mut self, root: impl Into<String>) -> Self {
+        self.bpffs = root.into();
+        self
+    }
+
+    /// Pins maps that are to be pinned by name in the directory `dir` of a bpffs instead of its root.
+    pub fn pin_maps_under(mut self, dir: impl Into<String>) -> Self {
+        self.pins_by_name = Some(dir.into());
+        self
+    }
+
+    /// Pins the map `map` at `path`, whatever the object says; gobpf's `PIN_CUSTOM_NS` asks for it.
+    pub fn pin_map(mut self, map: impl Into<String>, path: impl Into<String>) -> Self {
+        self.pins.insert(map.into(), path.into());
+        self
+    }
+
+    /// Attaches the program to an interface after loading it.
+    pub fn attach_to(mut self, target: Target) -> Self {
+        self.target = Some(target);
+        self
+    }
+
+    /// Makes the plan for `kernel`. Asks nobody: the same object, wishes and kernel give the same plan.
+    pub fn plan(&self, kernel: &Kernel) -> Result<Plan> {
+        self.refuse_what_does_not_fit()?;
+        let program = match &self.program {
+            Some(name) => self.object.program(name)?,
+            None => self.object.only_program()?,
+        };
+        let mut steps = Vec::new();
+        if let Some(target) = &self.target {
+            steps.extend(find_interface(target));
+        }
+        let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
+        if pins.iter().any(Option::is_some) {
+            steps.push(self.ensure_bpffs());
+        }
+        for slot in creation_order(&self.object.maps) {
+            steps.push(self.map_step(slot, pins[slot.0].as_deref(), kernel)?);
+        }
+        steps.extend(inner_map_steps(&self.object.maps));
+        steps.push(self.program_step(program, kernel)?);
+        if let Some(target) = &self.target {
+            steps.extend(attach_steps(target));
+        }
+        Ok(Plan {
+            maps: self.object.maps.iter().map(|map| map.name.clone()).collect(),
+            programs: vec![program.name.clone()],
+            attach: self.target.as_ref().map(|target| Attach {
+                link: target.link.clone(),
+                mode: target.mode,
+                replace: target.replace,
+            }),
+            steps,
+        })
+    }
+
+    fn refuse_what_does_not_fit(&self) -> Result<()> {
+        if self.object.order != ByteOrder::NATIVE {
+            return Err(Error::malformed(
+                "file header",
+                5,
+                format!(
+                    "expected an object for this machine ({:?}-endian), found another",
+                    ByteOrder::NATIVE
+                ),
+            )
+            .with_kind(ErrorKind::Unsupported)
+            .with_help("compile with `clang -target bpf`, which takes the byte order of the machine"));
+        }
+        for name in self.max_entries.keys().chain(self.pins.keys()) {
+            if self.object.map(name).is_none() {
+                let maps: Vec<_> = self.object.maps.iter().map(|map| quote(&map.name)).collect();
+                let maps = if maps.is_empty() { "none".to_owned() } else { maps.join(", ") };
+                let message = format!("there is no map {}: the object has {maps}", quote(name));
+                return Err(Error::new(ErrorKind::InvalidInput, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where `map` is to be pinned, if it is.
+    fn pin_path(&self, map: &MapSpec) -> Result<Option<String>> {
+        let path = match (self.pins.get(&map.name), &map.pinning) {
+            (Some(path), _) => path.clone(),
+            (None, Pinning::None) => return Ok(None),
+            (None, Pinning::Path(path)) => format!("{}/{path}", self.bpffs),
+            (None, Pinning::ByName) => {
+                // The kernel allows no dot in a pin's name; libbpf puts an underscore in its place as well.
+                let name = map.name.replace('.', "_");
+                format!("{}/{name}", self.pins_by_name.as_deref().unwrap_or(&self.bpffs))
+            }
+            (None, Pinning::CallerPath { pinning }) => {
+                let name = &map.name;
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("map {} asks for a pin path from its loader (pinning {pinning})", quote(name)),
+                )
+                .with_help(format!("give one: --pin-map {name}={}/...", self.bpffs)));
+            }
+        };
+        check_pin_path(Path::new(&self.bpffs), Path::new(&path))
+            .context(|| format!("map {}", quote(&map.name)))?;
+        Ok(Some(path))
+    }
+
+    fn ensure_bpffs(&self) -> Step {
+        let path = || self.bpffs.clone();
+        Step::new(Call::Statfs { path: path() })
+            .or(On::NotBpffs, vec![Step::new(Call::MountBpffs { path: path() })])
+    }
+
+    /// Makes the map, or finds it where it is pinned.
+    fn map_step(&self, slot: MapSlot, pin: Option<&str>, kernel: &Kernel) -> Result<Step> {
+        let map = &self.object.maps[slot.0];
+        let shape = self.shape(map)?;
+        let create = create_step(
+            &MapCreate {
+                map: slot,
+                shape,
+                name: name_for(kernel, &map.name),
+                inner: map.inner.map(|inner| MapSlot(inner.map)),
+                offload: self.is_offload(),
+            },
+            kernel,
+        );
+        let Some(path) = pin else {
+            return Ok(create);
+        };
+        let get = || {
+            let info = Step::new(Call::MapInfo { map: slot, wanted: shape });
+            Step::new(Call::ObjGet { path: path.to_owned(), map: slot }).then(vec![info])
+        };
+        // Whoever pins first wins; the other takes that map instead of its own.
+        let place = Step::new(Call::ObjPin { map: slot, path: path.to_owned() })
+            .or(On::Errno(&[EEXIST]), vec![get()]);
+        let mut absent = make_parents(path, &self.bpffs);
+        absent.extend([create, place]);
+        Ok(get().or(On::Errno(&[ENOENT]), absent))
+    }
+
+    fn shape(&self, map: &MapSpec) -> Result<MapShape> {
+        let asked = self.max_entries.get(&map.name).copied();
+        let shape = MapShape { max_entries: asked.unwrap_or(map.shape.max_entries), ..map.shape };
+        if shape.max_entries == 0 && needs_entries(shape.map_type) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("map {} has no size: the object leaves max_entries 0", quote(&map.name)),
+            )
+            .with_help(format!("give it: --max-entries {}=N", map.name)));
+        }
+        Ok(shape)
+    }
+
+    fn program_step(&self, program: &ProgramSpec, kernel: &Kernel) -> Result<Step> {
+        let linked = link(self.object, program)?;
+        let load = ProgLoad {
+            program: ProgramSlot(0),
+            prog_type: ProgType::XDP,
+            expected_attach_type: Some(program.kind.attach_type)
+                .filter(|_| kernel.has(Feature::ExpectedAttachType) != Answer::No),
+            flags: if program.kind.frags { BPF_F_XDP_HAS_FRAGS } else { 0 },
+            name: name_for(kernel, &program.name),
+            license: self.object.license.clone().unwrap_or_default(),
+            kern_version: self.kern_version(kernel)?,
+            insns: linked.insns,
+            map_references: linked.map_references,
+            log: false,
+            offload: self.is_offload(),
+        };
+        let with_log = ProgLoad { log: true, ..load.clone() };
+        // A good program is loaded silently; only a refusal is worth a log, and the log tells whose refusal it is.
+        let explain = vec![load_step_with_log(with_log, kernel)];
+        Ok(charged(&Call::ProgLoad(load), kernel).or(On::AnyErrno, explain))
+    }
+
+    fn kern_version(&self, kernel: &Kernel) -> Result<u32> {
+        match self.object.version {
+            None => Ok(0),
+            Some(CURRENT_KERNEL_VERSION) => kernel.version_code.ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidInput,
+                    "the object is for the running kernel, whose version is not known here",
+                )
+            }),
+            Some(version) => Ok(version),
+        }
+    }
+
+    fn is_offload(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| target.mode.first() == Mode::Offload)
+    }
+}
+
+/// Makes the directories between the root of bpffs and the pin, as far as they are missing.
+fn make_parents(path: &str, bpffs: &str) -> Vec<Step> {
+    let inside = path.get(bpffs.len() + 1..).unwrap_or_default();
+    inside
+        .match_indices('/')
+        .map(|(end, _)| {
+            let path = path[..bpffs.len() + 1 + end].to_owned();
+            Step::new(Call::Mkdir { path }).or(On::Errno(&[EEXIST]), Vec::new())
+        })
+        .collect()
+}
+
+/// Templates of maps of maps come first: the outer map is made with the fd of its template.
+fn creation_order(maps: &[MapSpec]) -> impl Iterator<Item = MapSlot> {
+    let outer = |&slot: &usize| maps[slot].inner.is_some();
+    let plain = (0..maps.len()).filter(move |slot| !outer(slot));
+    plain.chain((0..maps.len()).filter(outer)).map(MapSlot)
+}
+
+fn inner_map_steps(maps: &[MapSpec]) -> impl Iterator<Item = Step> {
+    maps.iter().enumerate().filter_map(|(outer, map)| {
+        let inner = map.inner?;
+        let index = inner.index?;
+        Some(Step::new(Call::MapUpdate { outer: MapSlot(outer), index, inner: MapSlot(inner.map) }))
+    })
+}
+
+/// Whether the kernel refuses a map of this type without `max_entries`.
+fn needs_entries(map_type: MapType) -> bool {
+    !matches!(
+        map_type,
+        MapType::CGROUP_STORAGE
+            | MapType::PERCPU_CGROUP_STORAGE
+            | MapType::SK_STORAGE
+            | MapType::INODE_STORAGE
+            | MapType::TASK_STORAGE
+            | MapType::CGRP_STORAGE
+    )
+}
+
+fn name_for(kernel: &Kernel, symbol: &str) -> Option<ObjName> {
+    (kernel.has(Feature::ObjectNames) != Answer::No).then(|| ObjName::from_symbol(symbol))
+}
+
+/// Creates a map; if that is refused for want of what only newer kernels have, without it.
+fn create_step(create: &MapCreate, kernel: &Kernel) -> Step {
+    let step = charged(&Call::MapCreate(create.clone()), kernel);
+    if create.name.is_none() || kernel.has(Feature::ObjectNames) != Answer::Unknown {
+        return step;
+    }
+    let nameless = Call::MapCreate(MapCreate { name: None, ..create.clone() });
+    step.or_lacking(NEWER, Feature::ObjectNames, vec![charged(&nameless, kernel)])
+}
+
+/// Loads a program with the verifier's log; if that is refused for want of what only newer kernels have, without
+/// one of those after the other.
+fn load_step_with_log(load: ProgLoad, kernel: &Kernel) -> Step {
+    let step = Step::new(Call::ProgLoad(load.clone()));
+    let unknown = |feature| kernel.has(feature) == Answer::Unknown;
+    if load.expected_attach_type == Some(AttachType::XDP) && unknown(Feature::ExpectedAttachType) {
+        let older = ProgLoad { expected_attach_type: None, ..load };
+        step.or_lacking(NEWER, Feature::ExpectedAttachType, vec![load_step_with_log(older, kernel)])
+    } else if load.name.is_some() && unknown(Feature::ObjectNames) {
+        let older = ProgLoad { name: None, ..load };
+        step.or_lacking(NEWER, Feature::ObjectNames, vec![load_step_with_log(older, kernel)])
+    } else {
+        step
+    }
+}
+
+/// How a kernel refuses attributes that it does not know: EINVAL among those that it has room for, E2BIG behind.
+const NEWER: On = On::Errno(&[EINVAL, E2BIG]);
+
+/// A call that the kernel may charge to `RLIMIT_MEMLOCK`; its refusal for that is EPERM.
+fn charged(call: &Call, kernel: &Kernel) -> Step {
+    let raised = || vec![Step::new(Call::RaiseMemlock), Step::new(call.clone())];
+    let step = Step::new(call.clone());
+    match kernel.has(Feature::MemcgAccounting) {
+        Answer::Yes => step,
+        Answer::No => step.or(On::Errno(&[EPERM]), raised()),
+        Answer::Unknown => step.or_lacking(On::Errno(&[EPERM]), Feature::MemcgAccounting, raised()),
+    }
+}
+
+/// Looks at the interface before anything is made, so that a wrong name costs nothing.
+fn find_interface(target: &Target) -> [Step; 2] {
+    [
+        Step::new(Call::OpenRouteSocket { netns: target.netns.clone() }),
+        Step::new(Call::GetLink { link: target.link.clone() }),
+    ]
+}
+
+fn attach_steps(target: &Target) -> Vec<Step> {
+    let set = |mode, replace| Step::new(Call::SetLink(SetLink { program: ProgramSlot(0), mode, replace }));
+    let mut attach = set(Some(target.mode.first()), false);
+    if let Some(mode) = target.mode.fallback() {
+        attach = attach.or(On::Driver, vec![set(Some(mode), false)]);
+    }
+    if !target.replace {
+        return vec![attach];
+    }
+    let same_mode = match target.mode {
+        ModeChoice::Only(mode) => Some(mode),
+        ModeChoice::Auto => None,
+    };
+    vec![
+        Step::new(Call::ProgGetFdById).when(When::Occupied),
+        set(same_mode, true).when(When::Occupied),
+        attach.when(When::Vacant),
+    ]
+}

@@ -1,0 +1,173 @@
+//! The calls that a plan is made of: kernel calls whose fds are still names.
+
+use crate::features::Feature;
+use crate::insn::Insn;
+use crate::linker::MapReference;
+use crate::netlink::{LinkRef, Mode};
+use crate::object::MapShape;
+use crate::uapi::bpf::{AttachType, ObjName, ProgType};
+
+/// A map of the plan: its index in [`Plan::maps`](super::Plan::maps). While a plan is carried out it has an fd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MapSlot(pub usize);
+
+/// A program of the plan: its index in [`Plan::programs`](super::Plan::programs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProgramSlot(pub usize);
+
+/// One thing to ask of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Call {
+    /// Is a bpffs mounted at the path?
+    Statfs {
+        /// The root of bpffs.
+        path: String,
+    },
+    /// Mount one there.
+    MountBpffs {
+        /// The root of bpffs.
+        path: String,
+    },
+    /// Make a directory, mode 0700.
+    Mkdir {
+        /// The directory.
+        path: String,
+    },
+    /// Open what is pinned at the path.
+    ObjGet {
+        /// The pin.
+        path: String,
+        /// The map that it is to be.
+        map: MapSlot,
+    },
+    /// Ask an opened map for its shape, which must be this one.
+    MapInfo {
+        /// The map.
+        map: MapSlot,
+        /// The shape that the object asks for.
+        wanted: MapShape,
+    },
+    /// Create a map.
+    MapCreate(MapCreate),
+    /// Put a map into a map of maps.
+    MapUpdate {
+        /// The map of maps.
+        outer: MapSlot,
+        /// Its key.
+        index: u32,
+        /// The map that is put there.
+        inner: MapSlot,
+    },
+    /// Pin a map.
+    ObjPin {
+        /// The map.
+        map: MapSlot,
+        /// The pin.
+        path: String,
+    },
+    /// Load a program.
+    ProgLoad(ProgLoad),
+    /// Open a netlink socket of the route family, with extended acknowledgements on.
+    OpenRouteSocket {
+        /// The network namespace to open it in, by path; `None` for the process's own.
+        netns: Option<String>,
+    },
+    /// Ask for an interface's index and for what is attached to it.
+    GetLink {
+        /// The interface.
+        link: LinkRef,
+    },
+    /// Open the program that is attached there, by its id, as the one that may be replaced.
+    ProgGetFdById,
+    /// Set the program of the interface.
+    SetLink(SetLink),
+    /// Raise the limit that the kernel charges maps and programs to.
+    RaiseMemlock,
+    /// Find out whether the kernel has this.
+    Probe(Feature),
+    /// Remove a pin.
+    Unlink {
+        /// The pin.
+        path: String,
+    },
+    /// Remove a directory.
+    Rmdir {
+        /// The directory.
+        path: String,
+    },
+    /// Unmount a bpffs.
+    Umount {
+        /// The root of bpffs.
+        path: String,
+    },
+}
+
+/// `BPF_MAP_CREATE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapCreate {
+    /// The map that is made.
+    pub map: MapSlot,
+    /// Its shape.
+    pub shape: MapShape,
+    /// `map_name`.
+    pub name: Option<ObjName>,
+    /// `inner_map_fd`.
+    pub inner: Option<MapSlot>,
+    /// Whether the map lives on the network card (`map_ifindex`).
+    pub offload: bool,
+}
+
+/// `BPF_PROG_LOAD`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgLoad {
+    /// The program that is made.
+    pub program: ProgramSlot,
+    /// `prog_type`.
+    pub prog_type: ProgType,
+    /// `expected_attach_type`.
+    pub expected_attach_type: Option<AttachType>,
+    /// `prog_flags`.
+    pub flags: u32,
+    /// `prog_name`.
+    pub name: Option<ObjName>,
+    /// `license`.
+    pub license: String,
+    /// `kern_version`.
+    pub kern_version: u32,
+    /// `insns`, with the fds of maps still 0.
+    pub insns: Vec<Insn>,
+    /// Where the fds of maps go.
+    pub map_references: Vec<MapReference>,
+    /// Ask the verifier for its log. The buffer starts at [`FIRST_LOG_SIZE`] and grows until the log fits.
+    pub log: bool,
+    /// Whether the program is for the network card (`prog_ifindex`).
+    pub offload: bool,
+}
+
+/// Bytes of the first buffer for a verifier log.
+pub const FIRST_LOG_SIZE: usize = 64 * 1024;
+
+/// `RTM_SETLINK` with `IFLA_XDP`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetLink {
+    /// The program.
+    pub program: ProgramSlot,
+    /// The mode; `None` for that of the program which is replaced.
+    pub mode: Option<Mode>,
+    /// Replace what is there, and only that (`XDP_FLAGS_REPLACE` with `IFLA_XDP_EXPECTED_FD`); otherwise refuse to
+    /// displace anything (`XDP_FLAGS_UPDATE_IF_NOEXIST`).
+    pub replace: bool,
+}
+
+impl Call {
+    /// What takes the call back when a later one fails. Maps and programs need nothing: they go with their fds.
+    pub fn undo(&self) -> Option<Self> {
+        match self {
+            Self::MountBpffs { path } => Some(Self::Umount { path: path.clone() }),
+            Self::Mkdir { path } => Some(Self::Rmdir { path: path.clone() }),
+            Self::ObjPin { path, .. } => Some(Self::Unlink { path: path.clone() }),
+            _ => None,
+        }
+    }
+}

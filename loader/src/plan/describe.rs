@@ -1,0 +1,280 @@
+//! A plan's calls in the words of strace(1): the system calls that each makes, with their arguments.
+//!
+//! What does not exist yet has a name in angle brackets: `<map blacklist>` stands for the fd of that map.
+
+use std::fmt;
+
+use super::call::{Call, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
+use super::{FIRST_LOG_SIZE, Plan};
+use crate::bytes::ByteOrder;
+use crate::error::escape;
+use crate::features::Feature;
+use crate::insn::encode_all;
+use crate::netlink::{LinkRef, Mode, XdpChange, get_link, set_xdp};
+use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, MAP_FLAGS, flag_names};
+
+/// One system call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelCall {
+    /// Its name, as `bpf`.
+    pub name: &'static str,
+    /// For bpf(2) the command; for netlink the type of the message.
+    pub command: Option<&'static str>,
+    /// Its arguments by name; for bpf(2) those fields of `union bpf_attr` that are not zero, and some that are.
+    pub arguments: Vec<(&'static str, String)>,
+    /// What its result is called in later calls.
+    pub result: Option<String>,
+    /// The bytes that it hands over: instructions, or a netlink message in which what is not known yet is 0.
+    pub data: Vec<u8>,
+}
+
+impl KernelCall {
+    fn new(name: &'static str) -> Self {
+        Self { name, command: None, arguments: Vec::new(), result: None, data: Vec::new() }
+    }
+
+    fn bpf(command: &'static str) -> Self {
+        Self { command: Some(command), ..Self::new("bpf") }
+    }
+
+    fn with(mut self, argument: &'static str, value: impl Into<String>) -> Self {
+        self.arguments.push((argument, value.into()));
+        self
+    }
+
+    fn with_some(self, argument: &'static str, value: Option<impl Into<String>>) -> Self {
+        match value {
+            Some(value) => self.with(argument, value),
+            None => self,
+        }
+    }
+
+    fn with_data(self, data: Vec<u8>) -> Self {
+        Self { data, ..self }
+    }
+
+    fn gives(self, result: impl Into<String>) -> Self {
+        Self { result: Some(result.into()), ..self }
+    }
+}
+
+/// As strace(1) prints it: `bpf(BPF_MAP_CREATE, {map_type=BPF_MAP_TYPE_HASH, key_size=4}) = <map m>`.
+impl fmt::Display for KernelCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named =
+            || self.arguments.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+        let values = || self.arguments.iter().map(|(_, value)| value.clone()).collect::<Vec<_>>();
+        match self.command {
+            Some(command) if self.name == "bpf" => write!(f, "bpf({command}, {{{}}})", named().join(", "))?,
+            Some(command) => write!(f, "{}({command} {{{}}})", self.name, named().join(", "))?,
+            None => write!(f, "{}({})", self.name, values().join(", "))?,
+        }
+        match &self.result {
+            Some(result) => write!(f, " = {result}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Plan {
+    /// The system calls that `call` makes, in order.
+    pub fn kernel_calls(&self, call: &Call) -> Vec<KernelCall> {
+        match call {
+            Call::Statfs { path } => vec![KernelCall::new("statfs").with("path", text(path))],
+            Call::MountBpffs { path } => vec![mount_bpffs(path)],
+            Call::Mkdir { path } => {
+                vec![KernelCall::new("mkdir").with("pathname", text(path)).with("mode", "0700")]
+            }
+            Call::ObjGet { path, map } => {
+                vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(self.map(*map))]
+            }
+            Call::MapInfo { map, .. } => {
+                vec![KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", self.map(*map))]
+            }
+            Call::MapCreate(create) => vec![self.map_create(create)],
+            Call::MapUpdate { outer, index, inner } => vec![
+                KernelCall::bpf("BPF_MAP_UPDATE_ELEM")
+                    .with("map_fd", self.map(*outer))
+                    .with("key", index.to_string())
+                    .with("value", self.map(*inner))
+                    .with("flags", "BPF_ANY"),
+            ],
+            Call::ObjPin { map, path } => {
+                vec![
+                    KernelCall::bpf("BPF_OBJ_PIN")
+                        .with("pathname", text(path))
+                        .with("bpf_fd", self.map(*map)),
+                ]
+            }
+            Call::ProgLoad(load) => vec![self.prog_load(load)],
+            Call::OpenRouteSocket { netns } => open_route_socket(netns.as_deref()),
+            Call::GetLink { link } => get_link_calls(link),
+            Call::ProgGetFdById => vec![
+                KernelCall::bpf("BPF_PROG_GET_FD_BY_ID")
+                    .with("prog_id", "<id of the attached program>")
+                    .gives(ATTACHED),
+                KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", ATTACHED),
+            ],
+            Call::SetLink(set) => self.set_link(set),
+            Call::RaiseMemlock => vec![raise_memlock()],
+            Call::Probe(feature) => vec![probe(*feature)],
+            Call::Unlink { path } => vec![KernelCall::new("unlink").with("pathname", text(path))],
+            Call::Rmdir { path } => vec![KernelCall::new("rmdir").with("pathname", text(path))],
+            Call::Umount { path } => {
+                vec![KernelCall::new("umount2").with("target", text(path)).with("flags", "0")]
+            }
+        }
+    }
+
+    fn map(&self, slot: MapSlot) -> String {
+        format!("<map {}>", escape(&self.maps[slot.0]))
+    }
+
+    fn program(&self, slot: ProgramSlot) -> String {
+        format!("<program {}>", escape(&self.programs[slot.0]))
+    }
+
+    fn map_create(&self, create: &MapCreate) -> KernelCall {
+        let shape = &create.shape;
+        KernelCall::bpf("BPF_MAP_CREATE")
+            .with("map_type", format!("{:?}", shape.map_type))
+            .with("key_size", shape.key_size.to_string())
+            .with("value_size", shape.value_size.to_string())
+            .with("max_entries", shape.max_entries.to_string())
+            .with("map_flags", flag_names(shape.flags, MAP_FLAGS))
+            .with_some("inner_map_fd", create.inner.map(|inner| self.map(inner)))
+            .with_some("map_name", create.name.as_ref().map(|name| text(name.as_str())))
+            .with_some("map_ifindex", create.offload.then_some(IFINDEX))
+            .gives(self.map(create.map))
+    }
+
+    fn prog_load(&self, load: &ProgLoad) -> KernelCall {
+        let version = load.kern_version.to_be_bytes();
+        let version = format!("KERNEL_VERSION({}, {}, {})", version[1], version[2], version[3]);
+        let prog_flags = flag_names(load.flags, &[(BPF_F_XDP_HAS_FRAGS, "BPF_F_XDP_HAS_FRAGS")]);
+        KernelCall::bpf("BPF_PROG_LOAD")
+            .with("prog_type", format!("{:?}", load.prog_type))
+            .with("insn_cnt", load.insns.len().to_string())
+            .with("license", text(&load.license))
+            .with_some("log_level", load.log.then_some("1"))
+            .with_some("log_size", load.log.then(|| format!("{FIRST_LOG_SIZE} or more")))
+            .with_some("kern_version", (load.kern_version != 0).then_some(version))
+            .with_some("prog_flags", (load.flags != 0).then_some(prog_flags))
+            .with_some("prog_name", load.name.as_ref().map(|name| text(name.as_str())))
+            .with_some("prog_ifindex", load.offload.then_some(IFINDEX))
+            .with_some("expected_attach_type", load.expected_attach_type.map(|kind| format!("{kind:?}")))
+            .gives(self.program(load.program))
+            .with_data(encode_all(&load.insns, ByteOrder::NATIVE))
+    }
+
+    fn set_link(&self, set: &SetLink) -> Vec<KernelCall> {
+        let change = if set.replace {
+            XdpChange::Replace { new: 0, expected: 0 }
+        } else {
+            XdpChange::Attach { new: 0 }
+        };
+        let flags = match set.mode {
+            Some(mode) => change.flags(mode).to_string(),
+            None => format!("{}|<flag of its mode>", mode_free_flags(change)),
+        };
+        let send = KernelCall { command: Some("RTM_SETLINK"), ..KernelCall::new("sendto") }
+            .with("ifi_index", IFINDEX)
+            .with("IFLA_XDP_FD", self.program(set.program))
+            .with("IFLA_XDP_FLAGS", flags)
+            .with_some("IFLA_XDP_EXPECTED_FD", set.replace.then_some(ATTACHED))
+            .with_data(set_xdp(0, set.mode.unwrap_or(Mode::Native), change, 2));
+        vec![send, receive()]
+    }
+}
+
+const ROUTE: &str = "<route socket>";
+const IFINDEX: &str = "<ifindex>";
+const ATTACHED: &str = "<attached program>";
+
+fn mount_bpffs(path: &str) -> KernelCall {
+    KernelCall::new("mount")
+        .with("source", text("bpf"))
+        .with("target", text(path))
+        .with("filesystemtype", text("bpf"))
+        .with("mountflags", "0")
+        .with("data", "NULL")
+}
+
+fn raise_memlock() -> KernelCall {
+    KernelCall::new("prlimit64")
+        .with("pid", "0")
+        .with("resource", "RLIMIT_MEMLOCK")
+        .with("new_limit", "{rlim_cur=RLIM64_INFINITY, rlim_max=RLIM64_INFINITY}")
+        .with("old_limit", "NULL")
+}
+
+/// The smallest call that only a kernel with the feature takes.
+fn probe(feature: Feature) -> KernelCall {
+    match feature {
+        Feature::ObjectNames => KernelCall::bpf("BPF_MAP_CREATE")
+            .with("map_type", "BPF_MAP_TYPE_ARRAY")
+            .with("key_size", "4")
+            .with("value_size", "4")
+            .with("max_entries", "1")
+            .with("map_name", text("probe")),
+        Feature::ExpectedAttachType => KernelCall::bpf("BPF_PROG_LOAD")
+            .with("prog_type", "BPF_PROG_TYPE_XDP")
+            .with("insn_cnt", "2")
+            .with("expected_attach_type", "BPF_XDP"),
+        Feature::MemcgAccounting => KernelCall::bpf("BPF_PROG_LOAD")
+            .with("prog_type", "BPF_PROG_TYPE_SOCKET_FILTER")
+            .with("insn_cnt", "2"),
+    }
+}
+
+fn open_route_socket(netns: Option<&str>) -> Vec<KernelCall> {
+    let enter = netns.map(|path| {
+        let open = KernelCall::new("openat")
+            .with("dirfd", "AT_FDCWD")
+            .with("pathname", text(path))
+            .with("flags", "O_RDONLY|O_CLOEXEC")
+            .gives("<netns>");
+        [open, KernelCall::new("setns").with("fd", "<netns>").with("nstype", "CLONE_NEWNET")]
+    });
+    let socket = KernelCall::new("socket")
+        .with("domain", "AF_NETLINK")
+        .with("type", "SOCK_RAW|SOCK_CLOEXEC")
+        .with("protocol", "NETLINK_ROUTE")
+        .gives(ROUTE);
+    let extended_acks = KernelCall::new("setsockopt")
+        .with("sockfd", ROUTE)
+        .with("level", "SOL_NETLINK")
+        .with("optname", "NETLINK_EXT_ACK")
+        .with("optval", "[1]")
+        .with("optlen", "4");
+    enter.into_iter().flatten().chain([socket, extended_acks]).collect()
+}
+
+fn get_link_calls(link: &LinkRef) -> Vec<KernelCall> {
+    let send = KernelCall { command: Some("RTM_GETLINK"), ..KernelCall::new("sendto") };
+    let send = match link {
+        LinkRef::Name(name) => send.with("IFLA_IFNAME", text(name.as_str())),
+        LinkRef::Index(index) => send.with("ifi_index", index.to_string()),
+    };
+    vec![send.with_data(get_link(link, 1)), receive()]
+}
+
+fn receive() -> KernelCall {
+    KernelCall::new("recvfrom").with("sockfd", ROUTE)
+}
+
+/// The flags of a change without the one that says the mode.
+fn mode_free_flags(change: XdpChange) -> String {
+    change
+        .flags(Mode::Native)
+        .to_string()
+        .split('|')
+        .filter(|flag| !flag.ends_with("_MODE"))
+        .collect::<Vec<_>>()
+        .join("|")
+}
+
+/// A string in the double quotes of strace(1).
+fn text(string: &str) -> String {
+    format!("\"{}\"", escape(string))
+}

@@ -1,0 +1,115 @@
+//! Prints a plan: one numbered line for each system call, other ways indented below the call that they follow.
+//!
+//! What only old kernels make necessary is told in a few words; `{:#}` spells out its calls as well.
+
+use std::fmt::{self, Display};
+
+use super::{Alternative, Call, On, Plan, Step, When};
+use crate::error::errno_name;
+use crate::features::Feature;
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut printer = Printer { plan: self, number: 0, undo: Vec::new() };
+        printer.steps(f, &self.steps, 0)?;
+        if !printer.undo.is_empty() {
+            writeln!(f, "    if a later call fails, what was done of these is undone:")?;
+        }
+        let mut told = Vec::new();
+        for undo in printer.undo.iter().rev() {
+            if !told.contains(&undo) {
+                for call in self.kernel_calls(undo) {
+                    writeln!(f, "    {INDENT}{call}")?;
+                }
+                told.push(undo);
+            }
+        }
+        Ok(())
+    }
+}
+
+const INDENT: &str = "    ";
+
+struct Printer<'p> {
+    plan: &'p Plan,
+    number: usize,
+    undo: Vec<Call>,
+}
+
+impl Printer<'_> {
+    fn steps(&mut self, f: &mut fmt::Formatter<'_>, steps: &[Step], depth: usize) -> fmt::Result {
+        let mut group = When::Always;
+        for step in steps {
+            if step.when != group {
+                match step.when {
+                    When::Always => {}
+                    When::Occupied => heading(f, depth, "if a program is attached there:")?,
+                    When::Vacant => heading(f, depth, "if none is attached there:")?,
+                }
+                group = step.when;
+            }
+            self.step(f, step, depth + usize::from(group != When::Always))?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, f: &mut fmt::Formatter<'_>, step: &Step, depth: usize) -> fmt::Result {
+        for call in self.plan.kernel_calls(&step.call) {
+            self.number += 1;
+            writeln!(f, "{:3} {}{call}", self.number, INDENT.repeat(depth))?;
+        }
+        self.undo.extend(step.call.undo());
+        if !step.then.is_empty() {
+            heading(f, depth + 1, "if it succeeds:")?;
+            self.steps(f, &step.then, depth + 2)?;
+        }
+        step.otherwise.iter().try_for_each(|alternative| self.alternative(f, alternative, depth + 1))
+    }
+
+    fn alternative(&mut self, f: &mut fmt::Formatter<'_>, other: &Alternative, depth: usize) -> fmt::Result {
+        match other.lacking {
+            Some(feature) => {
+                let since = feature.since();
+                let way = in_few_words(feature);
+                heading(
+                    f,
+                    depth,
+                    &format!("{}, and a probe finds no {feature} (before {since}): {way}", other.on),
+                )?;
+                if f.alternate() { self.steps(f, &other.steps, depth + 1) } else { Ok(()) }
+            }
+            None if other.steps.is_empty() => heading(f, depth, &format!("{}: go on", other.on)),
+            None => {
+                heading(f, depth, &format!("{}:", other.on))?;
+                self.steps(f, &other.steps, depth + 1)
+            }
+        }
+    }
+}
+
+fn heading(f: &mut fmt::Formatter<'_>, depth: usize, text: &str) -> fmt::Result {
+    writeln!(f, "    {}{text}", INDENT.repeat(depth))
+}
+
+/// How a load goes on without a feature.
+fn in_few_words(feature: Feature) -> &'static str {
+    match feature {
+        Feature::ObjectNames => "again without the name",
+        Feature::ExpectedAttachType => "again without it",
+        Feature::MemcgAccounting => "raise RLIMIT_MEMLOCK, again",
+    }
+}
+
+impl Display for On {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Errno(list) => {
+                let names: Vec<_> = list.iter().map(|&errno| errno_name(errno)).collect();
+                write!(f, "if refused with {}", names.join(" or "))
+            }
+            Self::AnyErrno => f.write_str("if refused"),
+            Self::Driver => f.write_str("if the driver refuses"),
+            Self::NotBpffs => f.write_str("if it is not bpffs"),
+        }
+    }
+}

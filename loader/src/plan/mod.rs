@@ -1,0 +1,128 @@
+//! The load plan: every kernel call that loading an object and attaching a program will make, as a value.
+//!
+//! A plan is made without asking the kernel anything. It can be printed, compared and audited before the first
+//! call; fds of things that do not exist yet are names. Where the kernel's answer decides how it goes on, all ways
+//! are in the plan: a step says what follows its success, and what instead of it a refusal leads to.
+
+mod build;
+mod call;
+mod describe;
+mod display;
+mod pin_path;
+
+pub use build::{Loader, Target};
+pub use call::{Call, FIRST_LOG_SIZE, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
+pub use describe::KernelCall;
+pub use pin_path::check_pin_path;
+
+use crate::features::Feature;
+use crate::netlink::{LinkRef, ModeChoice, may_fall_back};
+
+/// The ordered kernel calls that loading an object will make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The names of the maps, by [`MapSlot`].
+    pub maps: Vec<String>,
+    /// The names of the programs, by [`ProgramSlot`].
+    pub programs: Vec<String>,
+    /// Where the program goes, if it is to be attached.
+    pub attach: Option<Attach>,
+    /// What will be done, in order.
+    pub steps: Vec<Step>,
+}
+
+/// Where a plan attaches its program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attach {
+    /// The interface.
+    pub link: LinkRef,
+    /// The mode that was asked for.
+    pub mode: ModeChoice,
+    /// Whether a program that is there may be replaced.
+    pub replace: bool,
+}
+
+/// One call, and how it goes on from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The call.
+    pub call: Call,
+    /// Whether it is made at all.
+    pub when: When,
+    /// What follows when it succeeds, before the next step.
+    pub then: Vec<Step>,
+    /// What is done instead when it is refused: the first alternative that fits. With none the plan fails.
+    pub otherwise: Vec<Alternative>,
+}
+
+impl Step {
+    /// A step that is always taken and has no alternatives.
+    fn new(call: Call) -> Self {
+        Self { call, when: When::Always, then: Vec::new(), otherwise: Vec::new() }
+    }
+
+    fn when(self, when: When) -> Self {
+        Self { when, ..self }
+    }
+
+    fn then(self, then: Vec<Step>) -> Self {
+        Self { then, ..self }
+    }
+
+    fn or(mut self, on: On, steps: Vec<Step>) -> Self {
+        self.otherwise.push(Alternative { on, lacking: None, steps });
+        self
+    }
+
+    fn or_lacking(mut self, on: On, feature: Feature, steps: Vec<Step>) -> Self {
+        self.otherwise.push(Alternative { on, lacking: Some(feature), steps });
+        self
+    }
+}
+
+/// Whether a step is taken, by what `RTM_GETLINK` has said of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// In any case.
+    Always,
+    /// If a program is attached there.
+    Occupied,
+    /// If none is.
+    Vacant,
+}
+
+/// Another way after a refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alternative {
+    /// Which refusals lead here.
+    pub on: On,
+    /// Only if the kernel lacks this; that is probed then, unless it is known.
+    pub lacking: Option<Feature>,
+    /// What is done instead.
+    pub steps: Vec<Step>,
+}
+
+/// A refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// One of these, as in errno(3).
+    Errno(&'static [i32]),
+    /// Any errno.
+    AnyErrno,
+    /// An errno with which drivers say that they cannot; see [`may_fall_back`].
+    Driver,
+    /// statfs(2) succeeds and tells of another filesystem.
+    NotBpffs,
+}
+
+impl On {
+    /// Whether the refusal of a call with this errno is meant.
+    pub fn matches(self, errno: i32) -> bool {
+        match self {
+            Self::Errno(list) => list.contains(&errno),
+            Self::AnyErrno => true,
+            Self::Driver => may_fall_back(errno),
+            Self::NotBpffs => false,
+        }
+    }
+}
