@@ -59,9 +59,6 @@ pub(crate) fn remark(text: impl Display) {
 /// Prints an error and what is known beside it on standard error.
 pub(crate) fn error(error: &Error) {
     remark(format_args!("error: {}", escape(&error.to_string())));
-    if let Some(verdict) = error.verifier_log().and_then(loader::program::verdict) {
-        remark(format_args!("  verifier: {}", escape(verdict)));
-    }
     if let Some(log) = error.verifier_log() {
         remark(format_args!("  log: {} lines; --verifier-log FILE keeps them", log.lines().count()));
     }

@@ -48,13 +48,14 @@ struct Map {
     section: String,
     offset: u64,
     #[serde(rename = "type")]
-    map_type: String,
+    kind: String,
     key_size: u32,
     value_size: u32,
     max_entries: u32,
     flags: String,
     pinning: String,
-    inner_map: Option<String>,
+    #[serde(rename = "inner_map")]
+    inner: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -112,13 +113,13 @@ impl Map {
             dialect: map.dialect.to_string(),
             section: map.section.clone(),
             offset: map.offset,
-            map_type: map.shape.map_type.to_string(),
+            kind: map.shape.map_type.to_string(),
             key_size: map.shape.key_size,
             value_size: map.shape.value_size,
             max_entries: map.shape.max_entries,
             flags: flag_names(map.shape.flags, MAP_FLAGS),
             pinning: pinning(&map.pinning),
-            inner_map: map.inner.map(|inner| object.maps[inner.map].name.clone()),
+            inner: map.inner.map(|inner| object.maps[inner.map].name.clone()),
         }
     }
 }
@@ -211,14 +212,14 @@ impl fmt::Display for Map {
             f,
             "  {}  {}, key {} B, value {} B, {} entries, flags {}, pinned {}",
             escape(&self.name),
-            self.map_type,
+            self.kind,
             self.key_size,
             self.value_size,
             self.max_entries,
             self.flags,
             escape(&self.pinning)
         )?;
-        if let Some(inner) = &self.inner_map {
+        if let Some(inner) = &self.inner {
             write!(f, ", holds maps like {}", escape(inner))?;
         }
         writeln!(

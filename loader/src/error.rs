@@ -101,6 +101,12 @@ impl Error {
         error
     }
 
+    /// Adds the number that the refused system call gave, where [`Error::os`] does not make the message.
+    pub fn with_errno(mut self, errno: i32) -> Self {
+        self.0.errno = Some(errno);
+        self
+    }
+
     /// Replaces the kind, where the caller knows better than the errno does.
     pub fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;

@@ -142,6 +142,8 @@ struct Execution<'p> {
     socket: Option<RouteSocket>,
     link: Option<LinkInfo>,
     running: Option<(XdpProgram, Program)>,
+    /// The kernel's answer to a change did not arrive, so that nobody knows what came of it.
+    broken_off: bool,
     attached: Option<AttachedTo>,
     undo: Vec<Call>,
     transcript: Vec<Record>,
@@ -159,6 +161,7 @@ impl<'p> Execution<'p> {
             socket: None,
             link: None,
             running: None,
+            broken_off: false,
             attached: None,
             undo: Vec::new(),
             transcript: Vec::new(),
@@ -197,8 +200,8 @@ impl<'p> Execution<'p> {
 
     /// The first alternative that fits the refusal of the step's call.
     fn other_way<'s>(&mut self, step: &'s Step, refusal: &Error) -> Result<Option<&'s Alternative>> {
-        // The verifier has spoken: no other way leads around its verdict.
-        if refusal.kind() == ErrorKind::VerifierRejected {
+        // The verifier has spoken: no other way leads around its verdict. A conversation that broke off is no refusal.
+        if refusal.kind() == ErrorKind::VerifierRejected || self.broken_off {
             return Ok(None);
         }
         for other in &step.otherwise {
@@ -322,6 +325,7 @@ impl Execution<'_> {
 
     fn create_map(&mut self, create: &MapCreate) -> Result<Outcome> {
         let map = Map::create(&MapParams {
+            label: &self.plan.maps[create.map.0],
             map_type: create.shape.map_type,
             key_size: create.shape.key_size,
             value_size: create.shape.value_size,
@@ -331,8 +335,7 @@ impl Execution<'_> {
             inner_map: create.inner.map(|inner| self.map(inner).as_fd()),
             numa_node: None,
             ifindex: if create.offload { self.link().index } else { 0 },
-        })
-        .context(|| format!("map {}", quote(&self.plan.maps[create.map.0])))?;
+        })?;
         Ok(self.keep_map(create.map, map))
     }
 
@@ -415,6 +418,7 @@ impl Execution<'_> {
             .map_err(|_| Error::new(ErrorKind::InvalidInput, "the licence has a NUL byte"))?;
         let program = Program::load(
             &ProgramParams {
+                label: &self.plan.programs[load.program.0],
                 prog_type: load.prog_type,
                 expected_attach_type: load.expected_attach_type.unwrap_or_default(),
                 name: load.name,
@@ -425,8 +429,7 @@ impl Execution<'_> {
                 ifindex: if load.offload { self.link().index } else { 0 },
             },
             log,
-        )
-        .context(|| format!("program {}", quote(&self.plan.programs[load.program.0])))?;
+        )?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
         self.programs[load.program.0] = Some(program);
         Ok(outcome)
@@ -492,11 +495,14 @@ impl Execution<'_> {
         let mode =
             set.mode.or(replaced.map(|program| program.mode)).expect("a plan gives the mode, or replaces");
         let link = self.link();
-        let warning = self
-            .socket()
-            .set_xdp(link.index, mode, change)
-            .context(|| format!("attaching to {} in {mode} mode", quote(&link.name)))?;
         let (index, name) = (link.index, link.name.clone());
+        let answer = self.socket().set_xdp(index, mode, change);
+        self.broken_off = answer.is_err();
+        let warning = match answer {
+            Ok(attach::Outcome::Done { warning }) => Ok(warning),
+            Ok(attach::Outcome::Refused(error)) | Err(error) => Err(error),
+        }
+        .context(|| format!("attaching to {} in {mode} mode", quote(&name)))?;
         self.attached = Some(AttachedTo { index, name, mode, replaced, native_refusal: None, warning });
         Ok(Outcome::Done)
     }

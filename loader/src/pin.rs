@@ -10,7 +10,6 @@ use std::path::Path;
 use std::{fmt, fs, io};
 
 use crate::error::{Error, ErrorKind, Result, quote};
-use crate::kernel::refused;
 use crate::sys::{Errno, bpf, os};
 use crate::uapi::bpf::Cmd;
 
@@ -129,7 +128,7 @@ pub(crate) fn show(path: &Path) -> String {
 /// The kernel answers EPERM or EACCES to a path on another file system and to a name with a dot, which reads as if a
 /// privilege were missing.
 fn explain(cmd: Cmd, path: &Path, errno: Errno) -> Error {
-    let error = refused(cmd, show(path), errno);
+    let error = Error::os(&cmd.call(), show(path), errno.0);
     let name = path.file_name().map(Path::new);
     if errno != Errno::EPERM && errno != Errno::EACCES {
         error

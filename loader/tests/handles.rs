@@ -10,8 +10,9 @@ use std::thread;
 use loader::error::ErrorKind;
 use loader::features::{Answer, Feature};
 use loader::kernel::{self, Capabilities, KernelVersion};
-use loader::map::compare::{MapShape, differences};
+use loader::map::compare::differences;
 use loader::map::{Map, MapParams, UpdateFlags};
+use loader::object::MapShape;
 use loader::pin::{self, BPFFS_ROOT, Kind};
 use loader::program::{Program, ProgramParams, VerifierLog};
 use loader::uapi::bpf::{
@@ -49,6 +50,7 @@ fn is_root() -> bool {
 
 fn params(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapParams<'static> {
     MapParams {
+        label: "handles",
         map_type,
         key_size,
         value_size,
@@ -57,6 +59,7 @@ fn params(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -
         name: Some(ObjName::from_symbol("handles")),
         inner_map: None,
         numa_node: None,
+        ifindex: 0,
     }
 }
 
@@ -79,6 +82,7 @@ fn returns(value: i32) -> [u8; 16] {
 
 fn program_params(insns: &[u8]) -> ProgramParams<'_> {
     ProgramParams {
+        label: "handles_prog",
         prog_type: ProgType::XDP,
         expected_attach_type: AttachType::XDP,
         name: Some(ObjName::from_symbol("handles_prog")),
@@ -86,6 +90,7 @@ fn program_params(insns: &[u8]) -> ProgramParams<'_> {
         kern_version: 0,
         flags: 0,
         insns,
+        ifindex: 0,
     }
 }
 
@@ -161,6 +166,24 @@ fn a_per_cpu_map_has_a_value_for_each_possible_cpu() {
             assert!(entries[&key(2)[..]].all().all(|value| value == [9; 5]));
             assert!(map.update_per_cpu(&key(1), &values[1..], UpdateFlags::ANY).is_err());
         }
+    });
+}
+
+#[test]
+fn a_per_cpu_map_is_not_read_while_the_cpus_are_unknown() {
+    alone(|| {
+        let empty = Some("tmpfs");
+        mount(empty, "/sys/devices/system/cpu", empty, MsFlags::empty(), None::<&str>).unwrap();
+        let map = map(MapType::PERCPU_HASH, 4, 8, 4);
+        let error = map.lookup(&key(1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(
+            error.to_string().ends_with("cannot be read from /sys/devices/system/cpu/possible"),
+            "{error}"
+        );
+        assert!(map.update(&key(1), &[0; 8], UpdateFlags::ANY).is_err());
+        assert!(map.entries().next().unwrap().is_err());
+        assert_eq!(kernel::possible_cpus().unwrap_err().kind(), ErrorKind::NotFound);
     });
 }
 

@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 pub use interface::Interface;
 pub use netns::NetNs;
+pub(crate) use socket::Outcome;
 pub use socket::RouteSocket;
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
@@ -160,13 +161,13 @@ fn put_on(
     change: XdpChange,
 ) -> Result<(Mode, Option<String>, Option<Error>)> {
     let first = choice.first();
-    let refusal = match set(interface, first, change) {
-        Ok(warning) => return Ok((first, warning, None)),
-        Err(refusal) => refusal,
+    let refusal = match set(interface, first, change)? {
+        Outcome::Done { warning } => return Ok((first, warning, None)),
+        Outcome::Refused(refusal) => refusal,
     };
     match choice.fallback() {
         Some(mode) if refusal.errno().is_some_and(netlink::may_fall_back) => {
-            match set(interface, mode, change) {
+            match set(interface, mode, change).and_then(Outcome::into_result) {
                 Ok(warning) => Ok((mode, warning, Some(refusal))),
                 Err(error) => {
                     Err(error.context(format!("{first} mode was refused ({refusal}), and {mode} mode")))
@@ -190,7 +191,8 @@ fn replace_seen(
 fn swap(old: BorrowedFd<'_>, new: BorrowedFd<'_>, interface: &Interface, mode: Mode) -> Result<Attached> {
     let program = keep(new)?;
     let change = XdpChange::Replace { new: new.as_raw_fd(), expected: old.as_raw_fd() };
-    let warning = set(interface, mode, change).context(|| format!("{mode} mode"))?;
+    let warning =
+        set(interface, mode, change).and_then(Outcome::into_result).context(|| format!("{mode} mode"))?;
     Ok(Attached {
         interface: interface.clone(),
         program,
@@ -218,10 +220,14 @@ fn detach_seen(interface: &Interface, id: Option<u32>) -> Result<Vec<XdpProgram>
 
 fn take_off(program: BorrowedFd<'_>, interface: &Interface, mode: Mode) -> Result<()> {
     let change = XdpChange::Detach { expected: program.as_raw_fd() };
-    set(interface, mode, change).map(drop).context(|| format!("{mode} mode"))
+    make(interface, mode, change).map(drop)
 }
 
-fn set(interface: &Interface, mode: Mode, change: XdpChange) -> Result<Option<String>> {
+fn make(interface: &Interface, mode: Mode, change: XdpChange) -> Result<Option<String>> {
+    set(interface, mode, change).and_then(Outcome::into_result).context(|| format!("{mode} mode"))
+}
+
+fn set(interface: &Interface, mode: Mode, change: XdpChange) -> Result<Outcome> {
     interface.socket().set_xdp(interface.index().get(), mode, change)
 }
 

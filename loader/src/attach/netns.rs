@@ -5,10 +5,8 @@ use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-
 use crate::error::{Error, ErrorKind, Result, quote};
-use crate::sys;
+use crate::sys::{self, Errno};
 
 /// Where ip-netns(8) keeps the namespaces that have a name.
 const NAMED: &str = "/run/netns";
@@ -50,7 +48,7 @@ impl NetNs {
                 ErrorKind::InvalidInput,
                 format!("{} is not a network namespace", quote(&self.label)),
             ),
-            errno => Error::os("setns", self, errno as i32),
+            errno => Error::os("setns", self, errno.0),
         })
     }
 }

@@ -4,12 +4,10 @@ use std::fmt::{self, Display};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::errno::Errno;
-
 use super::netns::NetNs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::netlink::{self, Body, LinkInfo, LinkRef, Mode, Reply, XdpChange};
-use crate::sys;
+use crate::sys::{self, Errno};
 
 /// Room for any datagram. The kernel fills 32 KiB of a dump (`netlink_recvmsg` in `net/netlink/af_netlink.c`), or as
 /// much as one link takes; the longest part of a link, its alternative names, is one attribute of at most 64 KiB.
@@ -32,6 +30,24 @@ pub struct RouteSocket {
     turn: Mutex<Turn>,
 }
 
+/// How the kernel answered a change. That it did not answer is neither.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is made, and the kernel or the driver may have a remark on it.
+    Done { warning: Option<String> },
+    /// Nothing has changed.
+    Refused(Error),
+}
+
+impl Outcome {
+    pub(super) fn into_result(self) -> Result<Option<String>> {
+        match self {
+            Self::Done { warning } => Ok(warning),
+            Self::Refused(error) => Err(error),
+        }
+    }
+}
+
 struct Turn {
     /// The number of the last request. Replies to an older one, left by a failed turn, are told by it.
     sequence: u32,
@@ -45,11 +61,11 @@ impl RouteSocket {
             None => (sys::netlink::open_route(), String::new()),
             Some(namespace) => (namespace.run(sys::netlink::open_route)?, format!(" in {namespace}")),
         };
-        let fd = opened.map_err(|errno| Error::os("socket", "NETLINK_ROUTE", errno as i32))?;
+        let fd = opened.map_err(|errno| Error::os("socket", "NETLINK_ROUTE", errno.0))?;
         match sys::netlink::enable_extended_acks(fd.as_fd()) {
             // A kernel before 4.12 refuses without a sentence, and that is all.
-            Ok(()) | Err(Errno::ENOPROTOOPT) => Ok(Self::over(fd, place)),
-            Err(errno) => Err(Error::os("setsockopt", "NETLINK_EXT_ACK", errno as i32)),
+            Ok(()) | Err(Errno(libc::ENOPROTOOPT)) => Ok(Self::over(fd, place)),
+            Err(errno) => Err(Error::os("setsockopt", "NETLINK_EXT_ACK", errno.0)),
         }
     }
 
@@ -85,20 +101,22 @@ impl RouteSocket {
         ))
     }
 
-    /// Makes `change` to the interface `index`, and gives what the kernel remarks on it nevertheless.
+    /// Makes `change` to the interface `index`.
     ///
     /// A kernel before 5.7 cannot compare the program that is there with the expected one. This is found out by
-    /// asking it, after a refusal that could mean it, and is of kind [`Unsupported`](ErrorKind::Unsupported): the
-    /// change is never made without the comparison. After an error nothing has changed; only when the answer to a
-    /// detach is lost the program may be gone.
-    pub(crate) fn set_xdp(&self, index: u32, mode: Mode, change: XdpChange) -> Result<Option<String>> {
+    /// asking it, after a refusal that could mean it, and is a refusal of kind
+    /// [`Unsupported`](ErrorKind::Unsupported): the change is never made without the comparison.
+    ///
+    /// An error is a conversation that broke off. What was attached or replaced is then put back; a detach may have
+    /// happened.
+    pub(crate) fn set_xdp(&self, index: u32, mode: Mode, change: XdpChange) -> Result<Outcome> {
         let make = |change| self.change(index, |sequence| netlink::set_xdp(index, mode, change, sequence));
         let body = make(change).inspect_err(|_| {
             // The request may have been carried out, and only the answer was lost.
             let _ = change.undo().map(make);
         })?;
         if let Some(Body::Ack { warning }) = body {
-            return Ok(warning);
+            return Ok(Outcome::Done { warning });
         }
         let error = refusal(SETLINK, &interface(index), body);
         // The kernels that can compare explain almost every EINVAL, so this asks seldom.
@@ -106,13 +124,13 @@ impl RouteSocket {
         if unexplained && change.expected_fd().is_some() && !self.can_compare(index)? {
             let message = "this kernel cannot compare the program that is there with the expected one \
                            (XDP_FLAGS_REPLACE, Linux 5.7)";
-            return Err(Error::new(ErrorKind::Unsupported, message));
+            return Ok(Outcome::Refused(Error::new(ErrorKind::Unsupported, message)));
         }
         let errno = error.errno().unwrap_or_default();
-        Err(match netlink::help_for_refusal(mode, errno, error.kernel_message()) {
+        Ok(Outcome::Refused(match netlink::help_for_refusal(mode, errno, error.kernel_message()) {
             Some(help) => error.with_help(help),
             None => error,
-        })
+        }))
     }
 
     /// Whether the kernel knows `XDP_FLAGS_REPLACE`; only EINVAL says that it does not.
@@ -133,14 +151,14 @@ impl RouteSocket {
         object: &dyn Display,
         request: impl FnOnce(u32) -> Vec<u8>,
     ) -> Result<Vec<Reply>> {
-        let failed = |errno: Errno| Error::os(call, object, errno as i32);
+        let failed = |syscall| move |errno: Errno| Error::os(syscall, format!("{call} of {object}"), errno.0);
         let Turn { sequence, buffer } = &mut *self.take_turn();
         *sequence = sequence.wrapping_add(1);
-        sys::netlink::send_request(self.fd.as_fd(), &request(*sequence)).map_err(failed)?;
+        sys::netlink::send_request(self.fd.as_fd(), &request(*sequence)).map_err(failed("sendto"))?;
 
         let mut replies = Vec::new();
         loop {
-            let len = sys::netlink::receive(self.fd.as_fd(), buffer).map_err(failed)?;
+            let len = sys::netlink::receive(self.fd.as_fd(), buffer).map_err(failed("recvfrom"))?;
             let datagram = buffer.get(..len).ok_or_else(|| cut_short(call, object, len))?;
             let received = netlink::read_replies(datagram).map_err(|error| error.context(call))?;
             replies.extend(received.into_iter().filter(|reply| reply.sequence == *sequence));
@@ -286,29 +304,32 @@ mod tests {
         assert!(error.to_string().contains("was answered by 131073 bytes"), "{error}");
     }
 
+    fn outcome(socket: &RouteSocket, change: XdpChange) -> Result<Option<String>> {
+        socket.set_xdp(3, Mode::Native, change).and_then(Outcome::into_result)
+    }
+
     #[test]
     fn a_change_whose_answer_is_lost_is_undone() {
         let (lost, asked) = (vec![vec![1]], XdpChange::Attach { new: 5 });
         let socket = fake_kernel(vec![lost, vec![refused(0, 2)], vec![refused(0, 3)]]);
-        assert_eq!(socket.set_xdp(3, Mode::Native, asked).unwrap_err().kind(), ErrorKind::Malformed);
+        let error = socket.set_xdp(3, Mode::Native, asked).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed);
         // The second answer went to the undoing, so the next change gets the third.
-        assert_eq!(socket.set_xdp(3, Mode::Native, asked).unwrap(), None);
+        assert_eq!(outcome(&socket, asked).unwrap(), None);
     }
 
     #[test]
     fn a_kernel_that_cannot_compare_is_told_from_a_wrong_request() {
         let detach = XdpChange::Detach { expected: 5 };
         let einval = |sequence| vec![refused(libc::EINVAL, sequence)];
-        let old = fake_kernel(vec![einval(1), einval(2)]);
-        let error = old.set_xdp(3, Mode::Native, detach).unwrap_err();
+        let error = outcome(&fake_kernel(vec![einval(1), einval(2)]), detach).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("Linux 5.7"), "{error}");
 
-        let new = fake_kernel(vec![einval(1), vec![refused(0, 2)]]);
-        assert_eq!(new.set_xdp(3, Mode::Native, detach).unwrap_err().errno(), Some(libc::EINVAL));
+        let error = outcome(&fake_kernel(vec![einval(1), vec![refused(0, 2)]]), detach).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EINVAL));
         // Attaching compares nothing, so nothing is asked.
-        let attach = fake_kernel(vec![einval(1)]);
-        let error = attach.set_xdp(3, Mode::Native, XdpChange::Attach { new: 5 }).unwrap_err();
+        let error = outcome(&fake_kernel(vec![einval(1)]), XdpChange::Attach { new: 5 }).unwrap_err();
         assert_eq!(error.errno(), Some(libc::EINVAL));
     }
 }

@@ -1,7 +1,6 @@
 //! Every map and every program in the kernel, by id.
 
-use crate::error::Result;
-use crate::kernel::refused;
+use crate::error::{Error, Result};
 use crate::sys::{Errno, bpf};
 use crate::uapi::bpf::Cmd;
 
@@ -39,7 +38,9 @@ impl Iterator for Ids {
                 Some(Ok(id))
             }
             Err(Errno::ENOENT) => None,
-            Err(errno) => Some(Err(refused(self.cmd, format_args!("the id after {last}"), errno))),
+            Err(errno) => {
+                Some(Err(Error::os(&self.cmd.call(), format_args!("the id after {last}"), errno.0)))
+            }
         }
     }
 }

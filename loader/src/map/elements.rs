@@ -4,8 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use super::{Entries, Map, UpdateFlags, Value, is_indexed, raw};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::kernel::refused;
-use crate::sys::Errno;
+use crate::sys::{Errno, cpus::POSSIBLE};
 use crate::uapi::bpf::{Cmd, MapType};
 
 /// A page of a bulk call: at most this many entries, and about this many bytes.
@@ -100,7 +99,7 @@ impl Map {
         match self.fd.next_key(key, &mut next) {
             Ok(()) => Ok(Some(next)),
             Err(Errno::ENOENT) => Ok(None),
-            Err(errno) => Err(refused(Cmd::MAP_GET_NEXT_KEY, &self.label, errno)),
+            Err(errno) => Err(Error::os(&Cmd::MAP_GET_NEXT_KEY.call(), &self.label, errno.0)),
         }
     }
 
@@ -146,8 +145,11 @@ impl Map {
     pub(super) fn value_bytes(&self) -> Result<usize> {
         self.fd.layout().value_bytes.ok_or_else(|| {
             let map_type = self.map_type();
-            let cause =
-                format!("map type {map_type} is newer than this program, which does not know its values");
+            let cause = if map_type.is_per_cpu() {
+                format!("the number of CPUs, which its values depend on, cannot be read from {POSSIBLE}")
+            } else {
+                format!("map type {map_type} is newer than this program, which does not know its values")
+            };
             Error::new(ErrorKind::Unsupported, format!("{}: {cause}", self.label))
         })
     }
@@ -216,7 +218,7 @@ impl Map {
         match answer {
             Ok(()) => Ok(Some(Value::new(bytes, self.value_size(), self.map_type().is_per_cpu()))),
             Err(Errno::ENOENT) => Ok(None),
-            Err(errno) => Err(refused(cmd, &self.label, errno)),
+            Err(errno) => Err(Error::os(&cmd.call(), &self.label, errno.0)),
         }
     }
 
@@ -255,7 +257,7 @@ impl Map {
 
     /// Says what the errno of a write means for this type of map, where that is certain.
     fn update_error(&self, cmd: Cmd, key: &[u8], flags: UpdateFlags, errno: Errno) -> Error {
-        let error = refused(cmd, &self.label, errno);
+        let error = Error::os(&cmd.call(), &self.label, errno.0);
         let max_entries = self.max_entries();
         match errno {
             Errno::E2BIG if is_indexed(self.map_type()) => {
@@ -289,7 +291,7 @@ impl Map {
     }
 
     fn delete_error(&self, cmd: Cmd, errno: Errno) -> Error {
-        let error = refused(cmd, &self.label, errno);
+        let error = Error::os(&cmd.call(), &self.label, errno.0);
         match (errno, self.map_type()) {
             (Errno::EINVAL, MapType::ARRAY | MapType::PERCPU_ARRAY) => {
                 error.context("the entries of an array cannot be deleted")

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use super::elements::lacks_batch;
 use super::{Map, Value, is_indexed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernel::refused;
 use crate::sys::{Errno, map::Batch};
 use crate::uapi::bpf::{Cmd, MapType};
 
@@ -129,7 +128,7 @@ impl<'a> Entries<'a> {
             }
             Err(Errno::EINTR) => Ok(Source::Keys),
             Err(errno) if from.is_none() && lacks_batch(errno) => Ok(Source::Keys),
-            Err(errno) => Err(refused(Cmd::MAP_LOOKUP_BATCH, &self.map.label, errno)),
+            Err(errno) => Err(Error::os(&Cmd::MAP_LOOKUP_BATCH.call(), &self.map.label, errno.0)),
         }
     }
 
@@ -147,7 +146,7 @@ impl<'a> Entries<'a> {
                 Ok(()) => self.page = vec![self.entry(&key, value)].into_iter(),
                 // Deleted meanwhile, or an empty place of an array.
                 Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(refused(Cmd::MAP_LOOKUP_ELEM, &self.map.label, errno)),
+                Err(errno) => return Err(Error::os(&Cmd::MAP_LOOKUP_ELEM.call(), &self.map.label, errno.0)),
             }
         }
         self.last = Some(key);

@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use crate::error::{Context as _, Error, Result, quote};
-use crate::kernel::{object_name, refused};
 use crate::pin::{self, Kind};
 use crate::sys::{attr, bpf, map::MapFd};
 use crate::uapi::bpf::{BPF_ANY, BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, Cmd, MapType, ObjName};
@@ -20,6 +19,8 @@ pub use value::Value;
 /// What is created: the fields of `BPF_MAP_CREATE`.
 #[derive(Clone, Copy, Debug)]
 pub struct MapParams<'a> {
+    /// What errors call the map: its symbol, of which the kernel keeps only 15 bytes.
+    pub label: &'a str,
     /// The type.
     pub map_type: MapType,
     /// Bytes of a key.
@@ -88,7 +89,7 @@ impl MapInfo {
             value_size: info.value_size,
             max_entries: info.max_entries,
             flags: info.map_flags,
-            name: object_name(&info.name),
+            name: ObjName::from_bytes(info.name).to_string(),
             ifindex: info.ifindex,
             btf_id: info.btf_id,
             btf_key_type_id: info.btf_key_type_id,
@@ -125,7 +126,7 @@ pub struct Map {
 impl Map {
     /// Creates a map: exactly one `BPF_MAP_CREATE`.
     pub fn create(params: &MapParams<'_>) -> Result<Self> {
-        let label = label(params.name.as_ref().map_or("", ObjName::as_str), None);
+        let label = label(params.label, None);
         let mut attr = attr::MapCreate::default();
         attr.map_type = params.map_type.0;
         attr.key_size = params.key_size;
@@ -138,7 +139,7 @@ impl Map {
         attr.map_ifindex = params.ifindex;
         match MapFd::create(attr) {
             Ok(fd) => Ok(Self { fd, label }),
-            Err(errno) => Err(refused(Cmd::MAP_CREATE, label, errno)),
+            Err(errno) => Err(Error::os(&Cmd::MAP_CREATE.call(), label, errno.0)),
         }
     }
 
@@ -150,8 +151,8 @@ impl Map {
     /// As [`Map::from_fd`], and gives what that call told.
     pub fn with_info(fd: OwnedFd) -> Result<(Self, MapInfo)> {
         pin::expect(Kind::Map, fd.as_fd())?;
-        let (fd, info) =
-            MapFd::from_fd(fd).map_err(|errno| refused(Cmd::OBJ_GET_INFO_BY_FD, "the map", errno))?;
+        let (fd, info) = MapFd::from_fd(fd)
+            .map_err(|errno| Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), "the map", errno.0))?;
         let info = MapInfo::new(&info);
         Ok((Self { fd, label: label(&info.name, Some(info.id)) }, info))
     }
@@ -160,7 +161,8 @@ impl Map {
     /// CAP_SYS_ADMIN.
     pub fn from_id(id: u32) -> Result<Self> {
         let label = label("", Some(id));
-        let fd = bpf::map_fd_by_id(id).map_err(|errno| refused(Cmd::MAP_GET_FD_BY_ID, &label, errno))?;
+        let fd = bpf::map_fd_by_id(id)
+            .map_err(|errno| Error::os(&Cmd::MAP_GET_FD_BY_ID.call(), &label, errno.0))?;
         Self::from_fd(fd).context(|| label)
     }
 
@@ -178,13 +180,14 @@ impl Map {
     pub fn info(&self) -> Result<MapInfo> {
         match bpf::map_info(self.as_fd()) {
             Ok(info) => Ok(MapInfo::new(&info)),
-            Err(errno) => Err(refused(Cmd::OBJ_GET_INFO_BY_FD, &self.label, errno)),
+            Err(errno) => Err(Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), &self.label, errno.0)),
         }
     }
 
     /// Takes from user space the right to change the map, for good: one `BPF_MAP_FREEZE` (5.2).
     pub fn freeze(&self) -> Result<()> {
-        bpf::map_freeze(self.as_fd()).map_err(|errno| refused(Cmd::MAP_FREEZE, &self.label, errno))
+        bpf::map_freeze(self.as_fd())
+            .map_err(|errno| Error::os(&Cmd::MAP_FREEZE.call(), &self.label, errno.0))
     }
 
     /// A second handle of the same map.

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::kernel::object_name;
 use crate::sys::attr;
-use crate::uapi::bpf::{BPF_TAG_SIZE, ProgType};
+use crate::uapi::bpf::{BPF_TAG_SIZE, ObjName, ProgType};
 
 /// A program as the kernel describes it. What a kernel does not know yet is 0 or empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +47,7 @@ impl ProgramInfo {
             id: info.id,
             prog_type: ProgType(info.prog_type),
             tag: info.tag,
-            name: object_name(&info.name),
+            name: ObjName::from_bytes(info.name).to_string(),
             map_ids,
             load_time: Duration::from_nanos(info.load_time),
             created_by_uid: info.created_by_uid,

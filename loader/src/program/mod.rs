@@ -7,8 +7,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use crate::error::{Context as _, Error, ErrorKind, Result, quote};
-use crate::kernel::{object_name, refused};
+use crate::error::{Context as _, Error, ErrorKind, Result, errno_name, escape, quote};
 use crate::pin::{self, Kind};
 use crate::sys::{Errno, attr, bpf};
 use crate::uapi::bpf::{AttachType, BPF_INSN_SIZE, Cmd, ObjName, ProgType};
@@ -19,6 +18,8 @@ pub use log::{VerifierLog, verdict};
 /// What is loaded: the fields of `BPF_PROG_LOAD`.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramParams<'a> {
+    /// What errors call the program: its symbol, of which the kernel keeps only 15 bytes.
+    pub label: &'a str,
     /// The type, which says what the program may do and where it may be attached.
     pub prog_type: ProgType,
     /// What it will be attached to, where the type asks for it (4.17).
@@ -51,7 +52,7 @@ impl Program {
     /// it takes it or not, and the error has that text too; ENOSPC then means that the log did not fit, whatever
     /// the verdict. EAGAIN means that a signal came: load again.
     pub fn load(params: &ProgramParams<'_>, mut log: Option<&mut VerifierLog>) -> Result<Self> {
-        let label = label(params.name.as_ref().map_or("", ObjName::as_str), None);
+        let label = label(params.label, None);
         if params.insns.len() % BPF_INSN_SIZE != 0 {
             let len = params.insns.len();
             return Err(Error::new(
@@ -79,15 +80,16 @@ impl Program {
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         pin::expect(Kind::Program, fd.as_fd())?;
         let info = bpf::prog_info(fd.as_fd(), &mut [])
-            .map_err(|errno| refused(Cmd::OBJ_GET_INFO_BY_FD, "the program", errno))?;
-        Ok(Self { fd, label: label(&object_name(&info.name), Some(info.id)) })
+            .map_err(|errno| Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), "the program", errno.0))?;
+        Ok(Self { fd, label: label(&ObjName::from_bytes(info.name).to_string(), Some(info.id)) })
     }
 
     /// Opens the program with this id: one `BPF_PROG_GET_FD_BY_ID`, and the call of [`Program::from_fd`]. It needs
     /// CAP_SYS_ADMIN.
     pub fn from_id(id: u32) -> Result<Self> {
         let label = label("", Some(id));
-        let fd = bpf::prog_fd_by_id(id).map_err(|errno| refused(Cmd::PROG_GET_FD_BY_ID, &label, errno))?;
+        let fd = bpf::prog_fd_by_id(id)
+            .map_err(|errno| Error::os(&Cmd::PROG_GET_FD_BY_ID.call(), &label, errno.0))?;
         Self::from_fd(fd).context(|| label)
     }
 
@@ -105,7 +107,7 @@ impl Program {
     pub fn info(&self) -> Result<ProgramInfo> {
         let ask = |map_ids: &mut [u32]| {
             bpf::prog_info(self.as_fd(), map_ids)
-                .map_err(|errno| refused(Cmd::OBJ_GET_INFO_BY_FD, &self.label, errno))
+                .map_err(|errno| Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), &self.label, errno.0))
         };
         let mut map_ids = vec![0; 16];
         let mut info = ask(&mut map_ids)?;
@@ -145,12 +147,16 @@ fn attributes(params: &ProgramParams<'_>) -> attr::ProgLoad {
 
 /// A refusal is the verifier's if it has written why. It may do so with EPERM too, but then a privilege is missing.
 fn load_error(label: &str, errno: Errno, log: Option<&VerifierLog>) -> Error {
-    let error = refused(Cmd::PROG_LOAD, label, errno);
+    let error = Error::os(&Cmd::PROG_LOAD.call(), label, errno.0);
     let text = log.map(VerifierLog::text).unwrap_or_default();
-    match errno {
-        _ if text.is_empty() => error,
-        Errno::EPERM | Errno::ENOSPC | Errno::EAGAIN => error.with_verifier_log(text),
-        _ => error.with_kind(ErrorKind::VerifierRejected).with_verifier_log(text),
+    match (errno, verdict(&text)) {
+        (_, None) => error,
+        (Errno::EPERM | Errno::ENOSPC | Errno::EAGAIN, _) => error.with_verifier_log(text),
+        (_, Some(verdict)) => {
+            let message =
+                format!("the verifier refused {label}: {} ({})", escape(verdict), errno_name(errno.0));
+            Error::new(ErrorKind::VerifierRejected, message).with_errno(errno.0).with_verifier_log(text)
+        }
     }
 }
 

@@ -26,27 +26,24 @@ pub(crate) struct Layout {
     pub(crate) key_size: usize,
     /// Bytes of one value, on one CPU.
     pub(crate) value_size: usize,
-    /// Bytes that the kernel copies for a value; none where the map's type is not known here.
+    /// Bytes that the kernel copies for a value. None where that cannot be known, since the map's type is newer than
+    /// this list of them, or since the number of CPUs cannot be read; then no value is read or written.
     pub(crate) value_bytes: Option<usize>,
     pub(crate) max_entries: u32,
 }
 
 impl Layout {
-    /// Fails where the number of CPUs is needed and cannot be read.
-    fn new(map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> Result<Self, Errno> {
+    fn new(map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> Self {
         let map_type = MapType(map_type);
         let (key_size, value_size) = (key_size as usize, value_size as usize);
-        let value_bytes = match map_type {
-            // bpf_map_value_size() in kernel/bpf/syscall.c, 6.18.
-            per_cpu if per_cpu.is_per_cpu() => {
-                let cpus = cpus::possible()?;
-                value_size.checked_next_multiple_of(8).and_then(|stride| stride.checked_mul(cpus))
-            }
-            known if known.name().is_some() => Some(value_size),
-            // A type that came after this was written may copy any number of bytes.
-            _ => None,
+        // bpf_map_value_size() in kernel/bpf/syscall.c, 6.18.
+        let value_bytes = if map_type.is_per_cpu() {
+            let stride = value_size.checked_next_multiple_of(8);
+            stride.zip(cpus::possible().ok()).and_then(|(stride, cpus)| stride.checked_mul(cpus))
+        } else {
+            map_type.name().map(|_| value_size)
         };
-        Ok(Self { map_type, key_size, value_size, value_bytes, max_entries })
+        Self { map_type, key_size, value_size, value_bytes, max_entries }
     }
 }
 
@@ -63,7 +60,7 @@ pub(crate) struct Batch<'a> {
 impl MapFd {
     /// Creates a map: one call.
     pub(crate) fn create(mut attr: MapCreate) -> Result<Self, Errno> {
-        let layout = Layout::new(attr.map_type, attr.key_size, attr.value_size, attr.max_entries)?;
+        let layout = Layout::new(attr.map_type, attr.key_size, attr.value_size, attr.max_entries);
         // SAFETY: the struct holds no address, and the answer is a new fd.
         let fd = unsafe { bpf_fd(Cmd::MAP_CREATE, &mut attr) }?;
         Ok(Self { fd, layout })
@@ -74,7 +71,7 @@ impl MapFd {
     /// Should `fd` be no map, then the sizes are nonsense, and the kernel refuses all else with EINVAL.
     pub(crate) fn from_fd(fd: OwnedFd) -> Result<(Self, MapInfo), Errno> {
         let info = map_info(fd.as_fd())?;
-        let layout = Layout::new(info.map_type, info.key_size, info.value_size, info.max_entries)?;
+        let layout = Layout::new(info.map_type, info.key_size, info.value_size, info.max_entries);
         Ok((Self { fd, layout }, info))
     }
 

@@ -5,8 +5,9 @@ use std::os::fd::BorrowedFd;
 use std::panic::resume_unwind;
 use std::thread;
 
-use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
+
+use super::Errno;
 
 /// Runs `call` on a thread of its own that has entered `namespace`, so that no other thread changes its namespace.
 ///
@@ -15,9 +16,12 @@ use nix::sched::{CloneFlags, setns};
 pub(crate) fn in_namespace<T: Send>(
     namespace: BorrowedFd<'_>,
     call: impl FnOnce() -> T + Send,
-) -> nix::Result<T> {
+) -> Result<T, Errno> {
     thread::scope(|scope| {
-        let entered = move || setns(namespace, CloneFlags::CLONE_NEWNET).map(|()| call());
+        let entered = move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            Ok(call())
+        };
         let thread = thread::Builder::new().spawn_scoped(scope, entered).map_err(|error| errno_of(&error))?;
         thread.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
@@ -25,5 +29,5 @@ pub(crate) fn in_namespace<T: Send>(
 
 /// Why no thread could be made; EAGAIN is what clone(2) says at the limit.
 fn errno_of(error: &io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw)
+    error.raw_os_error().map_or(Errno::EAGAIN, Errno)
 }

@@ -58,6 +58,13 @@ named_values! {
     }
 }
 
+impl Cmd {
+    /// The call as messages write it: `bpf(BPF_MAP_CREATE)`.
+    pub fn call(self) -> String {
+        format!("bpf({self:?})")
+    }
+}
+
 named_values! {
     /// `enum bpf_map_type`.
     pub struct MapType: u32, "BPF_MAP_TYPE_" {
@@ -207,6 +214,12 @@ impl ObjName {
         Self(name)
     }
 
+    /// The name in a struct that the kernel filled in.
+    pub fn from_bytes(bytes: [u8; BPF_OBJ_NAME_LEN]) -> Self {
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(BPF_OBJ_NAME_LEN);
+        Self::from_symbol(&String::from_utf8_lossy(&bytes[..end]))
+    }
+
     /// The bytes as the kernel's structs hold them: padded with NUL bytes, of which there is at least one.
     pub fn bytes(&self) -> [u8; BPF_OBJ_NAME_LEN] {
         self.0
@@ -341,6 +354,7 @@ mod tests {
             let made = ObjName::from_symbol(symbol);
             assert_eq!(made.as_str(), name);
             assert_eq!(made.bytes()[15], 0);
+            assert_eq!(ObjName::from_bytes(made.bytes()), made);
         }
     }
 }
