@@ -95,6 +95,9 @@ pub fn help_for_refusal(mode: Mode, errno: i32, message: Option<&str>) -> Option
             "lower that MTU, or build the program for packets in several buffers (section `xdp.frags`), \
              or use generic mode",
         ),
+        (Errno::EBUSY, Some(message)) if message.contains("BPF XDP link") => {
+            Some("a bpf_link holds the program that is there, and only through that link can it be changed")
+        }
         (Errno::EOPNOTSUPP, _) if mode == Mode::Native => Some("generic mode works with every driver"),
         _ => None,
     }
@@ -175,6 +178,9 @@ mod tests {
         let mtu = help(Mode::Native, Errno::ERANGE, Some("Peer MTU is too large to set XDP"));
         assert!(mtu.is_some_and(|text| text.contains("xdp.frags")));
         assert!(help(Mode::Native, Errno::EOPNOTSUPP, None).is_some_and(|text| text.contains("generic")));
+        let held = help(Mode::Native, Errno::EBUSY, Some("Can't replace active BPF XDP link"));
+        assert!(held.is_some_and(|text| text.contains("bpf_link")));
+        assert_eq!(help(Mode::Native, Errno::EBUSY, Some("XDP program already attached")), None);
         assert_eq!(help(Mode::Offload, Errno::EOPNOTSUPP, None), None);
         assert_eq!(help(Mode::Native, Errno::EINVAL, None), None);
         assert!(help(Mode::Generic, Errno::EPERM, None).is_some());

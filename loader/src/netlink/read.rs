@@ -266,12 +266,12 @@ mod tests {
         let native = link(&recorded!("veth_native"));
         assert_eq!(
             (native.up, native.xdp.programs()),
-            (true, &[XdpProgram { mode: Mode::Native, id: Some(977) }][..])
+            (true, &[XdpProgram { mode: Mode::Native, id: Some(1253) }][..])
         );
         let generic = link(&recorded!("veth_generic"));
         assert_eq!(
             generic.xdp.in_mode(Mode::Generic),
-            Some(XdpProgram { mode: Mode::Generic, id: Some(977) })
+            Some(XdpProgram { mode: Mode::Generic, id: Some(1253) })
         );
     }
 

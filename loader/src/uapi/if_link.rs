@@ -42,6 +42,10 @@ pub const IFLA_MTU: u16 = 4;
 pub const IFLA_LINKINFO: u16 = 18;
 /// In [`IFLA_LINKINFO`]: the kind's name, such as `veth`. Hardware has none.
 pub const IFLA_INFO_KIND: u16 = 1;
+/// In a request for links: what to tell of them besides, or to leave out (u32).
+pub const IFLA_EXT_MASK: u16 = 29;
+/// In [`IFLA_EXT_MASK`]: leave out the statistics of the address families (4.4).
+pub const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 /// The nest of XDP attributes (4.8).
 pub const IFLA_XDP: u16 = 43;
 /// Bit 15 of an attribute's type: its payload is a list of attributes.
