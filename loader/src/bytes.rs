@@ -125,6 +125,11 @@ impl<'a> Bytes<'a> {
         self.array(offset, field).map(|bytes| self.order.u64(bytes))
     }
 
+    /// The signed 64-bit number at `offset`, which holds `field`.
+    pub fn i64(&self, offset: usize, field: &str) -> Result<i64> {
+        self.u64(offset, field).map(|bits| i64::from_ne_bytes(bits.to_ne_bytes()))
+    }
+
     /// The string that starts at `offset` and ends before the next NUL, as in an ELF or BTF string table.
     ///
     /// At most [`MAX_NAME`] bytes: many names may share the tail of one string, and without a bound a small file

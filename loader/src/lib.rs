@@ -3,7 +3,15 @@
 // Only `sys` may opt out.
 #![deny(unsafe_code)]
 
+pub mod btf;
 pub mod bytes;
+pub mod elf;
 pub mod error;
+pub mod insn;
+pub mod kernel;
+pub mod map;
 pub mod netlink;
+pub mod pin;
+pub mod program;
+mod sys;
 pub mod uapi;

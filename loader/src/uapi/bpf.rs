@@ -58,6 +58,13 @@ named_values! {
     }
 }
 
+impl Cmd {
+    /// The call as messages write it: `bpf(BPF_MAP_CREATE)`.
+    pub fn call(self) -> String {
+        format!("bpf({self:?})")
+    }
+}
+
 named_values! {
     /// `enum bpf_map_type`.
     pub struct MapType: u32, "BPF_MAP_TYPE_" {
@@ -190,6 +197,53 @@ named_values! {
 /// Bytes that a map's or program's name takes in the kernel, its NUL included.
 pub const BPF_OBJ_NAME_LEN: usize = 16;
 
+/// The name of a map or program as the kernel takes it: at most 15 bytes out of `[A-Za-z0-9_.]`.
+///
+/// The kernel refuses any other byte with EINVAL, and before 5.2 the dot too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ObjName([u8; BPF_OBJ_NAME_LEN]);
+
+impl ObjName {
+    /// As much of `symbol` as fits, with `_` in place of each character that the kernel does not take.
+    pub fn from_symbol(symbol: &str) -> Self {
+        let mut name = [0; BPF_OBJ_NAME_LEN];
+        for (byte, c) in name[..BPF_OBJ_NAME_LEN - 1].iter_mut().zip(symbol.chars()) {
+            let taken = c.is_ascii_alphanumeric() || c == '_' || c == '.';
+            *byte = if taken { u8::try_from(c).unwrap_or(b'_') } else { b'_' };
+        }
+        Self(name)
+    }
+
+    /// The name in a struct that the kernel filled in.
+    pub fn from_bytes(bytes: [u8; BPF_OBJ_NAME_LEN]) -> Self {
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(BPF_OBJ_NAME_LEN);
+        Self::from_symbol(&String::from_utf8_lossy(&bytes[..end]))
+    }
+
+    /// The bytes as the kernel's structs hold them: padded with NUL bytes, of which there is at least one.
+    pub fn bytes(&self) -> [u8; BPF_OBJ_NAME_LEN] {
+        self.0
+    }
+
+    /// The name without the padding.
+    pub fn as_str(&self) -> &str {
+        let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(BPF_OBJ_NAME_LEN);
+        std::str::from_utf8(&self.0[..end]).expect("the name was made of ASCII characters")
+    }
+}
+
+impl std::fmt::Display for ObjName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl std::fmt::Debug for ObjName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
 /// Bytes of a program tag.
 pub const BPF_TAG_SIZE: usize = 8;
 
@@ -205,8 +259,14 @@ pub const BPF_EXIST: u64 = 2;
 
 /// `BPF_MAP_CREATE`: do not allocate the entries beforehand; LPM tries must have it.
 pub const BPF_F_NO_PREALLOC: u32 = 1 << 0;
-/// `BPF_MAP_CREATE` and `BPF_OBJ_GET`: user space may only read the map.
+/// `BPF_MAP_CREATE`: each CPU of an LRU map has a list of its own (4.10).
+pub const BPF_F_NO_COMMON_LRU: u32 = 1 << 1;
+/// `BPF_MAP_CREATE`: the map's memory comes from the node `numa_node` (4.14).
+pub const BPF_F_NUMA_NODE: u32 = 1 << 2;
+/// `BPF_MAP_CREATE` and `BPF_OBJ_GET`: user space may only read the map through this fd (4.15).
 pub const BPF_F_RDONLY: u32 = 1 << 3;
+/// `BPF_MAP_CREATE` and `BPF_OBJ_GET`: user space may only write the map through this fd (4.15).
+pub const BPF_F_WRONLY: u32 = 1 << 4;
 /// `BPF_MAP_CREATE`: programs may only read the map (5.2).
 pub const BPF_F_RDONLY_PROG: u32 = 1 << 7;
 
@@ -265,3 +325,25 @@ pub const BPF_MOV64_IMM: u8 = 0xb7;
 
 /// The helper `bpf_ktime_get_coarse_ns`, new in 5.11, the release that stopped charging maps to RLIMIT_MEMLOCK.
 pub const BPF_FUNC_KTIME_GET_COARSE_NS: i32 = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symbol_becomes_a_name_that_the_kernel_takes() {
+        for (symbol, name) in [
+            ("blacklist", "blacklist"),
+            (".rodata", ".rodata"),
+            ("xdp/ip filter", "xdp_ip_filter"),
+            ("a_name_of_fifteen_bytes", "a_name_of_fifte"),
+            ("größe\u{1b}", "gr__e_"),
+            ("", ""),
+        ] {
+            let made = ObjName::from_symbol(symbol);
+            assert_eq!(made.as_str(), name);
+            assert_eq!(made.bytes()[15], 0);
+            assert_eq!(ObjName::from_bytes(made.bytes()), made);
+        }
+    }
+}

@@ -6,10 +6,40 @@ use super::named_values;
 pub const BTF_MAGIC: u16 = 0xeb9f;
 /// The only version of the format so far.
 pub const BTF_VERSION: u8 = 1;
-/// Bytes of `struct btf_header`.
+/// Bytes of `struct btf_header`. A newer kernel's header may be longer, and says so in `hdr_len`.
 pub const BTF_HEADER_SIZE: usize = 24;
 /// Bytes of `struct btf_type`, which every type begins with.
 pub const BTF_TYPE_SIZE: usize = 12;
+/// Bytes of the one number that follows a `BTF_KIND_INT`: encoding, bit offset and bits.
+pub const BTF_INT_SIZE: usize = 4;
+/// Bytes of `struct btf_array`.
+pub const BTF_ARRAY_SIZE: usize = 12;
+/// Bytes of `struct btf_member`.
+pub const BTF_MEMBER_SIZE: usize = 12;
+/// Bytes of `struct btf_enum`.
+pub const BTF_ENUM_SIZE: usize = 8;
+/// Bytes of `struct btf_enum64`.
+pub const BTF_ENUM64_SIZE: usize = 12;
+/// Bytes of `struct btf_param`.
+pub const BTF_PARAM_SIZE: usize = 8;
+/// Bytes of `struct btf_var`.
+pub const BTF_VAR_SIZE: usize = 4;
+/// Bytes of `struct btf_var_secinfo`.
+pub const BTF_VAR_SECINFO_SIZE: usize = 12;
+/// Bytes of `struct btf_decl_tag`.
+pub const BTF_DECL_TAG_SIZE: usize = 4;
+
+/// `btf_type.info`: how many entries follow the type.
+///
+/// Linux 6.18 uses the low 16 bits of these 24 and the low five of the seven of [`BTF_INFO_KIND_MASK`], and
+/// leaves the others zero; later headers give them to the two fields. The wide masks read both.
+pub const BTF_INFO_VLEN_MASK: u32 = 0x00ff_ffff;
+/// `btf_type.info`: where the kind begins.
+pub const BTF_INFO_KIND_SHIFT: u32 = 24;
+/// `btf_type.info`: the kind, once shifted down.
+pub const BTF_INFO_KIND_MASK: u32 = 0x7f;
+/// `btf_type.info`: a flag whose meaning depends on the kind.
+pub const BTF_INFO_KIND_FLAG: u32 = 1 << 31;
 
 named_values! {
     /// The kind of a type. The version is the first kernel that takes it in `BPF_BTF_LOAD`.
@@ -62,3 +92,21 @@ pub const BTF_INT_SIGNED: u8 = 1 << 0;
 pub const BTF_INT_CHAR: u8 = 1 << 1;
 /// `BTF_KIND_INT`: the number is a truth value.
 pub const BTF_INT_BOOL: u8 = 1 << 2;
+
+named_values! {
+    /// Where a variable lives, from `struct btf_var`.
+    pub struct VarLinkage: u32, "BTF_VAR_" {
+        STATIC = 0 "static";
+        GLOBAL_ALLOCATED = 1 "global";
+        GLOBAL_EXTERN = 2 "extern";
+    }
+}
+
+named_values! {
+    /// Who may call a function, from the place of `BTF_KIND_FUNC`'s vlen.
+    pub struct FuncLinkage: u32, "BTF_FUNC_" {
+        STATIC = 0 "static";
+        GLOBAL = 1 "global";
+        EXTERN = 2 "extern";
+    }
+}

@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod btf;
+pub mod capability;
 pub mod elf;
 pub mod if_link;
 

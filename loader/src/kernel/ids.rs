@@ -1,0 +1,46 @@
+//! Every map and every program in the kernel, by id.
+
+use crate::error::{Error, Result};
+use crate::sys::{Errno, bpf};
+use crate::uapi::bpf::Cmd;
+
+/// The ids of all programs in the kernel, lowest first; one `BPF_PROG_GET_NEXT_ID` each (4.13).
+///
+/// It needs CAP_SYS_ADMIN. A program may be gone when its id is opened.
+pub fn program_ids() -> Ids {
+    Ids { cmd: Cmd::PROG_GET_NEXT_ID, next: bpf::prog_next_id, last: Some(0) }
+}
+
+/// The ids of all maps in the kernel, lowest first; one `BPF_MAP_GET_NEXT_ID` each (4.13).
+///
+/// It needs CAP_SYS_ADMIN. A map may be gone when its id is opened.
+pub fn map_ids() -> Ids {
+    Ids { cmd: Cmd::MAP_GET_NEXT_ID, next: bpf::map_next_id, last: Some(0) }
+}
+
+/// The iterator of [`program_ids`] and [`map_ids`]. It ends after an error.
+#[derive(Clone, Debug)]
+pub struct Ids {
+    cmd: Cmd,
+    next: fn(u32) -> Result<u32, Errno>,
+    /// The last id that the kernel gave; none when there is nothing more to ask.
+    last: Option<u32>,
+}
+
+impl Iterator for Ids {
+    type Item = Result<u32>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let last = self.last.take()?;
+        match (self.next)(last) {
+            Ok(id) => {
+                self.last = Some(id);
+                Some(Ok(id))
+            }
+            Err(Errno::ENOENT) => None,
+            Err(errno) => {
+                Some(Err(Error::os(&self.cmd.call(), format_args!("the id after {last}"), errno.0)))
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! A map in the kernel: creating it, finding it again, reading and writing its entries.
+
+pub mod compare;
+mod elements;
+mod entries;
+mod value;
+
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use crate::error::{Context as _, Error, Result, quote};
+use crate::pin::{self, Kind};
+use crate::sys::{attr, bpf, map::MapFd};
+use crate::uapi::bpf::{BPF_ANY, BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, Cmd, MapType, ObjName};
+
+pub use entries::{Entries, Entry};
+pub use value::Value;
+
+/// What is created: the fields of `BPF_MAP_CREATE`.
+#[derive(Clone, Copy, Debug)]
+pub struct MapParams<'a> {
+    /// The type.
+    pub map_type: MapType,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value, on one CPU.
+    pub value_size: u32,
+    /// How many entries it may hold; bytes for a ring buffer.
+    pub max_entries: u32,
+    /// `BPF_F_*`.
+    pub flags: u32,
+    /// The name that lists show. None for a kernel before 4.15, which refuses it with E2BIG.
+    pub name: Option<ObjName>,
+    /// The template for the values of a map of maps.
+    pub inner_map: Option<BorrowedFd<'a>>,
+    /// The NUMA node whose memory the map takes; it sets `BPF_F_NUMA_NODE` (4.14).
+    pub numa_node: Option<u32>,
+}
+
+impl MapParams<'_> {
+    /// The flags as they are sent: with `BPF_F_NUMA_NODE` where a node is given.
+    pub fn all_flags(&self) -> u32 {
+        self.flags | self.numa_node.map_or(0, |_| BPF_F_NUMA_NODE)
+    }
+}
+
+/// A map as the kernel describes it. What a kernel does not know yet is 0 or empty.
+///
+/// Whether the map is frozen is not among it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MapInfo {
+    /// The number by which the kernel knows it.
+    pub id: u32,
+    /// The type.
+    pub map_type: MapType,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value, on one CPU.
+    pub value_size: u32,
+    /// How many entries it may hold; bytes for a ring buffer.
+    pub max_entries: u32,
+    /// `BPF_F_*`, as the kernel keeps them: see [`compare`].
+    pub flags: u32,
+    /// The name that it was created with, possibly empty (4.15).
+    pub name: String,
+    /// The index of the network card that holds it, 0 for none (4.16).
+    pub ifindex: u32,
+    /// The id of the BTF that has its key's and value's types, 0 for none (4.18).
+    pub btf_id: u32,
+    /// Its key's type in that BTF (4.18).
+    pub btf_key_type_id: u32,
+    /// Its value's type in that BTF (4.18).
+    pub btf_value_type_id: u32,
+    /// Means something else for each map type (5.16).
+    pub map_extra: u64,
+}
+
+impl MapInfo {
+    fn new(info: &attr::MapInfo) -> Self {
+        Self {
+            id: info.id,
+            map_type: MapType(info.map_type),
+            key_size: info.key_size,
+            value_size: info.value_size,
+            max_entries: info.max_entries,
+            flags: info.map_flags,
+            name: ObjName::from_bytes(info.name).to_string(),
+            ifindex: info.ifindex,
+            btf_id: info.btf_id,
+            btf_key_type_id: info.btf_key_type_id,
+            btf_value_type_id: info.btf_value_type_id,
+            map_extra: info.map_extra,
+        }
+    }
+}
+
+/// What a write asks of the entry that it finds, or does not find: `flags` of `BPF_MAP_UPDATE_ELEM`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpdateFlags(pub u64);
+
+impl UpdateFlags {
+    /// Create the entry or overwrite it.
+    pub const ANY: Self = Self(BPF_ANY);
+    /// Create the entry, which must not be there.
+    pub const NO_EXIST: Self = Self(BPF_NOEXIST);
+    /// Overwrite the entry, which must be there.
+    pub const EXIST: Self = Self(BPF_EXIST);
+}
+
+/// A map in the kernel, held by an fd. Dropping it closes the fd; a map that a program uses or that is pinned lives
+/// on.
+///
+/// Keys and values are bytes in the machine's byte order. Their lengths are compared with what the kernel says of
+/// the map before any call is made.
+#[derive(Debug)]
+pub struct Map {
+    fd: MapFd,
+    label: String,
+}
+
+impl Map {
+    /// Creates a map: exactly one `BPF_MAP_CREATE`.
+    pub fn create(params: &MapParams<'_>) -> Result<Self> {
+        let label = label(params.name.as_ref().map_or("", ObjName::as_str), None);
+        let mut attr = attr::MapCreate::default();
+        attr.map_type = params.map_type.0;
+        attr.key_size = params.key_size;
+        attr.value_size = params.value_size;
+        attr.max_entries = params.max_entries;
+        attr.map_flags = params.all_flags();
+        attr.map_name = params.name.map_or([0; 16], |name| name.bytes());
+        attr.numa_node = params.numa_node.unwrap_or(0);
+        attr.inner_map_fd = params.inner_map.map_or(0, raw);
+        match MapFd::create(attr) {
+            Ok(fd) => Ok(Self { fd, label }),
+            Err(errno) => Err(Error::os(&Cmd::MAP_CREATE.call(), label, errno.0)),
+        }
+    }
+
+    /// Takes over `fd`, which must be that of a map: exactly one `BPF_OBJ_GET_INFO_BY_FD`, for its sizes and name.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        pin::expect(Kind::Map, fd.as_fd())?;
+        let (fd, info) = MapFd::from_fd(fd)
+            .map_err(|errno| Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), "the map", errno.0))?;
+        Ok(Self { fd, label: label(&ObjName::from_bytes(info.name).to_string(), Some(info.id)) })
+    }
+
+    /// Opens the map with this id: one `BPF_MAP_GET_FD_BY_ID`, and the call of [`Map::from_fd`]. It needs
+    /// CAP_SYS_ADMIN.
+    pub fn from_id(id: u32) -> Result<Self> {
+        let label = label("", Some(id));
+        let fd = bpf::map_fd_by_id(id)
+            .map_err(|errno| Error::os(&Cmd::MAP_GET_FD_BY_ID.call(), &label, errno.0))?;
+        Self::from_fd(fd).context(|| label)
+    }
+
+    /// Opens the map that is pinned at `path`: one `BPF_OBJ_GET`, and the call of [`Map::from_fd`].
+    pub fn open_pinned(path: &Path) -> Result<Self> {
+        Self::from_fd(pin::open(path)?).context(|| format!("pin {}", pin::show(path)))
+    }
+
+    /// Pins the map at `path`: one `BPF_OBJ_PIN`.
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        pin::pin(self.as_fd(), path).context(|| format!("pinning {}", self.label))
+    }
+
+    /// What the kernel says of the map: one `BPF_OBJ_GET_INFO_BY_FD`.
+    pub fn info(&self) -> Result<MapInfo> {
+        match bpf::map_info(self.as_fd()) {
+            Ok(info) => Ok(MapInfo::new(&info)),
+            Err(errno) => Err(Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), &self.label, errno.0)),
+        }
+    }
+
+    /// Takes from user space the right to change the map, for good: one `BPF_MAP_FREEZE` (5.2).
+    pub fn freeze(&self) -> Result<()> {
+        bpf::map_freeze(self.as_fd())
+            .map_err(|errno| Error::os(&Cmd::MAP_FREEZE.call(), &self.label, errno.0))
+    }
+
+    /// A second handle of the same map.
+    pub fn try_clone(&self) -> Result<Self> {
+        let fd = self.fd.try_clone().map_err(|error| {
+            Error::os("fcntl(F_DUPFD_CLOEXEC)", &self.label, error.raw_os_error().unwrap_or_default())
+        })?;
+        Ok(Self { fd, label: self.label.clone() })
+    }
+
+    /// The type.
+    pub fn map_type(&self) -> MapType {
+        self.fd.layout().map_type
+    }
+
+    /// Bytes of a key.
+    pub fn key_size(&self) -> usize {
+        self.fd.layout().key_size
+    }
+
+    /// Bytes of a value, on one CPU.
+    pub fn value_size(&self) -> usize {
+        self.fd.layout().value_size
+    }
+
+    /// How many entries it may hold; bytes for a ring buffer.
+    pub fn max_entries(&self) -> u32 {
+        self.fd.layout().max_entries
+    }
+}
+
+impl AsFd for Map {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.fd()
+    }
+}
+
+/// An fd as the kernel takes it in a number of 32 bits.
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    u32::try_from(fd.as_raw_fd()).expect("an open fd is not negative")
+}
+
+/// The map as messages call it.
+fn label(name: &str, id: Option<u32>) -> String {
+    match id {
+        _ if !name.is_empty() => format!("map {}", quote(name)),
+        Some(id) => format!("map {id}"),
+        None => "the map".to_owned(),
+    }
+}
+
+/// Whether the keys of the type are the numbers below `max_entries`, all of which are always there to be walked.
+fn is_indexed(map_type: MapType) -> bool {
+    matches!(
+        map_type,
+        MapType::ARRAY
+            | MapType::PERCPU_ARRAY
+            | MapType::PROG_ARRAY
+            | MapType::PERF_EVENT_ARRAY
+            | MapType::CGROUP_ARRAY
+            | MapType::ARRAY_OF_MAPS
+            | MapType::DEVMAP
+            | MapType::CPUMAP
+            | MapType::XSKMAP
+            | MapType::SOCKMAP
+            | MapType::REUSEPORT_SOCKARRAY
+    )
+}

@@ -1,0 +1,219 @@
+//! Pins: names in a bpffs under which the kernel keeps maps and programs after the process that made them ends.
+//!
+//! Each function makes one call, so that a plan can list them.
+
+use std::ffi::CString;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::{fmt, fs, io};
+
+use crate::error::{Error, ErrorKind, Result, quote};
+use crate::sys::{Errno, bpf, os};
+use crate::uapi::bpf::Cmd;
+
+/// Where a system has its bpffs by convention.
+pub const BPFFS_ROOT: &str = "/sys/fs/bpf";
+
+/// What sort of kernel object an fd or a pin is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A map.
+    Map,
+    /// A program.
+    Program,
+    /// A `bpf_link`.
+    Link,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Map => "map",
+            Self::Program => "program",
+            Self::Link => "link",
+        })
+    }
+}
+
+/// What `fd` is. None where it is something else, or where `/proc`, which tells it, is not mounted.
+pub fn kind(fd: BorrowedFd<'_>) -> Option<Kind> {
+    match os::bpf_kind(fd)?.as_str() {
+        "bpf-map" => Some(Kind::Map),
+        "bpf-prog" => Some(Kind::Program),
+        "bpf_link" | "bpf-link" => Some(Kind::Link),
+        _ => None,
+    }
+}
+
+/// Pins `fd` at `path`: one `BPF_OBJ_PIN`. Whoever has the pin's file may open it, so the directory guards it.
+pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    bpf::obj_pin(fd, &c_path(path)?).map_err(|errno| explain(Cmd::OBJ_PIN, path, errno))
+}
+
+/// Opens what is pinned at `path`, or tells that nothing is: one `BPF_OBJ_GET`.
+pub fn get(path: &Path) -> Result<Option<OwnedFd>> {
+    match bpf::obj_get(&c_path(path)?) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(explain(Cmd::OBJ_GET, path, errno)),
+    }
+}
+
+/// Opens what is pinned at `path`, which must be there: one `BPF_OBJ_GET`.
+pub fn open(path: &Path) -> Result<OwnedFd> {
+    get(path)?.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("nothing is pinned at {}", show(path))))
+}
+
+/// Removes the pin at `path`: one unlink(2). The object lives on as long as something else holds it.
+pub fn unpin(path: &Path) -> Result<()> {
+    fs::remove_file(path).map_err(|error| io_error("unlink(2)", path, &error))
+}
+
+/// Makes a directory for root alone, and tells whether it was not there before: one mkdir(2).
+pub fn create_dir(path: &Path) -> Result<bool> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        Err(error) => Err(io_error("mkdir(2)", path, &error)),
+    }
+}
+
+/// Removes an empty directory: one rmdir(2).
+pub fn remove_dir(path: &Path) -> Result<()> {
+    fs::remove_dir(path).map_err(|error| io_error("rmdir(2)", path, &error))
+}
+
+/// Whether `path` is in a bpffs; for a path that is not there, whether its nearest ancestor is. One statfs(2) for
+/// each step up.
+pub fn is_bpffs(path: &Path) -> Result<bool> {
+    let nearest = path.ancestors().find_map(|ancestor| {
+        let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        match os::is_bpffs(ancestor) {
+            Err(Errno::ENOENT) => None,
+            answer => Some(answer.map_err(|errno| Error::os("statfs(2)", show(ancestor), errno.0))),
+        }
+    });
+    nearest.unwrap_or(Ok(false))
+}
+
+/// Mounts a bpffs on the directory `path`, for root alone: one mount(2). It needs CAP_SYS_ADMIN.
+pub fn mount_bpffs(path: &Path) -> Result<()> {
+    os::mount_bpffs(path)
+        .map_err(|errno| Error::os("mount(2)", format_args!("bpffs on {}", show(path)), errno.0))
+}
+
+/// Undoes [`mount_bpffs`]: one umount(2). All pins in it are gone with it.
+pub fn unmount_bpffs(path: &Path) -> Result<()> {
+    os::unmount(path).map_err(|errno| Error::os("umount(2)", show(path), errno.0))
+}
+
+/// Checks, by its text alone, that `path` names a place below the bpffs at `root`, and that it does so plainly: no
+/// `..`, no `.`, no doubled or trailing slash.
+///
+/// A dot anywhere below the root is refused too, since the kernel does so: `bpf_lookup()` in `kernel/bpf/inode.c`
+/// keeps such names for itself.
+pub fn check_path(root: &Path, path: &Path) -> Result<()> {
+    let wrong =
+        |what: String| Err(Error::new(ErrorKind::InvalidInput, format!("pin path {} {what}", show(path))));
+    let plain: PathBuf = path.components().filter(|part| *part != Component::ParentDir).collect();
+    if plain.as_os_str() != path.as_os_str() {
+        return wrong("has a `..`, a `.`, or a slash too many".to_owned());
+    }
+    match path.strip_prefix(root) {
+        Ok(below) if below.as_os_str().is_empty() => {
+            wrong("is the bpffs itself, not a name in it".to_owned())
+        }
+        Ok(below) if has_dot(below) => {
+            wrong("has a dot in a name, which the kernel does not allow".to_owned())
+        }
+        Ok(_) => Ok(()),
+        Err(_) => wrong(format!("is not below {}", show(root))),
+    }
+}
+
+/// Fails if `fd` is known to be something else than what is `wanted`.
+pub(crate) fn expect(wanted: Kind, fd: BorrowedFd<'_>) -> Result<()> {
+    match kind(fd) {
+        Some(found) if found != wanted => {
+            Err(Error::new(ErrorKind::InvalidInput, format!("expected a {wanted}, found a {found}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A path as messages show it.
+pub(crate) fn show(path: &Path) -> String {
+    quote(&path.to_string_lossy())
+}
+
+/// The kernel answers EPERM or EACCES to a path on another file system and to a name with a dot, which reads as if a
+/// privilege were missing.
+fn explain(cmd: Cmd, path: &Path, errno: Errno) -> Error {
+    let error = Error::os(&cmd.call(), show(path), errno.0);
+    let name = path.file_name().map(Path::new);
+    if errno != Errno::EPERM && errno != Errno::EACCES {
+        error
+    } else if matches!(is_bpffs(path), Ok(false)) {
+        error.with_kind(ErrorKind::InvalidInput).context(format!("{} is not in a bpffs", show(path)))
+    } else if errno == Errno::EPERM && name.is_some_and(has_dot) {
+        error.with_kind(ErrorKind::InvalidInput).context("the kernel allows no dot in a pin's name")
+    } else {
+        error
+    }
+}
+
+fn has_dot(path: &Path) -> bool {
+    path.as_os_str().as_bytes().contains(&b'.')
+}
+
+fn io_error(call: &str, path: &Path, error: &io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(errno) => Error::os(call, show(path), errno),
+        None => Error::new(ErrorKind::InvalidInput, format!("{call} for {} failed: {error}", show(path))),
+    }
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::new(ErrorKind::InvalidInput, format!("pin path {} has a NUL byte", show(path))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str) -> String {
+        match check_path(Path::new(BPFFS_ROOT), Path::new(path)) {
+            Ok(()) => "ok".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_plain_path_below_the_root_is_taken() {
+        assert_eq!(check("/sys/fs/bpf/m"), "ok");
+        assert_eq!(check("/sys/fs/bpf/globals/globals/blacklist"), "ok");
+    }
+
+    #[test]
+    fn a_path_that_leads_elsewhere_is_refused() {
+        for path in
+            ["/sys/fs/bpf/../x", "/sys/fs/bpf/a/../b", "/sys/fs/bpf/./b", "/sys/fs/bpf//b", "/sys/fs/bpf/b/"]
+        {
+            assert_eq!(check(path), format!("pin path `{path}` has a `..`, a `.`, or a slash too many"));
+        }
+        for path in ["/var/m", "m", "/sys/fs/bpfx/m"] {
+            assert_eq!(check(path), format!("pin path `{path}` is not below `/sys/fs/bpf`"));
+        }
+        assert_eq!(check("/sys/fs/bpf"), "pin path `/sys/fs/bpf` is the bpffs itself, not a name in it");
+        assert!(check("/sys/fs/bpf/a.b/c").ends_with("has a dot in a name, which the kernel does not allow"));
+    }
+
+    #[test]
+    fn a_path_with_a_nul_byte_reaches_no_call() {
+        assert_eq!(get(Path::new("a\0b")).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}

@@ -1,0 +1,161 @@
+//! A program in the kernel: loading it, finding it again, asking about it.
+
+mod info;
+mod log;
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::pin::{self, Kind};
+use crate::sys::{Errno, attr, bpf};
+use crate::uapi::bpf::{AttachType, BPF_INSN_SIZE, Cmd, ObjName, ProgType};
+
+pub use info::ProgramInfo;
+pub use log::VerifierLog;
+
+/// What is loaded: the fields of `BPF_PROG_LOAD`.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgramParams<'a> {
+    /// The type, which says what the program may do and where it may be attached.
+    pub prog_type: ProgType,
+    /// What it will be attached to, where the type asks for it (4.17).
+    pub expected_attach_type: AttachType,
+    /// The name that lists show. None for a kernel before 4.15, which refuses it with E2BIG.
+    pub name: Option<ObjName>,
+    /// The licence; some helpers want one that is compatible with the GPL.
+    pub license: &'a CStr,
+    /// `LINUX_VERSION_CODE`, which the kernel compares for kprobes before 5.0.
+    pub kern_version: u32,
+    /// `BPF_F_*`, for instance `BPF_F_XDP_HAS_FRAGS`.
+    pub flags: u32,
+    /// The instructions in the machine's byte order, 8 bytes each, with map fds in place.
+    pub insns: &'a [u8],
+}
+
+/// A program in the kernel, held by an fd. Dropping it closes the fd; what is attached or pinned lives on.
+#[derive(Debug)]
+pub struct Program {
+    fd: OwnedFd,
+    label: String,
+}
+
+impl Program {
+    /// Loads a program: exactly one `BPF_PROG_LOAD`.
+    ///
+    /// The error has the kernel's errno. With a `log`, the verifier writes down its way through the program, whether
+    /// it takes it or not, and the error has that text too; ENOSPC then means that the log did not fit, whatever
+    /// the verdict. EAGAIN means that a signal came: load again.
+    pub fn load(params: &ProgramParams<'_>, mut log: Option<&mut VerifierLog>) -> Result<Self> {
+        let label = label(params.name.as_ref().map_or("", ObjName::as_str), None);
+        if params.insns.len() % BPF_INSN_SIZE != 0 {
+            let len = params.insns.len();
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{label} has {len} bytes of instructions, which is no multiple of {BPF_INSN_SIZE}"),
+            ));
+        }
+        let mut attr = attributes(params);
+        let mut buffer: &mut [u8] = &mut [];
+        if let Some(log) = log.as_deref_mut() {
+            attr.log_level = log.level();
+            buffer = log.prepare();
+        }
+        let (answer, log_size) = bpf::prog_load(attr, params.insns, params.license, buffer);
+        if let Some(log) = log.as_deref_mut() {
+            log.set_size(log_size);
+        }
+        match answer {
+            Ok(fd) => Ok(Self { fd, label }),
+            Err(errno) => Err(load_error(&label, errno, log.as_deref())),
+        }
+    }
+
+    /// Takes over `fd`, which must be that of a program: one `BPF_OBJ_GET_INFO_BY_FD`, for its name.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        pin::expect(Kind::Program, fd.as_fd())?;
+        let info = bpf::prog_info(fd.as_fd(), &mut [])
+            .map_err(|errno| Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), "the program", errno.0))?;
+        Ok(Self { fd, label: label(&ObjName::from_bytes(info.name).to_string(), Some(info.id)) })
+    }
+
+    /// Opens the program with this id: one `BPF_PROG_GET_FD_BY_ID`, and the call of [`Program::from_fd`]. It needs
+    /// CAP_SYS_ADMIN.
+    pub fn from_id(id: u32) -> Result<Self> {
+        let label = label("", Some(id));
+        let fd = bpf::prog_fd_by_id(id)
+            .map_err(|errno| Error::os(&Cmd::PROG_GET_FD_BY_ID.call(), &label, errno.0))?;
+        Self::from_fd(fd).context(|| label)
+    }
+
+    /// Opens the program that is pinned at `path`: one `BPF_OBJ_GET`, and the call of [`Program::from_fd`].
+    pub fn open_pinned(path: &Path) -> Result<Self> {
+        Self::from_fd(pin::open(path)?).context(|| format!("pin {}", pin::show(path)))
+    }
+
+    /// Pins the program at `path`: one `BPF_OBJ_PIN`.
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        pin::pin(self.as_fd(), path).context(|| format!("pinning {}", self.label))
+    }
+
+    /// What the kernel says of the program: one `BPF_OBJ_GET_INFO_BY_FD`, two where it uses more than 16 maps.
+    pub fn info(&self) -> Result<ProgramInfo> {
+        let ask = |map_ids: &mut [u32]| {
+            bpf::prog_info(self.as_fd(), map_ids)
+                .map_err(|errno| Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), &self.label, errno.0))
+        };
+        let mut map_ids = vec![0; 16];
+        let mut info = ask(&mut map_ids)?;
+        if info.nr_map_ids as usize > map_ids.len() {
+            map_ids.resize(info.nr_map_ids as usize, 0);
+            info = ask(&mut map_ids)?;
+        }
+        map_ids.truncate(info.nr_map_ids as usize);
+        Ok(ProgramInfo::new(&info, map_ids))
+    }
+
+    /// A second handle of the same program.
+    pub fn try_clone(&self) -> Result<Self> {
+        let fd = self.fd.try_clone().map_err(|error| {
+            Error::os("fcntl(F_DUPFD_CLOEXEC)", &self.label, error.raw_os_error().unwrap_or_default())
+        })?;
+        Ok(Self { fd, label: self.label.clone() })
+    }
+}
+
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn attributes(params: &ProgramParams<'_>) -> attr::ProgLoad {
+    let mut attr = attr::ProgLoad::default();
+    attr.prog_type = params.prog_type.0;
+    attr.expected_attach_type = params.expected_attach_type.0;
+    attr.prog_name = params.name.map_or([0; 16], |name| name.bytes());
+    attr.kern_version = params.kern_version;
+    attr.prog_flags = params.flags;
+    attr
+}
+
+/// A refusal is the verifier's if it has written why. It may do so with EPERM too, but then a privilege is missing.
+fn load_error(label: &str, errno: Errno, log: Option<&VerifierLog>) -> Error {
+    let error = Error::os(&Cmd::PROG_LOAD.call(), label, errno.0);
+    let text = log.map(VerifierLog::text).unwrap_or_default();
+    match errno {
+        _ if text.is_empty() => error,
+        Errno::EPERM | Errno::ENOSPC | Errno::EAGAIN => error.with_verifier_log(text),
+        _ => error.with_kind(ErrorKind::VerifierRejected).with_verifier_log(text),
+    }
+}
+
+/// The program as messages call it.
+fn label(name: &str, id: Option<u32>) -> String {
+    match id {
+        _ if !name.is_empty() => format!("program {}", quote(name)),
+        Some(id) => format!("program {id}"),
+        None => "the program".to_owned(),
+    }
+}

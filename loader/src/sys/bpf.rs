@@ -1,0 +1,178 @@
+//! bpf(2): one function per command, for those whose lengths the kernel is told.
+//!
+//! None of them tries again by itself. No command that is used here gives EINTR for a signal: the batch commands
+//! use it to say that an entry went away, and `BPF_PROG_LOAD` gives EAGAIN for a signal, which its caller handles.
+//! Every fd that the kernel makes here is close-on-exec by itself.
+
+use std::ffi::{CStr, c_int};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+use super::Errno;
+use super::attr::{ById, MapElem, MapInfo, Obj, ObjInfo, ProgInfo, ProgLoad};
+use crate::uapi::bpf::{BPF_INSN_SIZE, Cmd};
+
+/// Makes `fd` findable at `path` in a bpffs.
+pub(crate) fn obj_pin(fd: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
+    let mut attr = Obj { pathname: c_str_address(path), bpf_fd: number(fd), ..Obj::default() };
+    // SAFETY: the kernel reads the path up to its NUL byte, which a CStr has.
+    unsafe { bpf(Cmd::OBJ_PIN, &mut attr) }.map(drop)
+}
+
+/// Opens the map, program or link that is pinned at `path`.
+pub(crate) fn obj_get(path: &CStr) -> Result<OwnedFd, Errno> {
+    let mut attr = Obj { pathname: c_str_address(path), ..Obj::default() };
+    // SAFETY: the kernel reads the path up to its NUL byte, which a CStr has, and returns a new fd.
+    unsafe { bpf_fd(Cmd::OBJ_GET, &mut attr) }
+}
+
+/// Loads a program.
+///
+/// `attr` says what it is; its instructions, licence and log are taken from the slices. A part of an instruction at
+/// the end of `insns` is not sent. An empty `log` goes with `log_level` 0.
+///
+/// Beside the answer comes the number of bytes that the whole log takes, which the kernel tells since 6.4; 0 before.
+pub(crate) fn prog_load(
+    mut attr: ProgLoad,
+    insns: &[u8],
+    license: &CStr,
+    log: &mut [u8],
+) -> (Result<OwnedFd, Errno>, u32) {
+    let (Ok(insn_cnt), Ok(log_size)) = (u32::try_from(insns.len() / BPF_INSN_SIZE), u32::try_from(log.len()))
+    else {
+        return (Err(Errno::E2BIG), 0);
+    };
+    attr.insn_cnt = insn_cnt;
+    attr.insns = address(insns);
+    attr.license = c_str_address(license);
+    attr.log_size = log_size;
+    attr.log_buf = address_mut(log);
+    // SAFETY: the kernel reads `insn_cnt` instructions of 8 bytes and a string up to its NUL byte, and writes no
+    // more than `log_size` bytes; all three were taken from the slices. The other addresses in `attr` are private
+    // to this module and stay 0, with counts of 0. The answer is a new fd.
+    let answer = unsafe { bpf_fd(Cmd::PROG_LOAD, &mut attr) };
+    (answer, attr.log_true_size)
+}
+
+/// The first program id above `id`. ENOENT where there is none.
+pub(crate) fn prog_next_id(id: u32) -> Result<u32, Errno> {
+    next_id(Cmd::PROG_GET_NEXT_ID, id)
+}
+
+/// The first map id above `id`. ENOENT where there is none.
+pub(crate) fn map_next_id(id: u32) -> Result<u32, Errno> {
+    next_id(Cmd::MAP_GET_NEXT_ID, id)
+}
+
+/// Opens the program with this id.
+pub(crate) fn prog_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
+    fd_by_id(Cmd::PROG_GET_FD_BY_ID, id)
+}
+
+/// Opens the map with this id.
+pub(crate) fn map_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
+    fd_by_id(Cmd::MAP_GET_FD_BY_ID, id)
+}
+
+/// What the kernel says of the map `fd`; fields that it does not know are 0.
+pub(crate) fn map_info(fd: BorrowedFd<'_>) -> Result<MapInfo, Errno> {
+    let mut info = MapInfo::default();
+    // SAFETY: the struct is all zeros, so that there is no address in it for the kernel to follow.
+    unsafe { obj_info(fd, &mut info) }?;
+    Ok(info)
+}
+
+/// What the kernel says of the program `fd`; fields that it does not know are 0.
+///
+/// `map_ids` receives the ids of its maps as far as there is room; `nr_map_ids` is how many there are.
+pub(crate) fn prog_info(fd: BorrowedFd<'_>, map_ids: &mut [u32]) -> Result<ProgInfo, Errno> {
+    let mut info = ProgInfo {
+        nr_map_ids: u32::try_from(map_ids.len()).unwrap_or(u32::MAX),
+        map_ids: map_ids.as_mut_ptr().expose_provenance() as u64,
+        ..ProgInfo::default()
+    };
+    // SAFETY: the only address is that of `map_ids`, where the kernel writes at most `nr_map_ids` numbers of 32
+    // bits. Should `fd` be no program, then its info has no address at that offset (up to 6.18), and is written
+    // over ours.
+    unsafe { obj_info(fd, &mut info) }?;
+    Ok(info)
+}
+
+/// Takes from user space the right to change the map, for good.
+pub(crate) fn map_freeze(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut attr = MapElem { map_fd: number(fd), ..MapElem::default() };
+    // SAFETY: the command reads no address.
+    unsafe { bpf(Cmd::MAP_FREEZE, &mut attr) }.map(drop)
+}
+
+fn next_id(cmd: Cmd, id: u32) -> Result<u32, Errno> {
+    let mut attr = ById { id, ..ById::default() };
+    // SAFETY: the command reads no address.
+    unsafe { bpf(cmd, &mut attr) }?;
+    Ok(attr.next_id)
+}
+
+fn fd_by_id(cmd: Cmd, id: u32) -> Result<OwnedFd, Errno> {
+    let mut attr = ById { id, ..ById::default() };
+    // SAFETY: the command reads no address, and returns a new fd.
+    unsafe { bpf_fd(cmd, &mut attr) }
+}
+
+/// # Safety
+///
+/// Every address in `info` must be good for as many bytes as the kernel writes there.
+unsafe fn obj_info<T>(fd: BorrowedFd<'_>, info: &mut T) -> Result<(), Errno> {
+    let mut attr = ObjInfo {
+        bpf_fd: number(fd),
+        info_len: u32::try_from(size_of::<T>()).unwrap_or(u32::MAX),
+        info: std::ptr::from_mut(info).expose_provenance() as u64,
+    };
+    // SAFETY: the kernel writes at most `info_len` bytes, the size of `T`, which is made of integers so that any
+    // bytes are a value of it; the addresses inside are the caller's promise.
+    unsafe { bpf(Cmd::OBJ_GET_INFO_BY_FD, &mut attr) }.map(drop)
+}
+
+/// The call itself. `attr` is both what the kernel reads and where it answers.
+///
+/// # Safety
+///
+/// Every address in `attr` must be good for as many bytes as the kernel reads or writes there for `cmd`.
+pub(super) unsafe fn bpf<T>(cmd: Cmd, attr: &mut T) -> Result<c_int, Errno> {
+    // SAFETY: `attr` is borrowed for us alone and as long as we say; the kernel reads and writes no more of it. The
+    // addresses inside are the caller's promise.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_bpf, libc::c_ulong::from(cmd.0), std::ptr::from_mut(attr), size_of::<T>())
+    };
+    // A failed call gives -1, any other an fd or 0.
+    c_int::try_from(answer).ok().filter(|&answer| answer >= 0).ok_or_else(Errno::last)
+}
+
+/// [`bpf`] for a command whose answer is a new fd.
+///
+/// # Safety
+///
+/// As for [`bpf`], and `cmd` must be such a command.
+pub(super) unsafe fn bpf_fd<T>(cmd: Cmd, attr: &mut T) -> Result<OwnedFd, Errno> {
+    // SAFETY: the caller's promise.
+    let fd = unsafe { bpf(cmd, attr) }?;
+    // SAFETY: the kernel has just made this fd for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// An fd as the kernel's structs hold it.
+pub(super) fn number(fd: BorrowedFd<'_>) -> u32 {
+    u32::try_from(fd.as_raw_fd()).expect("an open fd is not negative")
+}
+
+/// The address of bytes that the kernel will read, 0 where there are none.
+pub(super) fn address(bytes: &[u8]) -> u64 {
+    if bytes.is_empty() { 0 } else { bytes.as_ptr().expose_provenance() as u64 }
+}
+
+/// The address of bytes that the kernel will write, 0 where there are none.
+pub(super) fn address_mut(bytes: &mut [u8]) -> u64 {
+    if bytes.is_empty() { 0 } else { bytes.as_mut_ptr().expose_provenance() as u64 }
+}
+
+fn c_str_address(text: &CStr) -> u64 {
+    address(text.to_bytes_with_nul())
+}

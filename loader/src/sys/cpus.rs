@@ -1,0 +1,44 @@
+//! How many CPUs the kernel keeps a value of a per-CPU map for.
+
+use super::Errno;
+
+/// The file in which the kernel lists the CPUs that may ever come online (`drivers/base/cpu.c`).
+pub(crate) const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
+
+/// The number of possible CPUs, as the kernel's `num_possible_cpus()`.
+///
+/// Possible, not online: the kernel copies a value for each CPU that may ever come, and the two differ on virtual
+/// machines that can grow. EBADMSG where the file does not hold a list of CPUs.
+pub(crate) fn possible() -> Result<usize, Errno> {
+    let list = std::fs::read_to_string(POSSIBLE)
+        .map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EBADMSG)))?;
+    count(&list).ok_or(Errno(libc::EBADMSG))
+}
+
+/// The number of CPUs in a list such as `0-3,8`. The CPUs of a list are in order, but may have gaps.
+fn count(text: &str) -> Option<usize> {
+    text.trim_end().split(',').try_fold(0_usize, |sum, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
+        Some(sum + usize::from(last.checked_sub(first)?) + 1)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_are_counted_by_range_and_one_by_one() {
+        assert_eq!(count("0\n"), Some(1));
+        assert_eq!(count("0-127\n"), Some(128));
+        assert_eq!(count("0-3,8,10-11\n"), Some(7));
+    }
+
+    #[test]
+    fn what_is_no_list_of_cpus_is_refused() {
+        for list in ["", "\n", "0-", "3-0", "a", "0,,1", "0-99999"] {
+            assert_eq!(count(list), None, "{list:?}");
+        }
+    }
+}

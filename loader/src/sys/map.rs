@@ -1,0 +1,220 @@
+//! A map's fd together with what the kernel says of the map's sizes: the commands whose buffers must fit them.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use super::attr::{MapBatch, MapCreate, MapElem, MapInfo};
+use super::bpf::{address, address_mut, bpf, bpf_fd, map_info, number};
+use super::{Errno, cpus};
+use crate::uapi::bpf::{Cmd, MapType};
+
+/// A map's fd, which knows how many bytes the kernel reads and writes for a key and a value.
+///
+/// The only two ways to one are [`MapFd::create`], where the kernel has just taken these sizes, and
+/// [`MapFd::from_fd`], where it has just told them; a map never changes its sizes. Every function below checks
+/// its slices against them and answers EINVAL, without a call, where one does not fit.
+#[derive(Debug)]
+pub(crate) struct MapFd {
+    fd: OwnedFd,
+    layout: Layout,
+}
+
+/// A map's type and sizes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    pub(crate) map_type: MapType,
+    /// Bytes of a key.
+    pub(crate) key_size: usize,
+    /// Bytes of one value, on one CPU.
+    pub(crate) value_size: usize,
+    /// Bytes that the kernel copies for a value. None where that cannot be known, since the map's type is newer than
+    /// this list of them, or since the number of CPUs cannot be read; then no value is read or written.
+    pub(crate) value_bytes: Option<usize>,
+    pub(crate) max_entries: u32,
+}
+
+impl Layout {
+    fn new(map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> Self {
+        let map_type = MapType(map_type);
+        let (key_size, value_size) = (key_size as usize, value_size as usize);
+        // bpf_map_value_size() in kernel/bpf/syscall.c, 6.18.
+        let value_bytes = if map_type.is_per_cpu() {
+            let stride = value_size.checked_next_multiple_of(8);
+            stride.zip(cpus::possible().ok()).and_then(|(stride, cpus)| stride.checked_mul(cpus))
+        } else {
+            map_type.name().map(|_| value_size)
+        };
+        Self { map_type, key_size, value_size, value_bytes, max_entries }
+    }
+}
+
+/// Where a batch lookup reads to and writes from.
+pub(crate) struct Batch<'a> {
+    /// The place to go on from, which an earlier call wrote to `to`; none for the start.
+    pub(crate) from: Option<&'a [u8]>,
+    /// Where the kernel writes the place that it got to, [`MapFd::place_bytes`] long.
+    pub(crate) to: &'a mut [u8],
+    pub(crate) keys: &'a mut [u8],
+    pub(crate) values: &'a mut [u8],
+}
+
+impl MapFd {
+    /// Creates a map: one call.
+    pub(crate) fn create(mut attr: MapCreate) -> Result<Self, Errno> {
+        let layout = Layout::new(attr.map_type, attr.key_size, attr.value_size, attr.max_entries);
+        // SAFETY: the struct holds no address, and the answer is a new fd.
+        let fd = unsafe { bpf_fd(Cmd::MAP_CREATE, &mut attr) }?;
+        Ok(Self { fd, layout })
+    }
+
+    /// Asks the kernel for the sizes of the map `fd`: one call.
+    ///
+    /// Should `fd` be no map, then the sizes are nonsense, and the kernel refuses all else with EINVAL.
+    pub(crate) fn from_fd(fd: OwnedFd) -> Result<(Self, MapInfo), Errno> {
+        let info = map_info(fd.as_fd())?;
+        let layout = Layout::new(info.map_type, info.key_size, info.value_size, info.max_entries);
+        Ok((Self { fd, layout }, info))
+    }
+
+    /// A second fd of the same map.
+    pub(crate) fn try_clone(&self) -> std::io::Result<Self> {
+        Ok(Self { fd: self.fd.try_clone()?, layout: self.layout })
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Copies the value of `key` to `value`. A bloom filter reads `value`, and answers whether it has it.
+    pub(crate) fn lookup(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        self.check(key.len(), value.len(), 1)?;
+        let mut attr = MapElem { key: address(key), value: address_mut(value), ..self.elem() };
+        // SAFETY: the kernel reads a key and writes a value, whose lengths have been checked.
+        unsafe { bpf(Cmd::MAP_LOOKUP_ELEM, &mut attr) }.map(drop)
+    }
+
+    /// Copies the value of `key` to `value` and deletes the entry, in one step.
+    pub(crate) fn lookup_and_delete(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        self.check(key.len(), value.len(), 1)?;
+        let mut attr = MapElem { key: address(key), value: address_mut(value), ..self.elem() };
+        // SAFETY: the kernel reads a key and writes a value, whose lengths have been checked.
+        unsafe { bpf(Cmd::MAP_LOOKUP_AND_DELETE_ELEM, &mut attr) }.map(drop)
+    }
+
+    /// Writes the value of `key`.
+    pub(crate) fn update(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+        self.check(key.len(), value.len(), 1)?;
+        let mut attr = MapElem { key: address(key), value: address(value), flags, ..self.elem() };
+        // SAFETY: the kernel reads a key and a value, whose lengths have been checked.
+        unsafe { bpf(Cmd::MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+    }
+
+    /// Deletes the entry of `key`.
+    pub(crate) fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+        fits(key.len(), self.layout.key_size, 1)?;
+        let mut attr = MapElem { key: address(key), ..self.elem() };
+        // SAFETY: the kernel reads a key, whose length has been checked.
+        unsafe { bpf(Cmd::MAP_DELETE_ELEM, &mut attr) }.map(drop)
+    }
+
+    /// Copies to `next` the key that comes after `key`, or the first key. ENOENT after the last one.
+    pub(crate) fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+        let key_size = self.layout.key_size;
+        fits(key.map_or(key_size, <[u8]>::len), key_size, 1)?;
+        fits(next.len(), key_size, 1)?;
+        let key = key.map_or(0, address);
+        let mut attr = MapElem { key, value: address_mut(next), ..self.elem() };
+        // SAFETY: the kernel reads a key, if there is one, and writes a key; the lengths have been checked.
+        unsafe { bpf(Cmd::MAP_GET_NEXT_KEY, &mut attr) }.map(drop)
+    }
+
+    /// Bytes of a place in [`Batch`]: a key, or the number of a hash bucket.
+    pub(crate) fn place_bytes(&self) -> usize {
+        self.layout.key_size.max(size_of::<u32>())
+    }
+
+    /// Copies the next `count` entries, or as many as there are. Beside the answer comes how many were copied, which
+    /// counts for ENOENT too: it says that there are no more.
+    pub(crate) fn lookup_batch(&self, batch: Batch<'_>, count: usize) -> (Result<(), Errno>, usize) {
+        let Batch { from, to, keys, values } = batch;
+        let place_bytes = self.place_bytes();
+        let checked = self
+            .check(keys.len(), values.len(), count)
+            .and_then(|()| fits(from.map_or(place_bytes, <[u8]>::len), place_bytes, 1))
+            .and_then(|()| fits(to.len(), place_bytes, 1));
+        if let Err(errno) = checked {
+            return (Err(errno), 0);
+        }
+        let attr = MapBatch {
+            in_batch: from.map_or(0, address),
+            out_batch: address_mut(to),
+            keys: address_mut(keys),
+            values: address_mut(values),
+            ..MapBatch::default()
+        };
+        // SAFETY: the kernel writes `count` keys and values and one place, and reads one place, if there is one. A
+        // place is a key (generic_map_lookup_batch() in kernel/bpf/syscall.c) or 4 bytes (hashtab.c); all lengths
+        // have been checked.
+        unsafe { self.batch(Cmd::MAP_LOOKUP_BATCH, attr, count) }
+    }
+
+    /// Writes `count` entries. Beside the answer comes how many the kernel wrote.
+    pub(crate) fn update_batch(
+        &self,
+        keys: &[u8],
+        values: &[u8],
+        count: usize,
+    ) -> (Result<(), Errno>, usize) {
+        if let Err(errno) = self.check(keys.len(), values.len(), count) {
+            return (Err(errno), 0);
+        }
+        let attr = MapBatch { keys: address(keys), values: address(values), ..MapBatch::default() };
+        // SAFETY: the kernel reads `count` keys and values, whose lengths have been checked.
+        unsafe { self.batch(Cmd::MAP_UPDATE_BATCH, attr, count) }
+    }
+
+    /// Deletes `count` entries. Beside the answer comes how many the kernel deleted.
+    pub(crate) fn delete_batch(&self, keys: &[u8], count: usize) -> (Result<(), Errno>, usize) {
+        if let Err(errno) = fits(keys.len(), self.layout.key_size, count) {
+            return (Err(errno), 0);
+        }
+        let attr = MapBatch { keys: address(keys), ..MapBatch::default() };
+        // SAFETY: the kernel reads `count` keys, whose length has been checked.
+        unsafe { self.batch(Cmd::MAP_DELETE_BATCH, attr, count) }
+    }
+
+    /// # Safety
+    ///
+    /// The addresses in `attr` must be good for `count` keys and values and for the places.
+    unsafe fn batch(&self, cmd: Cmd, mut attr: MapBatch, count: usize) -> (Result<(), Errno>, usize) {
+        let Ok(wanted) = u32::try_from(count) else {
+            return (Err(Errno::E2BIG), 0);
+        };
+        attr.map_fd = number(self.fd());
+        attr.count = wanted;
+        // SAFETY: the caller's promise.
+        let answer = unsafe { bpf(cmd, &mut attr) }.map(drop);
+        // A call that fails before it starts leaves the count that we sent, and one that fails on the way has not
+        // done all of it; only a lookup that comes to its end may have.
+        let started = answer.is_ok() || attr.count < wanted || answer == Err(Errno::ENOENT);
+        (answer, if started { attr.count.min(wanted) as usize } else { 0 })
+    }
+
+    fn elem(&self) -> MapElem {
+        MapElem { map_fd: number(self.fd()), ..MapElem::default() }
+    }
+
+    /// Whether the slices hold `count` keys and values.
+    fn check(&self, keys: usize, values: usize, count: usize) -> Result<(), Errno> {
+        let value_bytes = self.layout.value_bytes.ok_or(Errno::EOPNOTSUPP)?;
+        fits(keys, self.layout.key_size, count)?;
+        fits(values, value_bytes, count)
+    }
+}
+
+fn fits(len: usize, size: usize, count: usize) -> Result<(), Errno> {
+    if size.checked_mul(count) == Some(len) { Ok(()) } else { Err(Errno::EINVAL) }
+}

@@ -1,0 +1,72 @@
+//! The system calls beside bpf(2): file systems, resource limits, capabilities, the kernel's name.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount, umount};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::Errno;
+use crate::uapi::capability::LINUX_CAPABILITY_VERSION_3;
+
+/// Whether the file system that `path` is on is a bpffs.
+pub(crate) fn is_bpffs(path: &Path) -> Result<bool, Errno> {
+    Ok(statfs(path)?.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// Mounts a bpffs on the directory `path`, for root alone, as systemd does.
+pub(crate) fn mount_bpffs(path: &Path) -> Result<(), Errno> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RELATIME;
+    Ok(mount(Some("bpf"), path, Some("bpf"), flags, Some("mode=0700"))?)
+}
+
+/// Unmounts what is mounted on `path`.
+pub(crate) fn unmount(path: &Path) -> Result<(), Errno> {
+    Ok(umount(path)?)
+}
+
+/// RLIMIT_MEMLOCK of this process in bytes: the limit that holds, and the one up to which it may be raised.
+pub(crate) fn memlock() -> Result<(u64, u64), Errno> {
+    Ok(getrlimit(Resource::RLIMIT_MEMLOCK)?)
+}
+
+/// Sets RLIMIT_MEMLOCK of this process, in bytes.
+pub(crate) fn set_memlock(soft: u64, hard: u64) -> Result<(), Errno> {
+    Ok(setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)?)
+}
+
+/// The kernel's release (`6.1.0-18-amd64`) and version (`#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)`).
+pub(crate) fn release_and_version() -> Result<(String, String), Errno> {
+    let name = nix::sys::utsname::uname()?;
+    Ok((name.release().to_string_lossy().into_owned(), name.version().to_string_lossy().into_owned()))
+}
+
+/// The effective capabilities of this thread, one bit each.
+pub(crate) fn effective_capabilities() -> Result<u64, Errno> {
+    /// `struct __user_cap_header_struct`; pid 0 is the calling thread.
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    let mut header = Header { version: LINUX_CAPABILITY_VERSION_3, pid: 0 };
+    // Two of `struct __user_cap_data_struct` (effective, permitted, inheritable): the low 32 bits, the high ones.
+    let mut data = [[0_u32; 3]; 2];
+    // SAFETY: version 3 of this call reads and writes the header, 8 bytes, and writes two structs of 12 bytes.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_capget, std::ptr::from_mut(&mut header), std::ptr::from_mut(&mut data))
+    };
+    if answer != 0 {
+        return Err(Errno::last());
+    }
+    Ok(u64::from(data[0][0]) | u64::from(data[1][0]) << 32)
+}
+
+/// What `fd` is, as the kernel names it in /proc: `bpf-map`, `bpf-prog`, `bpf_link`. None where it is something
+/// else, or where /proc is not mounted.
+pub(crate) fn bpf_kind(fd: BorrowedFd<'_>) -> Option<String> {
+    let target = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
+    let kind = target.to_str()?.strip_prefix("anon_inode:")?.trim_matches(['[', ']']);
+    kind.starts_with("bpf").then(|| kind.to_owned())
+}
