@@ -3,6 +3,7 @@
 // Only `sys` may opt out.
 #![deny(unsafe_code)]
 
+pub mod attach;
 pub mod btf;
 pub mod bytes;
 pub mod elf;

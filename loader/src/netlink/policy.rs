@@ -178,8 +178,8 @@ mod tests {
         let mtu = help(Mode::Native, Errno::ERANGE, Some("Peer MTU is too large to set XDP"));
         assert!(mtu.is_some_and(|text| text.contains("xdp.frags")));
         assert!(help(Mode::Native, Errno::EOPNOTSUPP, None).is_some_and(|text| text.contains("generic")));
-        let held = help(Mode::Native, Errno::EBUSY, Some("Can't replace active BPF XDP link"));
-        assert!(held.is_some_and(|text| text.contains("bpf_link")));
+        let link = help(Mode::Native, Errno::EBUSY, Some("Can't replace active BPF XDP link"));
+        assert!(link.is_some_and(|text| text.contains("bpf_link")));
         assert_eq!(help(Mode::Native, Errno::EBUSY, Some("XDP program already attached")), None);
         assert_eq!(help(Mode::Offload, Errno::EOPNOTSUPP, None), None);
         assert_eq!(help(Mode::Native, Errno::EINVAL, None), None);

@@ -1,0 +1,65 @@
+//! An interface that was looked up once, and the socket that reaches it.
+
+use std::fmt::{self, Display};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::netns::NetNs;
+use super::socket::RouteSocket;
+use crate::error::{Error, ErrorKind, Result, quote};
+use crate::netlink::{LinkInfo, LinkRef};
+
+/// A network interface in its network namespace. Copies are cheap and share one socket.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    index: NonZeroU32,
+    name: String,
+    socket: Arc<RouteSocket>,
+}
+
+impl Interface {
+    /// The interface called `name` in the network namespace of the calling thread.
+    pub fn named(name: &str) -> Result<Self> {
+        Self::open(&LinkRef::named(name)?, None)
+    }
+
+    /// The interface `link`, in `namespace` or in that of the calling thread.
+    pub fn open(link: &LinkRef, namespace: Option<&NetNs>) -> Result<Self> {
+        Self::find(link, Arc::new(RouteSocket::open(namespace)?))
+    }
+
+    /// The interface `link` in the network namespace of `socket`.
+    pub fn find(link: &LinkRef, socket: Arc<RouteSocket>) -> Result<Self> {
+        let found = socket.link(link)?;
+        let index = NonZeroU32::new(found.index).ok_or_else(|| {
+            Error::new(ErrorKind::Malformed, "the kernel told of an interface with index 0")
+        })?;
+        Ok(Self { index, name: found.name, socket })
+    }
+
+    /// Its number in its network namespace.
+    pub fn index(&self) -> NonZeroU32 {
+        self.index
+    }
+
+    /// The name that it had when it was looked up.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is like now, and which XDP programs run on it.
+    pub fn look(&self) -> Result<LinkInfo> {
+        self.socket.link(&LinkRef::Index(self.index))
+    }
+
+    pub(super) fn socket(&self) -> &RouteSocket {
+        &self.socket
+    }
+}
+
+/// Its name in backquotes.
+impl Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&quote(&self.name))
+    }
+}

@@ -1,0 +1,250 @@
+//! Bind a loaded program to an interface, put another in its place, take it off.
+//!
+//! The way is `RTM_SETLINK` with `IFLA_XDP`, which every kernel with XDP has. What is attached so outlives the process,
+//! unlike a `bpf_link`, and so does what was replaced or taken off by mistake: therefore nothing here displaces a
+//! program that was not named.
+//!
+//! * [`attach`] refuses if any program is there.
+//! * [`replace`] and [`detach`] hand the kernel the program that they expect, which compares it under its lock
+//!   (Linux 5.7). Somebody else's program, attached a moment ago, stays.
+//! * [`Attached`] takes its program off when it is dropped, unless told to [`persist`](Attached::persist).
+//!
+//! All of it takes CAP_NET_ADMIN in the interface's network namespace. To replace or detach a program of which only
+//! the id is known takes CAP_SYS_ADMIN as well, because the kernel asks for that to give out its fd.
+
+mod interface;
+mod netns;
+mod socket;
+
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+
+pub use interface::Interface;
+pub use netns::NetNs;
+use socket::Outcome;
+pub use socket::RouteSocket;
+
+use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::netlink::{self, Mode, ModeChoice, XdpChange, XdpProgram};
+use crate::program::Program;
+
+/// A program that this process attached.
+///
+/// Dropping it takes the program off, but only if it is still there: a program that was put in its place by anyone
+/// stays, and so does everything when the interface is gone. A drop cannot tell of a failure, so whoever wants to know
+/// calls [`detach`](Self::detach). On a kernel before 5.7, which cannot compare, the program stays attached.
+#[derive(Debug)]
+#[must_use = "dropping it takes the program off again"]
+pub struct Attached {
+    interface: Interface,
+    program: OwnedFd,
+    mode: Mode,
+    warning: Option<String>,
+    native_refusal: Option<Error>,
+    detach_on_drop: bool,
+}
+
+/// Attaches `program` to `interface`, where no program may be yet in any mode; a program that is there is an error of
+/// kind [`Conflict`](ErrorKind::Conflict) that names it.
+///
+/// With [`ModeChoice::Auto`] the result says in [`Attached::mode`] which mode it became, and in
+/// [`Attached::native_refusal`] why not native.
+pub fn attach(program: impl AsFd, interface: &Interface, mode: impl Into<ModeChoice>) -> Result<Attached> {
+    attach_fd(program.as_fd(), interface, mode.into()).context(|| format!("attaching to {interface}"))
+}
+
+/// Puts `new` in the place of `old`, which must run on `interface` in `mode`, in one step: each packet meets one or the
+/// other. If `old` is not there, nothing changes and the error is of kind [`Conflict`](ErrorKind::Conflict).
+pub fn replace(old: impl AsFd, new: impl AsFd, interface: &Interface, mode: Mode) -> Result<Attached> {
+    let (old, new) = (old.as_fd(), new.as_fd());
+    swap(old, new, interface, mode).context(|| format!("replacing the program on {interface}"))
+}
+
+/// Puts `new` in the place of the program that runs on `interface`, which must be program `id` if one is given.
+///
+/// The mode stays as it was, and `choice` must allow it; see
+/// [`program_to_replace`](netlink::program_to_replace). If no program runs there, the error is of kind
+/// [`NotFound`](ErrorKind::NotFound).
+pub fn replace_running(
+    new: impl AsFd,
+    interface: &Interface,
+    choice: impl Into<ModeChoice>,
+    id: Option<u32>,
+) -> Result<Attached> {
+    replace_seen(new.as_fd(), interface, choice.into(), id)
+        .context(|| format!("replacing the program on {interface}"))
+}
+
+/// Takes off what runs on `interface`, or only program `id`, each in the mode that it runs in, and gives what was
+/// taken off.
+///
+/// Nothing there is an error of kind [`NotFound`](ErrorKind::NotFound); another program than `id`, or one that came
+/// meanwhile, is of kind [`Conflict`](ErrorKind::Conflict). Looks at the interface before and afterwards.
+pub fn detach(interface: &Interface, id: Option<u32>) -> Result<Vec<XdpProgram>> {
+    detach_seen(interface, id).context(|| format!("detaching from {interface}"))
+}
+
+impl Attached {
+    /// Where it runs.
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// The mode that it runs in.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// What the kernel or the driver remarked, although it attached the program.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
+    }
+
+    /// Why the driver refused native mode, when the choice was [`ModeChoice::Auto`] and it became generic.
+    pub fn native_refusal(&self) -> Option<&Error> {
+        self.native_refusal.as_ref()
+    }
+
+    /// Puts `new` in the place of this program, in one step. If it fails, this one is what it was.
+    pub fn replace(&mut self, new: impl AsFd) -> Result<()> {
+        let mut next = replace(&self.program, new, &self.interface, self.mode)?;
+        next.native_refusal = self.native_refusal.take();
+        std::mem::swap(self, &mut next);
+        // The program before, which the kernel has taken off already.
+        next.persist();
+        Ok(())
+    }
+
+    /// Takes the program off. If another took its place, the error is of kind [`Conflict`](ErrorKind::Conflict), and
+    /// the other stays.
+    pub fn detach(mut self) -> Result<()> {
+        self.detach_on_drop = false;
+        take_off(self.program.as_fd(), &self.interface, self.mode)
+            .context(|| format!("detaching from {}", self.interface))
+    }
+
+    /// Leaves the program attached when this process ends.
+    pub fn persist(mut self) {
+        self.detach_on_drop = false;
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if self.detach_on_drop {
+            // Nobody is there to hear of a failure.
+            let _ = take_off(self.program.as_fd(), &self.interface, self.mode);
+        }
+    }
+}
+
+fn attach_fd(program: BorrowedFd<'_>, interface: &Interface, choice: ModeChoice) -> Result<Attached> {
+    netlink::refuse_to_displace(&interface.look()?.xdp)?;
+    // Before the kernel is asked: with the program attached there must be nothing left that can fail.
+    let kept = keep(program)?;
+    let change = XdpChange::Attach { new: program.as_raw_fd() };
+    let (mode, warning, native_refusal) = put_on(interface, choice, change)?;
+    Ok(Attached {
+        interface: interface.clone(),
+        program: kept,
+        mode,
+        warning,
+        native_refusal,
+        detach_on_drop: true,
+    })
+}
+
+/// Attaches in the first mode of `choice`, and in the other if the driver does not take the first. Gives the mode that
+/// it became, the kernel's remark, and the refusal of the first mode.
+fn put_on(
+    interface: &Interface,
+    choice: ModeChoice,
+    change: XdpChange,
+) -> Result<(Mode, Option<String>, Option<Error>)> {
+    let first = choice.first();
+    let refusal = match set(interface, first, change)? {
+        Outcome::Done { warning } => return Ok((first, warning, None)),
+        Outcome::Refused(refusal) => refusal,
+    };
+    match choice.fallback() {
+        Some(mode) if refusal.errno().is_some_and(netlink::may_fall_back) => {
+            match set(interface, mode, change).and_then(Outcome::into_result) {
+                Ok(warning) => Ok((mode, warning, Some(refusal))),
+                Err(error) => {
+                    Err(error.context(format!("{first} mode was refused ({refusal}), and {mode} mode")))
+                }
+            }
+        }
+        _ => Err(refusal.context(format!("{first} mode"))),
+    }
+}
+
+fn replace_seen(
+    new: BorrowedFd<'_>,
+    interface: &Interface,
+    choice: ModeChoice,
+    id: Option<u32>,
+) -> Result<Attached> {
+    let seen = netlink::program_to_replace(&interface.look()?.xdp, choice, id)?;
+    swap(open(seen)?.as_fd(), new, interface, seen.mode)
+}
+
+fn swap(old: BorrowedFd<'_>, new: BorrowedFd<'_>, interface: &Interface, mode: Mode) -> Result<Attached> {
+    let program = keep(new)?;
+    let change = XdpChange::Replace { new: new.as_raw_fd(), expected: old.as_raw_fd() };
+    let warning =
+        set(interface, mode, change).and_then(Outcome::into_result).context(|| format!("{mode} mode"))?;
+    Ok(Attached {
+        interface: interface.clone(),
+        program,
+        mode,
+        warning,
+        native_refusal: None,
+        detach_on_drop: true,
+    })
+}
+
+fn detach_seen(interface: &Interface, id: Option<u32>) -> Result<Vec<XdpProgram>> {
+    let seen = netlink::programs_to_detach(&interface.look()?.xdp, id)?;
+    for &program in &seen {
+        take_off(open(program)?.as_fd(), interface, program.mode)?;
+    }
+    let left = interface.look()?.xdp;
+    match seen.iter().find(|program| left.programs().contains(program)) {
+        None => Ok(seen),
+        Some(program) => Err(Error::new(
+            ErrorKind::Os,
+            format!("the kernel said it was done, but {program} is still there"),
+        )),
+    }
+}
+
+fn take_off(program: BorrowedFd<'_>, interface: &Interface, mode: Mode) -> Result<()> {
+    let change = XdpChange::Detach { expected: program.as_raw_fd() };
+    make(interface, mode, change).map(drop)
+}
+
+fn make(interface: &Interface, mode: Mode, change: XdpChange) -> Result<Option<String>> {
+    set(interface, mode, change).and_then(Outcome::into_result).context(|| format!("{mode} mode"))
+}
+
+fn set(interface: &Interface, mode: Mode, change: XdpChange) -> Result<Outcome> {
+    interface.socket().set_xdp(interface.index().get(), mode, change)
+}
+
+/// The program that was seen, by its id.
+fn open(program: XdpProgram) -> Result<Program> {
+    let id = program.id.ok_or_else(|| {
+        let message =
+            "this kernel does not tell the id of the program that is there (IFLA_XDP_PROG_ID, Linux 4.13)";
+        Error::new(ErrorKind::Unsupported, message)
+    })?;
+    Program::from_id(id)
+}
+
+/// An fd of the program that stays open as long as the attachment, to name the program by.
+fn keep(program: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let os = |error: std::io::Error| {
+        Error::os("fcntl(F_DUPFD_CLOEXEC)", "the program", error.raw_os_error().unwrap_or(libc::EMFILE))
+    };
+    program.try_clone_to_owned().map_err(os)
+}

@@ -1,0 +1,69 @@
+//! A network namespace other than the one of this process.
+
+use std::fmt::{self, Display};
+use std::fs::File;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result, quote};
+use crate::sys::{self, Errno};
+
+/// Where ip-netns(8) keeps the namespaces that have a name.
+const NAMED: &str = "/run/netns";
+
+/// An open network namespace. It lives on while this does, even when its last process and its name are gone.
+#[derive(Debug)]
+pub struct NetNs {
+    /// As the user said it.
+    label: String,
+    fd: OwnedFd,
+}
+
+impl NetNs {
+    /// The namespace that `ip netns add NAME` made.
+    pub fn named(name: &str) -> Result<Self> {
+        if matches!(name, "" | "." | "..") || name.contains(['/', '\0']) {
+            let message = format!("{} cannot name a network namespace", quote(name));
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        Self::open(name.to_owned(), &PathBuf::from(NAMED).join(name))
+    }
+
+    /// The namespace whose file is at `path`, such as `/proc/PID/ns/net`.
+    pub fn at(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open(path.as_ref().display().to_string(), path.as_ref())
+    }
+
+    fn open(label: String, path: &Path) -> Result<Self> {
+        match File::open(path) {
+            Ok(file) => Ok(Self { label, fd: file.into() }),
+            Err(error) => Err(open_error(&label, path, error.raw_os_error().unwrap_or(libc::EIO))),
+        }
+    }
+
+    /// Runs `call` in this namespace, on a thread of its own.
+    pub(super) fn run<T: Send>(&self, call: impl FnOnce() -> T + Send) -> Result<T> {
+        sys::netns::in_namespace(self.fd.as_fd(), call).map_err(|errno| match errno {
+            Errno::EINVAL => Error::new(
+                ErrorKind::InvalidInput,
+                format!("{} is not a network namespace", quote(&self.label)),
+            ),
+            errno => Error::os("setns", self, errno.0),
+        })
+    }
+}
+
+/// In the words of an error: ``network namespace `edge` ``.
+impl Display for NetNs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "network namespace {}", quote(&self.label))
+    }
+}
+
+fn open_error(label: &str, path: &Path, errno: i32) -> Error {
+    if errno == libc::ENOENT {
+        let message = format!("there is no network namespace {}", quote(label));
+        return Error::new(ErrorKind::NotFound, message);
+    }
+    Error::os("open", quote(&path.display().to_string()), errno)
+}

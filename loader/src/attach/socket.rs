@@ -1,0 +1,335 @@
+//! The conversation with the kernel's routing family: one request, its replies.
+
+use std::fmt::{self, Display};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::netns::NetNs;
+use crate::error::{Error, ErrorKind, Result};
+use crate::netlink::{self, Body, LinkInfo, LinkRef, Mode, Reply, XdpChange};
+use crate::sys::{self, Errno};
+
+/// Room for any datagram. The kernel fills 32 KiB of a dump (`netlink_recvmsg` in `net/netlink/af_netlink.c`), or as
+/// much as one link takes; the longest part of a link, its alternative names, is one attribute of at most 64 KiB.
+const DATAGRAM: usize = 128 * 1024;
+/// How often a list of interfaces is asked for anew because some came or went meanwhile.
+const MAX_DUMPS: usize = 16;
+
+const GETLINK: &str = "netlink(RTM_GETLINK)";
+const SETLINK: &str = "netlink(RTM_SETLINK)";
+const ALL: &str = "all interfaces";
+
+/// A netlink socket in one network namespace.
+///
+/// Each request is one sendto(2) and one recvfrom(2), a list of interfaces some more of the latter. Threads may share
+/// the socket: a request and its replies are one turn.
+pub struct RouteSocket {
+    fd: OwnedFd,
+    /// The namespace as an error names it, empty for the one of this process.
+    place: String,
+    turn: Mutex<Turn>,
+}
+
+/// How the kernel answered a change. That it did not answer is neither.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It is made, and the kernel or the driver may have a remark on it.
+    Done { warning: Option<String> },
+    /// Nothing has changed.
+    Refused(Error),
+}
+
+impl Outcome {
+    pub(super) fn into_result(self) -> Result<Option<String>> {
+        match self {
+            Self::Done { warning } => Ok(warning),
+            Self::Refused(error) => Err(error),
+        }
+    }
+}
+
+struct Turn {
+    /// The number of the last request. Replies to an older one, left by a failed turn, are told by it.
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl RouteSocket {
+    /// Opens a socket in `namespace`, or in that of the calling thread.
+    pub fn open(namespace: Option<&NetNs>) -> Result<Self> {
+        let (opened, place) = match namespace {
+            None => (sys::netlink::open_route(), String::new()),
+            Some(namespace) => (namespace.run(sys::netlink::open_route)?, format!(" in {namespace}")),
+        };
+        let fd = opened.map_err(|errno| Error::os("socket", "NETLINK_ROUTE", errno.0))?;
+        match sys::netlink::enable_extended_acks(fd.as_fd()) {
+            // A kernel before 4.12 refuses without a sentence, and that is all.
+            Ok(()) | Err(Errno(libc::ENOPROTOOPT)) => Ok(Self::over(fd, place)),
+            Err(errno) => Err(Error::os("setsockopt", "NETLINK_EXT_ACK", errno.0)),
+        }
+    }
+
+    fn over(fd: OwnedFd, place: String) -> Self {
+        Self { fd, place, turn: Mutex::new(Turn { sequence: 0, buffer: vec![0; DATAGRAM] }) }
+    }
+
+    /// Looks at one interface. One that does not exist is of kind [`NotFound`](ErrorKind::NotFound).
+    pub fn link(&self, which: &LinkRef) -> Result<LinkInfo> {
+        let object = format!("interface {which}");
+        let mut replies = self.exchange(GETLINK, &object, |sequence| netlink::get_link(which, sequence))?;
+        match replies.pop().map(|reply| reply.body) {
+            Some(Body::Link(link)) => Ok(link),
+            Some(Body::Error { errno, .. }) if errno == libc::ENODEV => Err(self.no_such_link(which)),
+            body => Err(refusal(GETLINK, &object, body)),
+        }
+    }
+
+    /// Looks at all interfaces of the namespace, in the kernel's order.
+    pub fn links(&self) -> Result<Vec<LinkInfo>> {
+        for _ in 0..MAX_DUMPS {
+            let mut replies = self.exchange(GETLINK, &ALL, netlink::dump_links)?;
+            let interrupted = replies.iter().any(|reply| reply.interrupted);
+            match replies.pop().map(|reply| reply.body) {
+                Some(Body::Done) if interrupted => {}
+                Some(Body::Done) => return Ok(replies.into_iter().filter_map(into_link).collect()),
+                body => return Err(refusal(GETLINK, &ALL, body)),
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Os,
+            format!("the interfaces changed during each of {MAX_DUMPS} looks at them"),
+        ))
+    }
+
+    /// Makes `change` to the interface `index`.
+    ///
+    /// A kernel before 5.7 cannot compare the program that is there with the expected one. This is found out by
+    /// asking it, after a refusal that could mean it, and is a refusal of kind
+    /// [`Unsupported`](ErrorKind::Unsupported): the change is never made without the comparison.
+    ///
+    /// An error is a conversation that broke off. What was attached or replaced is then put back; a detach may have
+    /// happened.
+    pub(super) fn set_xdp(&self, index: u32, mode: Mode, change: XdpChange) -> Result<Outcome> {
+        let make = |change| self.change(index, |sequence| netlink::set_xdp(index, mode, change, sequence));
+        let body = make(change).inspect_err(|_| {
+            // The request may have been carried out, and only the answer was lost.
+            let _ = change.undo().map(make);
+        })?;
+        if let Some(Body::Ack { warning }) = body {
+            return Ok(Outcome::Done { warning });
+        }
+        let error = refusal(SETLINK, &interface(index), body);
+        // The kernels that can compare explain almost every EINVAL, so this asks seldom.
+        let unexplained = error.errno() == Some(libc::EINVAL) && error.kernel_message().is_none();
+        if unexplained && change.expected_fd().is_some() && !self.can_compare(index)? {
+            let message = "this kernel cannot compare the program that is there with the expected one \
+                           (XDP_FLAGS_REPLACE, Linux 5.7)";
+            return Ok(Outcome::Refused(Error::new(ErrorKind::Unsupported, message)));
+        }
+        let errno = error.errno().unwrap_or_default();
+        Ok(Outcome::Refused(match netlink::help_for_refusal(mode, errno, error.kernel_message()) {
+            Some(help) => error.with_help(help),
+            None => error,
+        }))
+    }
+
+    /// Whether the kernel knows `XDP_FLAGS_REPLACE`; only EINVAL says that it does not.
+    fn can_compare(&self, index: u32) -> Result<bool> {
+        let body = self.change(index, |sequence| netlink::probe_compare(index, sequence))?;
+        Ok(!matches!(body, Some(Body::Error { errno: libc::EINVAL, .. })))
+    }
+
+    fn change(&self, index: u32, request: impl FnOnce(u32) -> Vec<u8>) -> Result<Option<Body>> {
+        let mut replies = self.exchange(SETLINK, &interface(index), request)?;
+        Ok(replies.pop().map(|reply| reply.body))
+    }
+
+    /// Sends a request and receives up to its last reply.
+    fn exchange(
+        &self,
+        call: &str,
+        object: &dyn Display,
+        request: impl FnOnce(u32) -> Vec<u8>,
+    ) -> Result<Vec<Reply>> {
+        let failed = |syscall| move |errno: Errno| Error::os(syscall, format!("{call} of {object}"), errno.0);
+        let Turn { sequence, buffer } = &mut *self.take_turn();
+        *sequence = sequence.wrapping_add(1);
+        sys::netlink::send_request(self.fd.as_fd(), &request(*sequence)).map_err(failed("sendto"))?;
+
+        let mut replies = Vec::new();
+        loop {
+            let len = sys::netlink::receive(self.fd.as_fd(), buffer).map_err(failed("recvfrom"))?;
+            let datagram = buffer.get(..len).ok_or_else(|| cut_short(call, object, len))?;
+            let received = netlink::read_replies(datagram).map_err(|error| error.context(call))?;
+            replies.extend(received.into_iter().filter(|reply| reply.sequence == *sequence));
+            if replies.last().is_some_and(|reply| !reply.more) {
+                return Ok(replies);
+            }
+        }
+    }
+
+    /// A thread that panicked in its turn has left nothing half-made: the next turn has a new sequence number.
+    fn take_turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn no_such_link(&self, which: &LinkRef) -> Error {
+        Error::new(ErrorKind::NotFound, format!("there is no interface {which}{}", self.place))
+    }
+}
+
+impl fmt::Debug for RouteSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteSocket")
+            .field("fd", &self.fd)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+fn into_link(reply: Reply) -> Option<LinkInfo> {
+    match reply.body {
+        Body::Link(link) => Some(link),
+        _ => None,
+    }
+}
+
+fn interface(index: u32) -> String {
+    format!("interface {index}")
+}
+
+/// The error for a reply that is not the one that was asked for.
+fn refusal(call: &str, object: &dyn Display, body: Option<Body>) -> Error {
+    match body {
+        Some(Body::Error { errno, message }) => {
+            Error::os(call, object, errno).with_kernel_message(message.unwrap_or_default())
+        }
+        _ => Error::new(ErrorKind::Malformed, format!("{call} for {object} was answered by something else")),
+    }
+}
+
+fn cut_short(call: &str, object: &dyn Display, len: usize) -> Error {
+    let message =
+        format!("{call} for {object} was answered by {len} bytes, and {DATAGRAM} is the most that is taken");
+    Error::new(ErrorKind::Unsupported, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd as _;
+    use std::thread;
+
+    use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+
+    use super::*;
+    use crate::uapi::if_link::{NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE, NLMSG_ERROR, RTM_NEWLINK};
+
+    /// A kernel that answers each request with the next list of datagrams.
+    fn fake_kernel(answers: Vec<Vec<Vec<u8>>>) -> RouteSocket {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        thread::spawn(move || {
+            for answer in answers {
+                recv(theirs.as_raw_fd(), &mut [0; 256], MsgFlags::empty()).unwrap();
+                for datagram in answer {
+                    send(theirs.as_raw_fd(), &datagram, MsgFlags::empty()).unwrap();
+                }
+            }
+        });
+        RouteSocket::over(ours, " in a test".to_owned())
+    }
+
+    fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+        let len = u32::try_from(16 + payload.len()).unwrap().to_ne_bytes();
+        [&len, &kind.to_ne_bytes()[..], &flags.to_ne_bytes(), &sequence.to_ne_bytes(), &[0; 4], payload]
+            .concat()
+    }
+
+    fn link(index: u32, flags: u16, sequence: u32) -> Vec<u8> {
+        message(RTM_NEWLINK, flags, sequence, &[&[0; 4], &index.to_ne_bytes()[..], &[0; 8]].concat())
+    }
+
+    fn done(flags: u16, sequence: u32) -> Vec<u8> {
+        message(NLMSG_DONE, NLM_F_MULTI | flags, sequence, &[0; 4])
+    }
+
+    fn refused(errno: i32, sequence: u32) -> Vec<u8> {
+        message(
+            NLMSG_ERROR,
+            0,
+            sequence,
+            &[&(-errno).to_ne_bytes()[..], &16u32.to_ne_bytes(), &[0; 12]].concat(),
+        )
+    }
+
+    #[test]
+    fn replies_to_an_older_request_are_passed_over() {
+        let socket = fake_kernel(vec![vec![link(7, 0, 99), [link(8, 0, 98), link(3, 0, 1)].concat()]]);
+        assert_eq!(socket.link(&"3".parse().unwrap()).unwrap().index, 3);
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_named_with_its_namespace() {
+        let socket = fake_kernel(vec![vec![refused(libc::ENODEV, 1)], vec![refused(libc::ENOMEM, 2)]]);
+        let missing = socket.link(&LinkRef::named("eth9").unwrap()).unwrap_err();
+        assert_eq!(missing.to_string(), "there is no interface named `eth9` in a test");
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        let other = socket.link(&LinkRef::named("eth9").unwrap()).unwrap_err();
+        assert!(
+            other.to_string().starts_with("netlink(RTM_GETLINK) for interface named `eth9` failed: "),
+            "{other}"
+        );
+    }
+
+    #[test]
+    fn an_interrupted_list_is_asked_for_again() {
+        let multi = NLM_F_MULTI;
+        let socket = fake_kernel(vec![
+            vec![link(1, multi | NLM_F_DUMP_INTR, 1), done(0, 1)],
+            vec![link(1, multi, 2), done(NLM_F_DUMP_INTR, 2)],
+            vec![[link(1, multi, 3), link(2, multi, 3)].concat(), link(4, multi, 3), done(0, 3)],
+        ]);
+        let indices = socket.links().unwrap().iter().map(|link| link.index).collect::<Vec<_>>();
+        assert_eq!(indices, [1, 2, 4]);
+
+        let restless = (1..=16).map(|sequence| vec![done(NLM_F_DUMP_INTR, sequence)]).collect();
+        let error = fake_kernel(restless).links().unwrap_err();
+        assert_eq!(error.to_string(), "the interfaces changed during each of 16 looks at them");
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_is_an_error() {
+        let socket = fake_kernel(vec![vec![vec![0; DATAGRAM + 1]]]);
+        let error = socket.links().unwrap_err();
+        assert!(error.to_string().contains("was answered by 131073 bytes"), "{error}");
+    }
+
+    fn outcome(socket: &RouteSocket, change: XdpChange) -> Result<Option<String>> {
+        socket.set_xdp(3, Mode::Native, change).and_then(Outcome::into_result)
+    }
+
+    #[test]
+    fn a_change_whose_answer_is_lost_is_undone() {
+        let (lost, asked) = (vec![vec![1]], XdpChange::Attach { new: 5 });
+        let socket = fake_kernel(vec![lost, vec![refused(0, 2)], vec![refused(0, 3)]]);
+        let error = socket.set_xdp(3, Mode::Native, asked).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed);
+        // The second answer went to the undoing, so the next change gets the third.
+        assert_eq!(outcome(&socket, asked).unwrap(), None);
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_compare_is_told_from_a_wrong_request() {
+        let detach = XdpChange::Detach { expected: 5 };
+        let einval = |sequence| vec![refused(libc::EINVAL, sequence)];
+        let error = outcome(&fake_kernel(vec![einval(1), einval(2)]), detach).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("Linux 5.7"), "{error}");
+
+        let error = outcome(&fake_kernel(vec![einval(1), vec![refused(0, 2)]]), detach).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EINVAL));
+        // Attaching compares nothing, so nothing is asked.
+        let error = outcome(&fake_kernel(vec![einval(1)]), XdpChange::Attach { new: 5 }).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EINVAL));
+    }
+}
