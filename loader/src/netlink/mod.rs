@@ -4,8 +4,9 @@
 //! of whole messages is left alone: it knows some sixty attributes of a link that nobody here asks for, and fails on
 //! one that it cannot read. What is not asked for is stepped over here.
 //!
-//! [`policy`](self) functions such as [`may_fall_back`] stand here too, so that the plan of an attach and the attach
-//! itself cannot disagree.
+//! What may be done to the programs that are there, and what a refusal means ([`refuse_to_displace`],
+//! [`may_fall_back`] and their neighbours), stands here too, so that the plan of an attach and the attach itself cannot
+//! disagree.
 
 mod link_ref;
 mod mode;

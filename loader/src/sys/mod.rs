@@ -2,8 +2,9 @@
 //!
 //! `attr` holds the kernel's structs, `bpf` one function per command of bpf(2), `map` the commands whose buffers
 //! are as long as a map's keys and values, `cpus` the number of CPUs that a per-CPU value depends on, `netlink` a
-//! socket to the kernel's routing family, `netns` a call made in another network namespace, `os` the other calls. Nothing here knows an object file, a plan or an [`Error`](crate::error::Error): a refused call
-//! gives its [`Errno`], and the caller, who knows what it was for, makes the message.
+//! socket to the kernel's routing family, `netns` a call made in another network namespace, `os` the other calls.
+//! Nothing here knows an object file, a plan or an [`Error`](crate::error::Error): a refused call gives its
+//! [`Errno`], and the caller, who knows what it was for, makes the message.
 //!
 //! # Safety
 //!
