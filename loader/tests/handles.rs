@@ -1,0 +1,508 @@
+//! Maps, programs and pins on the running kernel: root, but no network.
+//!
+//! Each test works in a mount namespace of its own with a bpffs of its own, so that nothing outlives it.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::thread;
+
+use loader::error::ErrorKind;
+use loader::kernel::{self, Capabilities, KernelVersion, Probe};
+use loader::map::compare::{MapShape, differences};
+use loader::map::{Map, MapParams, UpdateFlags};
+use loader::pin::{self, BPFFS_ROOT, Kind};
+use loader::program::{Program, ProgramParams, VerifierLog};
+use loader::uapi::bpf::{
+    AttachType, BPF_EXIT, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC, BPF_F_RDONLY, BPF_MOV64_IMM, MapType,
+    ObjName, ProgType,
+};
+use loader::uapi::capability::Capability;
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+/// Runs `test` with a bpffs of its own on [`BPFFS_ROOT`].
+fn alone(test: impl FnOnce() + Send + 'static) {
+    if !is_root() {
+        assert_ne!(std::env::var("XDPLOAD_REQUIRE").as_deref(), Ok("1"), "this test needs root");
+        println!("skipped: this test needs root");
+        return;
+    }
+    // A thread of its own, since the namespace is the thread's for good.
+    let done = thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("private mounts");
+        pin::mount_bpffs(Path::new(BPFFS_ROOT)).expect("a bpffs");
+        test();
+    });
+    if let Err(panic) = done.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn is_root() -> bool {
+    Capabilities::current().is_ok_and(Capabilities::has_sys_admin)
+}
+
+fn params(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapParams<'static> {
+    MapParams {
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        flags: if map_type == MapType::LPM_TRIE { BPF_F_NO_PREALLOC } else { 0 },
+        name: Some(ObjName::from_symbol("handles")),
+        inner_map: None,
+        numa_node: None,
+    }
+}
+
+fn map(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> Map {
+    Map::create(&params(map_type, key_size, value_size, max_entries)).expect("a map")
+}
+
+fn key(number: u32) -> [u8; 4] {
+    number.to_ne_bytes()
+}
+
+/// `r0 = value; exit`
+fn returns(value: i32) -> [u8; 16] {
+    let mut insns = [0; 16];
+    insns[0] = BPF_MOV64_IMM;
+    insns[4..8].copy_from_slice(&value.to_ne_bytes());
+    insns[8] = BPF_EXIT;
+    insns
+}
+
+fn program_params(insns: &[u8]) -> ProgramParams<'_> {
+    ProgramParams {
+        prog_type: ProgType::XDP,
+        expected_attach_type: AttachType::XDP,
+        name: Some(ObjName::from_symbol("handles_prog")),
+        license: c"GPL",
+        kern_version: 0,
+        flags: 0,
+        insns,
+    }
+}
+
+/// The numbers of a map's entries, key and value.
+fn numbers(map: &Map) -> HashMap<u32, u32> {
+    let number = |bytes: &[u8]| u32::from_ne_bytes(bytes.try_into().expect("four bytes"));
+    map.entries()
+        .map(|entry| entry.expect("an entry"))
+        .map(|entry| (number(&entry.key), number(entry.value.single().expect("a plain value"))))
+        .collect()
+}
+
+#[test]
+fn a_hash_keeps_what_is_written() {
+    alone(|| {
+        let map = map(MapType::HASH, 4, 4, 2);
+        assert!(map.lookup(&key(0)).unwrap().is_none());
+        map.update(&key(0), &key(7), UpdateFlags::NO_EXIST).unwrap();
+        map.update(&key(1), &key(8), UpdateFlags::ANY).unwrap();
+        assert_eq!(map.lookup(&key(0)).unwrap().unwrap().single(), Some(&key(7)[..]));
+        assert_eq!(numbers(&map), HashMap::from([(0, 7), (1, 8)]), "the all-zero key is a key");
+
+        let text = |result: loader::error::Result<()>| result.unwrap_err().to_string();
+        assert_eq!(
+            text(map.update(&key(2), &key(0), UpdateFlags::ANY)),
+            "the map is full (2 entries): bpf(BPF_MAP_UPDATE_ELEM) for map `handles` failed: \
+             Argument list too long (E2BIG)"
+        );
+        let there = map.update(&key(0), &key(0), UpdateFlags::NO_EXIST).unwrap_err();
+        assert_eq!(there.kind(), ErrorKind::Conflict);
+        assert!(there.to_string().starts_with("there is an entry with this key already: "));
+        assert!(
+            text(map.update(&key(9), &key(0), UpdateFlags::EXIST)).starts_with("there is no entry with this")
+        );
+
+        assert!(map.delete(&key(0)).unwrap());
+        assert!(!map.delete(&key(0)).unwrap());
+        assert_eq!(map.lookup_and_delete(&key(1)).unwrap().unwrap().single(), Some(&key(8)[..]));
+        assert_eq!(map.next_key(None).unwrap(), None);
+    });
+}
+
+#[test]
+fn slices_that_do_not_fit_reach_no_call() {
+    alone(|| {
+        let map = map(MapType::HASH, 4, 8, 2);
+        assert_eq!(map.lookup(&[0; 3]).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            map.update(&key(0), &[0; 9], UpdateFlags::ANY).unwrap_err().to_string(),
+            "map `handles`: expected a value of 8 bytes, found 9"
+        );
+        assert!(map.next_key(Some(&[0; 5])).is_err());
+        assert!(map.update_batch([(&key(0)[..], &[0; 7][..])]).is_err());
+        assert!(map.update_per_cpu(&key(0), &[&[0; 8]], UpdateFlags::ANY).is_err());
+    });
+}
+
+#[test]
+fn a_per_cpu_map_has_a_value_for_each_possible_cpu() {
+    alone(|| {
+        let cpus = kernel::possible_cpus().unwrap();
+        for map_type in [MapType::PERCPU_HASH, MapType::PERCPU_ARRAY, MapType::LRU_PERCPU_HASH] {
+            // Five bytes, so that the kernel pads each to eight.
+            let map = map(map_type, 4, 5, 4);
+            let values: Vec<[u8; 5]> = (0..cpus).map(|cpu| [cpu.to_le_bytes()[0]; 5]).collect();
+            let values: Vec<&[u8]> = values.iter().map(|value| &value[..]).collect();
+            map.update_per_cpu(&key(1), &values, UpdateFlags::ANY).unwrap();
+            map.update(&key(2), &[9; 5], UpdateFlags::ANY).unwrap();
+            assert_eq!(map.lookup(&key(1)).unwrap().unwrap().all().collect::<Vec<_>>(), values);
+            let entries = map.entries().map(|entry| entry.unwrap());
+            let entries: HashMap<_, _> = entries.map(|entry| (entry.key, entry.value)).collect();
+            assert_eq!(entries[&key(1)[..]].all().collect::<Vec<_>>(), values);
+            assert!(entries[&key(2)[..]].all().all(|value| value == [9; 5]));
+            assert!(map.update_per_cpu(&key(1), &values[1..], UpdateFlags::ANY).is_err());
+        }
+    });
+}
+
+#[test]
+fn a_per_cpu_map_is_not_read_while_the_cpus_are_unknown() {
+    alone(|| {
+        let empty = Some("tmpfs");
+        mount(empty, "/sys/devices/system/cpu", empty, MsFlags::empty(), None::<&str>).unwrap();
+        let map = map(MapType::PERCPU_HASH, 4, 8, 4);
+        let error = map.lookup(&key(1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(
+            error.to_string().ends_with("cannot be read from /sys/devices/system/cpu/possible"),
+            "{error}"
+        );
+        assert!(map.update(&key(1), &[0; 8], UpdateFlags::ANY).is_err());
+        assert!(map.entries().next().unwrap().is_err());
+        assert_eq!(kernel::possible_cpus().unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn a_trie_is_walked_and_says_when_it_is_full() {
+    alone(|| {
+        let map = map(MapType::LPM_TRIE, 8, 4, 2);
+        let prefix = |length: u8, address: [u8; 4]| [&u32::from(length).to_ne_bytes()[..], &address].concat();
+        map.update(&prefix(8, [10, 0, 0, 0]), &key(1), UpdateFlags::ANY).unwrap();
+        map.update(&prefix(0, [0; 4]), &key(2), UpdateFlags::ANY).unwrap();
+        assert_eq!(map.lookup(&prefix(32, [10, 1, 2, 3])).unwrap().unwrap().single(), Some(&key(1)[..]));
+        assert_eq!(map.entries().count(), 2);
+        let full = map.update(&prefix(8, [11, 0, 0, 0]), &key(3), UpdateFlags::ANY).unwrap_err();
+        assert!(full.to_string().starts_with("the map is full (2 entries): "), "{full}");
+    });
+}
+
+#[test]
+fn maps_without_keys_take_in_and_give_out() {
+    alone(|| {
+        for (map_type, order) in [(MapType::QUEUE, [1, 2]), (MapType::STACK, [2, 1])] {
+            let map = map(map_type, 0, 4, 2);
+            map.update(&[], &key(1), UpdateFlags::ANY).unwrap();
+            map.update(&[], &key(2), UpdateFlags::ANY).unwrap();
+            assert!(map.update(&[], &key(3), UpdateFlags::ANY).unwrap_err().to_string().contains("is full"));
+            assert_eq!(map.lookup(&[]).unwrap().unwrap().single(), Some(&key(order[0])[..]));
+            for value in order {
+                assert_eq!(map.lookup_and_delete(&[]).unwrap().unwrap().single(), Some(&key(value)[..]));
+            }
+            assert!(map.lookup_and_delete(&[]).unwrap().is_none());
+            let walk = map.entries().next().unwrap().unwrap_err();
+            assert_eq!(walk.to_string(), format!("map `handles`: a {map_type} has no keys to walk"));
+        }
+        let bloom = map(MapType::BLOOM_FILTER, 0, 4, 16);
+        bloom.update(&[], &key(5), UpdateFlags::ANY).unwrap();
+        assert!(bloom.contains(&key(5)).unwrap());
+        assert!(!bloom.contains(&key(6)).unwrap());
+        assert_eq!(bloom.lookup(&[]).unwrap_err().kind(), ErrorKind::InvalidInput);
+
+        let ring = map(MapType::RINGBUF, 0, 0, 4096);
+        assert_eq!(ring.lookup(&[]).unwrap_err().errno(), Some(524));
+    });
+}
+
+#[test]
+fn maps_of_maps_and_programs_give_back_ids() {
+    alone(|| {
+        let inner = map(MapType::HASH, 4, 4, 8);
+        let id = inner.info().unwrap().id;
+        for map_type in [MapType::ARRAY_OF_MAPS, MapType::HASH_OF_MAPS] {
+            let params = MapParams { inner_map: Some(inner.as_fd()), ..params(map_type, 4, 4, 5000) };
+            let outer = Map::create(&params).unwrap();
+            outer.update_fd(&key(3), inner.as_fd(), UpdateFlags::ANY).unwrap();
+            outer.update_fd(&key(4999), inner.as_fd(), UpdateFlags::ANY).unwrap();
+            assert_eq!(numbers(&outer), HashMap::from([(3, id), (4999, id)]), "{map_type}");
+        }
+        let program = Program::load(&program_params(&returns(2)), None).unwrap();
+        let calls = map(MapType::PROG_ARRAY, 4, 4, 4);
+        calls.update_fd(&key(1), program.as_fd(), UpdateFlags::ANY).unwrap();
+        assert_eq!(numbers(&calls), HashMap::from([(1, program.info().unwrap().id)]));
+    });
+}
+
+#[test]
+fn an_array_says_what_is_wrong_with_an_index() {
+    alone(|| {
+        let map = map(MapType::ARRAY, 4, 4, 3);
+        map.update(&key(2), &key(9), UpdateFlags::ANY).unwrap();
+        assert_eq!(numbers(&map), HashMap::from([(0, 0), (1, 0), (2, 9)]));
+        let error = map.update(&key(3), &key(0), UpdateFlags::ANY).unwrap_err();
+        assert!(error.to_string().starts_with("there is no index 3: the map has 3 entries: "), "{error}");
+        let error = map.delete(&key(0)).unwrap_err();
+        assert!(error.to_string().starts_with("the entries of an array cannot be deleted: "), "{error}");
+        assert!(map.delete_batch([&key(0)[..]]).is_err());
+    });
+}
+
+#[test]
+fn bulk_writes_count_what_they_did() {
+    alone(|| {
+        for map_type in [MapType::HASH, MapType::LPM_TRIE, MapType::LRU_HASH, MapType::PERCPU_HASH] {
+            let lpm = map_type == MapType::LPM_TRIE;
+            let map = map(map_type, if lpm { 8 } else { 4 }, 4, 10_000);
+            let key = |n: u32| if lpm { [key(32), n.to_be_bytes()].concat() } else { key(n).to_vec() };
+            let keys: Vec<Vec<u8>> = (0..9_000).map(key).collect();
+            let entries = keys.iter().map(|key| (&key[..], &[1, 2, 3, 4][..]));
+            assert_eq!(map.update_batch(entries).unwrap(), 9_000, "{map_type}");
+            assert_eq!(map.entries().map(|entry| entry.unwrap().key).collect::<HashSet<_>>().len(), 9_000);
+            let missing: Vec<Vec<u8>> = (8_990..9_010).map(key).collect();
+            assert_eq!(map.delete_batch(missing.iter().map(Vec::as_slice)).unwrap(), 10, "{map_type}");
+            assert_eq!(map.delete_batch(keys.iter().map(Vec::as_slice)).unwrap(), 8_990, "{map_type}");
+            assert_eq!(map.entries().count(), 0);
+        }
+        let map = map(MapType::HASH, 4, 4, 5);
+        let keys: Vec<[u8; 4]> = (0..9).map(key).collect();
+        let error = map.update_batch(keys.iter().map(|key| (&key[..], &key[..]))).unwrap_err();
+        assert!(error.to_string().starts_with("after 5 entries: the map is full (5 entries): "), "{error}");
+    });
+}
+
+/// Half of the entries are deleted by another thread during the walk; the other half must be given, each once.
+#[test]
+fn deletes_do_not_start_a_walk_over() {
+    alone(|| {
+        for map_type in [MapType::HASH, MapType::LPM_TRIE] {
+            let lpm = map_type == MapType::LPM_TRIE;
+            let key = |n: u32| if lpm { [key(32), n.to_be_bytes()].concat() } else { key(n).to_vec() };
+            let map = map(map_type, if lpm { 8 } else { 4 }, 4, 100_000);
+            let keys: Vec<Vec<u8>> = (0..100_000).map(key).collect();
+            map.update_batch(keys.iter().map(|key| (&key[..], &[0; 4][..]))).unwrap();
+            let given: Vec<Vec<u8>> = thread::scope(|scope| {
+                scope.spawn(|| keys.iter().step_by(2).for_each(|key| assert!(map.delete(key).unwrap())));
+                map.entries().map(|entry| entry.unwrap().key).collect()
+            });
+            let once: HashSet<&Vec<u8>> = given.iter().collect();
+            assert_eq!(once.len(), given.len(), "{map_type}: given twice");
+            assert!(keys.iter().skip(1).step_by(2).all(|key| once.contains(key)), "{map_type}: left out");
+            assert_eq!(map.entries().count(), 50_000);
+        }
+    });
+}
+
+#[test]
+fn a_map_that_ends_with_a_page_is_read_as_a_whole() {
+    alone(|| {
+        for map_type in [MapType::ARRAY, MapType::HASH] {
+            for count in [4095, 4096, 4097, 8192] {
+                let map = map(map_type, 4, 4, count);
+                let keys: Vec<[u8; 4]> = (0..count).map(key).collect();
+                map.update_batch(keys.iter().map(|key| (&key[..], &key[..]))).unwrap();
+                let expected = (0..count).map(|n| (n, n)).collect::<HashMap<_, _>>();
+                assert_eq!(numbers(&map), expected, "{map_type} of {count}");
+            }
+        }
+        // A key of which every bit is set, at the very end of a page.
+        let map = map(MapType::HASH, 4, 1 << 20, 1);
+        map.update(&[0xff; 4], &vec![1; 1 << 20], UpdateFlags::ANY).unwrap();
+        assert_eq!(map.entries().map(|entry| entry.unwrap().key).collect::<Vec<_>>(), [[0xff; 4]]);
+    });
+}
+
+#[test]
+fn a_page_grows_with_the_buckets() {
+    alone(|| {
+        // Values of a megabyte, so that a page is one entry, and sixteen buckets for sixteen entries.
+        let map = map(MapType::HASH, 4, 1 << 20, 16);
+        let value = vec![7; 1 << 20];
+        (0..16).for_each(|n| map.update(&key(n), &value, UpdateFlags::ANY).unwrap());
+        assert_eq!(map.entries().map(|entry| entry.unwrap().key).collect::<HashSet<_>>().len(), 16);
+    });
+}
+
+#[test]
+fn a_new_map_is_what_was_wanted() {
+    alone(|| {
+        let cpus = kernel::possible_cpus().unwrap();
+        for (map_type, key_size, value_size, max_entries, flags) in [
+            (MapType::HASH, 4, 4, 100, BPF_F_NO_PREALLOC | BPF_F_RDONLY),
+            (MapType::LRU_HASH, 4, 4, 101, BPF_F_NO_COMMON_LRU),
+            (MapType::LRU_PERCPU_HASH, 4, 4, 101, 0),
+            (MapType::ARRAY, 4, 4, 3, 0),
+            (MapType::PERCPU_ARRAY, 4, 5, 3, 0),
+            (MapType::LPM_TRIE, 8, 4, 3, BPF_F_NO_PREALLOC),
+            (MapType::DEVMAP, 4, 4, 3, 0),
+            (MapType::DEVMAP_HASH, 4, 8, 3, 0),
+            (MapType::CPUMAP, 4, 4, 2, 0),
+            (MapType::XSKMAP, 4, 4, 3, 0),
+            (MapType::PERF_EVENT_ARRAY, 4, 4, 3, 0),
+            (MapType::STACK_TRACE, 4, 8, 3, 0),
+            (MapType::QUEUE, 0, 4, 3, 0),
+            (MapType::BLOOM_FILTER, 0, 4, 3, 0),
+            (MapType::RINGBUF, 0, 0, 8192, 0),
+        ] {
+            let params = MapParams { flags, ..params(map_type, key_size, value_size, max_entries) };
+            let wanted = MapShape { map_type, key_size, value_size, max_entries, flags };
+            let info = Map::create(&params).unwrap().info().unwrap();
+            assert_eq!(differences(&wanted, &info, cpus), [], "{map_type}");
+        }
+    });
+}
+
+#[test]
+fn pins_outlive_their_handles() {
+    alone(|| {
+        let root = Path::new(BPFFS_ROOT);
+        let directory = root.join("globals");
+        assert!(pin::create_dir(&directory).unwrap());
+        assert!(!pin::create_dir(&directory).unwrap());
+        let path = directory.join("blacklist");
+        assert!(pin::get(&path).unwrap().is_none());
+        assert_eq!(Map::open_pinned(&path).unwrap_err().kind(), ErrorKind::NotFound);
+
+        let map = map(MapType::HASH, 4, 4, 2);
+        map.pin(&path).unwrap();
+        assert_eq!(map.pin(&path).unwrap_err().kind(), ErrorKind::Conflict);
+        map.update(&key(0), &key(1), UpdateFlags::ANY).unwrap();
+        let id = map.info().unwrap().id;
+        drop(map);
+        let map = Map::open_pinned(&path).unwrap();
+        assert_eq!((map.info().unwrap().id, numbers(&map)), (id, HashMap::from([(0, 1)])));
+        assert_eq!(pin::kind(pin::open(&path).unwrap().as_fd()), Some(Kind::Map));
+        assert_eq!(
+            Program::open_pinned(&path).unwrap_err().to_string(),
+            "pin `/sys/fs/bpf/globals/blacklist`: expected a program, found a map"
+        );
+        assert_eq!(pin::remove_dir(&directory).unwrap_err().errno(), Some(Errno::ENOTEMPTY as i32));
+        pin::unpin(&path).unwrap();
+        assert_eq!(pin::unpin(&path).unwrap_err().kind(), ErrorKind::NotFound);
+        pin::remove_dir(&directory).unwrap();
+
+        let program = Program::load(&program_params(&returns(2)), None).unwrap();
+        program.pin(&path.with_file_name("none")).unwrap_err();
+        program.pin(&root.join("program")).unwrap();
+        assert_eq!(
+            Program::open_pinned(&root.join("program")).unwrap().info().unwrap(),
+            program.info().unwrap()
+        );
+        assert!(
+            Map::open_pinned(&root.join("program")).unwrap_err().to_string().ends_with("found a program")
+        );
+        pin::unpin(&root.join("program")).unwrap();
+    });
+}
+
+#[test]
+fn a_pin_that_cannot_be_says_why() {
+    alone(|| {
+        let map = map(MapType::HASH, 4, 4, 2);
+        let elsewhere = std::env::temp_dir().join("handles");
+        let error = map.pin(&elsewhere).unwrap_err();
+        let cause = format!("`{}` is not in a bpffs: bpf(BPF_OBJ_PIN)", elsewhere.display());
+        assert!(error.to_string().contains(&cause), "{error}");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let error = map.pin(&Path::new(BPFFS_ROOT).join("a.b")).unwrap_err();
+        assert!(error.to_string().contains("the kernel allows no dot in a pin's name"), "{error}");
+        let error = pin::get(Path::new("/proc/version")).unwrap_err();
+        assert!(error.to_string().starts_with("`/proc/version` is not in a bpffs"), "{error}");
+
+        assert!(pin::is_bpffs(Path::new("/sys/fs/bpf/not/there")).unwrap());
+        assert!(!pin::is_bpffs(Path::new("/sys/fs")).unwrap());
+        pin::unmount_bpffs(Path::new(BPFFS_ROOT)).unwrap();
+        assert!(!pin::is_bpffs(Path::new(BPFFS_ROOT)).unwrap());
+    });
+}
+
+#[test]
+fn maps_and_programs_are_found_by_id() {
+    alone(|| {
+        let map = map(MapType::HASH, 4, 8, 2);
+        let info = map.info().unwrap();
+        assert_eq!((info.name.as_str(), info.value_size, info.flags), ("handles", 8, 0));
+        assert!(kernel::map_ids().any(|id| id.unwrap() == info.id));
+        let again = Map::from_id(info.id).unwrap().try_clone().unwrap();
+        assert_eq!((again.key_size(), again.value_size(), again.max_entries()), (4, 8, 2));
+        drop((map, again));
+
+        let program = Program::load(&program_params(&returns(2)), None).unwrap();
+        let info = program.info().unwrap();
+        assert!(kernel::program_ids().any(|id| id.unwrap() == info.id));
+        assert_eq!(Program::from_id(info.id).unwrap().try_clone().unwrap().info().unwrap(), info);
+        assert_eq!(Program::from_id(u32::MAX - 1).unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(Map::from_id(0).is_err());
+    });
+}
+
+#[test]
+fn a_program_tells_about_itself() {
+    alone(|| {
+        let program = Program::load(&program_params(&returns(2)), None).unwrap();
+        let info = program.info().unwrap();
+        assert_eq!((info.prog_type, info.name.as_str()), (ProgType::XDP, "handles_prog"));
+        assert_eq!((info.xlated_len, info.gpl_compatible, info.map_ids.len()), (16, true, 0));
+        assert!(info.load_time.as_nanos() > 0 && info.tag != [0; 8]);
+        let other = Program::load(&program_params(&returns(1)), None).unwrap().info().unwrap();
+        assert_ne!(other.tag, info.tag);
+    });
+}
+
+#[test]
+fn the_verifier_says_why_once_it_is_asked() {
+    alone(|| {
+        // `exit` alone, which leaves r0 unset.
+        let insns = [BPF_EXIT, 0, 0, 0, 0, 0, 0, 0];
+        let quiet = Program::load(&program_params(&insns), None).unwrap_err();
+        assert_eq!((quiet.errno(), quiet.verifier_log()), (Some(Errno::EACCES as i32), None));
+        let mut log = VerifierLog::new(VerifierLog::PATH);
+        let error = Program::load(&program_params(&insns), Some(&mut log)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::VerifierRejected);
+        assert!(error.verifier_log().unwrap().contains("R0 !read_ok"));
+        assert!(Program::load(&program_params(&insns[..7]), None).is_err());
+
+        // A log that is longer than the first buffer: ENOSPC for a good program, until it has grown.
+        let mut insns = returns(0)[..8].repeat(50_000);
+        insns.extend_from_slice(&returns(2));
+        let mut log = VerifierLog::new(VerifierLog::STATES);
+        let error = Program::load(&program_params(&insns), Some(&mut log)).unwrap_err();
+        assert_eq!((error.errno(), error.kind()), (Some(Errno::ENOSPC as i32), ErrorKind::Os));
+        while Program::load(&program_params(&insns), Some(&mut log)).is_err() {
+            assert!(log.grow());
+        }
+        assert!(log.text().contains("processed 50002 insns"));
+    });
+}
+
+#[test]
+fn a_frozen_map_refuses_writes() {
+    alone(|| {
+        let map = map(MapType::ARRAY, 4, 4, 1);
+        map.freeze().unwrap();
+        let error = map.update(&key(0), &key(1), UpdateFlags::ANY).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert!(map.lookup(&key(0)).unwrap().is_some());
+    });
+}
+
+#[test]
+fn the_kernel_tells_what_it_charges() {
+    alone(|| {
+        let version = KernelVersion::current().unwrap();
+        let charged = if version >= KernelVersion::parse("5.11").unwrap() { Probe::No } else { Probe::Yes };
+        assert_eq!(kernel::memlock_is_charged(), charged, "on {version}");
+        let (_, hard) = kernel::memlock_limit().unwrap();
+        let unlimited = Capabilities::current().unwrap().has(Capability::SYS_RESOURCE);
+        let raised = if unlimited { u64::MAX } else { hard };
+        assert_eq!(kernel::raise_memlock().unwrap(), raised);
+        assert_eq!(kernel::memlock_limit().unwrap(), (raised, raised));
+    });
+}
