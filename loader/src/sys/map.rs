@@ -148,6 +148,8 @@ impl MapFd {
         if let Err(errno) = checked {
             return (Err(errno), 0);
         }
+        // So that it shows whether the kernel wrote a place: no hash has that many buckets.
+        to.fill(0xff);
         let attr = MapBatch {
             in_batch: from.map_or(0, address),
             out_batch: address_mut(to),
@@ -158,7 +160,11 @@ impl MapFd {
         // SAFETY: the kernel writes `count` keys and values and one place, and reads one place, if there is one. A
         // place is a key (generic_map_lookup_batch() in kernel/bpf/syscall.c) or 4 bytes (hashtab.c); all lengths
         // have been checked.
-        unsafe { self.batch(Cmd::MAP_LOOKUP_BATCH, attr, count) }
+        let (answer, copied) = unsafe { self.batch(Cmd::MAP_LOOKUP_BATCH, attr, count) };
+        // The map may end where the page does; then the kernel has written the place.
+        let written = to.iter().any(|&byte| byte != 0xff) || keys.ends_with(&to[..self.layout.key_size]);
+        let ended = answer == Err(Errno::ENOENT) && written;
+        (answer, if ended { copied } else { done(answer, copied, count) })
     }
 
     /// Writes `count` entries. Beside the answer comes how many the kernel wrote.
@@ -173,7 +179,8 @@ impl MapFd {
         }
         let attr = MapBatch { keys: address(keys), values: address(values), ..MapBatch::default() };
         // SAFETY: the kernel reads `count` keys and values, whose lengths have been checked.
-        unsafe { self.batch(Cmd::MAP_UPDATE_BATCH, attr, count) }
+        let (answer, written) = unsafe { self.batch(Cmd::MAP_UPDATE_BATCH, attr, count) };
+        (answer, done(answer, written, count))
     }
 
     /// Deletes `count` entries. Beside the answer comes how many the kernel deleted.
@@ -183,9 +190,12 @@ impl MapFd {
         }
         let attr = MapBatch { keys: address(keys), ..MapBatch::default() };
         // SAFETY: the kernel reads `count` keys, whose length has been checked.
-        unsafe { self.batch(Cmd::MAP_DELETE_BATCH, attr, count) }
+        let (answer, deleted) = unsafe { self.batch(Cmd::MAP_DELETE_BATCH, attr, count) };
+        (answer, done(answer, deleted, count))
     }
 
+    /// The answer, and the count that stands in `attr` afterwards, which is no more than `count`.
+    ///
     /// # Safety
     ///
     /// The addresses in `attr` must be good for `count` keys and values and for the places.
@@ -197,10 +207,7 @@ impl MapFd {
         attr.count = wanted;
         // SAFETY: the caller's promise.
         let answer = unsafe { bpf(cmd, &mut attr) }.map(drop);
-        // A call that fails before it starts leaves the count that we sent, and one that fails on the way has not
-        // done all of it; only a lookup that comes to its end may have.
-        let started = answer.is_ok() || attr.count < wanted || answer == Err(Errno::ENOENT);
-        (answer, if started { attr.count.min(wanted) as usize } else { 0 })
+        (answer, attr.count.min(wanted) as usize)
     }
 
     fn elem(&self) -> MapElem {
@@ -213,6 +220,12 @@ impl MapFd {
         fits(keys, self.layout.key_size, count)?;
         fits(values, value_bytes, count)
     }
+}
+
+/// How many of `wanted` entries a batch has done, when `count` stands there afterwards: a call that fails before it
+/// starts leaves the count that was sent, and one that fails on the way has not done all.
+fn done(answer: Result<(), Errno>, count: usize, wanted: usize) -> usize {
+    if answer.is_ok() || count < wanted { count } else { 0 }
 }
 
 fn fits(len: usize, size: usize, count: usize) -> Result<(), Errno> {
