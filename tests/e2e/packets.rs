@@ -54,7 +54,7 @@ fn bind(address: IpAddr) -> UdpSocket {
     UdpSocket::bind(SocketAddr::new(address, 0)).expect("the address is the interface's own")
 }
 
-/// Receives one packet and crosses it off `missing`. Returns whether one came before `deadline`.
+/// Receives one packet, if one comes before `deadline`, and crosses it off `missing`. Returns whether to go on.
 fn take_one(socket: &UdpSocket, from: SocketAddr, deadline: Instant, missing: &mut Vec<[u8; 8]>) -> bool {
     let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
         return false;
@@ -66,7 +66,9 @@ fn take_one(socket: &UdpSocket, from: SocketAddr, deadline: Instant, missing: &m
             missing.retain(|number| sender != from || *number != payload);
             true
         }
-        Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => false,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+        // With a time limit, even a signal without a handler can end the wait.
+        Err(error) if error.kind() == ErrorKind::Interrupted => true,
         Err(error) => panic!("receiving UDP: {error}"),
     }
 }
@@ -208,7 +210,8 @@ impl Wire {
                 bytes.truncate(len);
                 from.is_some_and(comes_in_here).then_some(bytes)
             }
-            Err(Errno::EAGAIN) => None,
+            // With a time limit, even a signal without a handler can end the wait.
+            Err(Errno::EAGAIN | Errno::EINTR) => None,
             Err(errno) => panic!("receiving a frame: {errno}"),
         }
     }

@@ -1,6 +1,7 @@
 //! A pair of virtual Ethernet interfaces: `near0` in the sandbox, where programs are attached, and `far0` in another
 //! network namespace, where the packets come from.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::thread;
@@ -67,8 +68,8 @@ impl Veth {
         let far_end = far.run(|| End::set_up(FAR, &far_addresses));
         near_end.know_neighbours(&far_addresses, far_end.mac);
         far.run(|| far_end.know_neighbours(&near_addresses, near_end.mac));
-        near_end.wait_until_up();
-        far.run(|| far_end.wait_until_up());
+        near_end.wait_until_ready(NEAR_V6);
+        far.run(|| far_end.wait_until_ready(FAR_V6));
         Self { far, near_end, far_end }
     }
 
@@ -133,14 +134,26 @@ impl End {
         });
     }
 
-    /// Waits until the kernel has the interface up for good; until then it drops what it is given to send.
-    fn wait_until_up(&self) {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits until the kernel sends what it is given and takes what is for `address`; until then it drops both.
+    fn wait_until_ready(&self, address: Ipv6Addr) {
         let up = LinkAttribute::OperState(State::Up);
-        while !netlink(async |handle| link(&handle, self.index).await).attributes.contains(&up) {
-            assert!(Instant::now() < deadline, "interface {} is not up after {PATIENCE:?}", self.index);
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait_for("the interface to come up", || {
+            netlink(async |handle| link(&handle, self.index).await).attributes.contains(&up)
+        });
+        // A kernel thread enters the route to an IPv6 address, some time after the address has been added.
+        let route = format!("{:032x} 80 ", u128::from(address));
+        wait_for("the IPv6 address to work", || {
+            fs::read_to_string("/proc/thread-self/net/ipv6_route").is_ok_and(|table| table.contains(&route))
+        });
+    }
+}
+
+/// Waits until `is_so`, which the kernel gives no handy notice of.
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
