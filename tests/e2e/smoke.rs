@@ -137,7 +137,7 @@ fn a_far_namespace_has_a_name_and_a_path() {
     need!(tool("nsenter"));
     let (_sandbox, veth) = need!(pair(&[]));
     let net = format!("--net={}", veth.far.path().display());
-    run(&mut command("nsenter", &[&net, "ip", "link", "show", FAR])).ok().stdout_has(FAR);
+    run(&mut command("nsenter", &[net.as_str(), "ip", "link", "show", FAR])).ok().stdout_has(FAR);
     run(&mut command("ip", &["netns", "list"])).ok().stdout_has("far");
 }
 
