@@ -15,7 +15,7 @@ const NEAR_THE_TOP: usize = 5;
 /// Every Rust file starts with what it is for; a script or C file says it near the top.
 pub(crate) fn files_say_their_purpose(file: &File) -> Vec<Violation> {
     if file.is_rust() {
-        let rule = "a Rust file starts with `//!` and what the file is for";
+        let rule = "a Rust file starts with `//!` and says in a sentence what it is for";
         let is_said = file.text.strip_prefix("//! ").is_some_and(is_purpose);
         return if is_said { Vec::new() } else { vec![file.breach(1, rule)] };
     }
