@@ -1,0 +1,55 @@
+# The one front door; `make` alone prints what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint drift build static bpf setup fixtures golden clean
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## show a packet filter at work, in a private network namespace
+	scripts/setup demo
+	scripts/build-bpf
+	cargo build --release
+	$(SUDO) $(TARGET)/release/xdpload demo --objects target/bpf
+
+test: ## run every test, on the real kernel
+	scripts/setup test
+	scripts/test
+
+lint: ## check the style of everything
+	scripts/setup lint
+	cargo test --quiet --test tidy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+	shellcheck $$(find scripts .ci -type f)
+
+drift: ## compare the committed objects and headers with what they were made from
+	scripts/setup drift
+	scripts/build-bpf --check-fixtures
+	scripts/check-headers
+
+build: ## build the program
+	cargo build --release
+
+static: ## build the program as one static file
+	scripts/build-static
+
+bpf: ## compile bpf-src/ to target/bpf/
+	scripts/build-bpf
+
+setup: ## install what is missing for all of this, but Rust
+	scripts/setup
+
+fixtures: ## rebuild the committed objects; needs clang 14 and 19
+	scripts/setup drift
+	scripts/build-bpf --update-fixtures
+
+golden: ## rewrite the golden files of the tests, to be read in the diff
+	UPDATE_GOLDEN=1 cargo test --package loader --test golden
+
+clean: ## remove what was built
+	cargo clean

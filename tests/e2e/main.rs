@@ -1,0 +1,23 @@
+//! End to end: the program against the real kernel, on real interfaces, with real packets.
+//!
+//! Each test runs on its own thread, as `cargo test` has it. A [`sandbox::Sandbox`] moves that thread into network and
+//! mount namespaces of its own, so the tests run side by side and leave nothing behind; see each module for its part.
+//! A test that lacks a tool or a privilege is skipped, or fails if `XDPLOAD_REQUIRE=1` (see [`requirement`]).
+
+#![deny(unsafe_code)]
+
+#[macro_use]
+mod requirement;
+
+mod command;
+mod http;
+mod leftovers;
+mod objects;
+mod packets;
+mod peers;
+mod sandbox;
+mod strace;
+mod veth;
+mod xdpload;
+
+mod smoke;

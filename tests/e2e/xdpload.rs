@@ -1,0 +1,19 @@
+//! The program under test.
+
+use std::process::Command;
+
+use crate::command::{Ran, command, run};
+
+/// `xdpload` with `arguments`, in the namespaces of the calling thread.
+pub(crate) fn xdpload_command<S: AsRef<str>>(arguments: &[S]) -> Command {
+    let mut xdpload = command(env!("CARGO_BIN_EXE_xdpload"), arguments);
+    // A backtrace in a panic would hide the panic's own words.
+    xdpload.env_remove("RUST_BACKTRACE");
+    xdpload
+}
+
+/// Runs `xdpload` with `arguments`.
+#[track_caller]
+pub(crate) fn xdpload<S: AsRef<str>>(arguments: &[S]) -> Ran {
+    run(&mut xdpload_command(arguments))
+}
