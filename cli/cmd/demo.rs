@@ -1,4 +1,4 @@
-//! `xdpload demo`.
+//! `xdpload demo`: all of it at work in private network namespaces.
 
 use loader::Result;
 

@@ -211,7 +211,8 @@ fn tables_are_checked_when_they_are_asked_for() {
     );
     assert_eq!(
         elf.relocations(&elf.sections()[3]).unwrap_err().to_string(),
-        "section header table at offset 0xc0: expected section `.rel` to hold entries of 16 bytes, found sh_entsize 16 and sh_size 17"
+        "section header table at offset 0xc0: expected section `.rel` to hold entries of 16 bytes, \
+         found sh_entsize 16 and sh_size 17"
     );
     assert!(elf.relocation_sections().unwrap_err().to_string().contains("found `.rel` and `.rel2`"));
 }

@@ -1,1 +1,1 @@
-//! x
+//! Tests of the linker.

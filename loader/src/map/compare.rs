@@ -130,7 +130,7 @@ mod tests {
                 "key_size is 8, wanted 4",
                 "value_size is 4, wanted 8",
                 "max_entries is 65, wanted 64",
-                "map_flags is BPF_F_NO_PREALLOC, wanted 0x0",
+                "map_flags is BPF_F_NO_PREALLOC, wanted 0",
             ]
         );
         assert_eq!(compare(HASH, HASH), [""; 0]);
@@ -150,6 +150,6 @@ mod tests {
     #[test]
     fn programs_that_may_only_read_are_a_difference_elsewhere() {
         let found = MapShape { flags: BPF_F_RDONLY_PROG | 1 << 31, ..HASH };
-        assert_eq!(compare(HASH, found), ["map_flags is BPF_F_RDONLY_PROG|0x80000000, wanted 0x0"]);
+        assert_eq!(compare(HASH, found), ["map_flags is BPF_F_RDONLY_PROG|0x80000000, wanted 0"]);
     }
 }

@@ -135,7 +135,8 @@ fn definition_size(bytes: &Bytes<'_>, symbols: &[&Symbol<'_>]) -> Result<usize> 
         return Err(bytes.error(
             0,
             format!(
-                "expected map definitions of one size, {IPROUTE2_MIN_SIZE} bytes or more, found {} bytes for {} map symbols",
+                "expected map definitions of one size, {IPROUTE2_MIN_SIZE} bytes or more, \
+                 found {} bytes for {} map symbols",
                 bytes.len(),
                 symbols.len()
             ),

@@ -150,7 +150,8 @@ fn functions(file: &File<'_, '_>, section: &Section<'_>) -> Result<Vec<(String, 
                 bytes.name(),
                 symbol.value,
                 format!(
-                    "expected function {} to be whole instructions between its neighbours, found bytes {:#x} to {end:#x}",
+                    "expected function {} to be whole instructions between its neighbours, \
+                     found bytes {:#x} to {end:#x}",
                     quote(&symbol.name),
                     symbol.value
                 ),
