@@ -1,7 +1,6 @@
 //! What Rust code may not say: `unsafe` out of its room, hidden state, output from the library, unfinished work.
 
 use crate::lexer::{is_word, line_of, words};
-use crate::paths::paths;
 use crate::tree::{File, Violation};
 
 /// The one room of unsafe code.
@@ -67,8 +66,8 @@ pub(crate) fn the_library_hides_nothing(file: &File) -> Vec<Violation> {
     }
     let rule = |word: &str| format!("the library may not use `{word}`");
     let spelled = HIDDEN.into_iter().flat_map(|word| words(&file.product, word).map(move |at| (at, word)));
-    let paths = paths(&file.product);
-    let asked = paths.iter().filter(|path| path.is_below("std::env")).map(|path| (path.offset, "std::env"));
+    let asked =
+        file.paths.iter().filter(|path| path.is_below("std::env")).map(|path| (path.offset, "std::env"));
     spelled.chain(asked).map(|(at, word)| file.breach_in_product(at, rule(word))).collect()
 }
 
@@ -83,9 +82,8 @@ pub(crate) fn the_library_has_few_crates(file: &File) -> Vec<Violation> {
         FOREIGN.into_iter().find(|foreign| name.replace('-', "_") == *foreign)
     };
     let declared = file.lines().filter(|_| is_manifest).filter_map(|(line, text)| Some((line, names(text)?)));
-    let imported = paths(&file.product)
-        .into_iter()
-        .filter_map(|path| Some((line_of(&file.product, path.offset), names(&path.text)?)));
+    let imported =
+        file.paths.iter().filter_map(|path| Some((line_of(&file.product, path.offset), names(&path.text)?)));
     let rule = |name| format!("`{name}` is for the program; the library does without");
     declared.chain(imported).map(|(line, name)| file.breach(line, rule(name))).collect()
 }
@@ -97,8 +95,8 @@ pub(crate) fn nobody_borrows_sources(file: &File) -> Vec<Violation> {
     }
     let at = |at: usize| file.breach_in_code(at, "source files are joined by `mod` and crates alone");
     let tricks = ["#[path", "include!"].iter().flat_map(|word| words(&file.code, word)).map(at);
-    let inner = paths(&file.code).into_iter().filter(|path| path.is_below("loader::sys")).map(|path| {
-        file.breach_in_code(path.offset, "`loader::sys` is not part of the library's public face")
+    let inner = file.paths.iter().filter(|path| path.is_below("loader::sys")).map(|path| {
+        file.breach_in_product(path.offset, "`loader::sys` is not part of the library's public face")
     });
     tricks.chain(inner).collect()
 }

@@ -1,7 +1,7 @@
 //! Who may import whom: the table of ARCHITECTURE.md, held against every `crate::` path of the library.
 
 use crate::lexer::words;
-use crate::paths::{CodePath, paths};
+use crate::paths::CodePath;
 use crate::tree::{File, Violation};
 
 /// Where the library lives.
@@ -87,7 +87,7 @@ pub(crate) fn imports_follow_the_table(file: &File) -> Vec<Violation> {
             format!("`{name}` (row {}) may not import `{import}`{}", module.row, why_not(module, import)?);
         Some(file.breach_in_product(path.offset, rule))
     };
-    paths(&file.product).iter().filter_map(refusal).collect()
+    file.paths.iter().filter_map(refusal).collect()
 }
 
 /// Nobody reaches the crate's root through `super`, where the table would not see it.
@@ -101,7 +101,7 @@ pub(crate) fn the_root_is_called_crate(file: &File) -> Vec<Violation> {
         |path: &&CodePath| path.text.split("::").take_while(|part| *part == "super").count() >= depth;
     let rule = "write `crate::`, not a `super` that reaches the root of the crate";
     let breach = |path: &CodePath| file.breach_in_product(path.offset, rule);
-    paths(&file.product).iter().filter(too_far).map(breach).collect()
+    file.paths.iter().filter(too_far).map(breach).collect()
 }
 
 /// Rows 1 to 4 ask no file, environment, clock or system call.
@@ -115,7 +115,7 @@ pub(crate) fn the_pure_rows_ask_nobody(file: &File) -> Vec<Violation> {
         let rule = format!("rows 1 to 4 are pure and may not name `{name}`");
         Some(file.breach_in_product(path.offset, rule))
     };
-    paths(&file.product).iter().filter_map(impure).collect()
+    file.paths.iter().filter_map(impure).collect()
 }
 
 fn is_pure(path: &CodePath) -> bool {

@@ -22,13 +22,8 @@ impl CodePath {
 pub(crate) fn paths(code: &str) -> Vec<CodePath> {
     let mut found = Vec::new();
     let mut at = 0;
-    while at < code.len() {
-        let joined = code[..at].chars().next_back().is_some_and(is_word);
-        if !joined && code[at..].starts_with(is_word) {
-            at = read_path(code, at, "", &mut found);
-        } else {
-            at += code[at..].chars().next().map_or(1, char::len_utf8);
-        }
+    while let Some(skipped) = code[at..].find(is_word) {
+        at = read_path(code, at + skipped, "", &mut found);
     }
     found.retain(|path| path.text.contains("::"));
     found

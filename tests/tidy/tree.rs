@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::lexer;
+use crate::paths::{self, CodePath};
 
 /// A place that breaks a rule.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +31,8 @@ pub(crate) struct File {
     pub(crate) comments: String,
     /// For Rust: the code without what only tests see.
     pub(crate) product: String,
+    /// The paths that the product names.
+    pub(crate) paths: Vec<CodePath>,
 }
 
 impl File {
@@ -44,6 +47,7 @@ impl File {
             is_binary: bytes.contains(&0),
             code: views.code,
             comments: views.comments,
+            paths: paths::paths(&product),
             product,
             text,
         }
