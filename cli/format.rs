@@ -189,7 +189,7 @@ mod tests {
     fn what_is_printed_can_be_read_again() {
         let formats = [Format::Auto, Format::Hex, Format::Dec, Format::Ipv4, Format::Ipv6, Format::Mac];
         for size in [1, 2, 3, 4, 6, 8, 16, 20] {
-            let bytes: Vec<u8> = (0..size).map(|at| 0xf0 + at).collect();
+            let bytes: Vec<u8> = (0..size).map(|at: u8| at.wrapping_add(0xf0)).collect();
             for format in formats {
                 let text = print(&bytes, format);
                 assert_eq!(parse(&text, bytes.len(), "key").unwrap(), bytes, "{text}");
