@@ -1,4 +1,4 @@
-//! Where a program runs and who may displace it: each mode, replace and detach, interfaces here and in other namespaces.
+//! Where a program runs and who may displace it: the modes, replace and detach, interfaces here and elsewhere.
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -186,12 +186,13 @@ fn another_namespace_is_reached_by_name_and_by_path() {
 
 /// Loads the committed object `name` by the library.
 fn load(name: &str) -> Loaded {
-    let object = Object::open(object(name)).unwrap();
-    Loader::new(&object).plan(&Kernel::unknown()).unwrap().execute(|_| {}).unwrap()
+    let object = Object::open(object(name)).expect("the committed objects are good");
+    let plan = Loader::new(&object).plan(&Kernel::unknown()).expect("one program needs no choice");
+    plan.execute(|_| {}).expect("the kernel takes it")
 }
 
 fn near() -> Interface {
-    Interface::named(NEAR).unwrap()
+    Interface::named(NEAR).expect("the pair is there")
 }
 
 #[test]
@@ -230,12 +231,16 @@ fn a_dropped_attachment_leaves_what_took_its_place() {
     assert_eq!(seen(), None);
 }
 
-/// Has perl, which is on every Debian, hold `near0` by a `bpf_link` of the program pinned at the path, and pin the link.
+/// Has perl, which every Debian has, make a `bpf_link` of the program pinned at `program`, and pin it at `link`.
 fn hold_by_a_link(program: &str, link: &str, ifindex: u32) {
     // BPF_OBJ_GET, BPF_LINK_CREATE for BPF_XDP (37), BPF_OBJ_PIN.
     let script = r#"
         my ($bpf, $program, $link, $ifindex) = @ARGV;
-        sub bpf { my ($cmd, $attr) = @_; my $fd = syscall($bpf + 0, $cmd, $attr, length $attr); die "$cmd: $!" if $fd < 0; $fd }
+        sub bpf {
+            my ($cmd, $attr) = @_;
+            my $fd = syscall $bpf + 0, $cmd, $attr, length $attr;
+            $fd < 0 ? die "$cmd: $!" : $fd
+        }
         sub pinned { my ($path, $fd) = @_; pack "QLL", unpack("Q", pack "p", $path), $fd, 0 }
         my $prog = bpf(7, pinned($program, 0));
         my $held = bpf(28, pack "LLLL", $prog, $ifindex, 37, 0);

@@ -1,13 +1,13 @@
-//! The packet programs on real frames: what the blacklist looks at and what it leaves alone, each verdict, the counters.
+//! The packet programs on real frames: what the blacklist judges and what it leaves alone, the verdicts, the counters.
 
-use std::fs;
+use std::{fs, thread};
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::objects::{object, object_by};
 use crate::packets::{Frame, Wire, ethertype};
-use crate::peers::{bpftool, number, text};
+use crate::peers::{bpftool, number, number_of_cpus, text};
 use crate::requirement::Missing;
 use crate::veth::{BLOCKED, FAR, NEAR, OTHER, Veth, pair};
 use crate::xdpload::{answer, xdpload};
@@ -50,8 +50,8 @@ fn outside_its_reach(veth: &Veth) -> Vec<Frame> {
         cut(&[], 14),
         cut(&[], 14 + 12),
         cut(&[], 14 + 19),
-        // The same under tags, and half of the inner tag. Of half an outer tag the kernel makes nothing, whether it passes
-        // or not (`skb_vlan_untag` in net/core/skbuff.c).
+        // The same under tags, and half of the inner tag. Half of the only one is no test: such a frame that passes is
+        // dropped by the kernel before anybody sees it (`skb_vlan_untag` in net/core/skbuff.c).
         cut(&[INNER], 14 + 4 + 19),
         cut(&[OUTER, INNER], 14 + 4 + 2),
         cut(&[OUTER, INNER], 14 + 8 + 19),
@@ -153,17 +153,10 @@ fn counters_of_all_cpus_add_up() {
     }
 }
 
-/// How many CPUs the machine may have. The kernel numbers them from 0.
-fn number_of_cpus() -> usize {
-    let possible = fs::read_to_string("/sys/devices/system/cpu/possible").expect("/sys is mounted");
-    let last = possible.trim().rsplit(['-', ',']).next().expect("a list has a last number");
-    last.parse::<usize>().expect("CPUs have numbers") + 1
-}
-
-/// Sends `frame` that many `times` from `cpu`, or from any if that one is not there. A veth pair takes a frame in on the
-/// CPU that sent it.
+/// Sends `frame` that many `times` from `cpu`, or from any if that one is not there. A veth pair takes a frame in on
+/// the CPU that sent it.
 fn send_on(cpu: usize, wire: &Wire, frame: &Frame, times: usize) {
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(|| {
             let mut only = CpuSet::new();
             only.set(cpu).expect("the set is large enough");
