@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use loader::Result;
 use loader::features::Kernel;
 use loader::plan::{self, Alternative, Call, KernelCall, Step, When};
+use loader::{Result, errno_name};
 use serde::Serialize;
 
 use crate::format::hex;
@@ -37,6 +37,9 @@ struct StepDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     only_if: Option<&'static str>,
     calls: Vec<CallDocument>,
+    /// The refusals after which the same calls are made again, a few times.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    again_on: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     then: Vec<StepDocument>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -50,6 +53,9 @@ struct AlternativeDocument {
     on: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     lacking: Option<String>,
+    /// How that is found out, unless it is known already.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    probe: Vec<CallDocument>,
     steps: Vec<StepDocument>,
 }
 
@@ -82,6 +88,10 @@ impl CallDocument {
     }
 }
 
+fn call_list(plan: &plan::Plan, call: &Call) -> Vec<CallDocument> {
+    plan.kernel_calls(call).iter().map(CallDocument::new).collect()
+}
+
 impl Document {
     fn new(plan: plan::Plan, verbose: bool) -> Self {
         Self {
@@ -100,17 +110,17 @@ impl StepDocument {
     }
 
     fn new(plan: &plan::Plan, step: &Step) -> Self {
-        let calls = |call: &Call| plan.kernel_calls(call).iter().map(CallDocument::new).collect::<Vec<_>>();
         Self {
             only_if: match step.when {
                 When::Always => None,
                 When::Occupied => Some("a program is attached"),
                 When::Vacant => Some("no program is attached"),
             },
-            calls: calls(&step.call),
+            calls: call_list(plan, &step.call),
+            again_on: step.call.again_on().iter().map(|&errno| errno_name(errno)).collect(),
             then: Self::list(plan, &step.then),
             otherwise: step.otherwise.iter().map(|other| AlternativeDocument::new(plan, other)).collect(),
-            undo: step.call.undo().and_then(|undo| calls(&undo).pop()),
+            undo: step.call.undo().and_then(|undo| call_list(plan, &undo).pop()),
         }
     }
 }
@@ -120,6 +130,7 @@ impl AlternativeDocument {
         Self {
             on: other.on.to_string(),
             lacking: other.lacking.map(|feature| feature.to_string()),
+            probe: other.lacking.map(|feature| call_list(plan, &Call::Probe(feature))).unwrap_or_default(),
             steps: StepDocument::list(plan, &other.steps),
         }
     }

@@ -1,5 +1,7 @@
 //! The calls that a plan is made of: kernel calls whose fds are still names.
 
+use nix::libc::{EAGAIN, ENOSPC};
+
 use crate::features::Feature;
 use crate::insn::Insn;
 use crate::linker::MapReference;
@@ -161,6 +163,16 @@ pub struct SetLink {
 }
 
 impl Call {
+    /// The refusals that do not count: the same call is made again, a few times. A signal interrupts a load with EAGAIN;
+    /// a verifier log that does not fit is ENOSPC, and has more room the next time.
+    pub fn again_on(&self) -> &'static [i32] {
+        match self {
+            Self::ProgLoad(load) if load.log => &[EAGAIN, ENOSPC],
+            Self::ProgLoad(_) => &[EAGAIN],
+            _ => &[],
+        }
+    }
+
     /// What takes the call back when a later one fails. Maps and programs need nothing: they go with their fds.
     pub fn undo(&self) -> Option<Self> {
         match self {

@@ -58,6 +58,10 @@ impl Printer<'_> {
             self.number += 1;
             writeln!(f, "{:3} {}{call}", self.number, INDENT.repeat(depth))?;
         }
+        if f.alternate() && !step.call.again_on().is_empty() {
+            let again = On::Errno(step.call.again_on());
+            heading(f, depth + 1, &format!("{again}: again, a few times"))?;
+        }
         self.undo.extend(step.call.undo());
         if !step.then.is_empty() {
             heading(f, depth + 1, "if it succeeds:")?;
@@ -76,7 +80,13 @@ impl Printer<'_> {
                     depth,
                     &format!("{}, and a probe finds no {feature} (before {since}): {way}", other.on),
                 )?;
-                if f.alternate() { self.steps(f, &other.steps, depth + 1) } else { Ok(()) }
+                if !f.alternate() {
+                    return Ok(());
+                }
+                for call in self.plan.kernel_calls(&Call::Probe(feature)) {
+                    writeln!(f, "    {}the probe: {call}", INDENT.repeat(depth + 1))?;
+                }
+                self.steps(f, &other.steps, depth + 1)
             }
             None if other.steps.is_empty() => heading(f, depth, &format!("{}: go on", other.on)),
             None => {
