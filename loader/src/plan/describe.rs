@@ -220,10 +220,12 @@ fn probe(feature: Feature) -> KernelCall {
         Feature::ExpectedAttachType => KernelCall::bpf("BPF_PROG_LOAD")
             .with("prog_type", "BPF_PROG_TYPE_XDP")
             .with("insn_cnt", "2")
+            .with("license", text("GPL"))
             .with("expected_attach_type", "BPF_XDP"),
         Feature::MemcgAccounting => KernelCall::bpf("BPF_PROG_LOAD")
             .with("prog_type", "BPF_PROG_TYPE_SOCKET_FILTER")
-            .with("insn_cnt", "2"),
+            .with("insn_cnt", "2")
+            .with("license", text("GPL")),
     }
 }
 
