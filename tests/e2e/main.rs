@@ -9,6 +9,7 @@
 #[macro_use]
 mod requirement;
 
+mod acceptor;
 mod command;
 mod http;
 mod leftovers;
@@ -17,6 +18,7 @@ mod packets;
 mod peers;
 mod sandbox;
 mod strace;
+mod traced;
 mod veth;
 mod xdpload;
 
@@ -25,4 +27,5 @@ mod modes;
 mod outage;
 mod packet_program;
 mod smoke;
+mod strace_plan;
 mod witnesses;

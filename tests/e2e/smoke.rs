@@ -199,7 +199,8 @@ fn strace_sees_calls_and_makes_them_fail() {
 
     fs::remove_file("/sys/fs/bpf/drop").unwrap();
     let nth = u32::try_from(pin + 1).unwrap();
-    let (ran, calls) = trace_with_fault(&sandbox, Fault { call: "bpf", errno: "ENOSPC", nth }, &load);
+    let fault = Fault { call: "bpf", errno: "ENOSPC", nth: (nth, nth) };
+    let (ran, calls) = trace_with_fault(&sandbox, "bpf", fault, &load);
     ran.fails(255).stderr_has("failed to pin");
     assert!(calls[pin].result.starts_with("-1 ENOSPC"), "{:?}", calls[pin]);
     assert!(sandbox.pins().is_empty());

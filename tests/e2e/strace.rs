@@ -18,14 +18,17 @@ pub(crate) struct Call {
     pub(crate) arguments: String,
     /// Its result as strace prints it, such as `3` or `-1 EPERM (Operation not permitted)`.
     pub(crate) result: String,
+    /// The bytes that it sent or received, as sendto(2) and recvfrom(2) do.
+    pub(crate) message: Vec<u8>,
 }
 
-/// A failure to cause: the `nth` call of `call` (from 1) fails with `errno` and never reaches the kernel.
-#[derive(Clone, Copy)]
+/// A failure to cause: calls of `call` (counted from 1 on each thread) fail with `errno` and never reach the kernel.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
     pub(crate) call: &'static str,
     pub(crate) errno: &'static str,
-    pub(crate) nth: u32,
+    /// The first that fails, and the last.
+    pub(crate) nth: (u32, u32),
 }
 
 /// Runs `command` and returns the calls that it made of those in `names`, a list as for strace's `-e trace=`.
@@ -34,12 +37,17 @@ pub(crate) fn trace(sandbox: &Sandbox, names: &str, command: &Command) -> (Ran, 
     strace(sandbox, &["-e", &format!("trace={names}")], command)
 }
 
-/// The same with one call failing.
+/// The same with calls failing.
 #[track_caller]
-pub(crate) fn trace_with_fault(sandbox: &Sandbox, fault: Fault, command: &Command) -> (Ran, Vec<Call>) {
-    let Fault { call, errno, nth } = fault;
-    let inject = format!("inject={call}:error={errno}:when={nth}");
-    strace(sandbox, &["-e", &format!("trace={call}"), "-e", &inject], command)
+pub(crate) fn trace_with_fault(
+    sandbox: &Sandbox,
+    names: &str,
+    fault: Fault,
+    command: &Command,
+) -> (Ran, Vec<Call>) {
+    let Fault { call, errno, nth: (first, last) } = fault;
+    let inject = format!("inject={call}:error={errno}:when={first}..{last}");
+    strace(sandbox, &["-e", &format!("trace={names}"), "-e", &inject], command)
 }
 
 #[track_caller]
@@ -48,7 +56,11 @@ fn strace(sandbox: &Sandbox, options: &[&str], command: &Command) -> (Ran, Vec<C
     let file = sandbox.scratch().join(format!("strace.{}", RUNS.fetch_add(1, Ordering::Relaxed)));
     let mut strace = Command::new("strace");
     // Strings whole, and no text for what strace itself has to say.
-    strace.args(["-f", "-q", "-s", "4096", "-o"]).arg(&file).args(options).arg("--");
+    strace
+        .args(["-f", "-q", "-s", "65536", "-e", "read=all", "-e", "write=all", "-o"])
+        .arg(&file)
+        .args(options)
+        .arg("--");
     strace.arg(command.get_program()).args(command.get_args());
     strace.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let ran = run(&mut strace);
@@ -60,8 +72,12 @@ fn strace(sandbox: &Sandbox, options: &[&str], command: &Command) -> (Ran, Vec<C
 /// The calls in strace's output, in the order in which they ended.
 fn parse(trace: &str) -> Vec<Call> {
     let mut open: Vec<(u32, String)> = Vec::new();
-    let mut calls = Vec::new();
+    let mut calls: Vec<Call> = Vec::new();
     for line in trace.lines() {
+        if let Some(dump) = line.strip_prefix(" | ") {
+            calls.last_mut().expect("a dump follows its call").message.extend(parse_dump(dump));
+            continue;
+        }
         let Some((process, rest)) = line.split_once(' ') else { continue };
         let Ok(process) = process.parse() else { continue };
         let rest = rest.trim_start();
@@ -87,7 +103,20 @@ fn parse_call(process: u32, line: &str) -> Option<Call> {
     let (name, arguments) = call.trim_end().strip_suffix(')')?.split_once('(')?;
     let is_name = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
     let owned = str::to_owned;
-    is_name.then(|| Call { process, name: owned(name), arguments: owned(arguments), result: owned(result) })
+    let call = || Call {
+        process,
+        name: owned(name),
+        arguments: owned(arguments),
+        result: owned(result),
+        message: Vec::new(),
+    };
+    is_name.then(call)
+}
+
+/// The bytes in a line such as `00020  0a 00 03 00 6e 65 61 72  30 00   ....near0. |`: at most 16, in two columns.
+fn parse_dump(line: &str) -> Vec<u8> {
+    let columns = line.get(7..56).unwrap_or_default().split_whitespace();
+    columns.map(|byte| u8::from_str_radix(byte, 16).expect("a dump is hexadecimal")).collect()
 }
 
 #[test]
@@ -95,12 +124,14 @@ fn a_trace_is_read() {
     let trace = "10 bpf(BPF_MAP_CREATE, {map_type=BPF_MAP_TYPE_HASH}, 72) = 3\n\
         10 sendto(4, \"a = b\", 5, 0, NULL, 0 <unfinished ...>\n\
         11 bpf(BPF_PROG_LOAD, {}, 148) = -1 EPERM (Operation not permitted) (INJECTED)\n\
-        10 <... sendto resumed>)             = 5\n\
+        10 <... sendto resumed>)             = 5\n \
+        | 00000  61 20 3d 20 62                                    a = b            |\n\
         10 --- SIGCHLD {si_signo=SIGCHLD} ---\n\
         10 +++ exited with 0 +++\n";
     let calls = parse(trace);
     let texts: Vec<_> = calls.iter().map(|c| format!("{} {} {}", c.process, c.name, c.result)).collect();
     assert_eq!(texts, ["10 bpf 3", "11 bpf -1 EPERM (Operation not permitted) (INJECTED)", "10 sendto 5"]);
     assert_eq!(calls[0].arguments, "BPF_MAP_CREATE, {map_type=BPF_MAP_TYPE_HASH}, 72");
+    assert_eq!(calls[2].message, b"a = b");
     assert_eq!(calls[2].arguments, "4, \"a = b\", 5, 0, NULL, 0");
 }

@@ -1,0 +1,349 @@
+//! Reads what strace saw along a plan's document: it must be one of the ways through the plan, call for call.
+//!
+//! Each traced call must be the one that comes next, with every argument that the plan knows; what the plan gives a
+//! name in angle brackets must be the same wherever the name stands. The result says how the plan goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::peers::text;
+use crate::strace::Call;
+use crate::traced::{Answer, answer, arguments, attached_id, command, mask, split};
+
+/// The system calls that plans are made of, and their relatives that no plan has: for strace's `-e trace=`.
+pub(crate) const TRACED: &str = "bpf,mount,umount2,fsopen,fsmount,move_mount,mkdir,mkdirat,rmdir,unlink,unlinkat,\
+    rename,renameat,renameat2,statfs,fstatfs,socket,setsockopt,bind,sendto,sendmsg,recvfrom,recvmsg,openat,setns,\
+    unshare,prlimit64";
+
+/// How a plan ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With a refusal, or when all of it is done.
+    AsTheKernelSays,
+    /// With a load that the verifier refuses in words, which strace does not show.
+    ByTheVerifier,
+    /// After the first call of this command, which succeeds, but what it tells stands in the way.
+    After(&'static str),
+}
+
+/// Asserts that `calls` are a way through `plan`, the document of `xdpload plan --json`.
+#[track_caller]
+pub(crate) fn accept(plan: &Value, calls: &[Call], ending: Ending) {
+    let calls: Vec<_> = calls.iter().filter(|call| !is_of_the_start(plan, call)).collect();
+    let done = Walk::new(&calls, ending).plan(plan);
+    if let Err(difference) = done {
+        let seen: Vec<_> = calls.iter().map(|call| show(call)).collect();
+        panic!("{difference}\nstrace saw:\n{}\nthe plan is:\n{plan:#}", seen.join("\n"));
+    }
+}
+
+fn show(call: &Call) -> String {
+    let words: String = call.arguments.chars().take(300).collect();
+    format!("{}({words}) = {}", call.name, call.result)
+}
+
+/// Whether `call` is none of the plan's kind: made by every program at its start, or to read a file that is not the
+/// plan's.
+fn is_of_the_start(plan: &Value, call: &Call) -> bool {
+    match call.name.as_str() {
+        // Rust's runtime asks how large the stack of the main thread may become.
+        "prlimit64" => call.arguments.starts_with("0, RLIMIT_STACK, NULL, "),
+        "openat" => {
+            let path = split(&call.arguments)[1];
+            let calls = list(&plan["steps"]).iter().flat_map(|step| list(&step["calls"]));
+            !calls.filter(|call| call["name"] == "openat").any(|call| call["arguments"]["pathname"] == path)
+        }
+        _ => false,
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// What fits no way through the plan.
+type Difference = String;
+
+/// How some steps of the plan went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Went {
+    Well,
+    /// The plan fails here.
+    Wrong,
+}
+
+/// The place in the trace, and what it has told so far.
+struct Walk<'c> {
+    calls: &'c [&'c Call],
+    ending: Ending,
+    /// What the names in angle brackets stand for.
+    names: BTreeMap<String, String>,
+    is_occupied: bool,
+    /// Whether the kernel has the features that were probed.
+    features: BTreeMap<String, bool>,
+    undo: Vec<&'c Value>,
+}
+
+impl<'c> Walk<'c> {
+    fn new(calls: &'c [&'c Call], ending: Ending) -> Self {
+        let (names, features) = (BTreeMap::new(), BTreeMap::new());
+        Self { calls, ending, names, is_occupied: false, features, undo: Vec::new() }
+    }
+
+    fn plan(&mut self, plan: &'c Value) -> Result<(), Difference> {
+        match self.steps(list(&plan["steps"]))? {
+            Went::Well => self.questions_for_the_answer(plan)?,
+            Went::Wrong => {
+                while let Some(undo) = self.undo.pop() {
+                    self.call(undo)?;
+                }
+            }
+        }
+        match self.calls {
+            [] => Ok(()),
+            [next, ..] => Err(format!("the plan is at its end before {}", show(next))),
+        }
+    }
+
+    /// When all is done, `attach` asks for the ids that its answer tells: of the program, and of each map.
+    fn questions_for_the_answer(&mut self, plan: &Value) -> Result<(), Difference> {
+        let programs = list(&plan["programs"]).iter().map(|name| format!("<program {}>", text(name)));
+        let maps = list(&plan["maps"]).iter().map(|name| format!("<map {}>", text(name)));
+        for name in programs.chain(maps) {
+            let question = serde_json::json!({
+                "name": "bpf", "command": "BPF_OBJ_GET_INFO_BY_FD", "arguments": { "bpf_fd": name }
+            });
+            self.call(&question)?;
+        }
+        Ok(())
+    }
+
+    fn steps(&mut self, steps: &'c [Value]) -> Result<Went, Difference> {
+        for step in steps {
+            if self.step(step)? == Went::Wrong {
+                return Ok(Went::Wrong);
+            }
+        }
+        Ok(Went::Well)
+    }
+
+    fn step(&mut self, step: &'c Value) -> Result<Went, Difference> {
+        match step["only_if"].as_str() {
+            Some("a program is attached") if !self.is_occupied => return Ok(Went::Well),
+            Some("no program is attached") if self.is_occupied => return Ok(Went::Well),
+            _ => {}
+        }
+        let calls = list(&step["calls"]);
+        let mut refusal = self.calls(calls)?;
+        while refusal.as_ref().is_some_and(|refusal| self.comes_again(step, refusal)) {
+            refusal = self.calls(calls)?;
+        }
+        match refusal {
+            None if self.ends_after(calls) => Ok(Went::Wrong),
+            None => {
+                self.undo.extend(step.get("undo"));
+                self.steps(list(&step["then"]))
+            }
+            Some(refusal) => match self.other_way(step, &refusal)? {
+                Some(steps) => self.steps(steps),
+                None => Ok(Went::Wrong),
+            },
+        }
+    }
+
+    /// Whether the plan ends after these calls, for the one time that it does.
+    fn ends_after(&mut self, calls: &[Value]) -> bool {
+        let Ending::After(command) = self.ending else { return false };
+        let ends = calls.iter().any(|call| call["command"] == command);
+        if ends {
+            self.ending = Ending::AsTheKernelSays;
+        }
+        ends
+    }
+
+    /// Whether the same call follows, as the plan has it after some refusals.
+    fn comes_again(&self, step: &Value, refusal: &Refusal) -> bool {
+        let Answer::Refused(errno) = &refusal.answer else { return false };
+        let is_meant = list(&step["again_on"]).iter().any(|again| again == errno);
+        let same = |next: &&Call| self.compare(&step["calls"][0], next).is_ok();
+        is_meant && self.calls.first().is_some_and(same)
+    }
+
+    /// The steps of the first alternative that fits the refusal.
+    fn other_way(&mut self, step: &'c Value, refusal: &Refusal) -> Result<Option<&'c [Value]>, Difference> {
+        if refusal.is_verdict {
+            return Ok(None);
+        }
+        for other in list(&step["otherwise"]) {
+            if fits(&text(&other["on"]), &refusal.answer) && self.is_lacking(other)? {
+                return Ok(Some(list(&other["steps"])));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the kernel lacks what the alternative is for; probed where the plan does not know yet.
+    fn is_lacking(&mut self, other: &'c Value) -> Result<bool, Difference> {
+        let Some(feature) = other["lacking"].as_str() else { return Ok(true) };
+        if let Some(has) = self.features.get(feature) {
+            return Ok(!has);
+        }
+        let has = match self.calls(list(&other["probe"]))?.map(|refusal| refusal.answer) {
+            None => Some(true),
+            Some(Answer::Refused(errno)) if errno == "EINVAL" => Some(false),
+            Some(Answer::Refused(errno)) if errno == "E2BIG" && !feature.contains("memory") => Some(false),
+            Some(_) => None,
+        };
+        self.features.extend(has.map(|has| (feature.to_owned(), has)));
+        Ok(has == Some(false))
+    }
+
+    /// Makes the calls of a step until one is refused.
+    fn calls(&mut self, calls: &[Value]) -> Result<Option<Refusal>, Difference> {
+        for call in calls {
+            if let Some(refusal) = self.call(call)? {
+                return Ok(Some(refusal));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the next traced call, which must be the `planned` one.
+    fn call(&mut self, planned: &Value) -> Result<Option<Refusal>, Difference> {
+        let Some((next, rest)) = self.calls.split_first() else {
+            return Err(format!("the trace is at its end before {planned}"));
+        };
+        let names = self
+            .compare(planned, next)
+            .map_err(|what| format!("{what} differs:\n  planned {planned}\n  made    {}", show(next)))?;
+        self.calls = rest;
+        self.names.extend(names);
+        let answer = answer(next);
+        let Answer::Done(result) = answer else {
+            let is_verdict = self.ending == Ending::ByTheVerifier && planned["arguments"]["log_level"] == "1";
+            return Ok(Some(Refusal { answer, is_verdict }));
+        };
+        if let Some(name) = planned["result"].as_str() {
+            self.names.insert(name.to_owned(), result);
+        }
+        if let Some(id) = attached_id(next) {
+            self.is_occupied = true;
+            self.names.insert("<id of the attached program>".to_owned(), id.to_string());
+        }
+        Ok(None)
+    }
+
+    /// Compares a call with the planned one. Gives what new names stand for, or else what differs.
+    fn compare(&self, planned: &Value, made: &Call) -> Result<BTreeMap<String, String>, Difference> {
+        if planned["name"] != *made.name {
+            return Err("the system call".to_owned());
+        }
+        if planned["command"].as_str() != command(made).as_deref() {
+            return Err("the command".to_owned());
+        }
+        let mut names = BTreeMap::new();
+        let mut found = arguments(made);
+        for (name, value) in planned["arguments"].as_object().into_iter().flatten() {
+            let found = found.remove(name).ok_or_else(|| format!("`{name}`, which is not there,"))?;
+            if !self.is_same(&mut names, name, &text(value), &found) {
+                return Err(format!("`{name}`"));
+            }
+        }
+        if made.name == "bpf" {
+            let unplanned = found.iter().find(|(name, value)| !is_left_open(name) && !is_nothing(value));
+            unplanned.map_or(Ok(()), |(name, _)| Err(format!("`{name}`, which is not in the plan,")))?;
+        }
+        if made.name == "sendto" && mask(&bytes(&text(&planned["data"]))) != mask(&made.message) {
+            return Err("the message".to_owned());
+        }
+        Ok(names)
+    }
+
+    fn is_same(&self, names: &mut BTreeMap<String, String>, name: &str, planned: &str, found: &str) -> bool {
+        if let Some(least) = planned.strip_suffix(" or more") {
+            return number(found) >= number(least);
+        }
+        if planned.contains('|') {
+            return are_same_flags(planned, found);
+        }
+        if planned.starts_with('<') {
+            // strace knows only the interfaces of its own namespace by name.
+            if found.starts_with("if_nametoindex(") || is_memory(name, found) {
+                return true;
+            }
+            let known = self.names.get(planned).or(names.get(planned)).cloned();
+            names.insert(planned.to_owned(), found.to_owned());
+            return known.is_none_or(|known| known == found);
+        }
+        // An older strace prints the number of what it has no name for.
+        let of_newer = [("0x25 /*", "BPF_XDP"), ("0x20 /*", "BPF_F_XDP_HAS_FRAGS")];
+        let is_newer = of_newer.iter().any(|(start, name)| found.starts_with(start) && *name == planned);
+        planned == found || is_newer || is_memory(name, found)
+    }
+}
+
+/// A call that did not succeed.
+struct Refusal {
+    answer: Answer,
+    /// The verifier has said why, so that no other way leads around it.
+    is_verdict: bool,
+}
+
+/// Whether an alternative for `on` is meant by `answer`.
+fn fits(on: &str, answer: &Answer) -> bool {
+    match (on, answer) {
+        ("if it is not bpffs", answer) => *answer == Answer::NotBpffs,
+        ("if refused", Answer::Refused(_)) => true,
+        ("if the driver refuses", Answer::Refused(_)) => {
+            let not_the_driver =
+                ["EPERM", "EACCES", "ENODEV", "ENOENT", "EBADF", "EBUSY", "EEXIST", "EINTR", "EAGAIN"];
+            !is_refusal_with(answer, &not_the_driver)
+        }
+        (on, answer) => {
+            let list =
+                on.strip_prefix("if refused with ").unwrap_or_else(|| panic!("unknown condition {on:?}"));
+            is_refusal_with(answer, &list.split(" or ").collect::<Vec<_>>())
+        }
+    }
+}
+
+fn is_refusal_with(answer: &Answer, list: &[&str]) -> bool {
+    matches!(answer, Answer::Refused(errno) if list.contains(&errno.as_str()))
+}
+
+/// Whether a key or value is the address of memory that strace does not show.
+fn is_memory(name: &str, found: &str) -> bool {
+    ["key", "value"].contains(&name) && found.starts_with("0x")
+}
+
+/// Addresses of memory and its sizes, which no plan knows.
+fn is_left_open(name: &str) -> bool {
+    ["insns", "info", "info_len", "log_buf"].contains(&name)
+}
+
+/// Whether a field of `union bpf_attr` is as if it were not there.
+fn is_nothing(value: &str) -> bool {
+    let zeros = ["0", "NULL", "\"\"", "KERNEL_VERSION(0, 0, 0)", "BPF_CGROUP_INET_INGRESS"];
+    zeros.contains(&value) || value.replace("\\x00", "") == "\"\""
+}
+
+/// Compares flags in any order, and without that of the mode where the plan leaves it open.
+fn are_same_flags(planned: &str, found: &str) -> bool {
+    let leaves_mode_open = planned.contains("<flag of its mode>");
+    let set = |flags: &str| {
+        let is_known = |flag: &&str| !leaves_mode_open || !(flag.ends_with("_MODE") || flag.starts_with('<'));
+        flags.split('|').filter(is_known).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    set(planned) == set(found)
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok()
+}
+
+/// The bytes of a hexadecimal text.
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits = (0..hex.len()).step_by(2).filter_map(|at| hex.get(at..at + 2));
+    digits.map(|digits| u8::from_str_radix(digits, 16).expect("data is hexadecimal")).collect()
+}

@@ -1,0 +1,244 @@
+//! A plan is what is done: strace sees exactly the calls that the plan lists, in order, whatever the kernel answers.
+
+use std::fs;
+
+use crate::acceptor::{Ending, TRACED, accept};
+use crate::command::Ran;
+use crate::objects::object;
+use crate::peers::attached_by_ip;
+use crate::requirement::{Missing, tool};
+use crate::sandbox::Sandbox;
+use crate::strace::{Fault, trace, trace_with_fault};
+use crate::veth::{FAR, NEAR, pair};
+use crate::xdpload::{answer, xdpload, xdpload_command};
+
+/// An attach that is planned, carried out under strace, and compared.
+struct Attach<'a> {
+    interface: &'a str,
+    object: String,
+    options: &'a [&'a str],
+}
+
+impl<'a> Attach<'a> {
+    fn new(name: &str, options: &'a [&'a str]) -> Self {
+        Self { interface: NEAR, object: object(name), options }
+    }
+
+    /// Carries the plan out, and asserts that it was carried out as it stands.
+    #[track_caller]
+    fn run(&self, sandbox: &Sandbox) -> Ran {
+        self.run_to(sandbox, Ending::AsTheKernelSays)
+    }
+
+    #[track_caller]
+    fn run_to(&self, sandbox: &Sandbox, ending: Ending) -> Ran {
+        let plan = self.plan();
+        let (ran, calls) = trace(sandbox, TRACED, &self.command());
+        let refused_by_verifier = ran.code() == Some(4);
+        accept(&plan, &calls, if refused_by_verifier { Ending::ByTheVerifier } else { ending });
+        ran
+    }
+
+    /// The same with a fault. An injected answer is never a verdict on what the interface or a pin has.
+    #[track_caller]
+    fn run_with(&self, sandbox: &Sandbox, fault: Fault) -> Ran {
+        let plan = self.plan();
+        let (ran, calls) = trace_with_fault(sandbox, TRACED, fault, &self.command());
+        accept(&plan, &calls, Ending::AsTheKernelSays);
+        ran
+    }
+
+    fn plan(&self) -> serde_json::Value {
+        answer(&[&["plan", &self.object, "--dev", self.interface], self.options].concat())
+    }
+
+    fn command(&self) -> std::process::Command {
+        xdpload_command(&[&["attach", self.interface, &self.object], self.options].concat())
+    }
+}
+
+/// Attaches twice: once without the pin, once with it.
+fn attach_twice(name: &str, options: &[&str]) -> Result<(), Missing> {
+    let (sandbox, _veth) = pair(&["strace"])?;
+    let attach = Attach::new(name, options);
+    attach.run(&sandbox).ok();
+    xdpload(&["detach", NEAR]).ok();
+    attach.run(&sandbox).ok();
+    Ok(())
+}
+
+#[test]
+fn gobpf() {
+    need!(attach_twice("blacklist_gobpf", &[]));
+}
+
+#[test]
+fn gobpf_with_ten_maps() {
+    need!(attach_twice("gobpf_dummy", &["--prog=prog1", "--pin-map=dummy_array=/sys/fs/bpf/array"]));
+}
+
+#[test]
+fn iproute2() {
+    need!(attach_twice("blacklist_iproute2", &[]));
+}
+
+#[test]
+fn iproute2_with_a_map_of_maps() {
+    need!(attach_twice("iproute2_ids", &[]));
+}
+
+#[test]
+fn libbpf() {
+    need!(attach_twice("blacklist_libbpf", &["--pin-map=blacklist=/sys/fs/bpf/edge/blacklist"]));
+}
+
+#[test]
+fn btf() {
+    need!(attach_twice("blacklist", &["--pin-map=blacklist=/sys/fs/bpf/edge/blacklist"]));
+}
+
+#[test]
+fn btf_without_a_pin() {
+    need!(attach_twice("blacklist", &["--max-entries=blacklist=7"]));
+}
+
+#[test]
+fn btf_with_a_pin_by_name() {
+    need!(attach_twice("many", &["--prog=pass_all", "--pin-maps-under=/sys/fs/bpf/edge"]));
+}
+
+#[test]
+fn several_buffers() {
+    need!(attach_twice("many", &["--prog=pass_frags"]));
+}
+
+#[test]
+fn no_maps_and_no_licence() {
+    need!(attach_twice("no_license", &["--mode=generic"]));
+}
+
+#[test]
+fn bpffs_is_mounted() {
+    need!(tool("strace"));
+    let sandbox = need!(Sandbox::without_bpffs());
+    let attach = Attach { interface: "lo", ..Attach::new("blacklist_gobpf", &["--mode=generic"]) };
+    attach.run(&sandbox).ok();
+    assert!(sandbox.pins().contains(&"globals/globals/blacklist".to_owned()));
+}
+
+#[test]
+fn bpffs_is_mounted_and_unmounted_again() {
+    need!(tool("strace"));
+    let sandbox = need!(Sandbox::without_bpffs());
+    // Native mode is refused at the end, when all is made.
+    let attach = Attach { interface: "lo", ..Attach::new("blacklist_gobpf", &[]) };
+    attach.run(&sandbox).fails(1).stderr_has("EOPNOTSUPP");
+    assert!(!fs::read_to_string("/proc/thread-self/mountinfo").unwrap().contains(" - bpf "));
+}
+
+#[test]
+fn a_program_is_replaced() {
+    let (sandbox, _veth) = need!(pair(&["strace"]));
+    for mode in ["--mode=native", "--mode=generic", "--mode=auto"] {
+        // With none there, then with one.
+        Attach::new("xdp_pass", &["--replace", mode]).run(&sandbox).ok();
+        Attach::new("blacklist", &["--replace", mode]).run(&sandbox).ok().stdout_has("replacing program");
+        Attach::new("xdp_drop", &["--replace"]).run_displaced(&sandbox, mode);
+        xdpload(&["detach", NEAR]).ok();
+    }
+}
+
+impl Attach<'_> {
+    /// Replaces in native mode what runs in `mode`, which is refused unless that is native.
+    #[track_caller]
+    fn run_displaced(&self, sandbox: &Sandbox, mode: &str) {
+        if mode == "--mode=generic" {
+            self.run_to(sandbox, Ending::After("RTM_GETLINK")).fails(1);
+        } else {
+            self.run(sandbox).ok();
+        }
+    }
+}
+
+#[test]
+fn a_program_that_is_there_ends_the_plan_at_once() {
+    let (sandbox, _veth) = need!(pair(&["strace"]));
+    xdpload(&["attach", NEAR, &object("xdp_pass")]).ok();
+    let attach = Attach::new("blacklist_gobpf", &[]);
+    attach.run_to(&sandbox, Ending::After("RTM_GETLINK")).fails(1).stderr_has("is there already");
+    assert_eq!(sandbox.pins(), [""; 0]);
+}
+
+#[test]
+fn auto_falls_back_to_generic_mode() {
+    let (sandbox, veth) = need!(pair(&["strace"]));
+    veth.set_mtu(9000);
+    Attach::new("xdp_drop", &[]).run(&sandbox).fails(1).stderr_has("ERANGE");
+    Attach::new("xdp_drop", &["--mode=auto"]).run(&sandbox).ok().stdout_has("generic");
+}
+
+#[test]
+fn offload_is_refused() {
+    let (sandbox, _veth) = need!(pair(&["strace"]));
+    Attach::new("xdp_drop", &["--mode=offload"]).run(&sandbox).fails(1);
+    Attach::new("blacklist", &["--mode=offload"]).run(&sandbox).fails(1);
+}
+
+#[test]
+fn no_such_interface() {
+    need!(tool("strace"));
+    let sandbox = need!(Sandbox::new());
+    for interface in ["nope0", "4711"] {
+        Attach { interface, ..Attach::new("blacklist_gobpf", &[]) }.run(&sandbox).fails(1);
+    }
+    assert_eq!(sandbox.pins(), [""; 0]);
+}
+
+#[test]
+fn the_verifier_refuses() {
+    let (sandbox, _veth) = need!(pair(&["strace"]));
+    for name in ["packet_unchecked", "unbounded_loop", "gpl_only"] {
+        let object = format!("reject/{name}");
+        Attach::new(&object, &[]).run(&sandbox).fails(4);
+    }
+    // What was pinned before the refusal is unpinned.
+    let pin = ["--pin-map=numbers=/sys/fs/bpf/one/two/numbers"];
+    Attach::new("reject/map_value_bounds", &pin).run(&sandbox).fails(4);
+    assert_eq!(sandbox.pins(), [""; 0]);
+}
+
+#[test]
+fn a_directory_that_was_there_stays() {
+    let (sandbox, _veth) = need!(pair(&["strace"]));
+    fs::create_dir("/sys/fs/bpf/one").unwrap();
+    let pin = ["--pin-map=numbers=/sys/fs/bpf/one/two/numbers"];
+    Attach::new("reject/map_value_bounds", &pin).run(&sandbox).fails(4);
+    assert_eq!(sandbox.pins(), ["one"]);
+}
+
+#[test]
+fn a_pin_of_another_shape_ends_the_plan() {
+    let (sandbox, _veth) = need!(pair(&["strace"]));
+    Attach::new("blacklist_gobpf", &["--max-entries=blacklist=7"]).run(&sandbox).ok();
+    xdpload(&["detach", NEAR]).ok();
+    let pins = sandbox.pins();
+    let other = Attach::new("blacklist_gobpf", &[]);
+    let ran = other.run_to(&sandbox, Ending::After("BPF_OBJ_GET_INFO_BY_FD"));
+    ran.fails(1).stderr_has("max_entries").stderr_has("7").stderr_has("65536");
+    assert_eq!(sandbox.pins(), pins);
+}
+
+#[test]
+fn another_namespace() {
+    let (sandbox, veth) = need!(pair(&["strace"]));
+    let attach = Attach { interface: FAR, ..Attach::new("blacklist_gobpf", &["--netns=far"]) };
+    attach.run(&sandbox).ok();
+    assert_eq!(veth.far.run(|| attached_by_ip(FAR)).unwrap().name, "xdp_ip_filter");
+    let index = {
+        let status = answer(&["status", "--netns=far"]);
+        status["interfaces"][0]["index"].to_string()
+    };
+    let options = ["--replace", "--netns", veth.far.path().to_str().unwrap()];
+    Attach { interface: &index, ..Attach::new("xdp_drop", &options) }.run(&sandbox).ok();
+    Attach { interface: FAR, ..Attach::new("xdp_drop", &["--netns=nowhere"]) }.run(&sandbox).fails(1);
+}
