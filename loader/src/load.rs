@@ -205,11 +205,7 @@ impl<'p> Execution<'p> {
             return Ok(None);
         }
         for other in &step.otherwise {
-            let fits = match refusal.errno() {
-                Some(errno) => other.on.matches(errno),
-                None => other.on == On::NotBpffs && refusal.kind() == ErrorKind::NotFound,
-            };
-            if fits && self.is_lacking(other.lacking)? {
+            if other.on.matches(refusal) && self.is_lacking(other.lacking)? {
                 return Ok(Some(other));
             }
         }
@@ -228,15 +224,18 @@ impl<'p> Execution<'p> {
     }
 
     fn alternative(&mut self, other: &Alternative, refusal: Error) -> Result<()> {
-        let driver_refused = other.on == On::Driver;
         let done = self.steps(&other.steps);
-        match (done, &mut self.attached) {
-            (Err(error), _) if driver_refused => Err(error.context(format!("after {refusal}"))),
-            (Ok(()), Some(attached)) if driver_refused => {
-                attached.native_refusal = Some(refusal);
+        match other.on {
+            On::Driver => {
+                done.map_err(|error| error.context(format!("after {refusal}")))?;
+                if let Some(attached) = &mut self.attached {
+                    attached.native_refusal = Some(refusal);
+                }
                 Ok(())
             }
-            (done, _) => done,
+            // The probe has found no excuse.
+            On::Unexplained => done.and(Err(refusal)),
+            _ => done,
         }
     }
 
@@ -282,6 +281,7 @@ impl<'p> Execution<'p> {
             Call::GetLink { link } => self.get_link(link),
             Call::ProgGetFdById => self.open_running(),
             Call::SetLink(set) => self.set_link(set),
+            Call::ProbeCompare => done(self.socket().refuse_if_it_cannot_compare(self.link().index)),
             Call::RaiseMemlock => done(kernel::raise_memlock().map(drop)),
             Call::Probe(feature) => Ok(self.probe(*feature)),
             Call::Unlink { path } => done(pin::unpin(Path::new(path))),

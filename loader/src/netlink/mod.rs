@@ -18,7 +18,8 @@ mod write;
 pub use link_ref::{LinkName, LinkRef};
 pub use mode::{Mode, ModeChoice, XdpFlags};
 pub use policy::{
-    help_for_refusal, may_fall_back, program_to_replace, programs_to_detach, refuse_to_displace,
+    help_for_refusal, is_unexplained, may_fall_back, program_to_replace, programs_to_detach,
+    refuse_to_displace,
 };
 pub use read::{Body, LinkInfo, Reply, read_replies};
 pub use state::{XdpProgram, XdpState};

@@ -87,6 +87,12 @@ pub fn may_fall_back(errno: i32) -> bool {
     )
 }
 
+/// Whether the kernel has refused with EINVAL and not said why. From 5.7 on it explains almost each such refusal of a
+/// change that expects a program; before, it does not know the flag for that.
+pub fn is_unexplained(refusal: &Error) -> bool {
+    refusal.errno() == Some(Errno::EINVAL as i32) && refusal.kernel_message().is_none()
+}
+
 /// What to do about a refused attach in `mode`, when the cause is certain. `message` is the kernel's sentence.
 pub fn help_for_refusal(mode: Mode, errno: i32, message: Option<&str>) -> Option<&'static str> {
     match (Errno::from_raw(errno), message) {

@@ -373,9 +373,10 @@ fn attach_steps(target: &Target) -> Vec<Step> {
         ModeChoice::Only(mode) => Some(mode),
         ModeChoice::Auto => None,
     };
+    let replace = set(same_mode, true).or(On::Unexplained, vec![Step::new(Call::ProbeCompare)]);
     vec![
         Step::new(Call::ProgGetFdById).when(When::Occupied),
-        set(same_mode, true).when(When::Occupied),
+        replace.when(When::Occupied),
         attach.when(When::Vacant),
     ]
 }
