@@ -98,7 +98,11 @@ impl Demo<'_> {
 
         let command = format!("xdpload map set {INTERFACE}:blacklist {LISTED} 1 --netns gateway");
         step("4. List one source in the program's map; packets from the other one pass", &[&command])?;
-        list(&loaded, LISTED)?;
+        let map = loaded.map("blacklist").ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, format!("{} has no map `blacklist`", object.path))
+        })?;
+        // What counts is that the key is there; the value is for the user.
+        map.update(&LISTED.octets(), &1_u32.to_ne_bytes(), UpdateFlags::ANY)?;
         self.send_from_listed("blacklist attached, source 192.0.2.77 listed", Expect::None)?;
         self.send("", OTHER, &self.sockets.other, Expect::All)
     }
@@ -138,12 +142,4 @@ fn attach(object: &Object, replace: bool) -> Result<Loaded> {
     let link = LinkRef::named(INTERFACE)?;
     let target = Target { link, netns: None, mode: ModeChoice::default(), replace };
     Loader::new(object).attach_to(target).plan(&Kernel::current()?)?.execute(|_| ())
-}
-
-/// Puts `source` on the blacklist. What counts is that the key is there; the value is for the user.
-fn list(loaded: &Loaded, source: Ipv4Addr) -> Result<()> {
-    let map = loaded
-        .map("blacklist")
-        .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "blacklist.o has no map `blacklist`"))?;
-    map.update(&source.octets(), &1_u32.to_ne_bytes(), UpdateFlags::ANY)
 }
