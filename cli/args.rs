@@ -36,7 +36,7 @@ pub(crate) enum Command {
     /// Read and change the entries of maps
     #[command(subcommand)]
     Map(Map),
-    /// Show all of it at work between two private network namespaces; touches no real interface
+    /// See packets pass, dropped and passing again in private network namespaces; touches no real interface
     Demo(Demo),
 }
 
