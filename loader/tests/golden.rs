@@ -13,13 +13,13 @@ use std::path::Path;
 use std::{env, fs};
 
 use loader::Error;
-use loader::netlink::{LinkRef, ModeChoice};
-use loader::object::{Object, Pinning};
-use loader::plan::{Loader, Target};
+use loader::object::Object;
 
+#[path = "support/plans.rs"]
+mod plans;
 mod support;
 
-use support::{files_below, fixtures, kernel, tests_dir};
+use support::{files_below, fixtures, tests_dir};
 
 #[test]
 fn every_fixture_is_what_it_was() {
@@ -51,29 +51,17 @@ fn views() -> BTreeMap<String, String> {
     for fixture in fixtures() {
         let object = Object::parse(&fixture.data).unwrap_or_else(|error| panic!("{}: {error}", fixture.name));
         views.insert(format!("{}.object", fixture.name), format!("{object:#?}\n"));
-        views.insert(format!("{}.plan", fixture.name), plans(&object));
+        views.insert(format!("{}.plan", fixture.name), plans_text(&object));
     }
     views
 }
 
 /// The plan of each program, with a heading.
-fn plans(object: &Object) -> String {
+fn plans_text(object: &Object) -> String {
     let mut text = String::new();
     for program in &object.programs {
-        let target = Target {
-            link: LinkRef::named("eth0").unwrap(),
-            netns: None,
-            mode: ModeChoice::default(),
-            replace: false,
-        };
-        let mut loader = Loader::new(object).program(&program.name).attach_to(target);
-        for map in &object.maps {
-            if matches!(map.pinning, Pinning::CallerPath { .. }) {
-                loader = loader.pin_map(&map.name, format!("/sys/fs/bpf/chosen/{}", map.name));
-            }
-        }
         writeln!(text, "{program}").unwrap();
-        match loader.plan(&kernel()) {
+        match plans::attach(object, program) {
             Ok(plan) => write!(text, "{plan:#}").unwrap(),
             Err(error) => writeln!(text, "{}", refusal(&error)).unwrap(),
         }

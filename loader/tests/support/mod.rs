@@ -1,9 +1,7 @@
-//! What the tests share: the compiled fixtures and a kernel to plan for.
+//! The compiled fixtures, for all tests that read them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use loader::features::Kernel;
 
 /// A compiled object among the fixtures.
 pub(crate) struct Fixture {
@@ -27,13 +25,6 @@ pub(crate) fn fixtures() -> Vec<Fixture> {
     fixtures.sort_by(|a, b| a.name.cmp(&b.name));
     assert!(!fixtures.is_empty(), "no fixtures in {}", root.display());
     fixtures
-}
-
-/// Linux 6.1, of which nothing else is known, so that every way round a missing feature is in its plans.
-pub(crate) fn kernel() -> Kernel {
-    let mut kernel = Kernel::unknown();
-    kernel.version_code = Some(6 << 16 | 1 << 8);
-    kernel
 }
 
 /// The directory `tests` of this package.
