@@ -15,7 +15,6 @@ use std::{env, fs};
 use loader::Error;
 use loader::object::Object;
 
-#[path = "support/plans.rs"]
 mod plans;
 mod support;
 
