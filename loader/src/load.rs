@@ -335,7 +335,8 @@ impl Execution<'_> {
             inner_map: create.inner.map(|inner| self.map(inner).as_fd()),
             numa_node: None,
             ifindex: if create.offload { self.link().index } else { 0 },
-        })?;
+        })
+        .map_err(|error| self.for_network_card(error, create.offload))?;
         Ok(self.keep_map(create.map, map))
     }
 
@@ -429,10 +430,21 @@ impl Execution<'_> {
                 ifindex: if load.offload { self.link().index } else { 0 },
             },
             log,
-        )?;
+        )
+        .map_err(|error| self.for_network_card(error, load.offload))?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
         self.programs[load.program.0] = Some(program);
         Ok(outcome)
+    }
+
+    /// Says of a refusal that it was the network card which was asked to hold the map or the program.
+    fn for_network_card(&self, error: Error, offload: bool) -> Error {
+        if !offload || matches!(error.kind(), ErrorKind::VerifierRejected | ErrorKind::PermissionDenied) {
+            return error;
+        }
+        error
+            .context(format!("offload mode, to the network card {}", quote(&self.link().name)))
+            .with_help("few network cards run programs themselves; native mode runs them in the driver")
     }
 
     fn probe(&mut self, feature: Feature) -> Outcome {

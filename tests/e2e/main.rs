@@ -20,4 +20,9 @@ mod strace;
 mod veth;
 mod xdpload;
 
+mod dialects;
+mod modes;
+mod outage;
+mod packet_program;
 mod smoke;
+mod witnesses;
