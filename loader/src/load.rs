@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY};
@@ -130,13 +130,19 @@ impl Plan {
     }
 }
 
+/// What was found at a pin.
+struct Found {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
 /// A plan half-way: what exists so far.
 struct Execution<'p> {
     plan: &'p Plan,
     observe: Box<dyn FnMut(&Record) + 'p>,
     kernel: Kernel,
-    /// Opened pins that are not known to be the right maps yet.
-    found: Vec<Option<OwnedFd>>,
+    /// Pins that are not known to be the right maps yet.
+    found: Vec<Option<Found>>,
     maps: Vec<Option<Map>>,
     programs: Vec<Option<Program>>,
     socket: Option<RouteSocket>,
@@ -302,20 +308,21 @@ impl Execution<'_> {
         let path = Path::new(path);
         let fd = pin::get(path)?.ok_or_else(|| Error::os("bpf(BPF_OBJ_GET)", pin::show(path), ENOENT))?;
         let outcome = Outcome::Fd(fd.as_raw_fd());
-        self.found[slot.0] = Some(fd);
+        self.found[slot.0] = Some(Found { fd, path: path.to_owned() });
         Ok(outcome)
     }
 
     /// Takes over the pinned map, if it is interchangeable with the one that the object asks for.
     fn check_shape(&mut self, slot: MapSlot, wanted: &MapShape) -> Result<Outcome> {
-        let fd =
+        let Found { fd, path } =
             self.found[slot.0].take().expect("a plan asks for a map's shape after it has opened the map");
-        let (map, info) = Map::with_info(fd)?;
+        let (map, info) = Map::with_info(fd).context(|| format!("pin {}", pin::show(&path)))?;
         let differences = differences(wanted, &info, kernel::possible_cpus()?);
         if !differences.is_empty() {
             let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
             let name = quote(&self.plan.maps[slot.0]);
-            let message = format!("the map that is pinned for {name} has another shape: {}", list.join(", "));
+            let message =
+                format!("map {name}: the one at {} has another shape: {}", pin::show(&path), list.join(", "));
             return Err(Error::new(ErrorKind::Mismatch, message).with_help(
                 "load with the shape that it has, or remove the pin if nobody needs its entries",
             ));
@@ -364,7 +371,8 @@ fn is_bpffs(path: &str) -> Result<Outcome> {
 
 fn mount_bpffs(path: &str) -> Result<()> {
     pin::mount_bpffs(Path::new(path)).map_err(|error| {
-        error.context("pinning needs bpffs").with_help(format!("as root: mount -t bpf bpf {path}"))
+        let lack = error.help().map_or_else(String::new, |help| format!("{help}; "));
+        error.context("pinning needs bpffs").with_help(format!("{lack}as root: mount -t bpf bpf {path}"))
     })
 }
 
