@@ -614,6 +614,23 @@ fn a_pin_is_one_call_below_directories() {
 }
 
 #[test]
+fn a_pin_may_be_in_a_namespace() {
+    alone(|| {
+        let object = dummy();
+        let loaded = load(&loader(&object));
+        let namespace = Path::new(BPFFS_ROOT).join("dummy");
+        let globals = namespace.join("globals");
+        // The load has made both already, for another map.
+        assert!(!pin::create_dir(&namespace).unwrap() && !pin::create_dir(&globals).unwrap());
+        let map = loaded.map("dummy_lru_hash").unwrap();
+        map.pin(&globals.join("dummy_lru_hash")).unwrap();
+        // There a load finds it, as gobpf would.
+        let pinned = dummy_with("maps/dummy_lru_hash", 20, b"\x02\0\0\0dummy\0").unwrap();
+        assert_eq!(id(load(&loader(&pinned)).map("dummy_lru_hash").unwrap()), id(map));
+    });
+}
+
+#[test]
 fn a_pinned_program_is_opened() {
     alone(|| {
         let object = dummy();
@@ -813,4 +830,98 @@ fn memlock_is_raised_only_where_it_counts() {
     let plan = plan(&loader(&object));
     assert!(plan.steps.iter().all(|step| step.call != Call::RaiseMemlock));
     assert!(calls(&plan.steps).contains(&&Call::RaiseMemlock), "for a kernel before 5.11");
+}
+
+// The document itself.
+
+const DOCUMENT: &str = include_str!("../../docs/coming-from-gobpf.md");
+
+/// The XDP, map and pin calls of gobpf's Go API, and what its loading takes.
+const CALLS: [&str; 48] = [
+    "NewModule",
+    "NewModuleFromReader",
+    "NewModuleWithLog",
+    "NewModuleFromReaderWithLog",
+    "(*Module).Load",
+    "(*Module).Log",
+    "(*Module).Close",
+    "(*Module).CloseExt",
+    "(*Module).EnableOptionCompatProbe",
+    "SectionParams.PinPath",
+    "SectionParams.MapMaxEntries",
+    "SectionParams.PerfRingBufferPageCount",
+    "SectionParams.SkipPerfMapInitialization",
+    "SectionParams.PerfRingBufferBackward",
+    "SectionParams.PerfRingBufferOverwritable",
+    "(*Module).AttachXDP",
+    "(*Module).AttachXDPWithFlags",
+    "(*Module).RemoveXDP",
+    "(*Module).IterXDPProgram",
+    "(*Module).XDPProgram",
+    "(*XDPProgram).Fd",
+    "(*Module).IterMaps",
+    "(*Module).Map",
+    "(*Map).Fd",
+    "(*Module).UpdateElement",
+    "(*Module).LookupElement",
+    "(*Module).LookupAndDeleteElement",
+    "(*Module).DeleteElement",
+    "(*Module).LookupNextElement",
+    "PinObject",
+    "PinObjectGlobal",
+    "GetProgFd",
+    "KernelVersionFromReleaseString",
+    "CurrentKernelVersion",
+    "GetSyscallFnName",
+    "bpffs.IsMounted",
+    "bpffs.IsMountedAt",
+    "bpffs.Mount",
+    "bpffs.MountAt",
+    "progtestrun.Run",
+    "InitPerfMap",
+    "(*PerfMap).PollStart",
+    "(*PerfMap).PollStop",
+    "(*PerfMap).DumpBackward",
+    "(*PerfMap).SwapAndDumpBackward",
+    "(*PerfMap).SetTimestampFunc",
+    "(*PerfMap).PerfMapStop",
+    "NowNanoseconds",
+];
+
+/// The cells of each row of the document's tables, without heads and rules.
+fn rows() -> Vec<Vec<&'static str>> {
+    let cells = |line: &'static str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>();
+    let rows = DOCUMENT.lines().filter(|line| line.starts_with('|')).map(cells);
+    rows.filter(|cells| !matches!(cells[0], "gobpf" | "---")).collect()
+}
+
+/// What stands in backquotes in a cell.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_document_has_a_row_for_every_call() {
+    let calls = rows().into_iter().filter(|cells| cells.len() == 5).flat_map(|cells| quoted(cells[0]));
+    let calls: HashSet<_> = calls
+        .map(|call| {
+            call.strip_suffix(')').and_then(|call| call.rsplit_once('(')).map_or(call, |(name, _)| name)
+        })
+        .collect();
+    assert_eq!(calls, HashSet::from(CALLS));
+}
+
+#[test]
+fn the_document_and_these_tests_correspond() {
+    let mut named = HashSet::new();
+    for cells in rows() {
+        assert!(matches!(cells.len(), 3 | 5), "{cells:?}");
+        let tests = quoted(cells[cells.len() - 1]);
+        let untested = cells.ends_with(&["none"]) && matches!(cells[1], "none" | "comes later");
+        assert!(tests.len() == 1 || untested, "no test: {cells:?}");
+        named.extend(tests);
+    }
+    let sources = include_str!("gobpf.rs").split("#[test]\nfn ").skip(1);
+    let tests = sources.filter_map(|source| source.split_once("()")).map(|(name, _)| name);
+    assert_eq!(named, tests.filter(|name| !name.starts_with("the_document_")).collect());
 }
