@@ -36,6 +36,8 @@ const MAX_INTERRUPTIONS: usize = 5;
 pub struct Loaded {
     maps: Vec<(String, Map)>,
     programs: Vec<(String, Program)>,
+    /// The sections that the programs are in, in the same order.
+    sections: Vec<String>,
     attached: Option<AttachedTo>,
     transcript: Vec<Record>,
 }
@@ -86,8 +88,9 @@ pub enum Outcome {
 
 impl Loaded {
     /// The map with this name in the object.
-    pub fn map(&self, name: &str) -> Option<&Map> {
-        self.maps.iter().find(|(own, _)| own == name).map(|(_, map)| map)
+    pub fn map(&self, name: &str) -> Result<&Map> {
+        let found = self.maps.iter().find(|(own, _)| own == name);
+        found.map(|(_, map)| map).ok_or_else(|| not_among("map", name, &self.maps))
     }
 
     /// All maps with their names, in the object's order.
@@ -95,9 +98,16 @@ impl Loaded {
         self.maps.iter().map(|(name, map)| (name.as_str(), map))
     }
 
-    /// The program with this name in the object.
-    pub fn program(&self, name: &str) -> Option<&Program> {
-        self.programs.iter().find(|(own, _)| own == name).map(|(_, program)| program)
+    /// The loaded program with this symbol name, or the only one from the section of this name, as gobpf finds it.
+    pub fn program(&self, name: &str) -> Result<&Program> {
+        if let Some((_, program)) = self.programs.iter().find(|(own, _)| own == name) {
+            return Ok(program);
+        }
+        let mut in_section = self.programs.iter().zip(&self.sections).filter(|(_, section)| *section == name);
+        match (in_section.next(), in_section.next()) {
+            (Some(((_, program), _)), None) => Ok(program),
+            _ => Err(not_among("program", name, &self.programs)),
+        }
     }
 
     /// All programs with their names.
@@ -114,6 +124,13 @@ impl Loaded {
     pub fn transcript(&self) -> &[Record] {
         &self.transcript
     }
+}
+
+#[cold]
+fn not_among<T>(noun: &str, name: &str, items: &[(String, T)]) -> Error {
+    let names: Vec<_> = items.iter().map(|(name, _)| quote(name)).collect();
+    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Error::new(ErrorKind::InvalidInput, format!("there is no {noun} {} among {names}", quote(name)))
 }
 
 impl Plan {
@@ -531,10 +548,11 @@ impl Execution<'_> {
 /// The end.
 impl Execution<'_> {
     fn finish(self) -> Loaded {
-        let Plan { maps, programs, .. } = self.plan;
+        let Plan { maps, programs, sections, .. } = self.plan;
         Loaded {
             maps: maps.iter().cloned().zip(self.maps.into_iter().flatten()).collect(),
             programs: programs.iter().cloned().zip(self.programs.into_iter().flatten()).collect(),
+            sections: sections.clone(),
             attached: self.attached,
             transcript: self.transcript,
         }

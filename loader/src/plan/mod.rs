@@ -26,10 +26,22 @@ pub struct Plan {
     pub maps: Vec<String>,
     /// The names of the programs, by [`ProgramSlot`].
     pub programs: Vec<String>,
+    /// The sections that the programs are in, by [`ProgramSlot`].
+    pub sections: Vec<String>,
     /// Where the program goes, if it is to be attached.
     pub attach: Option<Attach>,
     /// What will be done, in order.
     pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Where maps are pinned, or found if they are pinned already: the map's name and the path of its pin.
+    pub fn pins(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.steps.iter().filter_map(|step| match &step.call {
+            Call::ObjGet { path, map } => Some((self.maps[map.0].as_str(), path.as_str())),
+            _ => None,
+        })
+    }
 }
 
 /// Where a plan attaches its program.

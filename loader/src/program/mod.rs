@@ -2,6 +2,7 @@
 
 mod info;
 mod log;
+mod test_run;
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,6 +16,7 @@ use crate::uapi::bpf::{AttachType, BPF_INSN_SIZE, Cmd, ObjName, ProgType};
 
 pub use info::ProgramInfo;
 pub use log::{VerifierLog, verdict};
+pub use test_run::TestRun;
 
 /// What is loaded: the fields of `BPF_PROG_LOAD`.
 #[derive(Clone, Copy, Debug)]
