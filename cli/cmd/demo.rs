@@ -9,7 +9,7 @@ use loader::map::UpdateFlags;
 use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::Object;
 use loader::plan::{Loader, Target};
-use loader::{Error, ErrorKind, Result};
+use loader::{Context as _, Result};
 
 use crate::demo::objects::Objects;
 use crate::demo::packets::{Expect, PACKETS, Receiver};
@@ -98,9 +98,7 @@ impl Demo<'_> {
 
         let command = format!("xdpload map set {INTERFACE}:blacklist {LISTED} 1 --netns gateway");
         step("4. List one source in the program's map; packets from the other one pass", &[&command])?;
-        let map = loaded.map("blacklist").ok_or_else(|| {
-            Error::new(ErrorKind::InvalidInput, format!("{} has no map `blacklist`", object.path))
-        })?;
+        let map = loaded.map("blacklist").context(|| object.path.clone())?;
         // What counts is that the key is there; the value is for the user.
         map.update(&LISTED.octets(), &1_u32.to_ne_bytes(), UpdateFlags::ANY)?;
         self.send_from_listed("blacklist attached, source 192.0.2.77 listed", Expect::None)?;
