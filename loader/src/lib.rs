@@ -23,4 +23,12 @@ pub mod program;
 mod sys;
 pub mod uapi;
 
+pub use attach::{Attached, Interface};
 pub use error::{Context, Error, ErrorKind, Result, errno_name, escape, quote};
+pub use features::Kernel;
+pub use load::Loaded;
+pub use map::{Map, UpdateFlags};
+pub use netlink::{LinkRef, Mode, ModeChoice};
+pub use object::Object;
+pub use plan::{Loader, Plan, Target};
+pub use program::Program;

@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY};
@@ -36,6 +36,8 @@ const MAX_INTERRUPTIONS: usize = 5;
 pub struct Loaded {
     maps: Vec<(String, Map)>,
     programs: Vec<(String, Program)>,
+    /// The sections that the programs are in, in the same order.
+    sections: Vec<String>,
     attached: Option<AttachedTo>,
     transcript: Vec<Record>,
 }
@@ -86,8 +88,9 @@ pub enum Outcome {
 
 impl Loaded {
     /// The map with this name in the object.
-    pub fn map(&self, name: &str) -> Option<&Map> {
-        self.maps.iter().find(|(own, _)| own == name).map(|(_, map)| map)
+    pub fn map(&self, name: &str) -> Result<&Map> {
+        let found = self.maps.iter().find(|(own, _)| own == name);
+        found.map(|(_, map)| map).ok_or_else(|| not_among("map", name, &self.maps))
     }
 
     /// All maps with their names, in the object's order.
@@ -95,9 +98,16 @@ impl Loaded {
         self.maps.iter().map(|(name, map)| (name.as_str(), map))
     }
 
-    /// The program with this name in the object.
-    pub fn program(&self, name: &str) -> Option<&Program> {
-        self.programs.iter().find(|(own, _)| own == name).map(|(_, program)| program)
+    /// The loaded program with this symbol name, or the only one from the section of this name, as gobpf finds it.
+    pub fn program(&self, name: &str) -> Result<&Program> {
+        if let Some((_, program)) = self.programs.iter().find(|(own, _)| own == name) {
+            return Ok(program);
+        }
+        let mut in_section = self.programs.iter().zip(&self.sections).filter(|(_, section)| *section == name);
+        match (in_section.next(), in_section.next()) {
+            (Some(((_, program), _)), None) => Ok(program),
+            _ => Err(not_among("program", name, &self.programs)),
+        }
     }
 
     /// All programs with their names.
@@ -116,6 +126,13 @@ impl Loaded {
     }
 }
 
+#[cold]
+fn not_among<T>(noun: &str, name: &str, items: &[(String, T)]) -> Error {
+    let names: Vec<_> = items.iter().map(|(name, _)| quote(name)).collect();
+    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Error::new(ErrorKind::InvalidInput, format!("there is no {noun} {} among {names}", quote(name)))
+}
+
 impl Plan {
     /// Makes the calls of the plan, and tells `observe` of each when the kernel has answered.
     ///
@@ -130,13 +147,19 @@ impl Plan {
     }
 }
 
+/// What was found at a pin.
+struct Found {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
 /// A plan half-way: what exists so far.
 struct Execution<'p> {
     plan: &'p Plan,
     observe: Box<dyn FnMut(&Record) + 'p>,
     kernel: Kernel,
-    /// Opened pins that are not known to be the right maps yet.
-    found: Vec<Option<OwnedFd>>,
+    /// Pins that are not known to be the right maps yet.
+    found: Vec<Option<Found>>,
     maps: Vec<Option<Map>>,
     programs: Vec<Option<Program>>,
     socket: Option<RouteSocket>,
@@ -205,11 +228,7 @@ impl<'p> Execution<'p> {
             return Ok(None);
         }
         for other in &step.otherwise {
-            let fits = match refusal.errno() {
-                Some(errno) => other.on.matches(errno),
-                None => other.on == On::NotBpffs && refusal.kind() == ErrorKind::NotFound,
-            };
-            if fits && self.is_lacking(other.lacking)? {
+            if other.on.matches(refusal) && self.is_lacking(other.lacking)? {
                 return Ok(Some(other));
             }
         }
@@ -228,15 +247,18 @@ impl<'p> Execution<'p> {
     }
 
     fn alternative(&mut self, other: &Alternative, refusal: Error) -> Result<()> {
-        let driver_refused = other.on == On::Driver;
         let done = self.steps(&other.steps);
-        match (done, &mut self.attached) {
-            (Err(error), _) if driver_refused => Err(error.context(format!("after {refusal}"))),
-            (Ok(()), Some(attached)) if driver_refused => {
-                attached.native_refusal = Some(refusal);
+        match other.on {
+            On::Driver => {
+                done.map_err(|error| error.context(format!("after {refusal}")))?;
+                if let Some(attached) = &mut self.attached {
+                    attached.native_refusal = Some(refusal);
+                }
                 Ok(())
             }
-            (done, _) => done,
+            // The probe has found no excuse.
+            On::Unexplained => done.and(Err(refusal)),
+            _ => done,
         }
     }
 
@@ -282,6 +304,7 @@ impl<'p> Execution<'p> {
             Call::GetLink { link } => self.get_link(link),
             Call::ProgGetFdById => self.open_running(),
             Call::SetLink(set) => self.set_link(set),
+            Call::ProbeCompare => done(self.socket().refuse_if_it_cannot_compare(self.link().index)),
             Call::RaiseMemlock => done(kernel::raise_memlock().map(drop)),
             Call::Probe(feature) => Ok(self.probe(*feature)),
             Call::Unlink { path } => done(pin::unpin(Path::new(path))),
@@ -302,20 +325,21 @@ impl Execution<'_> {
         let path = Path::new(path);
         let fd = pin::get(path)?.ok_or_else(|| Error::os("bpf(BPF_OBJ_GET)", pin::show(path), ENOENT))?;
         let outcome = Outcome::Fd(fd.as_raw_fd());
-        self.found[slot.0] = Some(fd);
+        self.found[slot.0] = Some(Found { fd, path: path.to_owned() });
         Ok(outcome)
     }
 
     /// Takes over the pinned map, if it is interchangeable with the one that the object asks for.
     fn check_shape(&mut self, slot: MapSlot, wanted: &MapShape) -> Result<Outcome> {
-        let fd =
+        let Found { fd, path } =
             self.found[slot.0].take().expect("a plan asks for a map's shape after it has opened the map");
-        let (map, info) = Map::with_info(fd)?;
+        let (map, info) = Map::with_info(fd).context(|| format!("pin {}", pin::show(&path)))?;
         let differences = differences(wanted, &info, kernel::possible_cpus()?);
         if !differences.is_empty() {
             let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
             let name = quote(&self.plan.maps[slot.0]);
-            let message = format!("the map that is pinned for {name} has another shape: {}", list.join(", "));
+            let message =
+                format!("map {name}: the one at {} has another shape: {}", pin::show(&path), list.join(", "));
             return Err(Error::new(ErrorKind::Mismatch, message).with_help(
                 "load with the shape that it has, or remove the pin if nobody needs its entries",
             ));
@@ -364,7 +388,8 @@ fn is_bpffs(path: &str) -> Result<Outcome> {
 
 fn mount_bpffs(path: &str) -> Result<()> {
     pin::mount_bpffs(Path::new(path)).map_err(|error| {
-        error.context("pinning needs bpffs").with_help(format!("as root: mount -t bpf bpf {path}"))
+        let lack = error.help().map_or_else(String::new, |help| format!("{help}; "));
+        error.context("pinning needs bpffs").with_help(format!("{lack}as root: mount -t bpf bpf {path}"))
     })
 }
 
@@ -523,10 +548,11 @@ impl Execution<'_> {
 /// The end.
 impl Execution<'_> {
     fn finish(self) -> Loaded {
-        let Plan { maps, programs, .. } = self.plan;
+        let Plan { maps, programs, sections, .. } = self.plan;
         Loaded {
             maps: maps.iter().cloned().zip(self.maps.into_iter().flatten()).collect(),
             programs: programs.iter().cloned().zip(self.programs.into_iter().flatten()).collect(),
+            sections: sections.clone(),
             attached: self.attached,
             transcript: self.transcript,
         }

@@ -1,6 +1,8 @@
 //! Maps, programs and pins on the running kernel: root, but no network.
 //!
-//! Each test works in a mount namespace of its own with a bpffs of its own, so that nothing outlives it.
+//! Each test works in a corner of its own, so that nothing outlives it.
+
+mod alone;
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd as _;
@@ -22,31 +24,8 @@ use loader::uapi::bpf::{
 use loader::uapi::capability::Capability;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 
-/// Runs `test` with a bpffs of its own on [`BPFFS_ROOT`].
-fn alone(test: impl FnOnce() + Send + 'static) {
-    if !is_root() {
-        assert_ne!(std::env::var("XDPLOAD_REQUIRE").as_deref(), Ok("1"), "this test needs root");
-        println!("skipped: this test needs root");
-        return;
-    }
-    // A thread of its own, since the namespace is the thread's for good.
-    let done = thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("private mounts");
-        pin::mount_bpffs(Path::new(BPFFS_ROOT)).expect("a bpffs");
-        test();
-    });
-    if let Err(panic) = done.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn is_root() -> bool {
-    Capabilities::current().is_ok_and(Capabilities::has_sys_admin)
-}
+use crate::alone::alone;
 
 fn params(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapParams<'static> {
     MapParams {

@@ -181,7 +181,7 @@ fn another_namespace_is_reached_by_name_and_by_path() {
     let ran = xdpload(&["attach", FAR, &object("verdicts"), "--netns", "far"]);
     ran.ok();
     xdpload(&["map", "set", "far0:verdict", "0", "2", "--netns", "far"]).ok();
-    xdpload(&["map", "get", "far0:verdict", "0", "--netns", path]).ok().stdout_has("0: 2");
+    xdpload(&["map", "get", "far0:verdict", "0", "--netns", path]).ok().stdout_has("2");
 }
 
 /// Loads the committed object `name` by the library.

@@ -191,8 +191,7 @@ fn replace_seen(
 fn swap(old: BorrowedFd<'_>, new: BorrowedFd<'_>, interface: &Interface, mode: Mode) -> Result<Attached> {
     let program = keep(new)?;
     let change = XdpChange::Replace { new: new.as_raw_fd(), expected: old.as_raw_fd() };
-    let warning =
-        set(interface, mode, change).and_then(Outcome::into_result).context(|| format!("{mode} mode"))?;
+    let warning = make(interface, mode, change)?;
     Ok(Attached {
         interface: interface.clone(),
         program,
@@ -223,8 +222,17 @@ fn take_off(program: BorrowedFd<'_>, interface: &Interface, mode: Mode) -> Resul
     make(interface, mode, change).map(drop)
 }
 
+/// Makes a change that names the program which it expects.
 fn make(interface: &Interface, mode: Mode, change: XdpChange) -> Result<Option<String>> {
-    set(interface, mode, change).and_then(Outcome::into_result).context(|| format!("{mode} mode"))
+    match set(interface, mode, change)? {
+        Outcome::Done { warning } => Ok(warning),
+        Outcome::Refused(refusal) => {
+            if netlink::is_unexplained(&refusal) {
+                interface.socket().refuse_if_it_cannot_compare(interface.index().get())?;
+            }
+            Err(refusal.context(format!("{mode} mode")))
+        }
+    }
 }
 
 fn set(interface: &Interface, mode: Mode, change: XdpChange) -> Result<Outcome> {

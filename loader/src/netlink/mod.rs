@@ -8,6 +8,7 @@
 //! [`may_fall_back`] and their neighbours), stands here too, so that the plan of an attach and the attach itself cannot
 //! disagree.
 
+mod attribute;
 mod link_ref;
 mod mode;
 mod policy;
@@ -18,7 +19,8 @@ mod write;
 pub use link_ref::{LinkName, LinkRef};
 pub use mode::{Mode, ModeChoice, XdpFlags};
 pub use policy::{
-    help_for_refusal, may_fall_back, program_to_replace, programs_to_detach, refuse_to_displace,
+    help_for_refusal, is_unexplained, may_fall_back, program_to_replace, programs_to_detach,
+    refuse_to_displace,
 };
 pub use read::{Body, LinkInfo, Reply, read_replies};
 pub use state::{XdpProgram, XdpState};

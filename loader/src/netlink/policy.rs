@@ -15,7 +15,7 @@ pub fn refuse_to_displace(state: &XdpState) -> Result<()> {
         return Ok(());
     }
     let message = format!("{} is there already", list(state.programs()));
-    Err(Error::new(ErrorKind::Conflict, message).with_help("ask for it to be replaced, or detach it first"))
+    Err(Error::new(ErrorKind::Conflict, message).with_help("replace it (`--replace`), or detach it first"))
 }
 
 /// The program that a replacement with this choice of mode takes the place of, which must be program `id` if one
@@ -85,6 +85,12 @@ pub fn may_fall_back(errno: i32) -> bool {
             | Errno::EINTR
             | Errno::EAGAIN
     )
+}
+
+/// Whether the kernel has refused with EINVAL and not said why. From 5.7 on it explains almost each such refusal of a
+/// change that expects a program; before, it does not know the flag for that.
+pub fn is_unexplained(refusal: &Error) -> bool {
+    refusal.errno() == Some(Errno::EINVAL as i32) && refusal.kernel_message().is_none()
 }
 
 /// What to do about a refused attach in `mode`, when the cause is certain. `message` is the kernel's sentence.

@@ -34,11 +34,13 @@ pub struct Target {
 
 /// What to load of an object, and how: makes a [`Plan`].
 ///
-/// All maps of the object are made, as gobpf and libbpf do, and one program: the only one, unless it is chosen.
+/// All maps of the object are made, as gobpf and libbpf do, and one program: the only one, unless it is chosen or
+/// [all](Loader::all_programs) are asked for.
 #[derive(Clone, Debug)]
 pub struct Loader<'o> {
     object: &'o Object,
     program: Option<String>,
+    all_programs: bool,
     max_entries: BTreeMap<String, u32>,
     bpffs: String,
     pins_by_name: Option<String>,
@@ -52,6 +54,7 @@ impl<'o> Loader<'o> {
         Self {
             object,
             program: None,
+            all_programs: false,
             max_entries: BTreeMap::new(),
             bpffs: BPFFS.to_owned(),
             pins_by_name: None,
@@ -63,6 +66,12 @@ impl<'o> Loader<'o> {
     /// Loads the program with this symbol name, or the only one of the section with this name.
     pub fn program(mut self, name: impl Into<String>) -> Self {
         self.program = Some(name.into());
+        self
+    }
+
+    /// Loads every program of the object, as gobpf does. [`Loader::program`] then says which of them is attached.
+    pub fn all_programs(mut self) -> Self {
+        self.all_programs = true;
         self
     }
 
@@ -99,10 +108,7 @@ impl<'o> Loader<'o> {
     /// Makes the plan for `kernel`. Asks nobody: the same object, wishes and kernel give the same plan.
     pub fn plan(&self, kernel: &Kernel) -> Result<Plan> {
         self.refuse_what_does_not_fit()?;
-        let program = match &self.program {
-            Some(name) => self.object.program(name)?,
-            None => self.object.only_program()?,
-        };
+        let (programs, attached) = self.programs()?;
         let mut steps = Vec::new();
         if let Some(target) = &self.target {
             steps.extend(find_interface(target));
@@ -115,13 +121,16 @@ impl<'o> Loader<'o> {
             steps.push(self.map_step(slot, pins[slot.0].as_deref(), kernel)?);
         }
         steps.extend(inner_map_steps(&self.object.maps));
-        steps.push(self.program_step(program, kernel)?);
+        for (slot, program) in programs.iter().enumerate() {
+            steps.push(self.program_step(ProgramSlot(slot), program, kernel)?);
+        }
         if let Some(target) = &self.target {
-            steps.extend(attach_steps(target));
+            steps.extend(attach_steps(attached, target));
         }
         Ok(Plan {
             maps: self.object.maps.iter().map(|map| map.name.clone()).collect(),
-            programs: vec![program.name.clone()],
+            programs: programs.iter().map(|program| program.name.clone()).collect(),
+            sections: programs.iter().map(|program| program.section.clone()).collect(),
             attach: self.target.as_ref().map(|target| Attach {
                 link: target.link.clone(),
                 mode: target.mode,
@@ -129,6 +138,23 @@ impl<'o> Loader<'o> {
             }),
             steps,
         })
+    }
+
+    /// The programs to load, and which of them is the one to attach.
+    fn programs(&self) -> Result<(&'o [ProgramSpec], ProgramSlot)> {
+        let all = &self.object.programs[..];
+        let chosen = match (&self.program, all) {
+            (Some(name), _) => self.object.program(name)?,
+            // With nothing to attach there is nothing to choose.
+            (None, [first, ..]) if self.all_programs && self.target.is_none() => first,
+            (None, _) => self.object.only_program()?,
+        };
+        if !self.all_programs {
+            return Ok((std::slice::from_ref(chosen), ProgramSlot(0)));
+        }
+        // The reader of objects refuses two programs of one name.
+        let before = all.iter().take_while(|program| program.name != chosen.name);
+        Ok((all, ProgramSlot(before.count())))
     }
 
     fn refuse_what_does_not_fit(&self) -> Result<()> {
@@ -228,10 +254,10 @@ impl<'o> Loader<'o> {
         Ok(shape)
     }
 
-    fn program_step(&self, program: &ProgramSpec, kernel: &Kernel) -> Result<Step> {
+    fn program_step(&self, slot: ProgramSlot, program: &ProgramSpec, kernel: &Kernel) -> Result<Step> {
         let linked = link(self.object, program)?;
         let load = ProgLoad {
-            program: ProgramSlot(0),
+            program: slot,
             prog_type: ProgType::XDP,
             expected_attach_type: Some(program.kind.attach_type)
                 .filter(|_| kernel.has(Feature::ExpectedAttachType) != Answer::No),
@@ -360,8 +386,8 @@ fn find_interface(target: &Target) -> [Step; 2] {
     ]
 }
 
-fn attach_steps(target: &Target) -> Vec<Step> {
-    let set = |mode, replace| Step::new(Call::SetLink(SetLink { program: ProgramSlot(0), mode, replace }));
+fn attach_steps(program: ProgramSlot, target: &Target) -> Vec<Step> {
+    let set = |mode, replace| Step::new(Call::SetLink(SetLink { program, mode, replace }));
     let mut attach = set(Some(target.mode.first()), false);
     if let Some(mode) = target.mode.fallback() {
         attach = attach.or(On::Driver, vec![set(Some(mode), false)]);
@@ -373,9 +399,10 @@ fn attach_steps(target: &Target) -> Vec<Step> {
         ModeChoice::Only(mode) => Some(mode),
         ModeChoice::Auto => None,
     };
+    let replace = set(same_mode, true).or(On::Unexplained, vec![Step::new(Call::ProbeCompare)]);
     vec![
         Step::new(Call::ProgGetFdById).when(When::Occupied),
-        set(same_mode, true).when(When::Occupied),
+        replace.when(When::Occupied),
         attach.when(When::Vacant),
     ]
 }

@@ -84,6 +84,9 @@ pub enum Call {
     ProgGetFdById,
     /// Set the program of the interface.
     SetLink(SetLink),
+    /// Find out whether the kernel can compare the attached program with the expected one (5.7). If it can, the
+    /// refusal before stands.
+    ProbeCompare,
     /// Raise the limit that the kernel charges maps and programs to.
     RaiseMemlock,
     /// Find out whether the kernel has this.

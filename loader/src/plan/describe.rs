@@ -10,7 +10,7 @@ use crate::bytes::ByteOrder;
 use crate::error::escape;
 use crate::features::Feature;
 use crate::insn::encode_all;
-use crate::netlink::{LinkRef, Mode, XdpChange, get_link, set_xdp};
+use crate::netlink::{LinkRef, Mode, XdpChange, XdpFlags, get_link, probe_compare, set_xdp};
 use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, MAP_FLAGS, flag_names};
 
 /// One system call.
@@ -116,6 +116,7 @@ impl Plan {
                 KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", ATTACHED),
             ],
             Call::SetLink(set) => self.set_link(set),
+            Call::ProbeCompare => vec![probe_of_compare(), receive()],
             Call::RaiseMemlock => vec![raise_memlock()],
             Call::Probe(feature) => vec![probe(*feature)],
             Call::Unlink { path } => vec![KernelCall::new("unlink").with("pathname", text(path))],
@@ -250,6 +251,14 @@ fn open_route_socket(netns: Option<&str>) -> Vec<KernelCall> {
         .with("optval", "[1]")
         .with("optlen", "4");
     enter.into_iter().flatten().chain([socket, extended_acks]).collect()
+}
+
+/// A change that changes nothing, since it names no program.
+fn probe_of_compare() -> KernelCall {
+    KernelCall { command: Some("RTM_SETLINK"), ..KernelCall::new("sendto") }
+        .with("ifi_index", IFINDEX)
+        .with("IFLA_XDP_FLAGS", XdpFlags::compare(Mode::Generic).to_string())
+        .with_data(probe_compare(0, 3))
 }
 
 fn get_link_calls(link: &LinkRef) -> Vec<KernelCall> {

@@ -119,6 +119,7 @@ impl Display for On {
             }
             Self::AnyErrno => f.write_str("if refused"),
             Self::Driver => f.write_str("if the driver refuses"),
+            Self::Unexplained => f.write_str("if refused with EINVAL and no reason"),
             Self::NotBpffs => f.write_str("if it is not bpffs"),
         }
     }

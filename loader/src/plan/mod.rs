@@ -15,8 +15,9 @@ pub use call::{Call, FIRST_LOG_SIZE, MapCreate, MapSlot, ProgLoad, ProgramSlot, 
 pub use describe::KernelCall;
 pub use pin_path::check_pin_path;
 
+use crate::error::{Error, ErrorKind};
 use crate::features::Feature;
-use crate::netlink::{LinkRef, ModeChoice, may_fall_back};
+use crate::netlink::{LinkRef, ModeChoice, is_unexplained, may_fall_back};
 
 /// The ordered kernel calls that loading an object will make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +26,22 @@ pub struct Plan {
     pub maps: Vec<String>,
     /// The names of the programs, by [`ProgramSlot`].
     pub programs: Vec<String>,
+    /// The sections that the programs are in, by [`ProgramSlot`].
+    pub sections: Vec<String>,
     /// Where the program goes, if it is to be attached.
     pub attach: Option<Attach>,
     /// What will be done, in order.
     pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Where maps are pinned, or found if they are pinned already: the map's name and the path of its pin.
+    pub fn pins(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.steps.iter().filter_map(|step| match &step.call {
+            Call::ObjGet { path, map } => Some((self.maps[map.0].as_str(), path.as_str())),
+            _ => None,
+        })
+    }
 }
 
 /// Where a plan attaches its program.
@@ -111,18 +124,22 @@ pub enum On {
     AnyErrno,
     /// An errno with which drivers say that they cannot; see [`may_fall_back`].
     Driver,
+    /// EINVAL without the kernel's sentence; see [`is_unexplained`](crate::netlink::is_unexplained).
+    Unexplained,
     /// statfs(2) succeeds and tells of another filesystem.
     NotBpffs,
 }
 
 impl On {
-    /// Whether the refusal of a call with this errno is meant.
-    pub fn matches(self, errno: i32) -> bool {
-        match self {
-            Self::Errno(list) => list.contains(&errno),
-            Self::AnyErrno => true,
-            Self::Driver => may_fall_back(errno),
-            Self::NotBpffs => false,
+    /// Whether this refusal is meant.
+    pub fn matches(self, refusal: &Error) -> bool {
+        match (self, refusal.errno()) {
+            (Self::NotBpffs, errno) => errno.is_none() && refusal.kind() == ErrorKind::NotFound,
+            (_, None) => false,
+            (Self::Errno(list), Some(errno)) => list.contains(&errno),
+            (Self::AnyErrno, Some(_)) => true,
+            (Self::Driver, Some(errno)) => may_fall_back(errno),
+            (Self::Unexplained, Some(_)) => is_unexplained(refusal),
         }
     }
 }

@@ -145,6 +145,27 @@ kernel_struct! {
 }
 
 kernel_struct! {
+    /// `BPF_PROG_TEST_RUN`, the kernel's `test` member (4.12).
+    struct ProgTestRun: 40 {
+        pub(super) prog_fd: u32 = 0,
+        /// The kernel writes what the program returned.
+        pub(super) retval: u32 = 4,
+        /// In bytes.
+        pub(super) data_size_in: u32 = 8,
+        /// Room in bytes, which the kernel minds since 5.0; it writes how many the packet has in the end.
+        pub(super) data_size_out: u32 = 12,
+        /// Address of the packet.
+        pub(super) data_in: u64 = 16,
+        /// Address of the room for the packet in the end.
+        pub(super) data_out: u64 = 24,
+        /// How often to run the program.
+        pub(super) repeat: u32 = 32,
+        /// The kernel writes how many nanoseconds one run took on average.
+        pub(super) duration: u32 = 36,
+    }
+}
+
+kernel_struct! {
     /// `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
     struct Obj: 16 {
         /// Address of a path that ends in a NUL byte.

@@ -1,14 +1,15 @@
 //! bpf(2): one function per command, for those whose lengths the kernel is told.
 //!
-//! None of them tries again by itself. No command that is used here gives EINTR for a signal: the batch commands
-//! use it to say that an entry went away, and `BPF_PROG_LOAD` gives EAGAIN for a signal, which its caller handles.
+//! None of them tries again by itself. Only `BPF_PROG_TEST_RUN` gives EINTR for a signal, between two runs: the batch
+//! commands use it to say that an entry went away, and `BPF_PROG_LOAD` gives EAGAIN for a signal, which its caller
+//! handles.
 //! Every fd that the kernel makes here is close-on-exec by itself.
 
 use std::ffi::{CStr, c_int};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::Errno;
-use super::attr::{ById, MapElem, MapInfo, Obj, ObjInfo, ProgInfo, ProgLoad};
+use super::attr::{ById, MapElem, MapInfo, Obj, ObjInfo, ProgInfo, ProgLoad, ProgTestRun};
 use crate::uapi::bpf::{BPF_INSN_SIZE, Cmd};
 
 /// Makes `fd` findable at `path` in a bpffs.
@@ -52,6 +53,42 @@ pub(crate) fn prog_load(
     let answer = unsafe { bpf_fd(Cmd::PROG_LOAD, &mut attr) };
     (answer, attr.log_true_size)
 }
+
+/// What came of [`prog_test_run`].
+pub(crate) struct TestRun {
+    /// What the program returned.
+    pub(crate) retval: u32,
+    /// Nanoseconds that one run took on average.
+    pub(crate) duration: u32,
+    /// The packet as the program left it.
+    pub(crate) data: Vec<u8>,
+}
+
+/// Runs the program `fd` on the packet `data`, `repeat` times over, of which 0 means once.
+pub(crate) fn prog_test_run(fd: BorrowedFd<'_>, data: &[u8], repeat: u32) -> Result<TestRun, Errno> {
+    let mut out = vec![0; TEST_RUN_ROOM];
+    let mut attr = ProgTestRun {
+        prog_fd: number(fd),
+        data_size_in: u32::try_from(data.len()).map_err(|_| Errno::EINVAL)?,
+        data_size_out: u32::try_from(out.len()).map_err(|_| Errno::EINVAL)?,
+        data_in: address(data),
+        data_out: address_mut(&mut out),
+        repeat,
+        ..ProgTestRun::default()
+    };
+    // SAFETY: the kernel reads `data_size_in` bytes of the packet, and writes the packet to `data_out`: no more than
+    // `data_size_out` bytes since 5.0, and before that no more than TEST_RUN_ROOM, see there.
+    unsafe { bpf(Cmd::PROG_TEST_RUN, &mut attr) }?;
+    out.truncate(attr.data_size_out as usize);
+    Ok(TestRun { retval: attr.retval, duration: attr.duration, data: out })
+}
+
+/// Bytes of room for the packet that a test run leaves.
+///
+/// Kernels before 5.0 write it without minding how much room there is (`bpf_test_finish()` in `net/bpf/test_run.c`).
+/// They take a packet of at most one page, which an XDP program can make longer by its headroom alone, and a program
+/// on socket buffers up to the MTU of the loopback interface, 64 KiB.
+const TEST_RUN_ROOM: usize = 1 << 17;
 
 /// The first program id above `id`. ENOENT where there is none.
 pub(crate) fn prog_next_id(id: u32) -> Result<u32, Errno> {
