@@ -20,4 +20,5 @@ mod strace;
 mod veth;
 mod xdpload;
 
+mod gobpf;
 mod smoke;
