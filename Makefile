@@ -1,7 +1,7 @@
 # The one front door; `make` alone prints what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint drift build static bpf setup fixtures golden clean
+.PHONY: help demo test lint drift build static bpf setup fixtures golden fuzz clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -50,6 +50,9 @@ fixtures: ## rebuild the committed objects; needs clang 14 and 19
 
 golden: ## rewrite the golden files of the tests, to be read in the diff
 	UPDATE_GOLDEN=1 cargo test --package loader --test golden
+
+fuzz: ## fuzz each door for a minute; needs Rust nightly and cargo-fuzz
+	scripts/fuzz
 
 clean: ## remove what was built
 	cargo clean

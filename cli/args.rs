@@ -36,7 +36,7 @@ pub(crate) enum Command {
     /// Read and change the entries of maps
     #[command(subcommand)]
     Map(Map),
-    /// Show all of it at work between two private network namespaces; touches no real interface
+    /// See packets pass, dropped and passing again in private network namespaces; touches no real interface
     Demo(Demo),
 }
 
@@ -218,7 +218,7 @@ pub(crate) struct MapChoice {
 /// How to print keys and values.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Formats {
-    /// How to print keys
+    /// How to print keys; auto takes those of an LPM trie for prefixes
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) key_format: Format,
     /// How to print values
@@ -248,6 +248,7 @@ pub(crate) struct MapGet {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
     /// The key
+    #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
     #[command(flatten)]
     pub(crate) formats: Formats,
@@ -261,8 +262,10 @@ pub(crate) struct MapSet {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
     /// The key
+    #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
     /// The value; on all CPUs for a per-CPU map
+    #[arg(allow_negative_numbers = true)]
     pub(crate) value: String,
     /// Fail if the key is there already
     #[arg(long, conflicts_with = "existing")]
@@ -280,6 +283,7 @@ pub(crate) struct MapDelete {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
     /// The key
+    #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
     #[command(flatten)]
     pub(crate) form: Form,

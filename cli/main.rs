@@ -2,6 +2,7 @@
 
 mod args;
 mod cmd;
+mod demo;
 mod exit;
 mod format;
 mod output;
@@ -15,13 +16,15 @@ use crate::args::{Arguments, Command};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
-    // clap itself prints usage errors and ends with code 2.
-    let exit = match run(Arguments::parse().command) {
-        Ok(()) => Exit::Done,
-        Err(error) => {
-            output::error(&error);
-            Exit::from(&error)
-        }
+    let exit = match Arguments::try_parse() {
+        Ok(arguments) => match run(arguments.command) {
+            Ok(()) => Exit::Done,
+            Err(error) => {
+                output::error(&error);
+                Exit::from(&error)
+            }
+        },
+        Err(words) => output::usage(&words),
     };
     ExitCode::from(exit.code())
 }

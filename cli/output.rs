@@ -56,6 +56,17 @@ pub(crate) fn remark(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Prints what clap has to say in place of running a command: the help or the version that was asked for, or what is
+/// wrong with the words of the command line, which it repeats as they are.
+pub(crate) fn usage(words: &clap::Error) -> Exit {
+    let text = words.to_string();
+    if !words.use_stderr() {
+        return print(&text).map_or(Exit::Failed, |()| Exit::Done);
+    }
+    text.trim_end().lines().for_each(|line| remark(escape(line)));
+    Exit::Usage
+}
+
 /// Prints an error and what is known beside it on standard error.
 pub(crate) fn error(error: &Error) {
     remark(format_args!("error: {}", escape(&error.to_string())));

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use loader::features::Kernel;
 use loader::load::{AttachedTo, Loaded, Outcome, Record};
-use loader::{Context as _, Error, Result, errno_name, escape, quote};
+use loader::{Error, Result, errno_name, escape, quote};
 use serde::Serialize;
 
 use super::plan::CallDocument;
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     if let Some(attached) = loaded.attached() {
         warn(attached);
     }
-    output::answer(args.form, &Document::new(&loaded)?)
+    output::answer(args.form, &Document::new(&loaded))
 }
 
 /// Writes the verifier's log where the user wants it.
@@ -66,17 +66,18 @@ struct Document {
     transcript: Vec<RecordDocument>,
 }
 
+/// What the kernel does not tell of a program or a map (before 4.13) is none.
 #[derive(Serialize)]
 struct Program {
     name: String,
-    id: u32,
-    tag: String,
+    id: Option<u32>,
+    tag: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Map {
     name: String,
-    id: u32,
+    id: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -87,21 +88,36 @@ struct RecordDocument {
 }
 
 impl Document {
-    fn new(loaded: &Loaded) -> Result<Self> {
+    fn new(loaded: &Loaded) -> Self {
         let attached = loaded.attached().expect("the plan was to attach");
         let (name, program) = loaded.programs().next().expect("the plan was to load a program");
-        let info = program.info().context(|| "looking at what was attached")?;
-        let maps = loaded.maps().map(|(name, map)| Ok(Map { name: name.to_owned(), id: map.info()?.id }));
-        Ok(Self {
+        let info = looked(program.info());
+        let map = |(name, map): (&str, &loader::map::Map)| Map {
+            name: name.to_owned(),
+            id: looked(map.info()).map(|info| info.id),
+        };
+        Self {
             interface: attached.name.clone(),
             ifindex: attached.index,
             mode: attached.mode.to_string(),
-            program: Program { name: name.to_owned(), id: info.id, tag: crate::format::hex(&info.tag) },
+            program: Program {
+                name: name.to_owned(),
+                id: info.as_ref().map(|info| info.id),
+                tag: info.map(|info| crate::format::hex(&info.tag)),
+            },
             replaced: attached.replaced.and_then(|program| program.id),
-            maps: maps.collect::<Result<_>>()?,
+            maps: loaded.maps().map(map).collect(),
             transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
-        })
+        }
     }
+}
+
+/// What the kernel said. That it did not does not undo what is attached by now.
+fn looked<T>(answer: Result<T>) -> Option<T> {
+    let warn = |error: &Error| {
+        output::remark(format_args!("warning: it is attached, but {}", escape(&error.to_string())));
+    };
+    answer.inspect_err(warn).ok()
 }
 
 impl RecordDocument {
@@ -118,7 +134,11 @@ impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Program { name, id, tag } = &self.program;
         let (name, interface) = (escape(name), escape(&self.interface));
-        write!(f, "attached {name} (id {id}, tag {tag}) to {interface} in {} mode", self.mode)?;
+        write!(f, "attached {name}")?;
+        if let (Some(id), Some(tag)) = (id, tag) {
+            write!(f, " (id {id}, tag {tag})")?;
+        }
+        write!(f, " to {interface} in {} mode", self.mode)?;
         match self.replaced {
             Some(id) => writeln!(f, ", replacing program {id}"),
             None => writeln!(f),

@@ -7,9 +7,9 @@ use std::path::Path;
 use loader::attach::Interface;
 use loader::kernel::map_ids;
 use loader::map::{Map, MapInfo, UpdateFlags, Value};
-use loader::netlink::LinkRef;
+use loader::netlink::{LinkInfo, LinkRef};
 use loader::program::Program;
-use loader::uapi::bpf::{MAP_FLAGS, flag_names};
+use loader::uapi::bpf::{MAP_FLAGS, MapType, flag_names};
 use loader::{Context as _, Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
@@ -43,26 +43,58 @@ fn open(choice: &args::MapChoice) -> Result<Map> {
     Map::from_id(id)
 }
 
-/// The map called `name` of the program that runs on the interface. The kernel keeps 15 bytes of a name.
+/// The map called `name` of the program that runs on the interface.
 fn of_interface(link: &LinkRef, name: &str, place: &args::Place) -> Result<Map> {
     let netns = super::netns(place)?;
     let link = Interface::open(link, netns.as_ref())?.look()?;
-    let mut names = Vec::new();
-    for id in link.xdp.programs().iter().filter_map(|program| program.id) {
-        for id in Program::from_id(id)?.info()?.map_ids {
-            let map = Map::from_id(id)?;
-            let found = map.info()?.name;
-            if !found.is_empty() && (found == name || (found.len() == 15 && name.starts_with(&found))) {
-                return Ok(map);
-            }
-            names.push(if found.is_empty() { format!("id {id}") } else { quote(&found) });
+    let not_found = |message| Err(Error::new(ErrorKind::NotFound, message));
+    if link.xdp.is_empty() {
+        return not_found(format!("no XDP program is on {}", quote(&link.name)));
+    }
+    let maps = maps_of(&link)?;
+    let mut named: Vec<_> = maps.iter().filter(|info| is_called(&info.name, name)).collect();
+    named.dedup_by_key(|info| info.id);
+    match named[..] {
+        [info] => Map::from_id(info.id),
+        [] => not_found(format!(
+            "no program on {} has a map {}: the maps there are {}",
+            quote(&link.name),
+            quote(name),
+            words(&maps)
+        )),
+        _ => {
+            let message = format!("several maps on {} may be {}", quote(&link.name), quote(name));
+            let several: Vec<_> = named.iter().map(|info| info.id.to_string()).collect();
+            let help = format!("say which by its id: {}", several.join(", "));
+            Err(Error::new(ErrorKind::InvalidInput, message).with_help(help))
         }
     }
-    let list = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    Err(Error::new(
-        ErrorKind::NotFound,
-        format!("no program on {} has a map {}: the maps there are {list}", quote(&link.name), quote(name)),
-    ))
+}
+
+/// The maps of the programs on an interface, in the order of their ids.
+fn maps_of(link: &LinkInfo) -> Result<Vec<MapInfo>> {
+    let mut maps = Vec::new();
+    for id in link.xdp.programs().iter().filter_map(|program| program.id) {
+        for id in Program::from_id(id)?.info()?.map_ids {
+            maps.push(Map::from_id(id)?.info()?);
+        }
+    }
+    maps.sort_by_key(|info| info.id);
+    Ok(maps)
+}
+
+/// Whether a map that the kernel calls `found` may be `name`: it keeps 15 bytes of a name.
+fn is_called(found: &str, name: &str) -> bool {
+    !found.is_empty() && (found == name || (found.len() == 15 && name.starts_with(found)))
+}
+
+/// The maps as an error lists them.
+fn words(maps: &[MapInfo]) -> String {
+    let word = |info: &MapInfo| match &*info.name {
+        "" => format!("id {}", info.id),
+        name => quote(name),
+    };
+    if maps.is_empty() { "none".to_owned() } else { maps.iter().map(word).collect::<Vec<_>>().join(", ") }
 }
 
 fn list(args: &args::MapList) -> Result<()> {
@@ -80,16 +112,17 @@ fn list(args: &args::MapList) -> Result<()> {
 
 fn dump(args: &args::MapDump) -> Result<()> {
     let map = open(&args.choice)?;
+    let formats = args.formats.of(&map);
     if args.form.json {
         let entries =
-            map.entries().map(|entry| entry.map(|entry| Entry::new(&entry.key, &entry.value, args.formats)));
+            map.entries().map(|entry| entry.map(|entry| Entry::new(&entry.key, &entry.value, formats)));
         return output::answer(args.form, &Dump { entries: entries.collect::<Result<_>>()? });
     }
     // A map may have millions of entries: they are printed as they come.
     let mut out = BufWriter::new(output::stream());
     for entry in map.entries() {
         let entry = entry?;
-        let line = Entry::new(&entry.key, &entry.value, args.formats);
+        let line = Entry::new(&entry.key, &entry.value, formats);
         writeln!(out, "{line}").map_err(|error| output::write_error(&error))?;
     }
     out.flush().map_err(|error| output::write_error(&error))
@@ -99,7 +132,7 @@ fn get(args: &args::MapGet) -> Result<()> {
     let map = open(&args.choice)?;
     let key = format::parse(&args.key, map.key_size(), "key")?;
     let value = map.lookup(&key)?.ok_or_else(|| no_entry(&args.key))?;
-    output::answer(args.form, &Entry::new(&key, &value, args.formats))
+    output::answer(args.form, &Got(Entry::new(&key, &value, args.formats.of(&map))))
 }
 
 fn set(args: &args::MapSet) -> Result<()> {
@@ -122,6 +155,14 @@ fn delete(args: &args::MapDelete) -> Result<()> {
         return Err(no_entry(&args.key));
     }
     output::answer(args.form, &Changed { key: args.key.clone(), done: "deleted" })
+}
+
+impl Formats {
+    /// These, with what `auto` means for the keys of `map`.
+    fn of(self, map: &Map) -> Self {
+        let is_prefix = self.key_format == Format::Auto && map.map_type() == MapType::LPM_TRIE;
+        Self { key_format: if is_prefix { Format::Prefix } else { self.key_format }, ..self }
+    }
 }
 
 fn no_entry(key: &str) -> Error {
@@ -176,6 +217,11 @@ struct Entry {
     sum: Option<u64>,
 }
 
+/// An entry that was asked for by its key, which whoever asked need not be told in text.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Got(Entry);
+
 /// Bytes in the format that was asked for, and in hexadecimal.
 #[derive(Serialize)]
 struct Words {
@@ -201,6 +247,16 @@ impl Entry {
             values: if per_cpu { value.all().map(words).collect() } else { Vec::new() },
             sum: if per_cpu { numbers() } else { None },
         }
+    }
+
+    /// The value, or for a per-CPU map `sum (by CPU: value value ...)`.
+    fn value_text(&self) -> String {
+        if let Some(value) = &self.value {
+            return value.text.clone();
+        }
+        let values: Vec<_> = self.values.iter().map(|value| &*value.text).collect();
+        let sum = self.sum.map_or_else(String::new, |sum| format!("{sum} "));
+        format!("{sum}(by CPU: {})", values.join(" "))
     }
 }
 
@@ -239,21 +295,17 @@ impl fmt::Display for Dump {
     }
 }
 
-/// `key: value`, and for a per-CPU map `key: sum (value value ...)`.
+/// `key: value`.
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.key.text)?;
-        if let Some(value) = &self.value {
-            write!(f, " {}", value.text)?;
-        }
-        if let Some(sum) = self.sum {
-            write!(f, " {sum}")?;
-        }
-        if !self.values.is_empty() {
-            let values: Vec<_> = self.values.iter().map(|value| &*value.text).collect();
-            write!(f, " (by CPU: {})", values.join(" "))?;
-        }
-        Ok(())
+        write!(f, "{}: {}", self.key.text, self.value_text())
+    }
+}
+
+/// The value alone.
+impl fmt::Display for Got {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.value_text())
     }
 }
 

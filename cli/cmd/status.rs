@@ -83,7 +83,10 @@ impl Running {
         let details = match program.id.map(look).transpose() {
             Ok(Some(known)) => Details::Known(known),
             Ok(None) => Details::Unknown { error: "this kernel does not tell the program's id".to_owned() },
-            Err(error) => Details::Unknown { error: error.to_string() },
+            Err(error) => {
+                let help = error.help().map_or_else(String::new, |help| format!("; {help}"));
+                Details::Unknown { error: format!("{error}{help}") }
+            }
         };
         Self { mode: program.mode.to_string(), id: program.id, details }
     }

@@ -65,11 +65,11 @@
 //! | [`object`], [`features`] | what the file says, and what a kernel can do, as plain data |
 //! | [`linker`] | a program whose references are typed, with maps still symbolic |
 //! | [`plan`] | the kernel calls to make, and where a refusal leads |
-//! | [`mod@file`], [`kernel`], [`map`], [`program`], [`attach`], [`pin`] | the doors outside; handles that own an fd |
+//! | [`mod@file`], [`kernel`], [`map`], [`program`], [`attach`], [`pin`] | handles that own an fd |
 //! | [`load`] | a plan carried out step by step: the page to audit |
 //!
-//! Unsafe code is in one private room, `sys`. What errors look like stands in [`error`], and whoever comes from Go finds
-//! each call of gobpf beside ours in `docs/coming-from-gobpf.md`.
+//! Unsafe code is in one private room, `sys`. What errors look like stands in [`error`], and whoever comes from Go
+//! finds each call of gobpf beside ours in `docs/coming-from-gobpf.md`.
 
 // Only `sys` may opt out.
 #![deny(unsafe_code)]

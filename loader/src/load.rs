@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY};
@@ -147,13 +147,19 @@ impl Plan {
     }
 }
 
+/// What was found at a pin.
+struct Found {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
 /// A plan half-way: what exists so far.
 struct Execution<'p> {
     plan: &'p Plan,
     observe: Box<dyn FnMut(&Record) + 'p>,
     kernel: Kernel,
-    /// Opened pins that are not known to be the right maps yet.
-    found: Vec<Option<OwnedFd>>,
+    /// Pins that are not known to be the right maps yet.
+    found: Vec<Option<Found>>,
     maps: Vec<Option<Map>>,
     programs: Vec<Option<Program>>,
     socket: Option<RouteSocket>,
@@ -319,20 +325,21 @@ impl Execution<'_> {
         let path = Path::new(path);
         let fd = pin::get(path)?.ok_or_else(|| Error::os("bpf(BPF_OBJ_GET)", pin::show(path), ENOENT))?;
         let outcome = Outcome::Fd(fd.as_raw_fd());
-        self.found[slot.0] = Some(fd);
+        self.found[slot.0] = Some(Found { fd, path: path.to_owned() });
         Ok(outcome)
     }
 
     /// Takes over the pinned map, if it is interchangeable with the one that the object asks for.
     fn check_shape(&mut self, slot: MapSlot, wanted: &MapShape) -> Result<Outcome> {
-        let fd =
+        let Found { fd, path } =
             self.found[slot.0].take().expect("a plan asks for a map's shape after it has opened the map");
-        let (map, info) = Map::with_info(fd)?;
+        let (map, info) = Map::with_info(fd).context(|| format!("pin {}", pin::show(&path)))?;
         let differences = differences(wanted, &info, kernel::possible_cpus()?);
         if !differences.is_empty() {
             let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
             let name = quote(&self.plan.maps[slot.0]);
-            let message = format!("the map that is pinned for {name} has another shape: {}", list.join(", "));
+            let message =
+                format!("map {name}: the one at {} has another shape: {}", pin::show(&path), list.join(", "));
             return Err(Error::new(ErrorKind::Mismatch, message).with_help(
                 "load with the shape that it has, or remove the pin if nobody needs its entries",
             ));
@@ -352,7 +359,8 @@ impl Execution<'_> {
             inner_map: create.inner.map(|inner| self.map(inner).as_fd()),
             numa_node: None,
             ifindex: if create.offload { self.link().index } else { 0 },
-        })?;
+        })
+        .map_err(|error| self.for_network_card(error, create.offload))?;
         Ok(self.keep_map(create.map, map))
     }
 
@@ -380,7 +388,8 @@ fn is_bpffs(path: &str) -> Result<Outcome> {
 
 fn mount_bpffs(path: &str) -> Result<()> {
     pin::mount_bpffs(Path::new(path)).map_err(|error| {
-        error.context("pinning needs bpffs").with_help(format!("as root: mount -t bpf bpf {path}"))
+        let lack = error.help().map_or_else(String::new, |help| format!("{help}; "));
+        error.context("pinning needs bpffs").with_help(format!("{lack}as root: mount -t bpf bpf {path}"))
     })
 }
 
@@ -446,10 +455,21 @@ impl Execution<'_> {
                 ifindex: if load.offload { self.link().index } else { 0 },
             },
             log,
-        )?;
+        )
+        .map_err(|error| self.for_network_card(error, load.offload))?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
         self.programs[load.program.0] = Some(program);
         Ok(outcome)
+    }
+
+    /// Says of a refusal that it was the network card which was asked to hold the map or the program.
+    fn for_network_card(&self, error: Error, offload: bool) -> Error {
+        if !offload || matches!(error.kind(), ErrorKind::VerifierRejected | ErrorKind::PermissionDenied) {
+            return error;
+        }
+        error
+            .context(format!("offload mode, to the network card {}", quote(&self.link().name)))
+            .with_help("few network cards run programs themselves; native mode runs them in the driver")
     }
 
     fn probe(&mut self, feature: Feature) -> Outcome {

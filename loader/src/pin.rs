@@ -10,6 +10,7 @@ use std::path::Path;
 use std::{fmt, fs, io};
 
 use crate::error::{Error, ErrorKind, Result, quote};
+use crate::kernel::{Privilege, explain_refusal};
 use crate::sys::{Errno, bpf, os};
 use crate::uapi::bpf::Cmd;
 
@@ -101,8 +102,10 @@ pub fn is_bpffs(path: &Path) -> Result<bool> {
 
 /// Mounts a bpffs on the directory `path`, for root alone: one mount(2). It needs CAP_SYS_ADMIN.
 pub fn mount_bpffs(path: &Path) -> Result<()> {
-    os::mount_bpffs(path)
-        .map_err(|errno| Error::os("mount(2)", format_args!("bpffs on {}", show(path)), errno.0))
+    os::mount_bpffs(path).map_err(|errno| {
+        let error = Error::os("mount(2)", format_args!("bpffs on {}", show(path)), errno.0);
+        explain_refusal(error, &[Privilege::Admin])
+    })
 }
 
 /// Undoes [`mount_bpffs`]: one umount(2). All pins in it are gone with it.
@@ -114,7 +117,7 @@ pub fn unmount_bpffs(path: &Path) -> Result<()> {
 pub(crate) fn expect(wanted: Kind, fd: BorrowedFd<'_>) -> Result<()> {
     match kind(fd) {
         Some(found) if found != wanted => {
-            Err(Error::new(ErrorKind::InvalidInput, format!("expected a {wanted}, found a {found}")))
+            Err(Error::new(ErrorKind::Conflict, format!("expected a {wanted}, found a {found}")))
         }
         _ => Ok(()),
     }
@@ -125,13 +128,15 @@ pub(crate) fn show(path: &Path) -> String {
     quote(&path.to_string_lossy())
 }
 
-/// The kernel answers EPERM or EACCES to a path on another file system and to a name with a dot, which reads as if a
-/// privilege were missing.
+/// The kernel answers EPERM or EACCES to a directory, to a path on another file system and to a name with a dot, which
+/// reads as if a privilege were missing.
 fn explain(cmd: Cmd, path: &Path, errno: Errno) -> Error {
     let error = Error::os(&cmd.call(), show(path), errno.0);
     let name = path.file_name().map(Path::new);
     if errno != Errno::EPERM && errno != Errno::EACCES {
         error
+    } else if path.is_dir() {
+        error.with_kind(ErrorKind::Conflict).context(format!("{} is a directory, not a pin", show(path)))
     } else if matches!(is_bpffs(path), Ok(false)) {
         error.with_kind(ErrorKind::InvalidInput).context(format!("{} is not in a bpffs", show(path)))
     } else if errno == Errno::EPERM && name.is_some_and(has_dot) {

@@ -713,7 +713,8 @@ fn a_pin_of_another_shape_is_refused_by_field() {
         assert_eq!(error.kind(), ErrorKind::Mismatch);
         assert_eq!(
             error.to_string(),
-            "the map that is pinned for `dummy_hash` has another shape: max_entries is 64, wanted 128"
+            "map `dummy_hash`: the one at `/sys/fs/bpf/dummy/globals/dummy_hash` has another shape: \
+             max_entries is 64, wanted 128"
         );
         pin::unpin(Path::new(GLOBAL)).unwrap();
         let other = dummy_with("maps/dummy_hash", 16, &BPF_F_NO_PREALLOC.to_le_bytes()).unwrap();

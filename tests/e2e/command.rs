@@ -108,6 +108,11 @@ impl Ran {
         &self.stdout
     }
 
+    /// What the command wrote to standard error.
+    pub(crate) fn stderr(&self) -> &str {
+        &self.stderr
+    }
+
     /// The exit code, or nothing if a signal ended the command.
     pub(crate) fn code(&self) -> Option<i32> {
         self.code

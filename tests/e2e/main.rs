@@ -20,5 +20,10 @@ mod strace;
 mod veth;
 mod xdpload;
 
+mod dialects;
 mod gobpf;
+mod modes;
+mod outage;
+mod packet_program;
 mod smoke;
+mod witnesses;

@@ -1,5 +1,7 @@
 //! Other people's tools as witnesses: bpftool, ip and xdp-loader say what the kernel holds.
 
+use std::fs;
+
 use serde_json::Value;
 
 use crate::command::{command, run};
@@ -87,6 +89,14 @@ pub(crate) fn number(value: &Value) -> u64 {
 #[track_caller]
 pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("expected a text, found {value}")).to_owned()
+}
+
+/// How many CPUs the machine may have. The kernel numbers them from 0, and a value of a
+/// per-CPU map has a part for each.
+pub(crate) fn number_of_cpus() -> usize {
+    let possible = fs::read_to_string("/sys/devices/system/cpu/possible").expect("/sys is mounted");
+    let last = possible.trim().rsplit(['-', ',']).next().expect("a list has a last number");
+    last.parse::<usize>().expect("CPUs have numbers") + 1
 }
 
 #[test]

@@ -13,21 +13,11 @@ use crate::leftovers;
 use crate::objects::{object, object_by};
 use crate::packets::{Frame, Wire, assert_udp, ethertype};
 use crate::peers::{attached_by_ip, attached_by_xdp_loader, bpftool, map_entries, number, program, text};
-use crate::requirement::{Missing, kernel, tool};
+use crate::requirement::tool;
 use crate::sandbox::Sandbox;
 use crate::strace::{Fault, trace, trace_with_fault};
-use crate::veth::{BLOCKED, FAR, FAR_V4, FAR_V6, NEAR, NEAR_V4, OTHER, Veth};
+use crate::veth::{BLOCKED, FAR, FAR_V4, FAR_V6, NEAR, NEAR_V4, OTHER, pair};
 use crate::xdpload::{xdpload, xdpload_command};
-
-/// A sandbox with a veth pair in it, on a machine that has `tools`.
-fn pair(tools: &[&str]) -> Result<(Sandbox, Veth), Missing> {
-    tools.iter().try_for_each(|name| tool(name).map(drop))?;
-    tool("ip")?;
-    kernel((4, 19), "native XDP on veth")?;
-    let sandbox = Sandbox::new()?;
-    let veth = Veth::new(&sandbox);
-    Ok((sandbox, veth))
-}
 
 /// Has ip(8) put an object on `near0` in `mode`, `xdpdrv` or `xdpgeneric`.
 fn ip_attach(mode: &str, object: &str) -> Ran {

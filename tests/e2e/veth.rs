@@ -15,6 +15,7 @@ use rtnetlink::{Error, Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use crate::command::{command, run};
 use crate::objects::object;
+use crate::requirement::{Missing, kernel, tool};
 use crate::sandbox::{Far, Sandbox};
 
 /// The interface in the sandbox.
@@ -49,6 +50,16 @@ pub(crate) struct Veth {
 struct End {
     index: u32,
     mac: Mac,
+}
+
+/// A sandbox with a veth pair in it, on a machine that has `tools`.
+pub(crate) fn pair(tools: &[&str]) -> Result<(Sandbox, Veth), Missing> {
+    tools.iter().try_for_each(|name| tool(name).map(drop))?;
+    tool("ip")?;
+    kernel((4, 19), "native XDP on veth")?;
+    let sandbox = Sandbox::new()?;
+    let veth = Veth::new(&sandbox);
+    Ok((sandbox, veth))
 }
 
 impl Veth {

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::command::{Ran, command, run};
 
 /// `xdpload` with `arguments`, in the namespaces of the calling thread.
@@ -16,4 +18,11 @@ pub(crate) fn xdpload_command<S: AsRef<str>>(arguments: &[S]) -> Command {
 #[track_caller]
 pub(crate) fn xdpload<S: AsRef<str>>(arguments: &[S]) -> Ran {
     run(&mut xdpload_command(arguments))
+}
+
+/// What `xdpload` answers to `arguments` as a JSON document.
+#[track_caller]
+pub(crate) fn answer<S: AsRef<str>>(arguments: &[S]) -> Value {
+    let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).chain(["--json"]).collect();
+    xdpload(&arguments).ok().json()
 }

@@ -19,6 +19,12 @@ impl Capabilities {
         Ok(Self(bits))
     }
 
+    /// Those of a process that has these, one bit each.
+    #[cfg(test)]
+    pub(super) fn of_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// Whether this very capability is there.
     pub fn has(self, capability: Capability) -> bool {
         self.0.checked_shr(u32::from(capability.0)).is_some_and(|bits| bits & 1 == 1)

@@ -1,5 +1,6 @@
 //! Every map and every program in the kernel, by id.
 
+use super::{Privilege, explain_refusal};
 use crate::error::{Error, Result};
 use crate::sys::{Errno, bpf};
 use crate::uapi::bpf::Cmd;
@@ -39,7 +40,8 @@ impl Iterator for Ids {
             }
             Err(Errno::ENOENT) => None,
             Err(errno) => {
-                Some(Err(Error::os(&self.cmd.call(), format_args!("the id after {last}"), errno.0)))
+                let error = Error::os(&self.cmd.call(), format_args!("the id after {last}"), errno.0);
+                Some(Err(explain_refusal(error, &[Privilege::Admin])))
             }
         }
     }

@@ -3,6 +3,7 @@
 mod capabilities;
 mod ids;
 mod memlock;
+mod privilege;
 mod probe;
 mod version;
 
@@ -13,6 +14,7 @@ use crate::sys::cpus;
 pub use capabilities::Capabilities;
 pub use ids::{Ids, map_ids, program_ids};
 pub use memlock::{memlock_limit, raise_memlock};
+pub(crate) use privilege::{Privilege, explain_refusal};
 pub use probe::probe;
 pub use version::KernelVersion;
 

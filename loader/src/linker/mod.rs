@@ -87,16 +87,18 @@ fn addend(reference: &SymbolReference, insn: Insn) -> i64 {
 #[cold]
 fn refuse_other_target(program: &ProgramSpec, reference: &SymbolReference, section: &str) -> Error {
     let insn = program.insns[reference.insn];
-    let what = if insn.code == BPF_CALL { "calls" } else { "refers to" };
+    let what = match (insn.code, reference.symbol == section) {
+        // A section's own symbol: the compiler names what is local to the file by its place.
+        (BPF_CALL, true) => "calls a function".to_owned(),
+        (BPF_CALL, false) => format!("calls {}", quote(&reference.symbol)),
+        (_, true) => "refers to data".to_owned(),
+        (_, false) => format!("refers to {}", quote(&reference.symbol)),
+    };
     refusal(
         program,
         reference.insn,
         ErrorKind::Unsupported,
-        &format!(
-            "{what} {} in section {}; only references to maps are supported yet",
-            quote(&reference.symbol),
-            quote(section)
-        ),
+        &format!("{what} in section {}; so far only references to maps are supported", quote(section)),
     )
 }
 
@@ -110,7 +112,7 @@ fn refuse_calls_without_relocation(program: &ProgramSpec, insns: &[Insn]) -> Res
             index,
             ErrorKind::Unsupported,
             &format!(
-                "calls another function of section {}; only references to maps are supported yet",
+                "calls a function in section {}; so far only references to maps are supported",
                 quote(&program.section)
             ),
         )),
@@ -120,7 +122,7 @@ fn refuse_calls_without_relocation(program: &ProgramSpec, insns: &[Insn]) -> Res
 /// An error that names the program, the instruction and its place in the file.
 #[cold]
 fn refusal(program: &ProgramSpec, insn: usize, kind: ErrorKind, message: &str) -> Error {
-    Error::new(kind, format!("instruction {insn} of program {} {message}", quote(&program.name)))
+    Error::new(kind, format!("instruction {insn} of program {}: {message}", quote(&program.name)))
         .at(format!("section {}", quote(&program.section)), program.offset + (insn * BPF_INSN_SIZE) as u64)
 }
 

@@ -8,9 +8,10 @@ mod value;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use crate::error::{Context as _, Error, Result, quote};
+use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::kernel::{Privilege, explain_refusal};
 use crate::pin::{self, Kind};
-use crate::sys::{attr, bpf, map::MapFd};
+use crate::sys::{Errno, attr, bpf, map::MapFd};
 use crate::uapi::bpf::{BPF_ANY, BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, Cmd, MapType, ObjName};
 
 pub use entries::{Entries, Entry};
@@ -139,7 +140,7 @@ impl Map {
         attr.map_ifindex = params.ifindex;
         match MapFd::create(attr) {
             Ok(fd) => Ok(Self { fd, label }),
-            Err(errno) => Err(Error::os(&Cmd::MAP_CREATE.call(), label, errno.0)),
+            Err(errno) => Err(create_error(params, &label, errno)),
         }
     }
 
@@ -160,10 +161,8 @@ impl Map {
     /// Opens the map with this id: one `BPF_MAP_GET_FD_BY_ID`, and the call of [`Map::from_fd`]. It needs
     /// CAP_SYS_ADMIN.
     pub fn from_id(id: u32) -> Result<Self> {
-        let label = label("", Some(id));
-        let fd = bpf::map_fd_by_id(id)
-            .map_err(|errno| Error::os(&Cmd::MAP_GET_FD_BY_ID.call(), &label, errno.0))?;
-        Self::from_fd(fd).context(|| label)
+        let fd = bpf::map_fd_by_id(id).map_err(|errno| by_id_error(id, errno))?;
+        Self::from_fd(fd).context(|| label("", Some(id)))
     }
 
     /// Opens the map that is pinned at `path`: one `BPF_OBJ_GET`, and the call of [`Map::from_fd`].
@@ -228,6 +227,37 @@ impl AsFd for Map {
 /// An fd as the kernel takes it in a number of 32 bits.
 fn raw(fd: BorrowedFd<'_>) -> u32 {
     u32::try_from(fd.as_raw_fd()).expect("an open fd is not negative")
+}
+
+fn by_id_error(id: u32, errno: Errno) -> Error {
+    if errno == Errno::ENOENT {
+        return Error::new(ErrorKind::NotFound, format!("there is no map with id {id}"));
+    }
+    let error = Error::os(&Cmd::MAP_GET_FD_BY_ID.call(), label("", Some(id)), errno.0);
+    explain_refusal(error, &[Privilege::Admin])
+}
+
+/// Says what was asked for, and what the errno means where that is certain.
+fn create_error(params: &MapParams<'_>, label: &str, errno: Errno) -> Error {
+    let error = Error::os(&Cmd::MAP_CREATE.call(), label, errno.0);
+    let MapParams { map_type, key_size, value_size, max_entries, .. } = params;
+    let shape = format!("{map_type}, {max_entries} entries, keys of {key_size} B, values of {value_size} B");
+    let error = error.context(format!("creating a map ({shape})"));
+    match errno {
+        Errno::E2BIG | Errno::ENOMEM => {
+            error.with_help("it is too big for this kernel: ask for fewer entries, or for shorter ones")
+        }
+        _ if is_for_interfaces(*map_type) => explain_refusal(error, &[Privilege::Bpf, Privilege::BpfNetwork]),
+        _ => explain_refusal(error, &[Privilege::Bpf]),
+    }
+}
+
+/// Whether the kernel asks for CAP_NET_ADMIN to create a map of this type (`map_create()` in `kernel/bpf/syscall.c`).
+fn is_for_interfaces(map_type: MapType) -> bool {
+    matches!(
+        map_type,
+        MapType::SOCKMAP | MapType::SOCKHASH | MapType::DEVMAP | MapType::DEVMAP_HASH | MapType::XSKMAP
+    )
 }
 
 /// The map as messages call it.

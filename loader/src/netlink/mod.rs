@@ -8,6 +8,7 @@
 //! [`may_fall_back`] and their neighbours), stands here too, so that the plan of an attach and the attach itself cannot
 //! disagree.
 
+mod attribute;
 mod link_ref;
 mod mode;
 mod policy;

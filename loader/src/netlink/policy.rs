@@ -15,7 +15,7 @@ pub fn refuse_to_displace(state: &XdpState) -> Result<()> {
         return Ok(());
     }
     let message = format!("{} is there already", list(state.programs()));
-    Err(Error::new(ErrorKind::Conflict, message).with_help("ask for it to be replaced, or detach it first"))
+    Err(Error::new(ErrorKind::Conflict, message).with_help("replace it (`--replace`), or detach it first"))
 }
 
 /// The program that a replacement with this choice of mode takes the place of, which must be program `id` if one

@@ -1,9 +1,8 @@
 //! Reads what the kernel answers: links, acknowledgements, errors with the kernel's sentence, the end of a dump.
 
-use netlink_packet_core::{
-    NLA_HEADER_SIZE, NetlinkBuffer, NetlinkHeader, NlaBuffer, NlasIterator, Parseable as _,
-};
+use netlink_packet_core::{NetlinkBuffer, NetlinkHeader, Parseable as _};
 
+use super::attribute::{Attribute, MESSAGE, align, attributes};
 use super::state::XdpState;
 use super::write::{IFINFOMSG_LEN, NLMSG_HDRLEN};
 use crate::bytes::{ByteOrder, Bytes};
@@ -13,11 +12,6 @@ use crate::uapi::if_link::{
     NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE, NLMSG_ERROR, NLMSGERR_ATTR_MSG, RTM_NEWLINK,
 };
 
-/// An attribute and the offset of its payload in the message.
-pub(super) type Attribute<'a> = (NlaBuffer<&'a [u8]>, usize);
-
-/// What messages are called in an error about their bytes.
-pub(super) const MESSAGE: &str = "netlink message";
 /// The largest errno that the kernel uses (`MAX_ERRNO` in `include/linux/err.h`).
 const MAX_ERRNO: i32 = 4095;
 
@@ -196,27 +190,10 @@ fn message_attributes(
     Ok(attributes(message.slice(offset, left, "the attributes")?, offset))
 }
 
-/// Each attribute of `list`, which stands `start` bytes into its message.
-pub(super) fn attributes(list: &[u8], start: usize) -> impl Iterator<Item = Result<Attribute<'_>>> {
-    let mut offset = start;
-    NlasIterator::new(list).map(move |attribute| {
-        let attribute =
-            attribute.map_err(|error| Error::malformed(MESSAGE, offset as u64, error.to_string()))?;
-        let payload = offset + NLA_HEADER_SIZE;
-        offset += align(attribute.length().into());
-        Ok((attribute, payload))
-    })
-}
-
 /// A string attribute: the bytes before the first NUL, if there is one.
 fn text(value: &[u8]) -> String {
     let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
     String::from_utf8_lossy(&value[..end]).into_owned()
-}
-
-/// Messages and attributes start at multiples of four bytes.
-fn align(len: usize) -> usize {
-    len.saturating_add(3) & !3
 }
 
 /// A length that does not fit is longer than any message, and is refused as such.

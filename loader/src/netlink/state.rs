@@ -5,8 +5,8 @@ use std::fmt::{self, Display};
 use netlink_packet_core::Parseable as _;
 use netlink_packet_route::link::{LinkXdp, XdpAttached};
 
+use super::attribute::{Attribute, MESSAGE, attributes};
 use super::mode::Mode;
-use super::read::{Attribute, MESSAGE, attributes};
 use crate::error::{Error, Result};
 
 /// A program that runs on an interface.

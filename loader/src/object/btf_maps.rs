@@ -24,14 +24,17 @@ pub(super) fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Vec<Ma
     };
     let bytes = file.elf.data(btf_section)?;
     let btf = Btf::parse(bytes.data(), file.elf.order(), bytes.name())?;
+    let variables = btf.variables(&section.name).map_err(|error| placed(error, section, 0))?;
     let mut variables: BTreeMap<&str, Variable<'_>> =
-        btf.variables(&section.name)?.into_iter().map(|variable| (variable.name, variable)).collect();
+        variables.into_iter().map(|variable| (variable.name, variable)).collect();
     let mut maps = Vec::with_capacity(variables.len());
     // Symbols say where a variable is: the offsets in BTF are a static linker's to fill in.
     for symbol in file.symbols_in(section.index) {
         // What BTF does not know is the section's own symbol or a label of the compiler's.
         let Some(variable) = variables.remove(&*symbol.name) else { continue };
-        let map = definition(&btf, &variable).context(|| format!("map {}", quote(variable.name)))?;
+        let map = definition(&btf, &variable)
+            .map_err(|error| placed(error, section, symbol.value))
+            .context(|| format!("map {}", quote(variable.name)))?;
         maps.push(MapSpec { section: section.name.clone().into_owned(), offset: symbol.value, ..map });
     }
     match variables.keys().next() {
@@ -41,6 +44,19 @@ pub(super) fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Vec<Ma
             0,
             format!("expected a symbol for map {}, found none", quote(name)),
         )),
+    }
+}
+
+/// Says the place of the definition, unless the error already lies at a place in BTF.
+#[cold]
+fn placed(error: Error, section: &Section<'_>, offset: u64) -> Error {
+    let error = match error.kind() {
+        ErrorKind::NotFound => error.with_kind(ErrorKind::Malformed),
+        _ => error,
+    };
+    match error.place() {
+        Some(_) => error,
+        None => error.at(format!("section {}", quote(&section.name)), offset),
     }
 }
 

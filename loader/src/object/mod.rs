@@ -96,7 +96,7 @@ impl Object {
     pub fn only_program(&self) -> Result<&ProgramSpec> {
         match &self.programs[..] {
             [program] => Ok(program),
-            [] => Err(Error::new(ErrorKind::InvalidInput, self.program_list())),
+            [] => Err(Error::new(ErrorKind::NotFound, self.program_list())),
             _ => Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("choose one program: {}", self.program_list()),

@@ -197,8 +197,8 @@ fn mount_bpffs(path: &str) -> KernelCall {
         .with("source", text("bpf"))
         .with("target", text(path))
         .with("filesystemtype", text("bpf"))
-        .with("mountflags", "0")
-        .with("data", "NULL")
+        .with("mountflags", "MS_NOSUID|MS_NODEV|MS_NOEXEC|MS_RELATIME")
+        .with("data", text("mode=0700"))
 }
 
 fn raise_memlock() -> KernelCall {

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use crate::error::{Context as _, Error, ErrorKind, Result, errno_name, escape, quote};
+use crate::kernel::{Privilege, explain_refusal};
 use crate::pin::{self, Kind};
 use crate::sys::{Errno, attr, bpf};
 use crate::uapi::bpf::{AttachType, BPF_INSN_SIZE, Cmd, ObjName, ProgType};
@@ -89,10 +90,8 @@ impl Program {
     /// Opens the program with this id: one `BPF_PROG_GET_FD_BY_ID`, and the call of [`Program::from_fd`]. It needs
     /// CAP_SYS_ADMIN.
     pub fn from_id(id: u32) -> Result<Self> {
-        let label = label("", Some(id));
-        let fd = bpf::prog_fd_by_id(id)
-            .map_err(|errno| Error::os(&Cmd::PROG_GET_FD_BY_ID.call(), &label, errno.0))?;
-        Self::from_fd(fd).context(|| label)
+        let fd = bpf::prog_fd_by_id(id).map_err(|errno| by_id_error(id, errno))?;
+        Self::from_fd(fd).context(|| label("", Some(id)))
     }
 
     /// Opens the program that is pinned at `path`: one `BPF_OBJ_GET`, and the call of [`Program::from_fd`].
@@ -147,12 +146,20 @@ fn attributes(params: &ProgramParams<'_>) -> attr::ProgLoad {
     attr
 }
 
+fn by_id_error(id: u32, errno: Errno) -> Error {
+    if errno == Errno::ENOENT {
+        return Error::new(ErrorKind::NotFound, format!("there is no program with id {id}"));
+    }
+    let error = Error::os(&Cmd::PROG_GET_FD_BY_ID.call(), label("", Some(id)), errno.0);
+    explain_refusal(error, &[Privilege::Admin])
+}
+
 /// A refusal is the verifier's if it has written why. It may do so with EPERM too, but then a privilege is missing.
 fn load_error(label: &str, errno: Errno, log: Option<&VerifierLog>) -> Error {
     let error = Error::os(&Cmd::PROG_LOAD.call(), label, errno.0);
     let text = log.map(VerifierLog::text).unwrap_or_default();
     match (errno, verdict(&text)) {
-        (_, None) => error,
+        (_, None) => explain_refusal(error, &[Privilege::Bpf, Privilege::BpfNetwork]),
         (Errno::EPERM | Errno::ENOSPC | Errno::EAGAIN, _) => error.with_verifier_log(text),
         (_, Some(verdict)) => {
             let message =

@@ -42,6 +42,7 @@ impl Errno {
     pub(crate) const EINTR: Self = Self(libc::EINTR);
     pub(crate) const E2BIG: Self = Self(libc::E2BIG);
     pub(crate) const EAGAIN: Self = Self(libc::EAGAIN);
+    pub(crate) const ENOMEM: Self = Self(libc::ENOMEM);
     pub(crate) const EEXIST: Self = Self(libc::EEXIST);
     pub(crate) const EINVAL: Self = Self(libc::EINVAL);
     pub(crate) const ENOSPC: Self = Self(libc::ENOSPC);

@@ -1,0 +1,100 @@
+//! Golden files: what the library makes of each fixture, held against what it made when somebody last looked.
+//!
+//! `golden/<fixture>.object` is the whole [`Object`]; `golden/<fixture>.plan` is the plan of attaching each of its
+//! programs, or the words that refuse it. `UPDATE_GOLDEN=1` writes the files anew: read the difference before you
+//! commit it.
+
+// Tells clippy that the functions beside the tests are test code too.
+#![cfg(test)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
+
+use loader::Error;
+use loader::object::Object;
+
+mod plans;
+mod support;
+
+use support::{files_below, fixtures, tests_dir};
+
+#[test]
+fn every_fixture_is_what_it_was() {
+    let made = views();
+    let root = tests_dir().join("golden");
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        return write_all(&root, &made);
+    }
+    let mut complaints = Vec::new();
+    for (name, text) in &made {
+        match fs::read_to_string(root.join(name)) {
+            Ok(golden) => complaints.extend(first_difference(name, &golden, text)),
+            Err(error) => complaints.push(format!("golden/{name}: {error}")),
+        }
+    }
+    for path in files_below(&root) {
+        let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+        if !made.contains_key(name) {
+            complaints.push(format!("golden/{name}: there is no such fixture"));
+        }
+    }
+    let help = "after a change that was meant: UPDATE_GOLDEN=1 cargo test -p loader --test golden";
+    assert!(complaints.is_empty(), "{}\n{help}", complaints.join("\n"));
+}
+
+/// Each golden file's name and what should be in it.
+fn views() -> BTreeMap<String, String> {
+    let mut views = BTreeMap::new();
+    for fixture in fixtures() {
+        let object = Object::parse(&fixture.data).unwrap_or_else(|error| panic!("{}: {error}", fixture.name));
+        views.insert(format!("{}.object", fixture.name), format!("{object:#?}\n"));
+        views.insert(format!("{}.plan", fixture.name), plans_text(&object));
+    }
+    views
+}
+
+/// The plan of each program, with a heading.
+fn plans_text(object: &Object) -> String {
+    let mut text = String::new();
+    for program in &object.programs {
+        writeln!(text, "{program}").unwrap();
+        match plans::attach(object, program) {
+            Ok(plan) => write!(text, "{plan:#}").unwrap(),
+            Err(error) => writeln!(text, "{}", refusal(&error)).unwrap(),
+        }
+    }
+    text
+}
+
+fn refusal(error: &Error) -> String {
+    match error.help() {
+        Some(help) => format!("{error:?}\nhelp: {help}"),
+        None => format!("{error:?}"),
+    }
+}
+
+/// The first lines in which the two texts differ, if they do.
+fn first_difference(name: &str, golden: &str, made: &str) -> Option<String> {
+    if golden == made {
+        return None;
+    }
+    let (old, new): (Vec<_>, Vec<_>) = (golden.lines().collect(), made.lines().collect());
+    let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let show = |sign, lines: &[&str]| {
+        lines.iter().skip(same).take(5).map(|line| format!("\n  {sign} {line}")).collect::<Vec<_>>().concat()
+    };
+    Some(format!("golden/{name}:{}:{}{}", same + 1, show('-', &old), show('+', &new)))
+}
+
+fn write_all(root: &Path, made: &BTreeMap<String, String>) {
+    if root.exists() {
+        fs::remove_dir_all(root).unwrap();
+    }
+    for (name, text) in made {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
