@@ -1,4 +1,75 @@
 //! Read an XDP object file, plan the kernel calls that load it, and make them.
+//!
+//! An object file that clang has built becomes plain data, the data becomes a list of kernel calls, and the calls
+//! become a program that runs on an interface, with its maps. After each step there is a value to print, compare or
+//! keep:
+//!
+//! ```text
+//! bytes ──elf──▶ ElfFile ──object──▶ Object ──linker──▶ Linked ──plan──▶ Plan       pure: no file, no kernel
+//!                           ▲ btf, insn                         ▲ features
+//! ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+//! Plan ──load──▶ map fds ─▶ patched insns ─▶ program fds ─▶ attachment, pins ─▶ Loaded     owns the fds
+//! ```
+//!
+//! ```no_run
+//! use loader::{Interface, Kernel, Loader, Mode, Object, UpdateFlags, attach};
+//!
+//! # fn main() -> loader::Result<()> {
+//! let object = Object::open("blacklist.o")?;              // bytes to plain data; no kernel asked
+//! let plan = Loader::new(&object)
+//!     .max_entries("blacklist", 1 << 20)
+//!     .pin_maps_under("/sys/fs/bpf/edge")
+//!     .plan(&Kernel::current()?)?;                        // the same object, wishes and kernel: the same plan
+//! println!("{plan}");                                     // every kernel call, before any is made
+//! let loaded = plan.execute(|record| eprintln!("{:?}", record.outcome))?;
+//!
+//! let eth0 = Interface::named("eth0")?;
+//! let mut attached = attach::attach(loaded.program("xdp_ip_filter")?, &eth0, Mode::Native)?;
+//! loaded.map("blacklist")?.update(&[192, 0, 2, 77], &1_u32.to_ne_bytes(), UpdateFlags::ANY)?;
+//!
+//! let newer = Object::open("newer.o")?;
+//! let newer = Loader::new(&newer).plan(&Kernel::current()?)?.execute(|_| {})?;
+//! attached.replace(newer.program("xdp_ip_filter")?)?;     // only if ours is still there, and in one step
+//! attached.persist();                                     // otherwise dropping it takes the program off
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does
+//!
+//! * Reads ELF64 objects in both byte orders, with maps in the dialects of gobpf, iproute2, libbpf before 1.0 and BTF.
+//! * Lists the kernel calls of a load before any is made, and makes no other.
+//! * Creates maps, finds pinned ones again if type, sizes and flags agree, and loads programs; a refused one comes with
+//!   the verifier's whole log, however long.
+//! * Attaches, replaces and detaches through netlink (`IFLA_XDP`), in this or another network namespace, and never
+//!   displaces a program that was not named.
+//! * Reads and writes maps one by one and in bulk, by sizes that the kernel tells.
+//! * Takes back what a load has made when it fails half-way.
+//!
+//! # What it does not do
+//!
+//! * Print, log, read the environment, or keep global state.
+//! * Need a compiler, libbpf, libelf, kernel headers or kernel BTF where it runs.
+//! * Load programs of other types than XDP.
+//! * Yet: calls between functions, global data, CO-RE, `bpf_link`, perf and ring buffers. An object that needs one of
+//!   the first three is refused, with the symbol and the instruction.
+//!
+//! # The layers
+//!
+//! Each may use those above it, and no other; a test holds the whole table.
+//!
+//! | modules | |
+//! |---|---|
+//! | [`uapi`], [`error`], [`bytes`] | the kernel's numbers; the error type; the reader that checks bounds |
+//! | [`elf`], [`btf`], [`insn`], [`netlink`] | pure readers and writers of one format each |
+//! | [`object`], [`features`] | what the file says, and what a kernel can do, as plain data |
+//! | [`linker`] | a program whose references are typed, with maps still symbolic |
+//! | [`plan`] | the kernel calls to make, and where a refusal leads |
+//! | [`mod@file`], [`kernel`], [`map`], [`program`], [`attach`], [`pin`] | handles that own an fd |
+//! | [`load`] | a plan carried out step by step: the page to audit |
+//!
+//! Unsafe code is in one private room, `sys`. What errors look like stands in [`error`], and whoever comes from Go
+//! finds each call of gobpf beside ours in `docs/coming-from-gobpf.md`.
 
 // Only `sys` may opt out.
 #![deny(unsafe_code)]
@@ -32,3 +103,8 @@ pub use netlink::{LinkRef, Mode, ModeChoice};
 pub use object::Object;
 pub use plan::{Loader, Plan, Target};
 pub use program::Program;
+
+// Compiles the snippets of the page.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/coming-from-gobpf.md")]
+mod coming_from_gobpf {}

@@ -4,126 +4,35 @@
 //! by namespace and one where the caller says, for whatever kernel is running.
 
 mod alone;
+mod dummy;
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder};
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use loader::attach::{attach, detach, replace, replace_running};
-use loader::elf::ElfFile;
 use loader::error::ErrorKind;
 use loader::kernel::{self, KernelVersion};
 use loader::map::MapParams;
 use loader::object::{MapDialect, MapShape, Pinning};
 use loader::pin::{self, BPFFS_ROOT};
-use loader::plan::{Call, ProgLoad, Step};
+use loader::plan::Call;
 use loader::program::{ProgramParams, VerifierLog};
 use loader::uapi::bpf::{
     AttachType, BPF_ANY, BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST, MapType, ProgType, XdpAction,
 };
-use loader::{
-    Interface, Kernel, LinkRef, Loaded, Loader, Map, Mode, ModeChoice, Object, Plan, Program, Target,
-    UpdateFlags,
-};
+use loader::{Kernel, LinkRef, Loader, Map, Mode, ModeChoice, Object, Program, Target, UpdateFlags};
 
 use crate::alone::alone;
-
-/// The compilers whose objects are tried.
-const CLANGS: [&str; 2] = ["clang-14", "clang-19"];
-/// Where the tests pin the map that leaves it to them.
-const CUSTOM: &str = "/sys/fs/bpf/custom/array";
-/// Where the object's other pinned map goes by itself.
-const GLOBAL: &str = "/sys/fs/bpf/dummy/globals/dummy_hash";
-
-fn path(clang: &str, name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(clang).join(format!("{name}.o"))
-}
-
-fn dummy() -> Object {
-    Object::open(path("clang-19", "gobpf_dummy")).expect("the fixture can be read")
-}
-
-/// The object with `bytes` written into the definition of `map`, from byte `at` on.
-fn dummy_with(map: &str, at: usize, bytes: &[u8]) -> loader::Result<Object> {
-    let mut file = fs::read(path("clang-19", "gobpf_dummy")).expect("the fixture is there");
-    let elf = ElfFile::parse(&file).expect("the fixture is ELF");
-    let section = elf.section_named(map).expect("the map has a section");
-    let place = usize::try_from(section.offset).expect("the file is small") + at;
-    file[place..place + bytes.len()].copy_from_slice(bytes);
-    Object::parse(&file)
-}
-
-/// Loads as gobpf's `Load` does: every map, every program.
-fn loader(object: &Object) -> Loader<'_> {
-    Loader::new(object).all_programs().pin_map("dummy_array", CUSTOM)
-}
-
-fn plan(loader: &Loader<'_>) -> Plan {
-    loader.plan(&Kernel::current().expect("a kernel has a version")).expect("the object can be planned")
-}
-
-fn load(loader: &Loader<'_>) -> Loaded {
-    plan(loader).execute(|_| {}).expect("the kernel takes the object")
-}
-
-fn key(number: u32) -> [u8; 4] {
-    number.to_ne_bytes()
-}
-
-fn value(number: u64) -> [u8; 8] {
-    number.to_ne_bytes()
-}
-
-fn id(map: &Map) -> u32 {
-    map.info().expect("a map tells of itself").id
-}
-
-/// The interface `near0`, one end of a new pair.
-fn interface() -> Interface {
-    let words = ["link", "add", "near0", "type", "veth", "peer", "name", "far0"];
-    let done = Command::new("ip").args(words).status().expect("these tests need ip(8)");
-    assert!(done.success());
-    Interface::named("near0").expect("the interface has been made")
-}
-
-/// What runs on `interface`: mode and program id.
-fn running(interface: &Interface) -> Vec<(Mode, u32)> {
-    let xdp = interface.look().expect("the interface is there").xdp;
-    xdp.programs().iter().map(|program| (program.mode, program.id.expect("it has an id"))).collect()
-}
-
-/// All calls of a plan, on whichever way.
-fn calls(steps: &[Step]) -> Vec<&Call> {
-    let mut found = Vec::new();
-    for step in steps {
-        found.push(&step.call);
-        found.extend(calls(&step.then));
-        found.extend(step.otherwise.iter().flat_map(|other| calls(&other.steps)));
-    }
-    found
-}
-
-fn loads(plan: &Plan) -> Vec<&ProgLoad> {
-    let calls = calls(&plan.steps).into_iter();
-    calls
-        .filter_map(|call| match call {
-            Call::ProgLoad(load) => Some(load),
-            _ => None,
-        })
-        .collect()
-}
-
-/// How often the kernel was asked for `command`.
-fn count(loaded: &Loaded, command: &str) -> usize {
-    let calls = loaded.transcript().iter().flat_map(|record| &record.calls);
-    calls.filter(|call| call.command == Some(command)).count()
-}
+use crate::dummy::{
+    CLANGS, CUSTOM, GLOBAL, calls, count, dummy, dummy_with, id, interface, ip, key, load, loader, loads,
+    path, plan, running, value,
+};
 
 // The module: section 1 of the document.
 
@@ -341,6 +250,21 @@ fn flags_are_modes() {
         let refused = attach(program, &interface, Mode::Offload).unwrap_err();
         assert!(refused.to_string().starts_with("attaching to `near0`: offload mode: "), "{refused}");
         assert!(running(&interface).is_empty());
+    });
+}
+
+#[test]
+fn the_kernels_words_are_in_the_error() {
+    alone(|| {
+        let interface = interface();
+        // In native mode veth takes only what fits a page.
+        ip("link set far0 mtu 9000");
+        let object = dummy();
+        let loaded = load(&loader(&object));
+        let error = attach(loaded.program("prog1").unwrap(), &interface, Mode::Native).unwrap_err();
+        let words = error.kernel_message().unwrap();
+        assert!(words.contains("MTU"), "{words}");
+        assert!(error.to_string().contains(words), "{error}");
     });
 }
 
@@ -885,7 +809,7 @@ const CALLS: [&str; 48] = [
     "(*PerfMap).DumpBackward",
     "(*PerfMap).SwapAndDumpBackward",
     "(*PerfMap).SetTimestampFunc",
-    "(*PerfMap).PerfMapStop",
+    "PerfMapStop",
     "NowNanoseconds",
 ];
 

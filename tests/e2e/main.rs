@@ -23,6 +23,7 @@ mod veth;
 mod xdpload;
 
 mod dialects;
+mod gobpf;
 mod modes;
 mod outage;
 mod packet_program;

@@ -124,7 +124,7 @@ pub enum On {
     AnyErrno,
     /// An errno with which drivers say that they cannot; see [`may_fall_back`].
     Driver,
-    /// EINVAL without the kernel's sentence; see [`is_unexplained`](crate::netlink::is_unexplained).
+    /// EINVAL without the kernel's sentence; see [`is_unexplained`].
     Unexplained,
     /// statfs(2) succeeds and tells of another filesystem.
     NotBpffs,
