@@ -9,7 +9,7 @@ use super::call::{Call, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
 use super::pin_path::check_pin_path;
 use super::{Attach, On, Plan, Step, When};
 use crate::bytes::ByteOrder;
-use crate::error::{Context, Error, ErrorKind, Result, quote};
+use crate::error::{Context, Error, ErrorKind, Result, escape, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::linker::link;
 use crate::netlink::{LinkRef, Mode, ModeChoice};
@@ -159,16 +159,11 @@ impl<'o> Loader<'o> {
 
     fn refuse_what_does_not_fit(&self) -> Result<()> {
         if self.object.order != ByteOrder::NATIVE {
-            return Err(Error::malformed(
-                "file header",
-                5,
-                format!(
-                    "expected an object for this machine ({:?}-endian), found another",
-                    ByteOrder::NATIVE
-                ),
-            )
-            .with_kind(ErrorKind::Unsupported)
-            .with_help("compile with `clang -target bpf`, which takes the byte order of the machine"));
+            let [(found, _), (native, target)] = [self.object.order, ByteOrder::NATIVE].map(endianness);
+            let message = format!("expected a {native} object, as this machine is, found a {found} one");
+            return Err(Error::malformed("file header", 5, message)
+                .with_kind(ErrorKind::Unsupported)
+                .with_help(format!("compile with `clang -target {target}`")));
         }
         for name in self.max_entries.keys().chain(self.pins.keys()) {
             if self.object.map(name).is_none() {
@@ -198,7 +193,11 @@ impl<'o> Loader<'o> {
                     ErrorKind::InvalidInput,
                     format!("map {} asks for a pin path from its loader (pinning {pinning})", quote(name)),
                 )
-                .with_help(format!("give one: --pin-map {name}={}/...", self.bpffs)));
+                .with_help(format!(
+                    "give one: --pin-map {}={}/...",
+                    escape(name),
+                    self.bpffs
+                )));
             }
         };
         check_pin_path(Path::new(&self.bpffs), Path::new(&path))
@@ -249,7 +248,7 @@ impl<'o> Loader<'o> {
                 ErrorKind::InvalidInput,
                 format!("map {} has no size: the object leaves max_entries 0", quote(&map.name)),
             )
-            .with_help(format!("give it: --max-entries {}=N", map.name)));
+            .with_help(format!("give it: --max-entries {}=N", escape(&map.name))));
         }
         Ok(shape)
     }
@@ -291,6 +290,14 @@ impl<'o> Loader<'o> {
 
     fn is_offload(&self) -> bool {
         self.target.as_ref().is_some_and(|target| target.mode.first() == Mode::Offload)
+    }
+}
+
+/// What a byte order is called, and clang's target for it.
+fn endianness(order: ByteOrder) -> (&'static str, &'static str) {
+    match order {
+        ByteOrder::Little => ("little-endian", "bpfel"),
+        ByteOrder::Big => ("big-endian", "bpfeb"),
     }
 }
 
