@@ -132,11 +132,12 @@ fn definition_size(bytes: &Bytes<'_>, symbols: &[&Symbol<'_>]) -> Result<usize> 
     }
     let size = bytes.len() / symbols.len();
     if bytes.len() % symbols.len() != 0 || size % 4 != 0 || size < IPROUTE2_MIN_SIZE {
+        let plural = if symbols.len() == 1 { "" } else { "s" };
         return Err(bytes.error(
             0,
             format!(
                 "expected map definitions of one size, {IPROUTE2_MIN_SIZE} bytes or more, \
-                 found {} bytes for {} map symbols",
+                 found {} bytes for {} map{plural}",
                 bytes.len(),
                 symbols.len()
             ),
@@ -151,8 +152,15 @@ fn dialect(file: &File<'_, '_>, bytes: &Bytes<'_>, size: usize) -> Result<MapDia
         (Some(MapDialect::Iproute2), IPROUTE2_MIN_SIZE..=IPROUTE2_SIZE)
         | (None, IPROUTE2_SIZE | IPROUTE2_MIN_SIZE) => Ok(MapDialect::Iproute2),
         (Some(MapDialect::Libbpf), LIBBPF_SIZE..) => Ok(MapDialect::Libbpf),
-        (Some(asked), _) => Err(bytes
-            .error(0, format!("expected definitions in the {asked} dialect, found {size} bytes for each"))),
+        (Some(asked), _) => {
+            let sizes = match asked {
+                MapDialect::Iproute2 => "of 16 to 36 bytes each",
+                MapDialect::Libbpf => "of 20 bytes or more each",
+                MapDialect::Gobpf | MapDialect::Btf => "in another section",
+            };
+            let message = format!("expected definitions in the {asked} dialect {sizes}, found {size} bytes");
+            Err(bytes.error(0, message))
+        }
         (None, _) => refuse_filled_tails(bytes, size).map(|()| MapDialect::Libbpf),
     }
 }

@@ -108,7 +108,10 @@ pub(super) fn parse(file: &File<'_, '_>, data: &[u8]) -> Result<Vec<MapSpec>> {
         match &*section.name {
             ".maps" => maps.extend(btf_maps::parse(file, section)?),
             "maps" => legacy::parse_maps_section(file, section, data, &mut maps)?,
-            name => maps.push(legacy::parse_gobpf(file, section, name.trim_start_matches("maps/"))?),
+            name => {
+                let name = name.strip_prefix("maps/").unwrap_or(name);
+                maps.push(legacy::parse_gobpf(file, section, name)?);
+            }
         }
     }
     Ok(maps)

@@ -17,7 +17,7 @@ pub use program::{ProgramKind, ProgramSpec, SymbolReference, SymbolTarget};
 
 use crate::bytes::ByteOrder;
 use crate::elf::{ElfFile, Section, Symbol, SymbolSection, refuse_overlap};
-use crate::error::{Context, Error, ErrorKind, Result, escape, quote};
+use crate::error::{Context, Error, ErrorKind, Result, quote};
 use crate::uapi::elf::{FileType, Machine, SHF_EXECINSTR, SectionType};
 
 /// In a `version` section: load for whatever kernel is running (gobpf's `useCurrentKernelVersion`).
@@ -121,8 +121,8 @@ impl Object {
             return "the object has no section with instructions".to_owned();
         }
         format!(
-            "no section of the object is an XDP program's by its name; sections with instructions are {}",
-            list(self.other_code.iter().map(|name| escape(name)).collect())
+            "no section of the object is named as those of XDP programs are; instructions are in {}",
+            list(self.other_code.iter().map(|name| Cow::Owned(quote(name))).collect())
         )
     }
 
@@ -198,14 +198,22 @@ impl<'e, 'a> File<'e, 'a> {
     fn refuse_missing_sections(&self) -> Result<()> {
         for name in &self.options.sections {
             if !self.programs.iter().any(|(section, _)| section.name == *name) {
-                let code: Vec<_> = self.other_code.iter().map(|section| escape(&section.name)).collect();
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
-                    format!("there is no section {} with instructions, but {}", quote(name), code.join(", ")),
+                    format!("there is no section {} with instructions; {}", quote(name), self.code_list()),
                 ));
             }
         }
         Ok(())
+    }
+
+    fn code_list(&self) -> String {
+        let programs = self.programs.iter().map(|(section, _)| *section);
+        let names: Vec<_> = programs.chain(self.other_code.iter().copied()).map(|s| quote(&s.name)).collect();
+        match names[..] {
+            [] => "no section has any".to_owned(),
+            _ => format!("instructions are in {}", names.join(", ")),
+        }
     }
 
     /// The sections whose content will be decoded.
@@ -246,7 +254,10 @@ fn refuse_what_is_not_bpf(elf: &ElfFile<'_>) -> Result<()> {
         return Err(Error::malformed(
             "file header",
             18,
-            format!("expected a BPF object (EM_BPF, 247), found a file for {}", header.machine),
+            format!(
+                "expected a BPF object (EM_BPF, 247), found a file for {} ({})",
+                header.machine, header.file_type
+            ),
         )
         .with_help("compile with `clang -target bpf -c`"));
     }
@@ -278,7 +289,10 @@ fn version(elf: &ElfFile<'_>) -> Result<Option<u32>> {
     };
     let bytes = elf.data(section)?;
     if bytes.len() != 4 {
-        return Err(bytes.error(0, format!("expected a __u32, found {} bytes", bytes.len())));
+        return Err(bytes.error(
+            0,
+            format!("expected the kernel version as a __u32 of 4 bytes, found {} bytes", bytes.len()),
+        ));
     }
     bytes.u32(0, "the kernel version").context(|| "reading the kernel version").map(Some)
 }

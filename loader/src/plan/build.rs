@@ -9,7 +9,7 @@ use super::call::{Call, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
 use super::pin_path::check_pin_path;
 use super::{Attach, On, Plan, Step, When};
 use crate::bytes::ByteOrder;
-use crate::error::{Context, Error, ErrorKind, Result, quote};
+use crate::error::{Context, Error, ErrorKind, Result, escape, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::linker::link;
 use crate::netlink::{LinkRef, Mode, ModeChoice};
@@ -83,13 +83,13 @@ impl<'o> Loader<'o> {
 
     /// Takes the bpffs at `root` instead of `/sys/fs/bpf` for paths that the object gives.
     pub fn bpffs(mut self, root: impl Into<String>) -> Self {
-        self.bpffs = root.into();
+        self.bpffs = without_slashes_at_end(root.into());
         self
     }
 
     /// Pins maps that are to be pinned by name in the directory `dir` of a bpffs instead of its root.
     pub fn pin_maps_under(mut self, dir: impl Into<String>) -> Self {
-        self.pins_by_name = Some(dir.into());
+        self.pins_by_name = Some(without_slashes_at_end(dir.into()));
         self
     }
 
@@ -114,6 +114,7 @@ impl<'o> Loader<'o> {
             steps.extend(find_interface(target));
         }
         let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
+        refuse_shared_pins(&self.object.maps, &pins)?;
         if pins.iter().any(Option::is_some) {
             steps.push(self.ensure_bpffs());
         }
@@ -159,16 +160,11 @@ impl<'o> Loader<'o> {
 
     fn refuse_what_does_not_fit(&self) -> Result<()> {
         if self.object.order != ByteOrder::NATIVE {
-            return Err(Error::malformed(
-                "file header",
-                5,
-                format!(
-                    "expected an object for this machine ({:?}-endian), found another",
-                    ByteOrder::NATIVE
-                ),
-            )
-            .with_kind(ErrorKind::Unsupported)
-            .with_help("compile with `clang -target bpf`, which takes the byte order of the machine"));
+            let [(found, _), (native, target)] = [self.object.order, ByteOrder::NATIVE].map(endianness);
+            let message = format!("expected a {native} object, as this machine is, found a {found} one");
+            return Err(Error::malformed("file header", 5, message)
+                .with_kind(ErrorKind::Unsupported)
+                .with_help(format!("compile with `clang -target {target}`")));
         }
         for name in self.max_entries.keys().chain(self.pins.keys()) {
             if self.object.map(name).is_none() {
@@ -198,7 +194,11 @@ impl<'o> Loader<'o> {
                     ErrorKind::InvalidInput,
                     format!("map {} asks for a pin path from its loader (pinning {pinning})", quote(name)),
                 )
-                .with_help(format!("give one: --pin-map {name}={}/...", self.bpffs)));
+                .with_help(format!(
+                    "give one: --pin-map {}={}/...",
+                    escape(name),
+                    self.bpffs
+                )));
             }
         };
         check_pin_path(Path::new(&self.bpffs), Path::new(&path))
@@ -227,7 +227,11 @@ impl<'o> Loader<'o> {
             kernel,
         );
         let Some(path) = pin else {
-            return Ok(create);
+            return if map.shape.map_type.is_map_in_map() && map.inner.is_none() {
+                Err(no_template(map))
+            } else {
+                Ok(create)
+            };
         };
         let get = || {
             let info = Step::new(Call::MapInfo { map: slot, wanted: shape });
@@ -249,7 +253,7 @@ impl<'o> Loader<'o> {
                 ErrorKind::InvalidInput,
                 format!("map {} has no size: the object leaves max_entries 0", quote(&map.name)),
             )
-            .with_help(format!("give it: --max-entries {}=N", map.name)));
+            .with_help(format!("give it: --max-entries {}=N", escape(&map.name))));
         }
         Ok(shape)
     }
@@ -291,6 +295,55 @@ impl<'o> Loader<'o> {
 
     fn is_offload(&self) -> bool {
         self.target.as_ref().is_some_and(|target| target.mode.first() == Mode::Offload)
+    }
+}
+
+/// A directory as people and their shells write it, `/sys/fs/bpf/`, without what would double the next slash.
+fn without_slashes_at_end(mut directory: String) -> String {
+    directory.truncate(directory.trim_end_matches('/').len());
+    directory
+}
+
+/// Two maps at one path would become one: the second finds the first there and takes it for its own.
+fn refuse_shared_pins(maps: &[MapSpec], pins: &[Option<String>]) -> Result<()> {
+    let mut owners = BTreeMap::new();
+    for (map, path) in maps.iter().zip(pins) {
+        let Some(path) = path else { continue };
+        if let Some(other) = owners.insert(path, &map.name) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "maps {} and {} would both be pinned at {}",
+                    quote(other),
+                    quote(&map.name),
+                    quote(path)
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The kernel makes a map of maps only with the fd of a map like those that it will hold.
+#[cold]
+fn no_template(map: &MapSpec) -> Error {
+    Error::malformed(
+        format!("section {}", quote(&map.section)),
+        map.offset,
+        format!(
+            "map {} is a map of maps, and this {} definition does not say what those are like",
+            quote(&map.name),
+            map.dialect
+        ),
+    )
+    .with_kind(ErrorKind::Unsupported)
+}
+
+/// What a byte order is called, and clang's target for it.
+fn endianness(order: ByteOrder) -> (&'static str, &'static str) {
+    match order {
+        ByteOrder::Little => ("little-endian", "bpfel"),
+        ByteOrder::Big => ("big-endian", "bpfeb"),
     }
 }
 

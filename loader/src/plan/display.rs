@@ -15,14 +15,8 @@ impl Display for Plan {
         if !printer.undo.is_empty() {
             writeln!(f, "    if a later call fails, what was done of these is undone:")?;
         }
-        let mut told = Vec::new();
-        for undo in printer.undo.iter().rev() {
-            if !told.contains(&undo) {
-                for call in self.kernel_calls(undo) {
-                    writeln!(f, "    {INDENT}{call}")?;
-                }
-                told.push(undo);
-            }
+        for call in printer.undo.iter().rev().flat_map(|undo| self.kernel_calls(undo)) {
+            writeln!(f, "    {INDENT}{call}")?;
         }
         Ok(())
     }
@@ -62,7 +56,8 @@ impl Printer<'_> {
             let again = On::Errno(step.call.again_on());
             heading(f, depth + 1, &format!("{again}: again, a few times"))?;
         }
-        self.undo.extend(step.call.undo());
+        // Who makes a directory for several pins is the first of them, and so the last to take it back.
+        self.undo.extend(step.call.undo().filter(|undo| !self.undo.contains(undo)));
         if !step.then.is_empty() {
             heading(f, depth + 1, "if it succeeds:")?;
             self.steps(f, &step.then, depth + 2)?;
