@@ -1,6 +1,7 @@
 //! Prints a plan: one numbered line for each system call, other ways indented below the call that they follow.
 //!
-//! What only old kernels make necessary is told in a few words; `{:#}` spells out its calls as well.
+//! What only old kernels make necessary is told in a few words; `{:#}` spells out its calls as well, and the bytes that
+//! each call hands over.
 
 use std::fmt::{self, Display};
 
@@ -57,6 +58,9 @@ impl Printer<'_> {
         for call in self.plan.kernel_calls(&step.call) {
             self.number += 1;
             writeln!(f, "{:3} {}{call}", self.number, INDENT.repeat(depth))?;
+            if f.alternate() {
+                bytes(f, depth + 1, &call.data)?;
+            }
         }
         self.undo.extend(step.call.undo());
         if !step.then.is_empty() {
@@ -85,6 +89,16 @@ impl Printer<'_> {
             }
         }
     }
+}
+
+/// What a call hands over, 16 bytes to a line: two instructions, or four words of a netlink message.
+fn bytes(f: &mut fmt::Formatter<'_>, depth: usize, data: &[u8]) -> fmt::Result {
+    for (line, chunk) in data.chunks(16).enumerate() {
+        let words = chunk.chunks(8).map(|word| word.iter().map(|byte| format!("{byte:02x}")).collect());
+        let words: Vec<String> = words.collect();
+        writeln!(f, "    {}{:04x}: {}", INDENT.repeat(depth), 16 * line, words.join(" "))?;
+    }
+    Ok(())
 }
 
 fn heading(f: &mut fmt::Formatter<'_>, depth: usize, text: &str) -> fmt::Result {
