@@ -10,6 +10,7 @@
 mod requirement;
 
 mod command;
+mod edit;
 mod http;
 mod leftovers;
 mod objects;
@@ -20,4 +21,5 @@ mod strace;
 mod veth;
 mod xdpload;
 
+mod bad_input;
 mod smoke;
