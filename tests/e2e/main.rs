@@ -9,6 +9,7 @@
 #[macro_use]
 mod requirement;
 
+mod bench;
 mod command;
 mod edit;
 mod http;
@@ -22,4 +23,5 @@ mod veth;
 mod xdpload;
 
 mod bad_input;
+mod privileges;
 mod smoke;
