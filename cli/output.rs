@@ -1,6 +1,7 @@
 //! How answers and errors reach the user: text made safe for a terminal, or one JSON document.
 
-use std::fmt::Display;
+use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
 use std::io::{self, Write as _};
 use std::process;
 
@@ -18,12 +19,29 @@ impl<T: Display + Serialize> Answer for T {}
 /// Prints an answer on standard output.
 pub(crate) fn answer(form: Form, answer: &impl Answer) -> Result<()> {
     let text = if form.json {
-        let json = serde_json::to_string_pretty(answer);
-        json.map_err(|error| Error::new(ErrorKind::Os, format!("cannot write JSON: {error}")))?
+        let json = serde_json::to_string_pretty(answer)
+            .map_err(|error| Error::new(ErrorKind::Os, format!("cannot write JSON: {error}")))?;
+        escape_json(&json)
     } else {
         answer.to_string()
     };
     print(&text)
+}
+
+/// The same JSON document, made fit for a terminal: it has such characters in strings only, where they may be written
+/// as numbers.
+fn escape_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        let is_harmful = matches!(escape(c.encode_utf8(&mut [0; 4])), Cow::Owned(_));
+        if is_harmful && c != '\n' {
+            // None of them is beyond U+FFFF. Writing to a String cannot fail.
+            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
 }
 
 /// Prints text on standard output, with a newline at its end if it has any.
@@ -75,5 +93,18 @@ pub(crate) fn error(error: &Error) {
     }
     if let Some(help) = error.help() {
         remark(format_args!("  help: {}", escape(help)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_stays_the_same_and_steers_no_terminal() {
+        let names = ["plain", "a\u{7f}\u{9b}31m\u{202e}b\u{1b}\n"];
+        let json = escape_json(&serde_json::to_string_pretty(&names).unwrap());
+        assert_eq!(json, "[\n  \"plain\",\n  \"a\\u007f\\u009b31m\\u202eb\\u001b\\n\"\n]");
+        assert_eq!(serde_json::from_str::<[String; 2]>(&json).unwrap(), names);
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use std::{fs, process, thread};
 
 use crate::command::{command, run};
+use crate::peers::bpftool;
 
 /// How long the kernel may take to tear down a namespace, or a process to disappear.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,6 +30,20 @@ fn processes_here() -> Vec<String> {
         }
     }
     found
+}
+
+/// Asserts that the kernel has no map and no program called `name`, or lets go of them.
+#[track_caller]
+pub(crate) fn assert_none_named(name: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    let is_there = |kind| {
+        let list = bpftool(&[kind, "show"]);
+        list.as_array().is_some_and(|list| list.iter().any(|one| one["name"] == name))
+    };
+    while ["map", "prog"].into_iter().any(is_there) {
+        assert!(Instant::now() < deadline, "a map or program `{name}` is still there after {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Asserts that the kernel lets go of the BPF program with this `id`.

@@ -10,7 +10,9 @@
 mod requirement;
 
 mod acceptor;
+mod bench;
 mod command;
+mod edit;
 mod http;
 mod leftovers;
 mod objects;
@@ -22,11 +24,13 @@ mod traced;
 mod veth;
 mod xdpload;
 
+mod bad_input;
 mod dialects;
 mod gobpf;
 mod modes;
 mod outage;
 mod packet_program;
+mod privileges;
 mod smoke;
 mod strace_plan;
 mod witnesses;

@@ -44,6 +44,9 @@ fn is_forbidden(c: char) -> bool {
     matches!(c, '/' | ':' | '\0' | '\x0b') || c.is_ascii_whitespace()
 }
 
+/// The kernel keeps the index in an `int` (`include/linux/netdevice.h`), and refuses a negative one with EINVAL.
+const MAX_INDEX: u32 = i32::MAX as u32;
+
 /// Which interface is meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LinkRef {
@@ -68,8 +71,9 @@ impl FromStr for LinkRef {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Self::named(text);
         }
-        text.parse().map(Self::Index).map_err(|_| {
-            let message = format!("{text} cannot be the index of an interface: expected 1 to {}", u32::MAX);
+        let index = text.parse().ok().filter(|index: &NonZeroU32| index.get() <= MAX_INDEX);
+        index.map(Self::Index).ok_or_else(|| {
+            let message = format!("{text} cannot be the index of an interface: expected 1 to {MAX_INDEX}");
             Error::new(ErrorKind::InvalidInput, message)
         })
     }
@@ -94,10 +98,10 @@ mod tests {
         assert_eq!("7".parse::<LinkRef>().unwrap(), LinkRef::Index(NonZeroU32::new(7).unwrap()));
         assert_eq!("eth0".parse::<LinkRef>().unwrap().to_string(), "named `eth0`");
         assert_eq!(LinkRef::named("7").unwrap().to_string(), "named `7`");
-        for index in ["0", "4294967296"] {
+        for index in ["0", "2147483648", "4294967296"] {
             let error = index.parse::<LinkRef>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
-            assert!(error.to_string().ends_with("expected 1 to 4294967295"), "{error}");
+            assert!(error.to_string().ends_with("expected 1 to 2147483647"), "{error}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Prints a plan: one numbered line for each system call, other ways indented below the call that they follow.
 //!
-//! What only old kernels make necessary is told in a few words; `{:#}` spells out its calls as well.
+//! What only old kernels make necessary is told in a few words; `{:#}` spells out its calls as well, and the bytes that
+//! each call hands over.
 
 use std::fmt::{self, Display};
 
@@ -51,6 +52,9 @@ impl Printer<'_> {
         for call in self.plan.kernel_calls(&step.call) {
             self.number += 1;
             writeln!(f, "{:3} {}{call}", self.number, INDENT.repeat(depth))?;
+            if f.alternate() {
+                bytes(f, depth + 1, &call.data)?;
+            }
         }
         if f.alternate() && !step.call.again_on().is_empty() {
             let again = On::Errno(step.call.again_on());
@@ -90,6 +94,19 @@ impl Printer<'_> {
             }
         }
     }
+}
+
+/// What a call hands over, 16 bytes to a line: two instructions, or four words of a netlink message.
+fn bytes(f: &mut fmt::Formatter<'_>, depth: usize, data: &[u8]) -> fmt::Result {
+    for (line, chunk) in data.chunks(16).enumerate() {
+        write!(f, "    {}{:04x}:", INDENT.repeat(depth), 16 * line)?;
+        for (at, byte) in chunk.iter().enumerate() {
+            let gap = if at % 8 == 0 { " " } else { "" };
+            write!(f, "{gap}{byte:02x}")?;
+        }
+        writeln!(f)?;
+    }
+    Ok(())
 }
 
 fn heading(f: &mut fmt::Formatter<'_>, depth: usize, text: &str) -> fmt::Result {
