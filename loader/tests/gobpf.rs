@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use loader::attach::{attach, detach, replace, replace_running};
 use loader::error::ErrorKind;
 use loader::kernel::{self, KernelVersion};
+use loader::load::Record;
 use loader::map::MapParams;
 use loader::object::{MapDialect, MapShape, Pinning};
 use loader::pin::{self, BPFFS_ROOT};
@@ -117,10 +118,15 @@ fn load_makes_every_map_and_program() {
 #[test]
 fn a_load_that_fails_leaves_nothing() {
     alone(|| {
-        let object = dummy();
-        // No hash has that many entries, so the third map fails after two have been pinned.
-        let plan = plan(&loader(&object).max_entries("dummy_prog_array", u32::MAX));
-        plan.execute(|_| {}).unwrap_err();
+        // The keys of a program array have four bytes, so that the third map fails when two have been pinned.
+        let object = dummy_with("maps/dummy_prog_array", 4, &8_u32.to_le_bytes()).unwrap();
+        let plan = plan(&loader(&object));
+        let mut pinned = 0;
+        let count_pins = |record: &Record| {
+            pinned += record.calls.iter().filter(|call| call.command == Some("BPF_OBJ_PIN")).count();
+        };
+        plan.execute(count_pins).unwrap_err();
+        assert_eq!(pinned, 2);
         for name in ["dummy", "custom"] {
             assert!(!Path::new(BPFFS_ROOT).join(name).exists(), "{name}");
         }
