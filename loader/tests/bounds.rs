@@ -22,8 +22,8 @@ mod plans;
 
 /// Bytes of memory that the library may take at its peak for each byte of the file.
 ///
-/// The worst is a relocation of 16 bytes whose symbol and section have each the longest name that is read.
-const FACTOR: usize = 2 * MAX_NAME / REL_SIZE + 64;
+/// The worst is an instruction with its relocation, whose symbol and section have each the longest name that is read.
+const FACTOR: usize = 2 * MAX_NAME / (BPF_INSN_SIZE + REL_SIZE) + 64;
 /// Bytes that a small file may take all the same.
 const SLACK: usize = 1 << 20;
 
@@ -161,11 +161,14 @@ fn maps_of_one_name(times: usize) -> Vec<u8> {
 
 fn relocations_by_one_name(times: usize) -> Vec<u8> {
     let mut file = File::new();
-    let target = file.program("xdp");
+    let code = file.string("xdp");
+    let code = file.section(code, SectionType::PROGBITS, &EXIT.repeat(times));
+    file.headers[code].flags = SHF_EXECINSTR;
     let section = file.string(&"s".repeat(MAX_NAME));
     let section = file.section(section, SectionType::PROGBITS, &[0; 8]);
-    let bytes = file.append(&relocation(0, 0).repeat(times));
-    file.relocations(target, bytes);
+    let entries: Vec<_> = (0..times).flat_map(|index| relocation(index * BPF_INSN_SIZE, 0)).collect();
+    let bytes = file.append(&entries);
+    file.relocations(code, bytes);
     let name = file.string(&"n".repeat(MAX_NAME));
     file.finish(&[Symbol { name, kind: SymbolType::OBJECT, section, value: 0, size: 8 }])
 }

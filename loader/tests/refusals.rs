@@ -327,6 +327,15 @@ fn a_relocation_that_leads_nowhere() {
         load(&number),
         "section `xdp` at offset 0x0: expected the relocation here to name one of 3 symbols, found number 99",
     );
+    let mut twice = Writer::new(Architecture::Bpf);
+    let code = twice.section("xdp", SectionKind::Text, &[LOAD_ADDRESS, DROP].concat());
+    let map = twice.map(&[MapType::HASH.0, 4, 4, 8, 0]);
+    twice.relocation(code, 0, map);
+    twice.relocation(code, 0, map);
+    refused(
+        load(&twice.finish()),
+        "section `xdp` at offset 0x0: expected one relocation for the instruction here, found more in `.relxdp`",
+    );
     let mut addend = relocation(0, Target::Map);
     let insn = offset_of(&addend, "xdp");
     addend[insn + 4] = 8;
@@ -538,8 +547,7 @@ fn relocation(offset: u64, target: Target) -> Vec<u8> {
         Target::Map => map,
         Target::Undefined => writer.symbol("elsewhere", SymbolKind::Data, SymbolSection::Undefined, 0, 0),
     };
-    let flags = RelocationFlags::Elf { r_type: RelocationType(1) };
-    writer.0.add_relocation(code, Relocation { offset, symbol, addend: 0, flags }).unwrap();
+    writer.relocation(code, offset, symbol);
     writer.finish()
 }
 
@@ -591,6 +599,11 @@ impl Writer {
         let (scope, flags) = (SymbolScope::Dynamic, SymbolFlags::None);
         let name = name.as_bytes().to_vec();
         self.0.add_symbol(Symbol { name, value, size, kind, scope, weak: false, section, flags })
+    }
+
+    fn relocation(&mut self, section: SectionId, offset: u64, symbol: SymbolId) {
+        let flags = RelocationFlags::Elf { r_type: RelocationType(1) };
+        self.0.add_relocation(section, Relocation { offset, symbol, addend: 0, flags }).unwrap();
     }
 
     fn finish(self) -> Vec<u8> {

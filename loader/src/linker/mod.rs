@@ -12,7 +12,8 @@ use crate::uapi::elf::RelocationType;
 /// A program that needs nothing but the fds of its maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Linked {
-    /// The instructions. Those that load a map's address have `src` set to `BPF_PSEUDO_MAP_FD` and `imm` to 0.
+    /// The instructions. Those that load a map's address have `src` set to `BPF_PSEUDO_MAP_FD`, and `imm` to 0 in
+    /// both halves.
     pub insns: Vec<Insn>,
     /// Where the fds go.
     pub map_references: Vec<MapReference>,
@@ -32,9 +33,10 @@ pub fn link(object: &Object, program: &ProgramSpec) -> Result<Linked> {
     let mut linked = Linked { insns: program.insns.clone(), map_references: Vec::new() };
     for reference in &program.references {
         let map = referenced_map(object, program, reference)?;
-        let insn = &mut linked.insns[reference.insn];
-        insn.src = BPF_PSEUDO_MAP_FD;
-        insn.imm = 0;
+        linked.insns[reference.insn].src = BPF_PSEUDO_MAP_FD;
+        for half in linked.insns.iter_mut().skip(reference.insn).take(2) {
+            half.imm = 0;
+        }
         linked.map_references.push(MapReference { insn: reference.insn, map });
     }
     refuse_calls_without_relocation(program, &linked.insns)?;
@@ -63,7 +65,7 @@ fn referenced_map(object: &Object, program: &ProgramSpec, reference: &SymbolRefe
             &format!("expected a 64-bit load for map {}, found `{insn:?}`", quote(&reference.symbol)),
         ));
     }
-    let at = addend(reference, insn).checked_add_unsigned(*offset);
+    let at = addend(program, reference).checked_add_unsigned(*offset);
     let is_target = |map: &MapSpec| map.section == *name && at == i64::try_from(map.offset).ok();
     object.maps.iter().position(is_target).ok_or_else(|| {
         refusal(
@@ -79,9 +81,10 @@ fn referenced_map(object: &Object, program: &ProgramSpec, reference: &SymbolRefe
     })
 }
 
-/// The addend: `SHT_REL` keeps it in the instruction.
-fn addend(reference: &SymbolReference, insn: Insn) -> i64 {
-    reference.addend.unwrap_or(i64::from(insn.imm))
+/// The addend: `SHT_REL` keeps it in the two halves of the load, the lower 32 bits first.
+fn addend(program: &ProgramSpec, reference: &SymbolReference) -> i64 {
+    let half = |slot: usize| program.insns.get(reference.insn + slot).map_or(0, |insn| i64::from(insn.imm));
+    reference.addend.unwrap_or(half(1) << 32 | half(0) & 0xffff_ffff)
 }
 
 #[cold]

@@ -193,7 +193,18 @@ fn attach_references(file: &File<'_, '_>, section: &Section<'_>, programs: &mut 
             ));
         };
         let reference = reference(file, section, &relocation, insn)?;
-        programs[index].references.push(reference);
+        let references = &mut programs[index].references;
+        if references.last().is_some_and(|last| last.insn == insn) {
+            return Err(Error::malformed(
+                format!("section {}", quote(&section.name)),
+                relocation.offset,
+                format!(
+                    "expected one relocation for the instruction here, found more in {}",
+                    quote(&table.name)
+                ),
+            ));
+        }
+        references.push(reference);
     }
     Ok(())
 }
