@@ -23,5 +23,6 @@ mod veth;
 mod xdpload;
 
 mod bad_input;
+mod faults;
 mod privileges;
 mod smoke;

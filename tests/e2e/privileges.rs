@@ -101,8 +101,7 @@ fn nobody_sees_what_may_be_seen() {
     xdpload(&["attach", NEAR, &object("xdp_drop")]).ok();
     let id = attached_by_ip(NEAR).expect("it is attached").id;
     let seen = nobody.xdpload(&["status"]).ok();
-    seen.stdout_has(&format!("  native  id {id}  ("))
-        .stdout_has("; this process lacks CAP_SYS_ADMIN)\n");
+    seen.stdout_has(&format!("  native  id {id}  (")).stdout_has("; this process lacks CAP_SYS_ADMIN)\n");
     let seen = nobody.xdpload(&["status", NEAR, "--json"]).ok().json();
     let program = &seen["interfaces"][0]["programs"][0];
     assert_eq!((&program["mode"], &program["id"]), (&"native".into(), &id.into()));
@@ -186,7 +185,7 @@ fn files_that_may_not_be_read_or_opened_are_named() {
     let bench = need!(bench());
     let nobody = Nobody::with(&bench, LOADER);
     let path = nobody.blacklist();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("root may do so");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("root may do so");
     let refused = format!("open(2) for `{path}` failed: Permission denied (EACCES)");
     for arguments in [&["attach", NEAR, &path][..], &["inspect", &path], &["plan", &path]] {
         nobody.is_refused(arguments, &[&refused]);

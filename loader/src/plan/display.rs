@@ -94,9 +94,11 @@ impl Printer<'_> {
 /// What a call hands over, 16 bytes to a line: two instructions, or four words of a netlink message.
 fn bytes(f: &mut fmt::Formatter<'_>, depth: usize, data: &[u8]) -> fmt::Result {
     for (line, chunk) in data.chunks(16).enumerate() {
-        let words = chunk.chunks(8).map(|word| word.iter().map(|byte| format!("{byte:02x}")).collect());
-        let words: Vec<String> = words.collect();
-        writeln!(f, "    {}{:04x}: {}", INDENT.repeat(depth), 16 * line, words.join(" "))?;
+        write!(f, "    {}{:04x}:", INDENT.repeat(depth), 16 * line)?;
+        for (index, byte) in chunk.iter().enumerate() {
+            write!(f, "{}{byte:02x}", if index % 8 == 0 { " " } else { "" })?;
+        }
+        writeln!(f)?;
     }
     Ok(())
 }
