@@ -24,5 +24,6 @@ mod xdpload;
 
 mod bad_input;
 mod faults;
+mod map_commands;
 mod privileges;
 mod smoke;
