@@ -86,7 +86,7 @@ fn what_is_no_bpf_object_is_told_what_it_is() {
         &big,
         &[],
         1,
-        &[&header(5), "an object for this machine (Little-endian)", "help: compile"],
+        &[&header(5), "a little-endian object, as this machine is", "help: compile"],
     );
     bench.assert_clean();
 }
@@ -109,7 +109,7 @@ fn a_program_must_be_chosen_where_there_are_none_or_several() {
     let bench = need!(Bench::new(&[]));
     let mut none = bench.blacklist();
     none.rename_section("xdp", "tc");
-    bench.refuses(&none, &[], 1, &["no section of the object is an XDP program's by its name", "are tc"]);
+    bench.refuses(&none, &[], 1, &["no section of the object is named as those of XDP programs are", "`tc`"]);
     xdpload(&["plan", &none.save(&bench.sandbox), "--section", "tc"]).ok();
     bench.refuses(&none, &["--section", "xdp"], 2, &["there is no section `xdp` with instructions, but tc"]);
 

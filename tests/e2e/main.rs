@@ -26,7 +26,9 @@ mod xdpload;
 
 mod bad_input;
 mod dialects;
+mod faults;
 mod gobpf;
+mod map_commands;
 mod modes;
 mod outage;
 mod packet_program;

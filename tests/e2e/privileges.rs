@@ -185,7 +185,7 @@ fn files_that_may_not_be_read_or_opened_are_named() {
     let bench = need!(bench());
     let nobody = Nobody::with(&bench, LOADER);
     let path = nobody.blacklist();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("root may do so");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("root may do so");
     let refused = format!("open(2) for `{path}` failed: Permission denied (EACCES)");
     for arguments in [&["attach", NEAR, &path][..], &["inspect", &path], &["plan", &path]] {
         nobody.is_refused(arguments, &[&refused]);
