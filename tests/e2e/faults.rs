@@ -68,7 +68,8 @@ impl<'b> Trial<'b> {
         for (call, errnos) in FAULTS {
             for errno in errnos {
                 // Where a fault leads on to other calls, those fail as well in their turn.
-                faults += (1..100).take_while(|&nth| self.fails_at(Fault { call, errno, nth })).count();
+                faults +=
+                    (1..100).take_while(|&nth| self.fails_at(Fault { call, errno, nth: (nth, nth) })).count();
             }
         }
         faults
@@ -76,7 +77,7 @@ impl<'b> Trial<'b> {
 
     /// Whether the attach made the call at all that was to fail.
     fn fails_at(&mut self, fault: Fault) -> bool {
-        let (ran, calls) = trace_with_fault(&self.bench.sandbox, fault, &self.attach);
+        let (ran, calls) = trace_with_fault(&self.bench.sandbox, fault.call, fault, &self.attach);
         let Some(failed) = calls.iter().find(|call| call.result.contains("(INJECTED)")) else {
             assert_eq!(ran.code(), Some(0), "{}", ran.report());
             self.undo();

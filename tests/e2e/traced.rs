@@ -179,6 +179,6 @@ fn flags(bits: u32) -> String {
 #[test]
 fn commas_in_brackets_and_quotes_part_nothing() {
     assert_eq!(split(r#"A, {b="x, \"y", c=[1, 2]}, 3"#), ["A", r#"{b="x, \"y", c=[1, 2]}"#, "3"]);
-    let found = fields(r#"{info={bpf_fd=4, info_len=88, info=0x7ff}}"#);
+    let found = fields("{info={bpf_fd=4, info_len=88, info=0x7ff}}");
     assert_eq!(found["bpf_fd"], "4");
 }
