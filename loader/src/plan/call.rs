@@ -84,6 +84,8 @@ pub enum Call {
     ProgGetFdById,
     /// Set the program of the interface.
     SetLink(SetLink),
+    /// Make the opposite of this change, to which no answer came. If it was not made, the kernel refuses.
+    PutBack(SetLink),
     /// Find out whether the kernel can compare the attached program with the expected one (5.7). If it can, the
     /// refusal before stands.
     ProbeCompare,
