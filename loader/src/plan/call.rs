@@ -168,8 +168,8 @@ pub struct SetLink {
 }
 
 impl Call {
-    /// The refusals that do not count: the same call is made again, a few times. A signal interrupts a load with EAGAIN;
-    /// a verifier log that does not fit is ENOSPC, and has more room the next time.
+    /// The refusals that do not count: the same call is made again, a few times. A signal interrupts a load with
+    /// EAGAIN; a verifier log that does not fit is ENOSPC, and has more room the next time.
     pub fn again_on(&self) -> &'static [i32] {
         match self {
             Self::ProgLoad(load) if load.log => &[EAGAIN, ENOSPC],
