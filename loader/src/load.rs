@@ -165,8 +165,8 @@ struct Execution<'p> {
     socket: Option<RouteSocket>,
     link: Option<LinkInfo>,
     running: Option<(XdpProgram, Program)>,
-    /// The kernel's answer to a change did not arrive, so that nobody knows what came of it.
-    broken_off: bool,
+    /// The change of the interface to which no answer came, so that nobody knows what came of it.
+    unanswered: Option<(Mode, XdpChange)>,
     attached: Option<AttachedTo>,
     undo: Vec<Call>,
     transcript: Vec<Record>,
@@ -184,7 +184,7 @@ impl<'p> Execution<'p> {
             socket: None,
             link: None,
             running: None,
-            broken_off: false,
+            unanswered: None,
             attached: None,
             undo: Vec::new(),
             transcript: Vec::new(),
@@ -223,8 +223,12 @@ impl<'p> Execution<'p> {
 
     /// The first alternative that fits the refusal of the step's call.
     fn other_way<'s>(&mut self, step: &'s Step, refusal: &Error) -> Result<Option<&'s Alternative>> {
-        // The verifier has spoken: no other way leads around its verdict. A conversation that broke off is no refusal.
-        if refusal.kind() == ErrorKind::VerifierRejected || self.broken_off {
+        // A conversation that broke off is no refusal.
+        if self.unanswered.is_some() {
+            return Ok(step.otherwise.iter().find(|other| other.on == On::Unanswered));
+        }
+        // The verifier has spoken: no other way leads around its verdict.
+        if refusal.kind() == ErrorKind::VerifierRejected {
             return Ok(None);
         }
         for other in &step.otherwise {
@@ -258,6 +262,10 @@ impl<'p> Execution<'p> {
             }
             // The probe has found no excuse.
             On::Unexplained => done.and(Err(refusal)),
+            On::Unanswered => Err(match done {
+                Ok(()) => refusal,
+                Err(failure) => refusal.context(format!("nobody knows what is attached now ({failure})")),
+            }),
             _ => done,
         }
     }
@@ -298,12 +306,13 @@ impl<'p> Execution<'p> {
             Call::MapInfo { map, wanted } => self.check_shape(*map, wanted),
             Call::MapCreate(create) => self.create_map(create),
             Call::MapUpdate { outer, index, inner } => done(self.put_inner_map(*outer, *index, *inner)),
-            Call::ObjPin { map, path } => done(self.map(*map).pin(Path::new(path))),
+            Call::ObjPin { map, path } => done(self.pin_map(*map, path)),
             Call::ProgLoad(load) => self.load_program(load, None),
             Call::OpenRouteSocket { netns } => self.open_socket(netns.as_deref()),
             Call::GetLink { link } => self.get_link(link),
             Call::ProgGetFdById => self.open_running(),
             Call::SetLink(set) => self.set_link(set),
+            Call::PutBack(_) => self.put_back(),
             Call::ProbeCompare => done(self.socket().refuse_if_it_cannot_compare(self.link().index)),
             Call::RaiseMemlock => done(kernel::raise_memlock().map(drop)),
             Call::Probe(feature) => Ok(self.probe(*feature)),
@@ -323,7 +332,8 @@ impl Execution<'_> {
 
     fn get_map(&mut self, path: &str, slot: MapSlot) -> Result<Outcome> {
         let path = Path::new(path);
-        let fd = pin::get(path)?.ok_or_else(|| Error::os("bpf(BPF_OBJ_GET)", pin::show(path), ENOENT))?;
+        let fd =
+            pin::get_in_bpffs(path)?.ok_or_else(|| Error::os("bpf(BPF_OBJ_GET)", pin::show(path), ENOENT))?;
         let outcome = Outcome::Fd(fd.as_raw_fd());
         self.found[slot.0] = Some(Found { fd, path: path.to_owned() });
         Ok(outcome)
@@ -370,6 +380,11 @@ impl Execution<'_> {
         outcome
     }
 
+    fn pin_map(&self, slot: MapSlot, path: &str) -> Result<()> {
+        let name = quote(&self.plan.maps[slot.0]);
+        pin::pin_in_bpffs(self.map(slot).as_fd(), Path::new(path)).context(|| format!("pinning map {name}"))
+    }
+
     fn put_inner_map(&self, outer: MapSlot, index: u32, inner: MapSlot) -> Result<()> {
         self.map(outer).update_fd(&index.to_ne_bytes(), self.map(inner).as_fd(), UpdateFlags::ANY)
     }
@@ -380,7 +395,7 @@ fn done(result: Result<()>) -> Result<Outcome> {
 }
 
 fn is_bpffs(path: &str) -> Result<Outcome> {
-    if pin::is_bpffs(Path::new(path))? {
+    if pin::is_bpffs_directory(Path::new(path))? {
         return Ok(Outcome::Done);
     }
     Err(Error::new(ErrorKind::NotFound, format!("{path} is no bpffs")))
@@ -534,7 +549,7 @@ impl Execution<'_> {
         let link = self.link();
         let (index, name) = (link.index, link.name.clone());
         let answer = self.socket().set_xdp(index, mode, change);
-        self.broken_off = answer.is_err();
+        self.unanswered = answer.is_err().then_some((mode, change));
         let warning = match answer {
             Ok(attach::Outcome::Done { warning }) => Ok(warning),
             Ok(attach::Outcome::Refused(error)) | Err(error) => Err(error),
@@ -542,6 +557,16 @@ impl Execution<'_> {
         .context(|| format!("attaching to {} in {mode} mode", quote(&name)))?;
         self.attached = Some(AttachedTo { index, name, mode, replaced, native_refusal: None, warning });
         Ok(Outcome::Done)
+    }
+
+    /// Makes the opposite of a change that may have been made. The kernel refuses it if the change was not.
+    fn put_back(&self) -> Result<Outcome> {
+        let (mode, change) = self.unanswered.expect("a plan puts back a change to which no answer came");
+        let back = change.undo().expect("a plan attaches or replaces, which has an opposite");
+        match self.socket().set_xdp(self.link().index, mode, back)? {
+            attach::Outcome::Done { .. } => Ok(Outcome::Done),
+            attach::Outcome::Refused(error) => Ok(Outcome::Refused(error.errno().unwrap_or_default())),
+        }
     }
 }
 

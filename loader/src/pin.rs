@@ -51,16 +51,22 @@ pub fn kind(fd: BorrowedFd<'_>) -> Option<Kind> {
 
 /// Pins `fd` at `path`: one `BPF_OBJ_PIN`. Whoever has the pin's file may open it, so the directory guards it.
 pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
-    bpf::obj_pin(fd, &c_path(path)?).map_err(|errno| explain(Cmd::OBJ_PIN, path, errno))
+    bpf::obj_pin(fd, &c_path(path)?).map_err(|errno| explain(Cmd::OBJ_PIN, path, errno, is_elsewhere))
+}
+
+/// As [`pin()`], at a path that is known to be in a bpffs, so that a refusal is no reason to look again.
+pub(crate) fn pin_in_bpffs(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    bpf::obj_pin(fd, &c_path(path)?).map_err(|errno| explain(Cmd::OBJ_PIN, path, errno, |_| false))
 }
 
 /// Opens what is pinned at `path`, or tells that nothing is: one `BPF_OBJ_GET`.
 pub fn get(path: &Path) -> Result<Option<OwnedFd>> {
-    match bpf::obj_get(&c_path(path)?) {
-        Ok(fd) => Ok(Some(fd)),
-        Err(Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(explain(Cmd::OBJ_GET, path, errno)),
-    }
+    obj_get(path, is_elsewhere)
+}
+
+/// As [`get`], at a path that is known to be in a bpffs, so that a refusal is no reason to look again.
+pub(crate) fn get_in_bpffs(path: &Path) -> Result<Option<OwnedFd>> {
+    obj_get(path, |_| false)
 }
 
 /// Opens what is pinned at `path`, which must be there: one `BPF_OBJ_GET`.
@@ -85,6 +91,11 @@ pub fn create_dir(path: &Path) -> Result<bool> {
 /// Removes an empty directory: one rmdir(2).
 pub fn remove_dir(path: &Path) -> Result<()> {
     fs::remove_dir(path).map_err(|error| io_error("rmdir(2)", path, &error))
+}
+
+/// Whether the directory `path`, which must be there, is in a bpffs: one statfs(2).
+pub(crate) fn is_bpffs_directory(path: &Path) -> Result<bool> {
+    os::is_bpffs(path).map_err(|errno| Error::os("statfs(2)", show(path), errno.0))
 }
 
 /// Whether `path` is in a bpffs; for a path that is not there, whether its nearest ancestor is. One statfs(2) for
@@ -128,16 +139,29 @@ pub(crate) fn show(path: &Path) -> String {
     quote(&path.to_string_lossy())
 }
 
+fn obj_get(path: &Path, is_elsewhere: impl FnOnce(&Path) -> bool) -> Result<Option<OwnedFd>> {
+    match bpf::obj_get(&c_path(path)?) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(explain(Cmd::OBJ_GET, path, errno, is_elsewhere)),
+    }
+}
+
+/// Whether `path` is known to be in no bpffs.
+fn is_elsewhere(path: &Path) -> bool {
+    matches!(is_bpffs(path), Ok(false))
+}
+
 /// The kernel answers EPERM or EACCES to a directory, to a path on another file system and to a name with a dot, which
 /// reads as if a privilege were missing.
-fn explain(cmd: Cmd, path: &Path, errno: Errno) -> Error {
+fn explain(cmd: Cmd, path: &Path, errno: Errno, is_elsewhere: impl FnOnce(&Path) -> bool) -> Error {
     let error = Error::os(&cmd.call(), show(path), errno.0);
     let name = path.file_name().map(Path::new);
     if errno != Errno::EPERM && errno != Errno::EACCES {
         error
     } else if path.is_dir() {
         error.with_kind(ErrorKind::Conflict).context(format!("{} is a directory, not a pin", show(path)))
-    } else if matches!(is_bpffs(path), Ok(false)) {
+    } else if is_elsewhere(path) {
         error.with_kind(ErrorKind::InvalidInput).context(format!("{} is not in a bpffs", show(path)))
     } else if errno == Errno::EPERM && name.is_some_and(has_dot) {
         error.with_kind(ErrorKind::InvalidInput).context("the kernel allows no dot in a pin's name")

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::peers::text;
 use crate::strace::Call;
-use crate::traced::{Answer, answer, arguments, attached_id, command, mask, split};
+use crate::traced::{Answer, answer, arguments, attached_id, command, mask, sequence, split};
 
 /// The system calls that plans are made of, and their relatives that no plan has: for strace's `-e trace=`.
 pub(crate) const TRACED: &str = "bpf,mount,umount2,fsopen,fsmount,move_mount,mkdir,mkdirat,rmdir,unlink,unlinkat,\
@@ -65,6 +65,9 @@ fn list(value: &Value) -> &[Value] {
 /// What fits no way through the plan.
 type Difference = String;
 
+/// Alternatives that look for the reason or put things back, and after which the plan fails all the same.
+const REFUSAL_STANDS: [&str; 2] = ["if refused with EINVAL and no reason", "if no answer comes"];
+
 /// How some steps of the plan went.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Went {
@@ -79,6 +82,8 @@ struct Walk<'c> {
     ending: Ending,
     /// What the names in angle brackets stand for.
     names: BTreeMap<String, String>,
+    /// The number of the last request over netlink.
+    sequence: Option<u32>,
     is_occupied: bool,
     /// Whether the kernel has the features that were probed.
     features: BTreeMap<String, bool>,
@@ -88,7 +93,7 @@ struct Walk<'c> {
 impl<'c> Walk<'c> {
     fn new(calls: &'c [&'c Call], ending: Ending) -> Self {
         let (names, features) = (BTreeMap::new(), BTreeMap::new());
-        Self { calls, ending, names, is_occupied: false, features, undo: Vec::new() }
+        Self { calls, ending, names, sequence: None, is_occupied: false, features, undo: Vec::new() }
     }
 
     fn plan(&mut self, plan: &'c Value) -> Result<(), Difference> {
@@ -146,7 +151,11 @@ impl<'c> Walk<'c> {
                 self.steps(list(&step["then"]))
             }
             Some(refusal) => match self.other_way(step, &refusal)? {
-                Some(steps) => self.steps(steps),
+                Some(other) => {
+                    let went = self.steps(list(&other["steps"]))?;
+                    let refusal_stands = REFUSAL_STANDS.contains(&text(&other["on"]).as_str());
+                    Ok(if refusal_stands { Went::Wrong } else { went })
+                }
                 None => Ok(Went::Wrong),
             },
         }
@@ -163,21 +172,21 @@ impl<'c> Walk<'c> {
     }
 
     /// Whether the same call follows, as the plan has it after some refusals.
-    fn comes_again(&self, step: &Value, refusal: &Refusal) -> bool {
+    fn comes_again(&self, step: &Value, refusal: &Refusal<'_>) -> bool {
         let Answer::Refused(errno) = &refusal.answer else { return false };
         let is_meant = list(&step["again_on"]).iter().any(|again| again == errno);
         let same = |next: &&Call| self.compare(&step["calls"][0], next).is_ok();
         is_meant && self.calls.first().is_some_and(same)
     }
 
-    /// The steps of the first alternative that fits the refusal.
-    fn other_way(&mut self, step: &'c Value, refusal: &Refusal) -> Result<Option<&'c [Value]>, Difference> {
+    /// The first alternative that fits the refusal.
+    fn other_way(&mut self, step: &'c Value, refusal: &Refusal<'_>) -> Result<Option<&'c Value>, Difference> {
         if refusal.is_verdict {
             return Ok(None);
         }
         for other in list(&step["otherwise"]) {
-            if fits(&text(&other["on"]), &refusal.answer) && self.is_lacking(other)? {
-                return Ok(Some(list(&other["steps"])));
+            if fits(&text(&other["on"]), &refusal.answer, refusal.call) && self.is_lacking(other)? {
+                return Ok(Some(other));
             }
         }
         Ok(None)
@@ -200,7 +209,7 @@ impl<'c> Walk<'c> {
     }
 
     /// Makes the calls of a step until one is refused.
-    fn calls(&mut self, calls: &[Value]) -> Result<Option<Refusal>, Difference> {
+    fn calls(&mut self, calls: &[Value]) -> Result<Option<Refusal<'c>>, Difference> {
         for call in calls {
             if let Some(refusal) = self.call(call)? {
                 return Ok(Some(refusal));
@@ -210,7 +219,7 @@ impl<'c> Walk<'c> {
     }
 
     /// Takes the next traced call, which must be the `planned` one.
-    fn call(&mut self, planned: &Value) -> Result<Option<Refusal>, Difference> {
+    fn call(&mut self, planned: &Value) -> Result<Option<Refusal<'c>>, Difference> {
         let Some((next, rest)) = self.calls.split_first() else {
             return Err(format!("the trace is at its end before {planned}"));
         };
@@ -219,10 +228,14 @@ impl<'c> Walk<'c> {
             .map_err(|what| format!("{what} differs:\n  planned {planned}\n  made    {}", show(next)))?;
         self.calls = rest;
         self.names.extend(names);
+        if is_reply_to_an_older_request(next, self.sequence) {
+            return self.call(planned);
+        }
+        self.sequence = sequence(next).filter(|_| next.name == "sendto").or(self.sequence);
         let answer = answer(next);
         let Answer::Done(result) = answer else {
             let is_verdict = self.ending == Ending::ByTheVerifier && planned["arguments"]["log_level"] == "1";
-            return Ok(Some(Refusal { answer, is_verdict }));
+            return Ok(Some(Refusal { call: next, answer, is_verdict }));
         };
         if let Some(name) = planned["result"].as_str() {
             self.names.insert(name.to_owned(), result);
@@ -283,18 +296,29 @@ impl<'c> Walk<'c> {
     }
 }
 
+/// Whether the reply is to a request before the last one, whose answer was lost: it is passed over.
+fn is_reply_to_an_older_request(call: &Call, last: Option<u32>) -> bool {
+    call.name == "recvfrom" && sequence(call).is_some_and(|sequence| Some(sequence) < last)
+}
+
 /// A call that did not succeed.
-struct Refusal {
+struct Refusal<'c> {
+    call: &'c Call,
     answer: Answer,
     /// The verifier has said why, so that no other way leads around it.
     is_verdict: bool,
 }
 
-/// Whether an alternative for `on` is meant by `answer`.
-fn fits(on: &str, answer: &Answer) -> bool {
+/// Whether an alternative for `on` is meant by `answer`, which came with `reply`.
+fn fits(on: &str, answer: &Answer, reply: &Call) -> bool {
     match (on, answer) {
         ("if it is not bpffs", answer) => *answer == Answer::NotBpffs,
+        ("if no answer comes", answer) => *answer == Answer::Lost,
+        (_, Answer::Lost) => false,
         ("if refused", Answer::Refused(_)) => true,
+        ("if refused with EINVAL and no reason", answer) => {
+            is_refusal_with(answer, &["EINVAL"]) && !reply.arguments.contains("NLMSGERR_ATTR_MSG")
+        }
         ("if the driver refuses", Answer::Refused(_)) => {
             let not_the_driver =
                 ["EPERM", "EACCES", "ENODEV", "ENOENT", "EBADF", "EBUSY", "EEXIST", "EINTR", "EAGAIN"];
@@ -346,4 +370,63 @@ fn number(text: &str) -> Option<u64> {
 fn bytes(hex: &str) -> Vec<u8> {
     let digits = (0..hex.len()).step_by(2).filter_map(|at| hex.get(at..at + 2));
     digits.map(|digits| u8::from_str_radix(digits, 16).expect("data is hexadecimal")).collect()
+}
+
+/// A plan that makes a directory and a map, and the calls of carrying it out.
+fn sample() -> (Value, Vec<Call>) {
+    let plan = serde_json::json!({
+        "maps": [], "programs": [],
+        "steps": [
+            { "calls": [{ "name": "mkdir", "arguments": { "pathname": "\"/d\"", "mode": "0700" } }],
+              "otherwise": [{ "on": "if refused with EEXIST", "steps": [] }],
+              "undo": { "name": "rmdir", "arguments": { "pathname": "\"/d\"" } } },
+            { "calls": [{ "name": "bpf", "command": "BPF_MAP_CREATE", "arguments": { "key_size": "4" } }] },
+        ],
+    });
+    let call = |name: &str, arguments: &str, result: &str| {
+        let [name, arguments, result] = [name, arguments, result].map(str::to_owned);
+        Call { process: 1, name, arguments, result, message: Vec::new() }
+    };
+    let calls = vec![
+        call("mkdir", "\"/d\", 0700", "0"),
+        call("bpf", "BPF_MAP_CREATE, {key_size=4, map_flags=0}, 72", "-1 EPERM (Operation not permitted)"),
+        call("rmdir", "\"/d\"", "0"),
+    ];
+    (plan, calls)
+}
+
+#[test]
+fn a_trace_that_follows_the_plan_is_accepted() {
+    let (plan, mut calls) = sample();
+    accept(&plan, &calls, Ending::AsTheKernelSays);
+    // What was not made is not undone.
+    calls[0].result = "-1 EEXIST (File exists)".to_owned();
+    accept(&plan, &calls[..2], Ending::AsTheKernelSays);
+    calls[1].result = "3".to_owned();
+    accept(&plan, &calls[..2], Ending::AsTheKernelSays);
+}
+
+#[test]
+fn every_difference_is_found() {
+    let differs = |at: usize, arguments: &str, result: &str| {
+        let (plan, mut calls) = sample();
+        arguments.clone_into(&mut calls[at].arguments);
+        result.clone_into(&mut calls[at].result);
+        let calls: Vec<_> = calls.iter().collect();
+        Walk::new(&calls, Ending::AsTheKernelSays).plan(&plan).unwrap_err()
+    };
+    let refused = "-1 EPERM (Operation not permitted)";
+    assert!(differs(0, "\"/d\", 0777", "0").starts_with("`mode` differs"));
+    assert!(differs(1, "BPF_MAP_CREATE, {key_size=8}, 72", refused).starts_with("`key_size` differs"));
+    let unplanned = differs(1, "BPF_MAP_CREATE, {key_size=4, map_flags=BPF_F_RDONLY}, 72", refused);
+    assert!(unplanned.starts_with("`map_flags`, which is not in the plan, differs"));
+    assert!(differs(1, "BPF_OBJ_PIN, {key_size=4}, 72", refused).starts_with("the command differs"));
+    // Had the map been made, nothing would have been undone.
+    let done = differs(1, "BPF_MAP_CREATE, {key_size=4}, 72", "3");
+    assert!(done.starts_with("the plan is at its end before rmdir"));
+
+    let (plan, calls) = sample();
+    let calls: Vec<_> = calls.iter().collect();
+    let cut = Walk::new(&calls[..2], Ending::AsTheKernelSays).plan(&plan).unwrap_err();
+    assert!(cut.starts_with("the trace is at its end before"));
 }

@@ -1,6 +1,7 @@
 //! A plan is what is done: strace sees exactly the calls that the plan lists, in order, whatever the kernel answers.
 
 use std::fs;
+use std::path::Path;
 
 use crate::acceptor::{Ending, TRACED, accept};
 use crate::command::Ran;
@@ -241,4 +242,131 @@ fn another_namespace() {
     let options = ["--replace", "--netns", veth.far.path().to_str().unwrap()];
     Attach { interface: &index, ..Attach::new("xdp_drop", &options) }.run(&sandbox).ok();
     Attach { interface: FAR, ..Attach::new("xdp_drop", &["--netns=nowhere"]) }.run(&sandbox).fails(1);
+}
+
+/// Fails each call of the kind `name` that an attach makes, one after the other, with each of `errnos`. Whatever comes
+/// of it must be in the plan. If the attach fails, `running`, the program that is there already, is still there, and
+/// nothing new is left behind.
+fn fail_each(
+    name: &'static str,
+    errnos: &[&'static str],
+    options: &[&str],
+    running: Option<&str>,
+) -> Result<(), Missing> {
+    let (sandbox, _veth) = pair(&["strace"])?;
+    let attach = Attach::new("blacklist_gobpf", options);
+    let set_up = || running.map(|program| xdpload(&["attach", NEAR, &object(program)]).ok());
+    set_up();
+    let (ran, calls) = trace(&sandbox, name, &attach.command());
+    ran.ok();
+    take_down(&sandbox);
+    for nth in (1..).take(calls.len()) {
+        for errno in errnos {
+            set_up();
+            let fault = Fault { call: name, errno, nth: (nth, nth) };
+            let ran = attach.run_with(&sandbox, fault);
+            let there = attached_by_ip(NEAR).map(|program| program.name);
+            if ran.code() == Some(0) {
+                assert_eq!(there.as_deref(), Some("xdp_ip_filter"), "{fault:?}: {}", ran.report());
+            } else {
+                assert_eq!(there.as_deref(), running, "{fault:?}: {}", ran.report());
+                assert_eq!(sandbox.pins(), [""; 0], "{fault:?}: {}", ran.report());
+                ran.stderr_has("error: ");
+            }
+            take_down(&sandbox);
+        }
+    }
+    Ok(())
+}
+
+/// Takes off what is on `near0`, and removes all pins.
+fn take_down(sandbox: &Sandbox) {
+    if attached_by_ip(NEAR).is_some() {
+        xdpload(&["detach", NEAR]).ok();
+    }
+    for name in sandbox.pins().iter().filter(|name| !name.contains('/')) {
+        fs::remove_dir_all(Path::new("/sys/fs/bpf").join(name)).expect("root may remove pins");
+    }
+}
+
+#[test]
+fn bpf_fails() {
+    let errnos = ["EPERM", "EACCES", "EINVAL", "E2BIG", "EEXIST", "ENOENT", "EAGAIN", "ENOSPC", "ENOMEM"];
+    need!(fail_each("bpf", &errnos, &[], None));
+}
+
+#[test]
+fn bpf_fails_in_a_replacement() {
+    let errnos = ["EPERM", "EINVAL", "EEXIST", "ENOENT"];
+    need!(fail_each("bpf", &errnos, &["--replace", "--mode=auto"], Some("xdp_pass")));
+}
+
+#[test]
+fn the_way_to_bpffs_fails() {
+    for call in ["statfs", "mkdir"] {
+        need!(fail_each(call, &["EPERM", "ENOENT", "EEXIST", "ENOSPC"], &[], None));
+    }
+}
+
+#[test]
+fn the_way_to_the_interface_fails() {
+    for call in ["socket", "setsockopt", "setns"] {
+        need!(fail_each(call, &["EPERM", "EINVAL", "ENOMEM"], &["--netns=/proc/self/ns/net"], None));
+    }
+}
+
+#[test]
+fn the_conversation_breaks_off() {
+    for call in ["sendto", "recvfrom"] {
+        need!(fail_each(call, &["EPERM", "ENOBUFS", "EINVAL"], &["--mode=auto"], None));
+    }
+}
+
+#[test]
+fn the_conversation_breaks_off_in_a_replacement() {
+    for call in ["sendto", "recvfrom"] {
+        need!(fail_each(call, &["ENOBUFS", "EINVAL"], &["--replace"], Some("xdp_pass")));
+    }
+}
+
+/// Attaches with the calls of bpf(2) from the first to the last of `nth` failing with `errno`, as an old kernel would
+/// have them fail.
+#[track_caller]
+fn attach_as_before(sandbox: &Sandbox, name: &str, errno: &'static str, nth: (u32, u32)) -> Ran {
+    let attach = Attach::new(name, &[]);
+    attach.run_with(sandbox, Fault { call: "bpf", errno, nth }).ok()
+}
+
+#[test]
+fn a_kernel_without_names() {
+    let (sandbox, _veth) = need!(pair(&["strace"]));
+    // The map with its name, and the probe.
+    attach_as_before(&sandbox, "blacklist", "E2BIG", (1, 2));
+    let status = answer(&["status", NEAR]);
+    assert_eq!(status["interfaces"][0]["programs"][0]["maps"][0]["name"], "", "{status}");
+}
+
+#[test]
+fn a_kernel_without_the_attach_type() {
+    let (sandbox, _veth) = need!(pair(&["strace"]));
+    // The load without a log, the one with it, and the probe.
+    for errno in ["EINVAL", "E2BIG"] {
+        attach_as_before(&sandbox, "xdp_drop", errno, (1, 3));
+        xdpload(&["detach", NEAR]).ok();
+    }
+}
+
+#[test]
+fn signals_interrupt_a_load() {
+    let (sandbox, _veth) = need!(pair(&["strace"]));
+    // More often than the load is repeated without a log.
+    for times in [1, 5, 6, 9] {
+        attach_as_before(&sandbox, "xdp_drop", "EAGAIN", (1, times));
+        xdpload(&["detach", NEAR]).ok();
+    }
+    let attach = Attach::new("xdp_drop", &[]);
+    attach
+        .run_with(&sandbox, Fault { call: "bpf", errno: "EAGAIN", nth: (1, 99) })
+        .fails(1)
+        .stderr_has("EAGAIN");
 }

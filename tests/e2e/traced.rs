@@ -70,6 +70,11 @@ pub(crate) fn answer(call: &Call) -> Answer {
     }
 }
 
+/// The number of a netlink request, or of the one that a reply is to.
+pub(crate) fn sequence(call: &Call) -> Option<u32> {
+    call.message.get(8..12).map(|bytes| word(bytes, 0))
+}
+
 /// The id of the program that a reply tells of, if it tells of one.
 pub(crate) fn attached_id(reply: &Call) -> Option<u32> {
     // RTM_NEWLINK of include/uapi/linux/rtnetlink.h; IFLA_XDP and IFLA_XDP_PROG_ID of if_link.h beside it.
@@ -144,8 +149,9 @@ fn message(call: &Call) -> BTreeMap<String, String> {
     }
     let xdp = attribute(attributes, 43).unwrap_or_default();
     let numbers = [("IFLA_XDP_FD", 1), ("IFLA_XDP_EXPECTED_FD", 8)];
-    let number =
-        |(name, kind): (&str, u16)| Some((name.to_owned(), word(attribute(xdp, kind)?, 0).to_string()));
+    let number = |(name, kind): (&str, u16)| {
+        Some((name.to_owned(), word(attribute(xdp, kind)?, 0).cast_signed().to_string()))
+    };
     found.extend(numbers.into_iter().filter_map(number));
     found.extend(attribute(xdp, 3).map(|bits| ("IFLA_XDP_FLAGS".to_owned(), flags(word(bits, 0)))));
     found

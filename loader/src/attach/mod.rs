@@ -236,7 +236,7 @@ fn make(interface: &Interface, mode: Mode, change: XdpChange) -> Result<Option<S
 }
 
 fn set(interface: &Interface, mode: Mode, change: XdpChange) -> Result<Outcome> {
-    interface.socket().set_xdp(interface.index().get(), mode, change)
+    interface.socket().set_xdp_or_put_back(interface.index().get(), mode, change)
 }
 
 /// Opens the program that was seen, by its id: the calls of [`Program::from_id`].

@@ -103,14 +103,9 @@ impl RouteSocket {
 
     /// Makes `change` to the interface `index`.
     ///
-    /// An error is a conversation that broke off. What was attached or replaced is then put back; a detach may have
-    /// happened.
+    /// An error is a conversation that broke off: the request may have been carried out, and only the answer was lost.
     pub(crate) fn set_xdp(&self, index: u32, mode: Mode, change: XdpChange) -> Result<Outcome> {
-        let make = |change| self.change(index, |sequence| netlink::set_xdp(index, mode, change, sequence));
-        let body = make(change).inspect_err(|_| {
-            // The request may have been carried out, and only the answer was lost.
-            let _ = change.undo().map(make);
-        })?;
+        let body = self.change(index, |sequence| netlink::set_xdp(index, mode, change, sequence))?;
         if let Some(Body::Ack { warning }) = body {
             return Ok(Outcome::Done { warning });
         }
@@ -120,6 +115,16 @@ impl RouteSocket {
             Some(help) => error.with_help(help),
             None => error,
         }))
+    }
+
+    /// As [`set_xdp`](Self::set_xdp); what was attached or replaced is put back if no answer came. A detach may have
+    /// happened.
+    pub(super) fn set_xdp_or_put_back(&self, index: u32, mode: Mode, change: XdpChange) -> Result<Outcome> {
+        let make = |change| self.set_xdp(index, mode, change);
+        make(change).inspect_err(|_| {
+            // The conversation's own error is what the caller is told.
+            let _ = change.undo().map(make);
+        })
     }
 
     /// Fails with [`Unsupported`](ErrorKind::Unsupported) if the kernel does not know `XDP_FLAGS_REPLACE`.
@@ -309,7 +314,7 @@ mod tests {
     fn a_change_whose_answer_is_lost_is_undone() {
         let (lost, asked) = (vec![vec![1]], XdpChange::Attach { new: 5 });
         let socket = fake_kernel(vec![lost, vec![refused(0, 2)], vec![refused(0, 3)]]);
-        let error = socket.set_xdp(3, Mode::Native, asked).unwrap_err();
+        let error = socket.set_xdp_or_put_back(3, Mode::Native, asked).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Malformed);
         // The second answer went to the undoing, so the next change gets the third.
         assert_eq!(outcome(&socket, asked).unwrap(), None);

@@ -440,7 +440,11 @@ fn find_interface(target: &Target) -> [Step; 2] {
 }
 
 fn attach_steps(program: ProgramSlot, target: &Target) -> Vec<Step> {
-    let set = |mode, replace| Step::new(Call::SetLink(SetLink { program, mode, replace }));
+    let set = |mode, replace| {
+        let set = SetLink { program, mode, replace };
+        let put_back = Step::new(Call::PutBack(set.clone()));
+        Step::new(Call::SetLink(set)).or(On::Unanswered, vec![put_back])
+    };
     let mut attach = set(Some(target.mode.first()), false);
     if let Some(mode) = target.mode.fallback() {
         attach = attach.or(On::Driver, vec![set(Some(mode), false)]);

@@ -84,6 +84,8 @@ pub enum Call {
     ProgGetFdById,
     /// Set the program of the interface.
     SetLink(SetLink),
+    /// Make the opposite of this change, to which no answer came. If it was not made, the kernel refuses.
+    PutBack(SetLink),
     /// Find out whether the kernel can compare the attached program with the expected one (5.7). If it can, the
     /// refusal before stands.
     ProbeCompare,
@@ -166,8 +168,8 @@ pub struct SetLink {
 }
 
 impl Call {
-    /// The refusals that do not count: the same call is made again, a few times. A signal interrupts a load with EAGAIN;
-    /// a verifier log that does not fit is ENOSPC, and has more room the next time.
+    /// The refusals that do not count: the same call is made again, a few times. A signal interrupts a load with
+    /// EAGAIN; a verifier log that does not fit is ENOSPC, and has more room the next time.
     pub fn again_on(&self) -> &'static [i32] {
         match self {
             Self::ProgLoad(load) if load.log => &[EAGAIN, ENOSPC],

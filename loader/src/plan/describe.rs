@@ -116,6 +116,7 @@ impl Plan {
                 KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", ATTACHED),
             ],
             Call::SetLink(set) => self.set_link(set),
+            Call::PutBack(set) => self.put_back(set),
             Call::ProbeCompare => vec![probe_of_compare(), receive()],
             Call::RaiseMemlock => vec![raise_memlock()],
             Call::Probe(feature) => vec![probe(*feature)],
@@ -169,23 +170,40 @@ impl Plan {
     }
 
     fn set_link(&self, set: &SetLink) -> Vec<KernelCall> {
-        let change = if set.replace {
-            XdpChange::Replace { new: 0, expected: 0 }
-        } else {
-            XdpChange::Attach { new: 0 }
-        };
-        let flags = match set.mode {
-            Some(mode) => change.flags(mode).to_string(),
-            None => format!("{}|<flag of its mode>", mode_free_flags(change)),
-        };
-        let send = KernelCall { command: Some("RTM_SETLINK"), ..KernelCall::new("sendto") }
-            .with("ifi_index", IFINDEX)
-            .with("IFLA_XDP_FD", self.program(set.program))
-            .with("IFLA_XDP_FLAGS", flags)
-            .with_some("IFLA_XDP_EXPECTED_FD", set.replace.then_some(ATTACHED))
-            .with_data(set_xdp(0, set.mode.unwrap_or(Mode::Native), change, 2));
-        vec![send, receive()]
+        let expected = set.replace.then(|| ATTACHED.to_owned());
+        change_link(change(set), set.mode, self.program(set.program), expected)
     }
+
+    fn put_back(&self, set: &SetLink) -> Vec<KernelCall> {
+        let new = if set.replace { ATTACHED } else { "-1" };
+        let back = change(set).undo().expect("a program that was put on can be taken off");
+        change_link(back, set.mode, new.to_owned(), Some(self.program(set.program)))
+    }
+}
+
+/// The change that `set` makes, with all fds still 0.
+fn change(set: &SetLink) -> XdpChange {
+    if set.replace { XdpChange::Replace { new: 0, expected: 0 } } else { XdpChange::Attach { new: 0 } }
+}
+
+/// `change` of the program in `mode`, or in the mode of the one that is there, with the names of its fds.
+fn change_link(
+    change: XdpChange,
+    mode: Option<Mode>,
+    new: String,
+    expected: Option<String>,
+) -> Vec<KernelCall> {
+    let flags = match mode {
+        Some(mode) => change.flags(mode).to_string(),
+        None => format!("{}|<flag of its mode>", mode_free_flags(change)),
+    };
+    let send = KernelCall { command: Some("RTM_SETLINK"), ..KernelCall::new("sendto") }
+        .with("ifi_index", IFINDEX)
+        .with("IFLA_XDP_FD", new)
+        .with("IFLA_XDP_FLAGS", flags)
+        .with_some("IFLA_XDP_EXPECTED_FD", expected)
+        .with_data(set_xdp(0, mode.unwrap_or(Mode::Native), change, 2));
+    vec![send, receive()]
 }
 
 const ROUTE: &str = "<route socket>";

@@ -131,6 +131,7 @@ impl Display for On {
             }
             Self::AnyErrno => f.write_str("if refused"),
             Self::Driver => f.write_str("if the driver refuses"),
+            Self::Unanswered => f.write_str("if no answer comes"),
             Self::Unexplained => f.write_str("if refused with EINVAL and no reason"),
             Self::NotBpffs => f.write_str("if it is not bpffs"),
         }

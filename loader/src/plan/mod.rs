@@ -126,16 +126,18 @@ pub enum On {
     Driver,
     /// EINVAL without the kernel's sentence; see [`is_unexplained`].
     Unexplained,
+    /// No answer to a netlink request came, so that nobody knows what came of it.
+    Unanswered,
     /// statfs(2) succeeds and tells of another filesystem.
     NotBpffs,
 }
 
 impl On {
-    /// Whether this refusal is meant.
+    /// Whether this refusal is meant; a lost answer is none.
     pub fn matches(self, refusal: &Error) -> bool {
         match (self, refusal.errno()) {
             (Self::NotBpffs, errno) => errno.is_none() && refusal.kind() == ErrorKind::NotFound,
-            (_, None) => false,
+            (Self::Unanswered, _) | (_, None) => false,
             (Self::Errno(list), Some(errno)) => list.contains(&errno),
             (Self::AnyErrno, Some(_)) => true,
             (Self::Driver, Some(errno)) => may_fall_back(errno),
