@@ -150,7 +150,7 @@ fn message(call: &Call) -> BTreeMap<String, String> {
     let xdp = attribute(attributes, 43).unwrap_or_default();
     let numbers = [("IFLA_XDP_FD", 1), ("IFLA_XDP_EXPECTED_FD", 8)];
     let number = |(name, kind): (&str, u16)| {
-        Some((name.to_owned(), word(attribute(xdp, kind)?, 0).cast_signed().to_string()))
+        Some((name.to_owned(), i32::from_ne_bytes(word(attribute(xdp, kind)?, 0).to_ne_bytes()).to_string()))
     };
     found.extend(numbers.into_iter().filter_map(number));
     found.extend(attribute(xdp, 3).map(|bits| ("IFLA_XDP_FLAGS".to_owned(), flags(word(bits, 0)))));
