@@ -395,7 +395,7 @@ fn done(result: Result<()>) -> Result<Outcome> {
 }
 
 fn is_bpffs(path: &str) -> Result<Outcome> {
-    if pin::is_bpffs_directory(Path::new(path))? {
+    if pin::is_bpffs_directory(Path::new(path)).context(|| "pinning needs bpffs")? {
         return Ok(Outcome::Done);
     }
     Err(Error::new(ErrorKind::NotFound, format!("{path} is no bpffs")))

@@ -173,7 +173,8 @@ fn bpffs_is_mounted_even_on_a_read_only_sys() {
     assert!(umount("/sys/fs/bpf").is_err(), "the mount is left behind");
     let elsewhere = ["attach", NEAR, &path, "--bpffs", "/sys/nowhere", "--pin-map"];
     let nowhere = format!("{}=/sys/nowhere/map", bench.map);
-    let words = "pinning needs bpffs: mount(2) for bpffs on `/sys/nowhere` failed: No such file or directory (ENOENT)";
+    let words =
+        "pinning needs bpffs: statfs(2) for `/sys/nowhere` failed: No such file or directory (ENOENT)";
     assert_well_said(&xdpload(&[&elsewhere[..], &[&nowhere]].concat()).fails(1).stderr_has(words));
     xdpload(&["attach", NEAR, &path, "--pin-map", &pin]).ok();
     assert_eq!(bench.sandbox.pins(), ["map"]);
