@@ -111,12 +111,7 @@ fn a_program_must_be_chosen_where_there_are_none_or_several() {
     none.rename_section("xdp", "tc");
     bench.refuses(&none, &[], 1, &["no section of the object is named as those of XDP programs are", "`tc`"]);
     xdpload(&["plan", &none.save(&bench.sandbox), "--section", "tc"]).ok();
-    bench.refuses(
-        &none,
-        &["--section", "xdp"],
-        2,
-        &["there is no section `xdp` with instructions; instructions are in `tc`"],
-    );
+    bench.refuses(&none, &["--section", "xdp"], 2, &["there is no section `xdp` with instructions; instructions are in `tc`"]);
 
     let many = [
         "choose one program: the object has pass_all (section xdp), ",
