@@ -55,13 +55,15 @@ fn views() -> BTreeMap<String, String> {
     views
 }
 
-/// The plan of each program, with a heading.
+/// The plan of each program, with a heading; the first one with all that only old kernels make necessary.
 fn plans_text(object: &Object) -> String {
     let mut text = String::new();
-    for program in &object.programs {
+    for (index, program) in object.programs.iter().enumerate() {
         writeln!(text, "{program}").unwrap();
         match plans::attach(object, program) {
-            Ok(plan) => write!(text, "{plan:#}").unwrap(),
+            // The ways round old kernels are much alike for all programs of an object.
+            Ok(plan) if index == 0 => write!(text, "{plan:#}").unwrap(),
+            Ok(plan) => write!(text, "{plan}").unwrap(),
             Err(error) => writeln!(text, "{}", refusal(&error)).unwrap(),
         }
     }

@@ -127,3 +127,87 @@ fn pinning(number: u32) -> Result<Pinning> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btf::TypeId;
+    use crate::btf::builder::{Builder, ORDERS};
+    use crate::bytes::ByteOrder;
+    use crate::object::MapShape;
+    use crate::uapi::btf::{BtfKind, VarLinkage};
+
+    /// What a member of a definition declares: `__uint` a number, `__type` a type of so many bytes.
+    #[derive(Clone, Copy)]
+    enum Declares {
+        Uint(u32),
+        Type(u32),
+    }
+
+    fn read(order: ByteOrder, fields: &[(&str, Declares)]) -> Result<MapSpec> {
+        let mut b = Builder::new(order);
+        let int = b.int("int", 4, 0);
+        let members: Vec<(&str, TypeId)> = fields
+            .iter()
+            .map(|&(name, declares)| {
+                let target = match declares {
+                    Declares::Uint(number) => b.array(int, number),
+                    Declares::Type(size) => b.add::<0>(BtfKind::STRUCT, "", size, &[]),
+                };
+                (name, b.refer(BtfKind::PTR, "", target))
+            })
+            .collect();
+        let ty = b.map_def("", &members);
+        let var = b.var("m", ty, VarLinkage::GLOBAL_ALLOCATED.0);
+        b.add(BtfKind::DATASEC, ".maps", 0, &[[var.0, 0, 32]]);
+        let btf = b.parse()?;
+        definition(&btf, &btf.variables(".maps")?[0])
+    }
+
+    fn refusal(fields: &[(&str, Declares)]) -> String {
+        read(ByteOrder::Little, fields).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn sizes_come_as_numbers_or_as_types() {
+        use Declares::{Type, Uint};
+        let shape =
+            MapShape { map_type: MapType::HASH, key_size: 6, value_size: 16, max_entries: 64, flags: 1 };
+        for order in ORDERS {
+            let both = [
+                ("type", Uint(1)),
+                ("key_size", Uint(6)),
+                ("key", Type(6)),
+                ("value", Type(16)),
+                ("max_entries", Uint(64)),
+                ("map_flags", Uint(1)),
+                ("pinning", Uint(1)),
+            ];
+            let map = read(order, &both).unwrap();
+            assert_eq!((&*map.name, map.shape, map.pinning), ("m", shape, Pinning::ByName));
+        }
+        assert_eq!(
+            refusal(&[("type", Uint(1)), ("key_size", Uint(4)), ("key", Type(8))]),
+            "field `key`: expected 4 bytes, as another field says, found 8"
+        );
+    }
+
+    #[test]
+    fn what_a_definition_must_not_say_is_refused_by_field() {
+        use Declares::{Type, Uint};
+        assert_eq!(refusal(&[("max_entries", Uint(1))]), "expected a field `type`, found none");
+        assert_eq!(
+            refusal(&[("type", Uint(1)), ("numa_node", Uint(1))]),
+            "field `numa_node`: is not supported yet"
+        );
+        assert_eq!(
+            refusal(&[("pinning", Uint(2))]),
+            "field `pinning`: expected LIBBPF_PIN_NONE (0) or LIBBPF_PIN_BY_NAME (1), found 2"
+        );
+        let text = refusal(&[("type", Type(4))]);
+        assert!(
+            text.ends_with("expected a pointer to an array (`__uint`), found a pointer to struct"),
+            "{text}"
+        );
+    }
+}

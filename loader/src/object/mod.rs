@@ -296,3 +296,6 @@ fn version(elf: &ElfFile<'_>) -> Result<Option<u32>> {
     }
     bytes.u32(0, "the kernel version").context(|| "reading the kernel version").map(Some)
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,3 +145,6 @@ impl On {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! Tests of reading objects that another crate's ELF writer makes; fixtures from compilers are in loader/tests.
+
+use ::object::write::{self, Symbol as Written, SymbolSection as In};
+use ::object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+
+use super::*;
+use crate::uapi::bpf::{AttachType, BPF_EXIT, MapType};
+
+/// Writes an object file.
+struct Writer(write::Object<'static>);
+
+impl Writer {
+    fn new() -> Self {
+        Self(write::Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little))
+    }
+
+    fn section(&mut self, name: &str, kind: SectionKind, data: &[u8]) -> In {
+        let section = self.0.add_section(Vec::new(), name.as_bytes().to_vec(), kind);
+        self.0.append_section_data(section, data, 1);
+        In::Section(section)
+    }
+
+    /// Adds a symbol of another file's concern, or of this one alone.
+    fn symbol(&mut self, name: &str, kind: SymbolKind, section: In, place: (u64, u64), scope: SymbolScope) {
+        let (name, (value, size)) = (name.as_bytes().to_vec(), place);
+        let flags = SymbolFlags::None;
+        self.0.add_symbol(Written { name, value, size, kind, scope, weak: false, section, flags });
+    }
+
+    fn parse(&self) -> Result<Object> {
+        Object::parse(&self.0.write().unwrap())
+    }
+
+    fn parse_as(&self, dialect: MapDialect) -> Result<Object> {
+        let options = ParseOptions { maps_dialect: Some(dialect), ..ParseOptions::default() };
+        Object::parse_with(&self.0.write().unwrap(), &options)
+    }
+}
+
+const EXIT: [u8; 8] = [BPF_EXIT, 0, 0, 0, 0, 0, 0, 0];
+
+/// An object with two definitions of `size` bytes each in the section `maps`, of which the last four are `last`.
+fn two_maps(size: usize, last: u32) -> Writer {
+    let mut definition: Vec<u8> = [1, 4, 8, 16, 1].into_iter().flat_map(u32::to_le_bytes).collect();
+    definition.resize(size, 0);
+    definition[size - 4..].copy_from_slice(&last.to_le_bytes());
+    let mut writer = Writer::new();
+    let maps = writer.section("maps", SectionKind::Data, &definition.repeat(2));
+    for (name, offset) in [("b", size as u64), ("a", 0)] {
+        writer.symbol(name, SymbolKind::Data, maps, (offset, size as u64), SymbolScope::Dynamic);
+    }
+    writer
+}
+
+#[test]
+fn the_size_of_a_definition_tells_the_dialect() {
+    use MapDialect::{Iproute2, Libbpf};
+    for (size, dialect) in
+        [(16, Iproute2), (20, Libbpf), (24, Libbpf), (28, Libbpf), (36, Iproute2), (40, Libbpf)]
+    {
+        let last = u32::from(size == 20);
+        let object = two_maps(size, last).parse().unwrap();
+        let maps: Vec<_> = object.maps.iter().map(|map| (&*map.name, map.offset, map.dialect)).collect();
+        assert_eq!(maps, [("a", 0, dialect), ("b", size as u64, dialect)]);
+    }
+    for size in [24, 28, 32, 40] {
+        let writer = two_maps(size, 1);
+        assert!(writer.parse().unwrap_err().help().is_some(), "{size} bytes fit both dialects");
+        assert_eq!(writer.parse_as(Libbpf).unwrap().maps[0].dialect, Libbpf);
+        assert_eq!(writer.parse_as(Iproute2).is_ok(), size <= 36, "{size} bytes");
+    }
+}
+
+#[test]
+fn the_common_fields_are_read_in_every_dialect() {
+    let shape =
+        |flags| MapShape { map_type: MapType::HASH, key_size: 4, value_size: 8, max_entries: 16, flags };
+    assert_eq!(two_maps(20, 1).parse().unwrap().maps[1].shape, shape(1));
+    assert_eq!(two_maps(36, 0).parse().unwrap().maps[1].shape, shape(1));
+    // iproute2's shortest form ends before the flags.
+    assert_eq!(two_maps(16, 16).parse().unwrap().maps[1].shape, shape(0));
+    let mut gobpf: Vec<u8> = [1, 4, 8, 16, 1].into_iter().flat_map(u32::to_le_bytes).collect();
+    gobpf.resize(280, 0);
+    let mut writer = Writer::new();
+    writer.section("maps/g", SectionKind::Data, &gobpf);
+    let object = writer.parse().unwrap();
+    let map = &object.maps[0];
+    assert_eq!((&*map.name, map.dialect, map.shape), ("g", MapDialect::Gobpf, shape(1)));
+}
+
+#[test]
+fn labels_and_section_symbols_are_no_maps() {
+    let mut writer = Writer::new();
+    let maps = writer.section("maps", SectionKind::Data, &[1, 0, 0, 0].repeat(5));
+    writer.symbol("m", SymbolKind::Data, maps, (0, 20), SymbolScope::Dynamic);
+    writer.symbol("label", SymbolKind::Label, maps, (4, 0), SymbolScope::Compilation);
+    writer.symbol("", SymbolKind::Section, maps, (0, 0), SymbolScope::Compilation);
+    let object = writer.parse().unwrap();
+    assert_eq!(object.maps.iter().map(|map| &*map.name).collect::<Vec<_>>(), ["m"]);
+}
+
+#[test]
+fn a_gobpf_namespace_ends_at_its_nul_or_at_the_end() {
+    let pinned = |namespace: &[u8]| {
+        let mut definition: Vec<u8> = [1, 4, 8, 16, 0, 2].into_iter().flat_map(u32::to_le_bytes).collect();
+        definition.extend(namespace);
+        definition.resize(280, 0);
+        let mut writer = Writer::new();
+        writer.section("maps/m", SectionKind::Data, &definition);
+        writer.parse().unwrap().maps.remove(0).pinning
+    };
+    assert_eq!(pinned(b"ns\0junk"), Pinning::Path("ns/globals/m".to_owned()));
+    let full = "n".repeat(256);
+    assert_eq!(pinned(full.as_bytes()), Pinning::Path(format!("{full}/globals/m")));
+}
+
+#[test]
+fn the_name_of_a_section_tells_the_kind_of_its_programs() {
+    let named = ["tc".to_owned()];
+    let kind = |attach_type, frags| Some(ProgramKind { attach_type, frags });
+    for (section, expected) in [
+        ("xdp", kind(AttachType::XDP, false)),
+        ("prog", kind(AttachType::XDP, false)),
+        ("xdp/anything", kind(AttachType::XDP, false)),
+        ("xdp_old_sample", kind(AttachType::XDP, false)),
+        ("tc", kind(AttachType::XDP, false)),
+        ("xdp.frags", kind(AttachType::XDP, true)),
+        ("xdp/devmap", kind(AttachType::XDP_DEVMAP, false)),
+        ("xdp.frags/devmap", kind(AttachType::XDP_DEVMAP, true)),
+        ("xdp/cpumap", kind(AttachType::XDP_CPUMAP, false)),
+        ("xdp.frags/cpumap", kind(AttachType::XDP_CPUMAP, true)),
+        ("xdpingress", None),
+        ("programs", None),
+        (".text", None),
+        ("", None),
+    ] {
+        assert_eq!(ProgramKind::of_section(section, &named), expected, "{section}");
+    }
+}
+
+#[test]
+fn every_function_of_a_section_is_a_program() {
+    let mut writer = Writer::new();
+    let code = writer.section("xdp", SectionKind::Text, &EXIT.repeat(4));
+    for (name, place) in [("second", (8, 0)), ("first", (0, 8)), ("last", (24, 8))] {
+        writer.symbol(name, SymbolKind::Text, code, place, SymbolScope::Dynamic);
+    }
+    writer.section(".text", SectionKind::Text, &EXIT);
+    writer.section("license", SectionKind::Data, b"GPL\0and more");
+    writer.section("version", SectionKind::Data, &0x0004_0800u32.to_le_bytes());
+    let object = writer.parse().unwrap();
+    let programs: Vec<_> = object.programs.iter().map(|p| (&*p.name, p.offset, p.insns.len())).collect();
+    // A size of 0 reaches to the next function.
+    assert_eq!(programs, [("first", 0, 1), ("second", 8, 2), ("last", 24, 1)]);
+    assert_eq!(object.other_code, [".text"]);
+    assert_eq!((object.license.as_deref(), object.version), (Some("GPL"), Some(0x0004_0800)));
+    assert_eq!(object.program("last").unwrap().offset, 24);
+}
+
+#[test]
+fn functions_without_a_type_are_found_and_labels_are_not() {
+    let mut writer = Writer::new();
+    let code = writer.section("prog", SectionKind::Text, &EXIT.repeat(2));
+    writer.symbol("old", SymbolKind::Label, code, (0, 0), SymbolScope::Dynamic);
+    writer.symbol("LBB0_1", SymbolKind::Label, code, (8, 0), SymbolScope::Compilation);
+    let object = writer.parse().unwrap();
+    assert_eq!((&*object.programs[0].name, object.programs[0].insns.len()), ("old", 2));
+    // By its section, as gobpf finds a program.
+    assert_eq!(object.program("prog").unwrap().name, "old");
+    assert_eq!(object.only_program().unwrap().name, "old");
+}
+
+#[test]
+fn a_section_is_one_program_if_it_has_no_symbol() {
+    let mut writer = Writer::new();
+    writer.section("xdp/a", SectionKind::Text, &EXIT);
+    writer.section("xdp/empty", SectionKind::Text, &[]);
+    writer.section("xdp/data", SectionKind::Data, &EXIT);
+    let programs = writer.parse().unwrap().programs;
+    assert_eq!(programs.iter().map(|program| &*program.name).collect::<Vec<_>>(), ["xdp/a"]);
+}

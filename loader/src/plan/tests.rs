@@ -1,0 +1,316 @@
+//! Tests of plans for hand-made objects; plans for objects of compilers are golden files in loader/tests.
+
+use super::*;
+use crate::bytes::ByteOrder;
+use crate::error::Result;
+use crate::features::{Answer, Kernel};
+use crate::insn::Insn;
+use crate::netlink::Mode;
+use crate::object::{InnerMap, MapDialect, MapShape, MapSpec, Object, Pinning, ProgramKind, ProgramSpec};
+use crate::uapi::bpf::{AttachType, BPF_EXIT, BPF_F_XDP_HAS_FRAGS, MapType};
+
+fn map(name: &str, pinning: Pinning) -> MapSpec {
+    MapSpec {
+        name: name.to_owned(),
+        dialect: MapDialect::Libbpf,
+        section: "maps".to_owned(),
+        offset: 0,
+        shape: MapShape { map_type: MapType::HASH, key_size: 4, value_size: 8, max_entries: 16, flags: 0 },
+        pinning,
+        inner: None,
+    }
+}
+
+/// An object with these maps and the program `p`.
+fn object(maps: Vec<MapSpec>) -> Object {
+    let program = ProgramSpec {
+        name: "p".to_owned(),
+        section: "xdp".to_owned(),
+        offset: 0,
+        kind: ProgramKind { attach_type: AttachType::XDP, frags: false },
+        insns: vec![Insn { code: BPF_EXIT, dst: 0, src: 0, off: 0, imm: 0 }],
+        references: Vec::new(),
+    };
+    Object {
+        order: ByteOrder::NATIVE,
+        license: Some("GPL".to_owned()),
+        version: None,
+        programs: vec![program],
+        maps,
+        other_code: Vec::new(),
+    }
+}
+
+fn target(mode: ModeChoice, replace: bool) -> Target {
+    Target { link: LinkRef::named("eth0").unwrap(), netns: None, mode, replace }
+}
+
+/// A kernel that has, or lacks, all that a load can do without.
+fn kernel(answer: Answer) -> Kernel {
+    let mut kernel = Kernel::unknown();
+    for feature in [Feature::ObjectNames, Feature::ExpectedAttachType, Feature::MemcgAccounting] {
+        kernel.learn(feature, answer);
+    }
+    kernel
+}
+
+fn plan(object: &Object) -> Plan {
+    Loader::new(object).plan(&kernel(Answer::Yes)).unwrap()
+}
+
+/// Where the only map is to be pinned.
+fn pin_of(loader: &Loader<'_>) -> Result<Option<String>> {
+    let plan = loader.plan(&Kernel::unknown())?;
+    Ok(plan.pins().next().map(|(_, path)| path.to_owned()))
+}
+
+/// The one program load among the steps of the plan.
+fn load_step(plan: &Plan) -> (&Step, &ProgLoad) {
+    let mut loads = plan.steps.iter().filter_map(|step| match &step.call {
+        Call::ProgLoad(load) => Some((step, load)),
+        _ => None,
+    });
+    loads.next().unwrap()
+}
+
+#[test]
+fn a_small_plan_prints_one_line_for_each_call() {
+    let object = object(vec![map("m", Pinning::ByName)]);
+    let loader = Loader::new(&object).pin_maps_under("/sys/fs/bpf/edge");
+    let plan = loader.attach_to(target(ModeChoice::default(), false)).plan(&kernel(Answer::Yes)).unwrap();
+    let text = plan.to_string();
+    let calls: Vec<_> = text.lines().map(|line| line.split(" {").next().unwrap()).collect();
+    assert_eq!(calls, SMALL_PLAN.lines().collect::<Vec<_>>());
+}
+
+/// The arguments in braces are left out; golden files have them.
+const SMALL_PLAN: &str = r#"  1 socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_ROUTE) = <route socket>
+  2 setsockopt(<route socket>, SOL_NETLINK, NETLINK_EXT_ACK, [1], 4)
+  3 sendto(RTM_GETLINK
+  4 recvfrom(<route socket>)
+  5 statfs("/sys/fs/bpf")
+        if it is not bpffs:
+  6         mount("bpf", "/sys/fs/bpf", "bpf", MS_NOSUID|MS_NODEV|MS_NOEXEC|MS_RELATIME, "mode=0700")
+  7 bpf(BPF_OBJ_GET,
+        if it succeeds:
+  8         bpf(BPF_OBJ_GET_INFO_BY_FD,
+        if refused with ENOENT:
+  9         mkdir("/sys/fs/bpf/edge", 0700)
+                if refused with EEXIST: go on
+ 10         bpf(BPF_MAP_CREATE,
+ 11         bpf(BPF_OBJ_PIN,
+                if refused with EEXIST:
+ 12                 bpf(BPF_OBJ_GET,
+                        if it succeeds:
+ 13                         bpf(BPF_OBJ_GET_INFO_BY_FD,
+ 14 bpf(BPF_PROG_LOAD,
+        if refused:
+ 15         bpf(BPF_PROG_LOAD,
+ 16 sendto(RTM_SETLINK
+ 17 recvfrom(<route socket>)
+        if no answer comes:
+ 18         sendto(RTM_SETLINK
+ 19         recvfrom(<route socket>)
+    if a later call fails, what was done of these is undone:
+        unlink("/sys/fs/bpf/edge/m")
+        rmdir("/sys/fs/bpf/edge")
+        umount2("/sys/fs/bpf", 0)
+"#;
+
+#[test]
+fn a_pin_path_follows_the_dialect_and_the_caller() {
+    let path = |pinning| {
+        let object = object(vec![map("a.b", pinning)]);
+        move |wish: fn(Loader<'_>) -> Loader<'_>| pin_of(&wish(Loader::new(&object)))
+    };
+    let none = path(Pinning::None);
+    assert_eq!(none(|loader| loader).unwrap(), None);
+    assert_eq!(none(|loader| loader.pin_map("a.b", "/sys/fs/bpf/x")).unwrap().unwrap(), "/sys/fs/bpf/x");
+    let fixed = path(Pinning::Path("ns/globals/m".to_owned()));
+    assert_eq!(fixed(|loader| loader).unwrap().unwrap(), "/sys/fs/bpf/ns/globals/m");
+    assert_eq!(fixed(|loader| loader.bpffs("/mnt")).unwrap().unwrap(), "/mnt/ns/globals/m");
+    let under = fixed(|loader| loader.pin_maps_under("/sys/fs/bpf/edge")).unwrap().unwrap();
+    assert_eq!(under, "/sys/fs/bpf/ns/globals/m");
+    let by_name = path(Pinning::ByName);
+    assert_eq!(by_name(|loader| loader).unwrap().unwrap(), "/sys/fs/bpf/a_b");
+    let under = by_name(|loader| loader.pin_maps_under("/sys/fs/bpf/edge/")).unwrap().unwrap();
+    assert_eq!(under, "/sys/fs/bpf/edge/a_b");
+    let by_caller = path(Pinning::CallerPath { pinning: 3 });
+    assert!(by_caller(|loader| loader).is_err());
+    assert_eq!(by_caller(|loader| loader.pin_map("a.b", "/sys/fs/bpf/x")).unwrap().unwrap(), "/sys/fs/bpf/x");
+}
+
+#[test]
+fn a_pinned_map_is_looked_for_before_it_is_made() {
+    let object = object(vec![map("m", Pinning::Path("a/b/m".to_owned()))]);
+    let plan = plan(&object);
+    let [statfs, get, _] = &plan.steps[..] else { panic!("{plan}") };
+    assert_eq!(statfs.call, Call::Statfs { path: "/sys/fs/bpf".to_owned() });
+    assert!(matches!(get.then[0].call, Call::MapInfo { .. }), "what is there is compared");
+    let absent: Vec<_> = get.otherwise[0].steps.iter().map(|step| &step.call).collect();
+    let mkdir = |path: &str| Call::Mkdir { path: path.to_owned() };
+    assert_eq!(absent[..2], [&mkdir("/sys/fs/bpf/a"), &mkdir("/sys/fs/bpf/a/b")]);
+    let [_, _, Call::MapCreate(_), Call::ObjPin { path, .. }] = absent[..] else { panic!("{plan}") };
+    assert_eq!(path, "/sys/fs/bpf/a/b/m");
+}
+
+#[test]
+fn templates_are_made_before_the_maps_that_hold_their_like() {
+    let outer = |name, index| {
+        let inner = Some(InnerMap { map: 2, index });
+        let shape = MapShape { map_type: MapType::ARRAY_OF_MAPS, ..map("", Pinning::None).shape };
+        MapSpec { shape, inner, ..map(name, Pinning::None) }
+    };
+    let plain = |name| map(name, Pinning::None);
+    let object = object(vec![outer("o1", Some(5)), plain("a"), plain("t"), outer("o2", None)]);
+    let plan = plan(&object);
+    let mut made = Vec::new();
+    let mut put = Vec::new();
+    for step in &plan.steps {
+        match &step.call {
+            Call::MapCreate(create) => made.push((create.map.0, create.inner)),
+            Call::MapUpdate { outer, index, inner } => put.push((outer.0, *index, inner.0)),
+            _ => {}
+        }
+    }
+    let template = Some(MapSlot(2));
+    assert_eq!(made, [(1, None), (2, None), (0, template), (3, template)]);
+    // Only where the object gives the place does the template go into the outer map.
+    assert_eq!(put, [(0, 5, 2)]);
+}
+
+#[test]
+fn a_kernel_that_is_known_to_lack_features_is_not_asked_for_them() {
+    let object = object(vec![map("m", Pinning::None)]);
+    let plan = Loader::new(&object).plan(&kernel(Answer::No)).unwrap();
+    let Call::MapCreate(create) = &plan.steps[0].call else { panic!("{plan}") };
+    assert_eq!(create.name, None);
+    let (step, load) = load_step(&plan);
+    assert_eq!((load.name, load.expected_attach_type), (None, None));
+    // RLIMIT_MEMLOCK is raised after a refusal without a probe; the other way round the log.
+    let ways: Vec<_> = step.otherwise.iter().map(|way| (way.on, way.lacking)).collect();
+    assert_eq!(ways, [(On::Errno(&[libc::EPERM]), None), (On::AnyErrno, None)]);
+    assert_eq!(step.otherwise[0].steps[0].call, Call::RaiseMemlock);
+    assert!(step.otherwise[1].steps[0].otherwise.is_empty());
+}
+
+#[test]
+fn a_kernel_that_is_known_to_have_all_needs_no_way_round() {
+    let object = object(vec![map("m", Pinning::None)]);
+    let plan = plan(&object);
+    assert!(plan.steps[0].otherwise.is_empty());
+    let (step, load) = load_step(&plan);
+    assert_eq!(load.expected_attach_type, Some(AttachType::XDP));
+    let [way] = &step.otherwise[..] else { panic!("{plan}") };
+    let Call::ProgLoad(again) = &way.steps[0].call else { panic!("{plan}") };
+    assert_eq!((way.on, again.log, way.steps[0].otherwise.len()), (On::AnyErrno, true, 0));
+}
+
+#[test]
+fn a_kernel_of_which_nothing_is_known_is_probed_after_a_refusal_only() {
+    let object = object(vec![map("m", Pinning::None)]);
+    let plan = Loader::new(&object).plan(&Kernel::unknown()).unwrap();
+    let lacking = |step: &Step| step.otherwise.iter().map(|way| way.lacking).collect::<Vec<_>>();
+    assert_eq!(lacking(&plan.steps[0]), [Some(Feature::MemcgAccounting), Some(Feature::ObjectNames)]);
+    let (step, _) = load_step(&plan);
+    assert_eq!(lacking(step), [Some(Feature::MemcgAccounting), None]);
+    let explain = &step.otherwise[1].steps[0];
+    assert_eq!(lacking(explain), [Some(Feature::ExpectedAttachType)]);
+    assert_eq!(lacking(&explain.otherwise[0].steps[0]), [Some(Feature::ObjectNames)]);
+}
+
+#[test]
+fn the_attach_type_of_another_hook_is_never_left_out() {
+    let mut object = object(Vec::new());
+    object.programs[0].kind = ProgramKind { attach_type: AttachType::XDP_DEVMAP, frags: true };
+    let plan = Loader::new(&object).plan(&Kernel::unknown()).unwrap();
+    let (step, load) = load_step(&plan);
+    assert_eq!((load.expected_attach_type, load.flags), (Some(AttachType::XDP_DEVMAP), BPF_F_XDP_HAS_FRAGS));
+    let explain = &step.otherwise[1].steps[0];
+    assert_eq!(
+        explain.otherwise.iter().map(|way| way.lacking).collect::<Vec<_>>(),
+        [Some(Feature::ObjectNames)]
+    );
+}
+
+#[test]
+fn what_the_object_leaves_open_the_caller_fills_in() {
+    let mut object = object(vec![map("m", Pinning::None)]);
+    object.version = Some(crate::object::CURRENT_KERNEL_VERSION);
+    object.license = None;
+    let mut kernel = kernel(Answer::Yes);
+    kernel.version_code = Some(0x0006_0100);
+    let plan = Loader::new(&object).max_entries("m", 99).plan(&kernel).unwrap();
+    let Call::MapCreate(create) = &plan.steps[0].call else { panic!("{plan}") };
+    assert_eq!(create.shape.max_entries, 99);
+    let (_, load) = load_step(&plan);
+    assert_eq!((load.kern_version, load.license.as_str()), (0x0006_0100, ""));
+}
+
+/// The steps that set the program of the interface: when, in which mode, and whether they replace.
+fn set_links(plan: &Plan) -> Vec<(When, Option<Mode>, bool)> {
+    let set = |step: &Step| match &step.call {
+        Call::SetLink(set) => Some((step.when, set.mode, set.replace)),
+        _ => None,
+    };
+    plan.steps.iter().filter_map(set).collect()
+}
+
+/// What the last step does when the driver refuses.
+fn fallback(plan: &Plan) -> Option<&Alternative> {
+    plan.steps.last().unwrap().otherwise.iter().find(|way| way.on == On::Driver)
+}
+
+#[test]
+fn an_attach_displaces_nothing_unless_it_is_told_to() {
+    let object = object(Vec::new());
+    let attach = |mode, replace| {
+        Loader::new(&object).attach_to(target(mode, replace)).plan(&kernel(Answer::Yes)).unwrap()
+    };
+    let generic = ModeChoice::Only(Mode::Generic);
+    let plan = attach(generic, false);
+    assert_eq!(set_links(&plan), [(When::Always, Some(Mode::Generic), false)]);
+    assert!(fallback(&plan).is_none());
+    let occupied = (When::Occupied, Some(Mode::Generic), true);
+    assert_eq!(set_links(&attach(generic, true)), [occupied, (When::Vacant, Some(Mode::Generic), false)]);
+    // What is there is replaced in the mode it is in.
+    let plan = attach(ModeChoice::Auto, true);
+    let vacant = (When::Vacant, Some(Mode::Native), false);
+    assert_eq!(set_links(&plan), [(When::Occupied, None, true), vacant]);
+    let fallback = fallback(&plan).unwrap();
+    assert!(matches!(
+        &fallback.steps[0].call,
+        Call::SetLink(SetLink { mode: Some(Mode::Generic), replace: false, .. })
+    ));
+}
+
+#[test]
+fn an_offload_makes_everything_on_the_card() {
+    let object = object(vec![map("m", Pinning::None)]);
+    let offload = target(ModeChoice::Only(Mode::Offload), false);
+    let plan = Loader::new(&object).attach_to(offload).plan(&kernel(Answer::Yes)).unwrap();
+    let text = plan.to_string();
+    assert!(text.contains("map_ifindex=<ifindex>") && text.contains("prog_ifindex=<ifindex>"), "{text}");
+}
+
+#[test]
+fn all_programs_are_loaded_where_all_are_asked_for() {
+    let mut object = object(Vec::new());
+    object.programs.push(ProgramSpec { name: "q".to_owned(), ..object.programs[0].clone() });
+    let all = Loader::new(&object).all_programs();
+    assert_eq!(all.plan(&Kernel::unknown()).unwrap().programs, ["p", "q"]);
+    let attached = all.clone().program("q").attach_to(target(ModeChoice::default(), false));
+    let plan = attached.plan(&Kernel::unknown()).unwrap();
+    let Call::SetLink(set) = &plan.steps.last().unwrap().call else { panic!("{plan}") };
+    assert_eq!((plan.programs.len(), set.program), (2, ProgramSlot(1)));
+    let nothing_chosen = all.attach_to(target(ModeChoice::default(), false)).plan(&Kernel::unknown());
+    assert!(nothing_chosen.unwrap_err().to_string().starts_with("choose one program"));
+}
+
+#[test]
+fn a_refusal_matches_its_own_errnos() {
+    let matches = |on: On, errno| on.matches(&Error::os("bpf(BPF_MAP_CREATE)", "m", errno));
+    assert!(matches(On::Errno(&[1, 2]), 2) && !matches(On::Errno(&[1, 2]), 3));
+    assert!(matches(On::AnyErrno, 7) && !matches(On::NotBpffs, 7));
+    assert!(matches(On::Driver, libc::EOPNOTSUPP) && !matches(On::Driver, libc::EBUSY));
+}
