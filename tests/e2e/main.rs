@@ -28,6 +28,7 @@ mod bad_input;
 mod dialects;
 mod faults;
 mod gobpf;
+mod json;
 mod map_commands;
 mod modes;
 mod outage;
