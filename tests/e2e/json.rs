@@ -147,6 +147,8 @@ fn each_document_is_what_the_page_says() {
 #[test]
 fn the_numbers_are_those_of_the_witnesses() {
     let (_sandbox, veth) = need!(pair(&["bpftool"]));
+    let inspected = answer(&["inspect", &object("blacklist")]);
+    assert_eq!(inspected["programs"][0]["references"][0]["relocation"], "R_BPF_64_64");
     let attached = answer(&["attach", NEAR, &object("blacklist"), "--mode", "generic"]);
     let witness = crate::peers::attached_by_ip(NEAR).expect("it is attached");
     let program = &attached["program"];
