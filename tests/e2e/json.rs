@@ -81,7 +81,7 @@ fn shorten(path: &str) -> String {
         let ends = marks.iter().filter_map(|mark| path.rfind(mark).map(|at| at + mark.len()));
         ends.max().map(|end| &path[end..])
     };
-    match (behind(&["calls[].", "undo."]), behind(&["steps[].", "then[]."])) {
+    match (behind(&["calls[].", "probe[].", "undo."]), behind(&["steps[].", "then[]."])) {
         (Some(rest), _) => format!("call.{rest}"),
         (None, Some(rest)) => format!("step.{rest}"),
         (None, None) => path.to_owned(),
