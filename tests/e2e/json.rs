@@ -158,7 +158,7 @@ fn the_numbers_are_those_of_the_witnesses() {
         (&veth.near_index().into(), &(*witness.mode).into())
     );
     let status = answer(&["status", NEAR]);
-    assert_eq!(status["interfaces"][0]["programs"][0]["maps"][0]["id"], attached["maps"][0]["id"]);
+    assert_eq!(status["interfaces"][0]["programs"][0]["maps"][0]["id"], program["map_ids"][0]);
     let replaced = answer(&["attach", NEAR, &object("xdp_drop"), "--mode", "generic", "--replace"]);
     assert_eq!(replaced["replaced"], witness.id);
     assert_eq!(answer(&["detach", NEAR])["detached"][0]["id"], replaced["program"]["id"]);
