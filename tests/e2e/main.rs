@@ -25,9 +25,11 @@ mod veth;
 mod xdpload;
 
 mod bad_input;
+mod cli_text;
 mod dialects;
 mod faults;
 mod gobpf;
+mod json;
 mod map_commands;
 mod modes;
 mod outage;

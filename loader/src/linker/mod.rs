@@ -57,7 +57,7 @@ fn referenced_map(object: &Object, program: &ProgramSpec, reference: &SymbolRefe
     if !object.maps.iter().any(|map| map.section == *name) {
         return Err(refuse_other_target(program, reference, name));
     }
-    if !insn.is_ld_imm64() || reference.kind != RelocationType::R64_64 {
+    if !insn.is_ld_imm64() || reference.kind != RelocationType::R_BPF_64_64 {
         return Err(refusal(
             program,
             reference.insn,

@@ -112,17 +112,17 @@ named_values! {
 
 named_values! {
     /// The type of a BPF relocation (kernel: Documentation/bpf/llvm_reloc.rst).
-    pub struct RelocationType: u32, "R_BPF_" {
-        NONE = 0 "none";
+    pub struct RelocationType: u32, "" {
+        R_BPF_NONE = 0 "none";
         /// A 64-bit immediate load: a map, a variable, a function's address.
-        R64_64 = 1 "64_64";
+        R_BPF_64_64 = 1 "64_64";
         /// 64 bits of data.
-        R64_ABS64 = 2 "64_abs64";
+        R_BPF_64_ABS64 = 2 "64_abs64";
         /// 32 bits of data.
-        R64_ABS32 = 3 "64_abs32";
+        R_BPF_64_ABS32 = 3 "64_abs32";
         /// 32 bits of data in `.BTF` or `.BTF.ext`, not for the loader.
-        R64_NODYLD32 = 4 "64_nodyld32";
+        R_BPF_64_NODYLD32 = 4 "64_nodyld32";
         /// The immediate of a call.
-        R64_32 = 10 "64_32";
+        R_BPF_64_32 = 10 "64_32";
     }
 }

@@ -1,0 +1,135 @@
+//! What the program says to people: its help, one line for what it did, every step on request, and no colour.
+
+use std::collections::BTreeSet;
+
+use crate::bench::refused;
+use crate::command::run;
+use crate::objects::object;
+use crate::peers::attached_by_ip;
+use crate::veth::{NEAR, pair};
+use crate::xdpload::{answer, xdpload, xdpload_command};
+
+/// Options that several commands have.
+const FILE: [&str; 2] = ["--section", "--maps-dialect"];
+const LOAD: [&str; 5] = ["--prog", "--max-entries", "--pin-map", "--pin-maps-under", "--bpffs"];
+const TARGET: [&str; 4] = ["--netns", "--mode", "--replace", "--verbose"];
+const FORMATS: [&str; 2] = ["--key-format", "--value-format"];
+
+/// Each command, the groups of its options, and its own.
+const COMMANDS: [(&str, &[&[&str]]); 12] = [
+    ("inspect", &[&FILE, &["--json"]]),
+    ("plan", &[&FILE, &LOAD, &TARGET, &["--dev", "--json"]]),
+    ("attach", &[&FILE, &LOAD, &TARGET, &["--verifier-log", "--json"]]),
+    ("detach", &[&["--id", "--netns", "--json"]]),
+    ("status", &[&["--netns", "--json"]]),
+    ("map", &[]),
+    ("map list", &[&["--json"]]),
+    ("map dump", &[&FORMATS, &["--netns", "--json"]]),
+    ("map get", &[&FORMATS, &["--netns", "--json"]]),
+    ("map set", &[&["--new", "--existing", "--netns", "--json"]]),
+    ("map delete", &[&["--netns", "--json"]]),
+    ("demo", &[&["--objects"]]),
+];
+
+/// The long options in a help text, each at the beginning of its line but for a short form.
+fn options(help: &str) -> BTreeSet<&str> {
+    help.lines()
+        .filter_map(|line| {
+            let line = line.trim_start();
+            let line =
+                line.split_once(", ").filter(|(short, _)| short.len() == 2).map_or(line, |(_, long)| long);
+            line.starts_with("--").then(|| line.split_whitespace().next()).flatten()
+        })
+        .collect()
+}
+
+#[test]
+fn the_help_of_each_command_tells_of_its_options_and_no_others() {
+    for (command, groups) in COMMANDS {
+        let words: Vec<_> = command.split(' ').chain(["--help"]).collect();
+        let ran = xdpload(&words).ok();
+        let expected: BTreeSet<_> = groups.iter().copied().flatten().copied().chain(["--help"]).collect();
+        assert_eq!(options(ran.stdout()), expected, "{}", ran.report());
+        assert_eq!(ran.stderr(), "", "{}", ran.report());
+        assert!(ran.stdout().contains(&format!("Usage: xdpload {command} ")), "{}", ran.report());
+    }
+}
+
+#[test]
+fn the_help_names_the_commands_and_the_exit_codes() {
+    let ran = xdpload(&["--help"]).ok();
+    for (command, _) in COMMANDS.iter().filter(|(command, _)| !command.contains(' ')) {
+        assert!(ran.stdout().lines().any(|line| line.trim_start().starts_with(command)), "{}", ran.report());
+    }
+    ran.stdout_has("Exit codes: 0 done, 1 failed, 2 usage, 3 not permitted, 4 refused by the verifier.");
+    xdpload(&["--version"]).ok().stdout_has(concat!("xdpload ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn wrong_words_get_a_hint_and_exit_code_2() {
+    let object = object("xdp_drop");
+    let cases: [(&[&str], &str); 8] = [
+        (&["atach", NEAR, &object], "similar subcommands exist: 'detach', 'attach'"),
+        (&["attach", NEAR, &object, "--replcae"], "a similar argument exists: '--replace'"),
+        (&["attach", NEAR], "<OBJECT>"),
+        (&["attach", NEAR, &object, "--mode", "fast"], "invalid value 'fast' for '--mode <MODE>'"),
+        (&["attach", NEAR, &object, "--max-entries", "blacklist=many"], "invalid value 'blacklist=many'"),
+        (&["detach"], "<IF>"),
+        (&["detach", NEAR, "--id", "0x10"], "invalid value '0x10' for '--id <N>'"),
+        (
+            &["map", "dump", "1", "--key-format", "roman"],
+            "[possible values: auto, hex, dec, ipv4, ipv6, mac, prefix]",
+        ),
+    ];
+    for (arguments, hint) in cases {
+        refused(arguments, 2, &[hint]);
+    }
+    for arguments in [&[][..], &["map"]] {
+        xdpload(arguments).fails(2).stderr_has("Usage: xdpload");
+    }
+}
+
+#[test]
+fn what_was_done_is_one_line_and_each_step_comes_on_request() {
+    let (_sandbox, _veth) = need!(pair(&[]));
+    let path = object("blacklist_gobpf");
+    let silent = xdpload(&["attach", NEAR, &path]).ok();
+    let program = attached_by_ip(NEAR).expect("it is attached");
+    let done =
+        format!("attached xdp_ip_filter (id {}, tag {}) to near0 in native mode", program.id, program.tag);
+    assert_eq!((silent.stdout(), silent.stderr()), (&*format!("{done}\n"), ""));
+
+    let told = xdpload(&["attach", NEAR, &path, "--replace", "-v"]).ok();
+    let replaced = format!(" in native mode, replacing program {}\n", program.id);
+    assert!(told.stdout().ends_with(&replaced), "{}", told.report());
+    assert_eq!(told.stdout().lines().count(), 1, "{}", told.report());
+    let transcript = answer(&["attach", NEAR, &path, "--replace"])["transcript"].clone();
+    let steps = transcript.as_array().expect("the transcript is a list");
+    let calls: Vec<_> =
+        steps.iter().flat_map(|step| step["calls"].as_array().expect("calls are a list")).collect();
+    assert_eq!(told.stderr().lines().count(), calls.len(), "{}", told.report());
+    for (line, call) in told.stderr().lines().zip(calls) {
+        let name = call["name"].as_str().expect("a call has a name");
+        assert!(line.starts_with(&format!("{name}(")), "expected {name}:\n{}", told.report());
+    }
+
+    let id = attached_by_ip(NEAR).expect("it is attached").id;
+    let detached = xdpload(&["detach", NEAR]).ok();
+    let done = format!("detached XDP program {id} in native mode from near0\n");
+    assert_eq!((detached.stdout(), detached.stderr()), (&*done, ""));
+    assert_eq!(xdpload(&["status"]).ok().stdout(), "no interface has an XDP program\n");
+    assert_eq!(xdpload(&["map", "list"]).ok().stderr(), "");
+}
+
+#[test]
+fn no_colour_is_used_whatever_the_environment_says() {
+    let path = object("many");
+    for (name, value) in [("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1"), ("COLORTERM", "truecolor")] {
+        for arguments in [&["--help"][..], &["inspect", &path], &["attach", "--nonsense"], &["plan", &path]] {
+            let plain = xdpload(arguments);
+            let ran = run(xdpload_command(arguments).env(name, value));
+            assert_eq!((ran.stdout(), ran.stderr()), (plain.stdout(), plain.stderr()));
+            assert!(!ran.report().contains('\u{1b}'), "{}", ran.report().escape_debug());
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! `--json`: what each command prints is what docs/json.md documents, field by field, in both directions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::bench::refused;
+use crate::command::{command, run};
+use crate::objects::object;
+use crate::requirement::tool;
+use crate::veth::{NEAR, pair};
+use crate::xdpload::{answer, xdpload, xdpload_command};
+
+/// The page as it is read: the paths of the fields and the examples, by command.
+#[derive(Default)]
+struct Documented {
+    fields: BTreeSet<String>,
+    examples: Vec<Value>,
+}
+
+/// docs/json.md by its headings.
+fn documentation() -> BTreeMap<String, Documented> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json.md");
+    let page = fs::read_to_string(page).expect("the page is there");
+    let mut commands = BTreeMap::<String, Documented>::new();
+    let mut current = String::new();
+    let mut example: Option<String> = None;
+    for line in page.lines() {
+        let is_fence = line.starts_with("```");
+        match (&mut example, is_fence) {
+            (Some(text), true) => {
+                let value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{current}: {error}"));
+                commands.entry(current.clone()).or_default().examples.push(value);
+                example = None;
+            }
+            (Some(text), false) => *text += line,
+            (None, true) => example = Some(String::new()),
+            (None, false) => {
+                if let Some(heading) = line.strip_prefix("## `") {
+                    heading.trim_end_matches('`').clone_into(&mut current);
+                }
+                let field = line.strip_prefix("| `").and_then(|rest| rest.split('`').next());
+                commands.entry(current.clone()).or_default().fields.extend(field.map(str::to_owned));
+            }
+        }
+    }
+    commands.remove("");
+    commands
+}
+
+/// The paths of all fields in `value`. Only what has fields, or none at all, is told by those alone.
+fn fields(value: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    walk(value, "", &mut found);
+    found.into_iter().map(|path| shorten(&path)).collect()
+}
+
+fn walk(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) if !path.ends_with(".arguments") => {
+            if path.ends_with("undo") {
+                found.insert(path.to_owned());
+            }
+            let separator = if path.is_empty() { "" } else { "." };
+            object.iter().for_each(|(key, value)| walk(value, &format!("{path}{separator}{key}"), found));
+        }
+        Value::Array(list) => {
+            let path = format!("{path}[]");
+            found.insert(path.clone());
+            list.iter().filter(|value| !value.is_string()).for_each(|value| walk(value, &path, found));
+        }
+        _ => drop(found.insert(path.to_owned())),
+    }
+}
+
+/// The path of a field of a step or a call, which are documented once, wherever they stand.
+fn shorten(path: &str) -> String {
+    let behind = |marks: &[&str]| {
+        let ends = marks.iter().filter_map(|mark| path.rfind(mark).map(|at| at + mark.len()));
+        ends.max().map(|end| &path[end..])
+    };
+    match (behind(&["calls[].", "probe[].", "undo."]), behind(&["steps[].", "then[]."])) {
+        (Some(rest), _) => format!("call.{rest}"),
+        (None, Some(rest)) => format!("step.{rest}"),
+        (None, None) => path.to_owned(),
+    }
+}
+
+#[test]
+fn each_document_is_what_the_page_says() {
+    need!(tool("setpriv"));
+    let (sandbox, _veth) = need!(pair(&["bpftool"]));
+    let mut printed = BTreeMap::<&str, BTreeSet<String>>::new();
+    let mut say = |command: &'static str, document: &Value| {
+        printed.entry(command).or_default().extend(fields(document));
+    };
+    for name in ["many", "iproute2_ids", "blacklist_gobpf"] {
+        say("inspect", &answer(&["inspect", &object(name)]));
+    }
+    let gobpf = object("blacklist_gobpf");
+    say("plan", &answer(&["plan", &gobpf, "--dev", NEAR, "--replace"]));
+    say("attach", &answer(&["attach", NEAR, &gobpf]));
+    say("status", &answer(&["status"]));
+    let mut stripped = command("setpriv", &["--bounding-set=-all", "--inh-caps=-all"]);
+    let xdpload_here = sandbox.scratch().join("xdpload");
+    fs::copy(xdpload_command::<&str>(&[]).get_program(), &xdpload_here).expect("the sandbox is writable");
+    say("status", &run(stripped.arg(&xdpload_here).args(["status", "--json"])).ok().json());
+    say("map list", &answer(&["map", "list"]));
+    let blacklist = format!("{NEAR}:blacklist");
+    say("map set", &answer(&["map", "set", &blacklist, "192.0.2.77", "1"]));
+    say("map get", &answer(&["map", "get", &blacklist, "192.0.2.77"]));
+    say("map dump", &answer(&["map", "dump", &blacklist]));
+    say("map delete", &answer(&["map", "delete", &blacklist, "192.0.2.77"]));
+    say("attach", &answer(&["attach", NEAR, &object("count_percpu"), "--replace"]));
+    say("map get", &answer(&["map", "get", &format!("{NEAR}:packets"), "0"]));
+    say("map dump", &answer(&["map", "dump", &format!("{NEAR}:packets")]));
+    say("detach", &answer(&["detach", NEAR]));
+
+    let documented = documentation();
+    assert_eq!(
+        documented.keys().map(String::as_str).collect::<Vec<_>>(),
+        printed.keys().copied().collect::<Vec<_>>()
+    );
+    let calls = &documented["plan"].fields;
+    for (command, printed) in printed {
+        let page = &documented[command];
+        let is_shared = |field: &&String| field.starts_with("call.") || field.starts_with("step.");
+        let allowed: BTreeSet<_> =
+            page.fields.iter().chain(calls.iter().filter(is_shared)).cloned().collect();
+        let undocumented: Vec<_> = printed.difference(&allowed).collect();
+        assert!(
+            undocumented.is_empty(),
+            "`{command}` prints what docs/json.md does not tell of: {undocumented:?}"
+        );
+        let unprinted: Vec<_> = page.fields.difference(&printed).collect();
+        assert!(unprinted.is_empty(), "docs/json.md tells of what `{command}` does not print: {unprinted:?}");
+        assert!(!page.examples.is_empty(), "docs/json.md has no example of `{command}`");
+        for example in &page.examples {
+            let wrong: Vec<_> = fields(example).difference(&printed).cloned().collect();
+            assert!(wrong.is_empty(), "the example of `{command}` has {wrong:?}");
+        }
+    }
+}
+
+#[test]
+fn the_numbers_are_those_of_the_witnesses() {
+    let (_sandbox, veth) = need!(pair(&["bpftool"]));
+    let inspected = answer(&["inspect", &object("blacklist")]);
+    assert_eq!(inspected["programs"][0]["references"][0]["relocation"], "R_BPF_64_64");
+    let attached = answer(&["attach", NEAR, &object("blacklist"), "--mode", "generic"]);
+    let witness = crate::peers::attached_by_ip(NEAR).expect("it is attached");
+    let program = &attached["program"];
+    assert_eq!((&program["id"], &program["tag"]), (&witness.id.into(), &(*witness.tag).into()));
+    assert_eq!(
+        (&attached["ifindex"], &attached["mode"]),
+        (&veth.near_index().into(), &(*witness.mode).into())
+    );
+    let status = answer(&["status", NEAR]);
+    assert_eq!(status["interfaces"][0]["programs"][0]["maps"][0]["id"], program["map_ids"][0]);
+    let replaced = answer(&["attach", NEAR, &object("xdp_drop"), "--mode", "generic", "--replace"]);
+    assert_eq!(replaced["replaced"], witness.id);
+    assert_eq!(answer(&["detach", NEAR])["detached"][0]["id"], replaced["program"]["id"]);
+    assert_eq!(answer(&["status", NEAR])["interfaces"][0]["programs"], Value::Array(vec![]));
+}
+
+#[test]
+fn an_error_prints_no_document() {
+    let (_sandbox, _veth) = need!(pair(&["bpftool"]));
+    let reject = object("reject/packet_unchecked");
+    let cases: [(&[&str], i32); 9] = [
+        (&["inspect", "/nowhere"], 1),
+        (&["plan", &object("many"), "--dev", NEAR], 2),
+        (&["attach", NEAR, &reject], 4),
+        (&["detach", NEAR], 1),
+        (&["status", "nosuch0"], 1),
+        (&["map", "dump", "4294967294"], 1),
+        (&["map", "get", "4294967294", "0"], 1),
+        (&["map", "set", "none", "0", "0"], 2),
+        (&["map", "delete", "none", "0"], 2),
+    ];
+    for (arguments, code) in cases {
+        refused(&[arguments, &["--json"]].concat(), code, &[]);
+    }
+    assert_eq!(xdpload(&["status", "--json"]).ok().stdout(), "{\n  \"interfaces\": []\n}\n");
+}
