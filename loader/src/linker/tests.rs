@@ -25,7 +25,7 @@ fn map(name: &str, section: &str, offset: u64) -> MapSpec {
 fn reference(insn: usize, section: &str, offset: u64) -> SymbolReference {
     SymbolReference {
         insn,
-        kind: RelocationType::R64_64,
+        kind: RelocationType::R_BPF_64_64,
         symbol: "thing".to_owned(),
         target: SymbolTarget::Section { name: section.to_owned(), offset },
         addend: None,
@@ -98,7 +98,7 @@ fn a_reference_to_a_map_must_be_a_whole_load() {
         expected a 64-bit load for map `thing`, found `exit`";
     let malformed = (ErrorKind::Malformed, expected.to_owned());
     assert_eq!(refusal_of(&[EXIT], reference(0, "maps", 0)), malformed);
-    let other_kind = SymbolReference { kind: RelocationType::R64_ABS32, ..reference(0, "maps", 0) };
+    let other_kind = SymbolReference { kind: RelocationType::R_BPF_64_ABS32, ..reference(0, "maps", 0) };
     let (_, text) = refusal_of(&[LOAD, HALF], other_kind);
     assert!(text.ends_with("found `r1 = 0x0 ll`"), "{text}");
 }
