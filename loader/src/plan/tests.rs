@@ -111,6 +111,8 @@ const SMALL_PLAN: &str = r#"  1 socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLIN
         if no answer comes:
  18         sendto(RTM_SETLINK
  19         recvfrom(<route socket>)
+ 20 bpf(BPF_OBJ_GET_INFO_BY_FD,
+        if refused: go on
     if a later call fails, what was done of these is undone:
         unlink("/sys/fs/bpf/edge/m")
         rmdir("/sys/fs/bpf/edge")
@@ -256,9 +258,9 @@ fn set_links(plan: &Plan) -> Vec<(When, Option<Mode>, bool)> {
     plan.steps.iter().filter_map(set).collect()
 }
 
-/// What the last step does when the driver refuses.
+/// What is done when the driver refuses.
 fn fallback(plan: &Plan) -> Option<&Alternative> {
-    plan.steps.last().unwrap().otherwise.iter().find(|way| way.on == On::Driver)
+    plan.steps.iter().flat_map(|step| &step.otherwise).find(|way| way.on == On::Driver)
 }
 
 #[test]
@@ -301,8 +303,11 @@ fn all_programs_are_loaded_where_all_are_asked_for() {
     assert_eq!(all.plan(&Kernel::unknown()).unwrap().programs, ["p", "q"]);
     let attached = all.clone().program("q").attach_to(target(ModeChoice::default(), false));
     let plan = attached.plan(&Kernel::unknown()).unwrap();
-    let Call::SetLink(set) = &plan.steps.last().unwrap().call else { panic!("{plan}") };
-    assert_eq!((plan.programs.len(), set.program), (2, ProgramSlot(1)));
+    let set = plan.steps.iter().find_map(|step| match &step.call {
+        Call::SetLink(set) => Some(set.program),
+        _ => None,
+    });
+    assert_eq!((plan.programs.len(), set), (2, Some(ProgramSlot(1))));
     let nothing_chosen = all.attach_to(target(ModeChoice::default(), false)).plan(&Kernel::unknown());
     assert!(nothing_chosen.unwrap_err().to_string().starts_with("choose one program"));
 }
