@@ -10,6 +10,7 @@ use loader::{Error, Result, errno_name, escape, quote};
 use serde::Serialize;
 
 use super::plan::CallDocument;
+use crate::format::hex;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Attach) -> Result<()> {
@@ -62,22 +63,17 @@ struct Document {
     mode: String,
     program: Program,
     replaced: Option<u32>,
-    maps: Vec<Map>,
+    maps: Vec<String>,
     transcript: Vec<RecordDocument>,
 }
 
-/// What the kernel does not tell of a program or a map (before 4.13) is none.
+/// What the kernel does not tell of a program (before 4.13) is none.
 #[derive(Serialize)]
 struct Program {
     name: String,
     id: Option<u32>,
     tag: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Map {
-    name: String,
-    id: Option<u32>,
+    map_ids: Vec<u32>,
 }
 
 #[derive(Serialize)]
@@ -90,34 +86,23 @@ struct RecordDocument {
 impl Document {
     fn new(loaded: &Loaded) -> Self {
         let attached = loaded.attached().expect("the plan was to attach");
-        let (name, program) = loaded.programs().next().expect("the plan was to load a program");
-        let info = looked(program.info());
-        let map = |(name, map): (&str, &loader::map::Map)| Map {
-            name: name.to_owned(),
-            id: looked(map.info()).map(|info| info.id),
-        };
+        let (name, _) = loaded.programs().next().expect("the plan was to load a program");
+        let info = attached.info.as_ref();
         Self {
             interface: attached.name.clone(),
             ifindex: attached.index,
             mode: attached.mode.to_string(),
             program: Program {
                 name: name.to_owned(),
-                id: info.as_ref().map(|info| info.id),
-                tag: info.map(|info| crate::format::hex(&info.tag)),
+                id: info.map(|info| info.id),
+                tag: info.map(|info| hex(&info.tag)),
+                map_ids: info.map(|info| info.map_ids.clone()).unwrap_or_default(),
             },
             replaced: attached.replaced.and_then(|program| program.id),
-            maps: loaded.maps().map(map).collect(),
+            maps: loaded.maps().map(|(name, _)| name.to_owned()).collect(),
             transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
         }
     }
-}
-
-/// What the kernel said. That it did not does not undo what is attached by now.
-fn looked<T>(answer: Result<T>) -> Option<T> {
-    let warn = |error: &Error| {
-        output::remark(format_args!("warning: it is attached, but {}", escape(&error.to_string())));
-    };
-    answer.inspect_err(warn).ok()
 }
 
 impl RecordDocument {
@@ -132,7 +117,7 @@ impl RecordDocument {
 
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Program { name, id, tag } = &self.program;
+        let Program { name, id, tag, .. } = &self.program;
         let (name, interface) = (escape(name), escape(&self.interface));
         write!(f, "attached {name}")?;
         if let (Some(id), Some(tag)) = (id, tag) {

@@ -26,7 +26,7 @@ use crate::pin;
 use crate::plan::{
     Alternative, Call, KernelCall, MapCreate, MapSlot, On, Plan, ProgLoad, ProgramSlot, SetLink, Step, When,
 };
-use crate::program::{Program, ProgramParams, VerifierLog};
+use crate::program::{Program, ProgramInfo, ProgramParams, VerifierLog};
 
 /// How often a load is tried again that a signal has interrupted (EAGAIN).
 const MAX_INTERRUPTIONS: usize = 5;
@@ -58,6 +58,8 @@ pub struct AttachedTo {
     pub native_refusal: Option<Error>,
     /// What the kernel or the driver remarked, although it attached the program.
     pub warning: Option<String>,
+    /// What the kernel says of the program; kernels before 4.13 say nothing.
+    pub info: Option<ProgramInfo>,
 }
 
 /// A call that was made, and how the kernel answered.
@@ -313,6 +315,7 @@ impl<'p> Execution<'p> {
             Call::ProgGetFdById => self.open_running(),
             Call::SetLink(set) => self.set_link(set),
             Call::PutBack(_) => self.put_back(),
+            Call::ProgInfo { program } => self.ask_for_info(*program),
             Call::ProbeCompare => done(self.socket().refuse_if_it_cannot_compare(self.link().index)),
             Call::RaiseMemlock => done(kernel::raise_memlock().map(drop)),
             Call::Probe(feature) => Ok(self.probe(*feature)),
@@ -555,8 +558,19 @@ impl Execution<'_> {
             Ok(attach::Outcome::Refused(error)) | Err(error) => Err(error),
         }
         .context(|| format!("attaching to {} in {mode} mode", quote(&name)))?;
-        self.attached = Some(AttachedTo { index, name, mode, replaced, native_refusal: None, warning });
+        let (native_refusal, info) = (None, None);
+        self.attached = Some(AttachedTo { index, name, mode, replaced, native_refusal, warning, info });
         Ok(Outcome::Done)
+    }
+
+    /// Asks for what is told of the attached program.
+    fn ask_for_info(&mut self, slot: ProgramSlot) -> Result<Outcome> {
+        let info = self.program(slot).info()?;
+        let outcome = Outcome::Found(format!("id {}", info.id));
+        if let Some(attached) = &mut self.attached {
+            attached.info = Some(info);
+        }
+        Ok(outcome)
     }
 
     /// Makes the opposite of a change that may have been made. The kernel refuses it if the change was not.

@@ -97,31 +97,15 @@ impl<'c> Walk<'c> {
     }
 
     fn plan(&mut self, plan: &'c Value) -> Result<(), Difference> {
-        match self.steps(list(&plan["steps"]))? {
-            Went::Well => self.questions_for_the_answer(plan)?,
-            Went::Wrong => {
-                while let Some(undo) = self.undo.pop() {
-                    self.call(undo)?;
-                }
+        if self.steps(list(&plan["steps"]))? == Went::Wrong {
+            while let Some(undo) = self.undo.pop() {
+                self.call(undo)?;
             }
         }
         match self.calls {
             [] => Ok(()),
             [next, ..] => Err(format!("the plan is at its end before {}", show(next))),
         }
-    }
-
-    /// When all is done, `attach` asks for the ids that its answer tells: of the program, and of each map.
-    fn questions_for_the_answer(&mut self, plan: &Value) -> Result<(), Difference> {
-        let programs = list(&plan["programs"]).iter().map(|name| format!("<program {}>", text(name)));
-        let maps = list(&plan["maps"]).iter().map(|name| format!("<map {}>", text(name)));
-        for name in programs.chain(maps) {
-            let question = serde_json::json!({
-                "name": "bpf", "command": "BPF_OBJ_GET_INFO_BY_FD", "arguments": { "bpf_fd": name }
-            });
-            self.call(&question)?;
-        }
-        Ok(())
     }
 
     fn steps(&mut self, steps: &'c [Value]) -> Result<Went, Difference> {

@@ -40,7 +40,7 @@ impl Dialect {
         let pin_map = format!("--pin-map=blacklist={}", self.pin());
         let attach = ["attach", NEAR, &object, &pin_map];
         let words = if self.pins_itself { &attach[..3] } else { &attach };
-        number(&answer(words)["maps"][0]["id"])
+        number(&answer(words)["program"]["map_ids"][0])
     }
 }
 
@@ -129,7 +129,7 @@ fn a_map_goes_from_one_dialect_to_another() {
     // The same shape, so that the object of today takes over the entries of the old one.
     let pin_map = format!("--pin-map=blacklist={}", GOBPF.pin());
     let replaced = answer(&["attach", NEAR, &object("blacklist"), &pin_map, "--replace"]);
-    assert_eq!(number(&replaced["maps"][0]["id"]), map);
+    assert_eq!(number(&replaced["program"]["map_ids"][0]), map);
     assert_udp(&veth, BLOCKED, 0);
 }
 

@@ -126,7 +126,8 @@ fn counters_of_all_cpus_add_up() {
     let (_sandbox, veth) = need!(pair(&["bpftool"]));
     // Without IPv6 nothing sends by itself, and the counters count what the test sends.
     veth.far.run(|| fs::write(format!("/proc/sys/net/ipv6/conf/{FAR}/disable_ipv6"), "1").unwrap());
-    let maps = answer(&["attach", NEAR, &object("count_percpu")])["maps"].clone();
+    xdpload(&["attach", NEAR, &object("count_percpu")]).ok();
+    let maps = answer(&["status", NEAR])["interfaces"][0]["programs"][0]["maps"].clone();
     let (near, far) = (Wire::near(), Wire::far(&veth));
     let cpus = number_of_cpus();
     let frame = Frame::ipv4(&veth, &[], OTHER);

@@ -148,10 +148,11 @@ fn message(call: &Call) -> BTreeMap<String, String> {
         found.insert("IFLA_IFNAME".to_owned(), format!("\"{}\"", String::from_utf8_lossy(name)));
     }
     let xdp = attribute(attributes, 43).unwrap_or_default();
-    let fds = [("IFLA_XDP_FD", 1), ("IFLA_XDP_EXPECTED_FD", 8)];
-    let fd = |kind| attribute(xdp, kind)?.try_into().ok().map(i32::from_ne_bytes);
-    let named_fd = |(name, kind): (&str, u16)| Some((name.to_owned(), fd(kind)?.to_string()));
-    found.extend(fds.into_iter().filter_map(named_fd));
+    let numbers = [("IFLA_XDP_FD", 1), ("IFLA_XDP_EXPECTED_FD", 8)];
+    let number = |(name, kind): (&str, u16)| {
+        Some((name.to_owned(), i32::from_ne_bytes(word(attribute(xdp, kind)?, 0).to_ne_bytes()).to_string()))
+    };
+    found.extend(numbers.into_iter().filter_map(number));
     found.extend(attribute(xdp, 3).map(|bits| ("IFLA_XDP_FLAGS".to_owned(), flags(word(bits, 0)))));
     found
 }

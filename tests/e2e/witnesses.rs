@@ -48,12 +48,21 @@ fn all_tell_the_same_of_what_is_attached() {
         let running = &status["programs"][0];
         assert_eq!(ours(&running["mode"], running), program_now);
         assert_eq!(number(&status["index"]), u64::from(veth.near_index()));
-        assert_eq!(names(&running["maps"]), names(&attached["maps"]));
+        let maps = names(&running["maps"]);
+        let told: BTreeSet<_> = list(&attached["maps"]).map(text).collect();
+        assert_eq!(maps.values().cloned().collect::<BTreeSet<_>>(), told);
+        let ids: BTreeSet<_> = list(&attached["program"]["map_ids"]).map(number).collect();
+        assert_eq!(maps.keys().copied().collect::<BTreeSet<_>>(), ids);
 
-        see_by_bpftool(&program_now, names(&attached["maps"]));
+        see_by_bpftool(&program_now, maps);
         xdpload(&["detach", NEAR]).ok();
         assert_eq!((attached_by_ip(NEAR), attached_by_xdp_loader(NEAR)), (None, None));
     }
+}
+
+/// What stands in a list, or nothing where the list is missing.
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
 }
 
 /// bpftool knows `attached` and its `maps`.
@@ -62,7 +71,7 @@ fn see_by_bpftool(attached: &Attached, maps: BTreeMap<u64, String>) {
     assert_eq!((text(&seen["type"]), text(&seen["name"])), ("xdp".to_owned(), attached.name.clone()));
     assert_eq!(text(&seen["tag"]), attached.tag);
     // A program without maps has no such field.
-    let ids: BTreeSet<_> = seen["map_ids"].as_array().into_iter().flatten().map(number).collect();
+    let ids: BTreeSet<_> = list(&seen["map_ids"]).map(number).collect();
     assert_eq!(ids, maps.keys().copied().collect());
     let on_interface = bpftool(&["net", "show"])[0]["xdp"][0].clone();
     assert_eq!(number(&on_interface["id"]), attached.id);
@@ -73,7 +82,7 @@ fn see_by_bpftool(attached: &Attached, maps: BTreeMap<u64, String>) {
     for (id, name) in maps {
         let map = bpftool(&["map", "show", "id", &id.to_string()]);
         assert_eq!(text(&map["name"]), name);
-        let own = listed["maps"].as_array().into_iter().flatten().find(|map| map["id"] == id);
+        let own = list(&listed["maps"]).find(|map| map["id"] == id);
         let own = own.expect("we list all maps");
         assert_eq!((text(&map["type"]), text(&map["name"])), (text(&own["type"]), text(&own["name"])));
         let sizes =
@@ -165,7 +174,7 @@ fn numbers() -> impl Iterator<Item = u32> {
 fn ten_thousand_entries_are_read_alike() {
     let (sandbox, _veth) = need!(pair(&["bpftool"]));
     let attached = answer(&["attach", NEAR, &object("blacklist_libbpf")]);
-    let id = number(&attached["maps"][0]["id"]);
+    let id = number(&attached["program"]["map_ids"][0]);
     assert_same_entries(id, 0);
 
     let mut entries: Entries = numbers()

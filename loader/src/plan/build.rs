@@ -127,6 +127,9 @@ impl<'o> Loader<'o> {
         }
         if let Some(target) = &self.target {
             steps.extend(attach_steps(attached, target));
+            // What cannot be told does not undo what is attached by then.
+            let tell = Step::new(Call::ProgInfo { program: attached });
+            steps.push(tell.or(On::AnyErrno, Vec::new()));
         }
         Ok(Plan {
             maps: self.object.maps.iter().map(|map| map.name.clone()).collect(),

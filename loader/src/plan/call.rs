@@ -86,6 +86,11 @@ pub enum Call {
     SetLink(SetLink),
     /// Make the opposite of this change, to which no answer came. If it was not made, the kernel refuses.
     PutBack(SetLink),
+    /// Ask for the id and the tag of a program that was loaded, for whoever is to hear of it.
+    ProgInfo {
+        /// The program.
+        program: ProgramSlot,
+    },
     /// Find out whether the kernel can compare the attached program with the expected one (5.7). If it can, the
     /// refusal before stands.
     ProbeCompare,

@@ -117,6 +117,9 @@ impl Plan {
             ],
             Call::SetLink(set) => self.set_link(set),
             Call::PutBack(set) => self.put_back(set),
+            Call::ProgInfo { program } => {
+                vec![KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", self.program(*program))]
+            }
             Call::ProbeCompare => vec![probe_of_compare(), receive()],
             Call::RaiseMemlock => vec![raise_memlock()],
             Call::Probe(feature) => vec![probe(*feature)],

@@ -41,6 +41,10 @@ pub struct ProgramParams<'a> {
     pub ifindex: u32,
 }
 
+/// How many maps a program may use: `MAX_USED_MAPS` in `include/linux/bpf_verifier.h`, up to 6.18. Should a kernel
+/// allow more, the question is asked again.
+const MAX_USED_MAPS: usize = 64;
+
 /// A program in the kernel, held by an fd. Dropping it closes the fd; what is attached or pinned lives on.
 #[derive(Debug)]
 pub struct Program {
@@ -104,13 +108,13 @@ impl Program {
         pin::pin(self.as_fd(), path).context(|| format!("pinning {}", self.label))
     }
 
-    /// What the kernel says of the program: one `BPF_OBJ_GET_INFO_BY_FD`, two where it uses more than 16 maps.
+    /// What the kernel says of the program: one `BPF_OBJ_GET_INFO_BY_FD`.
     pub fn info(&self) -> Result<ProgramInfo> {
         let ask = |map_ids: &mut [u32]| {
             bpf::prog_info(self.as_fd(), map_ids)
                 .map_err(|errno| Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), &self.label, errno.0))
         };
-        let mut map_ids = vec![0; 16];
+        let mut map_ids = vec![0; MAX_USED_MAPS];
         let mut info = ask(&mut map_ids)?;
         if info.nr_map_ids as usize > map_ids.len() {
             map_ids.resize(info.nr_map_ids as usize, 0);
