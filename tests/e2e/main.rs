@@ -25,6 +25,7 @@ mod veth;
 mod xdpload;
 
 mod bad_input;
+mod demo;
 mod dialects;
 mod faults;
 mod gobpf;
