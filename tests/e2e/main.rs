@@ -26,6 +26,7 @@ mod xdpload;
 
 mod bad_input;
 mod cli_text;
+mod demo;
 mod dialects;
 mod faults;
 mod gobpf;
