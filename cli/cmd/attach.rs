@@ -51,6 +51,9 @@ fn warn(attached: &AttachedTo) {
             escape(&refusal.to_string())
         ));
     }
+    if attached.info.is_none() {
+        output::remark("warning: it is attached, but the kernel tells neither its id nor its tag");
+    }
     if let Some(warning) = &attached.warning {
         output::remark(format_args!("warning: the kernel says: {}", escape(warning)));
     }
