@@ -164,7 +164,9 @@ impl Reference {
             instruction: reference.insn,
             symbol: reference.symbol.clone(),
             section: match &reference.target {
-                SymbolTarget::Section { name, .. } => Some(name.clone()),
+                SymbolTarget::Section { name, .. } | SymbolTarget::Code { section: name, .. } => {
+                    Some(name.clone())
+                }
                 SymbolTarget::Nowhere => None,
             },
             relocation: format!("{:?}", reference.kind),

@@ -253,7 +253,7 @@ fn per_cpu_maps_are_read_alike() {
 }
 
 /// The objects that libbpf takes, and their first program: it wants BTF maps, and sections whose names it knows.
-const FOR_LIBBPF: [(&str, &str); 8] = [
+const FOR_LIBBPF: [(&str, &str); 10] = [
     ("blacklist", "xdp_ip_filter"),
     ("count_percpu", "xdp_count"),
     ("no_license", "xdp_pass"),
@@ -262,6 +262,8 @@ const FOR_LIBBPF: [(&str, &str); 8] = [
     ("xdp_drop_prog", "xdp_drop"),
     ("xdp_pass", "xdp_pass"),
     ("many", "pass_all"),
+    ("subprog_call", "drop_arp_and_short"),
+    ("subprogs", "drop_long"),
 ];
 
 #[test]

@@ -1,1 +1,185 @@
 //! Tests of the linker on hand-made objects; fixtures from compilers are in loader/tests.
+
+use super::*;
+use crate::bytes::ByteOrder;
+use crate::insn::disasm::disassemble;
+use crate::object::ProgramKind;
+use crate::uapi::bpf::{
+    AttachType, BPF_CALL, BPF_EXIT, BPF_LD_IMM64, BPF_MOV64_IMM, BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC,
+};
+
+const EXIT: Insn = Insn { code: BPF_EXIT, dst: 0, src: 0, off: 0, imm: 0 };
+const TEXT: &str = ".text";
+
+fn mark(number: i32) -> Insn {
+    Insn { code: BPF_MOV64_IMM, imm: number, ..EXIT }
+}
+
+fn call(distance: i32) -> Insn {
+    Insn { code: BPF_CALL, src: BPF_PSEUDO_CALL, imm: distance, ..EXIT }
+}
+
+fn load(imm: i32) -> [Insn; 2] {
+    [Insn { code: BPF_LD_IMM64, dst: 1, imm, ..EXIT }, Insn { code: 0, ..EXIT }]
+}
+
+/// A relocation of the instruction to the symbol at `offset` of `.text`.
+fn to_code(insn: usize, kind: RelocationType, offset: u64) -> SymbolReference {
+    let target = SymbolTarget::Code { section: TEXT.to_owned(), offset };
+    SymbolReference { insn, kind, symbol: TEXT.to_owned(), target, addend: None }
+}
+
+/// A call through a function's own symbol.
+fn calls(insn: usize, offset: u64) -> SymbolReference {
+    to_code(insn, RelocationType::R64_32, offset)
+}
+
+fn function(name: &str, offset: u64, insns: &[Insn], references: &[SymbolReference]) -> FunctionSpec {
+    FunctionSpec {
+        name: name.to_owned(),
+        section: TEXT.to_owned(),
+        offset,
+        insns: insns.to_vec(),
+        references: references.to_vec(),
+    }
+}
+
+/// An object with one program of these instructions and these functions in `.text`.
+fn object(insns: &[Insn], references: &[SymbolReference], functions: &[FunctionSpec]) -> Object {
+    Object {
+        order: ByteOrder::NATIVE,
+        license: None,
+        version: None,
+        programs: vec![ProgramSpec {
+            name: "main".to_owned(),
+            section: "xdp".to_owned(),
+            offset: 0,
+            kind: ProgramKind { attach_type: AttachType::XDP, frags: false },
+            insns: insns.to_vec(),
+            references: references.to_vec(),
+        }],
+        functions: functions.to_vec(),
+        maps: Vec::new(),
+        other_code: Vec::new(),
+    }
+}
+
+fn link(object: &Object) -> Result<Linked> {
+    Linker::new(object).link(&object.programs[0])
+}
+
+fn text(object: &Object) -> String {
+    let linked = link(object).unwrap();
+    disassemble(&linked.insns).map(|line| line.text).collect::<Vec<_>>().join("; ")
+}
+
+fn refusal_of(object: &Object) -> String {
+    link(object).unwrap_err().to_string()
+}
+
+#[test]
+fn functions_follow_in_the_order_of_calls_depth_first() {
+    // main calls c and a; c calls a and b; nobody calls dead.
+    let functions = [
+        function("a", 0, &[mark(1), EXIT], &[]),
+        function("b", 16, &[mark(2), EXIT], &[]),
+        function("dead", 32, &[mark(9), call(-1), EXIT], &[calls(1, 16)]),
+        function("c", 56, &[call(-1), call(-1), EXIT], &[calls(0, 0), calls(1, 16)]),
+    ];
+    let object = object(&[call(-1), call(-1), EXIT], &[calls(0, 56), calls(1, 0)], &functions);
+    let names: Vec<_> = link(&object).unwrap().functions.into_iter().map(|f| (f.name, f.start)).collect();
+    let expected = [("main", 0), ("c", 3), ("a", 6), ("b", 8)];
+    assert_eq!(names, expected.map(|(name, start)| (name.to_owned(), start)));
+    assert_eq!(
+        text(&object),
+        "call pc+0x2; call pc+0x4; exit; call pc+0x2; call pc+0x3; exit; r0 = 0x1; exit; r0 = 0x2; exit"
+    );
+}
+
+#[test]
+fn a_call_counts_from_the_symbol_and_without_one_from_itself() {
+    // Through the section's symbol: imm 0 is instruction 1 of `.text`.
+    let functions = [function("a", 8, &[call(1), EXIT], &[]), function("b", 24, &[mark(2), EXIT], &[])];
+    let through_section = object(&[call(0), EXIT], &[calls(0, 0)], &functions);
+    assert_eq!(text(&through_section), "call pc+0x1; exit; call pc+0x1; exit; r0 = 0x2; exit");
+}
+
+#[test]
+fn an_address_becomes_a_distance_from_the_load() {
+    let [first, second] = load(16);
+    let address = to_code(1, RelocationType::R64_64, 0);
+    let function = function("callback", 16, &[mark(1), EXIT], &[]);
+    let linked = link(&object(&[mark(0), first, second, EXIT], &[address], &[function])).unwrap();
+    assert_eq!((linked.insns[1].src, linked.insns[1].imm), (BPF_PSEUDO_FUNC, 2));
+    assert_eq!(linked.insns[2].imm, 0);
+}
+
+#[test]
+fn functions_that_call_each_other_are_joined_once() {
+    let functions = [
+        function("a", 0, &[call(-1), EXIT], &[calls(0, 16)]),
+        function("b", 16, &[call(-3), call(-2), EXIT], &[]),
+    ];
+    let object = object(&[call(-1), EXIT], &[calls(0, 0)], &functions);
+    assert_eq!(text(&object), "call pc+0x1; exit; call pc+0x1; exit; call pc-0x3; call pc-0x2; exit");
+}
+
+#[test]
+fn a_long_chain_of_calls_needs_no_stack() {
+    let mut functions: Vec<_> =
+        (0..100_000).map(|index| function("f", index * 16, &[call(1), EXIT], &[])).collect();
+    functions.push(function("last", 1_600_000, &[mark(1), EXIT], &[]));
+    let object = object(&[call(-1), EXIT], &[calls(0, 0)], &functions);
+    assert_eq!(link(&object).unwrap().functions.len(), 100_002);
+}
+
+#[test]
+fn more_instructions_than_a_kernel_takes_are_refused() {
+    let big = |name, offset| function(name, offset, &vec![EXIT; 600_000], &[]);
+    let functions = [big("a", 0), big("b", 4_800_000)];
+    let object = object(&[call(-1), call(-1), EXIT], &[calls(0, 0), calls(1, 4_800_000)], &functions);
+    assert_eq!(
+        refusal_of(&object),
+        "expected at most 1000000 instructions in a program with all its functions, found more with function `b`"
+    );
+}
+
+#[test]
+fn what_is_no_function_is_not_called() {
+    let functions = [function("a", 0, &[mark(1), EXIT], &[])];
+    let refused = |insns: &[Insn], reference| refusal_of(&object(insns, &[reference], &functions));
+    let place = "section `xdp` at offset 0x0: instruction 0 of program `main`:";
+    for offset in [8, 16, 4] {
+        assert_eq!(
+            refused(&[call(-1), EXIT], calls(0, offset)),
+            format!(
+                "{place} expected a function where `.text` and its addend point in section `.text`, found none"
+            )
+        );
+    }
+    assert_eq!(
+        refused(&[mark(1), EXIT], calls(0, 0)),
+        format!("{place} expected a call or a 64-bit load for function `.text`, found `r0 = 0x1`")
+    );
+    assert_eq!(
+        refused(&[call(-1), EXIT], SymbolReference { addend: Some(0), ..calls(0, 0) }),
+        format!(
+            "{place} expected the addend for function `.text` in the instruction (SHT_REL), found SHT_RELA"
+        )
+    );
+    let nowhere = SymbolReference { symbol: "f".to_owned(), target: SymbolTarget::Nowhere, ..calls(0, 0) };
+    assert_eq!(
+        refused(&[call(-1), EXIT], nowhere),
+        format!("{place} refers to `f`, which this object does not define")
+    );
+}
+
+#[test]
+fn the_place_of_a_refusal_is_in_the_function() {
+    let functions = [function("a", 16, &[mark(1), call(7), EXIT], &[])];
+    assert_eq!(
+        refusal_of(&object(&[call(-1), EXIT], &[calls(0, 16)], &functions)),
+        "section `.text` at offset 0x18: instruction 1 of function `a`: expected a call of a function in section \
+         `.text`, found none where it points"
+    );
+}

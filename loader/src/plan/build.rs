@@ -11,7 +11,7 @@ use super::{Attach, On, Plan, Step, When};
 use crate::bytes::ByteOrder;
 use crate::error::{Context, Error, ErrorKind, Result, escape, quote};
 use crate::features::{Answer, Feature, Kernel};
-use crate::linker::link;
+use crate::linker::{Linked, Linker};
 use crate::netlink::{LinkRef, Mode, ModeChoice};
 use crate::object::{CURRENT_KERNEL_VERSION, MapShape, MapSpec, Object, Pinning, ProgramSpec};
 use crate::uapi::bpf::{AttachType, BPF_F_XDP_HAS_FRAGS, MapType, ObjName, ProgType};
@@ -122,8 +122,9 @@ impl<'o> Loader<'o> {
             steps.push(self.map_step(slot, pins[slot.0].as_deref(), kernel)?);
         }
         steps.extend(inner_map_steps(&self.object.maps));
+        let linker = Linker::new(self.object);
         for (slot, program) in programs.iter().enumerate() {
-            steps.push(self.program_step(ProgramSlot(slot), program, kernel)?);
+            steps.push(self.program_step(ProgramSlot(slot), program, linker.link(program)?, kernel)?);
         }
         if let Some(target) = &self.target {
             steps.extend(attach_steps(attached, target));
@@ -261,8 +262,13 @@ impl<'o> Loader<'o> {
         Ok(shape)
     }
 
-    fn program_step(&self, slot: ProgramSlot, program: &ProgramSpec, kernel: &Kernel) -> Result<Step> {
-        let linked = link(self.object, program)?;
+    fn program_step(
+        &self,
+        slot: ProgramSlot,
+        program: &ProgramSpec,
+        linked: Linked,
+        kernel: &Kernel,
+    ) -> Result<Step> {
         let load = ProgLoad {
             program: slot,
             prog_type: ProgType::XDP,
