@@ -253,7 +253,7 @@ fn per_cpu_maps_are_read_alike() {
 }
 
 /// The objects that libbpf takes, and their first program: it wants BTF maps, and sections whose names it knows.
-const FOR_LIBBPF: [(&str, &str); 10] = [
+const FOR_LIBBPF: [(&str, &str); 13] = [
     ("blacklist", "xdp_ip_filter"),
     ("count_percpu", "xdp_count"),
     ("no_license", "xdp_pass"),
@@ -264,6 +264,9 @@ const FOR_LIBBPF: [(&str, &str); 10] = [
     ("many", "pass_all"),
     ("subprog_call", "drop_arp_and_short"),
     ("subprogs", "drop_long"),
+    ("global_data", "xdp_sample"),
+    ("data_sections", "count"),
+    ("data_strings", "letters"),
 ];
 
 #[test]
@@ -276,13 +279,32 @@ fn the_kernel_gives_our_load_the_tag_that_it_gives_libbpf() {
             let object = object_by(clang, name);
             run(&mut command("bpftool", &["prog", "load", &object, pin, "type", "xdp"])).ok();
             let witness = bpftool(&["prog", "show", "pinned", pin]);
+            let maps = maps_of(&witness);
             fs::remove_file(pin).unwrap();
             assert_eq!(text(&witness["name"]), function);
             let attached = answer(&["attach", "lo", &object, "--prog", function, "--mode", "generic"]);
             assert_eq!(text(&attached["program"]["tag"]), text(&witness["tag"]), "{clang} {name}");
+            // libbpf binds every `.rodata` to a program, used or not.
+            for map in maps_of(&program(number(&attached["program"]["id"]))) {
+                assert!(maps.contains(&map), "{clang} {name}: {map} is not among {maps:?}");
+            }
             xdpload(&["detach", "lo"]).ok();
         }
     }
+}
+
+/// What bpftool says of the maps of a program, without what differs between two loads.
+fn maps_of(program: &Value) -> Vec<Value> {
+    let ids = program["map_ids"].as_array().into_iter().flatten().map(number);
+    ids.map(|id| {
+        let mut map = bpftool(&["map", "show", "id", &id.to_string()]);
+        let fields = map.as_object_mut().expect("bpftool describes a map");
+        for field in ["id", "btf_id", "pids", "bytes_memlock"] {
+            fields.remove(field);
+        }
+        map
+    })
+    .collect()
 }
 
 #[test]

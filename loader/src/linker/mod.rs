@@ -9,15 +9,15 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::Insn;
-use crate::object::{Code, FunctionSpec, Object, ProgramSpec, SymbolReference, SymbolTarget};
-use crate::uapi::bpf::{BPF_INSN_SIZE, BPF_PSEUDO_MAP_FD};
+use crate::object::{Code, DataSpec, FunctionSpec, Object, ProgramSpec, SymbolReference, SymbolTarget};
+use crate::uapi::bpf::{BPF_INSN_SIZE, BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE};
 use crate::uapi::elf::RelocationType;
 
 /// A program that needs nothing but the fds of its maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Linked {
     /// The instructions. Those that load a map's address have `src` set to `BPF_PSEUDO_MAP_FD`, and `imm` to 0 in
-    /// both halves.
+    /// both halves; those that load a variable's, to `BPF_PSEUDO_MAP_VALUE`, and the second `imm` to its place.
     pub insns: Vec<Insn>,
     /// Where the fds go.
     pub map_references: Vec<MapReference>,
@@ -30,8 +30,17 @@ pub struct Linked {
 pub struct MapReference {
     /// Index of the instruction.
     pub insn: usize,
-    /// Index of the map in [`Object::maps`].
-    pub map: usize,
+    /// The map.
+    pub map: Referent,
+}
+
+/// The map that an instruction refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Referent {
+    /// Index in [`Object::maps`].
+    Map(usize),
+    /// Index in [`Object::data`]: a section of global variables, which becomes a map.
+    Data(usize),
 }
 
 /// Where a function has come to be.
@@ -54,6 +63,8 @@ pub struct Linker<'o> {
     code: BTreeMap<(&'o str, u64), Code<'o>>,
     /// Indices of maps by section and offset.
     maps: BTreeMap<(&'o str, u64), usize>,
+    /// Sections of global variables, with their indices.
+    data: BTreeMap<&'o str, (usize, &'o DataSpec)>,
 }
 
 impl<'o> Linker<'o> {
@@ -62,9 +73,11 @@ impl<'o> Linker<'o> {
         let programs = object.programs.iter().map(ProgramSpec::code);
         let functions = object.functions.iter().map(FunctionSpec::code);
         let maps = object.maps.iter().enumerate();
+        let data = object.data.iter().enumerate();
         Self {
             code: programs.chain(functions).map(|code| ((code.section, code.offset), code)).collect(),
             maps: maps.map(|(index, map)| ((&*map.section, map.offset), index)).collect(),
+            data: data.map(|(index, data)| (&*data.section, (index, data))).collect(),
         }
     }
 
@@ -83,11 +96,10 @@ impl<'o> Linker<'o> {
         for reference in code.references {
             match &reference.target {
                 SymbolTarget::Section { name, offset } => {
-                    let map = self.referenced_map(code, reference, name, *offset)?;
-                    insns[reference.insn].src = BPF_PSEUDO_MAP_FD;
-                    for half in insns.iter_mut().skip(reference.insn).take(2) {
-                        half.imm = 0;
-                    }
+                    let (map, src, place) = self.referent(code, reference, name, *offset)?;
+                    // The reader of instructions has seen to it that a load is whole.
+                    let [first, second] = &mut insns[reference.insn..reference.insn + 2] else { continue };
+                    (first.src, first.imm, second.imm) = (src, 0, place);
                     map_references.push(MapReference { insn: reference.insn, map });
                 }
                 SymbolTarget::Code { .. } => {}
@@ -101,34 +113,50 @@ impl<'o> Linker<'o> {
         Ok(map_references)
     }
 
-    /// The index of the map that `reference` is to, by a symbol at `offset` of `section`.
-    fn referenced_map(
+    /// What `reference` is to, by a symbol at `offset` of `section`: the map, `src` and the second `imm` of its load.
+    fn referent(
         &self,
         code: Code<'_>,
         reference: &SymbolReference,
         section: &str,
         offset: u64,
-    ) -> Result<usize> {
+    ) -> Result<(Referent, u8, i32)> {
         let refusal = |kind, message: &str| refusal(code, reference.insn, kind, message);
         let symbol = quote(&reference.symbol);
-        if self.maps.range((section, 0)..=(section, u64::MAX)).next().is_none() {
+        let data = self.data.get(section);
+        if data.is_none() && self.maps.range((section, 0)..=(section, u64::MAX)).next().is_none() {
             return Err(refusal(ErrorKind::Unsupported, &other_target(reference, section)));
         }
-        let insn = code.insns[reference.insn];
+        let (insn, noun) = (code.insns[reference.insn], if data.is_some() { "variable" } else { "map" });
         if !insn.is_ld_imm64() || reference.kind != RelocationType::R64_64 {
-            let message = format!("expected a 64-bit load for map {symbol}, found `{insn:?}`");
+            let message = format!("expected a 64-bit load for {noun} {symbol}, found `{insn:?}`");
+            return Err(refusal(ErrorKind::Malformed, &message));
+        }
+        if data.is_some() && reference.addend.is_some() {
+            let message = format!(
+                "expected the addend for variable {symbol} in the instruction (SHT_REL), found SHT_RELA"
+            );
             return Err(refusal(ErrorKind::Malformed, &message));
         }
         let addend = reference.addend.unwrap_or_else(|| code.load_addend(reference.insn));
         let place = offset.checked_add_signed(addend);
-        place.and_then(|place| self.maps.get(&(section, place)).copied()).ok_or_else(|| {
-            refusal(
-                ErrorKind::Malformed,
-                &format!(
-                    "expected a map where {symbol} and its addend point in section {}, found none",
-                    quote(section)
-                ),
-            )
+        let found = match data {
+            Some((index, data)) => place
+                .filter(|&place| place < u64::from(data.size))
+                .and_then(|place| u32::try_from(place).ok())
+                .map(|place| {
+                    (Referent::Data(*index), BPF_PSEUDO_MAP_VALUE, i32::from_ne_bytes(place.to_ne_bytes()))
+                }),
+            None => place
+                .and_then(|place| self.maps.get(&(section, place)))
+                .map(|&map| (Referent::Map(map), BPF_PSEUDO_MAP_FD, 0)),
+        };
+        found.ok_or_else(|| {
+            let message = format!(
+                "expected a {noun} where {symbol} and its addend point in section {}, found none",
+                quote(section)
+            );
+            refusal(ErrorKind::Malformed, &message)
         })
     }
 }
@@ -142,7 +170,7 @@ fn other_target(reference: &SymbolReference, section: &str) -> String {
         format!("refers to {}", quote(&reference.symbol))
     };
     format!(
-        "{what} in section {}; so far only references to maps and functions are supported",
+        "{what} in section {}; what can be referred to are maps, functions, and variables in .rodata, .data and .bss",
         quote(section)
     )
 }

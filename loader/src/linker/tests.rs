@@ -3,7 +3,7 @@
 use super::*;
 use crate::bytes::ByteOrder;
 use crate::insn::disasm::disassemble;
-use crate::object::ProgramKind;
+use crate::object::{DataKind, MapDialect, MapShape, MapSpec, Pinning, ProgramKind};
 use crate::uapi::bpf::{
     AttachType, BPF_CALL, BPF_EXIT, BPF_LD_IMM64, BPF_MOV64_IMM, BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC,
 };
@@ -60,6 +60,7 @@ fn object(insns: &[Insn], references: &[SymbolReference], functions: &[FunctionS
         }],
         functions: functions.to_vec(),
         maps: Vec::new(),
+        data: Vec::new(),
         other_code: Vec::new(),
     }
 }
@@ -181,5 +182,71 @@ fn the_place_of_a_refusal_is_in_the_function() {
         refusal_of(&object(&[call(-1), EXIT], &[calls(0, 16)], &functions)),
         "section `.text` at offset 0x18: instruction 1 of function `a`: expected a call of a function in section \
          `.text`, found none where it points"
+    );
+}
+
+/// A load of what is at `offset` of `section`, with this addend in the instruction.
+fn load_of(section: &str, offset: u64, addend: i32) -> Object {
+    let target = SymbolTarget::Section { name: section.to_owned(), offset };
+    let symbol = section.to_owned();
+    let reference = SymbolReference { insn: 0, kind: RelocationType::R64_64, symbol, target, addend: None };
+    let [first, second] = load(addend);
+    let mut object = object(&[first, second, EXIT], &[reference], &[]);
+    object.data.push(DataSpec {
+        section: ".data".to_owned(),
+        kind: DataKind::Initialised,
+        size: 16,
+        content: vec![1; 16],
+        shared: true,
+    });
+    object.maps.push(MapSpec {
+        name: "map".to_owned(),
+        dialect: MapDialect::Btf,
+        section: ".maps".to_owned(),
+        offset: 32,
+        shape: MapShape::default(),
+        pinning: Pinning::None,
+        inner: None,
+    });
+    object
+}
+
+#[test]
+fn a_variable_is_its_place_in_a_map() {
+    for (offset, addend, place) in [(0, 0, 0), (8, 0, 8), (0, 12, 12), (8, 7, 15)] {
+        let linked = link(&load_of(".data", offset, addend)).unwrap();
+        assert_eq!(linked.map_references, [MapReference { insn: 0, map: Referent::Data(0) }]);
+        let halves = [linked.insns[0], linked.insns[1]].map(|half| (half.src, half.imm));
+        assert_eq!(halves, [(BPF_PSEUDO_MAP_VALUE, 0), (0, place)]);
+    }
+    let linked = link(&load_of(".maps", 0, 32)).unwrap();
+    assert_eq!(linked.map_references, [MapReference { insn: 0, map: Referent::Map(0) }]);
+    assert_eq!((linked.insns[0].src, linked.insns[0].imm), (BPF_PSEUDO_MAP_FD, 0));
+}
+
+#[test]
+fn a_place_outside_of_the_variables_is_refused() {
+    let place = "section `xdp` at offset 0x0: instruction 0 of program `main`:";
+    for (offset, addend) in [(16, 0), (8, 8), (u64::MAX, 0), (u64::MAX, 1)] {
+        assert_eq!(
+            refusal_of(&load_of(".data", offset, addend)),
+            format!(
+                "{place} expected a variable where `.data` and its addend point in section `.data`, found none"
+            )
+        );
+    }
+    let mut rela = load_of(".data", 0, 0);
+    rela.programs[0].references[0].addend = Some(0);
+    assert_eq!(
+        refusal_of(&rela),
+        format!(
+            "{place} expected the addend for variable `.data` in the instruction (SHT_REL), found SHT_RELA"
+        )
+    );
+    let mut call_of_data = load_of(".data", 0, 0);
+    call_of_data.programs[0].insns[0] = call(-1);
+    assert_eq!(
+        refusal_of(&call_of_data),
+        format!("{place} expected a 64-bit load for variable `.data`, found `call pc-0x1`")
     );
 }

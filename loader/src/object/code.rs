@@ -11,7 +11,8 @@ use crate::insn::{Insn, decode_all};
 use crate::uapi::bpf::{BPF_CALL, BPF_INSN_SIZE, BPF_PSEUDO_CALL};
 use crate::uapi::elf::{RelocationType, SHF_EXECINSTR, SectionType, SymbolBinding, SymbolType};
 
-const INSN_SIZE: i64 = BPF_INSN_SIZE.cast_signed() as i64;
+/// [`BPF_INSN_SIZE`] for distances, which may be negative.
+const INSN_SIZE: i64 = 8;
 
 /// A function that is no program of its own: programs call it, or hand its address to a helper.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 
 mod btf_maps;
 mod code;
+mod data;
 mod legacy;
 mod map;
 mod program;
@@ -14,6 +15,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 pub use code::{Callee, Code, FunctionSpec, SymbolReference, SymbolTarget};
+pub use data::{DataKind, DataSpec};
 pub use map::{InnerMap, MapDialect, MapShape, MapSpec, Pinning};
 pub use program::{ProgramKind, ProgramSpec};
 
@@ -49,6 +51,8 @@ pub struct Object {
     pub functions: Vec<FunctionSpec>,
     /// The maps, in the order of their sections and of their places there.
     pub maps: Vec<MapSpec>,
+    /// The global variables that programs and their functions refer to, by section.
+    pub data: Vec<DataSpec>,
     /// Sections with instructions that are no XDP programs by their names: `.text`, programs of other types.
     pub other_code: Vec<String>,
 }
@@ -68,6 +72,9 @@ impl Object {
         file.needed_sections().into_iter().try_for_each(|section| needed.add(section))?;
         let (license, version) = (license(&elf)?, version(&elf)?);
         let (programs, functions) = program::parse(&file, &mut needed)?;
+        let references = programs.iter().flat_map(|program| &program.references);
+        let references = references.chain(functions.iter().flat_map(|function| &function.references));
+        let data_sections = data::parse(&file, &mut needed, references)?;
         let object = Self {
             order: elf.order(),
             license,
@@ -75,6 +82,7 @@ impl Object {
             programs,
             functions,
             maps: map::parse(&file, data)?,
+            data: data_sections,
             other_code: file.other_code.iter().map(|section| section.name.clone().into_owned()).collect(),
         };
         object.refuse_duplicates()?;
