@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use loader::map::{Map, UpdateFlags};
+use loader::uapi::bpf::BPF_F_MMAPABLE;
 use serde_json::Value;
 
 use crate::command::{command, run};
@@ -302,6 +303,9 @@ fn maps_of(program: &Value) -> Vec<Value> {
         for field in ["id", "btf_id", "pids", "bytes_memlock"] {
             fields.remove(field);
         }
+        // Which maps may be mapped into memory differs between releases of libbpf.
+        let flags = number(&fields["flags"]) & !u64::from(BPF_F_MMAPABLE);
+        fields.insert("flags".to_owned(), flags.into());
         map
     })
     .collect()

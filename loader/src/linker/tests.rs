@@ -197,7 +197,6 @@ fn load_of(section: &str, offset: u64, addend: i32) -> Object {
         kind: DataKind::Initialised,
         size: 16,
         content: vec![1; 16],
-        shared: true,
     });
     object.maps.push(MapSpec {
         name: "map".to_owned(),

@@ -6,7 +6,7 @@ use super::{File, MapShape, SymbolReference, SymbolTarget};
 use crate::elf::{Disjoint, Section};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, BPF_OBJ_NAME_LEN, MapType, ObjName};
-use crate::uapi::elf::{SectionType, SymbolBinding, SymbolType};
+use crate::uapi::elf::SectionType;
 
 /// What a program may do with the variables of a section, and what they begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,21 +43,19 @@ pub struct DataSpec {
     pub size: u32,
     /// Its bytes; none for [`DataKind::Zero`].
     pub content: Vec<u8>,
-    /// Whether it has a variable that is not `static`. libbpf has user space map such a section into its memory.
-    pub shared: bool,
 }
 
 impl DataSpec {
-    /// The map that it becomes, as libbpf makes it (`bpf_object__init_internal_map()`).
+    /// The map that it becomes, as libbpf 1.1 makes it (`bpf_object__init_internal_map()`): user space may map it
+    /// into its memory. Later releases do not let it where all variables are `static`.
     pub fn shape(&self) -> MapShape {
         let read_only = if self.kind == DataKind::ReadOnly { BPF_F_RDONLY_PROG } else { 0 };
-        let shared = if self.shared { BPF_F_MMAPABLE } else { 0 };
         MapShape {
             map_type: MapType::ARRAY,
             key_size: 4,
             value_size: self.size,
             max_entries: 1,
-            flags: read_only | shared,
+            flags: read_only | BPF_F_MMAPABLE,
         }
     }
 
@@ -114,15 +112,11 @@ fn read(file: &File<'_, '_>, section: &Section<'_>, kind: DataKind) -> Result<Da
         )
         .with_kind(ErrorKind::Unsupported)
     })?;
-    let symbols = file.symbols_in(section.index);
     Ok(DataSpec {
         section: section.name.clone().into_owned(),
         kind,
         size,
         content: file.elf.data(section)?.data().to_vec(),
-        shared: symbols
-            .iter()
-            .any(|symbol| symbol.kind == SymbolType::OBJECT && symbol.binding != SymbolBinding::LOCAL),
     })
 }
 
@@ -134,8 +128,7 @@ mod tests {
     fn maps_are_called_as_libbpf_calls_them() {
         let name = |object, section: &str| {
             let kind = DataKind::Initialised;
-            let data =
-                DataSpec { section: section.to_owned(), kind, size: 4, content: vec![0; 4], shared: true };
+            let data = DataSpec { section: section.to_owned(), kind, size: 4, content: vec![0; 4] };
             data.map_name(object).to_string()
         };
         for (section, expected) in [

@@ -282,8 +282,6 @@ impl<'o> Loader<'o> {
         data: &DataSlots,
         kernel: &Kernel,
     ) -> Result<Step> {
-        let has_data =
-            linked.map_references.iter().any(|reference| matches!(reference.map, Referent::Data(_)));
         let load = ProgLoad {
             program: slot,
             prog_type: ProgType::XDP,
@@ -301,11 +299,7 @@ impl<'o> Loader<'o> {
         let with_log = ProgLoad { log: true, ..load.clone() };
         // A good program is loaded silently; only a refusal is worth a log, and the log tells whose refusal it is.
         let explain = vec![load_step_with_log(with_log, kernel)];
-        let mut step = charged(&Call::ProgLoad(load), kernel);
-        if has_data && kernel.has(Feature::GlobalData) == Answer::Unknown {
-            step = step.or_lacking(On::Errno(&[EINVAL]), Feature::GlobalData, Vec::new());
-        }
-        Ok(step.or(On::AnyErrno, explain))
+        Ok(charged(&Call::ProgLoad(load), kernel).or(On::AnyErrno, explain))
     }
 
     /// The names of all maps, by [`MapSlot`].
@@ -487,28 +481,22 @@ impl DataSlots {
     }
 }
 
-/// Creates a map of global variables. A kernel that has those knows names too, so that these are in no question.
+/// Creates a map of global variables; without global data in the kernel there is no way round a refusal. A kernel
+/// that has it knows names too.
 fn create_data_step(create: MapCreate, kernel: &Kernel) -> Step {
-    let flags = create.shape.flags;
-    let plain = MapShape { flags: flags & !BPF_F_MMAPABLE, ..create.shape };
-    if kernel.has(Feature::MmapableArrays) == Answer::No || plain.flags == flags {
-        return charged_data(MapCreate { shape: plain, ..create }, kernel);
+    let flags = create.shape.flags & !BPF_F_MMAPABLE;
+    let plain = MapCreate { shape: MapShape { flags, ..create.shape }, ..create.clone() };
+    let mmapable = kernel.has(Feature::MmapableArrays);
+    let first = if mmapable == Answer::No { plain.clone() } else { create };
+    let mut step = charged(&Call::MapCreate(first), kernel);
+    if kernel.has(Feature::GlobalData) == Answer::Unknown {
+        step = step.or_lacking(NEWER, Feature::GlobalData, Vec::new());
     }
-    let step = charged_data(create.clone(), kernel);
-    if kernel.has(Feature::MmapableArrays) == Answer::Yes {
-        return step;
+    if mmapable == Answer::Unknown {
+        let without = vec![charged(&Call::MapCreate(plain), kernel)];
+        step = step.or_lacking(On::Errno(&[EINVAL]), Feature::MmapableArrays, without);
     }
-    let without = charged(&Call::MapCreate(MapCreate { shape: plain, ..create }), kernel);
-    step.or_lacking(On::Errno(&[EINVAL]), Feature::MmapableArrays, vec![without])
-}
-
-/// The call alone; if it is refused by a kernel without global data, that is the end.
-fn charged_data(create: MapCreate, kernel: &Kernel) -> Step {
-    let step = charged(&Call::MapCreate(create), kernel);
-    match kernel.has(Feature::GlobalData) {
-        Answer::Unknown => step.or_lacking(NEWER, Feature::GlobalData, Vec::new()),
-        _ => step,
-    }
+    step
 }
 
 /// Creates a map; if that is refused for want of what only newer kernels have, without it.
