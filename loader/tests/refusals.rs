@@ -363,8 +363,8 @@ fn a_call_or_variable_that_is_none() {
     replace(&mut other, b"maps\0", b"mops\0");
     refused(
         load(&other),
-        "section `xdp` at offset 0x0: instruction 0 of program `p`: refers to `m` in section `mops`; what can be referred \
-         to are maps, functions, and variables in .rodata, .data and .bss",
+        "section `xdp` at offset 0x0: instruction 0 of program `p`: refers to `m` in section `mops`; what can be \
+         referred to are maps, functions, and variables in .rodata, .data and .bss",
     );
 }
 

@@ -294,6 +294,29 @@ fn the_kernel_gives_our_load_the_tag_that_it_gives_libbpf() {
     }
 }
 
+#[test]
+fn an_overridden_weak_function_is_left_out() {
+    need!(tool("bpftool"));
+    let sandbox = need!(Sandbox::new());
+    let joined = sandbox.scratch().join("joined.o").display().to_string();
+    let pin = "/sys/fs/bpf/witness";
+    for clang in ["clang-14", "clang-19"] {
+        let [weak, strong] = ["weak_default", "weak_override"].map(|name| object_by(clang, name));
+        run(&mut command("bpftool", &["gen", "object", &joined, &weak, &strong])).ok();
+        // Several programs are in it, and this way bpftool loads all of them.
+        run(&mut command("bpftool", &["prog", "loadall", &joined, pin, "type", "xdp"])).ok();
+        for function in ["ask", "ask_too"] {
+            let path = format!("{pin}/{function}");
+            let witness = bpftool(&["prog", "show", "pinned", &path]);
+            fs::remove_file(path).unwrap();
+            let attached = answer(&["attach", "lo", &joined, "--prog", function, "--mode", "generic"]);
+            assert_eq!(text(&attached["program"]["tag"]), text(&witness["tag"]), "{clang} {function}");
+            xdpload(&["detach", "lo"]).ok();
+        }
+        fs::remove_dir(pin).unwrap();
+    }
+}
+
 /// What bpftool says of the maps of a program, without what differs between two loads.
 fn maps_of(program: &Value) -> Vec<Value> {
     let ids = program["map_ids"].as_array().into_iter().flatten().map(number);

@@ -59,7 +59,8 @@ impl DataSpec {
         }
     }
 
-    /// What the kernel is to call the map of an object that the caller calls `object`: libbpf's name for it (`internal_map_name()`), which bpftool shows.
+    /// What the kernel is to call the map of an object that the caller calls `object`: libbpf's name for it
+    /// (`internal_map_name()`), which bpftool shows.
     ///
     /// That is the section's name after so much of the object's as leaves room for seven more characters, or for all
     /// of a longer section's name. A section with a second dot in its name stands alone.
