@@ -1,11 +1,13 @@
 //! `xdpload inspect`: what an object file holds.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use loader::elf::ElfFile;
 use loader::insn::disasm::disassemble;
-use loader::object::{CURRENT_KERNEL_VERSION, MapSpec, Object, Pinning, ProgramSpec, SymbolTarget};
+use loader::linker::Linker;
+use loader::object::{
+    CURRENT_KERNEL_VERSION, Code, DataSpec, FunctionSpec, MapSpec, Object, Pinning, ProgramSpec, SymbolTarget,
+};
 use loader::uapi::bpf::{AttachType, MAP_FLAGS, flag_names};
 use loader::{Result, escape, file};
 use serde::Serialize;
@@ -27,6 +29,8 @@ struct Inspection {
     version: Option<u32>,
     sections: Vec<Section>,
     maps: Vec<Map>,
+    data: Vec<Data>,
+    functions: Vec<Function>,
     programs: Vec<Program>,
     other_code: Vec<String>,
 }
@@ -58,6 +62,24 @@ struct Map {
     inner: Option<String>,
 }
 
+/// A section of global variables, which becomes a map if a program that refers to it is loaded.
+#[derive(Serialize)]
+struct Data {
+    section: String,
+    size: u32,
+    flags: String,
+}
+
+/// A function that programs reach.
+#[derive(Serialize)]
+struct Function {
+    name: String,
+    section: String,
+    offset: u64,
+    references: Vec<Reference>,
+    instructions: Vec<Instruction>,
+}
+
 #[derive(Serialize)]
 struct Program {
     name: String,
@@ -65,6 +87,8 @@ struct Program {
     offset: u64,
     attach_type: String,
     frags: bool,
+    /// The functions that are joined to it, in their order; none where it cannot be linked.
+    functions: Vec<String>,
     references: Vec<Reference>,
     instructions: Vec<Instruction>,
 }
@@ -94,13 +118,16 @@ impl Inspection {
             offset: section.offset,
             size: section.size,
         });
+        let linker = Linker::new(object);
         Self {
             byte_order: format!("{:?}", object.order).to_lowercase(),
             license: object.license.clone(),
             version: object.version,
             sections: sections.collect(),
             maps: object.maps.iter().map(|map| Map::new(map, object)).collect(),
-            programs: object.programs.iter().map(Program::new).collect(),
+            data: object.data.iter().map(Data::new).collect(),
+            functions: object.functions.iter().map(Function::new).collect(),
+            programs: object.programs.iter().map(|program| Program::new(program, &linker)).collect(),
             other_code: object.other_code.clone(),
         }
     }
@@ -134,9 +161,8 @@ fn pinning(pinning: &Pinning) -> String {
 }
 
 impl Program {
-    fn new(program: &ProgramSpec) -> Self {
-        let symbols: BTreeMap<usize, &str> =
-            program.references.iter().map(|reference| (reference.insn, &*reference.symbol)).collect();
+    fn new<'o>(program: &'o ProgramSpec, linker: &Linker<'o>) -> Self {
+        let linked = linker.link(program).map(|linked| linked.functions).unwrap_or_default();
         Self {
             name: program.name.clone(),
             section: program.section.clone(),
@@ -147,14 +173,40 @@ impl Program {
             },
             frags: program.kind.frags,
             references: program.references.iter().map(Reference::new).collect(),
-            instructions: disassemble(&program.insns)
-                .map(|line| Instruction {
-                    index: line.index,
-                    symbol: symbols.get(&line.index).map(|symbol| (*symbol).to_owned()),
-                    text: line.text,
-                })
-                .collect(),
+            functions: linked.into_iter().skip(1).map(|function| function.name).collect(),
+            instructions: Instruction::all(program.code()),
         }
+    }
+}
+
+impl Data {
+    fn new(data: &DataSpec) -> Self {
+        Self {
+            section: data.section.clone(),
+            size: data.size,
+            flags: flag_names(data.shape().flags, MAP_FLAGS),
+        }
+    }
+}
+
+impl Function {
+    fn new(function: &FunctionSpec) -> Self {
+        Self {
+            name: function.name.clone(),
+            section: function.section.clone(),
+            offset: function.offset,
+            references: function.references.iter().map(Reference::new).collect(),
+            instructions: Instruction::all(function.code()),
+        }
+    }
+}
+
+impl Instruction {
+    fn all(code: Code<'_>) -> Vec<Self> {
+        let symbol = |index| code.reference(index).map(|reference| reference.symbol.clone());
+        disassemble(code.insns)
+            .map(|line| Self { index: line.index, symbol: symbol(line.index), text: line.text })
+            .collect()
     }
 }
 
@@ -164,7 +216,9 @@ impl Reference {
             instruction: reference.insn,
             symbol: reference.symbol.clone(),
             section: match &reference.target {
-                SymbolTarget::Section { name, .. } => Some(name.clone()),
+                SymbolTarget::Section { name, .. } | SymbolTarget::Code { section: name, .. } => {
+                    Some(name.clone())
+                }
                 SymbolTarget::Nowhere => None,
             },
             relocation: format!("{:?}", reference.kind),
@@ -198,11 +252,16 @@ impl fmt::Display for Inspection {
             writeln!(f, "\nmaps")?;
         }
         self.maps.iter().try_for_each(|map| map.fmt(f))?;
+        if !self.data.is_empty() {
+            writeln!(f, "\nglobal variables")?;
+        }
+        self.data.iter().try_for_each(|data| data.fmt(f))?;
         if !self.other_code.is_empty() {
             let names: Vec<_> = self.other_code.iter().map(|name| escape(name)).collect();
             writeln!(f, "\nother sections with instructions: {}", names.join(", "))?;
         }
-        self.programs.iter().try_for_each(|program| program.fmt(f))
+        self.programs.iter().try_for_each(|program| program.fmt(f))?;
+        self.functions.iter().try_for_each(|function| function.fmt(f))
     }
 }
 
@@ -243,13 +302,34 @@ impl fmt::Display for Program {
             self.offset,
             self.attach_type
         )?;
-        for insn in &self.instructions {
-            write!(f, "  {:>5}: {}", insn.index, insn.text)?;
-            match &insn.symbol {
-                Some(symbol) => writeln!(f, "    ; {}", escape(symbol))?,
-                None => writeln!(f)?,
-            }
+        if !self.functions.is_empty() {
+            let names: Vec<_> = self.functions.iter().map(|name| escape(name)).collect();
+            writeln!(f, "  with functions {}", names.join(", "))?;
         }
-        Ok(())
+        self.instructions.iter().try_for_each(|insn| insn.fmt(f))
+    }
+}
+
+impl fmt::Display for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  {}  {} B, flags {}", escape(&self.section), self.size, self.flags)
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, section) = (escape(&self.name), escape(&self.section));
+        writeln!(f, "\nfunction {name}  section {section} at {:#x}", self.offset)?;
+        self.instructions.iter().try_for_each(|insn| insn.fmt(f))
+    }
+}
+
+impl fmt::Display for Instruction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  {:>5}: {}", self.index, self.text)?;
+        match &self.symbol {
+            Some(symbol) => writeln!(f, "    ; {}", escape(symbol)),
+            None => writeln!(f),
+        }
     }
 }

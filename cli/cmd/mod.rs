@@ -10,11 +10,11 @@ pub(crate) mod status;
 
 use std::path::Path;
 
-use loader::Result;
 use loader::attach::NetNs;
 use loader::netlink::LinkRef;
 use loader::object::{Object, ParseOptions};
 use loader::plan::{Loader, Target};
+use loader::{Result, file};
 
 use crate::args;
 
@@ -30,7 +30,7 @@ pub(crate) fn parse_options(file: &args::ObjectFile) -> ParseOptions {
 
 /// What the command line says about loading.
 pub(crate) fn loader<'o>(object: &'o Object, load: &args::Load) -> Loader<'o> {
-    let mut loader = Loader::new(object).bpffs(&load.bpffs);
+    let mut loader = Loader::new(object).bpffs(&load.bpffs).object_name(file::object_name(&load.file.object));
     if let Some(name) = &load.prog {
         loader = loader.program(name);
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Something that an old kernel lacks and a load can do without.
+/// Something that an old kernel lacks: most loads can do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Feature {
@@ -14,6 +14,10 @@ pub enum Feature {
     ObjectNames,
     /// `BPF_PROG_LOAD` takes `expected_attach_type`.
     ExpectedAttachType,
+    /// Programs refer to global variables: maps that programs may only read, frozen maps, addresses of values.
+    GlobalData,
+    /// User space may map an array's values into its memory (`BPF_F_MMAPABLE`).
+    MmapableArrays,
     /// Maps and programs are charged to the memory control group, not to `RLIMIT_MEMLOCK`.
     MemcgAccounting,
 }
@@ -24,6 +28,8 @@ impl Feature {
         match self {
             Self::ObjectNames => "4.15",
             Self::ExpectedAttachType => "4.17",
+            Self::GlobalData => "5.2",
+            Self::MmapableArrays => "5.5",
             Self::MemcgAccounting => "5.11",
         }
     }
@@ -34,6 +40,8 @@ impl fmt::Display for Feature {
         f.pad(match self {
             Self::ObjectNames => "names of maps and programs",
             Self::ExpectedAttachType => "expected_attach_type",
+            Self::GlobalData => "global data",
+            Self::MmapableArrays => "arrays that can be mapped into memory",
             Self::MemcgAccounting => "memory accounting by control group",
         })
     }

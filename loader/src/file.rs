@@ -33,6 +33,12 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What libbpf calls the object in this file: the file's name up to the first dot.
+pub fn object_name(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    file.split('.').next().unwrap_or_default().to_owned()
+}
+
 impl Object {
     /// Reads the object file at `path`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {

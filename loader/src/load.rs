@@ -253,6 +253,9 @@ impl<'p> Execution<'p> {
     }
 
     fn alternative(&mut self, other: &Alternative, refusal: Error) -> Result<()> {
+        if let (Some(feature), []) = (other.lacking, &other.steps[..]) {
+            return Err(cannot_do_without(feature, refusal));
+        }
         let done = self.steps(&other.steps);
         match other.on {
             On::Driver => {
@@ -308,6 +311,8 @@ impl<'p> Execution<'p> {
             Call::MapInfo { map, wanted } => self.check_shape(*map, wanted),
             Call::MapCreate(create) => self.create_map(create),
             Call::MapUpdate { outer, index, inner } => done(self.put_inner_map(*outer, *index, *inner)),
+            Call::MapFill { map, content } => done(self.fill_map(*map, content)),
+            Call::MapFreeze { map } => done(self.map(*map).freeze()),
             Call::ObjPin { map, path } => done(self.pin_map(*map, path)),
             Call::ProgLoad(load) => self.load_program(load, None),
             Call::OpenRouteSocket { netns } => self.open_socket(netns.as_deref()),
@@ -388,9 +393,21 @@ impl Execution<'_> {
         pin::pin_in_bpffs(self.map(slot).as_fd(), Path::new(path)).context(|| format!("pinning map {name}"))
     }
 
+    fn fill_map(&self, map: MapSlot, content: &[u8]) -> Result<()> {
+        self.map(map).update(&0_u32.to_ne_bytes(), content, UpdateFlags::ANY)
+    }
+
     fn put_inner_map(&self, outer: MapSlot, index: u32, inner: MapSlot) -> Result<()> {
         self.map(outer).update_fd(&index.to_ne_bytes(), self.map(inner).as_fd(), UpdateFlags::ANY)
     }
+}
+
+/// A kernel that lacks what there is no way without.
+#[cold]
+fn cannot_do_without(feature: Feature, refusal: Error) -> Error {
+    refusal
+        .with_kind(ErrorKind::Unsupported)
+        .context(format!("the kernel lacks {feature}, which came with Linux {}", feature.since()))
 }
 
 fn done(result: Result<()>) -> Result<Outcome> {
@@ -456,7 +473,7 @@ impl Execution<'_> {
     fn load_program(&mut self, load: &ProgLoad, log: Option<&mut VerifierLog>) -> Result<Outcome> {
         let mut insns = load.insns.clone();
         for reference in &load.map_references {
-            insns[reference.insn].imm = self.map(MapSlot(reference.map)).as_fd().as_raw_fd();
+            insns[reference.insn].imm = self.map(reference.map).as_fd().as_raw_fd();
         }
         let license = CString::new(load.license.as_str())
             .map_err(|_| Error::new(ErrorKind::InvalidInput, "the licence has a NUL byte"))?;

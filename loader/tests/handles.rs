@@ -466,6 +466,8 @@ fn probes_agree_with_the_release() {
         for (feature, since) in [
             (Feature::ObjectNames, "4.15"),
             (Feature::ExpectedAttachType, "4.17"),
+            (Feature::GlobalData, "5.2"),
+            (Feature::MmapableArrays, "5.5"),
             (Feature::MemcgAccounting, "5.11"),
         ] {
             assert_eq!(feature.since(), since);

@@ -96,7 +96,7 @@ fn each_document_is_what_the_page_says() {
     let mut say = |command: &'static str, document: &Value| {
         printed.entry(command).or_default().extend(fields(document));
     };
-    for name in ["many", "iproute2_ids", "blacklist_gobpf"] {
+    for name in ["many", "iproute2_ids", "blacklist_gobpf", "global_data", "subprogs"] {
         say("inspect", &answer(&["inspect", &object(name)]));
     }
     let gobpf = object("blacklist_gobpf");

@@ -122,6 +122,44 @@ fn each_verdict_is_obeyed_in_generic_mode() {
 }
 
 #[test]
+fn functions_that_are_joined_judge_frames() {
+    for clang in ["clang-14", "clang-19"] {
+        let (_sandbox, veth) = need!(pair(&[]));
+        let (near, far) = (Wire::near(), Wire::far(&veth));
+        xdpload(&["attach", NEAR, &object_by(clang, "subprog_call")]).ok();
+        let arp = Frame::new(&veth, &[], ethertype::ARP, &[0; 28]);
+        far.send(&arp);
+        near.assert_misses(&arp);
+        let ip = Frame::ipv4(&veth, &[], OTHER);
+        far.send(&ip);
+        near.assert_sees(&ip);
+        xdpload(&["attach", NEAR, &object_by(clang, "subprog_sections"), "--replace"]).ok();
+        let ip = Frame::ipv4(&veth, &[], OTHER);
+        far.send(&ip);
+        near.assert_misses(&ip);
+        let arp = Frame::new(&veth, &[], ethertype::ARP, &[0; 28]);
+        far.send(&arp);
+        near.assert_sees(&arp);
+    }
+}
+
+#[test]
+fn a_global_variable_counts_frames() {
+    let (_sandbox, veth) = need!(pair(&[]));
+    veth.far.run(|| fs::write(format!("/proc/sys/net/ipv6/conf/{FAR}/disable_ipv6"), "1").unwrap());
+    xdpload(&["attach", NEAR, &object("global_data")]).ok();
+    let (near, far) = (Wire::near(), Wire::far(&veth));
+    for _ in 0..5 {
+        let frame = Frame::ipv4(&veth, &[], OTHER);
+        far.send(&frame);
+        near.assert_sees(&frame);
+    }
+    assert_eq!(xdpload(&["map", "dump", "near0:global_d.bss"]).ok().stdout(), "0: 5\n");
+    // Constants are frozen.
+    xdpload(&["map", "set", "near0:global_d.rodata", "0", "1"]).fails(3);
+}
+
+#[test]
 fn counters_of_all_cpus_add_up() {
     let (_sandbox, veth) = need!(pair(&["bpftool"]));
     // Without IPv6 nothing sends by itself, and the counters count what the test sends.

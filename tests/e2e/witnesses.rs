@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use loader::map::{Map, UpdateFlags};
+use loader::uapi::bpf::BPF_F_MMAPABLE;
 use serde_json::Value;
 
 use crate::command::{command, run};
@@ -253,7 +254,7 @@ fn per_cpu_maps_are_read_alike() {
 }
 
 /// The objects that libbpf takes, and their first program: it wants BTF maps, and sections whose names it knows.
-const FOR_LIBBPF: [(&str, &str); 8] = [
+const FOR_LIBBPF: [(&str, &str); 13] = [
     ("blacklist", "xdp_ip_filter"),
     ("count_percpu", "xdp_count"),
     ("no_license", "xdp_pass"),
@@ -262,6 +263,11 @@ const FOR_LIBBPF: [(&str, &str); 8] = [
     ("xdp_drop_prog", "xdp_drop"),
     ("xdp_pass", "xdp_pass"),
     ("many", "pass_all"),
+    ("subprog_call", "drop_arp_and_short"),
+    ("subprogs", "drop_long"),
+    ("global_data", "xdp_sample"),
+    ("data_sections", "count"),
+    ("data_strings", "letters"),
 ];
 
 #[test]
@@ -274,13 +280,58 @@ fn the_kernel_gives_our_load_the_tag_that_it_gives_libbpf() {
             let object = object_by(clang, name);
             run(&mut command("bpftool", &["prog", "load", &object, pin, "type", "xdp"])).ok();
             let witness = bpftool(&["prog", "show", "pinned", pin]);
+            let maps = maps_of(&witness);
             fs::remove_file(pin).unwrap();
             assert_eq!(text(&witness["name"]), function);
             let attached = answer(&["attach", "lo", &object, "--prog", function, "--mode", "generic"]);
             assert_eq!(text(&attached["program"]["tag"]), text(&witness["tag"]), "{clang} {name}");
+            // libbpf binds every `.rodata` to a program, used or not.
+            for map in maps_of(&program(number(&attached["program"]["id"]))) {
+                assert!(maps.contains(&map), "{clang} {name}: {map} is not among {maps:?}");
+            }
             xdpload(&["detach", "lo"]).ok();
         }
     }
+}
+
+#[test]
+fn an_overridden_weak_function_is_left_out() {
+    need!(tool("bpftool"));
+    let sandbox = need!(Sandbox::new());
+    let joined = sandbox.scratch().join("joined.o").display().to_string();
+    let pin = "/sys/fs/bpf/witness";
+    for clang in ["clang-14", "clang-19"] {
+        let [weak, strong] = ["weak_default", "weak_override"].map(|name| object_by(clang, name));
+        run(&mut command("bpftool", &["gen", "object", &joined, &weak, &strong])).ok();
+        // Several programs are in it, and this way bpftool loads all of them.
+        run(&mut command("bpftool", &["prog", "loadall", &joined, pin, "type", "xdp"])).ok();
+        for function in ["ask", "ask_too"] {
+            let path = format!("{pin}/{function}");
+            let witness = bpftool(&["prog", "show", "pinned", &path]);
+            fs::remove_file(path).unwrap();
+            let attached = answer(&["attach", "lo", &joined, "--prog", function, "--mode", "generic"]);
+            assert_eq!(text(&attached["program"]["tag"]), text(&witness["tag"]), "{clang} {function}");
+            xdpload(&["detach", "lo"]).ok();
+        }
+        fs::remove_dir(pin).unwrap();
+    }
+}
+
+/// What bpftool says of the maps of a program, without what differs between two loads.
+fn maps_of(program: &Value) -> Vec<Value> {
+    let ids = program["map_ids"].as_array().into_iter().flatten().map(number);
+    ids.map(|id| {
+        let mut map = bpftool(&["map", "show", "id", &id.to_string()]);
+        let fields = map.as_object_mut().expect("bpftool describes a map");
+        for field in ["id", "btf_id", "pids", "bytes_memlock"] {
+            fields.remove(field);
+        }
+        // Which maps may be mapped into memory differs between releases of libbpf.
+        let flags = number(&fields["flags"]) & !u64::from(BPF_F_MMAPABLE);
+        fields.insert("flags".to_owned(), flags.into());
+        map
+    })
+    .collect()
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 #define __always_inline inline __attribute__((always_inline))
 #define __noinline __attribute__((noinline))
+#define __weak __attribute__((weak))
 
 // A BTF map definition is a struct that never holds data: the loader reads only the types
 // of its fields. A number is the length of an array type, and a type is what a pointer
@@ -42,6 +43,8 @@ BPF_HELPER(long, xdp_adjust_head, struct xdp_md *ctx, int delta);
 BPF_HELPER(long, redirect_map, void *map, __u64 key, __u64 flags);
 BPF_HELPER(long, xdp_adjust_meta, struct xdp_md *ctx, int delta);
 BPF_HELPER(long, xdp_adjust_tail, struct xdp_md *ctx, int delta);
+
+BPF_HELPER(long, loop, __u32 iterations, void *callback, void *callback_ctx, __u64 flags);
 
 #undef BPF_HELPER
 

@@ -123,4 +123,5 @@ enum bpf_func_id {
 	BPF_FUNC_redirect_map = 51,
 	BPF_FUNC_xdp_adjust_meta = 54,
 	BPF_FUNC_xdp_adjust_tail = 65,
+	BPF_FUNC_loop = 181,
 };

@@ -132,30 +132,47 @@ impl<'a> ElfFile<'a> {
     }
 }
 
-/// Refuses sections that share bytes of the file, with a name for the pair.
+/// Sections that share no bytes of the file.
 ///
-/// Compilers write none. A reader that decodes every section of such a file does more work than the file has
-/// bytes, without a bound.
-pub fn refuse_overlap(sections: &[&Section<'_>]) -> Result<()> {
-    let mut by_offset: Vec<_> =
-        sections.iter().filter(|section| section.kind != SectionType::NOBITS && section.size > 0).collect();
-    by_offset.sort_by_key(|section| (section.offset, section.index));
-    by_offset.dedup_by_key(|section| section.index);
-    for pair in by_offset.windows(2) {
-        let [first, second] = pair else { continue };
-        if first.offset.saturating_add(first.size) > second.offset {
-            return Err(Error::malformed(
-                "section header table",
-                second.header_offset,
-                format!(
-                    "expected section {} to begin after {}, found that they share bytes of the file",
-                    quote(&second.name),
-                    quote(&first.name)
-                ),
-            ));
+/// Compilers write none that do. A reader that decodes every section of such a file does more work than the file has
+/// bytes, without a bound; so it adds each section here before decoding it.
+#[derive(Debug, Default)]
+pub struct Disjoint<'s, 'a> {
+    by_offset: BTreeMap<u64, &'s Section<'a>>,
+}
+
+impl<'s, 'a> Disjoint<'s, 'a> {
+    /// Adds a section, which may be there already. One that shares bytes with another is refused, with a name for
+    /// the pair.
+    pub fn add(&mut self, section: &'s Section<'a>) -> Result<()> {
+        if section.kind == SectionType::NOBITS || section.size == 0 {
+            return Ok(());
         }
+        let before = self.by_offset.range(..=section.offset).next_back();
+        let after = self.by_offset.range(section.offset..).next();
+        for (_, other) in before.into_iter().chain(after) {
+            refuse_overlap(section, other)?;
+        }
+        self.by_offset.insert(section.offset, section);
+        Ok(())
     }
-    Ok(())
+}
+
+fn refuse_overlap(one: &Section<'_>, other: &Section<'_>) -> Result<()> {
+    let in_order = (one.offset, one.index) <= (other.offset, other.index);
+    let (first, second) = if in_order { (one, other) } else { (other, one) };
+    if first.index == second.index || first.offset.saturating_add(first.size) <= second.offset {
+        return Ok(());
+    }
+    Err(Error::malformed(
+        "section header table",
+        second.header_offset,
+        format!(
+            "expected section {} to begin after {}, found that they share bytes of the file",
+            quote(&second.name),
+            quote(&first.name)
+        ),
+    ))
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use crate::features::{Answer, Feature};
 use crate::insn::{Insn, encode_all};
 use crate::sys::{Errno, attr, bpf, map::MapFd};
 use crate::uapi::bpf::{
-    AttachType, BPF_CALL, BPF_EXIT, BPF_FUNC_KTIME_GET_COARSE_NS, BPF_MOV64_IMM, MapType, ObjName, ProgType,
+    AttachType, BPF_CALL, BPF_EXIT, BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, BPF_FUNC_KTIME_GET_COARSE_NS,
+    BPF_MOV64_IMM, MapType, ObjName, ProgType,
 };
 
 /// Whether the running kernel has `feature`. What is made for the look is gone when this returns.
@@ -14,8 +15,13 @@ use crate::uapi::bpf::{
 pub fn probe(feature: Feature) -> Answer {
     match feature {
         Feature::ObjectNames => {
-            answer(MapFd::create(named_array()).map(drop), &[Errno::E2BIG, Errno::EINVAL])
+            let mut attr = array();
+            attr.map_name = ObjName::from_symbol("probe").bytes();
+            answer(MapFd::create(attr).map(drop), &[Errno::E2BIG, Errno::EINVAL])
         }
+        // All of global data came with one release, and this flag is the part that costs least to look for.
+        Feature::GlobalData => array_with(BPF_F_RDONLY_PROG),
+        Feature::MmapableArrays => array_with(BPF_F_MMAPABLE),
         Feature::ExpectedAttachType => {
             let mut attr = program(ProgType::XDP);
             attr.expected_attach_type = AttachType::XDP.0;
@@ -39,13 +45,18 @@ fn answer(result: Result<(), Errno>, lacking: &[Errno]) -> Answer {
     }
 }
 
-fn named_array() -> attr::MapCreate {
+fn array_with(flag: u32) -> Answer {
+    let mut attr = array();
+    attr.map_flags = flag;
+    answer(MapFd::create(attr).map(drop), &[Errno::EINVAL])
+}
+
+fn array() -> attr::MapCreate {
     let mut attr = attr::MapCreate::default();
     attr.map_type = MapType::ARRAY.0;
     attr.key_size = 4;
     attr.value_size = 4;
     attr.max_entries = 1;
-    attr.map_name = ObjName::from_symbol("probe").bytes();
     attr
 }
 

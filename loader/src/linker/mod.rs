@@ -1,22 +1,28 @@
-//! Makes one program whole: what its instructions name is found and typed, with maps still symbolic.
+//! Makes one program whole: the functions that it reaches are joined to it, and what its instructions name is found
+//! and typed, with maps still symbolic.
 //!
-//! Joining functions and data sections is for a later version; until then a program that needs them is refused
-//! with the symbol, the section and the instruction. Not to be mixed up with the kernel's `bpf_link`.
+//! Not to be mixed up with the kernel's `bpf_link`.
+
+mod join;
+
+use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::Insn;
-use crate::object::{MapSpec, Object, ProgramSpec, SymbolReference, SymbolTarget};
-use crate::uapi::bpf::{BPF_CALL, BPF_INSN_SIZE, BPF_PSEUDO_CALL, BPF_PSEUDO_MAP_FD};
+use crate::object::{Code, DataSpec, FunctionSpec, Object, ProgramSpec, SymbolReference, SymbolTarget};
+use crate::uapi::bpf::{BPF_INSN_SIZE, BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE};
 use crate::uapi::elf::RelocationType;
 
 /// A program that needs nothing but the fds of its maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Linked {
     /// The instructions. Those that load a map's address have `src` set to `BPF_PSEUDO_MAP_FD`, and `imm` to 0 in
-    /// both halves.
+    /// both halves; those that load a variable's, to `BPF_PSEUDO_MAP_VALUE`, and the second `imm` to its place.
     pub insns: Vec<Insn>,
     /// Where the fds go.
     pub map_references: Vec<MapReference>,
+    /// The functions, in their order: the program itself is the first.
+    pub functions: Vec<LinkedFunction>,
 }
 
 /// An instruction whose `imm` is to be the fd of a map.
@@ -24,109 +30,156 @@ pub struct Linked {
 pub struct MapReference {
     /// Index of the instruction.
     pub insn: usize,
-    /// Index of the map in [`Object::maps`].
-    pub map: usize,
+    /// The map.
+    pub map: Referent,
 }
 
-/// Links `program`, which is one of the programs of `object`.
-pub fn link(object: &Object, program: &ProgramSpec) -> Result<Linked> {
-    let mut linked = Linked { insns: program.insns.clone(), map_references: Vec::new() };
-    for reference in &program.references {
-        let map = referenced_map(object, program, reference)?;
-        linked.insns[reference.insn].src = BPF_PSEUDO_MAP_FD;
-        for half in linked.insns.iter_mut().skip(reference.insn).take(2) {
-            half.imm = 0;
+/// The map that an instruction refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Referent {
+    /// Index in [`Object::maps`].
+    Map(usize),
+    /// Index in [`Object::data`]: a section of global variables, which becomes a map.
+    Data(usize),
+}
+
+/// Where a function has come to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedFunction {
+    /// Index of its first instruction in [`Linked::insns`].
+    pub start: usize,
+    /// Its symbol.
+    pub name: String,
+    /// The section it is from.
+    pub section: String,
+    /// Where it begins there, in bytes.
+    pub offset: u64,
+}
+
+/// Links the programs of one object.
+#[derive(Debug)]
+pub struct Linker<'o> {
+    /// Programs and functions by section and offset.
+    code: BTreeMap<(&'o str, u64), Code<'o>>,
+    /// Indices of maps by section and offset.
+    maps: BTreeMap<(&'o str, u64), usize>,
+    /// Sections of global variables, with their indices.
+    data: BTreeMap<&'o str, (usize, &'o DataSpec)>,
+}
+
+impl<'o> Linker<'o> {
+    /// Sorts what is in `object` by its place.
+    pub fn new(object: &'o Object) -> Self {
+        let programs = object.programs.iter().map(ProgramSpec::code);
+        let functions = object.functions.iter().map(FunctionSpec::code);
+        let maps = object.maps.iter().enumerate();
+        let data = object.data.iter().enumerate();
+        Self {
+            code: programs.chain(functions).map(|code| ((code.section, code.offset), code)).collect(),
+            maps: maps.map(|(index, map)| ((&*map.section, map.offset), index)).collect(),
+            data: data.map(|(index, data)| (&*data.section, (index, data))).collect(),
         }
-        linked.map_references.push(MapReference { insn: reference.insn, map });
     }
-    refuse_calls_without_relocation(program, &linked.insns)?;
-    Ok(linked)
-}
 
-/// The index of the map that `reference` is to.
-fn referenced_map(object: &Object, program: &ProgramSpec, reference: &SymbolReference) -> Result<usize> {
-    let insn = program.insns[reference.insn];
-    let SymbolTarget::Section { name, offset } = &reference.target else {
-        return Err(refusal(
-            program,
-            reference.insn,
-            ErrorKind::Unsupported,
-            &format!("refers to {}, which this object does not define", quote(&reference.symbol)),
-        ));
-    };
-    if !object.maps.iter().any(|map| map.section == *name) {
-        return Err(refuse_other_target(program, reference, name));
+    /// Links `program`, which is one of the programs of the object.
+    ///
+    /// The functions follow it in the order in which libbpf appends them (`bpf_object__reloc_code()`), each once:
+    /// that of the first call, and after each function those that it calls first. The kernel's tag of a program
+    /// depends on their order.
+    pub fn link(&self, program: &'o ProgramSpec) -> Result<Linked> {
+        join::join(self, program.code())
     }
-    if !insn.is_ld_imm64() || reference.kind != RelocationType::R_BPF_64_64 {
-        return Err(refusal(
-            program,
-            reference.insn,
-            ErrorKind::Malformed,
-            &format!("expected a 64-bit load for map {}, found `{insn:?}`", quote(&reference.symbol)),
-        ));
-    }
-    let at = addend(program, reference).checked_add_unsigned(*offset);
-    let is_target = |map: &MapSpec| map.section == *name && at == i64::try_from(map.offset).ok();
-    object.maps.iter().position(is_target).ok_or_else(|| {
-        refusal(
-            program,
-            reference.insn,
-            ErrorKind::Malformed,
-            &format!(
-                "expected a map where {} and its addend point in section {}, found none",
-                quote(&reference.symbol),
-                quote(name)
-            ),
-        )
-    })
-}
 
-/// The addend: `SHT_REL` keeps it in the two halves of the load, the lower 32 bits first.
-fn addend(program: &ProgramSpec, reference: &SymbolReference) -> i64 {
-    let half = |slot: usize| program.insns.get(reference.insn + slot).map_or(0, |insn| i64::from(insn.imm));
-    reference.addend.unwrap_or(half(1) << 32 | half(0) & 0xffff_ffff)
+    /// Resolves what `code` names other than functions, in its instructions `insns`.
+    fn resolve(&self, code: Code<'o>, insns: &mut [Insn]) -> Result<Vec<MapReference>> {
+        let mut map_references = Vec::new();
+        for reference in code.references {
+            match &reference.target {
+                SymbolTarget::Section { name, offset } => {
+                    let (map, src, place) = self.referent(code, reference, name, *offset)?;
+                    // The reader of instructions has seen to it that a load is whole.
+                    let [first, second] = &mut insns[reference.insn..reference.insn + 2] else { continue };
+                    (first.src, first.imm, second.imm) = (src, 0, place);
+                    map_references.push(MapReference { insn: reference.insn, map });
+                }
+                SymbolTarget::Code { .. } => {}
+                SymbolTarget::Nowhere => {
+                    let symbol = quote(&reference.symbol);
+                    let message = format!("refers to {symbol}, which this object does not define");
+                    return Err(refusal(code, reference.insn, ErrorKind::Unsupported, &message));
+                }
+            }
+        }
+        Ok(map_references)
+    }
+
+    /// What `reference` is to, by a symbol at `offset` of `section`: the map, `src` and the second `imm` of its load.
+    fn referent(
+        &self,
+        code: Code<'_>,
+        reference: &SymbolReference,
+        section: &str,
+        offset: u64,
+    ) -> Result<(Referent, u8, i32)> {
+        let refusal = |kind, message: &str| refusal(code, reference.insn, kind, message);
+        let symbol = quote(&reference.symbol);
+        let data = self.data.get(section);
+        if data.is_none() && self.maps.range((section, 0)..=(section, u64::MAX)).next().is_none() {
+            return Err(refusal(ErrorKind::Unsupported, &other_target(reference, section)));
+        }
+        let (insn, noun) = (code.insns[reference.insn], if data.is_some() { "variable" } else { "map" });
+        if !insn.is_ld_imm64() || reference.kind != RelocationType::R_BPF_64_64 {
+            let message = format!("expected a 64-bit load for {noun} {symbol}, found `{insn:?}`");
+            return Err(refusal(ErrorKind::Malformed, &message));
+        }
+        if data.is_some() && reference.addend.is_some() {
+            let message = format!(
+                "expected the addend for variable {symbol} in the instruction (SHT_REL), found SHT_RELA"
+            );
+            return Err(refusal(ErrorKind::Malformed, &message));
+        }
+        let addend = reference.addend.unwrap_or_else(|| code.load_addend(reference.insn));
+        let place = offset.checked_add_signed(addend);
+        let found = match data {
+            Some((index, data)) => place
+                .filter(|&place| place < u64::from(data.size))
+                .and_then(|place| u32::try_from(place).ok())
+                .map(|place| {
+                    (Referent::Data(*index), BPF_PSEUDO_MAP_VALUE, i32::from_ne_bytes(place.to_ne_bytes()))
+                }),
+            None => place
+                .and_then(|place| self.maps.get(&(section, place)))
+                .map(|&map| (Referent::Map(map), BPF_PSEUDO_MAP_FD, 0)),
+        };
+        found.ok_or_else(|| {
+            let message = format!(
+                "expected a {noun} where {symbol} and its addend point in section {}, found none",
+                quote(section)
+            );
+            refusal(ErrorKind::Malformed, &message)
+        })
+    }
 }
 
 #[cold]
-fn refuse_other_target(program: &ProgramSpec, reference: &SymbolReference, section: &str) -> Error {
-    let insn = program.insns[reference.insn];
-    let what = match (insn.code, reference.symbol == section) {
-        // A section's own symbol: the compiler names what is local to the file by its place.
-        (BPF_CALL, true) => "calls a function".to_owned(),
-        (BPF_CALL, false) => format!("calls {}", quote(&reference.symbol)),
-        (_, true) => "refers to data".to_owned(),
-        (_, false) => format!("refers to {}", quote(&reference.symbol)),
+fn other_target(reference: &SymbolReference, section: &str) -> String {
+    // A section's own symbol: the compiler names what is local to the file by its place.
+    let what = if reference.symbol == section {
+        "refers to data".to_owned()
+    } else {
+        format!("refers to {}", quote(&reference.symbol))
     };
-    refusal(
-        program,
-        reference.insn,
-        ErrorKind::Unsupported,
-        &format!("{what} in section {}; so far only references to maps are supported", quote(section)),
+    format!(
+        "{what} in section {}; what can be referred to are maps, functions, and variables in .rodata, .data and .bss",
+        quote(section)
     )
 }
 
-/// Clang resolves a call within a section by itself and leaves no relocation.
-fn refuse_calls_without_relocation(program: &ProgramSpec, insns: &[Insn]) -> Result<()> {
-    let local_call = |insn: &Insn| insn.code == BPF_CALL && insn.src == BPF_PSEUDO_CALL;
-    match insns.iter().position(local_call) {
-        None => Ok(()),
-        Some(index) => Err(refusal(
-            program,
-            index,
-            ErrorKind::Unsupported,
-            &format!(
-                "calls a function in section {}; so far only references to maps are supported",
-                quote(&program.section)
-            ),
-        )),
-    }
-}
-
-/// An error that names the program, the instruction and its place in the file.
+/// An error that names the program or function, the instruction and its place in the file.
 #[cold]
-fn refusal(program: &ProgramSpec, insn: usize, kind: ErrorKind, message: &str) -> Error {
-    Error::new(kind, format!("instruction {insn} of program {}: {message}", quote(&program.name)))
-        .at(format!("section {}", quote(&program.section)), program.offset + (insn * BPF_INSN_SIZE) as u64)
+fn refusal(code: Code<'_>, insn: usize, kind: ErrorKind, message: &str) -> Error {
+    Error::new(kind, format!("instruction {insn} of {} {}: {message}", code.noun, quote(code.name)))
+        .at(format!("section {}", quote(code.section)), code.offset + (insn * BPF_INSN_SIZE) as u64)
 }
 
 #[cfg(test)]

@@ -2,14 +2,258 @@
 
 use super::*;
 use crate::bytes::ByteOrder;
-use crate::object::{MapDialect, MapShape, Pinning, ProgramKind};
-use crate::uapi::bpf::{AttachType, BPF_EXIT, BPF_LD_IMM64};
+use crate::insn::disasm::disassemble;
+use crate::object::{DataKind, MapDialect, MapShape, MapSpec, Pinning, ProgramKind};
+use crate::uapi::bpf::{
+    AttachType, BPF_CALL, BPF_EXIT, BPF_LD_IMM64, BPF_MOV64_IMM, BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC,
+};
 
-const LOAD: Insn = Insn { code: BPF_LD_IMM64, dst: 1, src: 0, off: 0, imm: 0 };
-const HALF: Insn = Insn { code: 0, dst: 0, src: 0, off: 0, imm: 0 };
 const EXIT: Insn = Insn { code: BPF_EXIT, dst: 0, src: 0, off: 0, imm: 0 };
+const TEXT: &str = ".text";
+const LOAD: Insn = Insn { code: BPF_LD_IMM64, dst: 1, ..EXIT };
+const HALF: Insn = Insn { code: 0, ..EXIT };
 
-fn map(name: &str, section: &str, offset: u64) -> MapSpec {
+fn mark(number: i32) -> Insn {
+    Insn { code: BPF_MOV64_IMM, imm: number, ..EXIT }
+}
+
+fn call(distance: i32) -> Insn {
+    Insn { code: BPF_CALL, src: BPF_PSEUDO_CALL, imm: distance, ..EXIT }
+}
+
+fn load(imm: i32) -> [Insn; 2] {
+    [Insn { code: BPF_LD_IMM64, dst: 1, imm, ..EXIT }, Insn { code: 0, ..EXIT }]
+}
+
+/// A relocation of the instruction to the symbol at `offset` of `.text`.
+fn to_code(insn: usize, kind: RelocationType, offset: u64) -> SymbolReference {
+    let target = SymbolTarget::Code { section: TEXT.to_owned(), offset };
+    SymbolReference { insn, kind, symbol: TEXT.to_owned(), target, addend: None }
+}
+
+/// A call through a function's own symbol.
+fn calls(insn: usize, offset: u64) -> SymbolReference {
+    to_code(insn, RelocationType::R_BPF_64_32, offset)
+}
+
+fn function(name: &str, offset: u64, insns: &[Insn], references: &[SymbolReference]) -> FunctionSpec {
+    FunctionSpec {
+        name: name.to_owned(),
+        section: TEXT.to_owned(),
+        offset,
+        insns: insns.to_vec(),
+        references: references.to_vec(),
+    }
+}
+
+/// An object with one program of these instructions and these functions in `.text`.
+fn object(insns: &[Insn], references: &[SymbolReference], functions: &[FunctionSpec]) -> Object {
+    Object {
+        order: ByteOrder::NATIVE,
+        license: None,
+        version: None,
+        programs: vec![ProgramSpec {
+            name: "main".to_owned(),
+            section: "xdp".to_owned(),
+            offset: 0,
+            kind: ProgramKind { attach_type: AttachType::XDP, frags: false },
+            insns: insns.to_vec(),
+            references: references.to_vec(),
+        }],
+        functions: functions.to_vec(),
+        maps: Vec::new(),
+        data: Vec::new(),
+        other_code: Vec::new(),
+    }
+}
+
+fn link(object: &Object) -> Result<Linked> {
+    Linker::new(object).link(&object.programs[0])
+}
+
+fn text(object: &Object) -> String {
+    let linked = link(object).unwrap();
+    disassemble(&linked.insns).map(|line| line.text).collect::<Vec<_>>().join("; ")
+}
+
+fn refusal_of(object: &Object) -> String {
+    link(object).unwrap_err().to_string()
+}
+
+#[test]
+fn functions_follow_in_the_order_of_calls_depth_first() {
+    // main calls c and a; c calls a and b; nobody calls dead.
+    let functions = [
+        function("a", 0, &[mark(1), EXIT], &[]),
+        function("b", 16, &[mark(2), EXIT], &[]),
+        function("dead", 32, &[mark(9), call(-1), EXIT], &[calls(1, 16)]),
+        function("c", 56, &[call(-1), call(-1), EXIT], &[calls(0, 0), calls(1, 16)]),
+    ];
+    let object = object(&[call(-1), call(-1), EXIT], &[calls(0, 56), calls(1, 0)], &functions);
+    let names: Vec<_> = link(&object).unwrap().functions.into_iter().map(|f| (f.name, f.start)).collect();
+    let expected = [("main", 0), ("c", 3), ("a", 6), ("b", 8)];
+    assert_eq!(names, expected.map(|(name, start)| (name.to_owned(), start)));
+    assert_eq!(
+        text(&object),
+        "call pc+0x2; call pc+0x4; exit; call pc+0x2; call pc+0x3; exit; r0 = 0x1; exit; r0 = 0x2; exit"
+    );
+}
+
+#[test]
+fn a_call_counts_from_the_symbol_and_without_one_from_itself() {
+    // Through the section's symbol: imm 0 is instruction 1 of `.text`.
+    let functions = [function("a", 8, &[call(1), EXIT], &[]), function("b", 24, &[mark(2), EXIT], &[])];
+    let through_section = object(&[call(0), EXIT], &[calls(0, 0)], &functions);
+    assert_eq!(text(&through_section), "call pc+0x1; exit; call pc+0x1; exit; r0 = 0x2; exit");
+}
+
+#[test]
+fn an_address_becomes_a_distance_from_the_load() {
+    let [first, second] = load(16);
+    let address = to_code(1, RelocationType::R_BPF_64_64, 0);
+    let function = function("callback", 16, &[mark(1), EXIT], &[]);
+    let linked = link(&object(&[mark(0), first, second, EXIT], &[address], &[function])).unwrap();
+    assert_eq!((linked.insns[1].src, linked.insns[1].imm), (BPF_PSEUDO_FUNC, 2));
+    assert_eq!(linked.insns[2].imm, 0);
+}
+
+#[test]
+fn functions_that_call_each_other_are_joined_once() {
+    let functions = [
+        function("a", 0, &[call(-1), EXIT], &[calls(0, 16)]),
+        function("b", 16, &[call(-3), call(-2), EXIT], &[]),
+    ];
+    let object = object(&[call(-1), EXIT], &[calls(0, 0)], &functions);
+    assert_eq!(text(&object), "call pc+0x1; exit; call pc+0x1; exit; call pc-0x3; call pc-0x2; exit");
+}
+
+#[test]
+fn a_long_chain_of_calls_needs_no_stack() {
+    let mut functions: Vec<_> =
+        (0..100_000).map(|index| function("f", index * 16, &[call(1), EXIT], &[])).collect();
+    functions.push(function("last", 1_600_000, &[mark(1), EXIT], &[]));
+    let object = object(&[call(-1), EXIT], &[calls(0, 0)], &functions);
+    assert_eq!(link(&object).unwrap().functions.len(), 100_002);
+}
+
+#[test]
+fn more_instructions_than_a_kernel_takes_are_refused() {
+    let big = |name, offset| function(name, offset, &vec![EXIT; 600_000], &[]);
+    let functions = [big("a", 0), big("b", 4_800_000)];
+    let object = object(&[call(-1), call(-1), EXIT], &[calls(0, 0), calls(1, 4_800_000)], &functions);
+    assert_eq!(
+        refusal_of(&object),
+        "expected at most 1000000 instructions in a program with all its functions, found more with function `b`"
+    );
+}
+
+#[test]
+fn what_is_no_function_is_not_called() {
+    let functions = [function("a", 0, &[mark(1), EXIT], &[])];
+    let refused = |insns: &[Insn], reference| refusal_of(&object(insns, &[reference], &functions));
+    let place = "section `xdp` at offset 0x0: instruction 0 of program `main`:";
+    for offset in [8, 16, 4] {
+        assert_eq!(
+            refused(&[call(-1), EXIT], calls(0, offset)),
+            format!(
+                "{place} expected a function where `.text` and its addend point in section `.text`, found none"
+            )
+        );
+    }
+    assert_eq!(
+        refused(&[mark(1), EXIT], calls(0, 0)),
+        format!("{place} expected a call or a 64-bit load for function `.text`, found `r0 = 0x1`")
+    );
+    assert_eq!(
+        refused(&[call(-1), EXIT], SymbolReference { addend: Some(0), ..calls(0, 0) }),
+        format!(
+            "{place} expected the addend for function `.text` in the instruction (SHT_REL), found SHT_RELA"
+        )
+    );
+    let nowhere = SymbolReference { symbol: "f".to_owned(), target: SymbolTarget::Nowhere, ..calls(0, 0) };
+    assert_eq!(
+        refused(&[call(-1), EXIT], nowhere),
+        format!("{place} refers to `f`, which this object does not define")
+    );
+}
+
+#[test]
+fn the_place_of_a_refusal_is_in_the_function() {
+    let functions = [function("a", 16, &[mark(1), call(7), EXIT], &[])];
+    assert_eq!(
+        refusal_of(&object(&[call(-1), EXIT], &[calls(0, 16)], &functions)),
+        "section `.text` at offset 0x18: instruction 1 of function `a`: expected a call of a function in section \
+         `.text`, found none where it points"
+    );
+}
+
+/// A load of what is at `offset` of `section`, with this addend in the instruction.
+fn load_of(section: &str, offset: u64, addend: i32) -> Object {
+    let target = SymbolTarget::Section { name: section.to_owned(), offset };
+    let symbol = section.to_owned();
+    let reference =
+        SymbolReference { insn: 0, kind: RelocationType::R_BPF_64_64, symbol, target, addend: None };
+    let [first, second] = load(addend);
+    let mut object = object(&[first, second, EXIT], &[reference], &[]);
+    object.data.push(DataSpec {
+        section: ".data".to_owned(),
+        kind: DataKind::Initialised,
+        size: 16,
+        content: vec![1; 16],
+    });
+    object.maps.push(MapSpec {
+        name: "map".to_owned(),
+        dialect: MapDialect::Btf,
+        section: ".maps".to_owned(),
+        offset: 32,
+        shape: MapShape::default(),
+        pinning: Pinning::None,
+        inner: None,
+    });
+    object
+}
+
+#[test]
+fn a_variable_is_its_place_in_a_map() {
+    for (offset, addend, place) in [(0, 0, 0), (8, 0, 8), (0, 12, 12), (8, 7, 15)] {
+        let linked = link(&load_of(".data", offset, addend)).unwrap();
+        assert_eq!(linked.map_references, [MapReference { insn: 0, map: Referent::Data(0) }]);
+        let halves = [linked.insns[0], linked.insns[1]].map(|half| (half.src, half.imm));
+        assert_eq!(halves, [(BPF_PSEUDO_MAP_VALUE, 0), (0, place)]);
+    }
+    let linked = link(&load_of(".maps", 0, 32)).unwrap();
+    assert_eq!(linked.map_references, [MapReference { insn: 0, map: Referent::Map(0) }]);
+    assert_eq!((linked.insns[0].src, linked.insns[0].imm), (BPF_PSEUDO_MAP_FD, 0));
+}
+
+#[test]
+fn a_place_outside_of_the_variables_is_refused() {
+    let place = "section `xdp` at offset 0x0: instruction 0 of program `main`:";
+    for (offset, addend) in [(16, 0), (8, 8), (u64::MAX, 0), (u64::MAX, 1)] {
+        assert_eq!(
+            refusal_of(&load_of(".data", offset, addend)),
+            format!(
+                "{place} expected a variable where `.data` and its addend point in section `.data`, found none"
+            )
+        );
+    }
+    let mut rela = load_of(".data", 0, 0);
+    rela.programs[0].references[0].addend = Some(0);
+    assert_eq!(
+        refusal_of(&rela),
+        format!(
+            "{place} expected the addend for variable `.data` in the instruction (SHT_REL), found SHT_RELA"
+        )
+    );
+    let mut call_of_data = load_of(".data", 0, 0);
+    call_of_data.programs[0].insns[0] = call(-1);
+    assert_eq!(
+        refusal_of(&call_of_data),
+        format!("{place} expected a 64-bit load for variable `.data`, found `call pc-0x1`")
+    );
+}
+
+fn map_at(name: &str, section: &str, offset: u64) -> MapSpec {
     MapSpec {
         name: name.to_owned(),
         dialect: MapDialect::Libbpf,
@@ -22,7 +266,7 @@ fn map(name: &str, section: &str, offset: u64) -> MapSpec {
 }
 
 /// A reference of instruction `insn` to what is at `offset` of `section`.
-fn reference(insn: usize, section: &str, offset: u64) -> SymbolReference {
+fn to_section(insn: usize, section: &str, offset: u64) -> SymbolReference {
     SymbolReference {
         insn,
         kind: RelocationType::R_BPF_64_64,
@@ -33,59 +277,49 @@ fn reference(insn: usize, section: &str, offset: u64) -> SymbolReference {
 }
 
 /// Links a program of these instructions, which begins 8 bytes into its section, in an object with three maps.
-fn link_program(insns: &[Insn], references: &[SymbolReference]) -> Result<Linked> {
-    let program = ProgramSpec {
-        name: "p".to_owned(),
-        section: "xdp".to_owned(),
-        offset: 8,
-        kind: ProgramKind { attach_type: AttachType::XDP, frags: false },
-        insns: insns.to_vec(),
-        references: references.to_vec(),
-    };
-    let object = Object {
-        order: ByteOrder::NATIVE,
-        license: None,
-        version: None,
-        programs: Vec::new(),
-        maps: vec![map("a", "maps", 0), map("b", "maps", 20), map("c", ".maps", 0)],
-        other_code: Vec::new(),
-    };
-    link(&object, &program)
+fn link_with_maps(insns: &[Insn], references: &[SymbolReference]) -> Result<Linked> {
+    let mut object = object(insns, references, &[]);
+    object.programs[0].offset = 8;
+    object.maps = vec![map_at("a", "maps", 0), map_at("b", "maps", 20), map_at("c", ".maps", 0)];
+    link(&object)
 }
 
-fn refusal_of(insns: &[Insn], reference: SymbolReference) -> (ErrorKind, String) {
-    let error = link_program(insns, &[reference]).unwrap_err();
+fn refusal_with_maps(insns: &[Insn], reference: SymbolReference) -> (ErrorKind, String) {
+    let error = link_with_maps(insns, &[reference]).unwrap_err();
     (error.kind(), error.to_string())
 }
 
 #[test]
 fn a_load_of_a_map_gets_its_fd() {
     let insns = [LOAD, HALF, LOAD, HALF, EXIT];
-    let linked = link_program(&insns, &[reference(0, ".maps", 0), reference(2, "maps", 20)]).unwrap();
+    let linked = link_with_maps(&insns, &[to_section(0, ".maps", 0), to_section(2, "maps", 20)]).unwrap();
     let load = Insn { src: BPF_PSEUDO_MAP_FD, ..LOAD };
     assert_eq!(linked.insns, [load, HALF, load, HALF, EXIT]);
-    assert_eq!(linked.map_references, [MapReference { insn: 0, map: 2 }, MapReference { insn: 2, map: 1 }]);
+    assert_eq!(
+        linked.map_references,
+        [(0, 2), (2, 1)].map(|(insn, map)| MapReference { insn, map: Referent::Map(map) })
+    );
 }
 
 #[test]
 fn an_addend_in_the_instruction_or_beside_it_counts() {
     let insns = [Insn { imm: 20, ..LOAD }, HALF, EXIT];
-    let linked = link_program(&insns, &[reference(0, "maps", 0)]).unwrap();
-    assert_eq!((linked.map_references[0].map, linked.insns[0].imm), (1, 0));
+    let linked = link_with_maps(&insns, &[to_section(0, "maps", 0)]).unwrap();
+    assert_eq!((linked.map_references[0].map, linked.insns[0].imm), (Referent::Map(1), 0));
     // SHT_RELA: what stands in the instruction does not count, and goes.
     let insns = [Insn { imm: 7, ..LOAD }, Insn { imm: 7, ..HALF }, EXIT];
-    let beside = SymbolReference { addend: Some(-20), ..reference(0, "maps", 20) };
-    let linked = link_program(&insns, &[beside]).unwrap();
-    assert_eq!((linked.map_references[0].map, linked.insns[1]), (0, HALF));
+    let beside = SymbolReference { addend: Some(-20), ..to_section(0, "maps", 20) };
+    let linked = link_with_maps(&insns, &[beside]).unwrap();
+    assert_eq!((linked.map_references[0].map, linked.insns[1]), (Referent::Map(0), HALF));
 }
 
 #[test]
 fn an_addend_of_sixty_four_bits_is_read_whole() {
     let negative = [Insn { imm: -20, ..LOAD }, Insn { imm: -1, ..HALF }, EXIT];
-    let linked = link_program(&negative, &[reference(0, "maps", 20)]).unwrap();
-    assert_eq!((linked.map_references[0].map, linked.insns[1]), (0, HALF));
+    let linked = link_with_maps(&negative, &[to_section(0, "maps", 20)]).unwrap();
+    assert_eq!((linked.map_references[0].map, linked.insns[1]), (Referent::Map(0), HALF));
     let far = [LOAD, Insn { imm: 1, ..HALF }, EXIT];
-    let (kind, text) = refusal_of(&far, reference(0, "maps", 0));
+    let (kind, text) = refusal_with_maps(&far, to_section(0, "maps", 0));
     assert_eq!(kind, ErrorKind::Malformed);
     assert!(
         text.ends_with("expected a map where `thing` and its addend point in section `maps`, found none")
@@ -94,49 +328,11 @@ fn an_addend_of_sixty_four_bits_is_read_whole() {
 
 #[test]
 fn a_reference_to_a_map_must_be_a_whole_load() {
-    let expected = "section `xdp` at offset 0x8: instruction 0 of program `p`: \
+    let expected = "section `xdp` at offset 0x8: instruction 0 of program `main`: \
         expected a 64-bit load for map `thing`, found `exit`";
     let malformed = (ErrorKind::Malformed, expected.to_owned());
-    assert_eq!(refusal_of(&[EXIT], reference(0, "maps", 0)), malformed);
-    let other_kind = SymbolReference { kind: RelocationType::R_BPF_64_ABS32, ..reference(0, "maps", 0) };
-    let (_, text) = refusal_of(&[LOAD, HALF], other_kind);
+    assert_eq!(refusal_with_maps(&[EXIT], to_section(0, "maps", 0)), malformed);
+    let other_kind = SymbolReference { kind: RelocationType::R_BPF_64_ABS32, ..to_section(0, "maps", 0) };
+    let (_, text) = refusal_with_maps(&[LOAD, HALF], other_kind);
     assert!(text.ends_with("found `r1 = 0x0 ll`"), "{text}");
-}
-
-#[test]
-fn what_is_not_in_a_map_section_is_refused_by_name_and_place() {
-    let call = Insn { code: BPF_CALL, src: BPF_PSEUDO_CALL, imm: -1, ..EXIT };
-    let place = "section `xdp` at offset 0x10: instruction 1 of program `p`:";
-    let cases = [
-        (LOAD, reference(1, ".bss", 0), "refers to `thing` in section `.bss`"),
-        (
-            LOAD,
-            SymbolReference { symbol: ".bss".into(), ..reference(1, ".bss", 0) },
-            "refers to data in section `.bss`",
-        ),
-        (call, reference(1, ".text", 0), "calls `thing` in section `.text`"),
-        (
-            call,
-            SymbolReference { symbol: ".text".into(), ..reference(1, ".text", 0) },
-            "calls a function in section `.text`",
-        ),
-    ];
-    for (insn, reference, what) in cases {
-        let (kind, text) = refusal_of(&[EXIT, insn, HALF], reference);
-        assert_eq!(text, format!("{place} {what}; so far only references to maps are supported"));
-        assert_eq!(kind, ErrorKind::Unsupported);
-    }
-    let nowhere = SymbolReference { target: SymbolTarget::Nowhere, ..reference(1, "", 0) };
-    let (kind, text) = refusal_of(&[EXIT, LOAD, HALF], nowhere);
-    assert_eq!(text, format!("{place} refers to `thing`, which this object does not define"));
-    assert_eq!(kind, ErrorKind::Unsupported);
-}
-
-#[test]
-fn a_call_without_a_relocation_is_refused_too() {
-    let call = Insn { code: BPF_CALL, src: BPF_PSEUDO_CALL, imm: 1, ..EXIT };
-    let helper = Insn { src: 0, ..call };
-    assert!(link_program(&[helper, EXIT], &[]).is_ok());
-    let text = link_program(&[helper, call, EXIT, EXIT], &[]).unwrap_err().to_string();
-    assert!(text.contains("instruction 1 of program `p`: calls a function in section `xdp`"), "{text}");
 }

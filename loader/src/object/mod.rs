@@ -5,6 +5,8 @@
 //! `legacy` and `btf_maps`.
 
 mod btf_maps;
+mod code;
+mod data;
 mod legacy;
 mod map;
 mod program;
@@ -12,13 +14,15 @@ mod program;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+pub use code::{Callee, Code, FunctionSpec, SymbolReference, SymbolTarget};
+pub use data::{DataKind, DataSpec};
 pub use map::{InnerMap, MapDialect, MapShape, MapSpec, Pinning};
-pub use program::{ProgramKind, ProgramSpec, SymbolReference, SymbolTarget};
+pub use program::{ProgramKind, ProgramSpec};
 
 use crate::bytes::ByteOrder;
-use crate::elf::{ElfFile, Section, Symbol, SymbolSection, refuse_overlap};
+use crate::elf::{Disjoint, ElfFile, Section, Symbol, SymbolSection};
 use crate::error::{Context, Error, ErrorKind, Result, quote};
-use crate::uapi::elf::{FileType, Machine, SHF_EXECINSTR, SectionType};
+use crate::uapi::elf::{FileType, Machine, SectionType};
 
 /// In a `version` section: load for whatever kernel is running (gobpf's `useCurrentKernelVersion`).
 pub const CURRENT_KERNEL_VERSION: u32 = 0xffff_fffe;
@@ -43,8 +47,12 @@ pub struct Object {
     pub version: Option<u32>,
     /// The XDP programs, in the order of their sections and of their places there.
     pub programs: Vec<ProgramSpec>,
+    /// The other functions that programs reach by calls and addresses, in the same order.
+    pub functions: Vec<FunctionSpec>,
     /// The maps, in the order of their sections and of their places there.
     pub maps: Vec<MapSpec>,
+    /// The global variables that programs and their functions refer to, by section.
+    pub data: Vec<DataSpec>,
     /// Sections with instructions that are no XDP programs by their names: `.text`, programs of other types.
     pub other_code: Vec<String>,
 }
@@ -60,13 +68,21 @@ impl Object {
         let elf = ElfFile::parse(data)?;
         refuse_what_is_not_bpf(&elf)?;
         let file = File::open(&elf, options)?;
-        refuse_overlap(&file.needed_sections())?;
+        let mut needed = Disjoint::default();
+        file.needed_sections().into_iter().try_for_each(|section| needed.add(section))?;
+        let (license, version) = (license(&elf)?, version(&elf)?);
+        let (programs, functions) = program::parse(&file, &mut needed)?;
+        let references = programs.iter().flat_map(|program| &program.references);
+        let references = references.chain(functions.iter().flat_map(|function| &function.references));
+        let data_sections = data::parse(&file, &mut needed, references)?;
         let object = Self {
             order: elf.order(),
-            license: license(&elf)?,
-            version: version(&elf)?,
-            programs: program::parse(&file)?,
+            license,
+            version,
+            programs,
+            functions,
             maps: map::parse(&file, data)?,
+            data: data_sections,
             other_code: file.other_code.iter().map(|section| section.name.clone().into_owned()).collect(),
         };
         object.refuse_duplicates()?;
@@ -167,6 +183,8 @@ struct File<'e, 'a> {
     programs: Vec<(&'e Section<'a>, ProgramKind)>,
     maps: Vec<&'e Section<'a>>,
     other_code: Vec<&'e Section<'a>>,
+    /// The index of the first section of each name that has instructions.
+    code: BTreeMap<&'e str, usize>,
 }
 
 impl<'e, 'a> File<'e, 'a> {
@@ -181,9 +199,13 @@ impl<'e, 'a> File<'e, 'a> {
             programs: Vec::new(),
             maps: Vec::new(),
             other_code: Vec::new(),
+            code: BTreeMap::new(),
         };
         for section in elf.sections().iter().filter(|section| section.kind == SectionType::PROGBITS) {
-            let code = section.flags & SHF_EXECINSTR != 0 && section.size > 0;
+            let code = code::has_code(section);
+            if code {
+                file.code.entry(&*section.name).or_insert(section.index);
+            }
             match ProgramKind::of_section(&section.name, &options.sections) {
                 Some(kind) if code => file.programs.push((section, kind)),
                 _ if code => file.other_code.push(section),
@@ -216,7 +238,12 @@ impl<'e, 'a> File<'e, 'a> {
         }
     }
 
-    /// The sections whose content will be decoded.
+    /// Whether the section with this index holds programs.
+    fn is_program_section(&self, index: usize) -> bool {
+        self.programs.binary_search_by_key(&index, |(section, _)| section.index).is_ok()
+    }
+
+    /// The sections whose content will be decoded in any case.
     fn needed_sections(&self) -> Vec<&'e Section<'a>> {
         let mut needed: Vec<_> = self.programs.iter().map(|(section, _)| *section).collect();
         needed.extend(needed.clone().iter().filter_map(|section| self.relocations.get(&section.index)));

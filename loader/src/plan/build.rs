@@ -1,20 +1,20 @@
 //! Makes a plan from an object, the caller's wishes, and what is known of the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use nix::libc::{E2BIG, EEXIST, EINVAL, ENOENT, EPERM};
 
-use super::call::{Call, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
+use super::call::{Call, MapCreate, MapFd, MapSlot, ProgLoad, ProgramSlot, SetLink};
 use super::pin_path::check_pin_path;
 use super::{Attach, On, Plan, Step, When};
 use crate::bytes::ByteOrder;
 use crate::error::{Context, Error, ErrorKind, Result, escape, quote};
 use crate::features::{Answer, Feature, Kernel};
-use crate::linker::link;
+use crate::linker::{Linked, Linker, MapReference, Referent};
 use crate::netlink::{LinkRef, Mode, ModeChoice};
-use crate::object::{CURRENT_KERNEL_VERSION, MapShape, MapSpec, Object, Pinning, ProgramSpec};
-use crate::uapi::bpf::{AttachType, BPF_F_XDP_HAS_FRAGS, MapType, ObjName, ProgType};
+use crate::object::{CURRENT_KERNEL_VERSION, DataKind, MapShape, MapSpec, Object, Pinning, ProgramSpec};
+use crate::uapi::bpf::{AttachType, BPF_F_MMAPABLE, BPF_F_XDP_HAS_FRAGS, MapType, ObjName, ProgType};
 
 /// Where bpffs is mounted unless the caller says otherwise.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -39,6 +39,7 @@ pub struct Target {
 #[derive(Clone, Debug)]
 pub struct Loader<'o> {
     object: &'o Object,
+    object_name: Option<String>,
     program: Option<String>,
     all_programs: bool,
     max_entries: BTreeMap<String, u32>,
@@ -53,6 +54,7 @@ impl<'o> Loader<'o> {
     pub fn new(object: &'o Object) -> Self {
         Self {
             object,
+            object_name: None,
             program: None,
             all_programs: false,
             max_entries: BTreeMap::new(),
@@ -61,6 +63,13 @@ impl<'o> Loader<'o> {
             pins: BTreeMap::new(),
             target: None,
         }
+    }
+
+    /// Names the maps of the object's variables after it, as libbpf does, which takes
+    /// [`file::object_name`](crate::file::object_name). Without it they have the names of their sections.
+    pub fn object_name(mut self, name: impl Into<String>) -> Self {
+        self.object_name = Some(name.into());
+        self
     }
 
     /// Loads the program with this symbol name, or the only one of the section with this name.
@@ -122,8 +131,12 @@ impl<'o> Loader<'o> {
             steps.push(self.map_step(slot, pins[slot.0].as_deref(), kernel)?);
         }
         steps.extend(inner_map_steps(&self.object.maps));
-        for (slot, program) in programs.iter().enumerate() {
-            steps.push(self.program_step(ProgramSlot(slot), program, kernel)?);
+        let linker = Linker::new(self.object);
+        let linked = programs.iter().map(|program| linker.link(program)).collect::<Result<Vec<_>>>()?;
+        let data = DataSlots::new(self.object, &linked);
+        steps.extend(self.data_steps(&data, kernel)?);
+        for (slot, (program, linked)) in programs.iter().zip(linked).enumerate() {
+            steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, kernel)?);
         }
         if let Some(target) = &self.target {
             steps.extend(attach_steps(attached, target));
@@ -132,7 +145,7 @@ impl<'o> Loader<'o> {
             steps.push(tell.or(On::AnyErrno, Vec::new()));
         }
         Ok(Plan {
-            maps: self.object.maps.iter().map(|map| map.name.clone()).collect(),
+            maps: self.map_names(&data),
             programs: programs.iter().map(|program| program.name.clone()).collect(),
             sections: programs.iter().map(|program| program.section.clone()).collect(),
             attach: self.target.as_ref().map(|target| Attach {
@@ -261,8 +274,14 @@ impl<'o> Loader<'o> {
         Ok(shape)
     }
 
-    fn program_step(&self, slot: ProgramSlot, program: &ProgramSpec, kernel: &Kernel) -> Result<Step> {
-        let linked = link(self.object, program)?;
+    fn program_step(
+        &self,
+        slot: ProgramSlot,
+        program: &ProgramSpec,
+        linked: Linked,
+        data: &DataSlots,
+        kernel: &Kernel,
+    ) -> Result<Step> {
         let load = ProgLoad {
             program: slot,
             prog_type: ProgType::XDP,
@@ -272,8 +291,8 @@ impl<'o> Loader<'o> {
             name: name_for(kernel, &program.name),
             license: self.object.license.clone().unwrap_or_default(),
             kern_version: self.kern_version(kernel)?,
+            map_references: linked.map_references.iter().map(|reference| data.map_fd(*reference)).collect(),
             insns: linked.insns,
-            map_references: linked.map_references,
             log: false,
             offload: self.is_offload(),
         };
@@ -281,6 +300,43 @@ impl<'o> Loader<'o> {
         // A good program is loaded silently; only a refusal is worth a log, and the log tells whose refusal it is.
         let explain = vec![load_step_with_log(with_log, kernel)];
         Ok(charged(&Call::ProgLoad(load), kernel).or(On::AnyErrno, explain))
+    }
+
+    /// The names of all maps, by [`MapSlot`].
+    fn map_names(&self, data: &DataSlots) -> Vec<String> {
+        let maps = self.object.maps.iter().map(|map| map.name.clone());
+        maps.chain(data.sections.iter().map(|&section| self.object.data[section].section.clone())).collect()
+    }
+
+    /// Makes and fills the maps of the global variables.
+    fn data_steps(&self, data: &DataSlots, kernel: &Kernel) -> Result<Vec<Step>> {
+        if !data.sections.is_empty() && kernel.has(Feature::GlobalData) == Answer::No {
+            let feature = Feature::GlobalData;
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("the kernel lacks {feature}, which came with Linux {}", feature.since()),
+            ));
+        }
+        let mut steps = Vec::new();
+        for &index in &data.sections {
+            let (map, section) = (data.slot(index), &self.object.data[index]);
+            let name = section.map_name(self.object_name.as_deref());
+            let create = MapCreate {
+                map,
+                shape: section.shape(),
+                name: Some(name),
+                inner: None,
+                offload: self.is_offload(),
+            };
+            steps.push(create_data_step(create, kernel));
+            if section.kind != DataKind::Zero {
+                steps.push(Step::new(Call::MapFill { map, content: section.content.clone() }));
+            }
+            if section.kind == DataKind::ReadOnly {
+                steps.push(Step::new(Call::MapFreeze { map }));
+            }
+        }
+        Ok(steps)
     }
 
     fn kern_version(&self, kernel: &Kernel) -> Result<u32> {
@@ -392,6 +448,55 @@ fn needs_entries(map_type: MapType) -> bool {
 
 fn name_for(kernel: &Kernel, symbol: &str) -> Option<ObjName> {
     (kernel.has(Feature::ObjectNames) != Answer::No).then(|| ObjName::from_symbol(symbol))
+}
+
+/// The maps of global variables: those that the programs to load refer to, after all maps of the object.
+struct DataSlots {
+    /// How many maps the object has.
+    maps: usize,
+    /// Indices in [`Object::data`], in their order.
+    sections: BTreeSet<usize>,
+}
+
+impl DataSlots {
+    fn new(object: &Object, programs: &[Linked]) -> Self {
+        let references = programs.iter().flat_map(|linked| &linked.map_references);
+        let sections = references.filter_map(|reference| match reference.map {
+            Referent::Data(section) => Some(section),
+            Referent::Map(_) => None,
+        });
+        Self { maps: object.maps.len(), sections: sections.collect() }
+    }
+
+    fn slot(&self, section: usize) -> MapSlot {
+        MapSlot(self.maps + self.sections.range(..section).count())
+    }
+
+    fn map_fd(&self, reference: MapReference) -> MapFd {
+        let map = match reference.map {
+            Referent::Map(map) => MapSlot(map),
+            Referent::Data(section) => self.slot(section),
+        };
+        MapFd { insn: reference.insn, map }
+    }
+}
+
+/// Creates a map of global variables; without global data in the kernel there is no way round a refusal. A kernel
+/// that has it knows names too.
+fn create_data_step(create: MapCreate, kernel: &Kernel) -> Step {
+    let flags = create.shape.flags & !BPF_F_MMAPABLE;
+    let plain = MapCreate { shape: MapShape { flags, ..create.shape }, ..create.clone() };
+    let mmapable = kernel.has(Feature::MmapableArrays);
+    let first = if mmapable == Answer::No { plain.clone() } else { create };
+    let mut step = charged(&Call::MapCreate(first), kernel);
+    if kernel.has(Feature::GlobalData) == Answer::Unknown {
+        step = step.or_lacking(NEWER, Feature::GlobalData, Vec::new());
+    }
+    if mmapable == Answer::Unknown {
+        let without = vec![charged(&Call::MapCreate(plain), kernel)];
+        step = step.or_lacking(On::Errno(&[EINVAL]), Feature::MmapableArrays, without);
+    }
+    step
 }
 
 /// Creates a map; if that is refused for want of what only newer kernels have, without it.

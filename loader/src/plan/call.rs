@@ -4,7 +4,6 @@ use nix::libc::{EAGAIN, ENOSPC};
 
 use crate::features::Feature;
 use crate::insn::Insn;
-use crate::linker::MapReference;
 use crate::netlink::{LinkRef, Mode};
 use crate::object::MapShape;
 use crate::uapi::bpf::{AttachType, ObjName, ProgType};
@@ -60,6 +59,18 @@ pub enum Call {
         index: u32,
         /// The map that is put there.
         inner: MapSlot,
+    },
+    /// Write the only entry of a map of global variables.
+    MapFill {
+        /// The map.
+        map: MapSlot,
+        /// Its bytes.
+        content: Vec<u8>,
+    },
+    /// Take from user space the right to change a map, for good.
+    MapFreeze {
+        /// The map.
+        map: MapSlot,
     },
     /// Pin a map.
     ObjPin {
@@ -150,11 +161,20 @@ pub struct ProgLoad {
     /// `insns`, with the fds of maps still 0.
     pub insns: Vec<Insn>,
     /// Where the fds of maps go.
-    pub map_references: Vec<MapReference>,
+    pub map_references: Vec<MapFd>,
     /// Ask the verifier for its log. The buffer starts at [`FIRST_LOG_SIZE`] and grows until the log fits.
     pub log: bool,
     /// Whether the program is for the network card (`prog_ifindex`).
     pub offload: bool,
+}
+
+/// An instruction whose `imm` becomes the fd of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapFd {
+    /// Index of the instruction.
+    pub insn: usize,
+    /// The map.
+    pub map: MapSlot,
 }
 
 /// Bytes of the first buffer for a verifier log.

@@ -99,6 +99,17 @@ impl Plan {
                     .with("value", self.map(*inner))
                     .with("flags", "BPF_ANY"),
             ],
+            Call::MapFill { map, content } => vec![
+                KernelCall::bpf("BPF_MAP_UPDATE_ELEM")
+                    .with("map_fd", self.map(*map))
+                    .with("key", "0")
+                    .with("value", format!("<{} bytes>", content.len()))
+                    .with("flags", "BPF_ANY")
+                    .with_data(content.clone()),
+            ],
+            Call::MapFreeze { map } => {
+                vec![KernelCall::bpf("BPF_MAP_FREEZE").with("map_fd", self.map(*map))]
+            }
             Call::ObjPin { map, path } => {
                 vec![
                     KernelCall::bpf("BPF_OBJ_PIN")
@@ -232,13 +243,17 @@ fn raise_memlock() -> KernelCall {
 
 /// The smallest call that only a kernel with the feature takes.
 fn probe(feature: Feature) -> KernelCall {
-    match feature {
-        Feature::ObjectNames => KernelCall::bpf("BPF_MAP_CREATE")
+    let array = || {
+        KernelCall::bpf("BPF_MAP_CREATE")
             .with("map_type", "BPF_MAP_TYPE_ARRAY")
             .with("key_size", "4")
             .with("value_size", "4")
             .with("max_entries", "1")
-            .with("map_name", text("probe")),
+    };
+    match feature {
+        Feature::ObjectNames => array().with("map_name", text("probe")),
+        Feature::GlobalData => array().with("map_flags", "BPF_F_RDONLY_PROG"),
+        Feature::MmapableArrays => array().with("map_flags", "BPF_F_MMAPABLE"),
         Feature::ExpectedAttachType => KernelCall::bpf("BPF_PROG_LOAD")
             .with("prog_type", "BPF_PROG_TYPE_XDP")
             .with("insn_cnt", "2")

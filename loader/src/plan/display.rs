@@ -118,6 +118,8 @@ fn in_few_words(feature: Feature) -> &'static str {
     match feature {
         Feature::ObjectNames => "again without the name",
         Feature::ExpectedAttachType => "again without it",
+        Feature::GlobalData => "give up",
+        Feature::MmapableArrays => "again without BPF_F_MMAPABLE",
         Feature::MemcgAccounting => "raise RLIMIT_MEMLOCK, again",
     }
 }

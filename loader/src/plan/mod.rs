@@ -11,7 +11,7 @@ mod display;
 mod pin_path;
 
 pub use build::{Loader, Target};
-pub use call::{Call, FIRST_LOG_SIZE, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
+pub use call::{Call, FIRST_LOG_SIZE, MapCreate, MapFd, MapSlot, ProgLoad, ProgramSlot, SetLink};
 pub use describe::KernelCall;
 pub use pin_path::check_pin_path;
 
@@ -109,7 +109,8 @@ pub enum When {
 pub struct Alternative {
     /// Which refusals lead here.
     pub on: On,
-    /// Only if the kernel lacks this; that is probed then, unless it is known.
+    /// Only if the kernel lacks this; that is probed then, unless it is known. Without steps it means that there is
+    /// no way without it.
     pub lacking: Option<Feature>,
     /// What is done instead.
     pub steps: Vec<Step>,

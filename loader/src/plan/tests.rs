@@ -36,7 +36,9 @@ fn object(maps: Vec<MapSpec>) -> Object {
         license: Some("GPL".to_owned()),
         version: None,
         programs: vec![program],
+        functions: Vec::new(),
         maps,
+        data: Vec::new(),
         other_code: Vec::new(),
     }
 }

@@ -269,6 +269,8 @@ pub const BPF_F_RDONLY: u32 = 1 << 3;
 pub const BPF_F_WRONLY: u32 = 1 << 4;
 /// `BPF_MAP_CREATE`: programs may only read the map (5.2).
 pub const BPF_F_RDONLY_PROG: u32 = 1 << 7;
+/// `BPF_MAP_CREATE`: user space may map the values of an array into its memory (5.5).
+pub const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// Every flag of `BPF_MAP_CREATE` with its kernel name, lowest bit first.
 pub const MAP_FLAGS: &[(u32, &str)] = &[

@@ -1,0 +1,138 @@
+//! Joins to a program the functions that it reaches, and points its calls to them.
+
+use std::collections::BTreeMap;
+
+use super::{Linked, LinkedFunction, Linker, refusal};
+use crate::error::{Error, ErrorKind, Result, quote};
+use crate::insn::Insn;
+use crate::object::{Callee, Code, SymbolTarget};
+use crate::uapi::bpf::{BPF_CALL, BPF_MAX_INSNS, BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC};
+use crate::uapi::elf::RelocationType;
+
+/// Joins to `program` what it reaches.
+pub(super) fn join<'o>(linker: &Linker<'o>, program: Code<'o>) -> Result<Linked> {
+    let mut joined = Joined {
+        linker,
+        linked: Linked { insns: Vec::new(), map_references: Vec::new(), functions: Vec::new() },
+        starts: BTreeMap::new(),
+    };
+    // Functions whose calls are being followed, the innermost last: a stack of our own, since how deep calls go is
+    // the file's choice. One that calls itself is there already, and the kernel will refuse it.
+    let mut open = vec![joined.append(program)?];
+    while let Some(Open { code, start, callees }) = open.last_mut() {
+        let (code, start) = (*code, *start);
+        let Some(callee) = callees.next() else {
+            open.pop();
+            continue;
+        };
+        let target = linker.function(code, callee)?;
+        let known = joined.starts.get(&(target.section, target.offset)).copied();
+        let target_start = known.unwrap_or(joined.linked.insns.len());
+        if known.is_none() {
+            open.push(joined.append(target)?);
+        }
+        point(&mut joined.linked.insns, start + callee.insn, target_start);
+    }
+    Ok(joined.linked)
+}
+
+/// A program with the functions that have been appended so far.
+struct Joined<'l, 'o> {
+    linker: &'l Linker<'o>,
+    linked: Linked,
+    /// Where each function begins, by its place in the object.
+    starts: BTreeMap<(&'o str, u64), usize>,
+}
+
+/// A function whose calls are being followed.
+struct Open<'o> {
+    code: Code<'o>,
+    start: usize,
+    callees: Box<dyn Iterator<Item = Callee<'o>> + 'o>,
+}
+
+impl<'o> Joined<'_, 'o> {
+    /// Appends `code` with all that it names resolved but functions.
+    fn append(&mut self, code: Code<'o>) -> Result<Open<'o>> {
+        refuse_other_references(code)?;
+        let Linked { insns, map_references, functions } = &mut self.linked;
+        let start = insns.len();
+        if start + code.insns.len() > BPF_MAX_INSNS {
+            let message = format!(
+                "expected at most {BPF_MAX_INSNS} instructions in a program with all its functions, \
+                 found more with function {}",
+                quote(code.name)
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        insns.extend_from_slice(code.insns);
+        let references = self.linker.resolve(code, &mut insns[start..])?;
+        map_references.extend(references.into_iter().map(|mut reference| {
+            reference.insn += start;
+            reference
+        }));
+        functions.push(LinkedFunction {
+            start,
+            name: code.name.to_owned(),
+            section: code.section.to_owned(),
+            offset: code.offset,
+        });
+        self.starts.insert((code.section, code.offset), start);
+        Ok(Open { code, start, callees: Box::new(code.callees()) })
+    }
+}
+
+impl<'o> Linker<'o> {
+    /// The function that an instruction of `code` names.
+    fn function(&self, code: Code<'_>, callee: Callee<'_>) -> Result<Code<'o>> {
+        let found = callee.offset.and_then(|offset| self.code.get(&(callee.section, offset)));
+        found.copied().ok_or_else(|| {
+            let section = quote(callee.section);
+            let message = match code.reference(callee.insn) {
+                Some(reference) => format!(
+                    "expected a function where {} and its addend point in section {section}, found none",
+                    quote(&reference.symbol)
+                ),
+                None => {
+                    format!("expected a call of a function in section {section}, found none where it points")
+                }
+            };
+            refusal(code, callee.insn, ErrorKind::Malformed, &message)
+        })
+    }
+}
+
+/// Makes the instruction `insn` name the function that begins at `target`.
+fn point(insns: &mut [Insn], insn: usize, target: usize) {
+    // Both are below a million.
+    let distance = i32::try_from(target).unwrap_or(i32::MAX) - i32::try_from(insn).unwrap_or(0) - 1;
+    insns[insn].imm = distance;
+    if insns[insn].is_ld_imm64() {
+        insns[insn].src = BPF_PSEUDO_FUNC;
+        insns[insn + 1].imm = 0;
+    }
+}
+
+/// Refuses references to code by what is neither a call nor a load of an address, as LLVM writes them.
+fn refuse_other_references(code: Code<'_>) -> Result<()> {
+    for reference in code.references {
+        let SymbolTarget::Code { .. } = reference.target else { continue };
+        let insn = code.insns[reference.insn];
+        let symbol = quote(&reference.symbol);
+        let call = insn.code == BPF_CALL && insn.src == BPF_PSEUDO_CALL;
+        let fits = match reference.kind {
+            RelocationType::R_BPF_64_32 => call,
+            RelocationType::R_BPF_64_64 => insn.is_ld_imm64(),
+            _ => false,
+        };
+        let message = if !fits {
+            format!("expected a call or a 64-bit load for function {symbol}, found `{insn:?}`")
+        } else if reference.addend.is_some() {
+            format!("expected the addend for function {symbol} in the instruction (SHT_REL), found SHT_RELA")
+        } else {
+            continue;
+        };
+        return Err(refusal(code, reference.insn, ErrorKind::Malformed, &message));
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Sections of global variables: each becomes an array map with one entry, which is the section's content.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{File, MapShape, SymbolReference, SymbolTarget};
+use crate::elf::{Disjoint, Section};
+use crate::error::{Error, ErrorKind, Result, quote};
+use crate::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, BPF_OBJ_NAME_LEN, MapType, ObjName};
+use crate::uapi::elf::SectionType;
+
+/// What a program may do with the variables of a section, and what they begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataKind {
+    /// `.rodata`: constants. Neither programs nor user space change them once they are loaded.
+    ReadOnly,
+    /// `.data`: variables that begin with values of the file.
+    Initialised,
+    /// `.bss`: variables that begin as zeros, which take no room in the file.
+    Zero,
+}
+
+impl DataKind {
+    /// By a section's name and type, as libbpf tells them: `.rodata`, `.data`, `.bss`, and each with `.<name>` after.
+    fn of_section(section: &Section<'_>) -> Option<Self> {
+        let kinds = [(".rodata", Self::ReadOnly), (".data", Self::Initialised), (".bss", Self::Zero)];
+        let (_, kind) = kinds.into_iter().find(|(prefix, _)| {
+            let rest = section.name.strip_prefix(prefix);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })?;
+        let wanted = if kind == Self::Zero { SectionType::NOBITS } else { SectionType::PROGBITS };
+        (section.kind == wanted && section.size > 0).then_some(kind)
+    }
+}
+
+/// A section of global variables that programs refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataSpec {
+    /// The section's name, which is the map's name too.
+    pub section: String,
+    /// Of which sort it is.
+    pub kind: DataKind,
+    /// Its size in bytes.
+    pub size: u32,
+    /// Its bytes; none for [`DataKind::Zero`].
+    pub content: Vec<u8>,
+}
+
+impl DataSpec {
+    /// The map that it becomes, as libbpf 1.1 makes it (`bpf_object__init_internal_map()`): user space may map it
+    /// into its memory. Later releases do not let it where all variables are `static`.
+    pub fn shape(&self) -> MapShape {
+        let read_only = if self.kind == DataKind::ReadOnly { BPF_F_RDONLY_PROG } else { 0 };
+        MapShape {
+            map_type: MapType::ARRAY,
+            key_size: 4,
+            value_size: self.size,
+            max_entries: 1,
+            flags: read_only | BPF_F_MMAPABLE,
+        }
+    }
+
+    /// What the kernel is to call the map of an object that the caller calls `object`: libbpf's name for it
+    /// (`internal_map_name()`), which bpftool shows.
+    ///
+    /// That is the section's name after so much of the object's as leaves room for seven more characters, or for all
+    /// of a longer section's name. A section with a second dot in its name stands alone.
+    pub fn map_name(&self, object: Option<&str>) -> ObjName {
+        let object = object.filter(|_| !self.section[1..].contains('.')).unwrap_or_default();
+        let room = (BPF_OBJ_NAME_LEN - 1).saturating_sub(self.section.len().max(".rodata".len()));
+        let prefix: String = object.chars().take(room).collect();
+        ObjName::from_symbol(&format!("{prefix}{}", self.section))
+    }
+}
+
+/// Reads the sections of variables that `references` lead to. Whatever else is in the file does no harm.
+pub(super) fn parse<'e, 'a, 'r>(
+    file: &File<'e, 'a>,
+    needed: &mut Disjoint<'e, 'a>,
+    references: impl Iterator<Item = &'r SymbolReference>,
+) -> Result<Vec<DataSpec>> {
+    let wanted: BTreeSet<&str> = references
+        .filter_map(|reference| match &reference.target {
+            SymbolTarget::Section { name, .. } => Some(&**name),
+            _ => None,
+        })
+        .collect();
+    let (mut data, mut first) = (Vec::new(), BTreeMap::new());
+    for section in file.elf.sections().iter().filter(|section| wanted.contains(&*section.name)) {
+        let Some(kind) = DataKind::of_section(section) else { continue };
+        if first.insert(&*section.name, section.index).is_some() {
+            return Err(Error::malformed(
+                "section header table",
+                section.header_offset,
+                format!("expected one section {} with variables, found another", quote(&section.name)),
+            ));
+        }
+        needed.add(section)?;
+        data.push(read(file, section, kind)?);
+    }
+    Ok(data)
+}
+
+fn read(file: &File<'_, '_>, section: &Section<'_>, kind: DataKind) -> Result<DataSpec> {
+    let size = u32::try_from(section.size).map_err(|_| {
+        Error::malformed(
+            "section header table",
+            section.header_offset,
+            format!(
+                "expected section {} to fit in a map, found {} bytes",
+                quote(&section.name),
+                section.size
+            ),
+        )
+        .with_kind(ErrorKind::Unsupported)
+    })?;
+    Ok(DataSpec {
+        section: section.name.clone().into_owned(),
+        kind,
+        size,
+        content: file.elf.data(section)?.data().to_vec(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_called_as_libbpf_calls_them() {
+        let name = |object, section: &str| {
+            let kind = DataKind::Initialised;
+            let data = DataSpec { section: section.to_owned(), kind, size: 4, content: vec![0; 4] };
+            data.map_name(object).to_string()
+        };
+        for (section, expected) in [
+            (".rodata", "my_objec.rodata"),
+            (".bss", "my_objec.bss"),
+            (".data", "my_objec.data"),
+            (".data.abracadabra", ".data.abracadab"),
+            (".rodata.str1.1", ".rodata.str1.1"),
+        ] {
+            assert_eq!(name(Some("my_object_name"), section), expected);
+        }
+        assert_eq!(name(Some("a-b"), ".bss"), "a_b.bss");
+        assert_eq!(name(None, ".bss"), ".bss");
+    }
+}
