@@ -51,8 +51,8 @@
 //! * Print, log, read the environment, or keep global state.
 //! * Need a compiler, libbpf, libelf, kernel headers or kernel BTF where it runs.
 //! * Load programs of other types than XDP.
-//! * Yet: calls between functions, global data, CO-RE, `bpf_link`, perf and ring buffers. An object that needs one of
-//!   the first three is refused, with the symbol and the instruction.
+//! * Yet: callbacks, for which the kernel wants the object's BTF, CO-RE, inner maps of BTF definitions, `bpf_link`, and
+//!   reading perf and ring buffers.
 //!
 //! # The layers
 //!
@@ -63,7 +63,7 @@
 //! | [`uapi`], [`error`], [`bytes`] | the kernel's numbers; the error type; the reader that checks bounds |
 //! | [`elf`], [`btf`], [`insn`], [`netlink`] | pure readers and writers of one format each |
 //! | [`object`], [`features`] | what the file says, and what a kernel can do, as plain data |
-//! | [`linker`] | a program whose references are typed, with maps still symbolic |
+//! | [`linker`] | a program with the functions that it calls, references typed, maps still symbolic |
 //! | [`plan`] | the kernel calls to make, and where a refusal leads |
 //! | [`mod@file`], [`kernel`], [`map`], [`program`], [`attach`], [`pin`] | handles that own an fd |
 //! | [`load`] | a plan carried out step by step: the page to audit |
