@@ -6,11 +6,12 @@
 //! ```text
 //! __uint(max_entries, 64)   int (*max_entries)[64];    the number is the length of an array
 //! __type(key, __u32)        __u32 *key;                the type is the pointer's target
+//! __ulong(map_extra, 64)    enum { x = 64 } map_extra;  the number is the only value of an enumeration
 //! __array(values, T)        T *values[];               the type is the target of the elements
 //! ```
 //!
 //! So the way to a definition is [`Btf::variables`], then [`Btf::members`] of each variable's type, then by
-//! the member's name one of the three queries here. The macros are those of libbpf's `bpf_helpers.h`.
+//! the member's name one of the four queries here. The macros are those of libbpf's `bpf_helpers.h`.
 
 use super::Btf;
 use super::types::{Array, DataSecEntry, Member, Shape, TypeId};
@@ -66,6 +67,14 @@ impl Btf {
         number
             .map(|array| array.len)
             .ok_or_else(|| self.other_member(member, "a pointer to an array (`__uint`)"))
+    }
+
+    /// The number of up to 64 bits that `__ulong(name, number)` declares, an enumeration of one value; `__uint` will do.
+    pub fn ulong_member(&self, member: &Member) -> Result<u64> {
+        match &self.get(self.resolve(member.ty)?)?.shape {
+            Shape::Enum(list) | Shape::Enum64(list) if list.values.len() == 1 => Ok(list.values[0].value),
+            _ => self.uint_member(member).map(u64::from),
+        }
     }
 
     /// The type that `__type(name, type)` declares, with the typedefs and qualifiers that it was given.

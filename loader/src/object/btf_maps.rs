@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{File, MapDialect, MapShape, MapSpec, Pinning};
-use crate::btf::{Btf, Member, Variable};
+use super::map_slots::{Extent, fill};
+use super::{File, InnerMap, MapDialect, MapShape, MapSpec, Pinning, ProgramSpec};
+use crate::btf::{Btf, Member, Shape, TypeId, Variable};
 use crate::elf::Section;
 use crate::error::{Context, Error, ErrorKind, Result, quote};
 use crate::uapi::bpf::MapType;
@@ -12,8 +13,17 @@ use crate::uapi::bpf::MapType;
 const LIBBPF_PIN_NONE: u32 = 0;
 const LIBBPF_PIN_BY_NAME: u32 = 1;
 
-/// Reads the definitions in `.maps`, in the order of their places there.
-pub(super) fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Vec<MapSpec>> {
+/// What the kernel takes for the value of a map of maps and of a prog array: an fd.
+const FD_SIZE: u32 = 4;
+
+/// Reads the definitions in `.maps`, in the order of their places there. They may name `programs`, and each other: the
+/// first of them is to become the map number `first` of the object.
+pub(super) fn parse(
+    file: &File<'_, '_>,
+    section: &Section<'_>,
+    programs: &[ProgramSpec],
+    first: usize,
+) -> Result<Vec<MapSpec>> {
     let Some(btf_section) = file.elf.section_named(".BTF") else {
         return Err(Error::malformed(
             format!("section {}", quote(&section.name)),
@@ -28,23 +38,28 @@ pub(super) fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Vec<Ma
     let mut variables: BTreeMap<&str, Variable<'_>> =
         variables.into_iter().map(|variable| (variable.name, variable)).collect();
     let mut maps = Vec::with_capacity(variables.len());
+    let mut extents = Vec::with_capacity(variables.len());
     // Symbols say where a variable is: the offsets in BTF are a static linker's to fill in.
     for symbol in file.symbols_in(section.index) {
         // What BTF does not know is the section's own symbol or a label of the compiler's.
         let Some(variable) = variables.remove(&*symbol.name) else { continue };
-        let map = definition(&btf, &variable)
+        let place = Place { section: &section.name, offset: symbol.value };
+        let (map, values_at) = definition(&btf, variable.name, variable.ty, place)
             .map_err(|error| placed(error, section, symbol.value))
             .context(|| format!("map {}", quote(variable.name)))?;
-        maps.push(MapSpec { section: section.name.clone().into_owned(), offset: symbol.value, ..map });
+        maps.push(map);
+        let size = if symbol.size == 0 { u64::from(variable.size) } else { symbol.size };
+        extents.push(Extent::new(symbol.value, values_at, size));
     }
-    match variables.keys().next() {
-        None => Ok(maps),
-        Some(name) => Err(Error::malformed(
+    if let Some(name) = variables.keys().next() {
+        return Err(Error::malformed(
             format!("section {}", quote(&section.name)),
             0,
             format!("expected a symbol for map {}, found none", quote(name)),
-        )),
+        ));
     }
+    fill(file, section, programs, first, &mut maps, &extents)?;
+    Ok(maps)
 }
 
 /// Says the place of the definition, unless the error already lies at a place in BTF.
@@ -60,25 +75,54 @@ fn placed(error: Error, section: &Section<'_>, offset: u64) -> Error {
     }
 }
 
-/// Reads the definition that the variable's type is.
-fn definition(btf: &Btf, variable: &Variable<'_>) -> Result<MapSpec> {
+/// Where a definition is.
+#[derive(Clone, Copy)]
+struct Place<'s> {
+    section: &'s str,
+    offset: u64,
+}
+
+/// Reads the definition that the type `ty` of a map called `name` is, and tells where in it `values` begins, in bytes.
+fn definition(btf: &Btf, name: &str, ty: TypeId, place: Place<'_>) -> Result<(MapSpec, Option<u64>)> {
+    let (mut map, values) = read_members(btf, name, ty, place)?;
+    let Some(values) = values else {
+        return Ok((map, None));
+    };
+    read_values(btf, values, &mut map, place).context(|| "field `values`")?;
+    Ok((map, Some(u64::from(values.bit_offset / 8))))
+}
+
+/// Reads all fields but `values`, which depends on the type and is given back.
+fn read_members<'b>(
+    btf: &'b Btf,
+    name: &str,
+    ty: TypeId,
+    place: Place<'_>,
+) -> Result<(MapSpec, Option<&'b Member>)> {
     let mut map = MapSpec {
-        name: variable.name.to_owned(),
+        name: name.to_owned(),
         dialect: MapDialect::Btf,
-        section: String::new(),
-        offset: 0,
+        section: place.section.to_owned(),
+        offset: place.offset,
         shape: MapShape::default(),
+        numa_node: 0,
         pinning: Pinning::None,
         inner: None,
+        slots: Vec::new(),
     };
-    for member in btf.members(variable.ty)? {
-        let name = btf.text(member.name)?;
-        read_member(btf, member, name, &mut map).context(|| format!("field {}", quote(name)))?;
+    let mut values = None;
+    for member in btf.members(ty)? {
+        match btf.text(member.name)? {
+            "values" => values = Some(member),
+            name => {
+                read_member(btf, member, name, &mut map).context(|| format!("field {}", quote(name)))?;
+            }
+        }
     }
     if map.shape.map_type == MapType::UNSPEC {
         return Err(Error::new(ErrorKind::Malformed, "expected a field `type`, found none"));
     }
-    Ok(map)
+    Ok((map, values))
 }
 
 fn read_member(btf: &Btf, member: &Member, name: &str, map: &mut MapSpec) -> Result<()> {
@@ -87,14 +131,13 @@ fn read_member(btf: &Btf, member: &Member, name: &str, map: &mut MapSpec) -> Res
         "type" => shape.map_type = MapType(btf.uint_member(member)?),
         "max_entries" => shape.max_entries = btf.uint_member(member)?,
         "map_flags" => shape.flags = btf.uint_member(member)?,
+        "map_extra" => shape.map_extra = btf.ulong_member(member)?,
         "key_size" => set_size(&mut shape.key_size, btf.uint_member(member)?)?,
         "value_size" => set_size(&mut shape.value_size, btf.uint_member(member)?)?,
         "key" => set_size(&mut shape.key_size, btf.size_of(btf.type_member(member)?)?)?,
         "value" => set_size(&mut shape.value_size, btf.size_of(btf.type_member(member)?)?)?,
+        "numa_node" => map.numa_node = btf.uint_member(member)?,
         "pinning" => map.pinning = pinning(btf.uint_member(member)?)?,
-        "numa_node" | "map_extra" | "values" => {
-            return Err(Error::new(ErrorKind::Unsupported, "is not supported yet"));
-        }
         _ => {
             return Err(Error::new(
                 ErrorKind::Malformed,
@@ -103,6 +146,40 @@ fn read_member(btf: &Btf, member: &Member, name: &str, map: &mut MapSpec) -> Res
         }
     }
     Ok(())
+}
+
+/// Reads what the values are like: inner maps of a map of maps, programs of a prog array.
+fn read_values(btf: &Btf, values: &Member, map: &mut MapSpec, place: Place<'_>) -> Result<()> {
+    let map_type = map.shape.map_type;
+    let element = btf.array_member(values)?;
+    set_size(&mut map.shape.value_size, FD_SIZE)?;
+    if map_type.is_map_in_map() {
+        let inner = inner_definition(btf, &format!("{}.inner", map.name), element, place)?;
+        map.inner = Some(InnerMap::Template(Box::new(inner)));
+        Ok(())
+    } else if map_type != MapType::PROG_ARRAY {
+        let message =
+            format!("expected a type whose values are maps or programs beside this field, found {map_type}");
+        Err(Error::new(ErrorKind::Malformed, message))
+    } else if matches!(btf.get(btf.resolve(element)?)?.shape, Shape::FuncProto(_)) {
+        Ok(())
+    } else {
+        Err(Error::new(ErrorKind::Malformed, "expected the signature of a program, found another type"))
+    }
+}
+
+/// Reads the definition of the maps inside another. The kernel has maps of maps, but no maps of maps of maps.
+fn inner_definition(btf: &Btf, name: &str, ty: TypeId, place: Place<'_>) -> Result<MapSpec> {
+    let names = btf.members(ty)?.iter().map(|member| btf.text(member.name)).collect::<Result<Vec<_>>>()?;
+    if names.contains(&"pinning") {
+        return Err(Error::new(ErrorKind::Malformed, "expected no field `pinning` in an inner map, found one"));
+    }
+    let (map, values) = read_members(btf, name, ty, place)?;
+    if values.is_some() || map.shape.map_type.is_map_in_map() {
+        let message = format!("expected an inner map with plain values, found {}", map.shape.map_type);
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    Ok(map)
 }
 
 /// A size may be given twice, as a number and by a type, if both agree.
@@ -161,7 +238,8 @@ mod tests {
         let var = b.var("m", ty, VarLinkage::GLOBAL_ALLOCATED.0);
         b.add(BtfKind::DATASEC, ".maps", 0, &[[var.0, 0, 32]]);
         let btf = b.parse()?;
-        definition(&btf, &btf.variables(".maps")?[0])
+        let map = btf.variables(".maps")?[0];
+        definition(&btf, map.name, map.ty, Place { section: ".maps", offset: 0 }).map(|(map, _)| map)
     }
 
     fn refusal(fields: &[(&str, Declares)]) -> String {

@@ -402,7 +402,8 @@ fn reference(
     Ok(SymbolReference { insn, kind: relocation.kind, symbol, target, addend: relocation.addend })
 }
 
-fn target(file: &File<'_, '_>, symbol: &Symbol<'_>) -> SymbolTarget {
+/// Where `symbol` leads.
+pub(super) fn target(file: &File<'_, '_>, symbol: &Symbol<'_>) -> SymbolTarget {
     let SymbolSection::Index(index) = symbol.section else {
         return SymbolTarget::Nowhere;
     };

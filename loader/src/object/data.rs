@@ -56,6 +56,7 @@ impl DataSpec {
             value_size: self.size,
             max_entries: 1,
             flags: read_only | BPF_F_MMAPABLE,
+            map_extra: 0,
         }
     }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use sha1_smol::Sha1;
 
-use super::{File, InnerMap, MapDialect, MapShape, MapSpec, Pinning};
+use super::{File, InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotSpec, SlotValue};
 use crate::bytes::Bytes;
 use crate::elf::{Section, Symbol};
 use crate::error::{Error, ErrorKind, Result, quote};
@@ -207,9 +207,12 @@ fn common_fields(
             value_size: bytes.u32(at + 8, "value_size")?,
             max_entries: bytes.u32(at + 12, "max_entries")?,
             flags,
+            map_extra: 0,
         },
+        numa_node: 0,
         pinning: Pinning::None,
         inner: None,
+        slots: Vec::new(),
     })
 }
 
@@ -268,9 +271,13 @@ fn resolve_inner_maps(
                 format!("expected map {} to hold plain maps, found maps of maps", quote(&outer.name)),
             ));
         }
+        let outer = &mut maps[first + position];
+        outer.inner = Some(InnerMap::Map(first + inner));
         // -1 keeps the template out of the outer map.
-        let index = Some(tails[inner].inner_index).filter(|&index| index != u32::MAX);
-        maps[first + position].inner = Some(InnerMap { map: first + inner, index });
+        if tails[inner].inner_index != u32::MAX {
+            let value = SlotValue::Map(first + inner);
+            outer.slots.push(SlotSpec { key: tails[inner].inner_index, value });
+        }
     }
     Ok(())
 }

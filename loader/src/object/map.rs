@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{File, btf_maps, legacy};
+use super::{File, ProgramSpec, btf_maps, legacy};
 use crate::error::Result;
 use crate::uapi::bpf::MapType;
 
@@ -53,13 +53,38 @@ pub enum Pinning {
     },
 }
 
-/// The template of a map whose values are maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InnerMap {
-    /// Index of the template in [`Object::maps`](super::Object::maps).
-    pub map: usize,
-    /// The key of the outer map under which the template itself is put, if it is.
-    pub index: Option<u32>,
+/// What the values of a map of maps look like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InnerMap {
+    /// As this map of the object does, by its index in [`Object::maps`](super::Object::maps).
+    Map(usize),
+    /// As this definition says, which is called `<outer map>.inner`. A map of it is made for the outer one's sake only.
+    Template(Box<MapSpec>),
+}
+
+/// What the file puts into a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotSpec {
+    /// The key.
+    pub key: u32,
+    /// The value.
+    pub value: SlotValue,
+}
+
+/// The value of an entry that the file gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotValue {
+    /// In a map of maps: this map, by its index in [`Object::maps`](super::Object::maps).
+    Map(usize),
+    /// In a prog array: this program, by its index in [`Object::programs`](super::Object::programs).
+    Program(usize),
+    /// In a prog array: a function that is no XDP program by its section.
+    Function {
+        /// The function's symbol.
+        name: String,
+        /// The section it is in.
+        section: String,
+    },
 }
 
 /// The numbers that make two maps interchangeable: an old map serves in a new one's place if they agree.
@@ -75,6 +100,9 @@ pub struct MapShape {
     pub max_entries: u32,
     /// Flags of `BPF_MAP_CREATE`, see [`MAP_FLAGS`](crate::uapi::bpf::MAP_FLAGS).
     pub flags: u32,
+    /// Means something else for each type: how many hash functions a bloom filter has (0 for the kernel's choice), the
+    /// address of an arena (0 for any).
+    pub map_extra: u64,
 }
 
 /// A map as the file defines it.
@@ -90,10 +118,14 @@ pub struct MapSpec {
     pub offset: u64,
     /// Its type, sizes and flags.
     pub shape: MapShape,
+    /// The NUMA node whose memory it takes. The kernel minds it only with `BPF_F_NUMA_NODE` in the flags.
+    pub numa_node: u32,
     /// Where to pin it.
     pub pinning: Pinning,
     /// For a map of maps: what its values look like.
     pub inner: Option<InnerMap>,
+    /// What the file puts into it, in the order of the keys.
+    pub slots: Vec<SlotSpec>,
 }
 
 /// Whether a section of this name holds map definitions.
@@ -101,12 +133,16 @@ pub(super) fn is_map_section(name: &str) -> bool {
     name == "maps" || name == ".maps" || name.starts_with("maps/")
 }
 
-/// Reads all map definitions; `data` is the whole file, whose digest is part of some pin paths.
-pub(super) fn parse(file: &File<'_, '_>, data: &[u8]) -> Result<Vec<MapSpec>> {
+/// Reads all map definitions; `data` is the whole file, whose digest is part of some pin paths. The definitions may
+/// name `programs`.
+pub(super) fn parse(file: &File<'_, '_>, data: &[u8], programs: &[ProgramSpec]) -> Result<Vec<MapSpec>> {
     let mut maps = Vec::new();
     for section in &file.maps {
         match &*section.name {
-            ".maps" => maps.extend(btf_maps::parse(file, section)?),
+            ".maps" => {
+                let first = maps.len();
+                maps.extend(btf_maps::parse(file, section, programs, first)?);
+            }
             "maps" => legacy::parse_maps_section(file, section, data, &mut maps)?,
             name => {
                 let name = name.strip_prefix("maps/").unwrap_or(name);

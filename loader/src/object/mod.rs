@@ -9,6 +9,7 @@ mod code;
 mod data;
 mod legacy;
 mod map;
+mod map_slots;
 mod program;
 
 use std::borrow::Cow;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 
 pub use code::{Callee, Code, FunctionSpec, SymbolReference, SymbolTarget};
 pub use data::{DataKind, DataSpec};
-pub use map::{InnerMap, MapDialect, MapShape, MapSpec, Pinning};
+pub use map::{InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotSpec, SlotValue};
 pub use program::{ProgramKind, ProgramSpec};
 
 use crate::bytes::ByteOrder;
@@ -75,13 +76,14 @@ impl Object {
         let references = programs.iter().flat_map(|program| &program.references);
         let references = references.chain(functions.iter().flat_map(|function| &function.references));
         let data_sections = data::parse(&file, &mut needed, references)?;
+        let maps = map::parse(&file, data, &programs)?;
         let object = Self {
             order: elf.order(),
             license,
             version,
             programs,
             functions,
-            maps: map::parse(&file, data)?,
+            maps,
             data: data_sections,
             other_code: file.other_code.iter().map(|section| section.name.clone().into_owned()).collect(),
         };
@@ -248,6 +250,8 @@ impl<'e, 'a> File<'e, 'a> {
         let mut needed: Vec<_> = self.programs.iter().map(|(section, _)| *section).collect();
         needed.extend(needed.clone().iter().filter_map(|section| self.relocations.get(&section.index)));
         needed.extend(&self.maps);
+        let filled = self.maps.iter().filter(|section| section.name == ".maps");
+        needed.extend(filled.filter_map(|section| self.relocations.get(&section.index)));
         needed.extend(self.elf.sections().iter().filter(|section| {
             matches!(&*section.name, ".BTF" | "license" | "version") || section.kind == SectionType::SYMTAB
         }));
