@@ -194,7 +194,8 @@ impl<'b> Reader<'_, 'b> {
             let len = count.checked_mul(size).filter(|&len| len > 0 && len <= range.end - start);
             let Some(len) = len else {
                 let message = format!(
-                    "expected records of {size} bytes for section {} in the {} bytes that follow, found a count of {count}",
+                    "expected records of {size} bytes for section {} in the {} bytes that follow, \
+                     found a count of {count}",
                     quote(name),
                     range.end - start
                 );

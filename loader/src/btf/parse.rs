@@ -66,7 +66,8 @@ impl Header {
     }
 }
 
-/// Checks what the headers of `.BTF` and `.BTF.ext` have in common, and gives the header's length: `least` bytes or more.
+/// Checks what the headers of `.BTF` and `.BTF.ext` have in common, and gives the header's length, which is `least`
+/// bytes or more.
 pub(super) fn check_header(bytes: Bytes<'_>, least: usize) -> Result<usize> {
     check_magic(bytes)?;
     check_version(bytes)?;
