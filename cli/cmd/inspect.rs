@@ -6,7 +6,8 @@ use loader::elf::ElfFile;
 use loader::insn::disasm::disassemble;
 use loader::linker::Linker;
 use loader::object::{
-    CURRENT_KERNEL_VERSION, Code, DataSpec, FunctionSpec, MapSpec, Object, Pinning, ProgramSpec, SymbolTarget,
+    CURRENT_KERNEL_VERSION, Code, DataSpec, FunctionSpec, InnerMap, MapSpec, Object, Pinning, ProgramSpec,
+    SymbolTarget,
 };
 use loader::uapi::bpf::{AttachType, MAP_FLAGS, flag_names};
 use loader::{Result, escape, file};
@@ -146,7 +147,10 @@ impl Map {
             max_entries: map.shape.max_entries,
             flags: flag_names(map.shape.flags, MAP_FLAGS),
             pinning: pinning(&map.pinning),
-            inner: map.inner.map(|inner| object.maps[inner.map].name.clone()),
+            inner: map.inner.as_ref().map(|inner| match inner {
+                InnerMap::Map(inner) => object.maps[*inner].name.clone(),
+                InnerMap::Template(inner) => inner.name.clone(),
+            }),
         }
     }
 }

@@ -37,6 +37,9 @@ struct StepDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     only_if: Option<&'static str>,
     calls: Vec<CallDocument>,
+    /// Why a map becomes another size than was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adapted: Option<String>,
     /// The refusals after which the same calls are made again, a few times.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     again_on: Vec<String>,
@@ -117,6 +120,7 @@ impl StepDocument {
                 When::Vacant => Some("no program is attached"),
             },
             calls: call_list(plan, &step.call),
+            adapted: step.call.adapted().map(|adapted| adapted.to_string()),
             again_on: step.call.again_on().iter().map(|&errno| errno_name(errno)).collect(),
             then: Self::list(plan, &step.then),
             otherwise: step.otherwise.iter().map(|other| AlternativeDocument::new(plan, other)).collect(),

@@ -75,6 +75,10 @@ impl fmt::Display for Answer {
 pub struct Kernel {
     /// Its version as `LINUX_VERSION_CODE` puts it, for objects that ask for the running kernel's.
     pub version_code: Option<u32>,
+    /// How many CPUs the machine may ever have.
+    pub possible_cpus: Option<u32>,
+    /// Bytes of a page of memory.
+    pub page_size: Option<u32>,
     features: BTreeMap<Feature, bool>,
 }
 

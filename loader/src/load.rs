@@ -24,7 +24,8 @@ use crate::netlink::{
 use crate::object::MapShape;
 use crate::pin;
 use crate::plan::{
-    Alternative, Call, KernelCall, MapCreate, MapSlot, On, Plan, ProgLoad, ProgramSlot, SetLink, Step, When,
+    Alternative, Call, FdValue, KernelCall, MapCreate, MapSlot, On, Plan, ProgLoad, ProgramSlot, SetLink,
+    Step, When,
 };
 use crate::program::{Program, ProgramInfo, ProgramParams, VerifierLog};
 
@@ -310,7 +311,7 @@ impl<'p> Execution<'p> {
             Call::ObjGet { path, map } => self.get_map(path, *map),
             Call::MapInfo { map, wanted } => self.check_shape(*map, wanted),
             Call::MapCreate(create) => self.create_map(create),
-            Call::MapUpdate { outer, index, inner } => done(self.put_inner_map(*outer, *index, *inner)),
+            Call::MapUpdate { map, key, value } => done(self.put_fd(*map, *key, *value)),
             Call::MapFill { map, content } => done(self.fill_map(*map, content)),
             Call::MapFreeze { map } => done(self.map(*map).freeze()),
             Call::ObjPin { map, path } => done(self.pin_map(*map, path)),
@@ -375,8 +376,9 @@ impl Execution<'_> {
             flags: create.shape.flags,
             name: create.name,
             inner_map: create.inner.map(|inner| self.map(inner).as_fd()),
-            numa_node: None,
+            numa_node: create.numa_node,
             ifindex: if create.offload { self.link().index } else { 0 },
+            map_extra: create.shape.map_extra,
         })
         .map_err(|error| self.for_network_card(error, create.offload))?;
         Ok(self.keep_map(create.map, map))
@@ -397,8 +399,12 @@ impl Execution<'_> {
         self.map(map).update(&0_u32.to_ne_bytes(), content, UpdateFlags::ANY)
     }
 
-    fn put_inner_map(&self, outer: MapSlot, index: u32, inner: MapSlot) -> Result<()> {
-        self.map(outer).update_fd(&index.to_ne_bytes(), self.map(inner).as_fd(), UpdateFlags::ANY)
+    fn put_fd(&self, map: MapSlot, key: u32, value: FdValue) -> Result<()> {
+        let fd = match value {
+            FdValue::Map(inner) => self.map(inner).as_fd(),
+            FdValue::Program(program) => self.program(program).as_fd(),
+        };
+        self.map(map).update_fd(&key.to_ne_bytes(), fd, UpdateFlags::ANY)
     }
 }
 
@@ -604,9 +610,11 @@ impl Execution<'_> {
 /// The end.
 impl Execution<'_> {
     fn finish(self) -> Loaded {
-        let Plan { maps, programs, sections, .. } = self.plan;
+        let Plan { maps, templates, programs, sections, .. } = self.plan;
+        // The templates have served; dropping them closes them.
+        let kept = maps.len() - templates;
         Loaded {
-            maps: maps.iter().cloned().zip(self.maps.into_iter().flatten()).collect(),
+            maps: maps.iter().cloned().zip(self.maps.into_iter().flatten()).take(kept).collect(),
             programs: programs.iter().cloned().zip(self.programs.into_iter().flatten()).collect(),
             sections: sections.clone(),
             attached: self.attached,

@@ -621,7 +621,7 @@ fn licence_and_version_are_read_by_section() {
 fn a_definition_is_280_bytes_at_their_offsets() {
     for (at, field) in [(0, "map_type"), (4, "key"), (8, "value"), (12, "entries"), (16, "flags")] {
         let shape = dummy_with("maps/dummy_lru_hash", at, &77_u32.to_le_bytes()).unwrap();
-        let MapShape { map_type, key_size, value_size, max_entries, flags } =
+        let MapShape { map_type, key_size, value_size, max_entries, flags, .. } =
             shape.map("dummy_lru_hash").unwrap().shape;
         let fields = [map_type.0, key_size, value_size, max_entries, flags];
         assert_eq!(fields.iter().position(|&number| number == 77), Some(at / 4), "{field}");

@@ -39,6 +39,7 @@ fn params(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -
         inner_map: None,
         numa_node: None,
         ifindex: 0,
+        map_extra: 0,
     }
 }
 
@@ -318,7 +319,7 @@ fn a_new_map_is_what_was_wanted() {
             (MapType::RINGBUF, 0, 0, 8192, 0),
         ] {
             let params = MapParams { flags, ..params(map_type, key_size, value_size, max_entries) };
-            let wanted = MapShape { map_type, key_size, value_size, max_entries, flags };
+            let wanted = MapShape { map_type, key_size, value_size, max_entries, flags, map_extra: 0 };
             let info = Map::create(&params).unwrap().info().unwrap();
             assert_eq!(differences(&wanted, &info, cpus), [], "{map_type}");
         }

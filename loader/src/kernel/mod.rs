@@ -9,7 +9,7 @@ mod version;
 
 use crate::error::{Error, Result};
 use crate::features::Kernel;
-use crate::sys::cpus;
+use crate::sys::{cpus, os};
 
 pub use capabilities::Capabilities;
 pub use ids::{Ids, map_ids, program_ids};
@@ -19,10 +19,13 @@ pub use probe::probe;
 pub use version::KernelVersion;
 
 impl Kernel {
-    /// The running kernel: its version is asked for, its features are not.
+    /// The running kernel: its version, the number of CPUs and the size of a page are asked for, its features are not.
     pub fn current() -> Result<Self> {
         let mut kernel = Self::unknown();
         kernel.version_code = Some(KernelVersion::current()?.code());
+        // Without /sys the number is unknown, which matters to few objects.
+        kernel.possible_cpus = possible_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok());
+        kernel.page_size = os::page_size();
         Ok(kernel)
     }
 }

@@ -16,6 +16,7 @@ impl From<&MapInfo> for MapShape {
             value_size: info.value_size,
             max_entries: info.max_entries,
             flags: info.flags,
+            map_extra: info.map_extra,
         }
     }
 }
@@ -52,10 +53,17 @@ pub fn differences(wanted: &MapShape, found: &MapInfo, possible_cpus: usize) -> 
         ("max_entries", number(wanted.max_entries), number(found.max_entries)),
         ("map_flags", flags(wanted.flags), flags(found.without_kernel_flags())),
     ];
+    // Kernels before 5.16 tell of none, but then no type of map means anything by it.
+    let extra = (wanted.map_extra != found.map_extra).then(|| Difference {
+        field: "map_extra",
+        wanted: format!("{:#x}", wanted.map_extra),
+        found: format!("{:#x}", found.map_extra),
+    });
     fields
         .into_iter()
         .filter(|(_, wanted, found)| wanted.0 != found.0)
         .map(|(field, wanted, found)| Difference { field, wanted: wanted.1, found: found.1 })
+        .chain(extra)
         .collect()
 }
 
@@ -95,8 +103,14 @@ fn named(map_type: MapType) -> (u32, String) {
 mod tests {
     use super::*;
 
-    const HASH: MapShape =
-        MapShape { map_type: MapType::HASH, key_size: 4, value_size: 8, max_entries: 64, flags: 0 };
+    const HASH: MapShape = MapShape {
+        map_type: MapType::HASH,
+        key_size: 4,
+        value_size: 8,
+        max_entries: 64,
+        flags: 0,
+        map_extra: 0,
+    };
 
     fn info(shape: MapShape) -> MapInfo {
         MapInfo {
@@ -121,8 +135,14 @@ mod tests {
 
     #[test]
     fn each_field_that_differs_is_named_with_both_values() {
-        let found =
-            MapShape { map_type: MapType::LRU_HASH, key_size: 8, value_size: 4, max_entries: 65, flags: 1 };
+        let found = MapShape {
+            map_type: MapType::LRU_HASH,
+            key_size: 8,
+            value_size: 4,
+            max_entries: 65,
+            flags: 1,
+            map_extra: 0,
+        };
         assert_eq!(
             compare(HASH, found),
             [

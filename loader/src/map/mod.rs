@@ -40,6 +40,8 @@ pub struct MapParams<'a> {
     pub numa_node: Option<u32>,
     /// The index of the network card that holds the map; 0 for the kernel itself (4.16).
     pub ifindex: u32,
+    /// Means something else for each type (5.16); see [`MapShape::map_extra`](crate::object::MapShape::map_extra).
+    pub map_extra: u64,
 }
 
 impl MapParams<'_> {
@@ -138,6 +140,7 @@ impl Map {
         attr.numa_node = params.numa_node.unwrap_or(0);
         attr.inner_map_fd = params.inner_map.map_or(0, raw);
         attr.map_ifindex = params.ifindex;
+        attr.map_extra = params.map_extra;
         match MapFd::create(attr) {
             Ok(fd) => Ok(Self { fd, label }),
             Err(errno) => Err(create_error(params, &label, errno)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::map_slots::{Extent, fill};
-use super::{File, InnerMap, MapDialect, MapShape, MapSpec, Pinning, ProgramSpec};
+use super::{EntryTypes, File, InnerMap, MapDialect, MapShape, MapSpec, Pinning, ProgramSpec};
 use crate::btf::{Btf, Member, Shape, TypeId, Variable};
 use crate::elf::Section;
 use crate::error::{Context, Error, ErrorKind, Result, quote};
@@ -20,11 +20,12 @@ const FD_SIZE: u32 = 4;
 /// first of them is to become the map number `first` of the object.
 pub(super) fn parse(
     file: &File<'_, '_>,
+    btf: Option<&Btf>,
     section: &Section<'_>,
     programs: &[ProgramSpec],
     first: usize,
 ) -> Result<Vec<MapSpec>> {
-    let Some(btf_section) = file.elf.section_named(".BTF") else {
+    let Some(btf) = btf else {
         return Err(Error::malformed(
             format!("section {}", quote(&section.name)),
             0,
@@ -32,8 +33,6 @@ pub(super) fn parse(
         )
         .with_help("compile with `clang -g`, and strip with `llvm-strip -g`, which keeps BTF"));
     };
-    let bytes = file.elf.data(btf_section)?;
-    let btf = Btf::parse(bytes.data(), file.elf.order(), bytes.name())?;
     let variables = btf.variables(&section.name).map_err(|error| placed(error, section, 0))?;
     let mut variables: BTreeMap<&str, Variable<'_>> =
         variables.into_iter().map(|variable| (variable.name, variable)).collect();
@@ -44,7 +43,7 @@ pub(super) fn parse(
         // What BTF does not know is the section's own symbol or a label of the compiler's.
         let Some(variable) = variables.remove(&*symbol.name) else { continue };
         let place = Place { section: &section.name, offset: symbol.value };
-        let (map, values_at) = definition(&btf, variable.name, variable.ty, place)
+        let (map, values_at) = definition(btf, variable.name, variable.ty, place)
             .map_err(|error| placed(error, section, symbol.value))
             .context(|| format!("map {}", quote(variable.name)))?;
         maps.push(map);
@@ -105,27 +104,35 @@ fn read_members<'b>(
         section: place.section.to_owned(),
         offset: place.offset,
         shape: MapShape::default(),
+        types: None,
         numa_node: 0,
         pinning: Pinning::None,
         inner: None,
         slots: Vec::new(),
     };
-    let mut values = None;
+    let (mut types, mut values) = ((None, None), None);
     for member in btf.members(ty)? {
         match btf.text(member.name)? {
             "values" => values = Some(member),
-            name => {
-                read_member(btf, member, name, &mut map).context(|| format!("field {}", quote(name)))?;
-            }
+            name => read_member(btf, member, name, &mut map, &mut types)
+                .context(|| format!("field {}", quote(name)))?,
         }
     }
+    map.types = types.0.zip(types.1).map(|(key, value)| EntryTypes { key, value });
     if map.shape.map_type == MapType::UNSPEC {
         return Err(Error::new(ErrorKind::Malformed, "expected a field `type`, found none"));
     }
     Ok((map, values))
 }
 
-fn read_member(btf: &Btf, member: &Member, name: &str, map: &mut MapSpec) -> Result<()> {
+/// Reads one field; the types of key and value are kept in `types`.
+fn read_member(
+    btf: &Btf,
+    member: &Member,
+    name: &str,
+    map: &mut MapSpec,
+    types: &mut (Option<TypeId>, Option<TypeId>),
+) -> Result<()> {
     let shape = &mut map.shape;
     match name {
         "type" => shape.map_type = MapType(btf.uint_member(member)?),
@@ -134,9 +141,15 @@ fn read_member(btf: &Btf, member: &Member, name: &str, map: &mut MapSpec) -> Res
         "map_extra" => shape.map_extra = btf.ulong_member(member)?,
         "key_size" => set_size(&mut shape.key_size, btf.uint_member(member)?)?,
         "value_size" => set_size(&mut shape.value_size, btf.uint_member(member)?)?,
-        "key" => set_size(&mut shape.key_size, btf.size_of(btf.type_member(member)?)?)?,
-        "value" => set_size(&mut shape.value_size, btf.size_of(btf.type_member(member)?)?)?,
         "numa_node" => map.numa_node = btf.uint_member(member)?,
+        "key" => {
+            let ty = *types.0.insert(btf.type_member(member)?);
+            set_size(&mut shape.key_size, btf.size_of(ty)?)?;
+        }
+        "value" => {
+            let ty = *types.1.insert(btf.type_member(member)?);
+            set_size(&mut shape.value_size, btf.size_of(ty)?)?;
+        }
         "pinning" => map.pinning = pinning(btf.uint_member(member)?)?,
         _ => {
             return Err(Error::new(
@@ -172,7 +185,10 @@ fn read_values(btf: &Btf, values: &Member, map: &mut MapSpec, place: Place<'_>) 
 fn inner_definition(btf: &Btf, name: &str, ty: TypeId, place: Place<'_>) -> Result<MapSpec> {
     let names = btf.members(ty)?.iter().map(|member| btf.text(member.name)).collect::<Result<Vec<_>>>()?;
     if names.contains(&"pinning") {
-        return Err(Error::new(ErrorKind::Malformed, "expected no field `pinning` in an inner map, found one"));
+        return Err(Error::new(
+            ErrorKind::Malformed,
+            "expected no field `pinning` in an inner map, found one",
+        ));
     }
     let (map, values) = read_members(btf, name, ty, place)?;
     if values.is_some() || map.shape.map_type.is_map_in_map() {
@@ -208,7 +224,6 @@ fn pinning(number: u32) -> Result<Pinning> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::btf::TypeId;
     use crate::btf::builder::{Builder, ORDERS};
     use crate::bytes::ByteOrder;
     use crate::object::MapShape;
@@ -249,8 +264,14 @@ mod tests {
     #[test]
     fn sizes_come_as_numbers_or_as_types() {
         use Declares::{Type, Uint};
-        let shape =
-            MapShape { map_type: MapType::HASH, key_size: 6, value_size: 16, max_entries: 64, flags: 1 };
+        let shape = MapShape {
+            map_type: MapType::HASH,
+            key_size: 6,
+            value_size: 16,
+            max_entries: 64,
+            flags: 1,
+            map_extra: 0,
+        };
         for order in ORDERS {
             let both = [
                 ("type", Uint(1)),

@@ -209,6 +209,7 @@ fn common_fields(
             flags,
             map_extra: 0,
         },
+        types: None,
         numa_node: 0,
         pinning: Pinning::None,
         inner: None,

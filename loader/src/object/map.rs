@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{File, ProgramSpec, btf_maps, legacy};
+use crate::btf::{Btf, TypeId};
 use crate::error::Result;
 use crate::uapi::bpf::MapType;
 
@@ -105,6 +106,15 @@ pub struct MapShape {
     pub map_extra: u64,
 }
 
+/// What the entries of a map are, in the types of [`Object::btf`](super::Object::btf).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryTypes {
+    /// The type of the keys; `void` for a section of variables.
+    pub key: TypeId,
+    /// The type of the values.
+    pub value: TypeId,
+}
+
 /// A map as the file defines it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapSpec {
@@ -118,6 +128,8 @@ pub struct MapSpec {
     pub offset: u64,
     /// Its type, sizes and flags.
     pub shape: MapShape,
+    /// The types of its keys and values, where the file tells both.
+    pub types: Option<EntryTypes>,
     /// The NUMA node whose memory it takes. The kernel minds it only with `BPF_F_NUMA_NODE` in the flags.
     pub numa_node: u32,
     /// Where to pin it.
@@ -135,13 +147,18 @@ pub(super) fn is_map_section(name: &str) -> bool {
 
 /// Reads all map definitions; `data` is the whole file, whose digest is part of some pin paths. The definitions may
 /// name `programs`.
-pub(super) fn parse(file: &File<'_, '_>, data: &[u8], programs: &[ProgramSpec]) -> Result<Vec<MapSpec>> {
+pub(super) fn parse(
+    file: &File<'_, '_>,
+    btf: Option<&Btf>,
+    data: &[u8],
+    programs: &[ProgramSpec],
+) -> Result<Vec<MapSpec>> {
     let mut maps = Vec::new();
     for section in &file.maps {
         match &*section.name {
             ".maps" => {
                 let first = maps.len();
-                maps.extend(btf_maps::parse(file, section, programs, first)?);
+                maps.extend(btf_maps::parse(file, btf, section, programs, first)?);
             }
             "maps" => legacy::parse_maps_section(file, section, data, &mut maps)?,
             name => {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::code::target;
 use super::{File, MapSpec, ProgramSpec, SlotSpec, SlotValue, SymbolTarget};
 use crate::elf::{Relocation, Section};
-use crate::error::{Context, Error, ErrorKind, Result, quote};
+use crate::error::{Context, Error, Result, quote};
 use crate::uapi::bpf::MapType;
 use crate::uapi::elf::RelocationType;
 
@@ -68,7 +68,9 @@ pub(super) fn fill(
         let index = extents.partition_point(|extent| extent.start <= relocation.offset).checked_sub(1);
         let slot = index.and_then(|index| Some((index, extents[index].key(relocation.offset)?)));
         let Some((index, key)) = slot else {
-            return Err(place("expected relocations only in the `values` of a map, found one here".to_owned()));
+            return Err(place(
+                "expected relocations only in the `values` of a map, found one here".to_owned(),
+            ));
         };
         let map = &mut maps[index];
         let value = value(file, section, &relocation, map.shape.map_type, &names)

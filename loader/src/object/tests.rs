@@ -73,8 +73,14 @@ fn the_size_of_a_definition_tells_the_dialect() {
 
 #[test]
 fn the_common_fields_are_read_in_every_dialect() {
-    let shape =
-        |flags| MapShape { map_type: MapType::HASH, key_size: 4, value_size: 8, max_entries: 16, flags };
+    let shape = |flags| MapShape {
+        map_type: MapType::HASH,
+        key_size: 4,
+        value_size: 8,
+        max_entries: 16,
+        flags,
+        map_extra: 0,
+    };
     assert_eq!(two_maps(20, 1).parse().unwrap().maps[1].shape, shape(1));
     assert_eq!(two_maps(36, 0).parse().unwrap().maps[1].shape, shape(1));
     // iproute2's shortest form ends before the flags.

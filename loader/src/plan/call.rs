@@ -1,5 +1,7 @@
 //! The calls that a plan is made of: kernel calls whose fds are still names.
 
+use std::fmt;
+
 use nix::libc::{EAGAIN, ENOSPC};
 
 use crate::features::Feature;
@@ -51,14 +53,14 @@ pub enum Call {
     },
     /// Create a map.
     MapCreate(MapCreate),
-    /// Put a map into a map of maps.
+    /// Put a map into a map of maps, or a program into a prog array.
     MapUpdate {
-        /// The map of maps.
-        outer: MapSlot,
+        /// The map of maps or the prog array.
+        map: MapSlot,
         /// Its key.
-        index: u32,
-        /// The map that is put there.
-        inner: MapSlot,
+        key: u32,
+        /// What is put there.
+        value: FdValue,
     },
     /// Write the only entry of a map of global variables.
     MapFill {
@@ -135,10 +137,54 @@ pub struct MapCreate {
     pub shape: MapShape,
     /// `map_name`.
     pub name: Option<ObjName>,
+    /// `numa_node`, with `BPF_F_NUMA_NODE` alone.
+    pub numa_node: Option<u32>,
     /// `inner_map_fd`.
     pub inner: Option<MapSlot>,
     /// Whether the map lives on the network card (`map_ifindex`).
     pub offload: bool,
+    /// Why `max_entries` is not what the object or the caller says, if it is not.
+    pub adapted: Option<Adapted>,
+}
+
+/// What an entry of a map is made of that holds maps or programs: the fd of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FdValue {
+    /// A map.
+    Map(MapSlot),
+    /// A program.
+    Program(ProgramSlot),
+}
+
+/// Another size of a map than the one that was asked for, which the kernel would refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adapted {
+    /// `max_entries` as it was asked for.
+    pub asked: u32,
+    /// `max_entries` as it became.
+    pub became: u32,
+    /// What it had to fit.
+    pub to: Fit,
+}
+
+/// What the size of a map depends on beside the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// An array of perf events without a size gets one entry for each CPU.
+    Cpus,
+    /// A ring buffer has as many pages of this many bytes as a power of two says.
+    Pages(u32),
+}
+
+/// `a ring buffer is a power of two of pages of 4096 bytes: max_entries 5000 becomes 8192`
+impl fmt::Display for Adapted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to {
+            Fit::Cpus => f.write_str("one entry for each possible CPU")?,
+            Fit::Pages(size) => write!(f, "a ring buffer is a power of two of pages of {size} bytes")?,
+        }
+        write!(f, ": max_entries {} becomes {}", self.asked, self.became)
+    }
 }
 
 /// `BPF_PROG_LOAD`.
@@ -200,6 +246,14 @@ impl Call {
             Self::ProgLoad(load) if load.log => &[EAGAIN, ENOSPC],
             Self::ProgLoad(_) => &[EAGAIN],
             _ => &[],
+        }
+    }
+
+    /// Why a map becomes another size than was asked for, if it does.
+    pub fn adapted(&self) -> Option<Adapted> {
+        match self {
+            Self::MapCreate(create) => create.adapted,
+            _ => None,
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::call::{Call, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
+use super::call::{Call, FdValue, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
 use super::{FIRST_LOG_SIZE, Plan};
 use crate::bytes::ByteOrder;
 use crate::error::escape;
@@ -92,11 +92,11 @@ impl Plan {
                 vec![KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", self.map(*map))]
             }
             Call::MapCreate(create) => vec![self.map_create(create)],
-            Call::MapUpdate { outer, index, inner } => vec![
+            Call::MapUpdate { map, key, value } => vec![
                 KernelCall::bpf("BPF_MAP_UPDATE_ELEM")
-                    .with("map_fd", self.map(*outer))
-                    .with("key", index.to_string())
-                    .with("value", self.map(*inner))
+                    .with("map_fd", self.map(*map))
+                    .with("key", key.to_string())
+                    .with("value", self.fd_value(*value))
                     .with("flags", "BPF_ANY"),
             ],
             Call::MapFill { map, content } => vec![
@@ -150,6 +150,13 @@ impl Plan {
         format!("<program {}>", escape(&self.programs[slot.0]))
     }
 
+    fn fd_value(&self, value: FdValue) -> String {
+        match value {
+            FdValue::Map(map) => self.map(map),
+            FdValue::Program(program) => self.program(program),
+        }
+    }
+
     fn map_create(&self, create: &MapCreate) -> KernelCall {
         let shape = &create.shape;
         KernelCall::bpf("BPF_MAP_CREATE")
@@ -159,8 +166,10 @@ impl Plan {
             .with("max_entries", shape.max_entries.to_string())
             .with("map_flags", flag_names(shape.flags, MAP_FLAGS))
             .with_some("inner_map_fd", create.inner.map(|inner| self.map(inner)))
+            .with_some("numa_node", create.numa_node.map(|node| node.to_string()))
             .with_some("map_name", create.name.as_ref().map(|name| text(name.as_str())))
             .with_some("map_ifindex", create.offload.then_some(IFINDEX))
+            .with_some("map_extra", (shape.map_extra != 0).then(|| format!("{:#x}", shape.map_extra)))
             .gives(self.map(create.map))
     }
 

@@ -56,6 +56,9 @@ impl Printer<'_> {
                 bytes(f, depth + 1, &call.data)?;
             }
         }
+        if let Some(adapted) = step.call.adapted() {
+            heading(f, depth + 1, &adapted.to_string())?;
+        }
         if f.alternate() && !step.call.again_on().is_empty() {
             let again = On::Errno(step.call.again_on());
             heading(f, depth + 1, &format!("{again}: again, a few times"))?;

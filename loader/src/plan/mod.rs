@@ -11,7 +11,9 @@ mod display;
 mod pin_path;
 
 pub use build::{Loader, Target};
-pub use call::{Call, FIRST_LOG_SIZE, MapCreate, MapFd, MapSlot, ProgLoad, ProgramSlot, SetLink};
+pub use call::{
+    Adapted, Call, FIRST_LOG_SIZE, FdValue, Fit, MapCreate, MapFd, MapSlot, ProgLoad, ProgramSlot, SetLink,
+};
 pub use describe::KernelCall;
 pub use pin_path::check_pin_path;
 
@@ -24,6 +26,8 @@ use crate::netlink::{LinkRef, ModeChoice, is_unexplained, may_fall_back};
 pub struct Plan {
     /// The names of the maps, by [`MapSlot`].
     pub maps: Vec<String>,
+    /// How many of these, the last ones, are only templates for maps of maps, and are closed again.
+    pub templates: usize,
     /// The names of the programs, by [`ProgramSlot`].
     pub programs: Vec<String>,
     /// The sections that the programs are in, by [`ProgramSlot`].

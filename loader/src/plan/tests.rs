@@ -6,7 +6,9 @@ use crate::error::Result;
 use crate::features::{Answer, Kernel};
 use crate::insn::Insn;
 use crate::netlink::Mode;
-use crate::object::{InnerMap, MapDialect, MapShape, MapSpec, Object, Pinning, ProgramKind, ProgramSpec};
+use crate::object::{
+    InnerMap, MapDialect, MapShape, MapSpec, Object, Pinning, ProgramKind, ProgramSpec, SlotSpec, SlotValue,
+};
 use crate::uapi::bpf::{AttachType, BPF_EXIT, BPF_F_XDP_HAS_FRAGS, MapType};
 
 fn map(name: &str, pinning: Pinning) -> MapSpec {
@@ -15,9 +17,18 @@ fn map(name: &str, pinning: Pinning) -> MapSpec {
         dialect: MapDialect::Libbpf,
         section: "maps".to_owned(),
         offset: 0,
-        shape: MapShape { map_type: MapType::HASH, key_size: 4, value_size: 8, max_entries: 16, flags: 0 },
+        shape: MapShape {
+            map_type: MapType::HASH,
+            key_size: 4,
+            value_size: 8,
+            max_entries: 16,
+            flags: 0,
+            map_extra: 0,
+        },
+        numa_node: 0,
         pinning,
         inner: None,
+        slots: Vec::new(),
     }
 }
 
@@ -161,9 +172,11 @@ fn a_pinned_map_is_looked_for_before_it_is_made() {
 #[test]
 fn templates_are_made_before_the_maps_that_hold_their_like() {
     let outer = |name, index| {
-        let inner = Some(InnerMap { map: 2, index });
+        let inner = Some(InnerMap::Map(2));
+        let slot = |key| SlotSpec { key, value: SlotValue::Map(2) };
+        let slots = Option::map(index, slot).into_iter().collect();
         let shape = MapShape { map_type: MapType::ARRAY_OF_MAPS, ..map("", Pinning::None).shape };
-        MapSpec { shape, inner, ..map(name, Pinning::None) }
+        MapSpec { shape, inner, slots, ..map(name, Pinning::None) }
     };
     let plain = |name| map(name, Pinning::None);
     let object = object(vec![outer("o1", Some(5)), plain("a"), plain("t"), outer("o2", None)]);
@@ -173,7 +186,7 @@ fn templates_are_made_before_the_maps_that_hold_their_like() {
     for step in &plan.steps {
         match &step.call {
             Call::MapCreate(create) => made.push((create.map.0, create.inner)),
-            Call::MapUpdate { outer, index, inner } => put.push((outer.0, *index, inner.0)),
+            Call::MapUpdate { map, key, value: FdValue::Map(inner) } => put.push((map.0, *key, inner.0)),
             _ => {}
         }
     }

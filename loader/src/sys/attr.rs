@@ -58,7 +58,7 @@ kernel_struct! {
         /// 5.6
         pub(super) btf_vmlinux_value_type_id: u32 = 60,
         /// Means something else for each map type (5.16).
-        pub(super) map_extra: u64 = 64,
+        pub(crate) map_extra: u64 = 64,
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::unistd::{SysconfVar, sysconf};
 
 use super::Errno;
 use crate::uapi::capability::LINUX_CAPABILITY_VERSION_3;
@@ -24,6 +25,11 @@ pub(crate) fn mount_bpffs(path: &Path) -> Result<(), Errno> {
 /// Unmounts what is mounted on `path`.
 pub(crate) fn unmount(path: &Path) -> Result<(), Errno> {
     Ok(umount(path)?)
+}
+
+/// Bytes of a page of memory.
+pub(crate) fn page_size() -> Option<u32> {
+    u32::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok()
 }
 
 /// RLIMIT_MEMLOCK of this process in bytes: the limit that holds, and the one up to which it may be raised.

@@ -37,8 +37,10 @@ impl Loader<'_> {
                 map,
                 shape: section.shape(),
                 name: Some(name),
+                numa_node: None,
                 inner: None,
                 offload: self.is_offload(),
+                adapted: None,
             };
             steps.push(create_data_step(create, kernel));
             if section.kind != DataKind::Zero {

@@ -8,11 +8,11 @@ use nix::libc::{EEXIST, ENOENT};
 use super::{Loader, NEWER, charged, name_for};
 use crate::error::{Context, Error, ErrorKind, Result, escape, quote};
 use crate::features::{Answer, Feature, Kernel};
-use crate::object::{MapShape, MapSpec, Pinning};
-use crate::plan::call::{Call, MapCreate, MapSlot};
+use crate::object::{InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotValue};
+use crate::plan::call::{Adapted, Call, FdValue, Fit, MapCreate, MapSlot};
 use crate::plan::pin_path::check_pin_path;
 use crate::plan::{On, Step};
-use crate::uapi::bpf::MapType;
+use crate::uapi::bpf::{BPF_F_NUMA_NODE, MapType};
 
 impl Loader<'_> {
     /// Where `map` is to be pinned, if it is.
@@ -51,24 +51,21 @@ impl Loader<'_> {
     }
 
     /// Makes the map, or finds it where it is pinned.
-    pub(super) fn map_step(&self, slot: MapSlot, pin: Option<&str>, kernel: &Kernel) -> Result<Step> {
+    pub(super) fn map_steps(
+        &self,
+        slot: MapSlot,
+        pin: Option<&str>,
+        templates: &Templates<'_>,
+        kernel: &Kernel,
+    ) -> Result<Vec<Step>> {
         let map = &self.object.maps[slot.0];
-        let shape = self.shape(map)?;
-        let create = create_step(
-            &MapCreate {
-                map: slot,
-                shape,
-                name: name_for(kernel, &map.name),
-                inner: map.inner.map(|inner| MapSlot(inner.map)),
-                offload: self.is_offload(),
-            },
-            kernel,
-        );
+        let (shape, _) = self.shape(map, kernel)?;
+        refuse_slots_without_room(map, shape)?;
         let Some(path) = pin else {
-            return if map.shape.map_type.is_map_in_map() && map.inner.is_none() {
+            return if shape.map_type.is_map_in_map() && map.inner.is_none() {
                 Err(no_template(map))
             } else {
-                Ok(create)
+                self.create_steps(slot, templates, kernel)
             };
         };
         let get = || {
@@ -79,21 +76,102 @@ impl Loader<'_> {
         let place = Step::new(Call::ObjPin { map: slot, path: path.to_owned() })
             .or(On::Errno(&[EEXIST]), vec![get()]);
         let mut absent = make_parents(path, &self.bpffs);
-        absent.extend([create, place]);
-        Ok(get().or(On::Errno(&[ENOENT]), absent))
+        absent.extend(self.create_steps(slot, templates, kernel)?);
+        absent.push(place);
+        Ok(vec![get().or(On::Errno(&[ENOENT]), absent)])
     }
 
-    fn shape(&self, map: &MapSpec) -> Result<MapShape> {
-        let asked = self.max_entries.get(&map.name).copied();
-        let shape = MapShape { max_entries: asked.unwrap_or(map.shape.max_entries), ..map.shape };
-        if shape.max_entries == 0 && needs_entries(shape.map_type) {
+    /// Makes a map and before it, where it needs one, a template for its values; puts the maps into it that are in it.
+    fn create_steps(&self, slot: MapSlot, templates: &Templates<'_>, kernel: &Kernel) -> Result<Vec<Step>> {
+        let map = &self.object.maps[slot.0];
+        let template = templates.of(slot);
+        let mut steps = Vec::new();
+        let inner = match (&map.inner, template) {
+            (Some(InnerMap::Template(inner)), Some(template)) => {
+                steps.push(self.create_step(template, inner, None, kernel)?);
+                Some(template)
+            }
+            (Some(InnerMap::Map(inner)), _) => Some(MapSlot(*inner)),
+            _ => None,
+        };
+        steps.push(self.create_step(slot, map, inner, kernel)?);
+        if map.dialect == MapDialect::Btf {
+            steps.extend(inner_map_steps(slot, map));
+        }
+        Ok(steps)
+    }
+
+    /// Creates a map; if that is refused for want of what only newer kernels have, without it.
+    fn create_step(
+        &self,
+        slot: MapSlot,
+        map: &MapSpec,
+        inner: Option<MapSlot>,
+        kernel: &Kernel,
+    ) -> Result<Step> {
+        let (shape, adapted) = self.shape(map, kernel)?;
+        let create = MapCreate {
+            map: slot,
+            shape,
+            name: name_for(kernel, &map.name),
+            numa_node: (shape.flags & BPF_F_NUMA_NODE != 0).then_some(map.numa_node),
+            inner,
+            offload: self.is_offload(),
+            adapted,
+        };
+        let step = charged(&Call::MapCreate(create.clone()), kernel);
+        if create.name.is_none() || kernel.has(Feature::ObjectNames) != Answer::Unknown {
+            return Ok(step);
+        }
+        let nameless = Call::MapCreate(MapCreate { name: None, ..create });
+        Ok(step.or_lacking(NEWER, Feature::ObjectNames, vec![charged(&nameless, kernel)]))
+    }
+
+    /// The shape that the kernel is asked for, and whether its size had to be changed for that.
+    fn shape(&self, map: &MapSpec, kernel: &Kernel) -> Result<(MapShape, Option<Adapted>)> {
+        let asked = self.max_entries.get(&map.name).copied().unwrap_or(map.shape.max_entries);
+        let adapted = adapt(&map.name, map.shape.map_type, asked, kernel)?;
+        let max_entries = adapted.map_or(asked, |adapted| adapted.became);
+        let shape = MapShape { max_entries, ..map.shape };
+        if shape.map_type == MapType::STRUCT_OPS {
+            return Err(struct_ops(map));
+        }
+        if max_entries == 0 && needs_entries(shape.map_type) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("map {} has no size: the object leaves max_entries 0", quote(&map.name)),
             )
             .with_help(format!("give it: --max-entries {}=N", escape(&map.name))));
         }
-        Ok(shape)
+        Ok((shape, adapted))
+    }
+}
+
+/// The maps that are made only as templates for maps of maps. They come after all other maps.
+pub(super) struct Templates<'o> {
+    /// The slot of the first.
+    first: usize,
+    /// The maps of maps that have one, by index, and what it is called.
+    outer: Vec<(usize, &'o str)>,
+}
+
+impl<'o> Templates<'o> {
+    pub(super) fn new(maps: &'o [MapSpec], first: usize) -> Self {
+        let outer = maps.iter().enumerate().filter_map(|(index, map)| match &map.inner {
+            Some(InnerMap::Template(inner)) => Some((index, &*inner.name)),
+            _ => None,
+        });
+        Self { first, outer: outer.collect() }
+    }
+
+    pub(super) fn names(&self) -> impl ExactSizeIterator<Item = String> {
+        self.outer.iter().map(|(_, name)| (*name).to_owned())
+    }
+
+    /// The template of this map of maps.
+    fn of(&self, outer: MapSlot) -> Option<MapSlot> {
+        let place = self.outer.binary_search_by_key(&outer.0, |(index, _)| *index).ok()?;
+        Some(MapSlot(self.first + place))
     }
 }
 
@@ -151,12 +229,77 @@ pub(super) fn creation_order(maps: &[MapSpec]) -> impl Iterator<Item = MapSlot> 
     plain.chain((0..maps.len()).filter(outer)).map(MapSlot)
 }
 
-pub(super) fn inner_map_steps(maps: &[MapSpec]) -> impl Iterator<Item = Step> {
-    maps.iter().enumerate().filter_map(|(outer, map)| {
-        let inner = map.inner?;
-        let index = inner.index?;
-        Some(Step::new(Call::MapUpdate { outer: MapSlot(outer), index, inner: MapSlot(inner.map) }))
+/// Puts maps into the maps of maps of a dialect that does so even where the outer one was pinned already.
+pub(super) fn late_inner_map_steps(maps: &[MapSpec]) -> impl Iterator<Item = Step> {
+    let late = maps.iter().enumerate().filter(|(_, map)| map.dialect != MapDialect::Btf);
+    late.flat_map(|(index, map)| inner_map_steps(MapSlot(index), map))
+}
+
+fn inner_map_steps(outer: MapSlot, map: &MapSpec) -> impl Iterator<Item = Step> {
+    map.slots.iter().filter_map(move |slot| match slot.value {
+        SlotValue::Map(inner) => {
+            let value = FdValue::Map(MapSlot(inner));
+            Some(Step::new(Call::MapUpdate { map: outer, key: slot.key, value }))
+        }
+        SlotValue::Program(_) | SlotValue::Function { .. } => None,
     })
+}
+
+/// What is put into a map must find room there.
+fn refuse_slots_without_room(map: &MapSpec, shape: MapShape) -> Result<()> {
+    let needed = match shape.map_type {
+        MapType::HASH_OF_MAPS => u32::try_from(map.slots.len()).unwrap_or(u32::MAX),
+        _ => map.slots.last().map_or(0, |last| last.key.saturating_add(1)),
+    };
+    if needed <= shape.max_entries {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidInput,
+        format!(
+            "map {} has room for {} entries, and the object fills {needed}",
+            quote(&map.name),
+            shape.max_entries
+        ),
+    ))
+}
+
+/// The size that a map of this type gets when `asked` is asked for, as libbpf chooses it; none where it stays.
+fn adapt(name: &str, map_type: MapType, asked: u32, kernel: &Kernel) -> Result<Option<Adapted>> {
+    let known = |what: Option<u32>, of: &str| {
+        what.ok_or_else(|| {
+            let message = format!("the size of map {} depends on {of}, not known here", quote(name));
+            Error::new(ErrorKind::InvalidInput, message)
+        })
+    };
+    let (became, to) = match map_type {
+        MapType::PERF_EVENT_ARRAY if asked == 0 => {
+            (known(kernel.possible_cpus, "the number of possible CPUs")?, Fit::Cpus)
+        }
+        MapType::RINGBUF | MapType::USER_RINGBUF if asked != 0 => {
+            let page = known(kernel.page_size, "the size of a page")?;
+            (ring_buffer_size(asked, page), Fit::Pages(page))
+        }
+        _ => return Ok(None),
+    };
+    Ok((became != asked).then_some(Adapted { asked, became, to }))
+}
+
+/// The least power of two of pages that holds `asked` bytes; `asked` itself where that is too big for the field.
+fn ring_buffer_size(asked: u32, page: u32) -> u32 {
+    let pages = asked.div_ceil(page.max(1));
+    pages.checked_next_power_of_two().and_then(|pages| pages.checked_mul(page)).unwrap_or(asked)
+}
+
+/// Maps of this type are made of the variables of another section, for another sort of programs.
+#[cold]
+fn struct_ops(map: &MapSpec) -> Error {
+    let message = format!(
+        "map {} is of type struct_ops, which is for implementing kernel interfaces, not for XDP programs",
+        quote(&map.name)
+    );
+    Error::malformed(format!("section {}", quote(&map.section)), map.offset, message)
+        .with_kind(ErrorKind::Unsupported)
 }
 
 /// Whether the kernel refuses a map of this type without `max_entries`.
@@ -170,14 +313,4 @@ fn needs_entries(map_type: MapType) -> bool {
             | MapType::TASK_STORAGE
             | MapType::CGRP_STORAGE
     )
-}
-
-/// Creates a map; if that is refused for want of what only newer kernels have, without it.
-fn create_step(create: &MapCreate, kernel: &Kernel) -> Step {
-    let step = charged(&Call::MapCreate(create.clone()), kernel);
-    if create.name.is_none() || kernel.has(Feature::ObjectNames) != Answer::Unknown {
-        return step;
-    }
-    let nameless = Call::MapCreate(MapCreate { name: None, ..create.clone() });
-    step.or_lacking(NEWER, Feature::ObjectNames, vec![charged(&nameless, kernel)])
 }

@@ -4,6 +4,7 @@ mod attach;
 mod data;
 mod maps;
 mod programs;
+mod tail_calls;
 
 use std::collections::BTreeMap;
 
@@ -11,13 +12,13 @@ use nix::libc::{E2BIG, EINVAL, EPERM};
 
 use self::attach::{attach_steps, find_interface};
 use self::data::DataSlots;
-use self::maps::{creation_order, inner_map_steps, refuse_shared_pins};
+use self::maps::{Templates, creation_order, late_inner_map_steps, refuse_shared_pins};
+use self::tail_calls::Programs;
 use super::call::{Call, ProgramSlot};
 use super::{Attach, On, Plan, Step};
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
-use crate::linker::Linker;
 use crate::netlink::{LinkRef, Mode, ModeChoice};
 use crate::object::{Object, ProgramSpec};
 use crate::uapi::bpf::ObjName;
@@ -123,7 +124,12 @@ impl<'o> Loader<'o> {
     /// Makes the plan for `kernel`. Asks nobody: the same object, wishes and kernel give the same plan.
     pub fn plan(&self, kernel: &Kernel) -> Result<Plan> {
         self.refuse_what_does_not_fit()?;
-        let (programs, attached) = self.programs()?;
+        let (chosen, attached) = self.programs()?;
+        let programs = Programs::link(self.object, chosen)?;
+        let data = DataSlots::new(self.object, &programs.linked);
+        let mut maps = self.map_names(&data);
+        let templates = Templates::new(&self.object.maps, maps.len());
+        maps.extend(templates.names());
         let mut steps = Vec::new();
         if let Some(target) = &self.target {
             steps.extend(find_interface(target));
@@ -134,16 +140,14 @@ impl<'o> Loader<'o> {
             steps.push(self.ensure_bpffs());
         }
         for slot in creation_order(&self.object.maps) {
-            steps.push(self.map_step(slot, pins[slot.0].as_deref(), kernel)?);
+            steps.extend(self.map_steps(slot, pins[slot.0].as_deref(), &templates, kernel)?);
         }
-        steps.extend(inner_map_steps(&self.object.maps));
-        let linker = Linker::new(self.object);
-        let linked = programs.iter().map(|program| linker.link(program)).collect::<Result<Vec<_>>>()?;
-        let data = DataSlots::new(self.object, &linked);
+        steps.extend(late_inner_map_steps(&self.object.maps));
         steps.extend(self.data_steps(&data, kernel)?);
-        for (slot, (program, linked)) in programs.iter().zip(linked).enumerate() {
+        for (slot, (program, linked)) in programs.specs.iter().zip(&programs.linked).enumerate() {
             steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, kernel)?);
         }
+        steps.extend(programs.prog_array_steps());
         if let Some(target) = &self.target {
             steps.extend(attach_steps(attached, target));
             // What cannot be told does not undo what is attached by then.
@@ -151,9 +155,10 @@ impl<'o> Loader<'o> {
             steps.push(tell.or(On::AnyErrno, Vec::new()));
         }
         Ok(Plan {
-            maps: self.map_names(&data),
-            programs: programs.iter().map(|program| program.name.clone()).collect(),
-            sections: programs.iter().map(|program| program.section.clone()).collect(),
+            maps,
+            templates: templates.names().len(),
+            programs: programs.specs.iter().map(|program| program.name.clone()).collect(),
+            sections: programs.specs.iter().map(|program| program.section.clone()).collect(),
             attach: self.target.as_ref().map(|target| Attach {
                 link: target.link.clone(),
                 mode: target.mode,
@@ -163,7 +168,7 @@ impl<'o> Loader<'o> {
         })
     }
 
-    /// The programs to load, and which of them is the one to attach.
+    /// The programs that are asked for, and which of them is the one to attach.
     fn programs(&self) -> Result<(&'o [ProgramSpec], ProgramSlot)> {
         let all = &self.object.programs[..];
         let chosen = match (&self.program, all) {
@@ -188,8 +193,10 @@ impl<'o> Loader<'o> {
                 .with_kind(ErrorKind::Unsupported)
                 .with_help(format!("compile with `clang -target {target}`")));
         }
-        for name in self.max_entries.keys().chain(self.pins.keys()) {
-            if self.object.map(name).is_none() {
+        let sizes = self.max_entries.keys().map(|name| (name, true));
+        let pins = self.pins.keys().map(|name| (name, false));
+        for (name, is_size) in sizes.chain(pins) {
+            if self.object.map(name).is_none() && !(is_size && self.is_template(name)) {
                 let maps: Vec<_> = self.object.maps.iter().map(|map| quote(&map.name)).collect();
                 let maps = if maps.is_empty() { "none".to_owned() } else { maps.join(", ") };
                 let message = format!("there is no map {}: the object has {maps}", quote(name));
@@ -197,6 +204,11 @@ impl<'o> Loader<'o> {
             }
         }
         Ok(())
+    }
+
+    /// Whether this is the name of a template, which has a size of its own.
+    fn is_template(&self, name: &str) -> bool {
+        Templates::new(&self.object.maps, 0).names().any(|template| template == name)
     }
 
     fn is_offload(&self) -> bool {

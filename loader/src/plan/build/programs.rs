@@ -15,7 +15,7 @@ impl Loader<'_> {
         &self,
         slot: ProgramSlot,
         program: &ProgramSpec,
-        linked: Linked,
+        linked: &Linked,
         data: &DataSlots,
         kernel: &Kernel,
     ) -> Result<Step> {
@@ -29,7 +29,7 @@ impl Loader<'_> {
             license: self.object.license.clone().unwrap_or_default(),
             kern_version: self.kern_version(kernel)?,
             map_references: linked.map_references.iter().map(|reference| data.map_fd(*reference)).collect(),
-            insns: linked.insns,
+            insns: linked.insns.clone(),
             log: false,
             offload: self.is_offload(),
         };
