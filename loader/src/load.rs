@@ -220,6 +220,7 @@ impl<'p> Execution<'p> {
             When::Always => true,
             When::Occupied => occupied,
             When::Vacant => !occupied,
+            When::Made(map) => self.maps[map.0].is_some(),
         }
     }
 
@@ -601,13 +602,18 @@ impl Execution<'_> {
     }
 }
 
+/// What has been made, with its name.
+fn made<T>(names: &[String], items: Vec<Option<T>>) -> Vec<(String, T)> {
+    names.iter().zip(items).filter_map(|(name, item)| Some((name.clone(), item?))).collect()
+}
+
 /// The end.
 impl Execution<'_> {
     fn finish(self) -> Loaded {
         let Plan { maps, programs, sections, .. } = self.plan;
         Loaded {
-            maps: maps.iter().cloned().zip(self.maps.into_iter().flatten()).collect(),
-            programs: programs.iter().cloned().zip(self.programs.into_iter().flatten()).collect(),
+            maps: made(maps, self.maps),
+            programs: made(programs, self.programs),
             sections: sections.clone(),
             attached: self.attached,
             transcript: self.transcript,

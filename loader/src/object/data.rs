@@ -1,8 +1,8 @@
 //! Sections of global variables: each becomes an array map with one entry, which is the section's content.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{File, MapShape, SymbolReference, SymbolTarget};
+use super::{File, MapShape};
 use crate::elf::{Disjoint, Section};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, BPF_OBJ_NAME_LEN, MapType, ObjName};
@@ -32,7 +32,7 @@ impl DataKind {
     }
 }
 
-/// A section of global variables that programs refer to.
+/// A section of global variables. Compilers and libraries leave some that no program refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataSpec {
     /// The section's name, which is the map's name too.
@@ -72,20 +72,10 @@ impl DataSpec {
     }
 }
 
-/// Reads the sections of variables that `references` lead to. Whatever else is in the file does no harm.
-pub(super) fn parse<'e, 'a, 'r>(
-    file: &File<'e, 'a>,
-    needed: &mut Disjoint<'e, 'a>,
-    references: impl Iterator<Item = &'r SymbolReference>,
-) -> Result<Vec<DataSpec>> {
-    let wanted: BTreeSet<&str> = references
-        .filter_map(|reference| match &reference.target {
-            SymbolTarget::Section { name, .. } => Some(&**name),
-            _ => None,
-        })
-        .collect();
+/// Reads the sections of variables, whether a program refers to them or not.
+pub(super) fn parse<'e, 'a>(file: &File<'e, 'a>, needed: &mut Disjoint<'e, 'a>) -> Result<Vec<DataSpec>> {
     let (mut data, mut first) = (Vec::new(), BTreeMap::new());
-    for section in file.elf.sections().iter().filter(|section| wanted.contains(&*section.name)) {
+    for section in file.elf.sections() {
         let Some(kind) = DataKind::of_section(section) else { continue };
         if first.insert(&*section.name, section.index).is_some() {
             return Err(Error::malformed(

@@ -51,7 +51,7 @@ pub struct Object {
     pub functions: Vec<FunctionSpec>,
     /// The maps, in the order of their sections and of their places there.
     pub maps: Vec<MapSpec>,
-    /// The global variables that programs and their functions refer to, by section.
+    /// The global variables, by section.
     pub data: Vec<DataSpec>,
     /// Sections with instructions that are no XDP programs by their names: `.text`, programs of other types.
     pub other_code: Vec<String>,
@@ -72,9 +72,7 @@ impl Object {
         file.needed_sections().into_iter().try_for_each(|section| needed.add(section))?;
         let (license, version) = (license(&elf)?, version(&elf)?);
         let (programs, functions) = program::parse(&file, &mut needed)?;
-        let references = programs.iter().flat_map(|program| &program.references);
-        let references = references.chain(functions.iter().flat_map(|function| &function.references));
-        let data_sections = data::parse(&file, &mut needed, references)?;
+        let data_sections = data::parse(&file, &mut needed)?;
         let object = Self {
             order: elf.order(),
             license,

@@ -133,7 +133,7 @@ impl<'o> Loader<'o> {
         steps.extend(inner_map_steps(&self.object.maps));
         let linker = Linker::new(self.object);
         let linked = programs.iter().map(|program| linker.link(program)).collect::<Result<Vec<_>>>()?;
-        let data = DataSlots::new(self.object, &linked);
+        let data = DataMaps::new(self.object, &linked);
         steps.extend(self.data_steps(&data, kernel)?);
         for (slot, (program, linked)) in programs.iter().zip(linked).enumerate() {
             steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, kernel)?);
@@ -145,7 +145,7 @@ impl<'o> Loader<'o> {
             steps.push(tell.or(On::AnyErrno, Vec::new()));
         }
         Ok(Plan {
-            maps: self.map_names(&data),
+            maps: self.map_names(),
             programs: programs.iter().map(|program| program.name.clone()).collect(),
             sections: programs.iter().map(|program| program.section.clone()).collect(),
             attach: self.target.as_ref().map(|target| Attach {
@@ -279,7 +279,7 @@ impl<'o> Loader<'o> {
         slot: ProgramSlot,
         program: &ProgramSpec,
         linked: Linked,
-        data: &DataSlots,
+        data: &DataMaps,
         kernel: &Kernel,
     ) -> Result<Step> {
         let load = ProgLoad {
@@ -303,23 +303,26 @@ impl<'o> Loader<'o> {
     }
 
     /// The names of all maps, by [`MapSlot`].
-    fn map_names(&self, data: &DataSlots) -> Vec<String> {
+    fn map_names(&self) -> Vec<String> {
         let maps = self.object.maps.iter().map(|map| map.name.clone());
-        maps.chain(data.sections.iter().map(|&section| self.object.data[section].section.clone())).collect()
+        maps.chain(self.object.data.iter().map(|data| data.section.clone())).collect()
     }
 
     /// Makes and fills the maps of the global variables.
-    fn data_steps(&self, data: &DataSlots, kernel: &Kernel) -> Result<Vec<Step>> {
-        if !data.sections.is_empty() && kernel.has(Feature::GlobalData) == Answer::No {
-            let feature = Feature::GlobalData;
+    fn data_steps(&self, data: &DataMaps, kernel: &Kernel) -> Result<Vec<Step>> {
+        let feature = Feature::GlobalData;
+        if kernel.has(feature) == Answer::No {
+            if data.needed.is_empty() {
+                return Ok(Vec::new());
+            }
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("the kernel lacks {feature}, which came with Linux {}", feature.since()),
             ));
         }
         let mut steps = Vec::new();
-        for &index in &data.sections {
-            let (map, section) = (data.slot(index), &self.object.data[index]);
+        for (index, section) in self.object.data.iter().enumerate() {
+            let (map, needed) = (data.slot(index), data.needed.contains(&index));
             let name = section.map_name(self.object_name.as_deref());
             let create = MapCreate {
                 map,
@@ -328,12 +331,14 @@ impl<'o> Loader<'o> {
                 inner: None,
                 offload: self.is_offload(),
             };
-            steps.push(create_data_step(create, kernel));
+            let when = if needed { When::Always } else { When::Made(map) };
+            steps.push(create_data_step(create, needed, kernel));
             if section.kind != DataKind::Zero {
-                steps.push(Step::new(Call::MapFill { map, content: section.content.clone() }));
+                let content = section.content.clone();
+                steps.push(Step::new(Call::MapFill { map, content }).when(when));
             }
             if section.kind == DataKind::ReadOnly {
-                steps.push(Step::new(Call::MapFreeze { map }));
+                steps.push(Step::new(Call::MapFreeze { map }).when(when));
             }
         }
         Ok(steps)
@@ -450,26 +455,26 @@ fn name_for(kernel: &Kernel, symbol: &str) -> Option<ObjName> {
     (kernel.has(Feature::ObjectNames) != Answer::No).then(|| ObjName::from_symbol(symbol))
 }
 
-/// The maps of global variables: those that the programs to load refer to, after all maps of the object.
-struct DataSlots {
+/// The maps of global variables, which come after all maps of the object.
+struct DataMaps {
     /// How many maps the object has.
     maps: usize,
-    /// Indices in [`Object::data`], in their order.
-    sections: BTreeSet<usize>,
+    /// Those to which the programs to load refer: indices in [`Object::data`].
+    needed: BTreeSet<usize>,
 }
 
-impl DataSlots {
+impl DataMaps {
     fn new(object: &Object, programs: &[Linked]) -> Self {
         let references = programs.iter().flat_map(|linked| &linked.map_references);
-        let sections = references.filter_map(|reference| match reference.map {
+        let needed = references.filter_map(|reference| match reference.map {
             Referent::Data(section) => Some(section),
             Referent::Map(_) => None,
         });
-        Self { maps: object.maps.len(), sections: sections.collect() }
+        Self { maps: object.maps.len(), needed: needed.collect() }
     }
 
     fn slot(&self, section: usize) -> MapSlot {
-        MapSlot(self.maps + self.sections.range(..section).count())
+        MapSlot(self.maps + section)
     }
 
     fn map_fd(&self, reference: MapReference) -> MapFd {
@@ -481,22 +486,23 @@ impl DataSlots {
     }
 }
 
-/// Creates a map of global variables; without global data in the kernel there is no way round a refusal. A kernel
-/// that has it knows names too.
-fn create_data_step(create: MapCreate, kernel: &Kernel) -> Step {
+/// Creates a map of global variables. Where programs need it there is no way round global data in the kernel; one that
+/// no program needs is left out by older kernels. A kernel that has global data knows names too.
+fn create_data_step(create: MapCreate, needed: bool, kernel: &Kernel) -> Step {
     let flags = create.shape.flags & !BPF_F_MMAPABLE;
     let plain = MapCreate { shape: MapShape { flags, ..create.shape }, ..create.clone() };
+    let or_go_on = |step: Step| if needed { step } else { step.or(NEWER, Vec::new()) };
     let mmapable = kernel.has(Feature::MmapableArrays);
     let first = if mmapable == Answer::No { plain.clone() } else { create };
     let mut step = charged(&Call::MapCreate(first), kernel);
-    if kernel.has(Feature::GlobalData) == Answer::Unknown {
+    if needed && kernel.has(Feature::GlobalData) == Answer::Unknown {
         step = step.or_lacking(NEWER, Feature::GlobalData, Vec::new());
     }
     if mmapable == Answer::Unknown {
-        let without = vec![charged(&Call::MapCreate(plain), kernel)];
+        let without = vec![or_go_on(charged(&Call::MapCreate(plain), kernel))];
         step = step.or_lacking(On::Errno(&[EINVAL]), Feature::MmapableArrays, without);
     }
-    step
+    or_go_on(step)
 }
 
 /// Creates a map; if that is refused for want of what only newer kernels have, without it.
@@ -526,7 +532,7 @@ fn load_step_with_log(load: ProgLoad, kernel: &Kernel) -> Step {
 }
 
 /// How a kernel refuses attributes that it does not know: EINVAL among those that it has room for, E2BIG behind.
-const NEWER: On = On::Errno(&[EINVAL, E2BIG]);
+pub(super) const NEWER: On = On::Errno(&[EINVAL, E2BIG]);
 
 /// A call that the kernel may charge to `RLIMIT_MEMLOCK`; its refusal for that is EPERM.
 fn charged(call: &Call, kernel: &Kernel) -> Step {

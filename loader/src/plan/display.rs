@@ -6,7 +6,7 @@
 use std::fmt::{self, Display};
 
 use super::{Alternative, Call, On, Plan, Step, When};
-use crate::error::errno_name;
+use crate::error::{errno_name, quote};
 use crate::features::Feature;
 
 impl Display for Plan {
@@ -40,6 +40,9 @@ impl Printer<'_> {
                     When::Always => {}
                     When::Occupied => heading(f, depth, "if a program is attached there:")?,
                     When::Vacant => heading(f, depth, "if none is attached there:")?,
+                    When::Made(map) => {
+                        heading(f, depth, &format!("if {} was made:", quote(&self.plan.maps[map.0])))?;
+                    }
                 }
                 group = step.when;
             }

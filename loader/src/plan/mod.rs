@@ -93,15 +93,17 @@ impl Step {
     }
 }
 
-/// Whether a step is taken, by what `RTM_GETLINK` has said of the interface.
+/// Whether a step is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// In any case.
     Always,
-    /// If a program is attached there.
+    /// If a program is attached to the interface, as `RTM_GETLINK` has said.
     Occupied,
     /// If none is.
     Vacant,
+    /// If this map was made, which the programs can do without.
+    Made(MapSlot),
 }
 
 /// Another way after a refusal.
