@@ -35,7 +35,7 @@ struct Document {
 #[derive(Serialize)]
 struct StepDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
-    only_if: Option<&'static str>,
+    only_if: Option<String>,
     calls: Vec<CallDocument>,
     /// Why a map becomes another size than was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,8 +116,9 @@ impl StepDocument {
         Self {
             only_if: match step.when {
                 When::Always => None,
-                When::Occupied => Some("a program is attached"),
-                When::Vacant => Some("no program is attached"),
+                When::Occupied => Some("a program is attached".to_owned()),
+                When::Vacant => Some("no program is attached".to_owned()),
+                When::Made(map) => Some(format!("map {} was made", plan.maps[map.0])),
             },
             calls: call_list(plan, &step.call),
             adapted: step.call.adapted().map(|adapted| adapted.to_string()),

@@ -116,10 +116,15 @@ impl Loader<'_> {
             name: name_for(kernel, &map.name),
             numa_node: (shape.flags & BPF_F_NUMA_NODE != 0).then_some(map.numa_node),
             inner,
+            types: map.types.filter(|_| takes_types(shape.map_type)),
             offload: self.is_offload(),
             adapted,
         };
-        let step = charged(&Call::MapCreate(create.clone()), kernel);
+        let mut step = charged(&Call::MapCreate(create.clone()), kernel);
+        if create.types.is_some() {
+            let untyped = MapCreate { types: None, ..create.clone() };
+            step = step.or(On::EntryTypes, vec![Step::new(Call::MapCreate(untyped))]);
+        }
         if create.name.is_none() || kernel.has(Feature::ObjectNames) != Answer::Unknown {
             return Ok(step);
         }
@@ -300,6 +305,28 @@ fn struct_ops(map: &MapSpec) -> Error {
     );
     Error::malformed(format!("section {}", quote(&map.section)), map.offset, message)
         .with_kind(ErrorKind::Unsupported)
+}
+
+/// Whether the kernel lets maps of this type have types for their entries: it refuses them for those whose values it
+/// interprets itself (`map_check_btf` of `struct bpf_map_ops`, 6.18).
+fn takes_types(map_type: MapType) -> bool {
+    !matches!(
+        map_type,
+        MapType::PERF_EVENT_ARRAY
+            | MapType::CGROUP_ARRAY
+            | MapType::STACK_TRACE
+            | MapType::ARRAY_OF_MAPS
+            | MapType::HASH_OF_MAPS
+            | MapType::DEVMAP
+            | MapType::DEVMAP_HASH
+            | MapType::CPUMAP
+            | MapType::XSKMAP
+            | MapType::SOCKMAP
+            | MapType::SOCKHASH
+            | MapType::QUEUE
+            | MapType::STACK
+            | MapType::ARENA
+    )
 }
 
 /// Whether the kernel refuses a map of this type without `max_entries`.

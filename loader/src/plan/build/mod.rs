@@ -1,6 +1,7 @@
 //! Makes a plan from an object, the caller's wishes, and what is known of the kernel.
 
 mod attach;
+mod btf;
 mod data;
 mod maps;
 mod programs;
@@ -11,7 +12,8 @@ use std::collections::BTreeMap;
 use nix::libc::{E2BIG, EINVAL, EPERM};
 
 use self::attach::{attach_steps, find_interface};
-use self::data::DataSlots;
+use self::btf::btf_step;
+use self::data::DataMaps;
 use self::maps::{Templates, creation_order, late_inner_map_steps, refuse_shared_pins};
 use self::tail_calls::Programs;
 use super::call::{Call, ProgramSlot};
@@ -126,13 +128,16 @@ impl<'o> Loader<'o> {
         self.refuse_what_does_not_fit()?;
         let (chosen, attached) = self.programs()?;
         let programs = Programs::link(self.object, chosen)?;
-        let data = DataSlots::new(self.object, &programs.linked);
-        let mut maps = self.map_names(&data);
+        let data = DataMaps::new(self.object, &programs.linked);
+        let mut maps = self.map_names();
         let templates = Templates::new(&self.object.maps, maps.len());
         maps.extend(templates.names());
         let mut steps = Vec::new();
         if let Some(target) = &self.target {
             steps.extend(find_interface(target));
+        }
+        if let Some(btf) = &self.object.btf {
+            steps.push(btf_step(btf, kernel));
         }
         let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
         refuse_shared_pins(&self.object.maps, &pins)?;
@@ -159,6 +164,7 @@ impl<'o> Loader<'o> {
             templates: templates.names().len(),
             programs: programs.specs.iter().map(|program| program.name.clone()).collect(),
             sections: programs.specs.iter().map(|program| program.section.clone()).collect(),
+            btf: self.object.btf.clone(),
             attach: self.target.as_ref().map(|target| Attach {
                 link: target.link.clone(),
                 mode: target.mode,
@@ -235,7 +241,7 @@ fn name_for(kernel: &Kernel, symbol: &str) -> Option<ObjName> {
 }
 
 /// How a kernel refuses attributes that it does not know: EINVAL among those that it has room for, E2BIG behind.
-const NEWER: On = On::Errno(&[EINVAL, E2BIG]);
+pub(in crate::plan) const NEWER: On = On::Errno(&[EINVAL, E2BIG]);
 
 /// A call that the kernel may charge to `RLIMIT_MEMLOCK`; its refusal for that is EPERM.
 fn charged(call: &Call, kernel: &Kernel) -> Step {
