@@ -14,16 +14,19 @@
 
 #[cfg(test)]
 pub(crate) mod builder;
+mod equal;
 mod map_def;
 mod parse;
 mod query;
 mod types;
+mod write;
 
 pub use map_def::Variable;
 pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,
 };
+pub use write::BtfWriter;
 
 use crate::bytes::ByteOrder;
 use crate::error::Result;
@@ -129,7 +132,12 @@ mod tests {
                 for change in [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xff] {
                     data[at] ^= change;
                     match Btf::parse(&data, order, "b") {
-                        Ok(btf) => ask_everything(&btf),
+                        Ok(btf) => {
+                            ask_everything(&btf);
+                            assert!(
+                                Btf::parse(&btf.to_bytes(order).unwrap(), order, "again").unwrap() == btf
+                            );
+                        }
                         Err(error) => assert!(error.place().is_some(), "{error}"),
                     }
                     data[at] ^= change;
