@@ -473,11 +473,7 @@ fn make_directory(path: &str) -> Result<Outcome> {
 impl Execution<'_> {
     fn load_btf(&mut self, load: BtfLoad, log: Option<&mut VerifierLog>) -> Result<Outcome> {
         let data = self.plan.btf_bytes(load.without)?;
-        let answer = LoadedBtf::load(&data, log);
-        if let Err(refusal) = &answer {
-            self.btf_refusal = Some(refusal.clone());
-        }
-        let btf = answer?;
+        let btf = LoadedBtf::load(&data, log)?;
         let outcome = Outcome::Fd(btf.as_fd().as_raw_fd());
         (self.btf, self.btf_refusal) = (Some(btf), None);
         Ok(outcome)
@@ -683,6 +679,7 @@ impl Execution<'_> {
             programs: made(programs, self.programs),
             sections: sections.clone(),
             attached: self.attached,
+            btf_refusal: self.btf_refusal,
             transcript: self.transcript,
         }
     }
