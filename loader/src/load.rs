@@ -17,7 +17,7 @@ use crate::features::{Answer, Feature, Kernel};
 use crate::insn::encode_all;
 use crate::kernel::{self, LoadedBtf, VerifierLog};
 use crate::map::compare::differences;
-use crate::map::{Map, MapParams, UpdateFlags};
+use crate::map::{Map, MapParams, Mapping, UpdateFlags};
 use crate::netlink::{
     LinkInfo, LinkRef, Mode, XdpChange, XdpProgram, program_to_replace, refuse_to_displace,
 };
@@ -170,6 +170,8 @@ struct Execution<'p> {
     /// Pins that are not known to be the right maps yet.
     found: Vec<Option<Found>>,
     maps: Vec<Option<Map>>,
+    /// Arenas in the memory of this process, until the end.
+    mappings: Vec<Mapping>,
     programs: Vec<Option<Program>>,
     /// The object's types, if the kernel has taken them.
     btf: Option<LoadedBtf>,
@@ -193,6 +195,7 @@ impl<'p> Execution<'p> {
             kernel: Kernel::unknown(),
             found: plan.maps.iter().map(|_| None).collect(),
             maps: plan.maps.iter().map(|_| None).collect(),
+            mappings: Vec::new(),
             programs: plan.programs.iter().map(|_| None).collect(),
             btf: None,
             btf_refusal: None,
@@ -340,6 +343,7 @@ impl<'p> Execution<'p> {
             Call::MapCreate(create) => self.create_map(create),
             Call::MapUpdate { map, key, value } => done(self.put_fd(*map, *key, *value)),
             Call::MapFill { map, content } => done(self.fill_map(*map, content)),
+            Call::MapMmap { map, len } => done(self.map_into_memory(*map, *len)),
             Call::MapFreeze { map } => done(self.map(*map).freeze()),
             Call::ObjPin { map, path } => done(self.pin_map(*map, path)),
             Call::ProgLoad(load) => self.load_program(load, None),
@@ -425,6 +429,11 @@ impl Execution<'_> {
 
     fn fill_map(&self, map: MapSlot, content: &[u8]) -> Result<()> {
         self.map(map).update(&0_u32.to_ne_bytes(), content, UpdateFlags::ANY)
+    }
+
+    fn map_into_memory(&mut self, map: MapSlot, len: u64) -> Result<()> {
+        self.mappings.push(self.map(map).mmap(len)?);
+        Ok(())
     }
 
     fn put_fd(&self, map: MapSlot, key: u32, value: FdValue) -> Result<()> {

@@ -17,6 +17,12 @@
 // points to, so that each field is one pointer wide whatever it says.
 #define __uint(field, number) __typeof__(int[number]) *field
 #define __type(field, type) __typeof__(type) *field
+// What the values of a map of maps or of a prog array are; an initialiser may fill them.
+#define __array(field, type) __typeof__(type) *field[]
+// A number of up to 64 bits: the only value of an enumeration. Its name must be a new one.
+#define __ulong(field, number) enum { unique_name(field, __COUNTER__) = number } field
+#define unique_name(name, counter) unique_name_of(name, counter)
+#define unique_name_of(name, counter) name##_value_##counter
 
 // Values of the field `pinning` in a BTF map definition.
 enum {

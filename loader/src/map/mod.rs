@@ -12,6 +12,7 @@ use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::kernel::{LoadedBtf, Privilege, explain_refusal};
 use crate::object::EntryTypes;
 use crate::pin::{self, Kind};
+pub(crate) use crate::sys::map::Mapping;
 use crate::sys::{Errno, attr, bpf, map::MapFd};
 use crate::uapi::bpf::{BPF_ANY, BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, Cmd, MapType, ObjName};
 
@@ -197,6 +198,12 @@ impl Map {
     pub fn freeze(&self) -> Result<()> {
         bpf::map_freeze(self.as_fd())
             .map_err(|errno| Error::os(&Cmd::MAP_FREEZE.call(), &self.label, errno.0))
+    }
+
+    /// Maps `len` bytes of the map into the memory of this process, at an address of the kernel's choice: one mmap(2).
+    /// For an arena that has no address yet this is the one that it keeps.
+    pub(crate) fn mmap(&self, len: u64) -> Result<Mapping> {
+        self.fd.mmap(len).map_err(|errno| Error::os("mmap(2)", &self.label, errno.0))
     }
 
     /// A second handle of the same map.

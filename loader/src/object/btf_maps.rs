@@ -118,7 +118,9 @@ fn read_members<'b>(
                 .context(|| format!("field {}", quote(name)))?,
         }
     }
-    map.types = types.0.zip(types.1).map(|(key, value)| EntryTypes { key, value });
+    // A filter has no keys, and its values have a type all the same.
+    let key = types.0.or((map.shape.key_size == 0).then_some(TypeId::VOID));
+    map.types = key.zip(types.1).map(|(key, value)| EntryTypes { key, value });
     if map.shape.map_type == MapType::UNSPEC {
         return Err(Error::new(ErrorKind::Malformed, "expected a field `type`, found none"));
     }

@@ -72,6 +72,13 @@ pub enum Call {
         /// Its bytes.
         content: Vec<u8>,
     },
+    /// Map an arena into the memory of this process, which settles its address there for all programs.
+    MapMmap {
+        /// The map.
+        map: MapSlot,
+        /// Its bytes.
+        len: u64,
+    },
     /// Take from user space the right to change a map, for good.
     MapFreeze {
         /// The map.

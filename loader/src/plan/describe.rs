@@ -110,6 +110,15 @@ impl Plan {
                     .with("flags", "BPF_ANY")
                     .with_data(content.clone()),
             ],
+            Call::MapMmap { map, len } => vec![
+                KernelCall::new("mmap")
+                    .with("addr", "NULL")
+                    .with("length", len.to_string())
+                    .with("prot", "PROT_READ|PROT_WRITE")
+                    .with("flags", "MAP_SHARED")
+                    .with("fd", self.map(*map))
+                    .with("offset", "0"),
+            ],
             Call::MapFreeze { map } => {
                 vec![KernelCall::bpf("BPF_MAP_FREEZE").with("map_fd", self.map(*map))]
             }

@@ -1,6 +1,6 @@
 //! A map's fd together with what the kernel says of the map's sizes: the commands whose buffers must fit them.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use super::attr::{MapBatch, MapCreate, MapElem, MapInfo};
 use super::bpf::{address, address_mut, bpf, bpf_fd, map_info, number};
@@ -47,6 +47,20 @@ impl Layout {
     }
 }
 
+/// A part of memory that is a map's. Nothing here looks into it.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: *mut libc::c_void,
+    len: usize,
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: this is the whole of a mapping that was made here, and nobody has been given its address.
+        unsafe { libc::munmap(self.start, self.len) };
+    }
+}
+
 /// Where a batch lookup reads to and writes from.
 pub(crate) struct Batch<'a> {
     /// The place to go on from, which an earlier call wrote to `to`; none for the start.
@@ -74,6 +88,17 @@ impl MapFd {
         let info = map_info(fd.as_fd())?;
         let layout = Layout::new(info.map_type, info.key_size, info.value_size, info.max_entries);
         Ok((Self { fd, layout }, info))
+    }
+
+    /// Maps the first `len` bytes of the map into memory, to be read and written, where the kernel finds room.
+    pub(crate) fn mmap(&self, len: u64) -> Result<Mapping, Errno> {
+        let len = usize::try_from(len).map_err(|_| Errno::ENOMEM)?;
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: without an address to be at, the new mapping takes the place of no other.
+        let start = unsafe {
+            libc::mmap(std::ptr::null_mut(), len, prot, libc::MAP_SHARED, self.fd.as_raw_fd(), 0)
+        };
+        if start == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Mapping { start, len }) }
     }
 
     /// A second fd of the same map.

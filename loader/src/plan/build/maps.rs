@@ -98,7 +98,21 @@ impl Loader<'_> {
         if map.dialect == MapDialect::Btf {
             steps.extend(inner_map_steps(slot, map));
         }
+        steps.extend(self.arena_step(slot, kernel)?);
         Ok(steps)
+    }
+
+    /// The kernel takes no program of an arena that has no address in user space. One that the definition gives is not
+    /// for us to use: something else may be there.
+    fn arena_step(&self, slot: MapSlot, kernel: &Kernel) -> Result<Option<Step>> {
+        let map = &self.object.maps[slot.0];
+        if map.shape.map_type != MapType::ARENA || map.shape.map_extra != 0 {
+            return Ok(None);
+        }
+        let (shape, _) = self.shape(map, kernel)?;
+        let page = known(kernel.page_size, &map.name, PAGE_SIZE)?;
+        let len = u64::from(shape.max_entries) * u64::from(page);
+        Ok(Some(Step::new(Call::MapMmap { map: slot, len })))
     }
 
     /// Creates a map; if that is refused for want of what only newer kernels have, without it.
@@ -271,23 +285,27 @@ fn refuse_slots_without_room(map: &MapSpec, shape: MapShape) -> Result<()> {
 
 /// The size that a map of this type gets when `asked` is asked for, as libbpf chooses it; none where it stays.
 fn adapt(name: &str, map_type: MapType, asked: u32, kernel: &Kernel) -> Result<Option<Adapted>> {
-    let known = |what: Option<u32>, of: &str| {
-        what.ok_or_else(|| {
-            let message = format!("the size of map {} depends on {of}, not known here", quote(name));
-            Error::new(ErrorKind::InvalidInput, message)
-        })
-    };
     let (became, to) = match map_type {
         MapType::PERF_EVENT_ARRAY if asked == 0 => {
-            (known(kernel.possible_cpus, "the number of possible CPUs")?, Fit::Cpus)
+            (known(kernel.possible_cpus, name, "the number of possible CPUs")?, Fit::Cpus)
         }
         MapType::RINGBUF | MapType::USER_RINGBUF if asked != 0 => {
-            let page = known(kernel.page_size, "the size of a page")?;
+            let page = known(kernel.page_size, name, PAGE_SIZE)?;
             (ring_buffer_size(asked, page), Fit::Pages(page))
         }
         _ => return Ok(None),
     };
     Ok((became != asked).then_some(Adapted { asked, became, to }))
+}
+
+const PAGE_SIZE: &str = "the size of a page";
+
+/// What is known of the machine, where a map's size depends on it.
+fn known(value: Option<u32>, map: &str, what: &str) -> Result<u32> {
+    value.ok_or_else(|| {
+        let message = format!("the size of map {} depends on {what}, which is not known here", quote(map));
+        Error::new(ErrorKind::InvalidInput, message)
+    })
 }
 
 /// The least power of two of pages that holds `asked` bytes; `asked` itself where that is too big for the field.
