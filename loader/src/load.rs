@@ -24,7 +24,8 @@ use crate::netlink::{
 use crate::object::MapShape;
 use crate::pin;
 use crate::plan::{
-    Alternative, BtfLoad, Call, KernelCall, MapCreate, MapSlot, On, Plan, ProgLoad, ProgramSlot, SetLink, Step, When,
+    Alternative, BtfLoad, Call, KernelCall, MapCreate, MapSlot, On, Plan, ProgLoad, ProgramSlot, SetLink,
+    Step, When,
 };
 use crate::program::{CompilerInfo, Program, ProgramInfo, ProgramParams};
 
@@ -674,6 +675,7 @@ impl Execution<'_> {
             maps: made(maps, self.maps),
             programs: made(programs, self.programs),
             sections: sections.clone(),
+            btf_refusal: self.btf_refusal,
             attached: self.attached,
             transcript: self.transcript,
         }

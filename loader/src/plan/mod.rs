@@ -11,7 +11,9 @@ mod display;
 mod pin_path;
 
 pub use build::{Loader, Target};
-pub use call::{BtfLoad, Call, FIRST_LOG_SIZE, MapCreate, MapFd, MapSlot, ProgInfo, ProgLoad, ProgramSlot, SetLink};
+pub use call::{
+    BtfLoad, Call, FIRST_LOG_SIZE, MapCreate, MapFd, MapSlot, ProgInfo, ProgLoad, ProgramSlot, SetLink,
+};
 pub use describe::KernelCall;
 pub use pin_path::check_pin_path;
 
