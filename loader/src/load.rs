@@ -687,8 +687,8 @@ impl Execution<'_> {
             maps: made(&maps[..kept], self.maps),
             programs: made(programs, self.programs),
             sections: sections.clone(),
-            attached: self.attached,
             btf_refusal: self.btf_refusal,
+            attached: self.attached,
             transcript: self.transcript,
         }
     }

@@ -40,6 +40,7 @@ fn params(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -
         numa_node: None,
         ifindex: 0,
         map_extra: 0,
+        types: None,
     }
 }
 
@@ -71,6 +72,7 @@ fn program_params(insns: &[u8]) -> ProgramParams<'_> {
         flags: 0,
         insns,
         ifindex: 0,
+        info: None,
     }
 }
 

@@ -14,6 +14,7 @@
 
 #[cfg(test)]
 pub(crate) mod builder;
+mod debug;
 mod equal;
 mod ext;
 mod map_def;
@@ -38,7 +39,7 @@ use crate::bytes::ByteOrder;
 use crate::error::Result;
 
 /// The types of one object file, or of one kernel.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Btf {
     /// What errors call the bytes.
     section: String,

@@ -298,8 +298,8 @@ mod tests {
         use Declares::{Type, Uint};
         assert_eq!(refusal(&[("max_entries", Uint(1))]), "expected a field `type`, found none");
         assert_eq!(
-            refusal(&[("type", Uint(1)), ("numa_node", Uint(1))]),
-            "field `numa_node`: is not supported yet"
+            refusal(&[("type", Uint(1)), ("numa_nodes", Uint(1))]),
+            "field `numa_nodes`: expected a field that libbpf defines for maps, found another name"
         );
         assert_eq!(
             refusal(&[("pinning", Uint(2))]),

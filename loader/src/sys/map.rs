@@ -95,9 +95,8 @@ impl MapFd {
         let len = usize::try_from(len).map_err(|_| Errno::ENOMEM)?;
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: without an address to be at, the new mapping takes the place of no other.
-        let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), len, prot, libc::MAP_SHARED, self.fd.as_raw_fd(), 0)
-        };
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), len, prot, libc::MAP_SHARED, self.fd.as_raw_fd(), 0) };
         if start == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Mapping { start, len }) }
     }
 
