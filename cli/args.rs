@@ -175,6 +175,9 @@ pub(crate) struct Detach {
     pub(crate) id: Option<u32>,
     #[command(flatten)]
     pub(crate) place: Place,
+    /// Where bpffs is mounted, in which an attach has pinned the program's prog arrays
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
+    pub(crate) bpffs: PathBuf,
     #[command(flatten)]
     pub(crate) form: Form,
 }

@@ -1,5 +1,6 @@
 //! `xdpload attach`: load an object and attach its program.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -67,6 +68,8 @@ struct Document {
     program: Program,
     replaced: Option<u32>,
     maps: Vec<String>,
+    /// Where prog arrays are pinned while the program is attached.
+    kept: BTreeMap<String, String>,
     transcript: Vec<RecordDocument>,
 }
 
@@ -103,6 +106,11 @@ impl Document {
             },
             replaced: attached.replaced.and_then(|program| program.id),
             maps: loaded.maps().map(|(name, _)| name.to_owned()).collect(),
+            kept: attached
+                .kept
+                .iter()
+                .map(|(map, path)| (map.clone(), path.to_string_lossy().into_owned()))
+                .collect(),
             transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
         }
     }
@@ -128,9 +136,13 @@ impl fmt::Display for Document {
         }
         write!(f, " to {interface} in {} mode", self.mode)?;
         match self.replaced {
-            Some(id) => writeln!(f, ", replacing program {id}"),
-            None => writeln!(f),
+            Some(id) => writeln!(f, ", replacing program {id}")?,
+            None => writeln!(f)?,
         }
+        self.kept.iter().try_for_each(|(map, path)| {
+            let (map, path) = (escape(map), escape(path));
+            writeln!(f, "prog array {map} is pinned at {path} until the program is detached")
+        })
     }
 }
 

@@ -24,8 +24,8 @@ use crate::netlink::{
 use crate::object::MapShape;
 use crate::pin;
 use crate::plan::{
-    Alternative, BtfLoad, Call, FdValue, KernelCall, MapCreate, MapSlot, On, Plan, ProgLoad, ProgramSlot,
-    SetLink, Step, When,
+    self, Alternative, Attachment, BtfLoad, Call, FdValue, Keep, KeepAction, KernelCall, MapCreate, MapSlot,
+    On, Plan, ProgLoad, ProgramSlot, SetLink, Step, When,
 };
 use crate::program::{CompilerInfo, Program, ProgramInfo, ProgramParams};
 
@@ -62,6 +62,8 @@ pub struct AttachedTo {
     pub warning: Option<String>,
     /// What the kernel says of the program; kernels before 4.13 say nothing.
     pub info: Option<ProgramInfo>,
+    /// The prog arrays that are pinned while it is attached, by name, and where.
+    pub kept: Vec<(String, PathBuf)>,
 }
 
 /// A call that was made, and how the kernel answered.
@@ -179,10 +181,16 @@ struct Execution<'p> {
     btf_refusal: Option<Error>,
     socket: Option<RouteSocket>,
     link: Option<LinkInfo>,
+    /// The namespace's number; 0 for kernels that have none.
+    netns_cookie: u64,
     running: Option<(XdpProgram, Program)>,
     /// The change of the interface to which no answer came, so that nobody knows what came of it.
     unanswered: Option<(Mode, XdpChange)>,
     attached: Option<AttachedTo>,
+    /// What the kernel says of the program that is attached, or about to be.
+    info: Option<ProgramInfo>,
+    /// Where the prog arrays of that are pinned.
+    kept: Vec<(String, PathBuf)>,
     undo: Vec<Call>,
     transcript: Vec<Record>,
 }
@@ -201,9 +209,12 @@ impl<'p> Execution<'p> {
             btf_refusal: None,
             socket: None,
             link: None,
+            netns_cookie: 0,
             running: None,
             unanswered: None,
             attached: None,
+            info: None,
+            kept: Vec::new(),
             undo: Vec::new(),
             transcript: Vec::new(),
         }
@@ -349,6 +360,8 @@ impl<'p> Execution<'p> {
             Call::ProgLoad(load) => self.load_program(load, None),
             Call::OpenRouteSocket { netns } => self.open_socket(netns.as_deref()),
             Call::GetLink { link } => self.get_link(link),
+            Call::NetnsCookie => self.ask_for_cookie(),
+            Call::Keep(keep) => self.keep(keep),
             Call::ProgGetFdById => self.open_running(),
             Call::SetLink(set) => self.set_link(set),
             Call::PutBack(_) => self.put_back(),
@@ -646,8 +659,8 @@ impl Execution<'_> {
             Ok(attach::Outcome::Refused(error)) | Err(error) => Err(error),
         }
         .context(|| format!("attaching to {} in {mode} mode", quote(&name)))?;
-        let (native_refusal, info) = (None, None);
-        self.attached = Some(AttachedTo { index, name, mode, replaced, native_refusal, warning, info });
+        let (native_refusal, info, kept) = (None, None, Vec::new());
+        self.attached = Some(AttachedTo { index, name, mode, replaced, native_refusal, warning, info, kept });
         Ok(Outcome::Done)
     }
 
@@ -655,10 +668,39 @@ impl Execution<'_> {
     fn ask_for_info(&mut self, slot: ProgramSlot) -> Result<Outcome> {
         let info = self.program(slot).info()?;
         let outcome = Outcome::Found(format!("id {}", info.id));
-        if let Some(attached) = &mut self.attached {
-            attached.info = Some(info);
-        }
+        self.info = Some(info);
         Ok(outcome)
+    }
+
+    fn ask_for_cookie(&mut self) -> Result<Outcome> {
+        self.netns_cookie = self.socket().netns_cookie()?;
+        Ok(Outcome::Found(format!("netns cookie {}", self.netns_cookie)))
+    }
+
+    /// Makes a call about the pins of an attachment, now that the numbers in the directory's name are known.
+    fn keep(&mut self, keep: &Keep) -> Result<Outcome> {
+        let id = match keep.of {
+            Attachment::New(_) => self.info.as_ref().map(|info| info.id),
+            Attachment::Replaced => self.running.as_ref().and_then(|(program, _)| program.id),
+        };
+        let id = id.expect("a plan names an attachment after it has asked for the program's id");
+        let dir = plan::keep_dir(&keep.bpffs, self.netns_cookie, self.link().index, id);
+        let path = Path::new(&dir);
+        match &keep.action {
+            KeepAction::MakeDir => make_directory(&dir),
+            KeepAction::Pin { map, name } => done(self.pin_to_keep(*map, path.join(name))),
+            KeepAction::Unpin { name } => done(pin::unpin(&path.join(name))),
+            KeepAction::UnpinAll => done(pin::unpin_all(path).map(drop)),
+            KeepAction::RemoveDir => done(pin::remove_dir(path)),
+        }
+    }
+
+    fn pin_to_keep(&mut self, map: MapSlot, path: PathBuf) -> Result<()> {
+        let name = self.plan.maps[map.0].clone();
+        pin::pin_in_bpffs(self.map(map).as_fd(), &path)
+            .context(|| format!("pinning the prog array {}", quote(&name)))?;
+        self.kept.push((name, path));
+        Ok(())
     }
 
     /// Makes the opposite of a change that may have been made. The kernel refuses it if the change was not.
@@ -680,6 +722,8 @@ fn made<T>(names: &[String], items: Vec<Option<T>>) -> Vec<(String, T)> {
 /// The end.
 impl Execution<'_> {
     fn finish(self) -> Loaded {
+        let (info, kept) = (self.info, self.kept);
+        let attached = self.attached.map(|attached| AttachedTo { info, kept, ..attached });
         let Plan { maps, templates, programs, sections, .. } = self.plan;
         // The templates have served; dropping them closes them.
         let kept = maps.len() - templates;
@@ -688,7 +732,7 @@ impl Execution<'_> {
             programs: made(programs, self.programs),
             sections: sections.clone(),
             btf_refusal: self.btf_refusal,
-            attached: self.attached,
+            attached,
             transcript: self.transcript,
         }
     }

@@ -6,7 +6,7 @@ use std::ffi::CString;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use crate::error::{Error, ErrorKind, Result, quote};
@@ -77,6 +77,19 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
 /// Removes the pin at `path`: one unlink(2). The object lives on as long as something else holds it.
 pub fn unpin(path: &Path) -> Result<()> {
     fs::remove_file(path).map_err(|error| io_error("unlink(2)", path, &error))
+}
+
+/// Removes every pin in the directory `dir`, one unlink(2) each, and gives their paths.
+pub fn unpin_all(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut pins: Vec<_> = entries
+        .map_err(|error| io_error("readdir(3)", dir, &error))?
+        .iter()
+        .map(fs::DirEntry::path)
+        .collect();
+    pins.sort();
+    pins.iter().try_for_each(|pin| unpin(pin))?;
+    Ok(pins)
 }
 
 /// Makes a directory for root alone, and tells whether it was not there before: one mkdir(2).

@@ -13,8 +13,8 @@ use crate::traced::{Answer, answer, arguments, attached_id, command, mask, seque
 
 /// The system calls that plans are made of, and their relatives that no plan has: for strace's `-e trace=`.
 pub(crate) const TRACED: &str = "bpf,mount,umount2,fsopen,fsmount,move_mount,mkdir,mkdirat,rmdir,unlink,unlinkat,\
-    rename,renameat,renameat2,statfs,fstatfs,socket,setsockopt,bind,sendto,sendmsg,recvfrom,recvmsg,openat,setns,\
-    unshare,prlimit64";
+    rename,renameat,renameat2,statfs,fstatfs,socket,setsockopt,getsockopt,bind,sendto,sendmsg,\
+    recvfrom,recvmsg,openat,setns,unshare,prlimit64,mmap";
 
 /// How a plan ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ fn is_of_the_start(plan: &Value, call: &Call) -> bool {
     match call.name.as_str() {
         // Rust's runtime asks how large the stack of the main thread may become.
         "prlimit64" => call.arguments.starts_with("0, RLIMIT_STACK, NULL, "),
+        // Memory of the program's own, and its libraries.
+        "mmap" => !call.arguments.contains("MAP_SHARED"),
         "openat" => {
             let path = split(&call.arguments)[1];
             let calls = list(&plan["steps"]).iter().flat_map(|step| list(&step["calls"]));
@@ -198,6 +200,13 @@ impl<'c> Walk<'c> {
             if let Some(refusal) = self.call(call)? {
                 return Ok(Some(refusal));
             }
+            // What a plan does with each pin of a directory, whose pins it cannot know.
+            let next = |walk: &Self| walk.calls.first().is_some_and(|next| walk.compare(call, next).is_ok());
+            while call.to_string().contains("<each pin>") && next(self) {
+                if let Some(refusal) = self.call(call)? {
+                    return Ok(Some(refusal));
+                }
+            }
         }
         Ok(None)
     }
@@ -264,6 +273,9 @@ impl<'c> Walk<'c> {
         if planned.contains('|') {
             return are_same_flags(planned, found);
         }
+        if planned.starts_with('"') && planned.contains('<') {
+            return is_filled_in(planned, found);
+        }
         if planned.starts_with('<') {
             // strace knows only the interfaces of its own namespace by name.
             if found.starts_with("if_nametoindex(") || is_memory(name, found) {
@@ -278,6 +290,22 @@ impl<'c> Walk<'c> {
         let is_newer = of_newer.iter().any(|(start, name)| found.starts_with(start) && *name == planned);
         planned == found || is_newer || is_memory(name, found)
     }
+}
+
+/// Whether `found` is the text `planned` with some word in the place of each name in angle brackets.
+fn is_filled_in(planned: &str, found: &str) -> bool {
+    let mut parts = planned.split('<');
+    let start = parts.next().unwrap_or_default();
+    let Some(mut found) = found.strip_prefix(start) else { return false };
+    for part in parts {
+        let (_, after) = part.split_once('>').expect("a name in angle brackets has both");
+        // The next place of what follows the name; a quote at the end is at the end.
+        let Some(at) = found.find(after).filter(|&at| at > 0 && !found[..at].contains('/')) else {
+            return false;
+        };
+        found = &found[at + after.len()..];
+    }
+    found.is_empty()
 }
 
 /// Whether the reply is to a request before the last one, whose answer was lost: it is passed over.

@@ -109,6 +109,42 @@ fn btf_with_a_pin_by_name() {
 }
 
 #[test]
+fn maps_of_maps() {
+    need!(attach_twice("inner_maps", &["--pin-map=by_parity=/sys/fs/bpf/edge/by_parity"]));
+}
+
+#[test]
+fn maps_of_every_kind() {
+    need!(attach_twice("map_types", &["--pin-map=ring_buffer=/sys/fs/bpf/ring", "--max-entries=events=2"]));
+}
+
+#[test]
+fn an_arena() {
+    need!(attach_twice("arena", &[]));
+}
+
+#[test]
+fn tail_calls() {
+    need!(attach_twice("tail_calls", &["--prog=enter"]));
+    need!(attach_twice("tail_calls", &["--prog=count", "--pin-map=last_jump=/sys/fs/bpf/last"]));
+}
+
+#[test]
+fn tail_calls_are_replaced() {
+    let (sandbox, _veth) = need!(pair(&["strace"]));
+    for program in ["enter", "count", "alone", "enter"] {
+        Attach::new("tail_calls", &["--replace", "--prog", program]).run(&sandbox).ok();
+    }
+    // What is pinned before a refusal is unpinned.
+    xdpload(&["detach", NEAR]).ok();
+    xdpload(&["attach", NEAR, &object("xdp_pass"), "--mode=generic"]).ok();
+    let pins = sandbox.pins();
+    Attach::new("tail_calls", &["--prog=enter", "--mode=offload"])
+        .run_to(&sandbox, Ending::After("RTM_GETLINK"));
+    assert_eq!(sandbox.pins(), pins);
+}
+
+#[test]
 fn several_buffers() {
     need!(attach_twice("many", &["--prog=pass_frags"]));
 }

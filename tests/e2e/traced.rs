@@ -44,6 +44,8 @@ pub(crate) fn arguments(call: &Call) -> BTreeMap<String, String> {
         "rmdir" | "unlink" => &["pathname"],
         "socket" => &["domain", "type", "protocol"],
         "setsockopt" => &["sockfd", "level", "optname", "optval", "optlen"],
+        "getsockopt" => &["sockfd", "level", "optname", "optval", "optlen"],
+        "mmap" => &["addr", "length", "prot", "flags", "fd", "offset"],
         "recvfrom" => &["sockfd"],
         "openat" => &["dirfd", "pathname", "flags"],
         "setns" => &["fd", "nstype"],

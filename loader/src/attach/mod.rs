@@ -17,6 +17,7 @@ mod netns;
 mod socket;
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 pub use interface::Interface;
 pub use netns::NetNs;
@@ -25,6 +26,8 @@ pub use socket::RouteSocket;
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::netlink::{self, Mode, ModeChoice, XdpChange, XdpProgram};
+use crate::pin;
+use crate::plan::keep_dir;
 use crate::program::Program;
 
 /// A program that this process attached.
@@ -81,6 +84,25 @@ pub fn replace_running(
 /// meanwhile, is of kind [`Conflict`](ErrorKind::Conflict). Looks at the interface before and afterwards.
 pub fn detach(interface: &Interface, id: Option<u32>) -> Result<Vec<XdpProgram>> {
     detach_seen(interface, id).context(|| format!("detaching from {interface}"))
+}
+
+/// Removes the pins that keep the prog arrays of program `id` filled while it is attached to `interface`, and gives
+/// their paths.
+///
+/// For after a [`detach`] or [`replace`] of a program that a [`Plan`](crate::plan::Plan) has attached, with its bpffs at
+/// `bpffs`. Without such pins nothing happens.
+pub fn let_go_of_prog_arrays(bpffs: &Path, interface: &Interface, id: u32) -> Result<Vec<PathBuf>> {
+    let cookie = interface.socket().netns_cookie_or_zero()?;
+    let dir = keep_dir(&bpffs.to_string_lossy(), cookie, interface.index(), id);
+    let dir = Path::new(&dir);
+    match pin::remove_dir(dir) {
+        Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(Vec::new()),
+        Err(error) if error.errno() == Some(libc::ENOTEMPTY) => {}
+        other => return other.map(|()| Vec::new()),
+    }
+    let removed = pin::unpin_all(dir)?;
+    pin::remove_dir(dir)?;
+    Ok(removed)
 }
 
 impl Attached {

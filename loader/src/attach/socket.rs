@@ -73,6 +73,20 @@ impl RouteSocket {
         Self { fd, place, turn: Mutex::new(Turn { sequence: 0, buffer: vec![0; DATAGRAM] }) }
     }
 
+    /// The number of the socket's network namespace, which no other ever has (5.14).
+    pub fn netns_cookie(&self) -> Result<u64> {
+        sys::netlink::netns_cookie(self.fd.as_fd())
+            .map_err(|errno| Error::os("getsockopt", "SO_NETNS_COOKIE", errno.0))
+    }
+
+    /// The same, and 0 where the kernel cannot tell.
+    pub(super) fn netns_cookie_or_zero(&self) -> Result<u64> {
+        match self.netns_cookie() {
+            Err(error) if error.errno() == Some(libc::ENOPROTOOPT) => Ok(0),
+            answer => answer,
+        }
+    }
+
     /// Looks at one interface. One that does not exist is of kind [`NotFound`](ErrorKind::NotFound).
     pub fn link(&self, which: &LinkRef) -> Result<LinkInfo> {
         let object = format!("interface {which}");

@@ -69,7 +69,8 @@ impl Btf {
             .ok_or_else(|| self.other_member(member, "a pointer to an array (`__uint`)"))
     }
 
-    /// The number of up to 64 bits that `__ulong(name, number)` declares, an enumeration of one value; `__uint` will do.
+    /// The number of up to 64 bits that `__ulong(name, number)` declares, an enumeration of one value; one that
+    /// `__uint` declares will do.
     pub fn ulong_member(&self, member: &Member) -> Result<u64> {
         match &self.get(self.resolve(member.ty)?)?.shape {
             Shape::Enum(list) | Shape::Enum64(list) if list.values.len() == 1 => Ok(list.values[0].value),

@@ -311,4 +311,98 @@ mod tests {
             "{text}"
         );
     }
+
+    /// A map of the type `map_type` whose field `values` is an array of pointers to what `element` adds.
+    fn with_values(
+        map_type: MapType,
+        element: impl FnOnce(&mut Builder, TypeId) -> TypeId,
+    ) -> Result<MapSpec> {
+        let mut b = Builder::new(ByteOrder::Little);
+        let int = b.int("int", 4, 0);
+        let number = |b: &mut Builder, number| {
+            let array = b.array(int, number);
+            b.refer(BtfKind::PTR, "", array)
+        };
+        let (kind, size) = (number(&mut b, map_type.0), number(&mut b, 4));
+        let element = element(&mut b, int);
+        let pointer = b.refer(BtfKind::PTR, "", element);
+        let values = b.array(pointer, 0);
+        let ty = b.map_def("", &[("type", kind), ("key_size", size), ("values", values)]);
+        let btf = b.parse()?;
+        definition(&btf, "m", ty, Place { section: ".maps", offset: 0 }).map(|(map, _)| map)
+    }
+
+    /// A definition with these fields, each the number beside it.
+    fn inner(fields: &'static [(&'static str, u32)]) -> impl FnOnce(&mut Builder, TypeId) -> TypeId {
+        |b, int| {
+            let members: Vec<_> = fields
+                .iter()
+                .map(|&(name, number)| {
+                    let array = b.array(int, number);
+                    (name, b.refer(BtfKind::PTR, "", array))
+                })
+                .collect();
+            b.map_def("inner", &members)
+        }
+    }
+
+    #[test]
+    fn a_map_of_maps_has_a_template() {
+        let fields = &[("type", 2), ("key_size", 4), ("value_size", 8), ("max_entries", 3)];
+        let map = with_values(MapType::ARRAY_OF_MAPS, inner(fields)).unwrap();
+        assert_eq!((map.shape.key_size, map.shape.value_size), (4, 4), "the value is an fd");
+        let Some(InnerMap::Template(template)) = map.inner else { panic!("{map:?}") };
+        let MapShape { map_type, key_size, value_size, max_entries, .. } = template.shape;
+        assert_eq!((&*template.name, map_type), ("m.inner", MapType::ARRAY));
+        assert_eq!((key_size, value_size, max_entries), (4, 8, 3));
+        let map = with_values(MapType::PROG_ARRAY, |b, int| b.add::<0>(BtfKind::FUNC_PROTO, "", int.0, &[]))
+            .unwrap();
+        assert_eq!((map.shape.value_size, map.inner), (4, None));
+    }
+
+    #[test]
+    fn values_of_another_sort_are_refused() {
+        let refusal = |map_type, fields| with_values(map_type, inner(fields)).unwrap_err().to_string();
+        assert_eq!(
+            refusal(MapType::HASH, &[("type", 2)]),
+            "field `values`: expected a type whose values are maps or programs beside this field, found hash"
+        );
+        assert_eq!(
+            refusal(MapType::PROG_ARRAY, &[("type", 2)]),
+            "field `values`: expected the signature of a program, found another type"
+        );
+        assert_eq!(
+            refusal(MapType::HASH_OF_MAPS, &[("type", 2), ("pinning", 0)]),
+            "field `values`: expected no field `pinning` in an inner map, found one"
+        );
+        assert_eq!(
+            refusal(MapType::HASH_OF_MAPS, &[("type", 12), ("key_size", 4)]),
+            "field `values`: expected an inner map with plain values, found array_of_maps"
+        );
+        assert_eq!(
+            refusal(MapType::HASH_OF_MAPS, &[("max_entries", 4)]),
+            "field `values`: expected a field `type`, found none"
+        );
+        let not_a_struct = with_values(MapType::HASH_OF_MAPS, |_, int| int).unwrap_err().to_string();
+        assert!(not_a_struct.ends_with("expected a struct or union, found int `int`"), "{not_a_struct}");
+    }
+
+    #[test]
+    fn a_map_that_holds_its_like_is_refused() {
+        // The struct is the sixth type, and is its own inner map.
+        let mut b = Builder::new(ByteOrder::Little);
+        let int = b.int("int", 4, 0);
+        let number = b.array(int, MapType::ARRAY_OF_MAPS.0);
+        let kind = b.refer(BtfKind::PTR, "", number);
+        let pointer = b.refer(BtfKind::PTR, "", TypeId(6));
+        let values = b.array(pointer, 0);
+        let ty = b.map_def("", &[("type", kind), ("values", values)]);
+        assert_eq!(ty, TypeId(6));
+        let btf = b.parse().unwrap();
+        let error = definition(&btf, "m", ty, Place { section: ".maps", offset: 0 }).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "field `values`: expected an inner map with plain values, found array_of_maps"
+        );
+    }
 }

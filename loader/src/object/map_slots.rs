@@ -1,14 +1,14 @@
 //! What a file puts into its maps: relocations in the section `.maps`, each in the `values` of a definition.
 //!
-//! The compiler writes `.values = { [2] = &inner }` as an array of pointers of eight bytes, all zero, and one relocation
-//! for each pointer that is set.
+//! The compiler writes `.values = { [2] = &inner }` as an array of pointers of eight bytes, all zero, and one
+//! relocation for each pointer that is set.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::code::target;
 use super::{File, MapSpec, ProgramSpec, SlotSpec, SlotValue, SymbolTarget};
-use crate::elf::{Relocation, Section};
+use crate::elf::{Relocation, Section, Symbol};
 use crate::error::{Context, Error, Result, quote};
 use crate::uapi::bpf::MapType;
 use crate::uapi::elf::RelocationType;
@@ -86,7 +86,9 @@ pub(super) fn fill(
         }
         map.slots.push(SlotSpec { key, value });
     }
-    maps.iter_mut().for_each(|map| map.slots.sort_by_key(|slot| slot.key));
+    for map in maps {
+        map.slots.sort_by_key(|slot| slot.key);
+    }
     Ok(())
 }
 
@@ -98,47 +100,68 @@ fn value(
     map_type: MapType,
     names: &Names<'_>,
 ) -> Result<SlotValue> {
-    let refusal = |message| Err(malformed(section, relocation.offset, message));
-    // Clang before 13 wrote the type of instructions for data too.
-    if !matches!(relocation.kind, RelocationType::R_BPF_64_ABS64 | RelocationType::R_BPF_64_64) {
-        return refusal(format!("expected the address of a map or program, found {:?}", relocation.kind));
-    }
-    let Some(symbol) = file.symbols.get(relocation.symbol) else {
-        let (count, number) = (file.symbols.len(), relocation.symbol);
-        return refusal(format!(
-            "expected the relocation here to name one of {count} symbols, found number {number}"
-        ));
-    };
-    let (noun, place) = if map_type == MapType::PROG_ARRAY { ("program", ".text") } else { ("map", ".maps") };
-    let addend = match relocation.addend {
-        Some(addend) => addend,
-        None => {
-            let at = usize::try_from(relocation.offset).unwrap_or(usize::MAX);
-            file.elf.data(section)?.i64(at, "the addend of a relocation")?
-        }
-    };
+    let (symbol, addend) = referent(file, section, relocation)?;
     let name = quote(&symbol.name);
-    match target(file, symbol) {
-        SymbolTarget::Section { name: of, offset } if noun == "map" && of == place => {
-            match offset.checked_add_signed(addend).and_then(|place| names.maps.get(&place)) {
-                Some(&(map, false)) => Ok(SlotValue::Map(map)),
-                Some((_, true)) => refusal(format!("expected a map with plain values, found {name}")),
-                None => refusal(format!("expected a map where {name} and its addend point, found none")),
-            }
+    let noun = if map_type == MapType::PROG_ARRAY { "program" } else { "map" };
+    let found = match target(file, symbol) {
+        SymbolTarget::Section { name, offset } if noun == "map" && name == *section.name => {
+            names.map_at(offset.checked_add_signed(addend))
         }
         SymbolTarget::Code { section, offset } if noun == "program" => {
-            let offset = offset.checked_add_signed(addend);
-            let mut programs = names.programs.iter();
-            match programs.position(|program| program.section == section && Some(program.offset) == offset) {
-                Some(program) => Ok(SlotValue::Program(program)),
-                None => Ok(SlotValue::Function { name: symbol.name.clone().into_owned(), section }),
-            }
+            Ok(names.program_at(&symbol.name, section, offset.checked_add_signed(addend)))
         }
-        SymbolTarget::Section { name: of, .. } | SymbolTarget::Code { section: of, .. } => {
-            refusal(format!("expected a {noun} of this object, found {name} in section {}", quote(&of)))
+        SymbolTarget::Section { name, .. } | SymbolTarget::Code { section: name, .. } => {
+            Err(format!("in section {}", quote(&name)))
         }
-        SymbolTarget::Nowhere => {
-            refusal(format!("expected a {noun} of this object, found {name}, which it does not define"))
+        SymbolTarget::Nowhere => Err("which this object does not define".to_owned()),
+    };
+    found.map_err(|what| {
+        let message = format!("expected a {noun} of this object, found {name}, {what}");
+        malformed(section, relocation.offset, message)
+    })
+}
+
+/// The symbol that a relocation names, and how far behind it the address is that it stands for.
+fn referent<'f>(
+    file: &'f File<'_, '_>,
+    section: &Section<'_>,
+    relocation: &Relocation,
+) -> Result<(&'f Symbol<'f>, i64)> {
+    // Clang before 13 wrote the kind of instructions for data too.
+    if !matches!(relocation.kind, RelocationType::R_BPF_64_ABS64 | RelocationType::R_BPF_64_64) {
+        let message = format!("expected the address of a map or program, found {:?}", relocation.kind);
+        return Err(malformed(section, relocation.offset, message));
+    }
+    let symbol = file.symbols.get(relocation.symbol).ok_or_else(|| {
+        let message = format!(
+            "expected the relocation here to name one of {} symbols, found number {}",
+            file.symbols.len(),
+            relocation.symbol
+        );
+        malformed(section, relocation.offset, message)
+    })?;
+    if let Some(addend) = relocation.addend {
+        return Ok((symbol, addend));
+    }
+    let at = usize::try_from(relocation.offset).unwrap_or(usize::MAX);
+    let addend = file.elf.data(section)?.i64(at, "the addend of a relocation")?;
+    Ok((symbol, addend))
+}
+
+impl Names<'_> {
+    fn map_at(&self, place: Option<u64>) -> Result<SlotValue, String> {
+        match place.and_then(|place| self.maps.get(&place)) {
+            Some(&(map, false)) => Ok(SlotValue::Map(map)),
+            Some((_, true)) => Err("a map of maps, which no other can hold".to_owned()),
+            None => Err("and no map where its addend points".to_owned()),
+        }
+    }
+
+    fn program_at(&self, symbol: &str, section: String, offset: Option<u64>) -> SlotValue {
+        let place = offset.map(|offset| (&*section, offset));
+        match self.programs.iter().position(|program| Some(program.place()) == place) {
+            Some(program) => SlotValue::Program(program),
+            None => SlotValue::Function { name: symbol.to_owned(), section },
         }
     }
 }

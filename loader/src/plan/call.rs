@@ -4,6 +4,7 @@ use std::fmt;
 
 use nix::libc::{EAGAIN, ENOSPC};
 
+use super::keep::Keep;
 use crate::btf::{BtfAddition, FuncInfo, LineInfo};
 use crate::features::Feature;
 use crate::insn::Insn;
@@ -103,6 +104,10 @@ pub enum Call {
         /// The interface.
         link: LinkRef,
     },
+    /// Ask for the number of the network namespace that no other has.
+    NetnsCookie,
+    /// Something about the pins of the prog arrays of an attachment.
+    Keep(Keep),
     /// Open the program that is attached there, by its id, as the one that may be replaced.
     ProgGetFdById,
     /// Set the program of the interface.
@@ -296,6 +301,7 @@ impl Call {
             Self::MountBpffs { path } => Some(Self::Umount { path: path.clone() }),
             Self::Mkdir { path } => Some(Self::Rmdir { path: path.clone() }),
             Self::ObjPin { path, .. } => Some(Self::Unlink { path: path.clone() }),
+            Self::Keep(keep) => keep.undo().map(Self::Keep),
             _ => None,
         }
     }

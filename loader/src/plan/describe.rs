@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::call::{BtfLoad, Call, FdValue, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
-use super::{FIRST_LOG_SIZE, Plan};
+use super::{Attachment, FIRST_LOG_SIZE, Keep, KeepAction, Plan, keep_dir};
 use crate::btf::BtfAddition;
 use crate::bytes::ByteOrder;
 use crate::error::escape;
@@ -132,10 +132,10 @@ impl Plan {
             Call::ProgLoad(load) => vec![self.prog_load(load)],
             Call::OpenRouteSocket { netns } => open_route_socket(netns.as_deref()),
             Call::GetLink { link } => get_link_calls(link),
+            Call::NetnsCookie => vec![netns_cookie()],
+            Call::Keep(keep) => vec![self.keep(keep)],
             Call::ProgGetFdById => vec![
-                KernelCall::bpf("BPF_PROG_GET_FD_BY_ID")
-                    .with("prog_id", "<id of the attached program>")
-                    .gives(ATTACHED),
+                KernelCall::bpf("BPF_PROG_GET_FD_BY_ID").with("prog_id", ATTACHED_ID).gives(ATTACHED),
                 KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", ATTACHED),
             ],
             Call::SetLink(set) => self.set_link(set),
@@ -160,6 +160,24 @@ impl Plan {
 
     fn program(&self, slot: ProgramSlot) -> String {
         format!("<program {}>", escape(&self.programs[slot.0]))
+    }
+
+    fn keep(&self, keep: &Keep) -> KernelCall {
+        let id = match keep.of {
+            Attachment::New(program) => format!("<id of {}>", escape(&self.programs[program.0])),
+            Attachment::Replaced => ATTACHED_ID.to_owned(),
+        };
+        let dir = keep_dir(&keep.bpffs, NETNS_COOKIE, IFINDEX, id);
+        let unlink = |name: &str| KernelCall::new("unlink").with("pathname", text(&format!("{dir}/{name}")));
+        match &keep.action {
+            KeepAction::MakeDir => KernelCall::new("mkdir").with("pathname", text(&dir)).with("mode", "0700"),
+            KeepAction::Pin { map, name } => KernelCall::bpf("BPF_OBJ_PIN")
+                .with("pathname", text(&format!("{dir}/{name}")))
+                .with("bpf_fd", self.map(*map)),
+            KeepAction::Unpin { name } => unlink(name),
+            KeepAction::UnpinAll => unlink(EACH_PIN),
+            KeepAction::RemoveDir => KernelCall::new("rmdir").with("pathname", text(&dir)),
+        }
     }
 
     fn fd_value(&self, value: FdValue) -> String {
@@ -265,6 +283,9 @@ const BTF: &str = "<BTF>";
 const ROUTE: &str = "<route socket>";
 const IFINDEX: &str = "<ifindex>";
 const ATTACHED: &str = "<attached program>";
+const ATTACHED_ID: &str = "<id of the attached program>";
+const NETNS_COOKIE: &str = "<netns cookie>";
+const EACH_PIN: &str = "<each pin>";
 
 fn mount_bpffs(path: &str) -> KernelCall {
     KernelCall::new("mount")
@@ -343,6 +364,15 @@ fn probe_of_compare() -> KernelCall {
         .with("ifi_index", IFINDEX)
         .with("IFLA_XDP_FLAGS", XdpFlags::compare(Mode::Generic).to_string())
         .with_data(probe_compare(0, 3))
+}
+
+fn netns_cookie() -> KernelCall {
+    KernelCall::new("getsockopt")
+        .with("sockfd", ROUTE)
+        .with("level", "SOL_SOCKET")
+        .with("optname", "SO_NETNS_COOKIE")
+        .with("optval", NETNS_COOKIE)
+        .with("optlen", "[8]")
 }
 
 fn get_link_calls(link: &LinkRef) -> Vec<KernelCall> {

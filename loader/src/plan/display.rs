@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::{self, Display};
 
-use super::{Alternative, Call, On, Plan, Step, When};
+use super::{Alternative, Call, KeepAction, On, Plan, Step, When};
 use crate::error::{errno_name, quote};
 use crate::features::Feature;
 
@@ -62,6 +62,9 @@ impl Printer<'_> {
             if f.alternate() {
                 self.bytes(f, depth + 1, call.data)?;
             }
+        }
+        if matches!(&step.call, Call::Keep(keep) if keep.action == KeepAction::MakeDir) {
+            heading(f, depth + 1, "the kernel empties a prog array that has neither an fd nor a pin")?;
         }
         if let Some(adapted) = step.call.adapted() {
             heading(f, depth + 1, &adapted.to_string())?;

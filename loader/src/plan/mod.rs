@@ -8,6 +8,7 @@ mod build;
 mod call;
 mod describe;
 mod display;
+mod keep;
 mod pin_path;
 
 pub use build::{Loader, Target};
@@ -16,6 +17,7 @@ pub use call::{
     ProgramSlot, SetLink,
 };
 pub use describe::KernelCall;
+pub use keep::{Attachment, Keep, KeepAction, keep_dir, keep_name, keep_root};
 pub use pin_path::check_pin_path;
 
 use crate::btf::{Btf, BtfAddition};

@@ -93,10 +93,9 @@ impl MapFd {
     /// Maps the first `len` bytes of the map into memory, to be read and written, where the kernel finds room.
     pub(crate) fn mmap(&self, len: u64) -> Result<Mapping, Errno> {
         let len = usize::try_from(len).map_err(|_| Errno::ENOMEM)?;
-        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let (prot, flags, fd) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, self.fd.as_raw_fd());
         // SAFETY: without an address to be at, the new mapping takes the place of no other.
-        let start =
-            unsafe { libc::mmap(std::ptr::null_mut(), len, prot, libc::MAP_SHARED, self.fd.as_raw_fd(), 0) };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, fd, 0) };
         if start == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Mapping { start, len }) }
     }
 

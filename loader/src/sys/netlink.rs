@@ -31,6 +31,24 @@ pub(crate) fn enable_extended_acks(socket: BorrowedFd<'_>) -> Result<(), Errno> 
     if result == -1 { Err(Errno::last()) } else { Ok(()) }
 }
 
+/// The cookie of the network namespace that the socket is in. Kernels before 5.14 answer ENOPROTOOPT.
+pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let mut cookie = 0_u64;
+    let mut len: libc::socklen_t = 8;
+    // SAFETY: the kernel writes no more bytes to `cookie` than `len` says, which are all it has, and their number to
+    // `len`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    if result == -1 { Err(Errno::last()) } else { Ok(cookie) }
+}
+
 /// Sends one request to the kernel, which takes all of it or nothing.
 pub(crate) fn send_request(socket: BorrowedFd<'_>, request: &[u8]) -> Result<(), Errno> {
     send(socket.as_raw_fd(), request, MsgFlags::empty())?;

@@ -6,7 +6,7 @@ use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::{Object, Pinning, ProgramSpec};
 use loader::plan::{Loader, Plan, Target};
 
-/// The plan of attaching `program` of `object` to `eth0` in native mode, on Linux 6.1.
+/// The plan of attaching `program` of `object` to `eth0` in native mode, on Linux 6.1, four CPUs and pages of 4 KiB.
 ///
 /// Of that kernel nothing else is known, so that every way round a missing feature is in the plan. Maps that want a
 /// pin path from their loader get one.
@@ -25,5 +25,6 @@ pub(crate) fn attach(object: &Object, program: &ProgramSpec) -> Result<Plan> {
     }
     let mut kernel = Kernel::unknown();
     kernel.version_code = Some(6 << 16 | 1 << 8);
+    (kernel.possible_cpus, kernel.page_size) = (Some(4), Some(4096));
     loader.plan(&kernel)
 }

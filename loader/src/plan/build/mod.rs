@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use nix::libc::{E2BIG, EINVAL, EPERM};
 
-use self::attach::{attach_steps, find_interface};
+use self::attach::{attach_steps, find_interface, netns_cookie};
 use self::btf::btf_step;
 use self::data::DataMaps;
 use self::maps::{Templates, creation_order, late_inner_map_steps, refuse_shared_pins};
@@ -141,7 +141,10 @@ impl<'o> Loader<'o> {
         }
         let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
         refuse_shared_pins(&self.object.maps, &pins)?;
-        if pins.iter().any(Option::is_some) {
+        let arrays = self.target.iter().flat_map(|_| programs.reached_arrays(attached));
+        // Whoever pins a prog array for good keeps it.
+        let kept: Vec<_> = arrays.filter(|&map| pins[map].is_none()).collect();
+        if !kept.is_empty() || pins.iter().any(Option::is_some) {
             steps.push(self.ensure_bpffs());
         }
         for slot in creation_order(&self.object.maps) {
@@ -154,10 +157,21 @@ impl<'o> Loader<'o> {
         }
         steps.extend(programs.prog_array_steps());
         if let Some(target) = &self.target {
+            if !kept.is_empty() || target.replace {
+                steps.push(netns_cookie());
+            }
+            if !kept.is_empty() {
+                steps.extend(self.keep_steps(attached, &kept)?);
+            }
             steps.extend(attach_steps(attached, target));
-            // What cannot be told does not undo what is attached by then.
-            let tell = Step::new(Call::ProgInfo { program: attached });
-            steps.push(tell.or(On::AnyErrno, Vec::new()));
+            if target.replace {
+                steps.push(self.let_go_steps());
+            }
+            if kept.is_empty() {
+                // What cannot be told does not undo what is attached by then.
+                let tell = Step::new(Call::ProgInfo { program: attached });
+                steps.push(tell.or(On::AnyErrno, Vec::new()));
+            }
         }
         Ok(Plan {
             maps,

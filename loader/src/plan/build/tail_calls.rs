@@ -53,6 +53,21 @@ impl<'o> Programs<'o> {
         slots.collect()
     }
 
+    /// The prog arrays that a program reaches by itself and by tail calls.
+    pub(super) fn reached_arrays(&self, from: ProgramSlot) -> BTreeSet<usize> {
+        let (mut arrays, mut reached, mut next) = (BTreeSet::new(), BTreeSet::from([from]), vec![from]);
+        while let Some(program) = next.pop() {
+            for map in self.prog_arrays_of(&self.linked[program.0]) {
+                let slots = &self.object.maps[map].slots;
+                arrays.insert(map);
+                next.extend(
+                    slots.iter().filter_map(|slot| self.slot_of(&slot.value)).filter(|p| reached.insert(*p)),
+                );
+            }
+        }
+        arrays
+    }
+
     /// The prog arrays that a program refers to, by their indices in [`Object::maps`].
     fn prog_arrays_of(&self, linked: &Linked) -> BTreeSet<usize> {
         let maps = linked.map_references.iter().filter_map(|reference| match reference.map {

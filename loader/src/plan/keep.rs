@@ -1,0 +1,90 @@
+//! Where the prog arrays of an attached program are kept.
+//!
+//! The kernel empties a prog array when user space lets go of it: when its last fd is closed and its last pin removed
+//! (`bpf_map_put_uref()` in `kernel/bpf/syscall.c`), whatever programs still use it. An attached program outlives the
+//! process that attached it, and its tail calls would go nowhere. So its prog arrays are pinned as long as it is
+//! attached, in a directory of their own for each attachment. The name of that has all that tells one attachment from
+//! another: the network namespace by its cookie (`SO_NETNS_COOKIE`, 5.14; 0 before), which is never used again, the
+//! interface and the program.
+
+use std::fmt::Display;
+
+use super::call::{MapSlot, ProgramSlot};
+
+/// The directory below bpffs in which all of these are.
+const DIRECTORY: &str = "xdpload";
+
+/// What is done about the pins of one attachment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// The root of bpffs.
+    pub bpffs: String,
+    /// Whose attachment.
+    pub of: Attachment,
+    /// What is done.
+    pub action: KeepAction,
+}
+
+/// See [`Keep`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeepAction {
+    /// Make the directory, mode 0700.
+    MakeDir,
+    /// Pin a prog array in it.
+    Pin {
+        /// The map.
+        map: MapSlot,
+        /// The name of its pin.
+        name: String,
+    },
+    /// Remove such a pin.
+    Unpin {
+        /// The name of the pin.
+        name: String,
+    },
+    /// Remove every pin.
+    UnpinAll,
+    /// Remove the directory.
+    RemoveDir,
+}
+
+impl Keep {
+    /// What takes it back.
+    pub(super) fn undo(&self) -> Option<Self> {
+        let action = match &self.action {
+            KeepAction::MakeDir => KeepAction::RemoveDir,
+            KeepAction::Pin { name, .. } => KeepAction::Unpin { name: name.clone() },
+            _ => return None,
+        };
+        Some(Self { action, ..self.clone() })
+    }
+}
+
+/// One program on the plan's interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// That of a program of the plan.
+    New(ProgramSlot),
+    /// That of the program which is replaced.
+    Replaced,
+}
+
+/// Where all attachments have their directories.
+pub fn keep_root(bpffs: &str) -> String {
+    format!("{bpffs}/{DIRECTORY}")
+}
+
+/// The directory for the prog arrays of `program` (an id) on the interface `ifindex` of the namespace with this cookie.
+pub fn keep_dir(
+    bpffs: &str,
+    netns_cookie: impl Display,
+    ifindex: impl Display,
+    program: impl Display,
+) -> String {
+    format!("{bpffs}/{DIRECTORY}/{netns_cookie}_{ifindex}_{program}")
+}
+
+/// The name of a map's pin: the kernel takes no dot, and no directory is meant by a slash.
+pub fn keep_name(map: &str) -> String {
+    map.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}

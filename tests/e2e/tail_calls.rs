@@ -1,0 +1,142 @@
+//! Tail calls: a chain of programs goes on after the process that attached it has ended, and is let go of by detach.
+
+use crate::objects::{object, object_by};
+use crate::packets::assert_udp;
+use crate::peers::{bpftool, number, program, text};
+use crate::requirement::tool;
+use crate::sandbox::Sandbox;
+use crate::veth::{FAR, FAR_V4, NEAR, pair};
+use crate::xdpload::{answer, xdpload};
+
+/// Where the last program of the chain is told what to return, and where another counts.
+const PINS: [&str; 2] = ["--pin-map=answer=/sys/fs/bpf/answer", "--pin-map=counted=/sys/fs/bpf/counted"];
+
+/// XDP verdicts, as the map takes them.
+const DROP: &str = "1";
+const PASS: &str = "2";
+
+fn set_answer(verdict: &str) {
+    xdpload(&["map", "set", "/sys/fs/bpf/answer", "0", verdict]).ok();
+}
+
+#[test]
+fn the_chain_goes_on_without_its_loader() {
+    let (sandbox, veth) = need!(pair(&[]));
+    for mode in ["native", "generic"] {
+        let chain = object("tail_calls");
+        let attach = [&["attach", NEAR, &chain, "--prog=enter", "--mode", mode], &PINS[..]].concat();
+        let attached = answer(&attach);
+        // A chain that is broken passes everything.
+        set_answer(DROP);
+        assert_udp(&veth, FAR_V4, 0);
+        set_answer(PASS);
+        assert_udp(&veth, FAR_V4, 5);
+        let counted = answer(&["map", "get", "/sys/fs/bpf/counted", "0"]);
+        assert_ne!(text(&counted["value"]["hex"]), "0000000000000000");
+
+        let kept: Vec<_> = ["first_jump", "last_jump"].map(|map| text(&attached["kept"][map])).into();
+        let below_bpffs = |path: &String| path.strip_prefix("/sys/fs/bpf/").unwrap().to_owned();
+        let pins = sandbox.pins();
+        assert!(kept.iter().all(|path| pins.contains(&below_bpffs(path))), "{kept:?} {pins:?}");
+
+        let detached = answer(&["detach", NEAR]);
+        assert_eq!(detached["unpinned"], serde_json::json!(kept));
+        assert_eq!(sandbox.pins(), ["answer", "counted", "xdpload"]);
+        assert_udp(&veth, FAR_V4, 5);
+    }
+}
+
+#[test]
+fn a_replacement_lets_go_of_what_was_there_before() {
+    let (sandbox, veth) = need!(pair(&[]));
+    let attach = |program: &str| {
+        let chain = object("tail_calls");
+        let options = ["attach", NEAR, &chain, "--prog", program, "--replace"];
+        number(&answer(&[&options, &PINS[..]].concat())["program"]["id"])
+    };
+    let ours = |pins: Vec<String>| pins.into_iter().filter(|pin| pin.contains('/')).collect::<Vec<_>>();
+    attach("enter");
+    let first = ours(sandbox.pins());
+    assert_eq!(first.len(), 3, "a directory and two pins: {first:?}");
+    let id = attach("enter");
+    let second = ours(sandbox.pins());
+    assert_eq!(second.len(), 3, "{second:?}");
+    assert!(second.iter().all(|pin| pin.contains(&format!("_{id}")) && !first.contains(pin)), "{second:?}");
+    set_answer(DROP);
+    assert_udp(&veth, FAR_V4, 0);
+    // One that makes no tail calls keeps nothing.
+    attach("alone");
+    assert_eq!(ours(sandbox.pins()), [""; 0]);
+    assert_udp(&veth, FAR_V4, 5);
+}
+
+#[test]
+fn each_namespace_has_its_own_pins() {
+    let (sandbox, veth) = need!(pair(&[]));
+    let chain = object("tail_calls");
+    xdpload(&[&["attach", NEAR, &chain, "--prog=enter"], &PINS[..]].concat()).ok();
+    let here = sandbox.pins();
+    let far = ["--netns", veth.far.path().to_str().unwrap()];
+    xdpload(&[&["attach", FAR, &chain, "--prog=enter"], &far[..], &PINS[..]].concat()).ok();
+    assert_eq!(sandbox.pins().len(), here.len() + 3);
+    xdpload(&[&["detach", FAR], &far[..]].concat()).ok();
+    assert_eq!(sandbox.pins(), here);
+    set_answer(DROP);
+    assert_udp(&veth, FAR_V4, 0);
+}
+
+#[test]
+fn a_prog_array_that_is_pinned_anyway_needs_no_other_pin() {
+    let (sandbox, veth) = need!(pair(&[]));
+    let chain = object("tail_calls");
+    let pins = ["--pin-map=first_jump=/sys/fs/bpf/first", "--pin-map=last_jump=/sys/fs/bpf/last"];
+    let attach = [&["attach", NEAR, &chain, "--prog=enter"], &pins[..], &PINS[..]].concat();
+    let attached = answer(&attach);
+    assert_eq!(attached["kept"], serde_json::json!({}));
+    set_answer(DROP);
+    assert_udp(&veth, FAR_V4, 0);
+    xdpload(&["detach", NEAR]).ok();
+    assert_eq!(sandbox.pins(), ["answer", "counted", "first", "last"]);
+}
+
+#[test]
+fn a_refused_attach_keeps_nothing() {
+    let sandbox = need!(Sandbox::new());
+    // The loopback interface has no native mode; the kernel says so when all is loaded.
+    xdpload(&["attach", "lo", &object("tail_calls"), "--prog=enter"]).fails(1).stderr_has("EOPNOTSUPP");
+    assert_eq!(sandbox.pins(), [""; 0]);
+}
+
+#[test]
+fn the_programs_of_the_chain_are_those_that_libbpf_loads() {
+    let (_sandbox, _veth) = need!(pair(&["bpftool"]));
+    for clang in ["clang-14", "clang-19"] {
+        let chain = object_by(clang, "tail_calls");
+        bpftool(&["prog", "loadall", &chain, "/sys/fs/bpf/theirs"]);
+        let attached = answer(&["attach", NEAR, &chain, "--prog=enter"]);
+        let tag = |program: serde_json::Value| text(&program["tag"]);
+        let theirs =
+            |name: &str| tag(bpftool(&["prog", "show", "pinned", &format!("/sys/fs/bpf/theirs/{name}")]));
+        assert_eq!(text(&attached["program"]["tag"]), theirs("enter"));
+        for (map, name) in [("first_jump", "count"), ("last_jump", "verdict")] {
+            let dump = bpftool(&["map", "dump", "pinned", &text(&attached["kept"][map])]);
+            let entry = &dump.as_array().unwrap()[0];
+            let bytes: Vec<_> = entry["value"].as_array().unwrap().iter().map(text).collect();
+            let id =
+                bytes.iter().rev().fold(0, |id, byte| id << 8 | u64::from_str_radix(&byte[2..], 16).unwrap());
+            let ours = program(id);
+            assert_eq!((text(&ours["name"]), tag(ours)), (name.to_owned(), theirs(name)));
+        }
+        xdpload(&["detach", NEAR]).ok();
+        std::fs::remove_dir_all("/sys/fs/bpf/theirs").unwrap();
+    }
+}
+
+#[test]
+fn only_what_the_chain_needs_is_loaded() {
+    need!(tool("ip"));
+    let plan = |program: &str| answer(&["plan", &object("tail_calls"), "--prog", program]);
+    assert_eq!(plan("enter")["programs"], serde_json::json!(["enter", "count", "verdict"]));
+    assert_eq!(plan("count")["programs"], serde_json::json!(["count", "verdict"]));
+    assert_eq!(plan("alone")["programs"], serde_json::json!(["alone"]));
+}
