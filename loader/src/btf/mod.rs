@@ -14,11 +14,13 @@
 
 #[cfg(test)]
 pub(crate) mod builder;
+mod lazy;
 mod map_def;
 mod parse;
 mod query;
 mod types;
 
+pub use lazy::{LazyBtf, Memory, TypeHead};
 pub use map_def::Variable;
 pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
