@@ -1,23 +1,23 @@
 //! What the running kernel and this process may do, asked for only when it matters.
 
-mod btf;
 mod capabilities;
 mod ids;
 mod memlock;
 mod privilege;
 mod probe;
+mod types;
 mod version;
 
 use crate::error::{Error, Result};
 use crate::features::Kernel;
 use crate::sys::cpus;
 
-pub use btf::{kernel_btf, module_btf, modules_with_btf};
 pub use capabilities::Capabilities;
 pub use ids::{Ids, map_ids, program_ids};
 pub use memlock::{memlock_limit, raise_memlock};
 pub(crate) use privilege::{Privilege, explain_refusal};
 pub use probe::probe;
+pub use types::{kernel_btf, module_btf, modules_with_btf};
 pub use version::KernelVersion;
 
 impl Kernel {
