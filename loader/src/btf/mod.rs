@@ -15,14 +15,17 @@
 #[cfg(test)]
 pub(crate) mod builder;
 mod ext;
+mod kernel;
 mod lazy;
 mod map_def;
 mod parse;
 mod place;
 mod query;
 mod types;
+mod view;
 
 pub use ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo, SectionInfo};
+pub use kernel::KernelTypes;
 pub use lazy::{LazyBtf, Memory, TypeHead};
 pub use map_def::Variable;
 pub use place::VariablePlace;
@@ -30,6 +33,8 @@ pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,
 };
+
+pub use view::Types;
 
 use crate::bytes::ByteOrder;
 use crate::error::Result;

@@ -5,8 +5,8 @@ mod ids;
 mod memlock;
 mod privilege;
 mod probe;
-mod types;
 mod version;
+mod vmlinux;
 
 use crate::error::{Error, Result};
 use crate::features::Kernel;
@@ -17,8 +17,8 @@ pub use ids::{Ids, map_ids, program_ids};
 pub use memlock::{memlock_limit, raise_memlock};
 pub(crate) use privilege::{Privilege, explain_refusal};
 pub use probe::probe;
-pub use types::{kernel_btf, module_btf, modules_with_btf};
 pub use version::KernelVersion;
+pub use vmlinux::{kernel_btf, module_btf, modules_with_btf};
 
 impl Kernel {
     /// The running kernel: its version is asked for, its features are not.
