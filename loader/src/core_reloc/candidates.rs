@@ -48,7 +48,7 @@ impl<'o, 't> Candidates<'o, 't> {
                 wanted.entry(name).or_default().push((head.kind, root));
             }
         }
-        for btf in &kernel.vmlinux {
+        if let Some(btf) = &kernel.vmlinux {
             candidates.collect(btf, order, &wanted)?;
         }
         for roots in wanted.values_mut() {

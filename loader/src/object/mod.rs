@@ -54,7 +54,7 @@ pub struct Object {
     pub functions: Vec<FunctionSpec>,
     /// The maps, in the order of their sections and of their places there.
     pub maps: Vec<MapSpec>,
-    /// The global variables that programs and their functions refer to, by section.
+    /// The global variables, by section.
     pub data: Vec<DataSpec>,
     /// The types that the compiler has described, with the places of variables filled in from the symbol table.
     pub btf: Option<Btf>,
@@ -81,9 +81,7 @@ impl Object {
         let types = types::read(&file)?;
         let ext = types::read_ext(&file, types.btf.as_ref())?;
         let (programs, functions) = program::parse(&file, &ext, &mut needed)?;
-        let references = programs.iter().flat_map(|program| &program.references);
-        let references = references.chain(functions.iter().flat_map(|function| &function.references));
-        let data_sections = data::parse(&file, &mut needed, references)?;
+        let data_sections = data::parse(&file, types.btf.as_ref(), &mut needed)?;
         let object = Self {
             order: elf.order(),
             license,
