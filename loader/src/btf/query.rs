@@ -123,7 +123,7 @@ impl Btf {
     }
 
     /// A type in words for an error: `struct `flow`` or `ptr`.
-    pub(super) fn describe(&self, id: TypeId) -> String {
+    pub(crate) fn describe(&self, id: TypeId) -> String {
         let kind = self.get(id).map_or(BtfKind::UNKN, |ty| ty.shape.kind());
         match self.name(id) {
             Ok(name) if !name.is_empty() => format!("{kind} {}", quote(name)),
@@ -133,7 +133,7 @@ impl Btf {
 
     /// An error about the type `id`, placed where the type is in the file.
     #[cold]
-    pub(super) fn error(&self, id: TypeId, message: String) -> Error {
+    pub(crate) fn error(&self, id: TypeId, message: String) -> Error {
         let place = self.places.get(id.0 as usize).copied().unwrap_or_default();
         Error::malformed(&self.section, place as u64, message)
             .context(format!("type {id} ({})", self.describe(id)))

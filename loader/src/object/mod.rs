@@ -7,6 +7,7 @@
 mod btf_maps;
 mod code;
 mod data;
+mod externs;
 mod legacy;
 mod map;
 mod program;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 
 pub use code::{Callee, Code, FunctionSpec, SymbolReference, SymbolTarget};
 pub use data::{DataKind, DataSpec};
+pub use externs::{ExternKind, ExternSpec, OptionKind, OptionSpec};
 pub use map::{InnerMap, MapDialect, MapShape, MapSpec, Pinning};
 pub use program::{ProgramKind, ProgramSpec};
 
