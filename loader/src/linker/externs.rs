@@ -18,10 +18,11 @@ impl<'o> Linker<'o> {
     ) -> Result<()> {
         let refusal = |kind, message: &str| refusal(code, reference.insn, kind, message);
         let symbol = quote(&reference.symbol);
-        let Some(&(external, spec)) = self.externs.get(&*reference.symbol) else {
+        let undefined = || {
             let message = format!("refers to {symbol}, which this object does not define");
-            return Err(refusal(ErrorKind::Unsupported, &message));
+            refusal(ErrorKind::Unsupported, &message)
         };
+        let &(external, spec) = self.externs.get(&*reference.symbol).ok_or_else(undefined)?;
         let insn = code.insns[reference.insn];
         let is_function = matches!(spec.kind, ExternKind::Function(_));
         let is_call = insn.code == BPF_CALL && insn.src == BPF_PSEUDO_CALL && insn.imm == -1;
@@ -42,7 +43,7 @@ impl<'o> Linker<'o> {
             ExternKind::Option(option) => {
                 insn.src = BPF_PSEUDO_MAP_VALUE;
                 insns[reference.insn + 1].imm = i32::from_ne_bytes(option.offset.to_ne_bytes());
-                let map = Referent::Data(self.kconfig.expect("an object with options has a map for them"));
+                let map = Referent::Data(self.kconfig.ok_or_else(undefined)?);
                 references.maps.push(MapReference { insn: reference.insn, map });
             }
             _ => {}

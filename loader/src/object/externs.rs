@@ -43,6 +43,16 @@ pub enum ExternKind {
     Function(TypeId),
 }
 
+impl ExternSpec {
+    /// Where it lies in the map `.kconfig`, if it does.
+    fn place(&self) -> Option<u32> {
+        match self.kind {
+            ExternKind::Option(option) => Some(option.offset),
+            _ => None,
+        }
+    }
+}
+
 /// How the value of an option lies in the map `.kconfig`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptionSpec {
@@ -75,11 +85,21 @@ pub enum OptionKind {
     Text,
 }
 
-/// Reads the externs in libbpf's order: options as they lie in their map, then the rest by name.
-pub(super) fn parse(file: &File<'_, '_>, btf: Option<&Btf>) -> Result<Vec<ExternSpec>> {
+/// Reads the externs, and makes of them in `btf` what the kernel knows.
+pub(super) fn read(file: &File<'_, '_>, btf: Option<&mut Btf>) -> Result<Vec<ExternSpec>> {
     let Some(btf) = btf else {
         return Ok(Vec::new());
     };
+    let externs = parse(file, btf)?;
+    let places: BTreeMap<_, _> =
+        externs.iter().filter_map(|external| Some((&*external.name, external.place()?))).collect();
+    btf.place_options(KCONFIG, |name| places.get(name).copied())?;
+    btf.place_symbols(KSYMS);
+    Ok(externs)
+}
+
+/// Reads the externs in libbpf's order: options as they lie in their map, then the rest by name.
+fn parse(file: &File<'_, '_>, btf: &Btf) -> Result<Vec<ExternSpec>> {
     let undefined = file.symbols.iter().filter(|symbol| symbol.section == SymbolSection::Undefined);
     let weak = undefined.map(|symbol| (&*symbol.name, symbol.binding == SymbolBinding::WEAK)).collect();
     let options = lay_out(btf, section(btf, &weak, KCONFIG, option)?)?;
