@@ -16,6 +16,7 @@
 pub(crate) mod builder;
 mod ext;
 mod externs;
+mod lazy;
 mod map_def;
 mod parse;
 mod place;
@@ -23,6 +24,7 @@ mod query;
 mod types;
 
 pub use ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo, SectionInfo};
+pub use lazy::{LazyBtf, Memory, TypeHead};
 pub use map_def::Variable;
 pub use place::VariablePlace;
 pub use types::{

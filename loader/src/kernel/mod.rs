@@ -1,5 +1,6 @@
 //! What the running kernel and this process may do, asked for only when it matters.
 
+mod btf;
 mod capabilities;
 mod ids;
 mod memlock;
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::features::Kernel;
 use crate::sys::cpus;
 
+pub use btf::{kernel_btf, module_btf, modules_with_btf};
 pub use capabilities::Capabilities;
 pub use ids::{Ids, map_ids, program_ids};
 pub use memlock::{memlock_limit, raise_memlock};
