@@ -229,7 +229,7 @@ pub fn errno_name(errno: i32) -> String {
 }
 
 /// Internal to the kernel (include/linux/errno.h); it leaks from some map types, and libc has no text for it.
-const ENOTSUPP: i32 = 524;
+pub const ENOTSUPP: i32 = 524;
 
 /// A name that came from a file or from the kernel, made fit for a terminal: control characters and the marks
 /// that change the writing direction are printed as escapes.

@@ -21,12 +21,14 @@ mod map_def;
 mod parse;
 mod place;
 mod query;
+mod reduce;
 mod types;
 
 pub use ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo, SectionInfo};
 pub use lazy::{LazyBtf, Memory, TypeHead};
 pub use map_def::Variable;
 pub use place::VariablePlace;
+pub use reduce::BtfAddition;
 pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,

@@ -35,6 +35,11 @@ impl Name {
     pub fn is_anonymous(self) -> bool {
         self.0 == 0
     }
+
+    /// Where its first byte is in the string table.
+    pub fn offset(self) -> u32 {
+        self.0
+    }
 }
 
 /// One type.

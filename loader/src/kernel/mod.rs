@@ -3,22 +3,28 @@
 mod btf;
 mod capabilities;
 mod ids;
+mod log;
 mod memlock;
+mod module_btf;
 mod privilege;
 mod probe;
 mod version;
+mod vmlinux;
 
 use crate::error::{Error, Result};
 use crate::features::Kernel;
 use crate::sys::cpus;
 
-pub use btf::{kernel_btf, module_btf, modules_with_btf};
+pub use btf::LoadedBtf;
 pub use capabilities::Capabilities;
 pub use ids::{Ids, map_ids, program_ids};
+pub use log::{VerifierLog, verdict};
 pub use memlock::{memlock_limit, raise_memlock};
+pub use module_btf::module_btf_fd;
 pub(crate) use privilege::{Privilege, explain_refusal};
 pub use probe::probe;
 pub use version::KernelVersion;
+pub use vmlinux::{kernel_btf, module_btf, modules_with_btf};
 
 impl Kernel {
     /// The running kernel: its version is asked for, its features are not.

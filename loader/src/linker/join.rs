@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Linked, LinkedFunction, Linker, refusal};
+use super::{Linked, LinkedFunction, Linker, byte_offset, refusal};
+use crate::btf::LineInfo;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::Insn;
 use crate::object::{Callee, Code, SymbolTarget};
@@ -55,7 +56,7 @@ impl<'o> Joined<'_, 'o> {
     /// Appends `code` with all that it names resolved but functions.
     fn append(&mut self, code: Code<'o>) -> Result<Open<'o>> {
         refuse_other_references(code)?;
-        let Linked { insns, map_references, externs, functions } = &mut self.linked;
+        let Linked { insns, map_references, externs, functions, lines } = &mut self.linked;
         let start = insns.len();
         if start + code.insns.len() > BPF_MAX_INSNS {
             let message = format!(
@@ -80,7 +81,10 @@ impl<'o> Joined<'_, 'o> {
             name: code.name.to_owned(),
             section: code.section.to_owned(),
             offset: code.offset,
+            ty: code.info.ty,
         });
+        let base = byte_offset(start);
+        lines.extend(code.info.lines.iter().map(|line| LineInfo { offset: base + line.offset, ..*line }));
         self.starts.insert((code.section, code.offset), start);
         Ok(Open { code, start, callees: Box::new(code.callees()) })
     }

@@ -111,13 +111,14 @@ fn parse(file: &File<'_, '_>, btf: &Btf) -> Result<Vec<ExternSpec>> {
 }
 
 /// The map that the options become. Whoever loads it fills in the values.
-pub(super) fn kconfig_data(externs: &[ExternSpec]) -> Option<DataSpec> {
+pub(super) fn kconfig_data(externs: &[ExternSpec], btf: Option<&Btf>) -> Option<DataSpec> {
     let end = |external: &ExternSpec| match external.kind {
         ExternKind::Option(option) => Some(option.offset + option.size),
         _ => None,
     };
     let size = externs.iter().filter_map(end).max()?;
-    Some(DataSpec { section: KCONFIG.to_owned(), kind: DataKind::Kconfig, size, content: Vec::new() })
+    let ty = btf.and_then(|btf| btf.data_section(KCONFIG)).map(|(id, _)| id);
+    Some(DataSpec { section: KCONFIG.to_owned(), kind: DataKind::Kconfig, size, content: Vec::new(), ty })
 }
 
 /// An entry of one of the two sections: its name, whether it is weak, and what it is.

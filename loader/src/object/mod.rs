@@ -56,8 +56,7 @@ pub struct Object {
     pub functions: Vec<FunctionSpec>,
     /// The maps, in the order of their sections and of their places there.
     pub maps: Vec<MapSpec>,
-    /// The global variables that programs and their functions refer to, by section, and last the options of the
-    /// kernel's configuration.
+    /// The global variables, by section, and last the options of the kernel's configuration.
     pub data: Vec<DataSpec>,
     /// What is to come from the kernel that the object is loaded into.
     pub externs: Vec<ExternSpec>,
@@ -87,10 +86,8 @@ impl Object {
         let externs = externs::read(&file, types.btf.as_mut())?;
         let ext = types::read_ext(&file, types.btf.as_ref())?;
         let (programs, functions) = program::parse(&file, &ext, &mut needed)?;
-        let references = programs.iter().flat_map(|program| &program.references);
-        let references = references.chain(functions.iter().flat_map(|function| &function.references));
-        let mut data_sections = data::parse(&file, &mut needed, references)?;
-        data_sections.extend(externs::kconfig_data(&externs));
+        let mut data_sections = data::parse(&file, types.btf.as_ref(), &mut needed)?;
+        data_sections.extend(externs::kconfig_data(&externs, types.btf.as_ref()));
         let object = Self {
             order: elf.order(),
             license,

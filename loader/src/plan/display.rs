@@ -6,7 +6,7 @@
 use std::fmt::{self, Display};
 
 use super::{Alternative, Call, On, Plan, Step, When};
-use crate::error::errno_name;
+use crate::error::{errno_name, quote};
 use crate::features::Feature;
 
 impl Display for Plan {
@@ -40,6 +40,9 @@ impl Printer<'_> {
                     When::Always => {}
                     When::Occupied => heading(f, depth, "if a program is attached there:")?,
                     When::Vacant => heading(f, depth, "if none is attached there:")?,
+                    When::Made(map) => {
+                        heading(f, depth, &format!("if {} was made:", quote(&self.plan.maps[map.0])))?;
+                    }
                 }
                 group = step.when;
             }
@@ -120,6 +123,7 @@ fn in_few_words(feature: Feature) -> &'static str {
         Feature::ExpectedAttachType => "again without it",
         Feature::GlobalData => "give up",
         Feature::MmapableArrays => "again without BPF_F_MMAPABLE",
+        Feature::BtfWith(_) => "again without this and all newer additions",
         Feature::MemcgAccounting => "raise RLIMIT_MEMLOCK, again",
     }
 }
@@ -135,6 +139,8 @@ impl Display for On {
             Self::Driver => f.write_str("if the driver refuses"),
             Self::Unanswered => f.write_str("if no answer comes"),
             Self::Unexplained => f.write_str("if refused with EINVAL and no reason"),
+            Self::EntryTypes => f.write_str("if the types of the entries are refused"),
+            Self::ProgInfo => f.write_str("if func_info or line_info is refused"),
             Self::NotBpffs => f.write_str("if it is not bpffs"),
         }
     }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::btf::TypeId;
+use crate::btf::{LazyBtf, TypeId};
 use crate::error::{Error, ErrorKind, Result, quote};
+use crate::uapi::btf::BtfKind;
 
 /// What must be known of the kernel before a plan can be made, since the programs to load take something from there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,27 @@ pub struct Wants {
     pub symbols: BTreeSet<String>,
     /// Which types, variables and functions it has: [`Loader::kernel_types`](super::Loader::kernel_types).
     pub types: bool,
+    /// Those of its modules too, since the kernel itself lacks some.
+    pub modules: bool,
+}
+
+/// Which types, variables and functions the kernel has that will run the programs.
+#[derive(Clone, Debug, Default)]
+pub struct KernelTypes {
+    /// Its own BTF; none for a kernel that was built without.
+    pub vmlinux: Option<LazyBtf>,
+    /// The BTF of its modules, by their names.
+    pub modules: Vec<(String, LazyBtf)>,
+}
+
+impl KernelTypes {
+    /// The variable or function of this name, with the BTF that it is in and the name of the module. What is in the
+    /// kernel itself comes before what is in a module.
+    pub(super) fn find(&self, kind: BtfKind, name: &str) -> Option<(TypeId, &LazyBtf, Option<&str>)> {
+        let vmlinux = self.vmlinux.iter().map(|btf| (btf, None));
+        let modules = self.modules.iter().map(|(module, btf)| (btf, Some(&**module)));
+        vmlinux.chain(modules).find_map(|(btf, module)| Some((btf.find(kind, name).next()?, btf, module)))
+    }
 }
 
 /// Where symbols of the kernel are, as `/proc/kallsyms` tells.
@@ -74,6 +96,15 @@ impl KernelSymbols {
 /// BTF has an fd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ModuleSlot(pub usize);
+
+/// An extern that the programs refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedExtern {
+    /// Its symbol.
+    pub name: String,
+    /// What it comes to.
+    pub value: ExternValue,
+}
 
 /// What an extern comes to on this kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]

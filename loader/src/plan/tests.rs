@@ -6,7 +6,9 @@ use crate::error::Result;
 use crate::features::{Answer, Kernel};
 use crate::insn::Insn;
 use crate::netlink::Mode;
-use crate::object::{InnerMap, MapDialect, MapShape, MapSpec, Object, Pinning, ProgramKind, ProgramSpec};
+use crate::object::{
+    DataKind, DataSpec, InnerMap, MapDialect, MapShape, MapSpec, Object, Pinning, ProgramKind, ProgramSpec,
+};
 use crate::uapi::bpf::{AttachType, BPF_EXIT, BPF_F_XDP_HAS_FRAGS, MapType};
 
 fn map(name: &str, pinning: Pinning) -> MapSpec {
@@ -221,6 +223,25 @@ fn a_kernel_of_which_nothing_is_known_is_probed_after_a_refusal_only() {
     let explain = &step.otherwise[1].steps[0];
     assert_eq!(lacking(explain), [Some(Feature::ExpectedAttachType)]);
     assert_eq!(lacking(&explain.otherwise[0].steps[0]), [Some(Feature::ObjectNames)]);
+}
+
+#[test]
+fn variables_that_no_program_needs_are_no_reason_to_give_up() {
+    let mut object = object(Vec::new());
+    let data =
+        |kind, section: &str| DataSpec { section: section.to_owned(), kind, size: 1, content: vec![7] };
+    object.data = vec![data(DataKind::ReadOnly, ".rodata.str1.1"), data(DataKind::Initialised, ".data")];
+    let plan = Loader::new(&object).plan(&Kernel::unknown()).unwrap();
+    assert_eq!(plan.maps, [".rodata.str1.1", ".data"]);
+    let steps: Vec<_> = plan.steps.iter().map(|step| step.when).collect();
+    let (first, second) = (When::Made(MapSlot(0)), When::Made(MapSlot(1)));
+    assert_eq!(steps, [When::Always, first, first, When::Always, second, When::Always], "{plan}");
+    let go_on = plan.steps[0].otherwise.last().unwrap();
+    assert_eq!((go_on.on, go_on.lacking, &go_on.steps[..]), (build::NEWER, None, &[][..]));
+    let mut old = Kernel::unknown();
+    old.learn(Feature::GlobalData, Answer::No);
+    let plan = Loader::new(&object).plan(&old).unwrap();
+    assert!(matches!(plan.steps[..], [Step { call: Call::ProgLoad(_), .. }]), "{plan}");
 }
 
 #[test]

@@ -1,23 +1,29 @@
 //! Makes a plan from an object, the caller's wishes, and what is known of the kernel.
 
 mod attach;
+mod btf;
 mod data;
+mod device;
+mod externs;
 mod maps;
+mod options;
 mod programs;
 
 use std::collections::BTreeMap;
 
 use nix::libc::{E2BIG, EINVAL, EPERM};
 
+use self::btf::btf_step;
 use self::attach::{attach_steps, find_interface};
-use self::data::DataSlots;
+use self::data::DataMaps;
 use self::maps::{creation_order, inner_map_steps, refuse_shared_pins};
 use super::call::{Call, ProgramSlot};
+use super::externs::{KernelSymbols, KernelTypes};
 use super::{Attach, On, Plan, Step};
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
-use crate::linker::Linker;
+use crate::kconfig::Kconfig;
 use crate::netlink::{LinkRef, Mode, ModeChoice};
 use crate::object::{Object, ProgramSpec};
 use crate::uapi::bpf::ObjName;
@@ -53,6 +59,9 @@ pub struct Loader<'o> {
     pins_by_name: Option<String>,
     pins: BTreeMap<String, String>,
     target: Option<Target>,
+    kconfig: Option<Kconfig>,
+    kernel_symbols: Option<KernelSymbols>,
+    kernel_types: Option<KernelTypes>,
 }
 
 impl<'o> Loader<'o> {
@@ -68,6 +77,9 @@ impl<'o> Loader<'o> {
             pins_by_name: None,
             pins: BTreeMap::new(),
             target: None,
+            kconfig: None,
+            kernel_symbols: None,
+            kernel_types: None,
         }
     }
 
@@ -128,6 +140,9 @@ impl<'o> Loader<'o> {
         if let Some(target) = &self.target {
             steps.extend(find_interface(target));
         }
+        if let Some(btf) = &self.object.btf {
+            steps.push(btf_step(btf, kernel));
+        }
         let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
         refuse_shared_pins(&self.object.maps, &pins)?;
         if pins.iter().any(Option::is_some) {
@@ -137,23 +152,28 @@ impl<'o> Loader<'o> {
             steps.push(self.map_step(slot, pins[slot.0].as_deref(), kernel)?);
         }
         steps.extend(inner_map_steps(&self.object.maps));
-        let linker = Linker::new(self.object);
-        let linked = programs.iter().map(|program| linker.link(program)).collect::<Result<Vec<_>>>()?;
-        let data = DataSlots::new(self.object, &linked);
-        steps.extend(self.data_steps(&data, kernel)?);
+        let linked = self.linked()?;
+        let externs = self.externs(&linked, kernel)?;
+        let bound = self.bound(&programs[attached.0], &linked[attached.0], &externs)?;
+        let data = DataMaps::new(self.object, &linked);
+        steps.extend(self.data_steps(&data, &externs, kernel)?);
+        steps.extend(externs.module_steps());
         for (slot, (program, linked)) in programs.iter().zip(linked).enumerate() {
-            steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, kernel)?);
+            steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, &externs, kernel)?);
         }
         if let Some(target) = &self.target {
-            steps.extend(attach_steps(attached, target));
+            steps.extend(attach_steps(attached, target, bound));
             // What cannot be told does not undo what is attached by then.
             let tell = Step::new(Call::ProgInfo { program: attached });
             steps.push(tell.or(On::AnyErrno, Vec::new()));
         }
         Ok(Plan {
-            maps: self.map_names(&data),
+            maps: self.map_names(),
             programs: programs.iter().map(|program| program.name.clone()).collect(),
             sections: programs.iter().map(|program| program.section.clone()).collect(),
+            btf: self.object.btf.clone(),
+            externs: externs.list(self.object),
+            modules: externs.modules,
             attach: self.target.as_ref().map(|target| Attach {
                 link: target.link.clone(),
                 mode: target.mode,
@@ -223,7 +243,7 @@ fn name_for(kernel: &Kernel, symbol: &str) -> Option<ObjName> {
 }
 
 /// How a kernel refuses attributes that it does not know: EINVAL among those that it has room for, E2BIG behind.
-const NEWER: On = On::Errno(&[EINVAL, E2BIG]);
+pub(in crate::plan) const NEWER: On = On::Errno(&[EINVAL, E2BIG]);
 
 /// A call that the kernel may charge to `RLIMIT_MEMLOCK`; its refusal for that is EPERM.
 fn charged(call: &Call, kernel: &Kernel) -> Step {

@@ -1,15 +1,19 @@
 //! Options of the kernel's configuration: what they are set to, in the bytes that programs read.
 
 use super::Loader;
+use crate::btf::Shape;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::features::Kernel;
 use crate::kconfig::{Letter, Setting};
 use crate::object::{ExternSpec, OptionKind, OptionSpec};
+use crate::uapi::btf::BtfKind;
 
 /// The kernel's version as `LINUX_VERSION_CODE` puts it.
 const KERNEL_VERSION: &str = "LINUX_KERNEL_VERSION";
 /// Whether programs can ask for the cookie that they were attached with (5.15).
 pub(super) const HAS_BPF_COOKIE: &str = "LINUX_HAS_BPF_COOKIE";
+/// The helper's number among `enum bpf_func_id`.
+const GET_ATTACH_COOKIE: &str = "BPF_FUNC_get_attach_cookie";
 /// Whether system calls are behind functions that take their arguments from saved registers (4.17).
 pub(super) const HAS_SYSCALL_WRAPPER: &str = "LINUX_HAS_SYSCALL_WRAPPER";
 
@@ -51,6 +55,22 @@ impl Loader<'_> {
         };
         Error::new(ErrorKind::Unsupported, message)
             .with_help("an option that is declared `__weak` is 0 where the kernel does not have it")
+    }
+}
+
+impl Loader<'_> {
+    /// Whether the kernel has the helper that gives a program the cookie that it was attached with.
+    fn has_bpf_cookie(&self) -> Result<bool> {
+        let types = self.kernel_types.as_ref().and_then(|types| types.vmlinux.as_ref());
+        let Some(btf) = types else {
+            return Err(unknown("which helpers the kernel has", HAS_BPF_COOKIE));
+        };
+        for id in btf.find(BtfKind::ENUM, "bpf_func_id") {
+            if let Shape::Enum(helpers) = btf.get(id)?.shape {
+                return Ok(helpers.values.iter().any(|value| btf.is_text(value.name, GET_ATTACH_COOKIE)));
+            }
+        }
+        Ok(false)
     }
 }
 
