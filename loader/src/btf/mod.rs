@@ -14,6 +14,7 @@
 
 #[cfg(test)]
 pub(crate) mod builder;
+mod c;
 mod equal;
 mod map_def;
 mod parse;
@@ -21,6 +22,7 @@ mod query;
 mod types;
 mod write;
 
+pub use c::MAX_TEXT;
 pub use map_def::Variable;
 pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
@@ -94,6 +96,7 @@ mod tests {
     fn ask_everything(btf: &Btf) {
         for (id, ty) in btf.types() {
             let _ = (btf.name(id), btf.resolve(id), btf.size_of(id), btf.find(ty.shape.kind(), "map"));
+            let _ = (btf.declaration(id), btf.type_name(id));
             for member in btf.members(id).unwrap_or_default() {
                 let _ = (btf.text(member.name), btf.uint_member(member));
                 let _ = (btf.type_member(member), btf.array_member(member));
