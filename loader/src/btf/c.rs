@@ -336,7 +336,7 @@ fn int_text(int: Int) -> String {
         _ => "unsigned",
     };
     let bytes = if int.size == 1 { "1 byte".to_owned() } else { format!("{} bytes", int.size) };
-    if int.bit_offset == 0 && u32::from(int.bits) == int.size * 8 {
+    if int.bit_offset == 0 && u64::from(int.bits) == u64::from(int.size) * 8 {
         return format!("{bytes}, {sort}");
     }
     format!("{bytes}, {sort}, {} bits at bit {}", int.bits, int.bit_offset)
