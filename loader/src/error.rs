@@ -48,8 +48,10 @@ pub struct Place {
 /// Everything that this library can fail with.
 ///
 /// One word wide, so that a `Result` stays cheap on the way without errors.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     /// What was being done, outermost last: each caller adds its own noun.

@@ -695,6 +695,7 @@ impl Execution<'_> {
             maps: made(maps, self.maps),
             programs: made(programs, self.programs),
             sections: sections.clone(),
+            btf_refusal: self.btf_refusal,
             attached: self.attached,
             transcript: self.transcript,
         }

@@ -17,15 +17,19 @@ pub(crate) mod builder;
 mod ext;
 mod externs;
 mod lazy;
+mod c;
+mod equal;
 mod map_def;
 mod parse;
 mod place;
 mod query;
 mod reduce;
 mod types;
+mod write;
 
 pub use ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo, SectionInfo};
 pub use lazy::{LazyBtf, Memory, TypeHead};
+pub use c::MAX_TEXT;
 pub use map_def::Variable;
 pub use place::VariablePlace;
 pub use reduce::BtfAddition;
@@ -33,12 +37,13 @@ pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,
 };
+pub use write::BtfWriter;
 
 use crate::bytes::ByteOrder;
 use crate::error::Result;
 
 /// The types of one object file, or of one kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Btf {
     /// What errors call the bytes.
     section: String,
@@ -100,6 +105,7 @@ mod tests {
     fn ask_everything(btf: &Btf) {
         for (id, ty) in btf.types() {
             let _ = (btf.name(id), btf.resolve(id), btf.size_of(id), btf.find(ty.shape.kind(), "map"));
+            let _ = (btf.declaration(id), btf.type_name(id));
             for member in btf.members(id).unwrap_or_default() {
                 let _ = (btf.text(member.name), btf.uint_member(member));
                 let _ = (btf.type_member(member), btf.array_member(member));
@@ -138,7 +144,12 @@ mod tests {
                 for change in [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xff] {
                     data[at] ^= change;
                     match Btf::parse(&data, order, "b") {
-                        Ok(btf) => ask_everything(&btf),
+                        Ok(btf) => {
+                            ask_everything(&btf);
+                            assert!(
+                                Btf::parse(&btf.to_bytes(order).unwrap(), order, "again").unwrap() == btf
+                            );
+                        }
                         Err(error) => assert!(error.place().is_some(), "{error}"),
                     }
                     data[at] ^= change;

@@ -10,7 +10,7 @@ use crate::uapi::btf::BtfKind;
 
 /// How many typedefs, qualifiers and array dimensions may stand in a row. The kernel stops at as many
 /// (`MAX_RESOLVE_DEPTH` in kernel/bpf/btf.c, Linux 6.18), and a cycle is longer than any number.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 
 impl Btf {
     /// How many types there are, without `void`. The last one's id is this number.
@@ -140,7 +140,7 @@ impl Btf {
     }
 
     #[cold]
-    fn too_deep(&self, id: TypeId) -> Error {
+    pub(super) fn too_deep(&self, id: TypeId) -> Error {
         let message =
             format!("expected at most {MAX_DEPTH} types in a row behind this one, found more or a cycle");
         self.error(id, message)

@@ -31,9 +31,12 @@ impl fmt::Display for TypeId {
 pub struct Name(pub(super) u32);
 
 impl Name {
-    /// Whether there is no name, as for a pointer or a nested struct. Offset 0 holds the empty string.
+    /// No name: the empty string, which every table begins with.
+    pub const NONE: Self = Self(0);
+
+    /// Whether there is no name, as for a pointer or a nested struct.
     pub fn is_anonymous(self) -> bool {
-        self.0 == 0
+        self == Self::NONE
     }
 
     /// Where its first byte is in the string table.
