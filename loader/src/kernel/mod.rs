@@ -10,6 +10,7 @@ mod privilege;
 mod probe;
 mod version;
 mod vmlinux;
+mod wanted;
 
 use crate::error::{Error, Result};
 use crate::features::Kernel;
@@ -25,6 +26,7 @@ pub(crate) use privilege::{Privilege, explain_refusal};
 pub use probe::probe;
 pub use version::KernelVersion;
 pub use vmlinux::{kernel_btf, module_btf, modules_with_btf};
+pub use wanted::{kconfig_file, kernel_symbols, kernel_types, running_kconfig};
 
 impl Kernel {
     /// The running kernel: its version is asked for, its features are not.

@@ -6,7 +6,7 @@ use crate::btf::{LazyBtf, TypeId};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::uapi::btf::BtfKind;
 
-/// What must be known of the kernel before a plan can be made, since the programs to load take something from there.
+/// What is still to be known of the kernel before a plan can be made: the programs to load take it from there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
     /// How it is configured: [`Loader::kconfig`](super::Loader::kconfig).
@@ -24,8 +24,8 @@ pub struct Wants {
 pub struct KernelTypes {
     /// Its own BTF; none for a kernel that was built without.
     pub vmlinux: Option<LazyBtf>,
-    /// The BTF of its modules, by their names.
-    pub modules: Vec<(String, LazyBtf)>,
+    /// The BTF of its modules, by their names; `None` where nobody has looked.
+    pub modules: Option<Vec<(String, LazyBtf)>>,
 }
 
 impl KernelTypes {
@@ -33,7 +33,7 @@ impl KernelTypes {
     /// kernel itself comes before what is in a module.
     pub(super) fn find(&self, kind: BtfKind, name: &str) -> Option<(TypeId, &LazyBtf, Option<&str>)> {
         let vmlinux = self.vmlinux.iter().map(|btf| (btf, None));
-        let modules = self.modules.iter().map(|(module, btf)| (btf, Some(&**module)));
+        let modules = self.modules.iter().flatten().map(|(module, btf)| (btf, Some(&**module)));
         vmlinux.chain(modules).find_map(|(btf, module)| Some((btf.find(kind, name).next()?, btf, module)))
     }
 }

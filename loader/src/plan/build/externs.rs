@@ -52,15 +52,15 @@ impl Loader<'_> {
         self
     }
 
-    /// What must be known of the kernel before the plan can be made, since the programs to load take it from there.
-    /// Whether modules are wanted turns out when the types of the kernel itself are known.
+    /// What must be known of the kernel before the plan can be made, since the programs to load take it from there, and
+    /// has not been said yet. Whether modules are wanted turns out when the types of the kernel itself are known.
     pub fn wants(&self) -> Result<Wants> {
         let mut wants = Wants::default();
         for external in referred(self.object, &self.linked()?).values() {
             let name = &*external.name;
             match external.kind {
-                ExternKind::Option(_) if is_of_config(name) => wants.kconfig = true,
-                ExternKind::Option(_) if name == HAS_BPF_COOKIE => wants.types = true,
+                ExternKind::Option(_) if is_of_config(name) => wants.kconfig = self.kconfig.is_none(),
+                ExternKind::Option(_) if name == HAS_BPF_COOKIE => wants.types |= self.kernel_types.is_none(),
                 ExternKind::Option(_) if name == HAS_SYSCALL_WRAPPER => {
                     wants.symbols.extend(syscall_wrapper().map(str::to_owned));
                 }
@@ -68,11 +68,14 @@ impl Loader<'_> {
                 ExternKind::Symbol => {
                     wants.symbols.insert(name.to_owned());
                 }
-                ExternKind::Variable(_) | ExternKind::Function(_) => {
-                    wants.types = true;
-                    wants.modules |= self.kernel_types.as_ref().is_some_and(|types| lacks(types, external));
-                }
+                ExternKind::Variable(_) | ExternKind::Function(_) => match &self.kernel_types {
+                    None => wants.types = true,
+                    Some(types) => wants.modules |= types.modules.is_none() && lacks(types, external),
+                },
             }
+        }
+        if self.kernel_symbols.is_some() {
+            wants.symbols.clear();
         }
         Ok(wants)
     }
