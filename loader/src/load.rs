@@ -24,7 +24,8 @@ use crate::netlink::{
 use crate::object::MapShape;
 use crate::pin;
 use crate::plan::{
-    Alternative, BtfLoad, Call, KernelCall, MapCreate, MapSlot, ModuleSlot, On, Plan, ProgLoad, ProgramSlot, SetLink, Step, When,
+    Alternative, BtfLoad, Call, KernelCall, MapCreate, MapSlot, ModuleSlot, On, Plan, ProgLoad, ProgramSlot,
+    SetLink, Step, When,
 };
 use crate::program::{CompilerInfo, Program, ProgramInfo, ProgramParams};
 

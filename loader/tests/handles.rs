@@ -39,6 +39,7 @@ fn params(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -
         inner_map: None,
         numa_node: None,
         ifindex: 0,
+        types: None,
     }
 }
 
@@ -70,6 +71,7 @@ fn program_params(insns: &[u8]) -> ProgramParams<'_> {
         flags: 0,
         insns,
         ifindex: 0,
+        info: None,
     }
 }
 

@@ -14,11 +14,12 @@
 
 #[cfg(test)]
 pub(crate) mod builder;
+mod c;
+mod debug;
+mod equal;
 mod ext;
 mod externs;
 mod lazy;
-mod c;
-mod equal;
 mod map_def;
 mod parse;
 mod place;
@@ -27,9 +28,9 @@ mod reduce;
 mod types;
 mod write;
 
+pub use c::MAX_TEXT;
 pub use ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo, SectionInfo};
 pub use lazy::{LazyBtf, Memory, TypeHead};
-pub use c::MAX_TEXT;
 pub use map_def::Variable;
 pub use place::VariablePlace;
 pub use reduce::BtfAddition;
@@ -43,7 +44,7 @@ use crate::bytes::ByteOrder;
 use crate::error::Result;
 
 /// The types of one object file, or of one kernel.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Btf {
     /// What errors call the bytes.
     section: String,

@@ -90,7 +90,8 @@ mod tests {
         for order in ORDERS {
             let mut b = Builder::new(order);
             let int = b.int("int", 4, 0);
-            let vars = [("late", 1), ("fixed", 0), ("early", 1)].map(|(name, linkage)| b.var(name, int, linkage));
+            let vars =
+                [("late", 1), ("fixed", 0), ("early", 1)].map(|(name, linkage)| b.var(name, int, linkage));
             let entries = [[vars[0].0, 0, 4], [vars[1].0, 4, 4], [vars[2].0, 0, 4]];
             b.add(BtfKind::DATASEC, ".data", 0, &entries);
             let ksyms = b.add(BtfKind::DATASEC, ".ksyms", 0, &[[vars[0].0, 0, 4]]);

@@ -62,12 +62,10 @@ impl BtfAddition {
         let mut add = |name: &str, shape| writer.add(name, shape).expect("a few short names fit");
         let int = add("int", Shape::Int(Int { size: 4, encoding: 0, bit_offset: 0, bits: 32 }));
         let function = |linkage, proto| Shape::Func(Func { proto, linkage });
-        let mut proto =
-            || FuncProto { result: int, params: Box::default(), variadic: false };
+        let proto = || FuncProto { result: int, params: Box::default(), variadic: false };
         match self {
             Self::Functions | Self::GlobalFunctions => {
-                let linkage =
-                    if self == Self::Functions { FuncLinkage::STATIC } else { FuncLinkage::GLOBAL };
+                let linkage = if self == Self::Functions { FuncLinkage::STATIC } else { FuncLinkage::GLOBAL };
                 let proto = add("", Shape::FuncProto(proto()));
                 add("f", function(linkage, proto));
             }

@@ -69,11 +69,8 @@ pub fn kconfig_file(path: &Path) -> Result<Kconfig> {
     };
     let mut file = BufReader::new(File::open(path).map_err(|error| refused("open(2)", &error))?);
     let start = file.fill_buf().map_err(|error| refused("read(2)", &error))?;
-    let text = if start.starts_with(&[0x1f, 0x8b]) {
-        limited(MultiGzDecoder::new(file))
-    } else {
-        limited(file)
-    };
+    let text =
+        if start.starts_with(&[0x1f, 0x8b]) { limited(MultiGzDecoder::new(file)) } else { limited(file) };
     let text = text.map_err(|error| refused("read(2)", &error))?;
     if text.len() as u64 > MAX_CONFIG {
         let message = format!("{} has more than {MAX_CONFIG} bytes", quote(&name));

@@ -1,6 +1,6 @@
 //! References to externs: what a program takes from the kernel, found by name.
 
-use super::{ExternReference, Linker, MapReference, Referent, References, refusal};
+use super::{ExternReference, Linker, MapReference, References, Referent, refusal};
 use crate::error::{ErrorKind, Result, quote};
 use crate::insn::Insn;
 use crate::object::{Code, ExternKind, SymbolReference};

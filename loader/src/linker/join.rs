@@ -12,11 +12,7 @@ use crate::uapi::elf::RelocationType;
 
 /// Joins to `program` what it reaches.
 pub(super) fn join<'o>(linker: &Linker<'o>, program: Code<'o>) -> Result<Linked> {
-    let mut joined = Joined {
-        linker,
-        linked: Linked::default(),
-        starts: BTreeMap::new(),
-    };
+    let mut joined = Joined { linker, linked: Linked::default(), starts: BTreeMap::new() };
     // Functions whose calls are being followed, the innermost last: a stack of our own, since how deep calls go is
     // the file's choice. One that calls itself is there already, and the kernel will refuse it.
     let mut open = vec![joined.append(program)?];

@@ -12,8 +12,7 @@ use crate::btf::{FuncInfo, LineInfo, TypeId};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::Insn;
 use crate::object::{
-    Code, DataKind, DataSpec, ExternSpec, FunctionSpec, Object, ProgramSpec, SymbolReference,
-    SymbolTarget,
+    Code, DataKind, DataSpec, ExternSpec, FunctionSpec, Object, ProgramSpec, SymbolReference, SymbolTarget,
 };
 use crate::uapi::bpf::{BPF_INSN_SIZE, BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE};
 use crate::uapi::elf::RelocationType;

@@ -187,11 +187,7 @@ struct Place {
 }
 
 impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
-    pub(super) fn new(
-        file: &'f File<'e, 'a>,
-        ext: &'f BtfExt<'f>,
-        needed: &'f mut Disjoint<'e, 'a>,
-    ) -> Self {
+    pub(super) fn new(file: &'f File<'e, 'a>, ext: &'f BtfExt<'f>, needed: &'f mut Disjoint<'e, 'a>) -> Self {
         Self { file, ext, needed, sections: BTreeMap::new() }
     }
 

@@ -265,7 +265,8 @@ impl<'e, 'a> File<'e, 'a> {
         needed.extend(needed.clone().iter().filter_map(|section| self.relocations.get(&section.index)));
         needed.extend(&self.maps);
         needed.extend(self.elf.sections().iter().filter(|section| {
-            matches!(&*section.name, ".BTF" | ".BTF.ext" | "license" | "version") || section.kind == SectionType::SYMTAB
+            matches!(&*section.name, ".BTF" | ".BTF.ext" | "license" | "version")
+                || section.kind == SectionType::SYMTAB
         }));
         needed
     }

@@ -202,7 +202,8 @@ impl Plan {
         let version = format!("KERNEL_VERSION({}, {}, {})", version[1], version[2], version[3]);
         let lines = load.info.as_ref().map(|info| &info.lines).filter(|lines| !lines.is_empty());
         let fds = load.modules.iter().map(|module| self.module(*module));
-        let fd_array = format!("[{}]", ["0".to_owned()].into_iter().chain(fds).collect::<Vec<_>>().join(", "));
+        let fd_array =
+            format!("[{}]", ["0".to_owned()].into_iter().chain(fds).collect::<Vec<_>>().join(", "));
         KernelCall::bpf("BPF_PROG_LOAD")
             .with("prog_type", format!("{:?}", load.prog_type))
             .with("insn_cnt", load.insns.len().to_string())

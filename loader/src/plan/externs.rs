@@ -155,7 +155,8 @@ mod tests {
         assert_eq!(symbols.address("_text").unwrap(), None);
         assert!(symbols.has("twice") && !symbols.has("gone") && !symbols.has("_text"));
         let twice = symbols.address("twice").unwrap_err();
-        let expected = "symbol `twice` is twice in the kernel, at 0xffffffff81000010 and at 0xffffffff81000020";
+        let expected =
+            "symbol `twice` is twice in the kernel, at 0xffffffff81000010 and at 0xffffffff81000020";
         assert_eq!(twice.to_string(), expected);
     }
 
@@ -166,9 +167,6 @@ mod tests {
         assert_eq!(symbols.address("gone").unwrap(), None);
         let error = symbols.address("here").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-        assert_eq!(
-            error.to_string(),
-            "the kernel does not tell this process where symbol `here` is"
-        );
+        assert_eq!(error.to_string(), "the kernel does not tell this process where symbol `here` is");
     }
 }

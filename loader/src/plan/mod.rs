@@ -12,7 +12,10 @@ mod externs;
 mod pin_path;
 
 pub use build::{Loader, Target};
-pub use call::{BtfLoad, Call, FIRST_LOG_SIZE, MapCreate, MapFd, MapSlot, ModuleFd, ProgInfo, ProgLoad, ProgramSlot, SetLink};
+pub use call::{
+    BtfLoad, Call, FIRST_LOG_SIZE, MapCreate, MapFd, MapSlot, ModuleFd, ProgInfo, ProgLoad, ProgramSlot,
+    SetLink,
+};
 pub use describe::KernelCall;
 pub use externs::{ExternValue, KernelSymbols, KernelTypes, ModuleSlot, ResolvedExtern, Wants};
 pub use pin_path::check_pin_path;

@@ -7,15 +7,15 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use crate::error::{Context as _, Error, ErrorKind, Result, errno_name, escape, quote};
 use crate::btf::{FuncInfo, LineInfo};
+use crate::error::{Context as _, Error, ErrorKind, Result, errno_name, escape, quote};
 use crate::kernel::{LoadedBtf, Privilege, explain_refusal};
 use crate::pin::{self, Kind};
 use crate::sys::{Errno, attr, bpf};
 use crate::uapi::bpf::{AttachType, BPF_INSN_SIZE, Cmd, ObjName, ProgType};
 
-pub use info::ProgramInfo;
 pub use crate::kernel::{VerifierLog, verdict};
+pub use info::ProgramInfo;
 pub use test_run::TestRun;
 
 /// What is loaded: the fields of `BPF_PROG_LOAD`.
@@ -166,14 +166,17 @@ impl AsFd for Program {
 
 /// `struct bpf_func_info`, one after the other.
 fn func_info(functions: &[FuncInfo]) -> Vec<u8> {
-    functions.iter().flat_map(|info| [insn_index(info.offset), info.ty.0]).flat_map(u32::to_ne_bytes).collect()
+    functions
+        .iter()
+        .flat_map(|info| [insn_index(info.offset), info.ty.0])
+        .flat_map(u32::to_ne_bytes)
+        .collect()
 }
 
 /// `struct bpf_line_info`, one after the other.
 fn line_info(lines: &[LineInfo]) -> Vec<u8> {
-    let words = |line: &LineInfo| {
-        [insn_index(line.offset), line.file.offset(), line.text.offset(), line.line_col()]
-    };
+    let words =
+        |line: &LineInfo| [insn_index(line.offset), line.file.offset(), line.text.offset(), line.line_col()];
     lines.iter().flat_map(words).flat_map(u32::to_ne_bytes).collect()
 }
 

@@ -11,7 +11,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use super::Errno;
 use super::attr::{BtfInfo, BtfLoad, ById, MapElem, MapInfo, Obj, ObjInfo, ProgInfo, ProgLoad, ProgTestRun};
 use crate::uapi::bpf::{
-    BPF_CALL, BPF_INSN_SIZE, BPF_LD_IMM64, BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_IDX, BPF_PSEUDO_MAP_IDX_VALUE, Cmd,
+    BPF_CALL, BPF_INSN_SIZE, BPF_LD_IMM64, BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_IDX,
+    BPF_PSEUDO_MAP_IDX_VALUE, Cmd,
 };
 use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
 

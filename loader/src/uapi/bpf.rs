@@ -313,10 +313,8 @@ pub const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 /// `prog_flags`: the program is for the interface `prog_ifindex` alone, but runs on the host (6.3).
 pub const BPF_F_XDP_DEV_BOUND_ONLY: u32 = 1 << 6;
 /// The flags of `BPF_PROG_LOAD` that this library sets, with their names.
-pub const PROG_FLAGS: &[(u32, &str)] = &[
-    (BPF_F_XDP_HAS_FRAGS, "BPF_F_XDP_HAS_FRAGS"),
-    (BPF_F_XDP_DEV_BOUND_ONLY, "BPF_F_XDP_DEV_BOUND_ONLY"),
-];
+pub const PROG_FLAGS: &[(u32, &str)] =
+    &[(BPF_F_XDP_HAS_FRAGS, "BPF_F_XDP_HAS_FRAGS"), (BPF_F_XDP_DEV_BOUND_ONLY, "BPF_F_XDP_DEV_BOUND_ONLY")];
 
 /// `src_reg` of a 64-bit immediate load whose `imm` is a map's fd.
 pub const BPF_PSEUDO_MAP_FD: u8 = 1;

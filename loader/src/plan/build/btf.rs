@@ -1,6 +1,6 @@
 //! The step that hands over the object's types.
 
-use super::{NEWER, charged};
+use super::NEWER;
 use crate::btf::{Btf, BtfAddition};
 use crate::features::{Answer, Feature, Kernel};
 use crate::plan::call::{BtfLoad, Call};
@@ -15,11 +15,10 @@ pub(super) fn btf_step(btf: &Btf, kernel: &Kernel) -> Step {
     let used: Vec<_> = BtfAddition::ALL.into_iter().filter(|&addition| btf.uses(addition)).collect();
     let has = |addition: BtfAddition| kernel.has(Feature::BtfWith(addition));
     let lack = used.iter().copied().find(|&addition| has(addition) == Answer::No);
-    let mut step = charged(&call(lack, false), kernel);
+    let mut step = Step::new(call(lack, false));
     for addition in used.into_iter().take_while(|addition| lack.is_none_or(|lack| *addition < lack)) {
         if has(addition) == Answer::Unknown {
-            let reduced = charged(&call(Some(addition), false), kernel);
-            let reduced = reduced.or(On::AnyErrno, explain(Some(addition)));
+            let reduced = Step::new(call(Some(addition), false)).or(On::AnyErrno, explain(Some(addition)));
             step = step.or_lacking(NEWER, Feature::BtfWith(addition), vec![reduced]);
         }
     }

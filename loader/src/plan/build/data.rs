@@ -52,7 +52,7 @@ impl Loader<'_> {
                 offload: self.is_offload(),
             };
             let when = if needed { When::Always } else { When::Made(map) };
-            steps.push(create_data_step(create, needed, kernel));
+            steps.push(create_data_step(&create, needed, kernel));
             if section.kind != DataKind::Zero {
                 let content = match section.kind {
                     DataKind::Kconfig => externs.options(section.size),
@@ -101,7 +101,7 @@ impl DataMaps {
 
 /// Creates a map of global variables. Where programs need it there is no way round global data in the kernel; one that
 /// no program needs is left out by older kernels. A kernel that has global data knows names too.
-fn create_data_step(create: MapCreate, needed: bool, kernel: &Kernel) -> Step {
+fn create_data_step(create: &MapCreate, needed: bool, kernel: &Kernel) -> Step {
     let flags = create.shape.flags & !BPF_F_MMAPABLE;
     let plain = MapCreate { shape: MapShape { flags, ..create.shape }, ..create.clone() };
     let or_go_on = |step: Step| if needed { step } else { step.or(NEWER, Vec::new()) };
@@ -116,7 +116,7 @@ fn create_data_step(create: MapCreate, needed: bool, kernel: &Kernel) -> Step {
         step = step.or_lacking(On::Errno(&[EINVAL]), Feature::MmapableArrays, without);
     }
     if create.types.is_some() {
-        let untyped = MapCreate { types: None, ..create };
+        let untyped = MapCreate { types: None, ..create.clone() };
         step = step.or(On::EntryTypes, vec![or_go_on(Step::new(Call::MapCreate(untyped)))]);
     }
     or_go_on(step)

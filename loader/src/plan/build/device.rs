@@ -30,8 +30,7 @@ impl Loader<'_> {
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         if target.netns.is_some() {
-            let message =
-                format!("{calls}, and so must be loaded in the network namespace of its interface");
+            let message = format!("{calls}, and so must be loaded in the network namespace of its interface");
             return Err(Error::new(ErrorKind::Unsupported, message)
                 .with_help("go there first: ip netns exec NAME xdpload attach ..."));
         }
@@ -43,7 +42,8 @@ impl Loader<'_> {
         linked.externs.iter().find_map(|reference| {
             let name = &*self.object.externs[reference.external].name;
             let is_call = linked.insns[reference.insn].code == BPF_CALL;
-            let is_there = matches!(externs.get(reference.external), Some(ExternValue::Btf { module: None, .. }));
+            let is_there =
+                matches!(externs.get(reference.external), Some(ExternValue::Btf { module: None, .. }));
             (is_call && is_there && name.starts_with(ASKS_CARD)).then_some(name)
         })
     }

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use nix::libc::{E2BIG, EINVAL, EPERM};
 
-use self::btf::btf_step;
 use self::attach::{attach_steps, find_interface};
+use self::btf::btf_step;
 use self::data::DataMaps;
 use self::maps::{creation_order, inner_map_steps, refuse_shared_pins};
 use super::call::{Call, ProgramSlot};

@@ -51,7 +51,9 @@ impl Loader<'_> {
             Some(kconfig) if is_of_config(name) => {
                 format!("option {option} is not set in {}", quote(kconfig.origin()))
             }
-            _ => format!("there is no option {option}: expected one of the kernel's configuration (CONFIG_...)"),
+            _ => format!(
+                "there is no option {option}: expected one of the kernel's configuration (CONFIG_...)"
+            ),
         };
         Error::new(ErrorKind::Unsupported, message)
             .with_help("an option that is declared `__weak` is 0 where the kernel does not have it")
@@ -181,8 +183,18 @@ mod tests {
             (OptionKind::Char { signed: SIGNED }, 1, module, vec![b'm']),
             (OptionKind::Char { signed: SIGNED }, 1, Setting::Number(u64::MAX), vec![0xff]),
             (OptionKind::Char { signed: !SIGNED }, 1, Setting::Number(200), vec![200]),
-            (OptionKind::Int { signed: !SIGNED }, 2, Setting::Number(0xfffe), 0xfffe_u16.to_ne_bytes().to_vec()),
-            (OptionKind::Int { signed: SIGNED }, 4, Setting::Number(-5_i64 as u64), (-5_i32).to_ne_bytes().to_vec()),
+            (
+                OptionKind::Int { signed: !SIGNED },
+                2,
+                Setting::Number(0xfffe),
+                0xfffe_u16.to_ne_bytes().to_vec(),
+            ),
+            (
+                OptionKind::Int { signed: SIGNED },
+                4,
+                Setting::Number(-5_i64 as u64),
+                (-5_i32).to_ne_bytes().to_vec(),
+            ),
             (OptionKind::Int { signed: !SIGNED }, 8, Setting::Number(u64::MAX), vec![0xff; 8]),
             (OptionKind::Text, 4, Setting::Text(b"ab"), b"ab\0\0".to_vec()),
             (OptionKind::Text, 4, Setting::Text(b"abcdef"), b"abc\0".to_vec()),
@@ -200,13 +212,33 @@ mod tests {
         for (kind, size, setting, expected) in [
             (OptionKind::Bool, 1, module, "expected y or n for a bool, found m"),
             (OptionKind::Bool, 1, Setting::Number(1), "expected y or n for a bool, found 1"),
-            (OptionKind::Tristate, 4, Setting::Number(1), "expected y, m or n for an enum libbpf_tristate, found 1"),
-            (OptionKind::Char { signed: true }, 1, Setting::Number(128), "expected a signed number of 1 byte, found 128"),
-            (OptionKind::Char { signed: true }, 1, text, "expected y, m, n or a number for a char, found \"x\""),
+            (
+                OptionKind::Tristate,
+                4,
+                Setting::Number(1),
+                "expected y, m or n for an enum libbpf_tristate, found 1",
+            ),
+            (
+                OptionKind::Char { signed: true },
+                1,
+                Setting::Number(128),
+                "expected a signed number of 1 byte, found 128",
+            ),
+            (
+                OptionKind::Char { signed: true },
+                1,
+                text,
+                "expected y, m, n or a number for a char, found \"x\"",
+            ),
             (int(false), 2, Setting::Number(0x10000), "expected an unsigned number of 2 bytes, found 65536"),
             (int(true), 4, Setting::Number(1 << 31), "expected a signed number of 4 bytes, found 2147483648"),
             (int(true), 4, module, "expected a number, found m"),
-            (OptionKind::Text, 4, Setting::Number(3), "expected a text in quotes for an array of char, found 3"),
+            (
+                OptionKind::Text,
+                4,
+                Setting::Number(3),
+                "expected a text in quotes for an array of char, found 3",
+            ),
         ] {
             let expected = format!("option `CONFIG_A`: {expected}");
             assert_eq!(ask("CONFIG_A", kind, size, setting), Err(expected));

@@ -79,6 +79,8 @@ fn load_step_with_log(load: ProgLoad, kernel: &Kernel) -> Step {
         step = step.or(On::ProgInfo, vec![load_step_with_log(without, kernel)]);
     }
     let unknown = |feature| kernel.has(feature) == Answer::Unknown;
+    // A kernel so old has taken no types.
+    let load = ProgLoad { info: None, ..load };
     if load.expected_attach_type == Some(AttachType::XDP) && unknown(Feature::ExpectedAttachType) {
         let older = ProgLoad { expected_attach_type: None, ..load };
         step.or_lacking(NEWER, Feature::ExpectedAttachType, vec![load_step_with_log(older, kernel)])
