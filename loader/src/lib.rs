@@ -83,6 +83,7 @@ pub mod error;
 pub mod features;
 pub mod file;
 pub mod insn;
+pub mod kconfig;
 pub mod kernel;
 pub mod linker;
 pub mod load;

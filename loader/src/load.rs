@@ -4,7 +4,7 @@
 //! [`Loaded::transcript`], in the plan's own words and with the kernel's answer.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,8 @@ use crate::netlink::{
 use crate::object::MapShape;
 use crate::pin;
 use crate::plan::{
-    Alternative, BtfLoad, Call, KernelCall, MapCreate, MapSlot, On, Plan, ProgLoad, ProgramSlot, SetLink,
-    Step, When,
+    Alternative, BtfLoad, Call, KernelCall, MapCreate, MapSlot, ModuleSlot, On, Plan, ProgLoad, ProgramSlot,
+    SetLink, Step, When,
 };
 use crate::program::{CompilerInfo, Program, ProgramInfo, ProgramParams};
 
@@ -170,6 +170,8 @@ struct Execution<'p> {
     /// Pins that are not known to be the right maps yet.
     found: Vec<Option<Found>>,
     maps: Vec<Option<Map>>,
+    /// The types of modules.
+    modules: Vec<Option<OwnedFd>>,
     programs: Vec<Option<Program>>,
     /// The object's types, if the kernel has taken them.
     btf: Option<LoadedBtf>,
@@ -193,6 +195,7 @@ impl<'p> Execution<'p> {
             kernel: Kernel::unknown(),
             found: plan.maps.iter().map(|_| None).collect(),
             maps: plan.maps.iter().map(|_| None).collect(),
+            modules: plan.modules.iter().map(|_| None).collect(),
             programs: plan.programs.iter().map(|_| None).collect(),
             btf: None,
             btf_refusal: None,
@@ -337,6 +340,7 @@ impl<'p> Execution<'p> {
             Call::ObjGet { path, map } => self.get_map(path, *map),
             Call::MapInfo { map, wanted } => self.check_shape(*map, wanted),
             Call::BtfLoad(load) => self.load_btf(*load, None),
+            Call::ModuleBtf { module } => self.find_module_btf(*module),
             Call::MapCreate(create) => self.create_map(create),
             Call::MapUpdate { outer, index, inner } => done(self.put_inner_map(*outer, *index, *inner)),
             Call::MapFill { map, content } => done(self.fill_map(*map, content)),
@@ -497,6 +501,18 @@ impl Execution<'_> {
         self.programs[slot.0].as_ref().expect("a plan uses a program after the step that loads it")
     }
 
+    /// The types of a module that an earlier step of the plan has found.
+    fn module(&self, slot: ModuleSlot) -> BorrowedFd<'_> {
+        self.modules[slot.0].as_ref().expect("a plan uses types after the step that finds them").as_fd()
+    }
+
+    fn find_module_btf(&mut self, slot: ModuleSlot) -> Result<Outcome> {
+        let fd = kernel::module_btf_fd(&self.plan.modules[slot.0])?;
+        let outcome = Outcome::Fd(fd.as_raw_fd());
+        self.modules[slot.0] = Some(fd);
+        Ok(outcome)
+    }
+
     /// Loads without a log, again where only a signal came in between.
     fn load_uninterrupted(&mut self, load: &ProgLoad) -> Result<()> {
         let call = Call::ProgLoad(load.clone());
@@ -531,6 +547,10 @@ impl Execution<'_> {
         for reference in &load.map_references {
             insns[reference.insn].imm = self.map(reference.map).as_fd().as_raw_fd();
         }
+        for reference in &load.module_references {
+            insns[reference.insn].imm = self.module(reference.module).as_raw_fd();
+        }
+        let modules: Vec<_> = load.modules.iter().map(|module| self.module(*module)).collect();
         let license = CString::new(load.license.as_str())
             .map_err(|_| Error::new(ErrorKind::InvalidInput, "the licence has a NUL byte"))?;
         let program = Program::load(
@@ -543,7 +563,8 @@ impl Execution<'_> {
                 kern_version: load.kern_version,
                 flags: load.flags,
                 insns: &encode_all(&insns, ByteOrder::NATIVE),
-                ifindex: if load.offload { self.link().index } else { 0 },
+                ifindex: if load.offload || load.bound { self.link().index } else { 0 },
+                modules: &modules,
                 info: self.btf.as_ref().zip(load.info.as_ref()).map(|(btf, info)| CompilerInfo {
                     btf,
                     functions: &info.functions,

@@ -123,5 +123,6 @@ enum bpf_func_id {
 	BPF_FUNC_redirect_map = 51,
 	BPF_FUNC_xdp_adjust_meta = 54,
 	BPF_FUNC_xdp_adjust_tail = 65,
+	BPF_FUNC_this_cpu_ptr = 154,
 	BPF_FUNC_loop = 181,
 };

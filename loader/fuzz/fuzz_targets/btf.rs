@@ -11,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
     let order = if little { ByteOrder::Little } else { ByteOrder::Big };
     let Ok(btf) = Btf::parse(data, order, "section `.BTF`") else { return };
     for (id, ty) in btf.types() {
-        let _ = (btf.name(id), btf.resolve(id), btf.size_of(id));
+        let _ = (btf.name(id), btf.resolve(id), btf.size_of(id), btf.declaration(id), btf.type_name(id));
         assert!(btf.get(id).is_ok_and(|found| found == ty));
         for member in btf.members(id).unwrap_or_default() {
             let _ = (btf.text(member.name), btf.uint_member(member));

@@ -9,8 +9,8 @@ use crate::uapi::btf::BtfKind;
 pub struct KernelTypes {
     /// Its own BTF; none for a kernel that was built without.
     pub vmlinux: Option<LazyBtf>,
-    /// The BTF of its modules, by their names.
-    pub modules: Vec<(String, LazyBtf)>,
+    /// The BTF of its modules, by their names; `None` where nobody has looked.
+    pub modules: Option<Vec<(String, LazyBtf)>>,
 }
 
 impl KernelTypes {
@@ -18,7 +18,7 @@ impl KernelTypes {
     /// kernel itself comes before what is in a module.
     pub fn find(&self, kind: BtfKind, name: &str) -> Option<(TypeId, &LazyBtf, Option<&str>)> {
         let vmlinux = self.vmlinux.iter().map(|btf| (btf, None));
-        let modules = self.modules.iter().map(|(module, btf)| (btf, Some(&**module)));
+        let modules = self.modules.iter().flatten().map(|(module, btf)| (btf, Some(&**module)));
         vmlinux.chain(modules).find_map(|(btf, module)| Some((btf.find(kind, name).next()?, btf, module)))
     }
 }

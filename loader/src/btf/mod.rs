@@ -14,9 +14,11 @@
 
 #[cfg(test)]
 pub(crate) mod builder;
+mod c;
 mod debug;
 mod equal;
 mod ext;
+mod externs;
 mod kernel;
 mod lazy;
 mod map_def;
@@ -28,6 +30,7 @@ mod types;
 mod view;
 mod write;
 
+pub use c::MAX_TEXT;
 pub use ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo, SectionInfo};
 pub use kernel::KernelTypes;
 pub use lazy::{LazyBtf, Memory, TypeHead};
@@ -107,6 +110,7 @@ mod tests {
     fn ask_everything(btf: &Btf) {
         for (id, ty) in btf.types() {
             let _ = (btf.name(id), btf.resolve(id), btf.size_of(id), btf.find(ty.shape.kind(), "map"));
+            let _ = (btf.declaration(id), btf.type_name(id));
             for member in btf.members(id).unwrap_or_default() {
                 let _ = (btf.text(member.name), btf.uint_member(member));
                 let _ = (btf.type_member(member), btf.array_member(member));

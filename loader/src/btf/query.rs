@@ -101,7 +101,7 @@ impl Btf {
 
     /// An error about the type `id`, placed where the type is in the file.
     #[cold]
-    pub(super) fn error(&self, id: TypeId, message: String) -> Error {
+    pub(crate) fn error(&self, id: TypeId, message: String) -> Error {
         let place = self.places.get(id.0 as usize).copied().unwrap_or_default();
         Error::malformed(&self.section, place as u64, message)
             .context(format!("type {id} ({})", self.describe(id)))

@@ -56,7 +56,7 @@ impl<'o, 't> Candidates<'o, 't> {
         }
         wanted.retain(|_, roots| !roots.is_empty());
         if !wanted.is_empty() {
-            for (_, btf) in &kernel.modules {
+            for (_, btf) in kernel.modules.iter().flatten() {
                 candidates.collect(btf, order, &wanted)?;
             }
         }

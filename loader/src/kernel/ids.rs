@@ -19,6 +19,11 @@ pub fn map_ids() -> Ids {
     Ids { cmd: Cmd::MAP_GET_NEXT_ID, next: bpf::map_next_id, last: Some(0) }
 }
 
+/// The ids of all types in the kernel: its own, its modules', and what was handed over (4.20).
+pub(super) fn btf_ids() -> Ids {
+    Ids { cmd: Cmd::BTF_GET_NEXT_ID, next: bpf::btf_next_id, last: Some(0) }
+}
+
 /// The iterator of [`program_ids`] and [`map_ids`]. It ends after an error.
 #[derive(Clone, Debug)]
 pub struct Ids {

@@ -12,16 +12,7 @@ use crate::uapi::elf::RelocationType;
 
 /// Joins to `program` what it reaches.
 pub(super) fn join<'o>(linker: &Linker<'o>, program: Code<'o>) -> Result<Linked> {
-    let mut joined = Joined {
-        linker,
-        linked: Linked {
-            insns: Vec::new(),
-            map_references: Vec::new(),
-            functions: Vec::new(),
-            lines: Vec::new(),
-        },
-        starts: BTreeMap::new(),
-    };
+    let mut joined = Joined { linker, linked: Linked::default(), starts: BTreeMap::new() };
     // Functions whose calls are being followed, the innermost last: a stack of our own, since how deep calls go is
     // the file's choice. One that calls itself is there already, and the kernel will refuse it.
     let mut open = vec![joined.append(program)?];
@@ -61,7 +52,7 @@ impl<'o> Joined<'_, 'o> {
     /// Appends `code` with all that it names resolved but functions.
     fn append(&mut self, code: Code<'o>) -> Result<Open<'o>> {
         refuse_other_references(code)?;
-        let Linked { insns, map_references, functions, lines } = &mut self.linked;
+        let Linked { insns, map_references, externs, functions, lines } = &mut self.linked;
         let start = insns.len();
         if start + code.insns.len() > BPF_MAX_INSNS {
             let message = format!(
@@ -73,7 +64,11 @@ impl<'o> Joined<'_, 'o> {
         }
         insns.extend_from_slice(code.insns);
         let references = self.linker.resolve(code, &mut insns[start..])?;
-        map_references.extend(references.into_iter().map(|mut reference| {
+        map_references.extend(references.maps.into_iter().map(|mut reference| {
+            reference.insn += start;
+            reference
+        }));
+        externs.extend(references.externs.into_iter().map(|mut reference| {
             reference.insn += start;
             reference
         }));

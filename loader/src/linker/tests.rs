@@ -67,6 +67,7 @@ fn object(insns: &[Insn], references: &[SymbolReference], functions: &[FunctionS
         functions: functions.to_vec(),
         maps: Vec::new(),
         data: Vec::new(),
+        externs: Vec::new(),
         other_code: Vec::new(),
     }
 }

@@ -18,9 +18,16 @@ pub enum DataKind {
     Initialised,
     /// `.bss`: variables that begin as zeros, which take no room in the file.
     Zero,
+    /// `.kconfig`: options of the kernel's configuration, constants that the file does not have.
+    Kconfig,
 }
 
 impl DataKind {
+    /// Whether nobody changes the variables once they are loaded.
+    pub fn is_read_only(self) -> bool {
+        matches!(self, Self::ReadOnly | Self::Kconfig)
+    }
+
     /// By a section's name and type, as libbpf tells them: `.rodata`, `.data`, `.bss`, and each with `.<name>` after.
     fn of_section(section: &Section<'_>) -> Option<Self> {
         let kinds = [(".rodata", Self::ReadOnly), (".data", Self::Initialised), (".bss", Self::Zero)];
@@ -42,7 +49,7 @@ pub struct DataSpec {
     pub kind: DataKind,
     /// Its size in bytes.
     pub size: u32,
-    /// Its bytes; none for [`DataKind::Zero`].
+    /// Its bytes; none for [`DataKind::Zero`] and [`DataKind::Kconfig`].
     pub content: Vec<u8>,
     /// Its variables, a `BTF_KIND_DATASEC` of [`Object::btf`](super::Object::btf).
     pub ty: Option<TypeId>,
@@ -52,7 +59,7 @@ impl DataSpec {
     /// The map that it becomes, as libbpf 1.1 makes it (`bpf_object__init_internal_map()`): user space may map it
     /// into its memory. Later releases do not let it where all variables are `static`.
     pub fn shape(&self) -> MapShape {
-        let read_only = if self.kind == DataKind::ReadOnly { BPF_F_RDONLY_PROG } else { 0 };
+        let read_only = if self.kind.is_read_only() { BPF_F_RDONLY_PROG } else { 0 };
         MapShape {
             map_type: MapType::ARRAY,
             key_size: 4,

@@ -7,6 +7,7 @@
 mod btf_maps;
 mod code;
 mod data;
+mod externs;
 mod legacy;
 mod map;
 mod program;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 
 pub use code::{Callee, Code, FunctionSpec, SymbolReference, SymbolTarget};
 pub use data::{DataKind, DataSpec};
+pub use externs::{ExternKind, ExternSpec, OptionKind, OptionSpec};
 pub use map::{EntryTypes, InnerMap, MapDialect, MapShape, MapSpec, Pinning};
 pub use program::{ProgramKind, ProgramSpec};
 pub use types::CodeInfo;
@@ -54,8 +56,10 @@ pub struct Object {
     pub functions: Vec<FunctionSpec>,
     /// The maps, in the order of their sections and of their places there.
     pub maps: Vec<MapSpec>,
-    /// The global variables, by section.
+    /// The global variables, by section, and last the options of the kernel's configuration.
     pub data: Vec<DataSpec>,
+    /// What is to come from the kernel that the object is loaded into.
+    pub externs: Vec<ExternSpec>,
     /// The types that the compiler has described, with the places of variables filled in from the symbol table.
     pub btf: Option<Btf>,
     /// Why BTF that the file has is left out: it is not sound, and nothing here needs it.
@@ -78,10 +82,12 @@ impl Object {
         let mut needed = Disjoint::default();
         file.needed_sections().into_iter().try_for_each(|section| needed.add(section))?;
         let (license, version) = (license(&elf)?, version(&elf)?);
-        let types = types::read(&file)?;
+        let mut types = types::read(&file)?;
+        let externs = externs::read(&file, types.btf.as_mut())?;
         let ext = types::read_ext(&file, types.btf.as_ref())?;
         let (programs, functions) = program::parse(&file, &ext, &mut needed)?;
-        let data_sections = data::parse(&file, types.btf.as_ref(), &mut needed)?;
+        let mut data_sections = data::parse(&file, types.btf.as_ref(), &mut needed)?;
+        data_sections.extend(externs::kconfig_data(&externs, types.btf.as_ref()));
         let object = Self {
             order: elf.order(),
             license,
@@ -90,6 +96,7 @@ impl Object {
             functions,
             maps: map::parse(&file, types.btf.as_ref(), data)?,
             data: data_sections,
+            externs,
             btf: types.btf,
             btf_flaw: types.flaw,
             other_code: file.other_code.iter().map(|section| section.name.clone().into_owned()).collect(),

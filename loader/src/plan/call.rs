@@ -2,6 +2,7 @@
 
 use nix::libc::{EAGAIN, ENOSPC};
 
+use super::externs::ModuleSlot;
 use crate::btf::{BtfAddition, FuncInfo, LineInfo};
 use crate::features::Feature;
 use crate::insn::Insn;
@@ -52,6 +53,11 @@ pub enum Call {
     },
     /// Hand over the object's types.
     BtfLoad(BtfLoad),
+    /// Find the types of a module among all that the kernel holds.
+    ModuleBtf {
+        /// The module.
+        module: ModuleSlot,
+    },
     /// Create a map.
     MapCreate(MapCreate),
     /// Put a map into a map of maps.
@@ -176,12 +182,18 @@ pub struct ProgLoad {
     pub insns: Vec<Insn>,
     /// Where the fds of maps go.
     pub map_references: Vec<MapFd>,
+    /// Where the fds of modules' types go.
+    pub module_references: Vec<ModuleFd>,
+    /// `fd_array`: the types of these modules, after an empty place. Calls of their functions have the place in `off`.
+    pub modules: Vec<ModuleSlot>,
     /// What the compiler says of functions and lines, where the kernel has taken the object's types.
     pub info: Option<ProgInfo>,
     /// Ask the verifier for its log. The buffer starts at [`FIRST_LOG_SIZE`] and grows until the log fits.
     pub log: bool,
     /// Whether the program is for the network card (`prog_ifindex`).
     pub offload: bool,
+    /// Whether the program is for one interface alone (`prog_ifindex` with `BPF_F_XDP_DEV_BOUND_ONLY`).
+    pub bound: bool,
 }
 
 /// What the kernel is told of a program in the object's types.
@@ -200,6 +212,15 @@ pub struct MapFd {
     pub insn: usize,
     /// The map.
     pub map: MapSlot,
+}
+
+/// An instruction whose `imm` becomes the fd of a module's types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModuleFd {
+    /// Index of the instruction.
+    pub insn: usize,
+    /// The module.
+    pub module: ModuleSlot,
 }
 
 /// Bytes of the first buffer for a verifier log.

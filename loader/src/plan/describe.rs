@@ -5,6 +5,7 @@
 use std::fmt;
 
 use super::call::{BtfLoad, Call, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
+use super::externs::ModuleSlot;
 use super::{FIRST_LOG_SIZE, Plan};
 use crate::btf::BtfAddition;
 use crate::bytes::ByteOrder;
@@ -12,7 +13,7 @@ use crate::error::escape;
 use crate::features::Feature;
 use crate::insn::encode_all;
 use crate::netlink::{LinkRef, Mode, XdpChange, XdpFlags, get_link, probe_compare, set_xdp};
-use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, MAP_FLAGS, flag_names};
+use crate::uapi::bpf::{MAP_FLAGS, PROG_FLAGS, flag_names};
 use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
 
 /// One system call.
@@ -94,6 +95,7 @@ impl Plan {
                 vec![KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", self.map(*map))]
             }
             Call::BtfLoad(load) => vec![self.btf_load(*load)],
+            Call::ModuleBtf { module } => self.find_module_btf(*module),
             Call::MapCreate(create) => vec![self.map_create(create)],
             Call::MapUpdate { outer, index, inner } => vec![
                 KernelCall::bpf("BPF_MAP_UPDATE_ELEM")
@@ -153,6 +155,20 @@ impl Plan {
         format!("<program {}>", escape(&self.programs[slot.0]))
     }
 
+    fn module(&self, slot: ModuleSlot) -> String {
+        format!("<BTF of {}>", escape(&self.modules[slot.0]))
+    }
+
+    /// The three calls that are made for one BTF after the other, until one has the module's name.
+    fn find_module_btf(&self, slot: ModuleSlot) -> Vec<KernelCall> {
+        let module = self.module(slot);
+        vec![
+            KernelCall::bpf("BPF_BTF_GET_NEXT_ID").with("start_id", "<each id>"),
+            KernelCall::bpf("BPF_BTF_GET_FD_BY_ID").with("btf_id", "<next id>").gives(module.clone()),
+            KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", module),
+        ]
+    }
+
     fn btf_load(&self, load: BtfLoad) -> KernelCall {
         // The types have been read from a file, whose sizes fit into the format.
         let data = self.btf_bytes(load.without).unwrap_or_default();
@@ -185,7 +201,9 @@ impl Plan {
         let version = load.kern_version.to_be_bytes();
         let version = format!("KERNEL_VERSION({}, {}, {})", version[1], version[2], version[3]);
         let lines = load.info.as_ref().map(|info| &info.lines).filter(|lines| !lines.is_empty());
-        let prog_flags = flag_names(load.flags, &[(BPF_F_XDP_HAS_FRAGS, "BPF_F_XDP_HAS_FRAGS")]);
+        let fds = load.modules.iter().map(|module| self.module(*module));
+        let fd_array =
+            format!("[{}]", ["0".to_owned()].into_iter().chain(fds).collect::<Vec<_>>().join(", "));
         KernelCall::bpf("BPF_PROG_LOAD")
             .with("prog_type", format!("{:?}", load.prog_type))
             .with("insn_cnt", load.insns.len().to_string())
@@ -193,15 +211,16 @@ impl Plan {
             .with_some("log_level", load.log.then_some("1"))
             .with_some("log_size", load.log.then(|| format!("{FIRST_LOG_SIZE} or more")))
             .with_some("kern_version", (load.kern_version != 0).then_some(version))
-            .with_some("prog_flags", (load.flags != 0).then_some(prog_flags))
+            .with_some("prog_flags", (load.flags != 0).then(|| flag_names(load.flags, PROG_FLAGS)))
             .with_some("prog_name", load.name.as_ref().map(|name| text(name.as_str())))
-            .with_some("prog_ifindex", load.offload.then_some(IFINDEX))
+            .with_some("prog_ifindex", (load.offload || load.bound).then_some(IFINDEX))
             .with_some("expected_attach_type", load.expected_attach_type.map(|kind| format!("{kind:?}")))
             .with_some("prog_btf_fd", load.info.as_ref().map(|_| BTF))
             .with_some("func_info_rec_size", load.info.as_ref().map(|_| FUNC_INFO_SIZE.to_string()))
             .with_some("func_info_cnt", load.info.as_ref().map(|info| info.functions.len().to_string()))
             .with_some("line_info_rec_size", lines.map(|_| LINE_INFO_SIZE.to_string()))
             .with_some("line_info_cnt", lines.map(|lines| lines.len().to_string()))
+            .with_some("fd_array", (!load.modules.is_empty()).then_some(fd_array))
             .gives(self.program(load.program))
             .with_data(encode_all(&load.insns, ByteOrder::NATIVE))
     }

@@ -8,13 +8,16 @@ mod build;
 mod call;
 mod describe;
 mod display;
+mod externs;
 mod pin_path;
 
 pub use build::{Loader, Target};
 pub use call::{
-    BtfLoad, Call, FIRST_LOG_SIZE, MapCreate, MapFd, MapSlot, ProgInfo, ProgLoad, ProgramSlot, SetLink,
+    BtfLoad, Call, FIRST_LOG_SIZE, MapCreate, MapFd, MapSlot, ModuleFd, ProgInfo, ProgLoad, ProgramSlot,
+    SetLink,
 };
 pub use describe::KernelCall;
+pub use externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
 pub use pin_path::check_pin_path;
 
 use crate::btf::{Btf, BtfAddition};
@@ -36,6 +39,10 @@ pub struct Plan {
     pub sections: Vec<String>,
     /// The object's types, if they are handed over to the kernel.
     pub btf: Option<Btf>,
+    /// What the programs take from the kernel.
+    pub externs: Vec<ResolvedExtern>,
+    /// The names of the modules whose types the programs refer to, by [`ModuleSlot`].
+    pub modules: Vec<String>,
     /// Where the program goes, if it is to be attached.
     pub attach: Option<Attach>,
     /// What will be done, in order.

@@ -46,6 +46,7 @@ fn object(maps: Vec<MapSpec>) -> Object {
         functions: Vec::new(),
         maps,
         data: Vec::new(),
+        externs: Vec::new(),
         other_code: Vec::new(),
     }
 }

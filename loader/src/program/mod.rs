@@ -41,6 +41,9 @@ pub struct ProgramParams<'a> {
     pub ifindex: u32,
     /// What the compiler said of its functions and lines (5.0).
     pub info: Option<CompilerInfo<'a>>,
+    /// The types of modules whose functions it calls: a call has in `off` its module's place here, counted from 1
+    /// (5.14).
+    pub modules: &'a [BorrowedFd<'a>],
 }
 
 /// What the compiler said of a program, in types that the kernel has taken.
@@ -93,6 +96,7 @@ impl Program {
             btf: info.map(|info| info.btf.as_fd()),
             func_info: &info.map(|info| func_info(info.functions)).unwrap_or_default(),
             line_info: &info.map(|info| line_info(info.lines)).unwrap_or_default(),
+            modules: params.modules,
         };
         let (answer, log_size) = bpf::prog_load(attr, &content, buffer);
         if let Some(log) = log.as_deref_mut() {

@@ -9,8 +9,11 @@ use std::ffi::{CStr, c_int};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::Errno;
-use super::attr::{BtfLoad, ById, MapElem, MapInfo, Obj, ObjInfo, ProgInfo, ProgLoad, ProgTestRun};
-use crate::uapi::bpf::{BPF_INSN_SIZE, Cmd};
+use super::attr::{BtfInfo, BtfLoad, ById, MapElem, MapInfo, Obj, ObjInfo, ProgInfo, ProgLoad, ProgTestRun};
+use crate::uapi::bpf::{
+    BPF_CALL, BPF_INSN_SIZE, BPF_LD_IMM64, BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_IDX,
+    BPF_PSEUDO_MAP_IDX_VALUE, Cmd,
+};
 use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
 
 /// Makes `fd` findable at `path` in a bpffs.
@@ -60,6 +63,8 @@ pub(crate) struct ProgContent<'a> {
     pub(crate) func_info: &'a [u8],
     /// Records of [`LINE_INFO_SIZE`] bytes.
     pub(crate) line_info: &'a [u8],
+    /// The types of modules that calls refer to by their place here, counted from 1.
+    pub(crate) modules: &'a [BorrowedFd<'a>],
 }
 
 /// Loads a program: `attr` says what it is, `content` of what it is made. An empty `log` goes with `log_level` 0.
@@ -93,14 +98,35 @@ pub(crate) fn prog_load(
         attr.line_info = address(content.line_info);
         attr.line_info_cnt = line_info_cnt;
     }
+    // Calls have 0 for the kernel itself, so that the first place stays empty.
+    let fds: Vec<u32> = std::iter::once(0).chain(content.modules.iter().copied().map(number)).collect();
+    if !content.modules.is_empty() {
+        if content.insns.chunks_exact(BPF_INSN_SIZE).any(|insn| fd_place(insn) >= fds.len()) {
+            return (Err(Errno::EINVAL), 0);
+        }
+        attr.fd_array = fds.as_ptr().expose_provenance() as u64;
+    }
     attr.log_size = log_size;
     attr.log_buf = address_mut(log);
     // SAFETY: the kernel reads `insn_cnt` instructions of 8 bytes, `func_info_cnt` and `line_info_cnt` records of the
     // sizes that it is told, and a string up to its NUL byte, and writes no more than `log_size` bytes; all were taken
-    // from the slices. The other addresses in `attr` are private to this module and stay 0, with counts of 0. The
+    // from the slices. In the array of fds it reads the places that instructions name, which are in there. The other addresses in `attr` are private to this module and stay 0, with counts of 0. The
     // answer is a new fd.
     let answer = unsafe { bpf_fd(Cmd::PROG_LOAD, &mut attr) };
     (answer, attr.log_true_size)
+}
+
+/// Which place in the array of fds an instruction names: a call by its `off`, a load by its `imm`; 0 for any other.
+fn fd_place(insn: &[u8]) -> usize {
+    let registers = insn[1];
+    let src = if cfg!(target_endian = "big") { registers & 0xf } else { registers >> 4 };
+    match (insn[0], src) {
+        (BPF_CALL, BPF_PSEUDO_KFUNC_CALL) => u16::from_ne_bytes([insn[2], insn[3]]).into(),
+        (BPF_LD_IMM64, BPF_PSEUDO_MAP_IDX | BPF_PSEUDO_MAP_IDX_VALUE) => {
+            u32::from_ne_bytes([insn[4], insn[5], insn[6], insn[7]]) as usize
+        }
+        _ => 0,
+    }
 }
 
 /// A size as the kernel's structs hold it.
@@ -154,6 +180,11 @@ pub(crate) fn map_next_id(id: u32) -> Result<u32, Errno> {
     next_id(Cmd::MAP_GET_NEXT_ID, id)
 }
 
+/// The first id above `id` of types that the kernel holds. ENOENT where there is none.
+pub(crate) fn btf_next_id(id: u32) -> Result<u32, Errno> {
+    next_id(Cmd::BTF_GET_NEXT_ID, id)
+}
+
 /// Opens the program with this id.
 pub(crate) fn prog_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
     fd_by_id(Cmd::PROG_GET_FD_BY_ID, id)
@@ -163,6 +194,29 @@ pub(crate) fn prog_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
 pub(crate) fn map_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
     fd_by_id(Cmd::MAP_GET_FD_BY_ID, id)
 }
+
+/// Opens the types with this id.
+pub(crate) fn btf_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
+    fd_by_id(Cmd::BTF_GET_FD_BY_ID, id)
+}
+
+/// The name of the types `fd` if they are the kernel's or a module's. ENOSPC for a name that no module can have.
+pub(crate) fn kernel_btf_name(fd: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
+    let mut name = vec![0; MODULE_NAME_ROOM];
+    let mut info = BtfInfo {
+        name: address_mut(&mut name),
+        name_len: u32::try_from(name.len()).unwrap_or(u32::MAX),
+        ..BtfInfo::default()
+    };
+    // SAFETY: the only address is that of `name`, where the kernel writes at most `name_len` bytes. Should `fd` be no
+    // types, then its info has no address at that offset (up to 6.18), and is written over ours.
+    unsafe { obj_info(fd, &mut info) }?;
+    name.truncate(info.name_len as usize);
+    Ok((info.kernel_btf == 1).then_some(name))
+}
+
+/// Bytes for the name of a module, which has at most 55 (`MODULE_NAME_LEN` in `include/linux/moduleparam.h`).
+const MODULE_NAME_ROOM: usize = 64;
 
 /// What the kernel says of the map `fd`; fields that it does not know are 0.
 pub(crate) fn map_info(fd: BorrowedFd<'_>) -> Result<MapInfo, Errno> {

@@ -37,6 +37,8 @@ named_values! {
         MAP_LOOKUP_AND_DELETE_ELEM = 21 "map_lookup_and_delete_elem";
         /// 5.2
         MAP_FREEZE = 22 "map_freeze";
+        /// 5.2
+        BTF_GET_NEXT_ID = 23 "btf_get_next_id";
         /// 5.6
         MAP_LOOKUP_BATCH = 24 "map_lookup_batch";
         /// 5.6
@@ -308,6 +310,11 @@ pub fn flag_names(flags: u32, names: &[(u32, &str)]) -> String {
 
 /// `BPF_PROG_LOAD`: the program handles packets of several buffers (5.18).
 pub const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+/// `prog_flags`: the program is for the interface `prog_ifindex` alone, but runs on the host (6.3).
+pub const BPF_F_XDP_DEV_BOUND_ONLY: u32 = 1 << 6;
+/// The flags of `BPF_PROG_LOAD` that this library sets, with their names.
+pub const PROG_FLAGS: &[(u32, &str)] =
+    &[(BPF_F_XDP_HAS_FRAGS, "BPF_F_XDP_HAS_FRAGS"), (BPF_F_XDP_DEV_BOUND_ONLY, "BPF_F_XDP_DEV_BOUND_ONLY")];
 
 /// `src_reg` of a 64-bit immediate load whose `imm` is a map's fd.
 pub const BPF_PSEUDO_MAP_FD: u8 = 1;
@@ -319,6 +326,10 @@ pub const BPF_PSEUDO_BTF_ID: u8 = 3;
 pub const BPF_PSEUDO_FUNC: u8 = 4;
 /// `src_reg` of a call to another function of the program.
 pub const BPF_PSEUDO_CALL: u8 = 1;
+/// `src_reg` of a 64-bit immediate load whose `imm` is an index into the `fd_array` of `BPF_PROG_LOAD` (5.14).
+pub const BPF_PSEUDO_MAP_IDX: u8 = 5;
+/// The same for an address inside the map's value (5.14).
+pub const BPF_PSEUDO_MAP_IDX_VALUE: u8 = 6;
 /// `src_reg` of a call to a kernel function by BTF id (5.13).
 pub const BPF_PSEUDO_KFUNC_CALL: u8 = 2;
 

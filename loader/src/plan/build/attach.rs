@@ -13,14 +13,15 @@ pub(super) fn find_interface(target: &Target) -> [Step; 2] {
     ]
 }
 
-pub(super) fn attach_steps(program: ProgramSlot, target: &Target) -> Vec<Step> {
+/// Attaches the program; one that is `bound` to the interface runs in native mode alone.
+pub(super) fn attach_steps(program: ProgramSlot, target: &Target, bound: bool) -> Vec<Step> {
     let set = |mode, replace| {
         let set = SetLink { program, mode, replace };
         let put_back = Step::new(Call::PutBack(set.clone()));
         Step::new(Call::SetLink(set)).or(On::Unanswered, vec![put_back])
     };
     let mut attach = set(Some(target.mode.first()), false);
-    if let Some(mode) = target.mode.fallback() {
+    if let Some(mode) = target.mode.fallback().filter(|_| !bound) {
         attach = attach.or(On::Driver, vec![set(Some(mode), false)]);
     }
     if !target.replace {

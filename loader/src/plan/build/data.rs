@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use nix::libc::EINVAL;
 
+use super::externs::Externs;
 use super::{Loader, NEWER, charged};
 use crate::btf::TypeId;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +23,12 @@ impl Loader<'_> {
     }
 
     /// Makes and fills the maps of the global variables.
-    pub(super) fn data_steps(&self, data: &DataMaps, kernel: &Kernel) -> Result<Vec<Step>> {
+    pub(super) fn data_steps(
+        &self,
+        data: &DataMaps,
+        externs: &Externs,
+        kernel: &Kernel,
+    ) -> Result<Vec<Step>> {
         let feature = Feature::GlobalData;
         if kernel.has(feature) == Answer::No {
             if data.needed.is_empty() {
@@ -48,10 +54,13 @@ impl Loader<'_> {
             let when = if needed { When::Always } else { When::Made(map) };
             steps.push(create_data_step(&create, needed, kernel));
             if section.kind != DataKind::Zero {
-                let content = section.content.clone();
+                let content = match section.kind {
+                    DataKind::Kconfig => externs.options(section.size),
+                    _ => section.content.clone(),
+                };
                 steps.push(Step::new(Call::MapFill { map, content }).when(when));
             }
-            if section.kind == DataKind::ReadOnly {
+            if section.kind.is_read_only() {
                 steps.push(Step::new(Call::MapFreeze { map }).when(when));
             }
         }

@@ -3,7 +3,10 @@
 mod attach;
 mod btf;
 mod data;
+mod device;
+mod externs;
 mod maps;
+mod options;
 mod programs;
 
 use std::collections::BTreeMap;
@@ -15,11 +18,13 @@ use self::btf::btf_step;
 use self::data::DataMaps;
 use self::maps::{creation_order, inner_map_steps, refuse_shared_pins};
 use super::call::{Call, ProgramSlot};
+use super::externs::KernelSymbols;
 use super::{Attach, On, Plan, Step};
+use crate::btf::KernelTypes;
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
-use crate::linker::Linker;
+use crate::kconfig::Kconfig;
 use crate::netlink::{LinkRef, Mode, ModeChoice};
 use crate::object::{Object, ProgramSpec};
 use crate::uapi::bpf::ObjName;
@@ -55,6 +60,9 @@ pub struct Loader<'o> {
     pins_by_name: Option<String>,
     pins: BTreeMap<String, String>,
     target: Option<Target>,
+    kconfig: Option<Kconfig>,
+    kernel_symbols: Option<KernelSymbols>,
+    kernel_types: Option<KernelTypes>,
 }
 
 impl<'o> Loader<'o> {
@@ -70,6 +78,9 @@ impl<'o> Loader<'o> {
             pins_by_name: None,
             pins: BTreeMap::new(),
             target: None,
+            kconfig: None,
+            kernel_symbols: None,
+            kernel_types: None,
         }
     }
 
@@ -142,15 +153,17 @@ impl<'o> Loader<'o> {
             steps.push(self.map_step(slot, pins[slot.0].as_deref(), kernel)?);
         }
         steps.extend(inner_map_steps(&self.object.maps));
-        let linker = Linker::new(self.object);
-        let linked = programs.iter().map(|program| linker.link(program)).collect::<Result<Vec<_>>>()?;
+        let linked = self.linked()?;
+        let externs = self.externs(&linked, kernel)?;
+        let bound = self.bound(&programs[attached.0], &linked[attached.0], &externs)?;
         let data = DataMaps::new(self.object, &linked);
-        steps.extend(self.data_steps(&data, kernel)?);
+        steps.extend(self.data_steps(&data, &externs, kernel)?);
+        steps.extend(externs.module_steps());
         for (slot, (program, linked)) in programs.iter().zip(linked).enumerate() {
-            steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, kernel)?);
+            steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, &externs, kernel)?);
         }
         if let Some(target) = &self.target {
-            steps.extend(attach_steps(attached, target));
+            steps.extend(attach_steps(attached, target, bound));
             // What cannot be told does not undo what is attached by then.
             let tell = Step::new(Call::ProgInfo { program: attached });
             steps.push(tell.or(On::AnyErrno, Vec::new()));
@@ -160,6 +173,8 @@ impl<'o> Loader<'o> {
             programs: programs.iter().map(|program| program.name.clone()).collect(),
             sections: programs.iter().map(|program| program.section.clone()).collect(),
             btf: self.object.btf.clone(),
+            externs: externs.list(self.object),
+            modules: externs.modules,
             attach: self.target.as_ref().map(|target| Attach {
                 link: target.link.clone(),
                 mode: target.mode,

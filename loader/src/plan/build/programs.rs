@@ -1,6 +1,7 @@
 //! The steps that load programs.
 
 use super::data::DataMaps;
+use super::externs::Externs;
 use super::{Loader, NEWER, charged, name_for};
 use crate::btf::BtfAddition;
 use crate::error::{Error, ErrorKind, Result};
@@ -8,33 +9,40 @@ use crate::features::{Answer, Feature, Kernel};
 use crate::linker::Linked;
 use crate::object::{CURRENT_KERNEL_VERSION, ProgramSpec};
 use crate::plan::call::{Call, ProgInfo, ProgLoad, ProgramSlot};
-use crate::plan::{On, Step};
-use crate::uapi::bpf::{AttachType, BPF_F_XDP_HAS_FRAGS, ProgType};
+use crate::plan::{ModuleSlot, On, Step};
+use crate::uapi::bpf::{AttachType, BPF_F_XDP_DEV_BOUND_ONLY, BPF_F_XDP_HAS_FRAGS, ProgType};
 
 impl Loader<'_> {
     pub(super) fn program_step(
         &self,
         slot: ProgramSlot,
         program: &ProgramSpec,
-        linked: Linked,
+        mut linked: Linked,
         data: &DataMaps,
+        externs: &Externs,
         kernel: &Kernel,
     ) -> Result<Step> {
+        let bound = self.bound(program, &linked, externs)?;
+        let module_references = externs.fill(&mut linked);
+        let frags = if program.kind.frags { BPF_F_XDP_HAS_FRAGS } else { 0 };
         let has_functions = kernel.has(Feature::BtfWith(BtfAddition::Functions)) != Answer::No;
         let load = ProgLoad {
             program: slot,
             prog_type: ProgType::XDP,
             expected_attach_type: Some(program.kind.attach_type)
                 .filter(|_| kernel.has(Feature::ExpectedAttachType) != Answer::No),
-            flags: if program.kind.frags { BPF_F_XDP_HAS_FRAGS } else { 0 },
+            flags: frags | if bound { BPF_F_XDP_DEV_BOUND_ONLY } else { 0 },
             name: name_for(kernel, &program.name),
             license: self.object.license.clone().unwrap_or_default(),
             kern_version: self.kern_version(kernel)?,
             info: info(&linked).filter(|_| has_functions),
             map_references: linked.map_references.iter().map(|reference| data.map_fd(*reference)).collect(),
+            module_references,
+            modules: (0..externs.modules.len()).map(ModuleSlot).collect(),
             insns: linked.insns,
             log: false,
             offload: self.is_offload(),
+            bound,
         };
         let with_log = ProgLoad { log: true, ..load.clone() };
         // A good program is loaded silently; only a refusal is worth a log, and the log tells whose refusal it is.
