@@ -77,6 +77,7 @@
 pub mod attach;
 pub mod btf;
 pub mod bytes;
+pub mod core_reloc;
 pub mod elf;
 pub mod error;
 pub mod features;

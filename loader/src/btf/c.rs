@@ -10,10 +10,10 @@
 use std::borrow::Cow;
 
 use super::Btf;
-use super::query::MAX_DEPTH;
 use super::types::{
     Composite, DataSec, DeclTag, Enum, EnumValue, FuncProto, FwdKind, Int, Name, Shape, TypeId,
 };
+use super::view::{MAX_DEPTH, Types as _};
 use crate::error::{Result, escape};
 use crate::uapi::btf::{BtfKind, FuncLinkage, VarLinkage};
 

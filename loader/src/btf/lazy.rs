@@ -15,16 +15,14 @@ use std::str;
 use std::sync::Arc;
 
 use super::parse::{Header, TypeReader, check_string_table, head, type_len};
-use super::types::{Name, Shape, Type, TypeId};
+use super::types::{Name, POINTER_SIZE, Shape, Type, TypeId};
+use super::view::Types as _;
 use crate::bytes::{ByteOrder, Bytes};
-use crate::error::{Context, Error, ErrorKind, Result, quote};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::uapi::btf::{BTF_MAGIC, BTF_TYPE_SIZE, BtfKind};
 
 /// How many types there are from one landmark to the next.
 const STRIDE: usize = 32;
-
-/// As in [`Btf`](super::Btf): how many typedefs, qualifiers and array dimensions may stand in a row.
-const MAX_DEPTH: usize = 32;
 
 /// Whatever holds the bytes: a file that was read, or memory of the kernel that is mapped.
 pub type Memory = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -50,6 +48,7 @@ struct Inner {
     first_string: usize,
     /// Where each [`STRIDE`]th type begins, in bytes of the BTF.
     landmarks: Vec<u32>,
+    pointer_size: u32,
 }
 
 /// What a type says of itself before it is decoded.
@@ -97,11 +96,23 @@ impl LazyBtf {
         }
         let first = base.as_ref().map_or(1, |base| base.0.ids.end);
         let first_string = base.as_ref().map_or(0, LazyBtf::strings_end);
-        let (landmarks, end) = survey(bytes, &header.types, first)?;
-        let Header { types, strings } = header;
-        let ids = first..end;
-        let inner = Inner { name, memory, range, order, types, strings, base, ids, first_string, landmarks };
-        Ok(Self(Arc::new(inner)))
+        let survey = Survey::of(bytes, &header, first)?;
+        let pointer_size = base.as_ref().map_or(survey.pointer_size, Self::pointer_size);
+        let ids = first..survey.end;
+        let landmarks = survey.landmarks;
+        Ok(Self(Arc::new(Inner {
+            name,
+            memory,
+            range,
+            order,
+            types: header.types,
+            strings: header.strings,
+            base,
+            ids,
+            first_string,
+            landmarks,
+            pointer_size,
+        })))
     }
 
     /// What errors call the bytes.
@@ -112,6 +123,11 @@ impl LazyBtf {
     /// The byte order of the machine that the types are from.
     pub fn order(&self) -> ByteOrder {
         self.0.order
+    }
+
+    /// Bytes of a pointer on that machine: those of its `long`.
+    pub fn pointer_size(&self) -> u32 {
+        self.0.pointer_size
     }
 
     /// The BTF that this one continues.
@@ -151,14 +167,16 @@ impl LazyBtf {
         reader.read().context(|| format!("type {id}"))
     }
 
-    /// The kind of a type, without decoding it.
-    pub fn kind(&self, id: TypeId) -> Result<BtfKind> {
-        Ok(self.head(id)?.kind)
-    }
-
-    /// The name of a type, empty when it has none.
-    pub fn name(&self, id: TypeId) -> Result<&str> {
-        self.text(self.head(id)?.name).context(|| format!("type {id}"))
+    /// The kind and name of a type, without decoding it.
+    pub fn head(&self, id: TypeId) -> Result<TypeHead> {
+        if id == TypeId::VOID {
+            return Ok(TypeHead { id, kind: BtfKind::UNKN, name: Name(0) });
+        }
+        let owner = self.owner(id)?;
+        let bytes = owner.table();
+        let at = owner.place(id)?;
+        let (name, info, _) = head(bytes, at)?;
+        Ok(TypeHead { id, kind: info.kind, name })
     }
 
     /// The text of a name, which is `Malformed` when it is not UTF-8 or longer than
@@ -180,69 +198,12 @@ impl LazyBtf {
         strings.strip_prefix(text.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
     }
 
-    /// The type behind typedefs, qualifiers and type tags, with its id: never one of these itself.
-    pub fn resolve(&self, id: TypeId) -> Result<(TypeId, Type)> {
-        let mut at = id;
-        for _ in 0..MAX_DEPTH {
-            let ty = self.get(at)?;
-            match ty.shape.alias_of() {
-                Some(target) => at = target,
-                None => return Ok((at, ty)),
-            }
-        }
-        Err(self.too_deep(id))
-    }
-
-    /// The bytes that a value of this type takes, as [`Btf::size_of`](super::Btf::size_of) counts them.
-    pub fn size_of(&self, id: TypeId) -> Result<u32> {
-        let mut count: u32 = 1;
-        let mut at = id;
-        for _ in 0..MAX_DEPTH {
-            let shape = self.get(at)?.shape;
-            let size = shape.size();
-            at = match (&shape, size) {
-                (_, Some(size)) => return count.checked_mul(size).ok_or_else(|| self.too_big(id)),
-                (Shape::Array(array), _) => {
-                    count = count.checked_mul(array.len).ok_or_else(|| self.too_big(id))?;
-                    array.element
-                }
-                (Shape::Var(var), _) => var.ty,
-                (other, _) => other.alias_of().ok_or_else(|| {
-                    self.error(id, format!("expected a type with a size, found {}", self.describe(at)))
-                })?,
-            };
-        }
-        Err(self.too_deep(id))
-    }
-
-    /// A type in words: `struct `flow`` or `ptr`.
-    pub fn describe(&self, id: TypeId) -> String {
-        let kind = self.kind(id).unwrap_or(BtfKind::UNKN);
-        match self.name(id) {
-            Ok(name) if !name.is_empty() => format!("{kind} {}", quote(name)),
-            _ => kind.to_string(),
-        }
-    }
-
     /// An error about the type `id`, placed where the type is.
     #[cold]
-    pub(crate) fn error(&self, id: TypeId, message: String) -> Error {
+    pub(super) fn error(&self, id: TypeId, message: String) -> Error {
         let place = self.owner(id).and_then(|owner| owner.place(id)).unwrap_or_default();
         Error::malformed(&self.0.name, place as u64, message)
             .context(format!("type {id} ({})", self.describe(id)))
-    }
-
-    #[cold]
-    fn too_deep(&self, id: TypeId) -> Error {
-        self.error(
-            id,
-            format!("expected at most {MAX_DEPTH} types in a row behind this one, found more or a cycle"),
-        )
-    }
-
-    #[cold]
-    fn too_big(&self, id: TypeId) -> Error {
-        self.error(id, format!("expected a size of at most {} bytes, found more", u32::MAX))
     }
 
     fn data(&self) -> &[u8] {
@@ -288,17 +249,6 @@ impl LazyBtf {
         Ok(at)
     }
 
-    fn head(&self, id: TypeId) -> Result<TypeHead> {
-        if id == TypeId::VOID {
-            return Ok(TypeHead { id, kind: BtfKind::UNKN, name: Name(0) });
-        }
-        let owner = self.owner(id)?;
-        let bytes = owner.table();
-        let at = owner.place(id)?;
-        let (name, info, _) = head(bytes, at)?;
-        Ok(TypeHead { id, kind: info.kind, name })
-    }
-
     /// The BTF that has this string, and where: in bytes of that BTF.
     fn string_place(&self, name: Name) -> (&Self, usize) {
         let offset = name.0 as usize;
@@ -327,25 +277,53 @@ fn order_of(data: &[u8], name: &str) -> Result<ByteOrder> {
     Ok(if magic(ByteOrder::Big)? == BTF_MAGIC { ByteOrder::Big } else { ByteOrder::Little })
 }
 
-/// Measures all types: where each [`STRIDE`]th begins, and the id after the last one's.
-fn survey(bytes: Bytes<'_>, types: &Range<usize>, first: u32) -> Result<(Vec<u32>, u32)> {
-    let bytes = Bytes::new(&bytes.data()[..types.end], bytes.order(), bytes.name());
-    // No type is smaller than `BTF_TYPE_SIZE`.
-    let mut landmarks = Vec::with_capacity(types.len() / BTF_TYPE_SIZE / STRIDE + 1);
-    let mut at = types.start;
-    let mut count = 0;
-    while at < bytes.len() {
-        if count % STRIDE == 0 {
-            let landmark = u32::try_from(at);
-            landmarks.push(landmark.map_err(|_| bytes.error(at, "expected the types within 4 GiB"))?);
+/// What a walk over all types finds out.
+struct Survey {
+    /// Where each [`STRIDE`]th type begins.
+    landmarks: Vec<u32>,
+    /// The id after the last one's.
+    end: u32,
+    pointer_size: u32,
+}
+
+impl Survey {
+    /// Measures all types, the first of which has the id `first`.
+    fn of(bytes: Bytes<'_>, header: &Header, first: u32) -> Result<Self> {
+        let types = Bytes::new(&bytes.data()[..header.types.end], bytes.order(), bytes.name());
+        let strings = &bytes.data()[header.strings.clone()];
+        let mut at = header.types.start;
+        // No type is smaller than `BTF_TYPE_SIZE`.
+        let landmarks = Vec::with_capacity(header.types.len() / BTF_TYPE_SIZE / STRIDE + 1);
+        let mut survey = Self { landmarks, end: first, pointer_size: POINTER_SIZE };
+        let mut to_landmark = 0;
+        while at < types.len() {
+            if to_landmark == 0 {
+                let landmark = u32::try_from(at);
+                let landmark = landmark.map_err(|_| types.error(at, "expected the types within 4 GiB"))?;
+                survey.landmarks.push(landmark);
+                to_landmark = STRIDE;
+            }
+            let (name, info, len) = head(types, at).context(|| format!("type {}", survey.end))?;
+            if info.kind == BtfKind::INT && is_long(strings, name) {
+                let size = types.u32(at + 8, "a size")?;
+                survey.pointer_size = if size == 4 { 4 } else { POINTER_SIZE };
+            }
+            to_landmark -= 1;
+            at += len;
+            let end = survey.end.checked_add(1);
+            survey.end = end.ok_or_else(|| types.error(at, "expected ids of 32 bits, found more types"))?;
         }
-        let len = type_len(bytes, at).context(|| format!("type {}", first as usize + count))?;
-        count += 1;
-        at += len;
+        Ok(survey)
     }
-    let end = u32::try_from(count).ok().and_then(|count| first.checked_add(count));
-    let end = end.ok_or_else(|| bytes.error(types.start, "expected ids of 32 bits, found more types"))?;
-    Ok((landmarks, end))
+}
+
+/// Whether this names the integer that is as wide as a pointer wherever Linux runs. Nothing in BTF tells the width
+/// of the machine but this.
+fn is_long(strings: &[u8], name: Name) -> bool {
+    let tail = strings.get(name.0 as usize..).unwrap_or_default();
+    [&b"long int\0"[..], b"long unsigned int\0", b"long\0", b"unsigned long\0"]
+        .iter()
+        .any(|long| tail.starts_with(long))
 }
 
 /// A walk over the heads of the types from `at` on.
@@ -400,7 +378,7 @@ mod tests {
                 assert_eq!(&lazy.get(id).unwrap(), ty);
                 assert_eq!((head.id, head.kind, head.name), (id, ty.shape.kind(), ty.name));
                 assert_eq!(lazy.name(id).unwrap(), eager.name(id).unwrap());
-                assert_eq!(lazy.kind(id).unwrap(), ty.shape.kind());
+                assert_eq!(lazy.head(id).unwrap().kind, ty.shape.kind());
                 assert_eq!(lazy.size_of(id).unwrap(), eager.size_of(id).unwrap());
                 assert_eq!(lazy.resolve(id).unwrap().0, eager.resolve(id).unwrap());
             }
@@ -445,6 +423,17 @@ mod tests {
             let error = btf.get(TypeId(3)).unwrap_err();
             assert_eq!(error.to_string(), "there is no type 3 in `module`, the last is 2");
             assert!(base_btf.get(flow).is_err());
+        }
+    }
+
+    #[test]
+    fn a_pointer_is_as_wide_as_the_machine_s_long() {
+        for (name, size, expected) in [("long unsigned int", 4, 4), ("long int", 8, 8), ("long long", 4, 8)] {
+            let mut b = Builder::new(ByteOrder::Little);
+            let long = b.int(name, size, 0);
+            let pointer = b.refer(BtfKind::PTR, "", long);
+            let two = b.array(pointer, 2);
+            assert_eq!(b.lazy().size_of(two).unwrap(), 2 * expected);
         }
     }
 

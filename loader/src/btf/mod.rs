@@ -19,6 +19,7 @@ mod debug;
 mod equal;
 mod ext;
 mod externs;
+mod kernel;
 mod lazy;
 mod map_def;
 mod parse;
@@ -26,10 +27,12 @@ mod place;
 mod query;
 mod reduce;
 mod types;
+mod view;
 mod write;
 
 pub use c::MAX_TEXT;
 pub use ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo, SectionInfo};
+pub use kernel::KernelTypes;
 pub use lazy::{LazyBtf, Memory, TypeHead};
 pub use map_def::Variable;
 pub use place::VariablePlace;
@@ -38,6 +41,7 @@ pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,
 };
+pub use view::Types;
 pub use write::BtfWriter;
 
 use crate::bytes::ByteOrder;

@@ -65,6 +65,7 @@ fn refused(call: &str, path: &str, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::btf::Types as _;
     use crate::uapi::btf::BtfKind;
 
     #[test]

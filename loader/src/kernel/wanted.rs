@@ -10,9 +10,10 @@ use flate2::read::MultiGzDecoder;
 use nix::libc::ENOENT;
 
 use super::{kernel_btf, module_btf, modules_with_btf};
+use crate::btf::KernelTypes;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::kconfig::Kconfig;
-use crate::plan::{KernelSymbols, KernelTypes, Loader};
+use crate::plan::{KernelSymbols, Loader};
 use crate::sys::os;
 
 /// Where the kernel shows its configuration (`CONFIG_IKCONFIG_PROC`).

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Plan;
-use crate::btf::{LazyBtf, TypeId};
+use crate::btf::TypeId;
 use crate::error::{Error, ErrorKind, Result, escape, quote};
-use crate::uapi::btf::BtfKind;
 
 /// What is still to be known of the kernel before a plan can be made: the programs to load take it from there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,25 +17,6 @@ pub struct Wants {
     pub types: bool,
     /// Those of its modules too, since the kernel itself lacks some.
     pub modules: bool,
-}
-
-/// Which types, variables and functions the kernel has that will run the programs.
-#[derive(Clone, Debug, Default)]
-pub struct KernelTypes {
-    /// Its own BTF; none for a kernel that was built without.
-    pub vmlinux: Option<LazyBtf>,
-    /// The BTF of its modules, by their names; `None` where nobody has looked.
-    pub modules: Option<Vec<(String, LazyBtf)>>,
-}
-
-impl KernelTypes {
-    /// The variable or function of this name, with the BTF that it is in and the name of the module. What is in the
-    /// kernel itself comes before what is in a module.
-    pub(super) fn find(&self, kind: BtfKind, name: &str) -> Option<(TypeId, &LazyBtf, Option<&str>)> {
-        let vmlinux = self.vmlinux.iter().map(|btf| (btf, None));
-        let modules = self.modules.iter().flatten().map(|(module, btf)| (btf, Some(&**module)));
-        vmlinux.chain(modules).find_map(|(btf, module)| Some((btf.find(kind, name).next()?, btf, module)))
-    }
 }
 
 /// Where symbols of the kernel are, as `/proc/kallsyms` tells.

@@ -17,7 +17,7 @@ pub use call::{
     SetLink,
 };
 pub use describe::KernelCall;
-pub use externs::{ExternValue, KernelSymbols, KernelTypes, ModuleSlot, ResolvedExtern, Wants};
+pub use externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
 pub use pin_path::check_pin_path;
 
 use crate::btf::{Btf, BtfAddition};

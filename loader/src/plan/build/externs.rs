@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Loader;
 use super::options::{HAS_BPF_COOKIE, HAS_SYSCALL_WRAPPER, bytes, is_of_config, syscall_wrapper, unknown};
-use crate::btf::{Btf, LazyBtf, Shape, TypeId};
+use crate::btf::{Btf, KernelTypes, LazyBtf, Shape, TypeId, Types as _};
+use crate::core_reloc::{are_compatible, essential};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::features::Kernel;
 use crate::insn::Insn;
@@ -13,7 +14,7 @@ use crate::linker::{Linked, Linker};
 use crate::object::{ExternKind, ExternSpec, Object, OptionSpec};
 use crate::plan::Step;
 use crate::plan::call::{Call, ModuleFd};
-use crate::plan::externs::{ExternValue, KernelSymbols, KernelTypes, ModuleSlot, ResolvedExtern, Wants};
+use crate::plan::externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
 use crate::uapi::bpf::{BPF_CALL, BPF_INSN_SIZE, BPF_PSEUDO_BTF_ID};
 use crate::uapi::btf::BtfKind;
 
@@ -286,7 +287,7 @@ fn kind(external: &ExternSpec) -> BtfKind {
 /// it with several signatures.
 fn kernel_name(external: &ExternSpec) -> &str {
     match external.kind {
-        ExternKind::Function(_) => essential_name(&external.name),
+        ExternKind::Function(_) => essential(&external.name),
         _ => &external.name,
     }
 }
@@ -339,12 +340,4 @@ fn to_imm(number: u32) -> i32 {
 fn halves(number: u64) -> [i32; 2] {
     let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
     [[a, b, c, d], [e, f, g, h]].map(i32::from_le_bytes)
-}
-
-fn are_compatible(_: &Btf, _: TypeId, _: &LazyBtf, _: TypeId) -> Result<bool> {
-    Ok(true)
-}
-
-fn essential_name(name: &str) -> &str {
-    name
 }
