@@ -1,6 +1,6 @@
 //! Builds BTF byte by byte for tests, in either byte order, and wrongly where a test asks for it.
 
-use super::{Btf, LazyBtf, TypeId};
+use super::{Btf, LazyBtf, Name, TypeId};
 use crate::bytes::ByteOrder;
 use crate::error::Result;
 use crate::uapi::btf::{
@@ -47,6 +47,35 @@ impl Builder {
         self.strings.extend_from_slice(text);
         self.strings.push(0);
         offset
+    }
+
+    /// A name that no type has: an access string of a relocation.
+    pub(crate) fn name(&mut self, text: &str) -> Name {
+        Name(self.string(text))
+    }
+
+    /// Adds a struct or union of `size` bytes; of each member the name, the type and the place in bits.
+    pub(crate) fn composite(
+        &mut self,
+        kind: BtfKind,
+        name: &str,
+        size: u32,
+        members: &[(&str, TypeId, u32)],
+    ) -> TypeId {
+        let entries: Vec<[u32; 3]> =
+            members.iter().map(|(member, ty, bits)| [self.string(member), ty.0, *bits]).collect();
+        self.add(kind, name, size, &entries)
+    }
+
+    /// Adds an enumeration of 4 bytes; `flagged` where its values are signed.
+    pub(crate) fn enumeration(&mut self, name: &str, flagged: bool, values: &[(&str, u32)]) -> TypeId {
+        let entries: Vec<[u32; 2]> =
+            values.iter().map(|(value, number)| [self.string(value), *number]).collect();
+        if flagged {
+            self.add_flagged(BtfKind::ENUM, name, 4, &entries)
+        } else {
+            self.add(BtfKind::ENUM, name, 4, &entries)
+        }
     }
 
     /// Adds a type number by number: its name, `info`, size or target, and what follows.

@@ -228,10 +228,9 @@ impl<'o, 't> Relocator<'o, 't> {
     }
 
     fn candidates(&self) -> Result<&Candidates<'o, 't>> {
-        let Some(kernel) = self.kernel else {
-            let message = "expected the types of the kernel that will run the program, found none given";
-            return Err(Error::new(ErrorKind::InvalidInput, message)
-                .with_help("give its types with --btf FILE: raw BTF, or an ELF file with a section .BTF"));
+        let kernel = match self.kernel {
+            Some(kernel) if kernel.vmlinux.is_some() => kernel,
+            other => return Err(no_types(other.is_some())),
         };
         if let Some(candidates) = self.candidates.get() {
             return Ok(candidates);
@@ -314,6 +313,17 @@ fn extend(change: &mut Change, slots: &[Insn], local_signed: bool, target: &Part
     if narrow && (written_signed || local_signed || target_signed) {
         change.after = sign_extended(change.after);
     }
+}
+
+#[cold]
+fn no_types(asked: bool) -> Error {
+    let message = if asked {
+        "the kernel does not describe its types: it was built without CONFIG_DEBUG_INFO_BTF"
+    } else {
+        "expected the types of the kernel that will run the program, found none given"
+    };
+    Error::new(ErrorKind::InvalidInput, message)
+        .with_help("give its types with --btf FILE: raw BTF, or an ELF file with a section .BTF")
 }
 
 #[cold]

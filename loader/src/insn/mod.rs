@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn the_size_of_a_load_or_store_can_be_changed() {
         let load = Insn { code: 0x61, dst: 0, src: 1, off: 4, imm: 0 };
-        for (bytes, text) in [(1, "r0 = *(u8 *)(r1 + 4)"), (2, "u16"), (4, "u32"), (8, "u64")] {
+        for (bytes, text) in [(1, "r0 = *(u8 *)(r1 + 0x4)"), (2, "u16"), (4, "u32"), (8, "u64")] {
             let changed = load.with_access_size(bytes).unwrap();
             assert_eq!(changed.access_size(), Some(bytes));
             assert!(format!("{changed:?}").contains(text), "{changed:?}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Linked, LinkedFunction, Linker, byte_offset, refusal};
-use crate::btf::LineInfo;
+use crate::btf::{CoreRelocation, LineInfo};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::Insn;
 use crate::object::{Callee, Code, SymbolTarget};
@@ -52,7 +52,7 @@ impl<'o> Joined<'_, 'o> {
     /// Appends `code` with all that it names resolved but functions.
     fn append(&mut self, code: Code<'o>) -> Result<Open<'o>> {
         refuse_other_references(code)?;
-        let Linked { insns, map_references, externs, functions, lines } = &mut self.linked;
+        let Linked { insns, map_references, externs, functions, lines, relocations } = &mut self.linked;
         let start = insns.len();
         if start + code.insns.len() > BPF_MAX_INSNS {
             let message = format!(
@@ -81,6 +81,9 @@ impl<'o> Joined<'_, 'o> {
         });
         let base = byte_offset(start);
         lines.extend(code.info.lines.iter().map(|line| LineInfo { offset: base + line.offset, ..*line }));
+        relocations.extend(
+            code.info.relocations.iter().map(|it| CoreRelocation { offset: base + it.offset, ..*it }),
+        );
         self.starts.insert((code.section, code.offset), start);
         Ok(Open { code, start, callees: Box::new(code.callees()) })
     }

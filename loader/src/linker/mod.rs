@@ -8,7 +8,7 @@ mod join;
 
 use std::collections::BTreeMap;
 
-use crate::btf::{FuncInfo, LineInfo, TypeId};
+use crate::btf::{CoreRelocation, FuncInfo, LineInfo, TypeId};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::Insn;
 use crate::object::{
@@ -31,9 +31,27 @@ pub struct Linked {
     pub functions: Vec<LinkedFunction>,
     /// Which lines of source the instructions come from, in their order; offsets in bytes from the first instruction.
     pub lines: Vec<LineInfo>,
+    /// Which instructions depend on types of the kernel, in their order; offsets as above. They are as the compiler
+    /// wrote them: [`core_reloc`](crate::core_reloc) adapts them.
+    pub relocations: Vec<CoreRelocation>,
 }
 
 impl Linked {
+    /// An error about the instruction `insn`, which names the program or function and the place in the file.
+    pub fn error_at(&self, insn: usize, error: Error) -> Error {
+        let index = self.functions.partition_point(|function| function.start <= insn);
+        let Some(function) = index.checked_sub(1).map(|index| &self.functions[index]) else { return error };
+        let noun = if index == 1 { "program" } else { "function" };
+        let insn = insn - function.start;
+        let place = format!("section {}", quote(&function.section));
+        // What is wrong with the kernel's types has its place there.
+        let error = match error.place() {
+            Some(_) => error,
+            None => error.at(place, function.offset + (insn * BPF_INSN_SIZE) as u64),
+        };
+        error.context(format!("instruction {insn} of {noun} {}", quote(&function.name)))
+    }
+
     /// What the kernel is told of the functions (`func_info`), if the compiler has described every one of them: it
     /// takes all or none.
     pub fn func_info(&self) -> Option<Vec<FuncInfo>> {

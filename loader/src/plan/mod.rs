@@ -22,6 +22,7 @@ pub use pin_path::check_pin_path;
 
 use crate::btf::{Btf, BtfAddition};
 use crate::bytes::ByteOrder;
+use crate::core_reloc::Resolution;
 use nix::libc::{E2BIG, EINVAL, EOPNOTSUPP};
 
 use crate::error::{ENOTSUPP, Error, ErrorKind, Result};
@@ -39,6 +40,8 @@ pub struct Plan {
     pub sections: Vec<String>,
     /// The object's types, if they are handed over to the kernel.
     pub btf: Option<Btf>,
+    /// How instructions were adapted to the types of the kernel, by [`ProgramSlot`].
+    pub relocations: Vec<Vec<Resolution>>,
     /// What the programs take from the kernel.
     pub externs: Vec<ResolvedExtern>,
     /// The names of the modules whose types the programs refer to, by [`ModuleSlot`].

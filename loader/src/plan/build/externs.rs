@@ -57,7 +57,9 @@ impl Loader<'_> {
     /// has not been said yet. Whether modules are wanted turns out when the types of the kernel itself are known.
     pub fn wants(&self) -> Result<Wants> {
         let mut wants = Wants::default();
-        for external in referred(self.object, &self.linked()?).values() {
+        let linked = self.linked()?;
+        self.want_types(&linked, &mut wants)?;
+        for external in referred(self.object, &linked).values() {
             let name = &*external.name;
             match external.kind {
                 ExternKind::Option(_) if is_of_config(name) => wants.kconfig = self.kconfig.is_none(),

@@ -2,6 +2,7 @@
 
 mod attach;
 mod btf;
+mod core;
 mod data;
 mod device;
 mod externs;
@@ -63,6 +64,7 @@ pub struct Loader<'o> {
     kconfig: Option<Kconfig>,
     kernel_symbols: Option<KernelSymbols>,
     kernel_types: Option<KernelTypes>,
+    target_types: Option<KernelTypes>,
 }
 
 impl<'o> Loader<'o> {
@@ -81,6 +83,7 @@ impl<'o> Loader<'o> {
             kconfig: None,
             kernel_symbols: None,
             kernel_types: None,
+            target_types: None,
         }
     }
 
@@ -153,7 +156,8 @@ impl<'o> Loader<'o> {
             steps.push(self.map_step(slot, pins[slot.0].as_deref(), kernel)?);
         }
         steps.extend(inner_map_steps(&self.object.maps));
-        let linked = self.linked()?;
+        let mut linked = self.linked()?;
+        let relocations = self.relocate(&mut linked)?;
         let externs = self.externs(&linked, kernel)?;
         let bound = self.bound(&programs[attached.0], &linked[attached.0], &externs)?;
         let data = DataMaps::new(self.object, &linked);
@@ -173,6 +177,7 @@ impl<'o> Loader<'o> {
             programs: programs.iter().map(|program| program.name.clone()).collect(),
             sections: programs.iter().map(|program| program.section.clone()).collect(),
             btf: self.object.btf.clone(),
+            relocations,
             externs: externs.list(self.object),
             modules: externs.modules,
             attach: self.target.as_ref().map(|target| Attach {
