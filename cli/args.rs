@@ -88,6 +88,9 @@ pub(crate) struct Load {
     /// Pin maps that ask to be pinned by name in this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) pin_maps_under: Option<String>,
+    /// Take options of the kernel's configuration from this file, which gzip may have compressed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kconfig: Option<PathBuf>,
     /// Where bpffs is mounted
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
     pub(crate) bpffs: String,

@@ -6,7 +6,8 @@ use loader::elf::ElfFile;
 use loader::insn::disasm::disassemble;
 use loader::linker::Linker;
 use loader::object::{
-    CURRENT_KERNEL_VERSION, Code, DataSpec, FunctionSpec, MapSpec, Object, Pinning, ProgramSpec, SymbolTarget,
+    CURRENT_KERNEL_VERSION, Code, DataSpec, ExternKind, ExternSpec, FunctionSpec, MapSpec, Object, Pinning,
+    ProgramSpec, SymbolTarget,
 };
 use loader::uapi::bpf::{AttachType, MAP_FLAGS, flag_names};
 use loader::{Result, escape, file};
@@ -34,6 +35,7 @@ struct Inspection {
     sections: Vec<Section>,
     maps: Vec<Map>,
     data: Vec<Data>,
+    externs: Vec<Extern>,
     functions: Vec<Function>,
     programs: Vec<Program>,
     other_code: Vec<String>,
@@ -72,6 +74,18 @@ struct Data {
     section: String,
     size: u32,
     flags: String,
+}
+
+/// What is to come from the kernel that the object is loaded into.
+#[derive(Serialize)]
+struct Extern {
+    name: String,
+    kind: String,
+    weak: bool,
+    /// Where an option lies in the map `.kconfig`, in bytes.
+    offset: Option<u32>,
+    /// How many bytes it has there.
+    size: Option<u32>,
 }
 
 /// A function that programs reach.
@@ -130,6 +144,7 @@ impl Inspection {
             sections: sections.collect(),
             maps: object.maps.iter().map(|map| Map::new(map, object)).collect(),
             data: object.data.iter().map(Data::new).collect(),
+            externs: object.externs.iter().map(Extern::new).collect(),
             functions: object.functions.iter().map(Function::new).collect(),
             programs: object.programs.iter().map(|program| Program::new(program, &linker)).collect(),
             other_code: object.other_code.clone(),
@@ -260,6 +275,10 @@ impl fmt::Display for Inspection {
             writeln!(f, "\nglobal variables")?;
         }
         self.data.iter().try_for_each(|data| data.fmt(f))?;
+        if !self.externs.is_empty() {
+            writeln!(f, "\nfrom the kernel")?;
+        }
+        self.externs.iter().try_for_each(|external| external.fmt(f))?;
         if !self.other_code.is_empty() {
             let names: Vec<_> = self.other_code.iter().map(|name| escape(name)).collect();
             writeln!(f, "\nother sections with instructions: {}", names.join(", "))?;
@@ -317,6 +336,32 @@ impl fmt::Display for Program {
 impl fmt::Display for Data {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  {}  {} B, flags {}", escape(&self.section), self.size, self.flags)
+    }
+}
+
+impl Extern {
+    fn new(external: &ExternSpec) -> Self {
+        let option = match external.kind {
+            ExternKind::Option(option) => Some(option),
+            _ => None,
+        };
+        Self {
+            name: external.name.clone(),
+            kind: external.kind.to_string(),
+            weak: external.weak,
+            offset: option.map(|option| option.offset),
+            size: option.map(|option| option.size),
+        }
+    }
+}
+
+impl fmt::Display for Extern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  {}  {}", escape(&self.name), self.kind)?;
+        if let (Some(offset), Some(size)) = (self.offset, self.size) {
+            write!(f, ", {size} B at {offset:#x}")?;
+        }
+        writeln!(f, "{}", if self.weak { ", weak" } else { "" })
     }
 }
 

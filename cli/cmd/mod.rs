@@ -12,6 +12,7 @@ pub(crate) mod status;
 use std::path::Path;
 
 use loader::attach::NetNs;
+use loader::kernel::kconfig_file;
 use loader::netlink::LinkRef;
 use loader::object::{Object, ParseOptions};
 use loader::plan::{Loader, Target};
@@ -29,8 +30,8 @@ pub(crate) fn parse_options(file: &args::ObjectFile) -> ParseOptions {
     ParseOptions { sections: file.sections.clone(), maps_dialect: file.maps_dialect.map(Into::into) }
 }
 
-/// What the command line says about loading.
-pub(crate) fn loader<'o>(object: &'o Object, load: &args::Load) -> Loader<'o> {
+/// What the command line says about loading, and the running kernel about what programs take from it.
+pub(crate) fn loader<'o>(object: &'o Object, load: &args::Load) -> Result<Loader<'o>> {
     let mut loader = Loader::new(object).bpffs(&load.bpffs).object_name(file::object_name(&load.file.object));
     if let Some(name) = &load.prog {
         loader = loader.program(name);
@@ -44,7 +45,10 @@ pub(crate) fn loader<'o>(object: &'o Object, load: &args::Load) -> Loader<'o> {
     for (map, path) in &load.pin_map {
         loader = loader.pin_map(map, path);
     }
-    loader
+    if let Some(path) = &load.kconfig {
+        loader = loader.kconfig(kconfig_file(path)?);
+    }
+    loader.ask_kernel()
 }
 
 /// What the command line says about attaching to `link`.

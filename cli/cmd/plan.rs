@@ -3,7 +3,7 @@
 use std::fmt;
 
 use loader::features::Kernel;
-use loader::plan::{self, Alternative, Call, KernelCall, Step, When};
+use loader::plan::{self, Alternative, Call, KernelCall, ResolvedExtern, Step, When};
 use loader::{Result, errno_name};
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::{args, output};
 
 pub(crate) fn run(args: &args::Plan) -> Result<()> {
     let object = super::open_object(&args.load.file)?;
-    let mut loader = super::loader(&object, &args.load);
+    let mut loader = super::loader(&object, &args.load)?;
     if let Some(link) = &args.dev {
         loader = loader.attach_to(super::target(link, &args.target));
     }
@@ -25,11 +25,19 @@ pub(crate) fn run(args: &args::Plan) -> Result<()> {
 struct Document {
     maps: Vec<String>,
     programs: Vec<String>,
+    externs: Vec<ExternDocument>,
     steps: Vec<StepDocument>,
     #[serde(skip)]
     plan: plan::Plan,
     #[serde(skip)]
     verbose: bool,
+}
+
+/// What programs take from the kernel.
+#[derive(Serialize)]
+struct ExternDocument {
+    name: String,
+    value: String,
 }
 
 #[derive(Serialize)]
@@ -97,10 +105,17 @@ impl Document {
         Self {
             maps: plan.maps.clone(),
             programs: plan.programs.clone(),
+            externs: plan.externs.iter().map(|external| ExternDocument::new(&plan, external)).collect(),
             steps: StepDocument::list(&plan, &plan.steps),
             plan,
             verbose,
         }
+    }
+}
+
+impl ExternDocument {
+    fn new(plan: &plan::Plan, external: &ResolvedExtern) -> Self {
+        Self { name: external.name.clone(), value: plan.extern_value(external) }
     }
 }
 

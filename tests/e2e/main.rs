@@ -29,6 +29,7 @@ mod btf_text;
 mod cli_text;
 mod demo;
 mod dialects;
+mod externs;
 mod faults;
 mod gobpf;
 mod json;

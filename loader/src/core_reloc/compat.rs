@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::uapi::btf::{BtfKind, CoreReloKind};
 
 /// How deep the signatures of functions may be nested in each other.
-const MAX_LEVEL: u32 = 32;
+pub(super) const MAX_LEVEL: u32 = 32;
 
 /// How many pointers, arrays and the like may stand in a row.
 pub(super) const MAX_ROW: u32 = 32;
@@ -23,7 +23,7 @@ const BUDGET: u32 = 50_000_000;
 
 /// The name without a flavour: `iphdr` for `iphdr___old`. What a flavour is set off with are three underscores that
 /// no fourth one follows or precedes; a name can have several, and the last one counts.
-pub(super) fn essential(name: &str) -> &str {
+pub fn essential(name: &str) -> &str {
     let bytes = name.as_bytes();
     let separates = |at: &usize| matches!(bytes[*at..*at + 5], [before, b'_', b'_', b'_', after] if before != b'_' && after != b'_');
     match (0..bytes.len().saturating_sub(4)).rev().find(separates) {
@@ -162,7 +162,7 @@ impl<'b, 't> Pair<'b, 't, '_> {
 
     /// Whether one type can stand for the other: what `bpf_core_type_exists()` and its like ask. Their names are
     /// known to agree.
-    fn types_fit(self, local: TypeId, target: TypeId, level: u32) -> Result<bool> {
+    pub(super) fn types_fit(self, local: TypeId, target: TypeId, level: u32) -> Result<bool> {
         // A typedef is no struct, even if there is one behind it.
         if !same_kind(Types::head(self.local, local)?.kind, self.target.head(target)?.kind) {
             return Ok(false);

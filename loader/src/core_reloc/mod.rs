@@ -29,11 +29,12 @@ use std::cell::OnceCell;
 use std::fmt;
 
 use self::candidates::{Candidate, Candidates};
-use self::compat::{Budget, Pair};
+pub use self::compat::essential;
+use self::compat::{Budget, MAX_LEVEL, Pair};
 use self::number::{Number, Reading};
 use self::patch::{Change, Resize};
 use self::spec::Part;
-use crate::btf::{Btf, CoreRelocation, KernelTypes, TypeId};
+use crate::btf::{Btf, CoreRelocation, KernelTypes, LazyBtf, TypeId};
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result, escape};
 use crate::insn::Insn;
@@ -115,6 +116,12 @@ pub fn subject(btf: &Btf, relocation: &CoreRelocation) -> Result<String> {
 /// Whether the kernel's types must be known to carry out a relocation of this kind.
 pub fn needs_kernel(kind: CoreReloKind) -> bool {
     kind != CoreReloKind::TYPE_ID_LOCAL
+}
+
+/// Whether a type of the kernel can stand for one of the program's, whose names are known to agree: for a function
+/// that its signatures have the same shape.
+pub fn are_compatible(local: &Btf, ty: TypeId, target: &LazyBtf, found: TypeId) -> Result<bool> {
+    Pair { local, target, budget: &Budget::new() }.types_fit(ty, found, MAX_LEVEL)
 }
 
 /// Carries out the relocations of one object.

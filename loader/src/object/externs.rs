@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::{DataKind, DataSpec, File};
 use crate::btf::{Btf, DataSec, Shape, TypeId};
@@ -50,6 +51,30 @@ impl ExternSpec {
             ExternKind::Option(option) => Some(option.offset),
             _ => None,
         }
+    }
+}
+
+/// In a few words: `option of type bool`.
+impl fmt::Display for ExternKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Option(option) => write!(f, "option of type {}", option.kind),
+            Self::Symbol => f.write_str("symbol"),
+            Self::Variable(_) => f.write_str("variable"),
+            Self::Function(_) => f.write_str("function"),
+        }
+    }
+}
+
+impl fmt::Display for OptionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bool => "bool",
+            Self::Tristate => "tristate",
+            Self::Char { .. } => "char",
+            Self::Int { .. } => "number",
+            Self::Text => "text",
+        })
     }
 }
 

@@ -8,11 +8,17 @@ use std::collections::btree_map::Entry;
 use std::fmt::{self, Display};
 
 use super::{Alternative, Call, On, Plan, Step, When};
-use crate::error::{errno_name, quote};
+use crate::error::{errno_name, escape, quote};
 use crate::features::Feature;
 
 impl Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.externs.is_empty() {
+            writeln!(f, "    from the kernel:")?;
+        }
+        for external in &self.externs {
+            writeln!(f, "    {INDENT}{} = {}", escape(&external.name), self.extern_value(external))?;
+        }
         let mut printer = Printer { plan: self, number: 0, undo: Vec::new(), spelled: BTreeMap::new() };
         printer.steps(f, &self.steps, 0)?;
         if !printer.undo.is_empty() {

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Plan;
 use crate::btf::TypeId;
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::error::{Error, ErrorKind, Result, escape, quote};
 
 /// What is still to be known of the kernel before a plan can be made: the programs to load take it from there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +105,21 @@ pub enum ExternValue {
     /// The kernel does not have it, and the object can do without: a value of 0, an address of 0, a call that must
     /// not be reached.
     Missing,
+}
+
+impl Plan {
+    /// What an extern of the plan comes to, in a few words.
+    pub fn extern_value(&self, external: &ResolvedExtern) -> String {
+        match &external.value {
+            ExternValue::Setting(setting) => setting.clone(),
+            ExternValue::Address(address) => format!("{address:#x}"),
+            ExternValue::Btf { id, module: None } => format!("BTF id {id}"),
+            ExternValue::Btf { id, module: Some(module) } => {
+                format!("BTF id {id} in module {}", escape(&self.modules[module.0]))
+            }
+            ExternValue::Missing => "missing".to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]

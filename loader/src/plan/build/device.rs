@@ -23,7 +23,7 @@ impl Loader<'_> {
         let Some(target) = &self.target else {
             let message = format!("{calls}, and so must be bound to an interface when it is loaded");
             return Err(Error::new(ErrorKind::InvalidInput, message)
-                .with_help("say which one: `xdpload attach IF ...`, `xdpload plan ... --dev IF`"));
+                .with_help("attach it in the same step, or name the interface to plan for with --dev"));
         };
         if let ModeChoice::Only(mode @ (Mode::Generic | Mode::Offload)) = target.mode {
             let message = format!("{calls}, which works in native mode alone, not in {mode} mode");
@@ -32,7 +32,7 @@ impl Loader<'_> {
         if target.netns.is_some() {
             let message = format!("{calls}, and so must be loaded in the network namespace of its interface");
             return Err(Error::new(ErrorKind::Unsupported, message)
-                .with_help("go there first: ip netns exec NAME xdpload attach ..."));
+                .with_help("start xdpload in there, with `ip netns exec NAME`"));
         }
         Ok(true)
     }

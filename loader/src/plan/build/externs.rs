@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Loader;
 use super::options::{HAS_BPF_COOKIE, HAS_SYSCALL_WRAPPER, bytes, is_of_config, syscall_wrapper, unknown};
 use crate::btf::{Btf, KernelTypes, LazyBtf, Shape, TypeId, Types as _};
+use crate::core_reloc::{are_compatible, essential};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::features::Kernel;
 use crate::insn::Insn;
@@ -288,7 +289,7 @@ fn kind(external: &ExternSpec) -> BtfKind {
 /// it with several signatures.
 fn kernel_name(external: &ExternSpec) -> &str {
     match external.kind {
-        ExternKind::Function(_) => essential_name(&external.name),
+        ExternKind::Function(_) => essential(&external.name),
         _ => &external.name,
     }
 }
@@ -341,12 +342,4 @@ fn to_imm(number: u32) -> i32 {
 fn halves(number: u64) -> [i32; 2] {
     let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
     [[a, b, c, d], [e, f, g, h]].map(i32::from_le_bytes)
-}
-
-fn are_compatible(_: &Btf, _: TypeId, _: &LazyBtf, _: TypeId) -> Result<bool> {
-    Ok(true)
-}
-
-fn essential_name(name: &str) -> &str {
-    name
 }
