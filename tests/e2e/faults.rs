@@ -107,7 +107,8 @@ impl<'b> Trial<'b> {
         let told = failed.arguments.starts_with("BPF_OBJ_GET_INFO_BY_FD");
         let explained = failed.arguments.starts_with("BPF_PROG_LOAD");
         let asked = failed.arguments.starts_with("BPF_MAP_CREATE");
-        assert!(told || explained || asked, "{failed:?}\n{}", ran.report());
+        let typed = failed.arguments.starts_with("BPF_BTF_LOAD");
+        assert!(told || explained || asked || typed, "{failed:?}\n{}", ran.report());
         assert_ne!(attached_by_ip(NEAR), self.before.attached, "{}", ran.report());
     }
 
