@@ -121,7 +121,13 @@ impl<'c> Walk<'c> {
         match step["only_if"].as_str() {
             Some("a program is attached") if !self.is_occupied => return Ok(Went::Well),
             Some("no program is attached") if self.is_occupied => return Ok(Went::Well),
-            _ => {}
+            Some(words) => {
+                let map = words.strip_prefix("map ").and_then(|words| words.strip_suffix(" was made"));
+                if map.is_some_and(|map| !self.names.contains_key(&format!("<map {map}>"))) {
+                    return Ok(Went::Well);
+                }
+            }
+            None => {}
         }
         let calls = list(&step["calls"]);
         let mut refusal = self.calls(calls)?;
