@@ -14,12 +14,16 @@
 
 #[cfg(test)]
 pub(crate) mod builder;
+mod ext;
 mod map_def;
 mod parse;
+mod place;
 mod query;
 mod types;
 
+pub use ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo, SectionInfo};
 pub use map_def::Variable;
+pub use place::VariablePlace;
 pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,
@@ -29,7 +33,7 @@ use crate::bytes::ByteOrder;
 use crate::error::Result;
 
 /// The types of one object file, or of one kernel.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Btf {
     /// What errors call the bytes.
     section: String,
