@@ -246,6 +246,9 @@ impl<'c> Walk<'c> {
             return Err("the command".to_owned());
         }
         let mut names = BTreeMap::new();
+        if !is_spelled_out(made) {
+            return Ok(names);
+        }
         let mut found = arguments(made);
         for (name, value) in planned["arguments"].as_object().into_iter().flatten() {
             let found = found.remove(name).ok_or_else(|| format!("`{name}`, which is not there,"))?;
@@ -329,6 +332,11 @@ fn is_refusal_with(answer: &Answer, list: &[&str]) -> bool {
 /// Whether a key or value is the address of memory that strace does not show.
 fn is_memory(name: &str, found: &str) -> bool {
     ["key", "value"].contains(&name) && found.starts_with("0x")
+}
+
+/// Whether strace shows the arguments of the call; it has not learned those of this one.
+fn is_spelled_out(call: &Call) -> bool {
+    command(call).as_deref() != Some("BPF_PROG_BIND_MAP")
 }
 
 /// Addresses of memory and its sizes, which no plan knows.
