@@ -12,6 +12,7 @@
 //! format: `Documentation/bpf/btf.rst` and `include/uapi/linux/bpf.h` in Linux 6.18.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 
 use super::types::{Name, TypeId};
@@ -50,7 +51,7 @@ pub struct FuncInfo {
 }
 
 /// `struct bpf_line_info`: from this instruction on, the code is from this line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct LineInfo {
     /// Bytes from the start of the section.
     pub offset: u32,
@@ -62,6 +63,13 @@ pub struct LineInfo {
     pub line: u32,
     /// The column, counted from 1; 0 where the compiler does not tell.
     pub column: u16,
+}
+
+impl fmt::Debug for LineInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { offset, file, text, line, column } = self;
+        write!(f, "{offset:#x}: {file:?} line {line} column {column} {text:?}")
+    }
 }
 
 impl LineInfo {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{File, MapShape};
+use crate::btf::{Btf, TypeId};
 use crate::elf::{Disjoint, Section};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, BPF_OBJ_NAME_LEN, MapType, ObjName};
@@ -43,6 +44,8 @@ pub struct DataSpec {
     pub size: u32,
     /// Its bytes; none for [`DataKind::Zero`].
     pub content: Vec<u8>,
+    /// Its variables, a `BTF_KIND_DATASEC` of [`Object::btf`](super::Object::btf).
+    pub ty: Option<TypeId>,
 }
 
 impl DataSpec {
@@ -73,7 +76,11 @@ impl DataSpec {
 }
 
 /// Reads the sections of variables, whether a program refers to them or not.
-pub(super) fn parse<'e, 'a>(file: &File<'e, 'a>, needed: &mut Disjoint<'e, 'a>) -> Result<Vec<DataSpec>> {
+pub(super) fn parse<'e, 'a>(
+    file: &File<'e, 'a>,
+    btf: Option<&Btf>,
+    needed: &mut Disjoint<'e, 'a>,
+) -> Result<Vec<DataSpec>> {
     let (mut data, mut first) = (Vec::new(), BTreeMap::new());
     for section in file.elf.sections() {
         let Some(kind) = DataKind::of_section(section) else { continue };
@@ -85,7 +92,8 @@ pub(super) fn parse<'e, 'a>(file: &File<'e, 'a>, needed: &mut Disjoint<'e, 'a>) 
             ));
         }
         needed.add(section)?;
-        data.push(read(file, section, kind)?);
+        let ty = btf.and_then(|btf| btf.data_section(&section.name)).map(|(id, _)| id);
+        data.push(DataSpec { ty, ..read(file, section, kind)? });
     }
     Ok(data)
 }
@@ -108,6 +116,7 @@ fn read(file: &File<'_, '_>, section: &Section<'_>, kind: DataKind) -> Result<Da
         kind,
         size,
         content: file.elf.data(section)?.data().to_vec(),
+        ty: None,
     })
 }
 
@@ -119,7 +128,7 @@ mod tests {
     fn maps_are_called_as_libbpf_calls_them() {
         let name = |object, section: &str| {
             let kind = DataKind::Initialised;
-            let data = DataSpec { section: section.to_owned(), kind, size: 4, content: vec![0; 4] };
+            let data = DataSpec { section: section.to_owned(), kind, size: 4, content: vec![0; 4], ty: None };
             data.map_name(object).to_string()
         };
         for (section, expected) in [

@@ -83,7 +83,7 @@ impl Object {
         let types = types::read(&file)?;
         let ext = types::read_ext(&file, types.btf.as_ref())?;
         let (programs, functions) = program::parse(&file, &ext, &mut needed)?;
-        let data_sections = data::parse(&file, &mut needed)?;
+        let data_sections = data::parse(&file, types.btf.as_ref(), &mut needed)?;
         let object = Self {
             order: elf.order(),
             license,

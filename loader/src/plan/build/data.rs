@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use nix::libc::EINVAL;
 
 use super::{Loader, NEWER, charged};
+use crate::btf::TypeId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::{Answer, Feature, Kernel};
 use crate::linker::{Linked, MapReference, Referent};
-use crate::object::{DataKind, MapShape, Object};
+use crate::object::{DataKind, EntryTypes, MapShape, Object};
 use crate::plan::call::{Call, MapCreate, MapFd, MapSlot, ProgramSlot};
 use crate::plan::{On, Step, When};
 use crate::uapi::bpf::BPF_F_MMAPABLE;
@@ -41,10 +42,11 @@ impl Loader<'_> {
                 shape: section.shape(),
                 name: Some(name),
                 inner: None,
+                types: section.ty.map(|ty| EntryTypes { key: TypeId::VOID, value: ty }),
                 offload: self.is_offload(),
             };
             let when = if needed { When::Always } else { When::Made(map) };
-            steps.push(create_data_step(create, needed, kernel));
+            steps.push(create_data_step(&create, needed, kernel));
             if section.kind != DataKind::Zero {
                 let content = section.content.clone();
                 steps.push(Step::new(Call::MapFill { map, content }).when(when));
@@ -116,12 +118,12 @@ impl DataMaps {
 
 /// Creates a map of global variables. Where programs need it there is no way round global data in the kernel; one that
 /// no program needs is left out by older kernels. A kernel that has global data knows names too.
-fn create_data_step(create: MapCreate, needed: bool, kernel: &Kernel) -> Step {
+fn create_data_step(create: &MapCreate, needed: bool, kernel: &Kernel) -> Step {
     let flags = create.shape.flags & !BPF_F_MMAPABLE;
     let plain = MapCreate { shape: MapShape { flags, ..create.shape }, ..create.clone() };
     let or_go_on = |step: Step| if needed { step } else { step.or(NEWER, Vec::new()) };
     let mmapable = kernel.has(Feature::MmapableArrays);
-    let first = if mmapable == Answer::No { plain.clone() } else { create };
+    let first = if mmapable == Answer::No { plain.clone() } else { create.clone() };
     let mut step = charged(&Call::MapCreate(first), kernel);
     if needed && kernel.has(Feature::GlobalData) == Answer::Unknown {
         step = step.or_lacking(NEWER, Feature::GlobalData, Vec::new());
@@ -129,6 +131,10 @@ fn create_data_step(create: MapCreate, needed: bool, kernel: &Kernel) -> Step {
     if mmapable == Answer::Unknown {
         let without = vec![or_go_on(charged(&Call::MapCreate(plain), kernel))];
         step = step.or_lacking(On::Errno(&[EINVAL]), Feature::MmapableArrays, without);
+    }
+    if create.types.is_some() {
+        let untyped = MapCreate { types: None, ..create.clone() };
+        step = step.or(On::EntryTypes, vec![or_go_on(Step::new(Call::MapCreate(untyped)))]);
     }
     or_go_on(step)
 }

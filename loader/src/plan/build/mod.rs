@@ -1,6 +1,7 @@
 //! Makes a plan from an object, the caller's wishes, and what is known of the kernel.
 
 mod attach;
+mod btf;
 mod data;
 mod maps;
 mod programs;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use nix::libc::{E2BIG, EINVAL, EPERM};
 
 use self::attach::{attach_steps, find_interface};
+use self::btf::btf_step;
 use self::data::DataMaps;
 use self::maps::{creation_order, inner_map_steps, refuse_shared_pins};
 use super::call::{Call, ProgramSlot};
@@ -128,6 +130,9 @@ impl<'o> Loader<'o> {
         if let Some(target) = &self.target {
             steps.extend(find_interface(target));
         }
+        if let Some(btf) = &self.object.btf {
+            steps.push(btf_step(btf, kernel));
+        }
         let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
         refuse_shared_pins(&self.object.maps, &pins)?;
         if pins.iter().any(Option::is_some) {
@@ -156,6 +161,7 @@ impl<'o> Loader<'o> {
             maps: self.map_names(),
             programs: programs.iter().map(|program| program.name.clone()).collect(),
             sections: programs.iter().map(|program| program.section.clone()).collect(),
+            btf: self.object.btf.clone(),
             attach: self.target.as_ref().map(|target| Attach {
                 link: target.link.clone(),
                 mode: target.mode,
@@ -225,7 +231,7 @@ fn name_for(kernel: &Kernel, symbol: &str) -> Option<ObjName> {
 }
 
 /// How a kernel refuses attributes that it does not know: EINVAL among those that it has room for, E2BIG behind.
-pub(super) const NEWER: On = On::Errno(&[EINVAL, E2BIG]);
+pub(in crate::plan) const NEWER: On = On::Errno(&[EINVAL, E2BIG]);
 
 /// A call that the kernel may charge to `RLIMIT_MEMLOCK`; its refusal for that is EPERM.
 fn charged(call: &Call, kernel: &Kernel) -> Step {
