@@ -109,6 +109,18 @@ fn btf_with_a_pin_by_name() {
 }
 
 #[test]
+fn global_variables() {
+    need!(attach_twice("global_data", &[]));
+}
+
+#[test]
+fn variables_that_no_program_needs() {
+    for program in ["--prog=count", "--prog=pass"] {
+        need!(attach_twice("data_sections", &[program]));
+    }
+}
+
+#[test]
 fn several_buffers() {
     need!(attach_twice("many", &["--prog=pass_frags"]));
 }
@@ -253,8 +265,19 @@ fn fail_each(
     options: &[&str],
     running: Option<&str>,
 ) -> Result<(), Missing> {
+    fail_each_of(("blacklist_gobpf", "xdp_ip_filter"), name, errnos, options, running)
+}
+
+/// The same for an object and its program.
+fn fail_each_of(
+    (object_name, program): (&str, &str),
+    name: &'static str,
+    errnos: &[&'static str],
+    options: &[&str],
+    running: Option<&str>,
+) -> Result<(), Missing> {
     let (sandbox, _veth) = pair(&["strace"])?;
-    let attach = Attach::new("blacklist_gobpf", options);
+    let attach = Attach::new(object_name, options);
     let set_up = || running.map(|program| xdpload(&["attach", NEAR, &object(program)]).ok());
     set_up();
     let (ran, calls) = trace(&sandbox, name, &attach.command());
@@ -267,7 +290,7 @@ fn fail_each(
             let ran = attach.run_with(&sandbox, fault);
             let there = attached_by_ip(NEAR).map(|program| program.name);
             if ran.code() == Some(0) {
-                assert_eq!(there.as_deref(), Some("xdp_ip_filter"), "{fault:?}: {}", ran.report());
+                assert_eq!(there.as_deref(), Some(program), "{fault:?}: {}", ran.report());
             } else {
                 assert_eq!(there.as_deref(), running, "{fault:?}: {}", ran.report());
                 assert_eq!(sandbox.pins(), [""; 0], "{fault:?}: {}", ran.report());
@@ -293,6 +316,15 @@ fn take_down(sandbox: &Sandbox) {
 fn bpf_fails() {
     let errnos = ["EPERM", "EACCES", "EINVAL", "E2BIG", "EEXIST", "ENOENT", "EAGAIN", "ENOSPC", "ENOMEM"];
     need!(fail_each("bpf", &errnos, &[], None));
+}
+
+#[test]
+fn bpf_fails_with_global_variables() {
+    for program in ["count", "pass"] {
+        let option = format!("--prog={program}");
+        let errnos = ["EPERM", "EINVAL", "E2BIG", "ENOMEM"];
+        need!(fail_each_of(("data_sections", program), "bpf", &errnos, &[&option], None));
+    }
 }
 
 #[test]
