@@ -20,6 +20,7 @@ mod map_def;
 mod parse;
 mod query;
 mod types;
+mod value;
 mod write;
 
 pub use c::MAX_TEXT;
@@ -28,6 +29,7 @@ pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,
 };
+pub use value::{Field, Value};
 pub use write::BtfWriter;
 
 use crate::bytes::ByteOrder;
