@@ -35,7 +35,7 @@ struct Document {
 #[derive(Serialize)]
 struct StepDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
-    only_if: Option<&'static str>,
+    only_if: Option<String>,
     calls: Vec<CallDocument>,
     /// The refusals after which the same calls are made again, a few times.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -113,8 +113,9 @@ impl StepDocument {
         Self {
             only_if: match step.when {
                 When::Always => None,
-                When::Occupied => Some("a program is attached"),
-                When::Vacant => Some("no program is attached"),
+                When::Occupied => Some("a program is attached".to_owned()),
+                When::Vacant => Some("no program is attached".to_owned()),
+                When::Made(map) => Some(format!("map {} was made", plan.maps[map.0])),
             },
             calls: call_list(plan, &step.call),
             again_on: step.call.again_on().iter().map(|&errno| errno_name(errno)).collect(),

@@ -15,16 +15,23 @@
 #[cfg(test)]
 pub(crate) mod builder;
 mod c;
+mod debug;
 mod equal;
+mod ext;
 mod map_def;
 mod parse;
+mod place;
 mod query;
+mod reduce;
 mod types;
 mod value;
 mod write;
 
 pub use c::MAX_TEXT;
+pub use ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo, SectionInfo};
 pub use map_def::Variable;
+pub use place::VariablePlace;
+pub use reduce::BtfAddition;
 pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,
@@ -36,7 +43,7 @@ use crate::bytes::ByteOrder;
 use crate::error::Result;
 
 /// The types of one object file, or of one kernel.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Btf {
     /// What errors call the bytes.
     section: String,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::File;
+use super::types::CodeInfo;
+use crate::btf::BtfExt;
 use crate::bytes::Bytes;
 use crate::elf::{Disjoint, Relocation, Section, Symbol, SymbolSection};
 use crate::error::{Error, Result, quote};
@@ -27,6 +29,8 @@ pub struct FunctionSpec {
     pub insns: Vec<Insn>,
     /// The symbols that its instructions name, in the order of the instructions.
     pub references: Vec<SymbolReference>,
+    /// What the compiler said of it and of its instructions.
+    pub info: CodeInfo,
 }
 
 impl FunctionSpec {
@@ -39,6 +43,7 @@ impl FunctionSpec {
             offset: self.offset,
             insns: &self.insns,
             references: &self.references,
+            info: &self.info,
         }
     }
 }
@@ -58,6 +63,8 @@ pub struct Code<'o> {
     pub insns: &'o [Insn],
     /// The symbols that its instructions name, in the order of the instructions.
     pub references: &'o [SymbolReference],
+    /// What the compiler said of it and of its instructions.
+    pub info: &'o CodeInfo,
 }
 
 /// An instruction that names a function: it calls it or takes its address.
@@ -154,6 +161,7 @@ pub enum SymbolTarget {
 /// Reads functions, those of a section not before one of them is needed.
 pub(super) struct Reader<'f, 'e, 'a> {
     file: &'f File<'e, 'a>,
+    ext: &'f BtfExt<'f>,
     needed: &'f mut Disjoint<'e, 'a>,
     sections: BTreeMap<usize, CodeSection<'e, 'a>>,
 }
@@ -179,15 +187,15 @@ struct Place {
 }
 
 impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
-    pub(super) fn new(file: &'f File<'e, 'a>, needed: &'f mut Disjoint<'e, 'a>) -> Self {
-        Self { file, needed, sections: BTreeMap::new() }
+    pub(super) fn new(file: &'f File<'e, 'a>, ext: &'f BtfExt<'f>, needed: &'f mut Disjoint<'e, 'a>) -> Self {
+        Self { file, ext, needed, sections: BTreeMap::new() }
     }
 
     /// Reads all functions of a section, and tells which of them are `static`.
     pub(super) fn all(&mut self, section: &'e Section<'a>) -> Result<Vec<(bool, FunctionSpec)>> {
-        let file = self.file;
+        let (file, ext) = (self.file, self.ext);
         let code = self.open(section.index)?;
-        code.functions.iter().map(|place| Ok((place.local, code.read(file, place)?))).collect()
+        code.functions.iter().map(|place| Ok((place.local, code.read(file, ext, place)?))).collect()
     }
 
     /// Reads the functions that the programs reach and that are in no program section. What a dead function looks
@@ -223,11 +231,11 @@ impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
     }
 
     fn function_at(&mut self, (section, offset): (usize, u64)) -> Result<Option<FunctionSpec>> {
-        let file = self.file;
+        let (file, ext) = (self.file, self.ext);
         let code = self.open(section)?;
         let index = code.functions.partition_point(|place| place.start < offset);
         match code.functions.get(index).filter(|place| place.start == offset) {
-            Some(place) => code.read(file, place).map(Some),
+            Some(place) => code.read(file, ext, place).map(Some),
             None => Ok(None),
         }
     }
@@ -272,18 +280,20 @@ impl<'e, 'a> CodeSection<'e, 'a> {
         }
     }
 
-    fn read(&self, file: &File<'_, '_>, place: &Place) -> Result<FunctionSpec> {
+    fn read(&self, file: &File<'_, '_>, ext: &BtfExt<'_>, place: &Place) -> Result<FunctionSpec> {
         let name = &self.section.name;
         let bytes = file.elf.data(self.section)?;
         let range = place.range(&bytes)?;
         let label = format!("function {} of section {}", quote(&place.name), quote(name));
         let insns = decode_all(Bytes::new(&bytes.data()[range.clone()], file.elf.order(), &label))?;
+        let info = ext.get(name).map(|info| CodeInfo::of_function(info, place.start, place.end));
         Ok(FunctionSpec {
             name: place.name.clone(),
             section: name.clone().into_owned(),
             offset: place.start,
             insns,
             references: self.references(file, range)?,
+            info: info.unwrap_or_default(),
         })
     }
 

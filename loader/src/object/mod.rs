@@ -10,15 +10,18 @@ mod data;
 mod legacy;
 mod map;
 mod program;
+mod types;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 pub use code::{Callee, Code, FunctionSpec, SymbolReference, SymbolTarget};
 pub use data::{DataKind, DataSpec};
-pub use map::{InnerMap, MapDialect, MapShape, MapSpec, Pinning};
+pub use map::{EntryTypes, InnerMap, MapDialect, MapShape, MapSpec, Pinning};
 pub use program::{ProgramKind, ProgramSpec};
+pub use types::CodeInfo;
 
+use crate::btf::Btf;
 use crate::bytes::ByteOrder;
 use crate::elf::{Disjoint, ElfFile, Section, Symbol, SymbolSection};
 use crate::error::{Context, Error, ErrorKind, Result, quote};
@@ -51,8 +54,12 @@ pub struct Object {
     pub functions: Vec<FunctionSpec>,
     /// The maps, in the order of their sections and of their places there.
     pub maps: Vec<MapSpec>,
-    /// The global variables that programs and their functions refer to, by section.
+    /// The global variables, by section.
     pub data: Vec<DataSpec>,
+    /// The types that the compiler has described, with the places of variables filled in from the symbol table.
+    pub btf: Option<Btf>,
+    /// Why BTF that the file has is left out: it is not sound, and nothing here needs it.
+    pub btf_flaw: Option<String>,
     /// Sections with instructions that are no XDP programs by their names: `.text`, programs of other types.
     pub other_code: Vec<String>,
 }
@@ -71,18 +78,20 @@ impl Object {
         let mut needed = Disjoint::default();
         file.needed_sections().into_iter().try_for_each(|section| needed.add(section))?;
         let (license, version) = (license(&elf)?, version(&elf)?);
-        let (programs, functions) = program::parse(&file, &mut needed)?;
-        let references = programs.iter().flat_map(|program| &program.references);
-        let references = references.chain(functions.iter().flat_map(|function| &function.references));
-        let data_sections = data::parse(&file, &mut needed, references)?;
+        let types = types::read(&file)?;
+        let ext = types::read_ext(&file, types.btf.as_ref())?;
+        let (programs, functions) = program::parse(&file, &ext, &mut needed)?;
+        let data_sections = data::parse(&file, types.btf.as_ref(), &mut needed)?;
         let object = Self {
             order: elf.order(),
             license,
             version,
             programs,
             functions,
-            maps: map::parse(&file, data)?,
+            maps: map::parse(&file, types.btf.as_ref(), data)?,
             data: data_sections,
+            btf: types.btf,
+            btf_flaw: types.flaw,
             other_code: file.other_code.iter().map(|section| section.name.clone().into_owned()).collect(),
         };
         object.refuse_duplicates()?;
@@ -249,7 +258,8 @@ impl<'e, 'a> File<'e, 'a> {
         needed.extend(needed.clone().iter().filter_map(|section| self.relocations.get(&section.index)));
         needed.extend(&self.maps);
         needed.extend(self.elf.sections().iter().filter(|section| {
-            matches!(&*section.name, ".BTF" | "license" | "version") || section.kind == SectionType::SYMTAB
+            matches!(&*section.name, ".BTF" | ".BTF.ext" | "license" | "version")
+                || section.kind == SectionType::SYMTAB
         }));
         needed
     }

@@ -3,15 +3,17 @@
 //! What only old kernels make necessary is told in a few words; `{:#}` spells out its calls as well, and the bytes that
 //! each call hands over.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::{self, Display};
 
 use super::{Alternative, Call, On, Plan, Step, When};
-use crate::error::errno_name;
+use crate::error::{errno_name, quote};
 use crate::features::Feature;
 
 impl Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut printer = Printer { plan: self, number: 0, undo: Vec::new() };
+        let mut printer = Printer { plan: self, number: 0, undo: Vec::new(), spelled: BTreeMap::new() };
         printer.steps(f, &self.steps, 0)?;
         if !printer.undo.is_empty() {
             writeln!(f, "    if a later call fails, what was done of these is undone:")?;
@@ -29,6 +31,8 @@ struct Printer<'p> {
     plan: &'p Plan,
     number: usize,
     undo: Vec<Call>,
+    /// What has been spelled out, with the number of the call that hands it over.
+    spelled: BTreeMap<Vec<u8>, usize>,
 }
 
 impl Printer<'_> {
@@ -40,6 +44,9 @@ impl Printer<'_> {
                     When::Always => {}
                     When::Occupied => heading(f, depth, "if a program is attached there:")?,
                     When::Vacant => heading(f, depth, "if none is attached there:")?,
+                    When::Made(map) => {
+                        heading(f, depth, &format!("if {} was made:", quote(&self.plan.maps[map.0])))?;
+                    }
                 }
                 group = step.when;
             }
@@ -53,7 +60,7 @@ impl Printer<'_> {
             self.number += 1;
             writeln!(f, "{:3} {}{call}", self.number, INDENT.repeat(depth))?;
             if f.alternate() {
-                bytes(f, depth + 1, &call.data)?;
+                self.bytes(f, depth + 1, call.data)?;
             }
         }
         if f.alternate() && !step.call.again_on().is_empty() {
@@ -67,6 +74,22 @@ impl Printer<'_> {
             self.steps(f, &step.then, depth + 2)?;
         }
         step.otherwise.iter().try_for_each(|alternative| self.alternative(f, alternative, depth + 1))
+    }
+
+    /// What a call hands over, unless an earlier one hands over the same.
+    fn bytes(&mut self, f: &mut fmt::Formatter<'_>, depth: usize, data: Vec<u8>) -> fmt::Result {
+        // A line says as much as the reference to another.
+        if data.len() <= BYTES_A_LINE {
+            return bytes(f, depth, &data);
+        }
+        match self.spelled.entry(data) {
+            Entry::Occupied(other) => heading(f, depth, &format!("the bytes of {}", other.get())),
+            Entry::Vacant(new) => {
+                bytes(f, depth, new.key())?;
+                new.insert(self.number);
+                Ok(())
+            }
+        }
     }
 
     fn alternative(&mut self, f: &mut fmt::Formatter<'_>, other: &Alternative, depth: usize) -> fmt::Result {
@@ -96,10 +119,13 @@ impl Printer<'_> {
     }
 }
 
-/// What a call hands over, 16 bytes to a line: two instructions, or four words of a netlink message.
+/// Two instructions, or four words of a netlink message.
+const BYTES_A_LINE: usize = 16;
+
+/// What a call hands over.
 fn bytes(f: &mut fmt::Formatter<'_>, depth: usize, data: &[u8]) -> fmt::Result {
-    for (line, chunk) in data.chunks(16).enumerate() {
-        write!(f, "    {}{:04x}:", INDENT.repeat(depth), 16 * line)?;
+    for (line, chunk) in data.chunks(BYTES_A_LINE).enumerate() {
+        write!(f, "    {}{:04x}:", INDENT.repeat(depth), BYTES_A_LINE * line)?;
         for (at, byte) in chunk.iter().enumerate() {
             let gap = if at % 8 == 0 { " " } else { "" };
             write!(f, "{gap}{byte:02x}")?;
@@ -120,6 +146,7 @@ fn in_few_words(feature: Feature) -> &'static str {
         Feature::ExpectedAttachType => "again without it",
         Feature::GlobalData => "give up",
         Feature::MmapableArrays => "again without BPF_F_MMAPABLE",
+        Feature::BtfWith(_) => "again without this and all newer additions",
         Feature::MemcgAccounting => "raise RLIMIT_MEMLOCK, again",
     }
 }
@@ -135,6 +162,8 @@ impl Display for On {
             Self::Driver => f.write_str("if the driver refuses"),
             Self::Unanswered => f.write_str("if no answer comes"),
             Self::Unexplained => f.write_str("if refused with EINVAL and no reason"),
+            Self::EntryTypes => f.write_str("if the types of the entries are refused"),
+            Self::ProgInfo => f.write_str("if func_info or line_info is refused"),
             Self::NotBpffs => f.write_str("if it is not bpffs"),
         }
     }

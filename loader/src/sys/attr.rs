@@ -52,9 +52,9 @@ kernel_struct! {
         /// 4.18
         pub(super) btf_fd: u32 = 48,
         /// 4.18
-        pub(super) btf_key_type_id: u32 = 52,
+        pub(crate) btf_key_type_id: u32 = 52,
         /// 4.18
-        pub(super) btf_value_type_id: u32 = 56,
+        pub(crate) btf_value_type_id: u32 = 56,
         /// 5.6
         pub(super) btf_vmlinux_value_type_id: u32 = 60,
         /// Means something else for each map type (5.16).
@@ -141,6 +141,23 @@ kernel_struct! {
         pub(super) core_relo_rec_size: u32 = 136,
         /// The kernel writes how many bytes the whole log takes (6.4).
         pub(super) log_true_size: u32 = 140,
+    }
+}
+
+kernel_struct! {
+    /// `BPF_BTF_LOAD` (4.18).
+    struct BtfLoad: 32 {
+        /// Address of the types.
+        pub(super) btf: u64 = 0,
+        /// Address of `btf_log_size` bytes.
+        pub(super) btf_log_buf: u64 = 8,
+        /// In bytes.
+        pub(super) btf_size: u32 = 16,
+        pub(super) btf_log_size: u32 = 20,
+        /// 0 for no log.
+        pub(super) btf_log_level: u32 = 24,
+        /// The kernel writes how many bytes the whole log takes (6.4).
+        pub(super) btf_log_true_size: u32 = 28,
     }
 }
 

@@ -1,0 +1,243 @@
+//! Makes a plan from an object, the caller's wishes, and what is known of the kernel.
+
+mod attach;
+mod btf;
+mod data;
+mod maps;
+mod programs;
+
+use std::collections::BTreeMap;
+
+use nix::libc::{E2BIG, EINVAL, EPERM};
+
+use self::attach::{attach_steps, find_interface};
+use self::btf::btf_step;
+use self::data::DataMaps;
+use self::maps::{creation_order, inner_map_steps, refuse_shared_pins};
+use super::call::{Call, ProgramSlot};
+use super::{Attach, On, Plan, Step};
+use crate::bytes::ByteOrder;
+use crate::error::{Error, ErrorKind, Result, quote};
+use crate::features::{Answer, Feature, Kernel};
+use crate::linker::Linker;
+use crate::netlink::{LinkRef, Mode, ModeChoice};
+use crate::object::{Object, ProgramSpec};
+use crate::uapi::bpf::ObjName;
+
+/// Where bpffs is mounted unless the caller says otherwise.
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// Where a program is to be attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The interface.
+    pub link: LinkRef,
+    /// The network namespace it is in, by path; `None` for the process's own.
+    pub netns: Option<String>,
+    /// In which mode.
+    pub mode: ModeChoice,
+    /// Replace the program that is there, if one is. Otherwise a program that is there is never displaced.
+    pub replace: bool,
+}
+
+/// What to load of an object, and how: makes a [`Plan`].
+///
+/// All maps of the object are made, as gobpf and libbpf do, and one program: the only one, unless it is chosen or
+/// [all](Loader::all_programs) are asked for.
+#[derive(Clone, Debug)]
+pub struct Loader<'o> {
+    object: &'o Object,
+    object_name: Option<String>,
+    program: Option<String>,
+    all_programs: bool,
+    max_entries: BTreeMap<String, u32>,
+    bpffs: String,
+    pins_by_name: Option<String>,
+    pins: BTreeMap<String, String>,
+    target: Option<Target>,
+}
+
+impl<'o> Loader<'o> {
+    /// Loads from `object`.
+    pub fn new(object: &'o Object) -> Self {
+        Self {
+            object,
+            object_name: None,
+            program: None,
+            all_programs: false,
+            max_entries: BTreeMap::new(),
+            bpffs: BPFFS.to_owned(),
+            pins_by_name: None,
+            pins: BTreeMap::new(),
+            target: None,
+        }
+    }
+
+    /// Names the maps of the object's variables after it, as libbpf does, which takes
+    /// [`file::object_name`](crate::file::object_name). Without it they have the names of their sections.
+    pub fn object_name(mut self, name: impl Into<String>) -> Self {
+        self.object_name = Some(name.into());
+        self
+    }
+
+    /// Loads the program with this symbol name, or the only one of the section with this name.
+    pub fn program(mut self, name: impl Into<String>) -> Self {
+        self.program = Some(name.into());
+        self
+    }
+
+    /// Loads every program of the object, as gobpf does. [`Loader::program`] then says which of them is attached.
+    pub fn all_programs(mut self) -> Self {
+        self.all_programs = true;
+        self
+    }
+
+    /// Makes the map `map` with room for `entries` entries, whatever the object says.
+    pub fn max_entries(mut self, map: impl Into<String>, entries: u32) -> Self {
+        self.max_entries.insert(map.into(), entries);
+        self
+    }
+
+    /// Takes the bpffs at `root` instead of `/sys/fs/bpf` for paths that the object gives.
+    pub fn bpffs(mut self, root: impl Into<String>) -> Self {
+        self.bpffs = without_slashes_at_end(root.into());
+        self
+    }
+
+    /// Pins maps that are to be pinned by name in the directory `dir` of a bpffs instead of its root.
+    pub fn pin_maps_under(mut self, dir: impl Into<String>) -> Self {
+        self.pins_by_name = Some(without_slashes_at_end(dir.into()));
+        self
+    }
+
+    /// Pins the map `map` at `path`, whatever the object says; gobpf's `PIN_CUSTOM_NS` asks for it.
+    pub fn pin_map(mut self, map: impl Into<String>, path: impl Into<String>) -> Self {
+        self.pins.insert(map.into(), path.into());
+        self
+    }
+
+    /// Attaches the program to an interface after loading it.
+    pub fn attach_to(mut self, target: Target) -> Self {
+        self.target = Some(target);
+        self
+    }
+
+    /// Makes the plan for `kernel`. Asks nobody: the same object, wishes and kernel give the same plan.
+    pub fn plan(&self, kernel: &Kernel) -> Result<Plan> {
+        self.refuse_what_does_not_fit()?;
+        let (programs, attached) = self.programs()?;
+        let mut steps = Vec::new();
+        if let Some(target) = &self.target {
+            steps.extend(find_interface(target));
+        }
+        if let Some(btf) = &self.object.btf {
+            steps.push(btf_step(btf, kernel));
+        }
+        let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
+        refuse_shared_pins(&self.object.maps, &pins)?;
+        if pins.iter().any(Option::is_some) {
+            steps.push(self.ensure_bpffs());
+        }
+        for slot in creation_order(&self.object.maps) {
+            steps.push(self.map_step(slot, pins[slot.0].as_deref(), kernel)?);
+        }
+        steps.extend(inner_map_steps(&self.object.maps));
+        let linker = Linker::new(self.object);
+        let linked = programs.iter().map(|program| linker.link(program)).collect::<Result<Vec<_>>>()?;
+        let data = DataMaps::new(self.object, &linked);
+        steps.extend(self.data_steps(&data, kernel)?);
+        for (slot, (program, linked)) in programs.iter().zip(linked).enumerate() {
+            steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, kernel)?);
+        }
+        if let Some(target) = &self.target {
+            steps.extend(attach_steps(attached, target));
+            // What cannot be told does not undo what is attached by then.
+            let tell = Step::new(Call::ProgInfo { program: attached });
+            steps.push(tell.or(On::AnyErrno, Vec::new()));
+        }
+        Ok(Plan {
+            maps: self.map_names(),
+            programs: programs.iter().map(|program| program.name.clone()).collect(),
+            sections: programs.iter().map(|program| program.section.clone()).collect(),
+            btf: self.object.btf.clone(),
+            attach: self.target.as_ref().map(|target| Attach {
+                link: target.link.clone(),
+                mode: target.mode,
+                replace: target.replace,
+            }),
+            steps,
+        })
+    }
+
+    /// The programs to load, and which of them is the one to attach.
+    fn programs(&self) -> Result<(&'o [ProgramSpec], ProgramSlot)> {
+        let all = &self.object.programs[..];
+        let chosen = match (&self.program, all) {
+            (Some(name), _) => self.object.program(name)?,
+            // With nothing to attach there is nothing to choose.
+            (None, [first, ..]) if self.all_programs && self.target.is_none() => first,
+            (None, _) => self.object.only_program()?,
+        };
+        if !self.all_programs {
+            return Ok((std::slice::from_ref(chosen), ProgramSlot(0)));
+        }
+        // The reader of objects refuses two programs of one name.
+        let before = all.iter().take_while(|program| program.name != chosen.name);
+        Ok((all, ProgramSlot(before.count())))
+    }
+
+    fn refuse_what_does_not_fit(&self) -> Result<()> {
+        if self.object.order != ByteOrder::NATIVE {
+            let [(found, _), (native, target)] = [self.object.order, ByteOrder::NATIVE].map(endianness);
+            let message = format!("expected a {native} object, as this machine is, found a {found} one");
+            return Err(Error::malformed("file header", 5, message)
+                .with_kind(ErrorKind::Unsupported)
+                .with_help(format!("compile with `clang -target {target}`")));
+        }
+        for name in self.max_entries.keys().chain(self.pins.keys()) {
+            if self.object.map(name).is_none() {
+                let maps: Vec<_> = self.object.maps.iter().map(|map| quote(&map.name)).collect();
+                let maps = if maps.is_empty() { "none".to_owned() } else { maps.join(", ") };
+                let message = format!("there is no map {}: the object has {maps}", quote(name));
+                return Err(Error::new(ErrorKind::InvalidInput, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_offload(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| target.mode.first() == Mode::Offload)
+    }
+}
+
+/// A directory as people and their shells write it, `/sys/fs/bpf/`, without what would double the next slash.
+fn without_slashes_at_end(mut directory: String) -> String {
+    directory.truncate(directory.trim_end_matches('/').len());
+    directory
+}
+
+/// What a byte order is called, and clang's target for it.
+fn endianness(order: ByteOrder) -> (&'static str, &'static str) {
+    match order {
+        ByteOrder::Little => ("little-endian", "bpfel"),
+        ByteOrder::Big => ("big-endian", "bpfeb"),
+    }
+}
+
+fn name_for(kernel: &Kernel, symbol: &str) -> Option<ObjName> {
+    (kernel.has(Feature::ObjectNames) != Answer::No).then(|| ObjName::from_symbol(symbol))
+}
+
+/// How a kernel refuses attributes that it does not know: EINVAL among those that it has room for, E2BIG behind.
+pub(in crate::plan) const NEWER: On = On::Errno(&[EINVAL, E2BIG]);
+
+/// A call that the kernel may charge to `RLIMIT_MEMLOCK`; its refusal for that is EPERM.
+fn charged(call: &Call, kernel: &Kernel) -> Step {
+    let raised = || vec![Step::new(Call::RaiseMemlock), Step::new(call.clone())];
+    let step = Step::new(call.clone());
+    match kernel.has(Feature::MemcgAccounting) {
+        Answer::Yes => step,
+        Answer::No => step.or(On::Errno(&[EPERM]), raised()),
+        Answer::Unknown => step.or_lacking(On::Errno(&[EPERM]), Feature::MemcgAccounting, raised()),
+    }
+}

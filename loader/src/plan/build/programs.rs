@@ -1,0 +1,85 @@
+//! The steps that load programs.
+
+use super::data::DataMaps;
+use super::{Loader, NEWER, charged, name_for};
+use crate::btf::BtfAddition;
+use crate::error::{Error, ErrorKind, Result};
+use crate::features::{Answer, Feature, Kernel};
+use crate::linker::Linked;
+use crate::object::{CURRENT_KERNEL_VERSION, ProgramSpec};
+use crate::plan::call::{Call, ProgInfo, ProgLoad, ProgramSlot};
+use crate::plan::{On, Step};
+use crate::uapi::bpf::{AttachType, BPF_F_XDP_HAS_FRAGS, ProgType};
+
+impl Loader<'_> {
+    pub(super) fn program_step(
+        &self,
+        slot: ProgramSlot,
+        program: &ProgramSpec,
+        linked: Linked,
+        data: &DataMaps,
+        kernel: &Kernel,
+    ) -> Result<Step> {
+        let has_functions = kernel.has(Feature::BtfWith(BtfAddition::Functions)) != Answer::No;
+        let load = ProgLoad {
+            program: slot,
+            prog_type: ProgType::XDP,
+            expected_attach_type: Some(program.kind.attach_type)
+                .filter(|_| kernel.has(Feature::ExpectedAttachType) != Answer::No),
+            flags: if program.kind.frags { BPF_F_XDP_HAS_FRAGS } else { 0 },
+            name: name_for(kernel, &program.name),
+            license: self.object.license.clone().unwrap_or_default(),
+            kern_version: self.kern_version(kernel)?,
+            info: info(&linked).filter(|_| has_functions),
+            map_references: linked.map_references.iter().map(|reference| data.map_fd(*reference)).collect(),
+            insns: linked.insns,
+            log: false,
+            offload: self.is_offload(),
+        };
+        let with_log = ProgLoad { log: true, ..load.clone() };
+        // A good program is loaded silently; only a refusal is worth a log, and the log tells whose refusal it is.
+        let explain = vec![load_step_with_log(with_log, kernel)];
+        Ok(charged(&Call::ProgLoad(load), kernel).or(On::AnyErrno, explain))
+    }
+
+    fn kern_version(&self, kernel: &Kernel) -> Result<u32> {
+        match self.object.version {
+            None => Ok(0),
+            Some(CURRENT_KERNEL_VERSION) => kernel.version_code.ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidInput,
+                    "the object is for the running kernel, whose version is not known here",
+                )
+            }),
+            Some(version) => Ok(version),
+        }
+    }
+}
+
+/// What the kernel is told of the functions and lines of a program.
+fn info(linked: &Linked) -> Option<ProgInfo> {
+    let lines = linked.line_info().unwrap_or_default().to_vec();
+    Some(ProgInfo { functions: linked.func_info()?, lines })
+}
+
+/// Loads a program with the verifier's log; if that is refused for want of what only newer kernels have, without
+/// one of those after the other.
+fn load_step_with_log(load: ProgLoad, kernel: &Kernel) -> Step {
+    let mut step = Step::new(Call::ProgLoad(load.clone()));
+    if load.info.is_some() {
+        let without = ProgLoad { info: None, ..load.clone() };
+        step = step.or(On::ProgInfo, vec![load_step_with_log(without, kernel)]);
+    }
+    let unknown = |feature| kernel.has(feature) == Answer::Unknown;
+    // A kernel so old has taken no types.
+    let load = ProgLoad { info: None, ..load };
+    if load.expected_attach_type == Some(AttachType::XDP) && unknown(Feature::ExpectedAttachType) {
+        let older = ProgLoad { expected_attach_type: None, ..load };
+        step.or_lacking(NEWER, Feature::ExpectedAttachType, vec![load_step_with_log(older, kernel)])
+    } else if load.name.is_some() && unknown(Feature::ObjectNames) {
+        let older = ProgLoad { name: None, ..load };
+        step.or_lacking(NEWER, Feature::ObjectNames, vec![load_step_with_log(older, kernel)])
+    } else {
+        step
+    }
+}
