@@ -12,11 +12,15 @@ use loader::uapi::bpf::{AttachType, MAP_FLAGS, flag_names};
 use loader::{Result, escape, file};
 use serde::Serialize;
 
+use super::inspect_btf::Types;
 use crate::args;
 use crate::output;
 
 pub(crate) fn run(args: &args::Inspect) -> Result<()> {
     let bytes = file::read(&args.file.object)?;
+    if args.btf {
+        return output::answer(args.form, &Types::of(&ElfFile::parse(&bytes)?)?);
+    }
     let object = Object::parse_with(&bytes, &super::parse_options(&args.file))?;
     let elf = ElfFile::parse(&bytes)?;
     output::answer(args.form, &Inspection::new(&elf, &object))
