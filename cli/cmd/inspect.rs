@@ -361,7 +361,7 @@ fn instructions(f: &mut fmt::Formatter<'_>, instructions: &[Instruction]) -> fmt
             writeln!(f, "         {}:{}  {}", escape(&source.file), source.line, escape(&source.text))?;
             last = Some(source);
         }
-        insn.fmt(f)?;
+        write!(f, "{insn}")?;
     }
     Ok(())
 }
