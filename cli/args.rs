@@ -92,6 +92,9 @@ pub(crate) struct Load {
     /// Take options of the kernel's configuration from this file, which gzip may have compressed
     #[arg(long, value_name = "FILE")]
     pub(crate) kconfig: Option<PathBuf>,
+    /// Adapt the program to the kernel types in this file, raw BTF or ELF, not to the running kernel's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) btf: Option<PathBuf>,
     /// Where bpffs is mounted
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
     pub(crate) bpffs: String,

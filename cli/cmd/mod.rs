@@ -53,6 +53,9 @@ pub(crate) fn loader<'o>(object: &'o Object, load: &args::Load) -> Result<Loader
     if let Some(path) = &load.kconfig {
         loader = loader.kconfig(kconfig_file(path)?);
     }
+    if let Some(path) = &load.btf {
+        loader = loader.target_types(file::kernel_types(path)?);
+    }
     loader.ask_kernel()
 }
 

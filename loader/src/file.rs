@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::btf::LazyBtf;
+use crate::btf::{KernelTypes, LazyBtf};
 use crate::elf::ElfFile;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::object::{Object, ParseOptions};
@@ -36,6 +36,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
     Ok(bytes)
+}
+
+/// The types of a kernel whose BTF is in the file at `path`, as [`btf`] reads it.
+pub fn kernel_types(path: &Path) -> Result<KernelTypes> {
+    Ok(KernelTypes { vmlinux: Some(btf(path)?), modules: None })
 }
 
 /// The types in the file at `path`: BTF itself, or an ELF file with a section `.BTF`, such as a kernel's image.
