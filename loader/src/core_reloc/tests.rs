@@ -288,10 +288,10 @@ fn flavours_do_not_count() {
         let (_, resolved) = case.run(CoreReloKind::TYPE_EXISTS, ty, "0", &[mov(1)]).unwrap();
         assert_eq!(resolved.after, Some(found.into()), "{local} {kernel}");
     }
-    assert_eq!(compat::essential("a___b___c"), "a___b");
-    assert_eq!(compat::essential("___a"), "___a");
-    assert_eq!(compat::essential("a___"), "a___");
-    assert_eq!(compat::essential(""), "");
+    assert_eq!(essential("a___b___c"), "a___b");
+    assert_eq!(essential("___a"), "___a");
+    assert_eq!(essential("a___"), "a___");
+    assert_eq!(essential(""), "");
 }
 
 #[test]
