@@ -27,6 +27,7 @@ mod place;
 mod query;
 mod reduce;
 mod types;
+mod value;
 mod view;
 mod write;
 
@@ -41,6 +42,7 @@ pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,
 };
+pub use value::{Field, Value};
 pub use view::Types;
 pub use write::BtfWriter;
 

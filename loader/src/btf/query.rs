@@ -89,7 +89,7 @@ impl Btf {
     }
 
     /// Whether this is the text of a name, without a look at the rest of a longer one.
-    fn is_text(&self, name: Name, text: &str) -> bool {
+    pub(super) fn is_text(&self, name: Name, text: &str) -> bool {
         let tail = self.strings.get(name.0 as usize..).and_then(|tail| tail.strip_prefix(text.as_bytes()));
         tail.is_some_and(|rest| rest.first() == Some(&0))
     }

@@ -79,7 +79,7 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             CoreReloKind::FIELD_BYTE_OFFSET => write!(f, "{:#x}", self.number),
-            CoreReloKind::ENUMVAL_VALUE => write!(f, "{}", self.number.cast_signed()),
+            CoreReloKind::ENUMVAL_VALUE => write!(f, "{}", i64::from_ne_bytes(self.number.to_ne_bytes())),
             CoreReloKind::FIELD_EXISTS
             | CoreReloKind::FIELD_SIGNED
             | CoreReloKind::TYPE_EXISTS
@@ -302,8 +302,8 @@ fn resize(before: Number, after: Number) -> Option<Resize> {
 fn extend(change: &mut Change, slots: &[Insn], local_signed: bool, target: &Part<'_>) {
     let Part::Value { signed: target_signed, narrow, .. } = *target else { return };
     let sign_extended = |value: u64| {
-        let low = u32::try_from(value & u64::from(u32::MAX)).unwrap_or_default();
-        i64::from(low.cast_signed()).cast_unsigned()
+        let sign = value >> 31 & 1;
+        value & u64::from(u32::MAX) | (0_u64.wrapping_sub(sign) << 32)
     };
     let found = patch::number(slots);
     let written_signed = found == change.before.map(sign_extended) && found != change.before;

@@ -1,7 +1,7 @@
 //! Puts a number into an instruction, or makes the instruction one that must not be reached.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::insn::Insn;
+use crate::insn::{Insn, halves};
 use crate::uapi::bpf::BPF_CALL;
 
 /// The helper that a call names which must not be reached: 0xbad2310, "bad relo". No kernel has so many. libbpf
@@ -33,7 +33,8 @@ pub(super) fn number(insns: &[Insn]) -> Option<u64> {
         [insn, ..] if insn.computes_with_imm() => Some(sign_extended(insn.imm)),
         [insn, ..] if insn.access_size().is_some() => Some(sign_extended(insn.off)),
         [first, second, ..] if first.is_ld_imm64() && first.src == 0 && second.is_second_half() => {
-            let [low, high] = [first.imm, second.imm].map(|half| u64::from(half.cast_unsigned()));
+            let [low, high] =
+                [first.imm, second.imm].map(|half| u64::from(u32::from_ne_bytes(half.to_ne_bytes())));
             Some(high << 32 | low)
         }
         _ => None,
@@ -50,7 +51,11 @@ pub(super) fn patch(insns: &mut [Insn], change: &Change) -> Result<bool> {
         // Of a number that is as wide as a half, nothing tells the sign.
         let same_half = found >> 32 == u64::from(u32::MAX) && insns[0].computes_with_imm();
         if found != before && !(same_half && found & u64::from(u32::MAX) == before) {
-            return Err(bad(format!("expected {before} in `{:?}`, found {}", insns[0], found.cast_signed())));
+            return Err(bad(format!(
+                "expected {before} in `{:?}`, found {}",
+                insns[0],
+                i64::from_ne_bytes(found.to_ne_bytes())
+            )));
         }
     }
     match insns {
@@ -58,8 +63,7 @@ pub(super) fn patch(insns: &mut [Insn], change: &Change) -> Result<bool> {
             insn.imm = half(change.after).ok_or_else(|| too_big(change.after, "an immediate number"))?;
         }
         [first, second, ..] if first.is_ld_imm64() => {
-            let [high, low] = [change.after >> 32, change.after & u64::from(u32::MAX)];
-            [second.imm, first.imm] = [high, low].map(|half| half as u32 as i32);
+            [first.imm, second.imm] = halves(change.after);
         }
         [insn, ..] => {
             insn.off = i16::try_from(change.after).map_err(|_| too_big(change.after, "an offset"))?;
@@ -94,13 +98,13 @@ pub(super) fn poison(insns: &mut [Insn]) {
 }
 
 fn sign_extended(number: impl Into<i64>) -> u64 {
-    number.into().cast_unsigned()
+    u64::from_ne_bytes(number.into().to_ne_bytes())
 }
 
 /// A number as an immediate of 32 bits, signed or not.
 fn half(number: u64) -> Option<i32> {
-    let unsigned = u32::try_from(number).map(u32::cast_signed).ok();
-    unsigned.or_else(|| i32::try_from(number.cast_signed()).ok())
+    let unsigned = u32::try_from(number).map(|number| i32::from_ne_bytes(number.to_ne_bytes())).ok();
+    unsigned.or_else(|| i32::try_from(i64::from_ne_bytes(number.to_ne_bytes())).ok())
 }
 
 #[cold]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::btf::LazyBtf;
 use crate::btf::builder::{Builder, ORDERS};
+use crate::insn::halves;
 use crate::uapi::btf::BtfKind;
 
 const LITTLE: ByteOrder = ByteOrder::Little;
@@ -70,7 +71,7 @@ fn load(off: i16) -> Insn {
 
 /// `r1 = number`, 64 bits of it.
 fn load64(number: u64) -> [Insn; 2] {
-    let [low, high] = [number, number >> 32].map(|half| (half & 0xffff_ffff) as u32 as i32);
+    let [low, high] = halves(number);
     [
         Insn { code: 0x18, dst: 1, src: 0, off: 0, imm: low },
         Insn { code: 0, dst: 0, src: 0, off: 0, imm: high },
@@ -176,14 +177,14 @@ fn a_bit_field_across_its_type_is_read_with_a_wider_load() {
     let ty = case.both(|b| {
         let int = b.int("unsigned int", 4, 0);
         let name = b.string("a");
-        b.add_flagged(BtfKind::STRUCT, "flow", 8, &[[name, int.0, 6 << 24 | 30]])
+        b.add_flagged(BtfKind::STRUCT, "flow", 8, &[[name, int.0, 6 << 24 | 0x1e]])
     });
     assert_eq!(case.text(CoreReloKind::FIELD_BYTE_SIZE, ty, "0:0", mov(0)).0, "r1 = 0x8");
     let mut case = Case::new(LITTLE);
     let ty = case.both(|b| {
         let int = b.int("unsigned long", 8, 0);
         let name = b.string("a");
-        b.add_flagged(BtfKind::STRUCT, "flow", 16, &[[name, int.0, 6 << 24 | 62]])
+        b.add_flagged(BtfKind::STRUCT, "flow", 16, &[[name, int.0, 6 << 24 | 0x3e]])
     });
     assert_eq!(
         case.error(CoreReloKind::FIELD_BYTE_SIZE, ty, "0:0", &[mov(0)]),

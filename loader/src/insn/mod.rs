@@ -234,6 +234,12 @@ pub fn walk(insns: &[Insn]) -> impl Iterator<Item = (usize, &[Insn])> {
     })
 }
 
+/// A number as the two slots of a 64-bit immediate load have it: the lower half first.
+pub fn halves(number: u64) -> [i32; 2] {
+    let half = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
+    [number, number >> 32].map(|number| i32::from_ne_bytes(half(number).to_ne_bytes()))
+}
+
 fn check_halves(insns: &[Insn], bytes: Bytes<'_>) -> Result<()> {
     let Some((index, _)) = walk(insns).find(|(_, slots)| slots.len() == 1 && slots[0].is_ld_imm64()) else {
         return Ok(());

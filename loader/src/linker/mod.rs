@@ -5,6 +5,7 @@
 
 mod externs;
 mod join;
+mod stripped;
 
 use std::collections::BTreeMap;
 
@@ -132,6 +133,8 @@ pub struct Linker<'o> {
     kconfig: Option<usize>,
     /// Externs by name, with their indices.
     externs: BTreeMap<&'o str, (usize, &'o ExternSpec)>,
+    /// Whether no instruction of the object has a relocation.
+    is_unrelocated: bool,
 }
 
 /// What the instructions of one function refer to.
@@ -156,6 +159,7 @@ impl<'o> Linker<'o> {
             data: data.into_iter().map(|(index, data)| (&*data.section, (index, data))).collect(),
             kconfig: kconfig.first().map(|(index, _)| *index),
             externs: externs.map(|(index, external)| (&*external.name, (index, external))).collect(),
+            is_unrelocated: stripped::has_none(object),
         }
     }
 

@@ -9,7 +9,9 @@ use std::ffi::{CStr, c_int};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::Errno;
-use super::attr::{BtfInfo, BtfLoad, ById, MapElem, MapInfo, Obj, ObjInfo, ProgInfo, ProgLoad, ProgTestRun};
+use super::attr::{
+    BtfInfo, BtfLoad, ById, MapElem, MapInfo, Obj, ObjInfo, ProgBindMap, ProgInfo, ProgLoad, ProgTestRun,
+};
 use crate::uapi::bpf::{
     BPF_CALL, BPF_INSN_SIZE, BPF_LD_IMM64, BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_IDX,
     BPF_PSEUDO_MAP_IDX_VALUE, Cmd,
@@ -247,6 +249,13 @@ pub(crate) fn map_freeze(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut attr = MapElem { map_fd: number(fd), ..MapElem::default() };
     // SAFETY: the command reads no address.
     unsafe { bpf(Cmd::MAP_FREEZE, &mut attr) }.map(drop)
+}
+
+/// Has the program hold the map for as long as it lives.
+pub(crate) fn prog_bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut attr = ProgBindMap { prog_fd: number(prog), map_fd: number(map), ..ProgBindMap::default() };
+    // SAFETY: the command reads no address.
+    unsafe { bpf(Cmd::PROG_BIND_MAP, &mut attr) }.map(drop)
 }
 
 fn next_id(cmd: Cmd, id: u32) -> Result<u32, Errno> {

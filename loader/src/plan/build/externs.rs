@@ -8,7 +8,7 @@ use crate::btf::{Btf, KernelTypes, LazyBtf, Shape, TypeId, Types as _};
 use crate::core_reloc::{are_compatible, essential};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::features::Kernel;
-use crate::insn::Insn;
+use crate::insn::{Insn, halves};
 use crate::kconfig::Kconfig;
 use crate::linker::{Linked, Linker};
 use crate::object::{ExternKind, ExternSpec, Object, OptionSpec};
@@ -333,16 +333,6 @@ fn incompatible(external: &ExternSpec, local: &Btf, ty: TypeId, kernel: &LazyBtf
 /// A number of 32 bits as instructions have it.
 fn to_imm(number: u32) -> i32 {
     i32::from_ne_bytes(number.to_ne_bytes())
-}
-
-/// A number of 64 bits as a load has it: the lower half first.
-fn halves(number: u64) -> [i32; 2] {
-    let bytes = number.to_le_bytes();
-    [0, 4].map(|at| {
-        let mut half = [0; 4];
-        half.copy_from_slice(&bytes[at..at + 4]);
-        i32::from_le_bytes(half)
-    })
 }
 
 #[cfg(test)]

@@ -164,7 +164,9 @@ impl<'o> Loader<'o> {
         steps.extend(self.data_steps(&data, &externs, kernel)?);
         steps.extend(externs.module_steps());
         for (slot, (program, linked)) in programs.iter().zip(linked).enumerate() {
+            let binds = self.bind_steps(ProgramSlot(slot), &linked, &data, kernel);
             steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, &externs, kernel)?);
+            steps.extend(binds);
         }
         if let Some(target) = &self.target {
             steps.extend(attach_steps(attached, target, bound));
