@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY};
+use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
 use crate::attach::{self, NetNs, RouteSocket};
 use crate::bytes::ByteOrder;
@@ -576,6 +576,7 @@ impl Execution<'_> {
             },
             log,
         )
+        .map_err(|error| self.for_interface(error, load.bound))
         .map_err(|error| self.for_network_card(error, load.offload))?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
         self.programs[load.program.0] = Some(program);
@@ -590,6 +591,16 @@ impl Execution<'_> {
         error
             .context(format!("offload mode, to the network card {}", quote(&self.link().name)))
             .with_help("few network cards run programs themselves; native mode runs them in the driver")
+    }
+
+    /// Says of a refusal that the program was to be bound to the interface, whose driver must run programs itself.
+    fn for_interface(&self, error: Error, bound: bool) -> Error {
+        if !bound || error.errno() != Some(EOPNOTSUPP) {
+            return error;
+        }
+        error.context(format!("bound to interface {}", quote(&self.link().name))).with_help(
+            "its driver does not run XDP programs, and only in a driver can they ask about packets",
+        )
     }
 
     fn probe(&mut self, feature: Feature) -> Outcome {

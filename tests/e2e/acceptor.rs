@@ -49,6 +49,8 @@ fn is_of_the_start(plan: &Value, call: &Call) -> bool {
     match call.name.as_str() {
         // Rust's runtime asks how large the stack of the main thread may become.
         "prlimit64" => call.arguments.starts_with("0, RLIMIT_STACK, NULL, "),
+        // The kernel's types are read before the plan is made, if they are where the kernel has put them.
+        "fstatfs" => call.arguments.contains("f_type=SYSFS_MAGIC"),
         "openat" => {
             let path = split(&call.arguments)[1];
             let calls = list(&plan["steps"]).iter().flat_map(|step| list(&step["calls"]));
@@ -312,7 +314,11 @@ impl<'c> Walk<'c> {
             return known.is_none_or(|known| known == found);
         }
         // An older strace prints the number of what it has no name for.
-        let of_newer = [("0x25 /*", "BPF_XDP"), ("0x20 /*", "BPF_F_XDP_HAS_FRAGS")];
+        let of_newer = [
+            ("0x25 /*", "BPF_XDP"),
+            ("0x20 /*", "BPF_F_XDP_HAS_FRAGS"),
+            ("0x40 /*", "BPF_F_XDP_DEV_BOUND_ONLY"),
+        ];
         let is_newer = of_newer.iter().any(|(start, name)| found.starts_with(start) && *name == planned);
         planned == found || is_newer || is_memory(name, found)
     }

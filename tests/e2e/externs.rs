@@ -143,6 +143,33 @@ fn a_program_that_asks_the_card_wants_an_interface_in_native_mode() {
     xdpload(&["attach", NEAR, &object, "--mode", "auto"]).ok();
 }
 
+#[test]
+fn a_driver_that_runs_no_programs_tells_them_nothing() {
+    need!(tool("ip"));
+    let _sandbox = need!(Sandbox::new());
+    let bound = "bound to interface `lo`: bpf(BPF_PROG_LOAD) for program `look` failed: ";
+    let help = "its driver does not run XDP programs, and only in a driver can they ask about packets";
+    refused(&["attach", "lo", &object("rx_metadata")], 1, &[bound, "(EOPNOTSUPP)", help]);
+}
+
+#[test]
+fn a_typed_variable_is_read_where_the_kernel_lists_its_address() {
+    let (_sandbox, veth) = need!(pair(&[]));
+    let listed =
+        fs::read_to_string("/proc/kallsyms").unwrap().lines().any(|line| line.ends_with(" bpf_prog_active"));
+    for clang in COMPILERS {
+        let object = object_by(clang, "ksym_typed");
+        if listed {
+            // The program runs while another one does not, and the weak variable is nowhere.
+            assert!(word(&see(&veth, &object, &[])[0]) < 1000);
+        } else {
+            // CONFIG_KALLSYMS_ALL is off.
+            let words = "ldimm64 failed to find the address for kernel symbol 'bpf_prog_active'";
+            refused(&["attach", NEAR, &object], 4, &[words]);
+        }
+    }
+}
+
 /// The tags that libbpf's load and ours get are the same, and so are the maps of options.
 fn compare_with_libbpf() -> Result<(), Missing> {
     tool("bpftool")?;

@@ -96,12 +96,13 @@ fn each_document_is_what_the_page_says() {
     let mut say = |command: &'static str, document: &Value| {
         printed.entry(command).or_default().extend(fields(document));
     };
-    for name in ["many", "iproute2_ids", "blacklist_gobpf", "global_data", "subprogs"] {
+    for name in ["many", "iproute2_ids", "blacklist_gobpf", "global_data", "subprogs", "kconfig"] {
         say("inspect", &answer(&["inspect", &object(name)]));
     }
     say("inspect --btf", &answer(&["inspect", &object("many"), "--btf"]));
     let gobpf = object("blacklist_gobpf");
     say("plan", &answer(&["plan", &gobpf, "--dev", NEAR, "--replace"]));
+    say("plan", &answer(&["plan", &object("kconfig")]));
     say("attach", &answer(&["attach", NEAR, &gobpf]));
     say("status", &answer(&["status"]));
     let mut stripped = command("setpriv", &["--bounding-set=-all", "--inh-caps=-all"]);

@@ -121,6 +121,21 @@ fn variables_that_no_program_needs() {
 }
 
 #[test]
+fn options_of_the_kernels_configuration() {
+    need!(attach_twice("kconfig", &[]));
+}
+
+#[test]
+fn functions_of_the_kernel() {
+    need!(attach_twice("kfunc", &["--mode=generic"]));
+}
+
+#[test]
+fn a_program_that_is_bound_to_its_interface() {
+    need!(attach_twice("rx_metadata", &[]));
+}
+
+#[test]
 fn several_buffers() {
     need!(attach_twice("many", &["--prog=pass_frags"]));
 }

@@ -83,13 +83,11 @@ impl Btf {
     /// A number of 32 bits, which is added where there is none.
     fn int(&mut self) -> TypeId {
         let found = self.types().find(|(_, ty)| matches!(ty.shape, Shape::Int(Int { bits: 32, .. })));
-        match found.map(|(id, _)| id) {
-            Some(id) => id,
-            None => {
-                let name = self.add_string("int");
-                self.add(name, Shape::Int(Int { size: 4, encoding: BTF_INT_SIGNED, bit_offset: 0, bits: 32 }))
-            }
+        if let Some((id, _)) = found {
+            return id;
         }
+        let name = self.add_string("int");
+        self.add(name, Shape::Int(Int { size: 4, encoding: BTF_INT_SIGNED, bit_offset: 0, bits: 32 }))
     }
 
     fn set(&mut self, id: TypeId, shape: Shape) {
@@ -124,6 +122,11 @@ mod tests {
     fn entries(btf: &Btf, section: &str) -> (u32, Vec<DataSecEntry>) {
         let (_, data) = btf.data_section(section).unwrap();
         (data.size, data.entries.to_vec())
+    }
+
+    /// The id of the type that will be added next.
+    fn next_id(btf: &Btf) -> TypeId {
+        TypeId(u32::try_from(btf.len()).unwrap() + 1)
     }
 
     fn shape(btf: &Btf, id: TypeId) -> &Shape {
@@ -162,7 +165,7 @@ mod tests {
             let func = b.raw(name, info(BtfKind::FUNC, 2), proto.0, &[]);
             b.add(BtfKind::DATASEC, ".ksyms", 0, &[[func.0, 0, 0], [var.0, 0, 8], [func.0, 0, 0]]);
             let mut btf = b.parse().unwrap();
-            let dummy = TypeId(btf.len() as u32 + 1);
+            let dummy = next_id(&btf);
             btf.place_symbols(".ksyms");
             let entry = |ty, offset| DataSecEntry { ty, offset, size: 4 };
             let expected = vec![entry(dummy, 0), entry(var, 4), entry(dummy, 8)];
@@ -189,10 +192,10 @@ mod tests {
         let var = b.var("jiffies", long, 2);
         b.add(BtfKind::DATASEC, ".ksyms", 0, &[[var.0, 0, 8]]);
         let mut btf = b.parse().unwrap();
-        let len = btf.len();
+        let int = next_id(&btf);
         btf.place_symbols(".ksyms");
-        assert_eq!(btf.len(), len + 1);
-        assert_eq!(btf.name(TypeId(len as u32 + 1)).unwrap(), "int");
+        assert_eq!(btf.len(), int.0 as usize);
+        assert_eq!(btf.name(int).unwrap(), "int");
         let same = btf.clone();
         btf.place_symbols(".missing");
         btf.place_options(".missing", |_| None).unwrap();

@@ -115,7 +115,9 @@ pub(super) fn read(file: &File<'_, '_>, btf: Option<&mut Btf>) -> Result<Vec<Ext
     let Some(btf) = btf else {
         return Ok(Vec::new());
     };
-    let externs = parse(file, btf)?;
+    let undefined = file.symbols.iter().filter(|symbol| symbol.section == SymbolSection::Undefined);
+    let weak = undefined.map(|symbol| (&*symbol.name, symbol.binding == SymbolBinding::WEAK)).collect();
+    let externs = parse(&weak, btf)?;
     let places: BTreeMap<_, _> =
         externs.iter().filter_map(|external| Some((&*external.name, external.place()?))).collect();
     btf.place_options(KCONFIG, |name| places.get(name).copied())?;
@@ -123,12 +125,11 @@ pub(super) fn read(file: &File<'_, '_>, btf: Option<&mut Btf>) -> Result<Vec<Ext
     Ok(externs)
 }
 
-/// Reads the externs in libbpf's order: options as they lie in their map, then the rest by name.
-fn parse(file: &File<'_, '_>, btf: &Btf) -> Result<Vec<ExternSpec>> {
-    let undefined = file.symbols.iter().filter(|symbol| symbol.section == SymbolSection::Undefined);
-    let weak = undefined.map(|symbol| (&*symbol.name, symbol.binding == SymbolBinding::WEAK)).collect();
-    let options = lay_out(btf, section(btf, &weak, KCONFIG, option)?)?;
-    let mut symbols = section(btf, &weak, KSYMS, symbol)?;
+/// Reads the externs in libbpf's order: options as they lie in their map, then the rest by name. Of each undefined
+/// symbol is known whether it is weak.
+fn parse(weak: &BTreeMap<&str, bool>, btf: &Btf) -> Result<Vec<ExternSpec>> {
+    let options = lay_out(btf, section(btf, weak, KCONFIG, option)?)?;
+    let mut symbols = section(btf, weak, KSYMS, symbol)?;
     symbols.sort_by_key(|&(name, ..)| name);
     let options = options.into_iter().map(|(name, weak, option)| (name, weak, ExternKind::Option(option)));
     let spec = |(name, weak, kind): Entry<'_, _>| ExternSpec { name: name.to_owned(), weak, kind };
@@ -252,4 +253,155 @@ fn lay_out<'b>(btf: &Btf, mut options: Vec<Entry<'b, OptionSpec>>) -> Result<Vec
         })?;
     }
     Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btf::builder::{Builder, ORDERS, info};
+    use crate::bytes::ByteOrder;
+    use crate::uapi::btf::{BTF_INT_BOOL, BTF_INT_SIGNED, BtfKind};
+
+    const EXTERN: u32 = 2;
+
+    /// What is read where all names are undefined symbols, and those that end in `weak` are weak.
+    fn read(b: &Builder, names: &[&str]) -> Result<Vec<ExternSpec>> {
+        let weak = names.iter().map(|name| (*name, name.ends_with("weak"))).collect();
+        parse(&weak, &b.parse().unwrap())
+    }
+
+    fn refusal(b: &Builder, names: &[&str]) -> String {
+        read(b, names).unwrap_err().to_string()
+    }
+
+    fn builder() -> Builder {
+        Builder::new(ByteOrder::NATIVE)
+    }
+
+    /// BTF with an extern variable of this type in `section`.
+    fn one(section: &str, ty: impl Fn(&mut Builder) -> TypeId) -> Builder {
+        let mut b = builder();
+        let ty = ty(&mut b);
+        let var = b.var("CONFIG_A", ty, EXTERN);
+        b.add(BtfKind::DATASEC, section, 0, &[[var.0, 0, 0]]);
+        b
+    }
+
+    #[test]
+    fn options_lie_as_libbpf_lays_them() {
+        for order in ORDERS {
+            let mut b = Builder::new(order);
+            let bool = b.int("_Bool", 1, BTF_INT_BOOL);
+            let char = b.int("char", 1, BTF_INT_SIGNED);
+            let (int, long) = (b.int("int", 4, BTF_INT_SIGNED), b.int("unsigned long", 8, 0));
+            let alias = b.refer(BtfKind::TYPEDEF, "u64", long);
+            let text = b.array(char, 5);
+            let constant = b.refer(BtfKind::CONST, "", text);
+            let tristate = b.enumeration("libbpf_tristate", false, &[("TRI_NO", 0)]);
+            let types = [
+                ("CONFIG_B_weak", bool),
+                ("CONFIG_TEXT", constant),
+                ("CONFIG_INT", int),
+                ("CONFIG_A", char),
+                ("CONFIG_TRI", tristate),
+                ("CONFIG_LONG", alias),
+            ];
+            let vars = types.map(|(name, ty)| [b.var(name, ty, EXTERN).0, 0, 0]);
+            b.add(BtfKind::DATASEC, ".kconfig", 0, &vars);
+            let externs = read(&b, &types.map(|(name, _)| name)).unwrap();
+            let option = |name: &str, kind, size, offset| ExternSpec {
+                name: name.to_owned(),
+                weak: name.ends_with("weak"),
+                kind: ExternKind::Option(OptionSpec { kind, size, offset }),
+            };
+            let expected = [
+                option("CONFIG_LONG", OptionKind::Int { signed: false }, 8, 0),
+                option("CONFIG_INT", OptionKind::Int { signed: true }, 4, 8),
+                option("CONFIG_TRI", OptionKind::Tristate, 4, 12),
+                option("CONFIG_A", OptionKind::Char { signed: true }, 1, 16),
+                option("CONFIG_B_weak", OptionKind::Bool, 1, 17),
+                option("CONFIG_TEXT", OptionKind::Text, 5, 18),
+            ];
+            assert_eq!(externs, expected);
+            let map = kconfig_data(&externs, Some(&b.parse().unwrap())).unwrap();
+            assert_eq!((map.size, map.kind, map.ty.is_some()), (23, DataKind::Kconfig, true));
+        }
+    }
+
+    #[test]
+    fn symbols_are_told_by_their_types_and_come_by_name() {
+        let mut b = builder();
+        let int = b.int("int", 4, BTF_INT_SIGNED);
+        let void = b.refer(BtfKind::CONST, "", TypeId::VOID);
+        let proto = b.add::<2>(BtfKind::FUNC_PROTO, "", int.0, &[]);
+        let name = b.string("kfunc");
+        let func = b.raw(name, info(BtfKind::FUNC, 2), proto.0, &[]);
+        let (typed, untyped) = (b.var("percpu", int, EXTERN), b.var("anything_weak", void, EXTERN));
+        b.add(BtfKind::DATASEC, ".ksyms", 0, &[[typed.0, 0, 4], [func.0, 0, 0], [untyped.0, 0, 0]]);
+        let externs = read(&b, &["kfunc", "percpu", "anything_weak", "printf"]).unwrap();
+        let spec = |name: &str, weak, kind| ExternSpec { name: name.to_owned(), weak, kind };
+        let expected = [
+            spec("anything_weak", true, ExternKind::Symbol),
+            spec("kfunc", false, ExternKind::Function(proto)),
+            spec("percpu", false, ExternKind::Variable(int)),
+        ];
+        assert_eq!(externs, expected);
+        assert_eq!(kconfig_data(&externs, None), None);
+    }
+
+    #[test]
+    fn a_description_without_a_symbol_is_refused() {
+        for section in [".kconfig", ".ksyms"] {
+            let b = one(section, |b| b.int("int", 4, 0));
+            assert!(read(&b, &["CONFIG_A"]).is_ok());
+            let text = refusal(&b, &["CONFIG_B"]);
+            assert!(
+                text.contains("expected an undefined symbol of this name, found none")
+                    && text.starts_with("extern `CONFIG_A`: "),
+                "{text}"
+            );
+        }
+        let mut twice = builder();
+        let int = twice.int("int", 4, 0);
+        let var = twice.var("CONFIG_A", int, EXTERN);
+        twice.add(BtfKind::DATASEC, ".kconfig", 0, &[[var.0, 0, 4], [var.0, 0, 4]]);
+        assert!(refusal(&twice, &["CONFIG_A"]).contains("expected it once, found it twice"));
+    }
+
+    #[test]
+    fn what_is_not_extern_is_refused() {
+        let mut b = builder();
+        let int = b.int("int", 4, 0);
+        let var = b.var("CONFIG_A", int, 1);
+        b.add(BtfKind::DATASEC, ".kconfig", 0, &[[var.0, 0, 4]]);
+        b.add(BtfKind::DATASEC, ".ksyms", 0, &[[var.0, 0, 4]]);
+        let text = refusal(&b, &["CONFIG_A"]);
+        assert!(text.contains("expected an extern variable, found var `CONFIG_A`"), "{text}");
+    }
+
+    #[test]
+    fn an_option_is_of_one_of_the_known_types() {
+        let refused = |ty: &dyn Fn(&mut Builder) -> TypeId| {
+            let error = read(&one(".kconfig", ty), &["CONFIG_A"]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            let text = error.to_string();
+            text[text.find("expected").unwrap()..].to_owned()
+        };
+        let expected =
+            "expected bool, enum libbpf_tristate, a number of 1, 2, 4 or 8 bytes or an array of char, found";
+        assert_eq!(refused(&|b| b.int("__int128", 16, 0)), format!("{expected} int `__int128`"));
+        assert_eq!(refused(&|b| b.enumeration("color", false, &[])), format!("{expected} enum `color`"));
+        assert_eq!(refused(&|b| b.composite(BtfKind::STRUCT, "s", 8, &[])), format!("{expected} struct `s`"));
+        let ints = |b: &mut Builder| {
+            let int = b.int("int", 4, 0);
+            b.array(int, 3)
+        };
+        assert_eq!(refused(&ints), format!("{expected} array"));
+        let endless = |b: &mut Builder| {
+            let char = b.int("char", 1, 0);
+            b.array(char, 0xffff_ffff)
+        };
+        let most = "expected at most 4096 bytes for an option, found 4294967295";
+        assert_eq!(refused(&endless), most);
+    }
 }

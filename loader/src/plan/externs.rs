@@ -129,7 +129,9 @@ mod tests {
     fn symbols(lines: &[&str]) -> KernelSymbols {
         let names = ["here", "twice", "gone", "zero"].map(str::to_owned).into();
         let mut symbols = KernelSymbols::of(&names);
-        lines.iter().for_each(|line| symbols.add_line(line));
+        for line in lines {
+            symbols.add_line(line);
+        }
         symbols
     }
 

@@ -100,24 +100,21 @@ impl Loader<'_> {
     fn value(&self, external: &ExternSpec, kernel: &Kernel, externs: &mut Externs) -> Result<ExternValue> {
         let name = &*external.name;
         let found = match external.kind {
-            ExternKind::Option(option) => match self.setting(name, kernel)? {
-                Some(setting) => {
+            ExternKind::Option(option) => {
+                let setting = self.setting(name, kernel)?;
+                if let Some(setting) = setting {
                     externs.set_option(option, &bytes(external, option, setting)?);
-                    Some(ExternValue::Setting(setting.to_string()))
                 }
-                None => {
-                    externs.set_option(option, &[]);
-                    None
-                }
-            },
+                setting.map(|setting| ExternValue::Setting(setting.to_string()))
+            }
             ExternKind::Symbol => {
                 let symbols = self.kernel_symbols.as_ref();
-                let symbols = symbols.ok_or_else(|| unknown("where the kernel's symbols are", name))?;
+                let symbols = symbols.ok_or_else(|| unknown("the kernel's symbols", name))?;
                 symbols.address(name)?.map(ExternValue::Address)
             }
             ExternKind::Variable(ty) | ExternKind::Function(ty) => {
                 let types = self.kernel_types.as_ref();
-                let types = types.ok_or_else(|| unknown("which types the kernel has", name))?;
+                let types = types.ok_or_else(|| unknown("the kernel's types", name))?;
                 self.typed_value(external, ty, types, externs)?
             }
         };
@@ -337,3 +334,6 @@ fn incompatible(external: &ExternSpec, local: &Btf, ty: TypeId, kernel: &LazyBtf
 fn to_imm(number: u32) -> i32 {
     i32::from_ne_bytes(number.to_ne_bytes())
 }
+
+#[cfg(test)]
+mod tests;

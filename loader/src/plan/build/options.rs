@@ -28,16 +28,18 @@ impl Loader<'_> {
         match name {
             _ if is_of_config(name) => match &self.kconfig {
                 Some(kconfig) => kconfig.get(name),
-                None => Err(unknown("how the kernel is configured", name)),
+                None => Err(unknown("the kernel's configuration", name)),
             },
             KERNEL_VERSION => match kernel.version_code {
                 Some(code) => Ok(Some(Setting::Number(code.into()))),
                 None => Err(unknown("the kernel's version", name)),
             },
-            HAS_BPF_COOKIE => self.has_bpf_cookie().map(number),
+            HAS_BPF_COOKIE => self.has_bpf_cookie().map(|yes| Some(number(yes))),
             HAS_SYSCALL_WRAPPER => match &self.kernel_symbols {
-                Some(symbols) => Ok(number(syscall_wrapper().is_some_and(|symbol| symbols.has(symbol)))),
-                None => Err(unknown("which symbols the kernel has", name)),
+                Some(symbols) => {
+                    Ok(Some(number(syscall_wrapper().is_some_and(|symbol| symbols.has(symbol)))))
+                }
+                None => Err(unknown("the kernel's symbols", name)),
             },
             _ => Ok(None),
         }
@@ -65,7 +67,7 @@ impl Loader<'_> {
     fn has_bpf_cookie(&self) -> Result<bool> {
         let types = self.kernel_types.as_ref().and_then(|types| types.vmlinux.as_ref());
         let Some(btf) = types else {
-            return Err(unknown("which helpers the kernel has", HAS_BPF_COOKIE));
+            return Err(unknown("the kernel's types", HAS_BPF_COOKIE));
         };
         for id in btf.find(BtfKind::ENUM, "bpf_func_id") {
             if let Shape::Enum(helpers) = btf.get(id)?.shape {
@@ -79,12 +81,12 @@ impl Loader<'_> {
 /// Something that a plan cannot be made without.
 #[cold]
 pub(super) fn unknown(what: &str, name: &str) -> Error {
-    let message = format!("{what} is not known here, and the object asks for {}", quote(name));
-    Error::new(ErrorKind::InvalidInput, message)
+    let message = format!("{} needs {what}, of which nothing is known here", quote(name));
+    Error::new(ErrorKind::InvalidInput, message).with_help("`Loader::ask_kernel` asks the running one")
 }
 
-fn number(yes: bool) -> Option<Setting<'static>> {
-    Some(Setting::Number(yes.into()))
+fn number(yes: bool) -> Setting<'static> {
+    Setting::Number(yes.into())
 }
 
 /// The symbol of bpf(2) behind its wrapper; `None` where no kernel has wrappers.
@@ -165,6 +167,11 @@ mod tests {
     use super::*;
     use crate::object::ExternKind;
 
+    /// A negative number as a configuration's is read.
+    fn negative(number: u64) -> u64 {
+        number.wrapping_neg()
+    }
+
     fn ask(name: &str, kind: OptionKind, size: u32, setting: Setting<'_>) -> Result<Vec<u8>, String> {
         let option = OptionSpec { kind, size, offset: 0 };
         let spec = ExternSpec { name: name.to_owned(), weak: false, kind: ExternKind::Option(option) };
@@ -192,7 +199,7 @@ mod tests {
             (
                 OptionKind::Int { signed: SIGNED },
                 4,
-                Setting::Number(-5_i64 as u64),
+                Setting::Number(negative(5)),
                 (-5_i32).to_ne_bytes().to_vec(),
             ),
             (OptionKind::Int { signed: !SIGNED }, 8, Setting::Number(u64::MAX), vec![0xff; 8]),
@@ -250,8 +257,8 @@ mod tests {
         for (value, size, signed, expected) in [
             (127, 1, true, true),
             (128, 1, true, false),
-            (-128_i64 as u64, 1, true, true),
-            (-129_i64 as u64, 1, true, false),
+            (negative(128), 1, true, true),
+            (negative(129), 1, true, false),
             (255, 1, false, true),
             (256, 1, false, false),
             (u64::MAX, 1, false, false),
