@@ -32,7 +32,7 @@ impl View {
     }
 
     /// The lines that only one of the two has, as in a diff: `-` for libbpf's, `+` for ours.
-    fn differences(theirs: &Self, ours: &Self) -> Vec<String> {
+    pub(crate) fn differences(theirs: &Self, ours: &Self) -> Vec<String> {
         let only_theirs = theirs.0.iter().filter(|their| !ours.0.iter().any(|our| is_same(their, our)));
         let only_ours = ours.0.iter().filter(|our| !theirs.0.iter().any(|their| is_same(their, our)));
         let show = |sign: char| move |line: &String| format!("{sign} {line}");
