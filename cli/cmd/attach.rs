@@ -26,6 +26,12 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
         (Err(error), Some(path)) => return Err(keep_log(path, error)),
         (loaded, _) => loaded?,
     };
+    if let Some(flaw) = &object.btf_flaw {
+        output::remark(format_args!("warning: loaded without the object's types: {}", escape(flaw)));
+    }
+    if let Some(refusal) = loaded.btf_refusal() {
+        output::remark(format_args!("warning: loaded without types: {}", escape(&refusal.to_string())));
+    }
     if let Some(attached) = loaded.attached() {
         warn(attached);
     }

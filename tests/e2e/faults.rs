@@ -107,8 +107,9 @@ impl<'b> Trial<'b> {
         let told = failed.arguments.starts_with("BPF_OBJ_GET_INFO_BY_FD");
         let explained = failed.arguments.starts_with("BPF_PROG_LOAD");
         let asked = failed.arguments.starts_with("BPF_MAP_CREATE");
+        let typed = failed.arguments.starts_with("BPF_BTF_LOAD");
         let bound = failed.arguments.starts_with("BPF_PROG_BIND_MAP");
-        assert!(told || explained || asked || bound, "{failed:?}\n{}", ran.report());
+        assert!(told || explained || asked || typed || bound, "{failed:?}\n{}", ran.report());
         assert_ne!(attached_by_ip(NEAR), self.before.attached, "{}", ran.report());
     }
 

@@ -26,6 +26,7 @@ mod veth;
 mod xdpload;
 
 mod bad_input;
+mod btf_text;
 mod cli_text;
 mod demo;
 mod dialects;
