@@ -39,6 +39,7 @@ mod outage;
 mod packet_program;
 mod privileges;
 mod same_load;
+mod shapes;
 mod smoke;
 mod strace_plan;
 mod witnesses;
