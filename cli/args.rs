@@ -79,6 +79,9 @@ pub(crate) struct Load {
     /// The program, by its function's name or by its section; needed when the object has several
     #[arg(long, value_name = "NAME")]
     pub(crate) prog: Option<String>,
+    /// Let a constant (a variable in `.rodata`) begin with this value; NAME may lead to a part, as in `a.b[3]`
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment::<String>)]
+    pub(crate) set: Vec<(String, String)>,
     /// Make a map with room for this many entries
     #[arg(long, value_name = "MAP=N", value_parser = assignment::<u32>)]
     pub(crate) max_entries: Vec<(String, u32)>,

@@ -39,4 +39,5 @@ mod packet_program;
 mod privileges;
 mod smoke;
 mod strace_plan;
+mod variables;
 mod witnesses;
