@@ -76,7 +76,8 @@ impl From<Dialect> for MapDialect {
 pub(crate) struct Load {
     #[command(flatten)]
     pub(crate) file: ObjectFile,
-    /// The program, by its function's name or by its section; needed when the object has several
+    /// The program, by its function's name or by its section, whatever that is called; needed when the object has
+    /// several
     #[arg(long, value_name = "NAME")]
     pub(crate) prog: Option<String>,
     /// Let a constant (a variable in `.rodata`) begin with this value; NAME may lead to a part, as in `a.b[3]`

@@ -14,7 +14,7 @@ use crate::format::hex;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Attach) -> Result<()> {
-    let object = super::open_object(&args.load.file)?;
+    let object = super::open_to_load(&args.load)?;
     let loader = super::loader(&object, &args.load)?.attach_to(super::target(&args.interface, &args.target));
     let plan = loader.plan(&Kernel::current()?)?;
     let loaded = plan.execute(|record| {
@@ -26,6 +26,12 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
         (Err(error), Some(path)) => return Err(keep_log(path, error)),
         (loaded, _) => loaded?,
     };
+    if let Some(flaw) = &object.btf_flaw {
+        output::remark(format_args!("warning: loaded without the object's types: {}", escape(flaw)));
+    }
+    if let Some(refusal) = loaded.btf_refusal() {
+        output::remark(format_args!("warning: loaded without types: {}", escape(&refusal.to_string())));
+    }
     if let Some(attached) = loaded.attached() {
         warn(attached);
     }

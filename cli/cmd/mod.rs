@@ -19,14 +19,19 @@ use loader::{Result, file};
 
 use crate::{args, value};
 
-/// Reads the object file.
-pub(crate) fn open_object(file: &args::ObjectFile) -> Result<Object> {
-    Object::open_with(&file.object, &parse_options(file))
+/// Reads the object file from which a program is to be loaded.
+pub(crate) fn open_to_load(load: &args::Load) -> Result<Object> {
+    let options = ParseOptions { program: load.prog.clone(), ..parse_options(&load.file) };
+    Object::open_with(&load.file.object, &options)
 }
 
 /// What the command line says about the file.
 pub(crate) fn parse_options(file: &args::ObjectFile) -> ParseOptions {
-    ParseOptions { sections: file.sections.clone(), maps_dialect: file.maps_dialect.map(Into::into) }
+    ParseOptions {
+        sections: file.sections.clone(),
+        program: None,
+        maps_dialect: file.maps_dialect.map(Into::into),
+    }
 }
 
 /// What the command line says about loading.

@@ -343,6 +343,9 @@ impl<'p> Execution<'p> {
             Call::MapFreeze { map } => done(self.map(*map).freeze()),
             Call::ObjPin { map, path } => done(self.pin_map(*map, path)),
             Call::ProgLoad(load) => self.load_program(load, None),
+            Call::ProgBindMap { program, map } => {
+                done(self.program(*program).bind_map(self.map(*map).as_fd()))
+            }
             Call::OpenRouteSocket { netns } => self.open_socket(netns.as_deref()),
             Call::GetLink { link } => self.get_link(link),
             Call::ProgGetFdById => self.open_running(),

@@ -1,6 +1,9 @@
 //! The types of every fixture on the running kernel, whole and as far as each older kernel knows them: root, but no
 //! network.
 
+// Tells clippy that the functions beside the tests are test code too.
+#![cfg(test)]
+
 mod support;
 
 use loader::btf::BtfAddition;

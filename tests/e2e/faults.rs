@@ -107,7 +107,9 @@ impl<'b> Trial<'b> {
         let told = failed.arguments.starts_with("BPF_OBJ_GET_INFO_BY_FD");
         let explained = failed.arguments.starts_with("BPF_PROG_LOAD");
         let asked = failed.arguments.starts_with("BPF_MAP_CREATE");
-        assert!(told || explained || asked, "{failed:?}\n{}", ran.report());
+        let typed = failed.arguments.starts_with("BPF_BTF_LOAD");
+        let bound = failed.arguments.starts_with("BPF_PROG_BIND_MAP");
+        assert!(told || explained || asked || typed || bound, "{failed:?}\n{}", ran.report());
         assert_ne!(attached_by_ip(NEAR), self.before.attached, "{}", ran.report());
     }
 
@@ -173,6 +175,17 @@ fn an_attach_that_mounts_bpffs_fails_cleanly_at_each_call() {
     umount("/sys/fs/bpf").expect("the sandbox has mounted it");
     let faults = Trial::new(&bench, &gobpf(&bench), &[]).run();
     assert!(faults >= 32, "{faults}");
+    bench.assert_clean();
+}
+
+#[test]
+fn an_attach_with_global_variables_fails_cleanly_at_each_call() {
+    let bench = need!(bench());
+    for program in ["count", "pass"] {
+        let object = Edit::of(&object("data_sections"));
+        let faults = Trial::new(&bench, &object, &["--prog", program]).run();
+        assert!(faults >= 40, "{program}: {faults}");
+    }
     bench.assert_clean();
 }
 

@@ -61,6 +61,7 @@ impl<'o> Joined<'_, 'o> {
     /// Appends `code` with all that it names resolved but functions.
     fn append(&mut self, code: Code<'o>) -> Result<Open<'o>> {
         refuse_other_references(code)?;
+        self.linker.refuse_stripped(code)?;
         let Linked { insns, map_references, functions, lines } = &mut self.linked;
         let start = insns.len();
         if start + code.insns.len() > BPF_MAX_INSNS {
@@ -106,7 +107,8 @@ impl<'o> Linker<'o> {
                     format!("expected a call of a function in section {section}, found none where it points")
                 }
             };
-            refusal(code, callee.insn, ErrorKind::Malformed, &message)
+            let error = refusal(code, callee.insn, ErrorKind::Malformed, &message);
+            self.explain_call(code, error)
         })
     }
 }

@@ -4,6 +4,7 @@
 //! Not to be mixed up with the kernel's `bpf_link`.
 
 mod join;
+mod stripped;
 
 use std::collections::BTreeMap;
 
@@ -95,6 +96,8 @@ pub struct Linker<'o> {
     maps: BTreeMap<(&'o str, u64), usize>,
     /// Sections of global variables, with their indices.
     data: BTreeMap<&'o str, (usize, &'o DataSpec)>,
+    /// Whether no instruction of the object has a relocation.
+    is_unrelocated: bool,
 }
 
 impl<'o> Linker<'o> {
@@ -108,6 +111,7 @@ impl<'o> Linker<'o> {
             code: programs.chain(functions).map(|code| ((code.section, code.offset), code)).collect(),
             maps: maps.map(|(index, map)| ((&*map.section, map.offset), index)).collect(),
             data: data.map(|(index, data)| (&*data.section, (index, data))).collect(),
+            is_unrelocated: stripped::has_none(object),
         }
     }
 

@@ -37,6 +37,8 @@ pub const CURRENT_KERNEL_VERSION: u32 = 0xffff_fffe;
 pub struct ParseOptions {
     /// Sections that hold XDP programs although their names do not say so.
     pub sections: Vec<String>,
+    /// A function, or a section, that is an XDP program although no name says so: the caller wants to load it.
+    pub program: Option<String>,
     /// The dialect of the `maps` section, where its size fits more than one.
     pub maps_dialect: Option<MapDialect>,
 }
@@ -123,12 +125,21 @@ impl Object {
     pub fn only_program(&self) -> Result<&ProgramSpec> {
         match &self.programs[..] {
             [program] => Ok(program),
-            [] => Err(Error::new(ErrorKind::NotFound, self.program_list())),
+            [] => Err(self.no_program()),
             _ => Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("choose one program: {}", self.program_list()),
             )),
         }
+    }
+
+    #[cold]
+    fn no_program(&self) -> Error {
+        let error = Error::new(ErrorKind::NotFound, self.program_list());
+        if self.other_code.is_empty() {
+            return error;
+        }
+        error.with_help("say which it is: --prog NAME, or --section NAME")
     }
 
     /// The map with this name.
@@ -212,12 +223,14 @@ impl<'e, 'a> File<'e, 'a> {
             other_code: Vec::new(),
             code: BTreeMap::new(),
         };
+        let wanted = file.wanted_section();
         for section in elf.sections().iter().filter(|section| section.kind == SectionType::PROGBITS) {
             let code = code::has_code(section);
             if code {
                 file.code.entry(&*section.name).or_insert(section.index);
             }
-            match ProgramKind::of_section(&section.name, &options.sections) {
+            let kind = ProgramKind::of_section(&section.name, &options.sections);
+            match kind.or((wanted == Some(section.index)).then_some(ProgramKind::INTERFACE)) {
                 Some(kind) if code => file.programs.push((section, kind)),
                 _ if code => file.other_code.push(section),
                 _ if map::is_map_section(&section.name) => file.maps.push(section),
@@ -226,6 +239,22 @@ impl<'e, 'a> File<'e, 'a> {
         }
         file.refuse_missing_sections()?;
         Ok(file)
+    }
+
+    /// The section that only the caller takes for one of programs, since the program that is to be loaded is there.
+    fn wanted_section(&self) -> Option<usize> {
+        let name = self.options.program.as_deref()?;
+        let by_symbol = self.symbols.iter().filter(|symbol| symbol.name == name);
+        let by_symbol = by_symbol.filter_map(|symbol| match symbol.section {
+            SymbolSection::Index(index) => self.elf.sections().get(index),
+            _ => None,
+        });
+        let by_name = self.elf.sections().iter().filter(|section| section.name == name);
+        let mut found = by_symbol.chain(by_name).filter(|section| code::has_code(section)).peekable();
+        // What a name says goes first.
+        let first = found.peek()?.index;
+        let is_told = |section: &Section<'_>| ProgramKind::of_section(&section.name, &[]).is_some();
+        (!found.any(is_told)).then_some(first)
     }
 
     fn refuse_missing_sections(&self) -> Result<()> {

@@ -84,6 +84,13 @@ pub enum Call {
     },
     /// Load a program.
     ProgLoad(ProgLoad),
+    /// Have a program hold a map that its instructions do not use, so that the map lives as long.
+    ProgBindMap {
+        /// The program.
+        program: ProgramSlot,
+        /// The map.
+        map: MapSlot,
+    },
     /// Open a netlink socket of the route family, with extended acknowledgements on.
     OpenRouteSocket {
         /// The network namespace to open it in, by path; `None` for the process's own.

@@ -121,6 +121,11 @@ impl Plan {
                 ]
             }
             Call::ProgLoad(load) => vec![self.prog_load(load)],
+            Call::ProgBindMap { program, map } => vec![
+                KernelCall::bpf("BPF_PROG_BIND_MAP")
+                    .with("prog_fd", self.program(*program))
+                    .with("map_fd", self.map(*map)),
+            ],
             Call::OpenRouteSocket { netns } => open_route_socket(netns.as_deref()),
             Call::GetLink { link } => get_link_calls(link),
             Call::ProgGetFdById => vec![

@@ -129,6 +129,13 @@ impl Program {
         pin::pin(self.as_fd(), path).context(|| format!("pinning {}", self.label))
     }
 
+    /// Has the program hold `map` for as long as it lives, as if its instructions used it: one `BPF_PROG_BIND_MAP`
+    /// (5.10).
+    pub fn bind_map(&self, map: BorrowedFd<'_>) -> Result<()> {
+        bpf::prog_bind_map(self.as_fd(), map)
+            .map_err(|errno| Error::os(&Cmd::PROG_BIND_MAP.call(), &self.label, errno.0))
+    }
+
     /// What the kernel says of the program: one `BPF_OBJ_GET_INFO_BY_FD`.
     pub fn info(&self) -> Result<ProgramInfo> {
         let ask = |map_ids: &mut [u32]| {

@@ -183,6 +183,15 @@ kernel_struct! {
 }
 
 kernel_struct! {
+    /// `BPF_PROG_BIND_MAP`, the kernel's `prog_bind_map` member (5.10).
+    struct ProgBindMap: 12 {
+        pub(super) prog_fd: u32 = 0,
+        pub(super) map_fd: u32 = 4,
+        pub(super) flags: u32 = 8,
+    }
+}
+
+kernel_struct! {
     /// `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
     struct Obj: 16 {
         /// Address of a path that ends in a NUL byte.

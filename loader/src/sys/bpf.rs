@@ -9,7 +9,9 @@ use std::ffi::{CStr, c_int};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::Errno;
-use super::attr::{BtfLoad, ById, MapElem, MapInfo, Obj, ObjInfo, ProgInfo, ProgLoad, ProgTestRun};
+use super::attr::{
+    BtfLoad, ById, MapElem, MapInfo, Obj, ObjInfo, ProgBindMap, ProgInfo, ProgLoad, ProgTestRun,
+};
 use crate::uapi::bpf::{BPF_INSN_SIZE, Cmd};
 use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
 
@@ -193,6 +195,13 @@ pub(crate) fn map_freeze(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut attr = MapElem { map_fd: number(fd), ..MapElem::default() };
     // SAFETY: the command reads no address.
     unsafe { bpf(Cmd::MAP_FREEZE, &mut attr) }.map(drop)
+}
+
+/// Has the program hold the map for as long as it lives.
+pub(crate) fn prog_bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut attr = ProgBindMap { prog_fd: number(prog), map_fd: number(map), ..ProgBindMap::default() };
+    // SAFETY: the command reads no address.
+    unsafe { bpf(Cmd::PROG_BIND_MAP, &mut attr) }.map(drop)
 }
 
 fn next_id(cmd: Cmd, id: u32) -> Result<u32, Errno> {

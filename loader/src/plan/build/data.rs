@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::features::{Answer, Feature, Kernel};
 use crate::linker::{Linked, MapReference, Referent};
 use crate::object::{DataKind, EntryTypes, MapShape, Object};
-use crate::plan::call::{Call, MapCreate, MapFd, MapSlot};
+use crate::plan::call::{Call, MapCreate, MapFd, MapSlot, ProgramSlot};
 use crate::plan::{On, Step, When};
 use crate::uapi::bpf::BPF_F_MMAPABLE;
 
@@ -55,6 +55,32 @@ impl Loader<'_> {
             }
         }
         Ok(steps)
+    }
+}
+
+impl Loader<'_> {
+    /// Has a program hold the constants to which it does not refer, as libbpf does: bpftool shows them as what the
+    /// object says of itself. Older kernels (before 5.10) know no such thing, and nothing hangs on it.
+    pub(super) fn bind_steps(
+        &self,
+        program: ProgramSlot,
+        linked: &Linked,
+        data: &DataMaps,
+        kernel: &Kernel,
+    ) -> Vec<Step> {
+        let used: BTreeSet<_> =
+            linked.map_references.iter().map(|reference| data.map_fd(*reference).map).collect();
+        let constants =
+            self.object.data.iter().enumerate().filter(|(_, data)| data.kind == DataKind::ReadOnly);
+        constants
+            .map(|(section, _)| data.slot(section))
+            .filter(|map| !used.contains(map) && kernel.has(Feature::GlobalData) != Answer::No)
+            .map(|map| {
+                Step::new(Call::ProgBindMap { program, map })
+                    .when(When::Made(map))
+                    .or(On::AnyErrno, Vec::new())
+            })
+            .collect()
     }
 }
 

@@ -151,7 +151,9 @@ impl<'o> Loader<'o> {
         let data = DataMaps::new(self.object, &linked);
         steps.extend(self.data_steps(&data, kernel)?);
         for (slot, (program, linked)) in programs.iter().zip(linked).enumerate() {
+            let binds = self.bind_steps(ProgramSlot(slot), &linked, &data, kernel);
             steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, kernel)?);
+            steps.extend(binds);
         }
         if let Some(target) = &self.target {
             steps.extend(attach_steps(attached, target));
