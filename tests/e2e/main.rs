@@ -41,5 +41,6 @@ mod privileges;
 mod same_load;
 mod smoke;
 mod strace_plan;
+mod typed_maps;
 mod variables;
 mod witnesses;

@@ -51,7 +51,7 @@ impl Encoder<'_> {
             }
             Shape::Float { size } => self.float(field, *size, value),
             Shape::Array(array) => self.array(field, *array, value),
-            Shape::Struct(_) | Shape::Union(_) => self.fields(field, value),
+            Shape::Struct(_) | Shape::Union(_) | Shape::DataSec(_) => self.fields(field, value),
             Shape::Var(var) => self.value(Field { ty: var.ty, ..field }, value),
             _ => Err(invalid(format!("{} has no values", self.btf.a_type(field.ty)))),
         }
