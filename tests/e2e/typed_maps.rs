@@ -12,7 +12,10 @@ use crate::xdpload::{answer, xdpload};
 
 /// A key and a value of the map `limits` as people write them.
 const KEY: &str = r#"{"source": "192.0.2.1", "port": 80, "mac": "02:00:00:00:00:01", "protocol": "TCP"}"#;
-const VALUE: &str = r#"{"name": "web", "packets": 18446744073709551615, "offsets": [-5, 5], "strict": 1, "level": -4, "on": true, "word": 7}"#;
+const VALUE: &str = concat!(
+    r#"{"name": "web", "packets": 18446744073709551615, "offsets": [-5,"#,
+    r#" 5], "strict": 1, "level": -4, "on": true, "word": 7}"#
+);
 
 fn attached(object: &str) -> Result<(Sandbox, Veth), Missing> {
     let both = pair(&["bpftool"])?;
@@ -47,7 +50,10 @@ fn entries_are_written_and_read_by_type() {
         assert_eq!(printed(&["set", &limits, KEY, VALUE]), format!("set {KEY}"));
 
         let key = r#"{"source":16908480,"port":80,"mac":[2,0,0,0,0,1],"protocol":"TCP"}"#;
-        let value = r#"{"name":"web","packets":18446744073709551615,"offsets":[-5,5],"strict":1,"level":-4,"on":true,"word":7,"octets":[7,0,0,0]}"#;
+        let value = concat!(
+            r#"{"name":"web","packets":18446744073709551615,"offsets":[-5,5],"#,
+            r#""strict":1,"level":-4,"on":true,"word":7,"octets":[7,0,0,0]}"#
+        );
         assert_eq!(printed(&["dump", &limits]), format!("{key}: {value}"));
         assert_eq!(printed(&["get", &limits, KEY]), value);
 
@@ -97,7 +103,10 @@ fn values_of_all_cpus_have_types_too() {
 fn variables_are_read_and_written_by_name() {
     let (_sandbox, _veth) = need!(attached(&object("typed_values")));
     let (data, bss, rodata) = (of(".data"), of(".bss"), of(".rodata"));
-    let limit = r#"{"name":"first","packets":5,"offsets":[-1,1],"strict":0,"level":-2,"on":false,"word":0,"octets":[0,0,0,0]}"#;
+    let limit = concat!(
+        r#"{"name":"first","packets":5,"offsets":[-1,1],"strict":0,"#,
+        r#""level":-2,"on":false,"word":0,"octets":[0,0,0,0]}"#
+    );
     assert_eq!(printed(&["get", &data, "limit"]), limit);
     assert_eq!(printed(&["dump", &data]), format!("limit: {limit}"));
     assert_eq!(printed(&["get", &data, "limit.offsets[0]"]), "-1");
@@ -108,7 +117,10 @@ fn variables_are_read_and_written_by_name() {
         (
             "limit",
             r#"{"packets": 9}"#,
-            r#"{"name":"second","packets":9,"offsets":[-1,1],"strict":0,"level":3,"on":true,"word":0,"octets":[0,0,0,0]}"#,
+            concat!(
+                r#"{"name":"second","packets":9,"offsets":[-1,1],"strict":0,"#,
+                r#""level":3,"on":true,"word":0,"octets":[0,0,0,0]}"#
+            ),
         ),
     ] {
         assert_eq!(printed(&["set", &data, part, value]), format!("set {part}"));

@@ -49,8 +49,8 @@ impl Map {
         self.write(key, &self.spread(value)?, flags)
     }
 
-    /// Writes `bytes` at `offset` of the first value of an array that may be mapped into memory (`BPF_F_MMAPABLE`, 5.5),
-    /// as the maps of global variables may: one mmap(2). What programs write beside it meanwhile is not lost.
+    /// Writes `bytes` at `offset` of the first value of an array that may be mapped into memory (`BPF_F_MMAPABLE`,
+    /// 5.5), as the maps of global variables may: one mmap(2). What programs write beside it meanwhile is not lost.
     pub fn write_in_place(&self, offset: usize, bytes: &[u8]) -> Result<()> {
         self.fd
             .write_mapped(offset, bytes)

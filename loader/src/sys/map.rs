@@ -1,5 +1,6 @@
 //! A map's fd together with what the kernel says of the map's sizes: the commands whose buffers must fit them.
 
+use std::ffi::c_void;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::ptr;
 
@@ -13,7 +14,7 @@ use crate::uapi::bpf::{Cmd, MapType};
 /// # Safety
 ///
 /// `place` must be followed by as many bytes that may be written.
-unsafe fn store(place: *mut u8, bytes: &[u8]) {
+unsafe fn store(place: *mut c_void, bytes: &[u8]) {
     let (dword, word) = (<[u8; 8]>::try_from(bytes), <[u8; 4]>::try_from(bytes));
     match (dword, word) {
         // SAFETY: there are eight bytes, and the place is fit for such a number.
@@ -27,7 +28,7 @@ unsafe fn store(place: *mut u8, bytes: &[u8]) {
         _ => {
             for (at, byte) in bytes.iter().enumerate() {
                 // SAFETY: `at` is below the number of bytes.
-                unsafe { place.add(at).write_volatile(*byte) };
+                unsafe { place.cast::<u8>().add(at).write_volatile(*byte) };
             }
         }
     }
@@ -145,15 +146,15 @@ impl MapFd {
         let end = offset.checked_add(bytes.len()).filter(|&end| end > 0 && end <= self.layout.value_size);
         let end = end.filter(|_| self.layout.map_type == MapType::ARRAY).ok_or(Errno::EINVAL)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
+        let fd = self.fd.as_raw_fd();
         // SAFETY: the kernel chooses the place, so that nothing of ours is mapped over.
-        let start =
-            unsafe { libc::mmap(ptr::null_mut(), end, access, libc::MAP_SHARED, self.fd.as_raw_fd(), 0) };
+        let start = unsafe { libc::mmap(ptr::null_mut(), end, access, libc::MAP_SHARED, fd, 0) };
         if start == libc::MAP_FAILED {
             return Err(Errno::last());
         }
         // SAFETY: `offset` and all bytes behind it are below `end`, the length of the mapping, which nobody else of
         // this process has.
-        unsafe { store(start.cast::<u8>().add(offset), bytes) };
+        unsafe { store(start.byte_add(offset), bytes) };
         // SAFETY: this is the mapping that was just made, to which no reference was given out.
         unsafe { libc::munmap(start, end) };
         Ok(())

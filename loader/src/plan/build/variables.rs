@@ -13,7 +13,7 @@ pub(super) struct Setting {
     value: Value,
 }
 
-impl<'o> Loader<'o> {
+impl Loader<'_> {
     /// Lets the constant `variable` begin with `value` instead of what the file has: `limit`, or a part of it such as
     /// `limits[3].bytes`.
     ///
