@@ -80,6 +80,9 @@ pub(crate) struct Load {
     /// several
     #[arg(long, value_name = "NAME")]
     pub(crate) prog: Option<String>,
+    /// Let a constant (a variable in `.rodata`) begin with this value; NAME may lead to a part, as in `a.b[3]`
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment::<String>)]
+    pub(crate) set: Vec<(String, String)>,
     /// Make a map with room for this many entries
     #[arg(long, value_name = "MAP=N", value_parser = assignment::<u32>)]
     pub(crate) max_entries: Vec<(String, u32)>,
@@ -220,12 +223,12 @@ pub(crate) struct MapChoice {
 }
 
 /// How to print keys and values.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Formats {
-    /// How to print keys; auto takes those of an LPM trie for prefixes
+    /// How to print keys; auto goes by their type, and takes those of an LPM trie for prefixes
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) key_format: Format,
-    /// How to print values
+    /// How to print values; auto goes by their type
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) value_format: Format,
 }
@@ -251,7 +254,7 @@ pub(crate) struct MapDump {
 pub(crate) struct MapGet {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
-    /// The key
+    /// The key; in the map of a section, such as IF:.data, the name of a variable
     #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
     #[command(flatten)]
@@ -265,7 +268,7 @@ pub(crate) struct MapGet {
 pub(crate) struct MapSet {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
-    /// The key
+    /// The key; in the map of a section, such as IF:.data, the name of a variable
     #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
     /// The value; on all CPUs for a per-CPU map
@@ -300,7 +303,10 @@ Keys and values are written as
   2001:db8::1          an IPv6 address, for 16 bytes
   02:00:00:00:00:01    a MAC address, for 6 bytes
   192.0.2.0/24         a prefix, for the keys of LPM tries: 4 bytes of length, then the address
-  hex:0a000001         the bytes themselves, for any size";
+  hex:0a000001         the bytes themselves, for any size
+and where the kernel has the map's types also as
+  TCP, true, eth0      a name of an enumeration, a truth value, a text for an array of char
+  [1, 2], {\"a\": 1}     an array, or the fields of a struct as JSON; those left out are 0";
 
 #[derive(Args, Debug)]
 pub(crate) struct Demo {

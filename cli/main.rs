@@ -6,6 +6,7 @@ mod demo;
 mod exit;
 mod format;
 mod output;
+mod value;
 
 use std::process::ExitCode;
 

@@ -15,7 +15,7 @@ use crate::{args, output};
 
 pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let object = super::open_to_load(&args.load)?;
-    let loader = super::loader(&object, &args.load).attach_to(super::target(&args.interface, &args.target));
+    let loader = super::loader(&object, &args.load)?.attach_to(super::target(&args.interface, &args.target));
     let plan = loader.plan(&Kernel::current()?)?;
     let loaded = plan.execute(|record| {
         if args.verbose {

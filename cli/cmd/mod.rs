@@ -17,7 +17,7 @@ use loader::object::{Object, ParseOptions};
 use loader::plan::{Loader, Target};
 use loader::{Result, file};
 
-use crate::args;
+use crate::{args, value};
 
 /// Reads the object file from which a program is to be loaded.
 pub(crate) fn open_to_load(load: &args::Load) -> Result<Object> {
@@ -35,7 +35,7 @@ pub(crate) fn parse_options(file: &args::ObjectFile) -> ParseOptions {
 }
 
 /// What the command line says about loading.
-pub(crate) fn loader<'o>(object: &'o Object, load: &args::Load) -> Loader<'o> {
+pub(crate) fn loader<'o>(object: &'o Object, load: &args::Load) -> Result<Loader<'o>> {
     let mut loader = Loader::new(object).bpffs(&load.bpffs).object_name(file::object_name(&load.file.object));
     if let Some(name) = &load.prog {
         loader = loader.program(name);
@@ -49,7 +49,10 @@ pub(crate) fn loader<'o>(object: &'o Object, load: &args::Load) -> Loader<'o> {
     for (map, path) in &load.pin_map {
         loader = loader.pin_map(map, path);
     }
-    loader
+    for (variable, word) in &load.set {
+        loader = loader.set(variable, value::parse(word)?);
+    }
+    Ok(loader)
 }
 
 /// What the command line says about attaching to `link`.

@@ -12,7 +12,7 @@ use crate::{args, output};
 
 pub(crate) fn run(args: &args::Plan) -> Result<()> {
     let object = super::open_to_load(&args.load)?;
-    let mut loader = super::loader(&object, &args.load);
+    let mut loader = super::loader(&object, &args.load)?;
     if let Some(link) = &args.dev {
         loader = loader.attach_to(super::target(link, &args.target));
     }

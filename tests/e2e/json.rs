@@ -114,6 +114,13 @@ fn each_document_is_what_the_page_says() {
     say("map get", &answer(&["map", "get", &blacklist, "192.0.2.77"]));
     say("map dump", &answer(&["map", "dump", &blacklist]));
     say("map delete", &answer(&["map", "delete", &blacklist, "192.0.2.77"]));
+    say("attach", &answer(&["attach", NEAR, &object("global_data"), "--replace"]));
+    say("map get", &answer(&["map", "get", &format!("{NEAR}:.bss"), "seen"]));
+    // With types, which the maps of gobpf's dialect have not.
+    say("attach", &answer(&["attach", NEAR, &object("blacklist"), "--replace"]));
+    say("map set", &answer(&["map", "set", &blacklist, "192.0.2.77", "1"]));
+    say("map get", &answer(&["map", "get", &blacklist, "192.0.2.77"]));
+    say("map dump", &answer(&["map", "dump", &blacklist]));
     say("attach", &answer(&["attach", NEAR, &object("count_percpu"), "--replace"]));
     say("map get", &answer(&["map", "get", &format!("{NEAR}:packets"), "0"]));
     say("map dump", &answer(&["map", "dump", &format!("{NEAR}:packets")]));

@@ -42,4 +42,6 @@ mod same_load;
 mod shapes;
 mod smoke;
 mod strace_plan;
+mod typed_maps;
+mod variables;
 mod witnesses;

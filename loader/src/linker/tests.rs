@@ -205,6 +205,7 @@ fn load_of(section: &str, offset: u64, addend: i32) -> Object {
         size: 16,
         content: vec![1; 16],
         ty: None,
+        variables: Vec::new(),
     });
     object.maps.push(MapSpec {
         name: "map".to_owned(),

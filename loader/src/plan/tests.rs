@@ -239,6 +239,7 @@ fn variables_that_no_program_needs_are_no_reason_to_give_up() {
         size: 1,
         content: vec![7],
         ty: None,
+        variables: Vec::new(),
     };
     object.data = vec![data(DataKind::ReadOnly, ".rodata.str1.1"), data(DataKind::Initialised, ".data")];
     let plan = Loader::new(&object).plan(&Kernel::unknown()).unwrap();

@@ -258,6 +258,21 @@ kernel_struct! {
 }
 
 kernel_struct! {
+    /// `struct bpf_btf_info`: what the kernel says of types that it holds (4.18, `name` and all behind it 5.11).
+    struct BtfInfo: 32 {
+        pub(super) btf: u64 = 0,
+        pub(super) btf_size: u32 = 8,
+        pub(super) id: u32 = 12,
+        /// Address of `name_len` bytes.
+        pub(super) name: u64 = 16,
+        /// Room in bytes; the kernel writes how long the name is.
+        pub(super) name_len: u32 = 24,
+        /// 1 for the types of the kernel or of a module.
+        pub(super) kernel_btf: u32 = 28,
+    }
+}
+
+kernel_struct! {
     /// `struct bpf_prog_info`: what the kernel says of a program (4.13).
     struct ProgInfo: 224 {
         pub(crate) prog_type: u32 = 0,

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::Errno;
 use super::attr::{
-    BtfLoad, ById, MapElem, MapInfo, Obj, ObjInfo, ProgBindMap, ProgInfo, ProgLoad, ProgTestRun,
+    BtfInfo, BtfLoad, ById, MapElem, MapInfo, Obj, ObjInfo, ProgBindMap, ProgInfo, ProgLoad, ProgTestRun,
 };
 use crate::uapi::bpf::{BPF_INSN_SIZE, Cmd};
 use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
@@ -164,6 +164,21 @@ pub(crate) fn prog_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
 /// Opens the map with this id.
 pub(crate) fn map_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
     fd_by_id(Cmd::MAP_GET_FD_BY_ID, id)
+}
+
+/// Opens the types with this id.
+pub(crate) fn btf_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
+    fd_by_id(Cmd::BTF_GET_FD_BY_ID, id)
+}
+
+/// Copies the types `fd` to `data` as far as there is room, and tells how many bytes they have.
+pub(crate) fn btf_data(fd: BorrowedFd<'_>, data: &mut [u8]) -> Result<u32, Errno> {
+    let btf_size = u32::try_from(data.len()).unwrap_or(u32::MAX);
+    let mut info = BtfInfo { btf: address_mut(data), btf_size, ..BtfInfo::default() };
+    // SAFETY: the only address is that of `data`, where the kernel writes at most `btf_size` bytes. Should `fd` be no
+    // types, then its info has no address at that offset (up to 6.18), and is written over ours.
+    unsafe { obj_info(fd, &mut info) }?;
+    Ok(info.btf_size)
 }
 
 /// What the kernel says of the map `fd`; fields that it does not know are 0.

@@ -23,7 +23,7 @@ impl Loader<'_> {
 
     /// Makes and fills the maps of the global variables.
     pub(super) fn data_steps(&self, data: &DataMaps, kernel: &Kernel) -> Result<Vec<Step>> {
-        let feature = Feature::GlobalData;
+        let (contents, feature) = (self.contents()?, Feature::GlobalData);
         if kernel.has(feature) == Answer::No {
             if data.needed.is_empty() {
                 return Ok(Vec::new());
@@ -34,7 +34,7 @@ impl Loader<'_> {
             ));
         }
         let mut steps = Vec::new();
-        for (index, section) in self.object.data.iter().enumerate() {
+        for ((index, section), content) in self.object.data.iter().enumerate().zip(contents) {
             let (map, needed) = (data.slot(index), data.needed.contains(&index));
             let name = section.map_name(self.object_name.as_deref());
             let create = MapCreate {
@@ -48,7 +48,6 @@ impl Loader<'_> {
             let when = if needed { When::Always } else { When::Made(map) };
             steps.push(create_data_step(&create, needed, kernel));
             if section.kind != DataKind::Zero {
-                let content = section.content.clone();
                 steps.push(Step::new(Call::MapFill { map, content }).when(when));
             }
             if section.kind == DataKind::ReadOnly {

@@ -5,6 +5,7 @@ mod btf;
 mod data;
 mod maps;
 mod programs;
+mod variables;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use self::attach::{attach_steps, find_interface};
 use self::btf::btf_step;
 use self::data::DataMaps;
 use self::maps::{creation_order, inner_map_steps, refuse_shared_pins};
+use self::variables::Setting;
 use super::call::{Call, ProgramSlot};
 use super::{Attach, On, Plan, Step};
 use crate::bytes::ByteOrder;
@@ -55,6 +57,7 @@ pub struct Loader<'o> {
     pins_by_name: Option<String>,
     pins: BTreeMap<String, String>,
     target: Option<Target>,
+    settings: Vec<Setting>,
 }
 
 impl<'o> Loader<'o> {
@@ -70,6 +73,7 @@ impl<'o> Loader<'o> {
             pins_by_name: None,
             pins: BTreeMap::new(),
             target: None,
+            settings: Vec::new(),
         }
     }
 
