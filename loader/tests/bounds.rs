@@ -215,11 +215,15 @@ fn sections_of_variables(times: usize) -> Vec<u8> {
     file.finish(&[])
 }
 
+fn int(number: usize) -> u32 {
+    u32::try_from(number).unwrap()
+}
+
 fn types_of_one_name(times: usize) -> Vec<u8> {
     let mut file = File::new();
     file.program("xdp");
     // Structs of no members, each with another tail of the name.
-    let types: Vec<u32> = (0..times).flat_map(|tail| [1 + tail as u32, STRUCT, 0]).collect();
+    let types: Vec<u32> = (0..times).flat_map(|tail| [int(1 + tail), STRUCT, 0]).collect();
     file.btf(&types, &"n".repeat(MAX_NAME), &[]);
     file.finish(&[])
 }
@@ -231,10 +235,10 @@ fn infos_of_instructions(times: usize) -> Vec<u8> {
     file.headers[code].flags = SHF_EXECINSTR;
     // Each table of `.BTF.ext` is about the section `xdp`, and has a record for each instruction.
     let records = |size: u32| {
-        let places = (0..times as u32).flat_map(move |insn| {
-            (0..size / 4).map(move |word| if word == 0 { insn * BPF_INSN_SIZE as u32 } else { 1 })
+        let places = (0..int(times)).flat_map(move |insn| {
+            (0..size / 4).map(move |word| if word == 0 { insn * int(BPF_INSN_SIZE) } else { 1 })
         });
-        [size, 1, times as u32].into_iter().chain(places).collect::<Vec<u32>>()
+        [size, 1, int(times)].into_iter().chain(places).collect::<Vec<u32>>()
     };
     let tables = [records(8), records(16), records(16)];
     file.btf(&[1, STRUCT, 0], "xdp", &tables);
@@ -392,7 +396,7 @@ impl File {
         const MAGIC: [u8; 4] = [0x9f, 0xeb, 1, 0];
         let bytes = |words: &[u32]| words.iter().copied().flat_map(u32::to_le_bytes).collect::<Vec<_>>();
         let (types, strings) = (bytes(types), [b"\0", string.as_bytes(), b"\0"].concat());
-        let header = bytes(&[24, 0, types.len() as u32, types.len() as u32, strings.len() as u32]);
+        let header = bytes(&[24, 0, int(types.len()), int(types.len()), int(strings.len())]);
         let name = self.string(".BTF");
         self.section(name, SectionType::PROGBITS, &[&MAGIC[..], &header, &types, &strings].concat());
         if tables.is_empty() {
@@ -401,8 +405,8 @@ impl File {
         let mut header = vec![32];
         let mut offset = 0;
         for table in tables {
-            header.extend([offset, 4 * table.len() as u32]);
-            offset += 4 * table.len() as u32;
+            header.extend([offset, 4 * int(table.len())]);
+            offset += 4 * int(table.len());
         }
         let name = self.string(".BTF.ext");
         let data = [&MAGIC[..], &bytes(&header), &bytes(&tables.concat())].concat();

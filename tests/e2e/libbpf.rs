@@ -53,22 +53,21 @@ fn is_same(theirs: &str, ours: &str) -> bool {
 const UNTYPED: &str = ", types [false, false]";
 
 fn program_line(program: &ProgramInfo, maps: &[MapInfo]) -> String {
-    let tag: String = program.tag.iter().map(|byte| format!("{byte:02x}")).collect();
+    let tag = u64::from_be_bytes(program.tag);
     let used = maps.iter().filter(|map| program.map_ids.contains(&map.id));
     let mut used: Vec<_> = used.map(|map| &*map.name).collect();
     used.sort_unstable();
     let other = program.map_ids.len() - used.len();
     let (name, kind) = (&program.name, program.prog_type);
-    format!("program {name}: {kind}, tag {tag}, maps {used:?} and {other} not its own")
+    format!("program {name}: {kind}, tag {tag:016x}, maps {used:?} and {other} not its own")
 }
 
 fn map_line(map: &MapInfo) -> String {
     let MapInfo { name, map_type, key_size, value_size, max_entries, flags, map_extra, .. } = map;
     let types = [map.btf_key_type_id, map.btf_value_type_id].map(|id| id != 0);
     format!(
-        "map {name}: {}, {key_size} and {value_size} bytes, {max_entries} entries, flags {flags:#x}, \
-         extra {map_extra}, types {types:?}",
-        map_type
+        "map {name}: {map_type}, {key_size} and {value_size} bytes, {max_entries} entries, flags {flags:#x}, \
+         extra {map_extra}, types {types:?}"
     )
 }
 
@@ -103,8 +102,11 @@ pub(crate) fn load_by_us(sandbox: &Sandbox, object: &str, sections: &[&str]) -> 
 }
 
 fn view_of(loaded: &Loaded) -> View {
-    let programs: Vec<_> = loaded.programs().map(|(_, program)| program.info().unwrap()).collect();
-    let maps: Vec<_> = loaded.maps().map(|(_, map)| map.info().unwrap()).collect();
+    let programs: Vec<_> = loaded
+        .programs()
+        .map(|(_, program)| program.info().expect("the kernel knows its programs"))
+        .collect();
+    let maps: Vec<_> = loaded.maps().map(|(_, map)| map.info().expect("the kernel knows its maps")).collect();
     View::new(&programs, &maps)
 }
 

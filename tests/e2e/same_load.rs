@@ -78,8 +78,9 @@ fn debian_objects() -> Result<Vec<String>, Missing> {
     let lack = || Missing::new("the objects of xdp-tools; scripts/setup test installs them");
     let entries = fs::read_dir(Path::new(&directory)).map_err(|_| lack())?;
     let mut paths: Vec<_> = entries
-        .map(|entry| entry.expect("the directory can be listed").path().to_string_lossy().into_owned())
-        .filter(|path| path.ends_with(".o"))
+        .map(|entry| entry.expect("the directory can be listed").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "o"))
+        .map(|path| path.to_string_lossy().into_owned())
         .collect();
     paths.sort();
     if paths.is_empty() { Err(lack()) } else { Ok(paths) }

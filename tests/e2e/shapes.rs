@@ -170,8 +170,10 @@ fn functions_whose_symbols_have_no_type() {
 
 /// Loads the only program of `path`.
 fn load(path: &str) -> Loaded {
-    let object = Object::open_with(Path::new(path), &ParseOptions::default()).unwrap();
-    Loader::new(&object).plan(&Kernel::current().unwrap()).unwrap().execute(|_| {}).unwrap()
+    let object = Object::open_with(Path::new(path), &ParseOptions::default()).expect("an object");
+    let kernel = Kernel::current().expect("a kernel tells its version");
+    let plan = Loader::new(&object).plan(&kernel).expect("a plan");
+    plan.execute(|_| {}).expect("the kernel takes it")
 }
 
 #[test]

@@ -91,26 +91,12 @@ impl View {
 
     pub(super) fn parse_key(&self, word: &str) -> Result<Vec<u8>> {
         let types = self.types.as_ref();
-        self.parse(types.and_then(|types| Some((&types.btf, types.key?))), word, self.key_size, "key")
+        parse(types.and_then(|types| Some((&types.btf, types.key?))), word, self.key_size, "key")
     }
 
     pub(super) fn parse_value(&self, word: &str) -> Result<Vec<u8>> {
         let types = self.types.as_ref();
-        self.parse(types.map(|types| (&types.btf, types.value)), word, self.value_size, "value")
-    }
-
-    fn parse(&self, ty: Option<(&Btf, TypeId)>, word: &str, size: usize, what: &str) -> Result<Vec<u8>> {
-        let Some((btf, ty)) = ty else { return format::parse(word, size, what) };
-        let value = value::parse(word)?;
-        // Prefixes and the like, for which there is no type in C.
-        let is_plain = matches!(value, Value::Text(_)) && btf.members(ty).is_ok();
-        if is_plain {
-            return format::parse(word, size, what);
-        }
-        let mut bytes = vec![0; size];
-        btf.encode(ty, &value, &mut bytes, ByteOrder::NATIVE)
-            .context(|| format!("{} cannot be the {what}", quote(word)))?;
-        Ok(bytes)
+        parse(types.map(|types| (&types.btf, types.value)), word, self.value_size, "value")
     }
 
     /// The variable that a word names, if the map is one of a section of variables and the word is no key.
@@ -169,4 +155,20 @@ impl Types {
     fn is_section(&self) -> Result<bool> {
         Ok(matches!(self.btf.get(self.value)?.shape, Shape::DataSec(_)))
     }
+}
+
+/// The bytes that a word means for a key or value of `size` bytes: by its type, or as numbers and addresses are
+/// written.
+fn parse(ty: Option<(&Btf, TypeId)>, word: &str, size: usize, what: &str) -> Result<Vec<u8>> {
+    let Some((btf, ty)) = ty else { return format::parse(word, size, what) };
+    let value = value::parse(word)?;
+    // Prefixes and the like, for which there is no type in C.
+    let is_plain = matches!(value, Value::Text(_)) && btf.members(ty).is_ok();
+    if is_plain {
+        return format::parse(word, size, what);
+    }
+    let mut bytes = vec![0; size];
+    btf.encode(ty, &value, &mut bytes, ByteOrder::NATIVE)
+        .context(|| format!("{} cannot be the {what}", quote(word)))?;
+    Ok(bytes)
 }
