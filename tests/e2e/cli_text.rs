@@ -11,13 +11,13 @@ use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// Options that several commands have.
 const FILE: [&str; 2] = ["--section", "--maps-dialect"];
-const LOAD: [&str; 5] = ["--prog", "--max-entries", "--pin-map", "--pin-maps-under", "--bpffs"];
+const LOAD: [&str; 6] = ["--prog", "--set", "--max-entries", "--pin-map", "--pin-maps-under", "--bpffs"];
 const TARGET: [&str; 4] = ["--netns", "--mode", "--replace", "--verbose"];
 const FORMATS: [&str; 2] = ["--key-format", "--value-format"];
 
 /// Each command, the groups of its options, and its own.
 const COMMANDS: [(&str, &[&[&str]]); 12] = [
-    ("inspect", &[&FILE, &["--json"]]),
+    ("inspect", &[&FILE, &["--btf", "--json"]]),
     ("plan", &[&FILE, &LOAD, &TARGET, &["--dev", "--json"]]),
     ("attach", &[&FILE, &LOAD, &TARGET, &["--verifier-log", "--json"]]),
     ("detach", &[&["--id", "--netns", "--json"]]),
