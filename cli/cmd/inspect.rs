@@ -17,7 +17,7 @@ use crate::output;
 
 pub(crate) fn run(args: &args::Inspect) -> Result<()> {
     let bytes = file::read(&args.file.object)?;
-    let object = Object::parse_with(&bytes, &super::parse_options(&args.file))?;
+    let object = Object::parse_with(&bytes, &super::parse_options(&args.reading))?;
     let elf = ElfFile::parse(&bytes)?;
     output::answer(args.form, &Inspection::new(&elf, &object))
 }

@@ -12,7 +12,7 @@ use crate::features::Kernel;
 use crate::sys::cpus;
 
 pub use capabilities::Capabilities;
-pub use ids::{Ids, map_ids, program_ids};
+pub use ids::{Ids, link_ids, map_ids, program_ids};
 pub use memlock::{memlock_limit, raise_memlock};
 pub(crate) use privilege::{Privilege, explain_refusal};
 pub use probe::probe;
