@@ -101,7 +101,8 @@ impl From<Dialect> for MapDialect {
 pub(crate) struct Load {
     #[command(flatten)]
     pub(crate) reading: Reading,
-    /// The program, by its function's name or by its section; needed when the object has several
+    /// The program, by its function's name or by its section, whatever that is called; needed when the object has
+    /// several
     #[arg(long, value_name = "NAME")]
     pub(crate) prog: Option<String>,
     /// Make a map with room for this many entries

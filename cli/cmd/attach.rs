@@ -12,11 +12,10 @@ use crate::{args, output};
 
 pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let target = super::target(&args.interface, &args.target, args.pin.as_deref());
-    let plan =
-        super::plan(&args.source, &args.load, Some(target), super::keep(args.target.upgrade), |loader| {
-            loader
-        })?;
-    let loaded = transcript::execute(&plan, &args.report)?;
+    let planned = super::plan(&args.source, &args.load, Some(target), |loader| {
+        loader.keep_maps(super::keep(args.target.upgrade))
+    })?;
+    let loaded = transcript::execute(&planned, &args.report)?;
     if let Some(attached) = loaded.attached() {
         warn(attached);
     }

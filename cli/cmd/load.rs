@@ -4,7 +4,7 @@ use std::fmt;
 
 use loader::load::Loaded;
 use loader::plan::{Call, Plan};
-use loader::{Kernel, Result, escape};
+use loader::{Result, escape};
 use serde::Serialize;
 
 use super::transcript::{self, RecordDocument};
@@ -12,14 +12,12 @@ use crate::format::hex;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::LoadAndPin) -> Result<()> {
-    let object = super::open_object(&args.file.object, &args.load.reading)?;
-    let mut loader = super::loader(&object, &args.file.object, &args.load).pin_under(&args.pin);
-    if args.all {
-        loader = loader.all_programs();
-    }
-    let plan = loader.plan(&Kernel::current()?)?;
-    let loaded = transcript::execute(&plan, &args.report)?;
-    output::answer(args.form, &Document::new(&plan, &loaded))
+    let planned = super::plan_of_object(&args.file.object, &args.load, |loader| {
+        let loader = if args.all { loader.all_programs() } else { loader };
+        loader.pin_under(&args.pin)
+    })?;
+    let loaded = transcript::execute(&planned, &args.report)?;
+    output::answer(args.form, &Document::new(&planned.plan, &loaded))
 }
 
 #[derive(Serialize)]

@@ -20,18 +20,23 @@ use loader::{Error, ErrorKind, Kernel, Result, file};
 
 use crate::args;
 
-/// Reads the object file.
-pub(crate) fn open_object(path: &Path, reading: &args::Reading) -> Result<Object> {
-    Object::open_with(path, &parse_options(reading))
+/// Reads the object file from which a program is to be loaded.
+fn open_to_load(path: &Path, load: &args::Load) -> Result<Object> {
+    let options = ParseOptions { program: load.prog.clone(), ..parse_options(&load.reading) };
+    Object::open_with(path, &options)
 }
 
 /// What the command line says about the file.
 pub(crate) fn parse_options(reading: &args::Reading) -> ParseOptions {
-    ParseOptions { sections: reading.sections.clone(), maps_dialect: reading.maps_dialect.map(Into::into) }
+    ParseOptions {
+        sections: reading.sections.clone(),
+        program: None,
+        maps_dialect: reading.maps_dialect.map(Into::into),
+    }
 }
 
 /// What the command line says about loading the object that was read from `path`.
-pub(crate) fn loader<'o>(object: &'o Object, path: &Path, load: &args::Load) -> Loader<'o> {
+fn loader<'o>(object: &'o Object, path: &Path, load: &args::Load) -> Loader<'o> {
     let mut loader = Loader::new(object).bpffs(&load.bpffs).object_name(file::object_name(path));
     if let Some(name) = &load.prog {
         loader = loader.program(name);
@@ -48,32 +53,49 @@ pub(crate) fn loader<'o>(object: &'o Object, path: &Path, load: &args::Load) -> 
     loader
 }
 
-/// The plan of attaching to `target`, or of loading without one.
-/// `more` says what else the command asks of a load.
+/// A plan, and what is to be said of the object beside it.
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
+    /// Why the object's types are not handed over.
+    btf_flaw: Option<String>,
+}
+
+/// The plan of attaching what `source` names to `target`, or of loading it without one. `more` says what else the
+/// command asks of a load.
 pub(crate) fn plan(
     source: &args::Source,
     load: &args::Load,
     target: Option<Target>,
-    keep: KeepMaps,
     more: impl FnOnce(Loader<'_>) -> Loader<'_>,
-) -> Result<Plan> {
+) -> Result<Planned> {
     let existing = match (&source.pinned, source.prog_id) {
         (Some(path), _) => Some(Existing::Pinned(path.clone())),
         (None, id) => id.map(Existing::Id),
     };
-    if let (Some(existing), Some(target)) = (&existing, &target) {
-        return Plan::of_attaching(existing, target);
+    match (existing, target, &source.object) {
+        (Some(existing), Some(target), _) => {
+            Ok(Planned { plan: Plan::of_attaching(&existing, &target)?, btf_flaw: None })
+        }
+        (None, target, Some(path)) => plan_of_object(path, load, |loader| match target {
+            Some(target) => more(loader).attach_to(target),
+            None => more(loader),
+        }),
+        _ => {
+            let message = "a program that is loaded already can only be attached";
+            Err(Error::new(ErrorKind::InvalidInput, message).with_help("say where: --dev IF"))
+        }
     }
-    let Some(path) = &source.object else {
-        let message = "a program that is loaded already can only be attached";
-        return Err(Error::new(ErrorKind::InvalidInput, message).with_help("say where: --dev IF"));
-    };
-    let object = open_object(path, &load.reading)?;
-    let mut loader = more(loader(&object, path, load)).keep_maps(keep);
-    if let Some(target) = target {
-        loader = loader.attach_to(target);
-    }
-    loader.plan(&Kernel::current()?)
+}
+
+/// The plan of loading the object at `path`.
+pub(crate) fn plan_of_object(
+    path: &Path,
+    load: &args::Load,
+    more: impl FnOnce(Loader<'_>) -> Loader<'_>,
+) -> Result<Planned> {
+    let object = open_to_load(path, load)?;
+    let plan = more(loader(&object, path, load)).plan(&Kernel::current()?)?;
+    Ok(Planned { plan, btf_flaw: object.btf_flaw })
 }
 
 /// What the command line says about the maps of the program that is replaced.

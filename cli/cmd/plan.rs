@@ -17,14 +17,15 @@ pub(crate) fn run(args: &args::Plan) -> Result<()> {
         return Err(Error::new(ErrorKind::InvalidInput, message).with_help("add --link, or leave out --dev"));
     }
     let pin_dir = pin.filter(|_| args.dev.is_none());
-    let plan = super::plan(&args.source, &args.load, target, super::keep(args.target.upgrade), |loader| {
+    let planned = super::plan(&args.source, &args.load, target, |loader| {
         let loader = if args.all { loader.all_programs() } else { loader };
+        let loader = loader.keep_maps(super::keep(args.target.upgrade));
         match pin_dir {
             Some(dir) => loader.pin_under(dir),
             None => loader,
         }
     })?;
-    output::answer(args.form, &Document::new(plan, args.verbose))
+    output::answer(args.form, &Document::new(planned.plan, args.verbose))
 }
 
 /// The plan as a document: the steps as a tree, each with its system calls.
@@ -124,6 +125,7 @@ impl StepDocument {
             only_if: match step.when {
                 When::Occupied => Some("a program is attached".to_owned()),
                 When::Vacant => Some("no program is attached".to_owned()),
+                When::Made(map) => Some(format!("map {} was made", plan.maps[map.0])),
                 other => plan.condition(other),
             },
             repeated: step.call.repeated(),

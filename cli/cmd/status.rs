@@ -71,7 +71,8 @@ struct Interface {
 struct Running {
     mode: String,
     id: Option<u32>,
-    /// The bpf_link that holds it; null if it was attached by netlink, or if nobody may know.
+    /// The bpf_link that holds it; none if it was attached by netlink, or without the privilege to ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<Holder>,
     /// What the kernel says of the program; without the privilege to ask, why not.
     #[serde(flatten)]

@@ -5,24 +5,31 @@ use std::fs;
 use std::path::Path;
 
 use loader::load::{Loaded, Outcome, Record};
-use loader::plan::Plan;
 use loader::{Error, Result, errno_name, escape, quote};
 use serde::Serialize;
 
+use super::Planned;
 use super::plan::CallDocument;
 use crate::{args, output};
 
-/// Carries `plan` out, and tells of it as `report` says.
-pub(super) fn execute(plan: &Plan, report: &args::Report) -> Result<Loaded> {
-    let loaded = plan.execute(|record| {
+/// Carries a plan out, and tells of it as `report` says.
+pub(super) fn execute(planned: &Planned, report: &args::Report) -> Result<Loaded> {
+    let loaded = planned.plan.execute(|record| {
         if report.verbose {
             output::remark(Line(record));
         }
     });
-    match (loaded, &report.verifier_log) {
-        (Err(error), Some(path)) => Err(keep_log(path, error)),
-        (loaded, _) => loaded,
+    let loaded = match (loaded, &report.verifier_log) {
+        (Err(error), Some(path)) => return Err(keep_log(path, error)),
+        (loaded, _) => loaded?,
+    };
+    if let Some(flaw) = &planned.btf_flaw {
+        output::remark(format_args!("warning: loaded without the object's types: {}", escape(flaw)));
     }
+    if let Some(refusal) = loaded.btf_refusal() {
+        output::remark(format_args!("warning: loaded without types: {}", escape(&refusal.to_string())));
+    }
+    Ok(loaded)
 }
 
 /// Writes the verifier's log where the user wants it.

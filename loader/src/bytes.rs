@@ -44,6 +44,22 @@ impl ByteOrder {
             Self::Big => u64::from_be_bytes(bytes),
         }
     }
+
+    /// The bytes of a number.
+    pub fn u16_bytes(self, number: u16) -> [u8; 2] {
+        match self {
+            Self::Little => number.to_le_bytes(),
+            Self::Big => number.to_be_bytes(),
+        }
+    }
+
+    /// The bytes of a number.
+    pub fn u32_bytes(self, number: u32) -> [u8; 4] {
+        match self {
+            Self::Little => number.to_le_bytes(),
+            Self::Big => number.to_be_bytes(),
+        }
+    }
 }
 
 /// A run of bytes that knows its byte order and what to call itself in an error.

@@ -48,8 +48,10 @@ pub struct Place {
 /// Everything that this library can fail with.
 ///
 /// One word wide, so that a `Result` stays cheap on the way without errors.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     /// What was being done, outermost last: each caller adds its own noun.
@@ -229,7 +231,7 @@ pub fn errno_name(errno: i32) -> String {
 }
 
 /// Internal to the kernel (include/linux/errno.h); it leaks from some map types, and libc has no text for it.
-const ENOTSUPP: i32 = 524;
+pub const ENOTSUPP: i32 = 524;
 
 /// A name that came from a file or from the kernel, made fit for a terminal: control characters and the marks
 /// that change the writing direction are printed as escapes.

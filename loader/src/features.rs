@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::btf::BtfAddition;
+
 /// Something that an old kernel lacks: most loads can do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -18,6 +20,8 @@ pub enum Feature {
     GlobalData,
     /// User space may map an array's values into its memory (`BPF_F_MMAPABLE`).
     MmapableArrays,
+    /// BTF may contain this. With functions came `func_info` and `line_info` of a program.
+    BtfWith(BtfAddition),
     /// Maps and programs are charged to the memory control group, not to `RLIMIT_MEMLOCK`.
     MemcgAccounting,
 }
@@ -30,6 +34,7 @@ impl Feature {
             Self::ExpectedAttachType => "4.17",
             Self::GlobalData => "5.2",
             Self::MmapableArrays => "5.5",
+            Self::BtfWith(addition) => addition.since(),
             Self::MemcgAccounting => "5.11",
         }
     }
@@ -38,6 +43,7 @@ impl Feature {
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::BtfWith(addition) => return addition.fmt(f),
             Self::ObjectNames => "names of maps and programs",
             Self::ExpectedAttachType => "expected_attach_type",
             Self::GlobalData => "global data",

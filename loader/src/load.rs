@@ -18,16 +18,17 @@ use crate::bytes::ByteOrder;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::insn::encode_all;
-use crate::kernel;
+use crate::kernel::{self, LoadedBtf, VerifierLog};
 use crate::map::compare::differences;
 use crate::map::{Map, MapParams, UpdateFlags};
 use crate::netlink::{LinkInfo, Mode, XdpChange, XdpProgram};
 use crate::object::MapShape;
 use crate::pin;
 use crate::plan::{
-    Alternative, Call, Existing, KernelCall, MapCreate, MapSlot, On, Plan, ProgLoad, ProgramSlot, Step, When,
+    Alternative, BtfLoad, Call, Existing, KernelCall, MapCreate, MapSlot, On, Plan, ProgLoad, ProgramSlot,
+    Step, When,
 };
-use crate::program::{Program, ProgramInfo, ProgramParams, VerifierLog};
+use crate::program::{CompilerInfo, Program, ProgramInfo, ProgramParams};
 use crate::uapi::bpf::ProgType;
 
 /// How often a load is tried again that a signal has interrupted (EAGAIN).
@@ -43,6 +44,7 @@ pub struct Loaded {
     infos: Vec<Option<ProgramInfo>>,
     kept: Vec<String>,
     copied: Vec<(String, usize)>,
+    btf_refusal: Option<Error>,
     attached: Option<AttachedTo>,
     transcript: Vec<Record>,
 }
@@ -140,6 +142,11 @@ impl Loaded {
         &self.copied
     }
 
+    /// Why the kernel has not taken the object's types, if it refused them: everything was then loaded without.
+    pub fn btf_refusal(&self) -> Option<&Error> {
+        self.btf_refusal.as_ref()
+    }
+
     /// Where the program was attached, if the plan did so.
     pub fn attached(&self) -> Option<&AttachedTo> {
         self.attached.as_ref()
@@ -187,6 +194,10 @@ struct Execution<'p> {
     found: Vec<Option<Found>>,
     maps: Vec<Option<Map>>,
     programs: Vec<Option<Program>>,
+    /// The object's types, if the kernel has taken them.
+    btf: Option<LoadedBtf>,
+    /// Why it has not.
+    btf_refusal: Option<Error>,
     socket: Option<RouteSocket>,
     link: Option<LinkInfo>,
     running: Option<(XdpProgram, Program)>,
@@ -214,6 +225,8 @@ impl<'p> Execution<'p> {
             found: plan.maps.iter().map(|_| None).collect(),
             maps: plan.maps.iter().map(|_| None).collect(),
             programs: plan.programs.iter().map(|_| None).collect(),
+            btf: None,
+            btf_refusal: None,
             socket: None,
             link: None,
             running: None,
@@ -259,6 +272,7 @@ impl<'p> Execution<'p> {
             When::Vacant => !occupied,
             When::New(map) => !self.kept.contains(&map),
             When::Copied(map) => self.old_maps[map.0].is_some(),
+            When::Made(map) => self.maps[map.0].is_some(),
         }
     }
 
@@ -268,16 +282,22 @@ impl<'p> Execution<'p> {
         if self.unanswered.is_some() {
             return Ok(step.otherwise.iter().find(|other| other.on == On::Unanswered));
         }
-        // The verifier has spoken: no other way leads around its verdict.
-        if refusal.kind() == ErrorKind::VerifierRejected {
-            return Ok(None);
-        }
+        // The verifier has spoken: no way leads around its verdict, unless that is on what the compiler said.
+        let rejected = refusal.kind() == ErrorKind::VerifierRejected;
         for other in &step.otherwise {
+            if rejected && other.on != On::ProgInfo || !self.depends_on(other.on) {
+                continue;
+            }
             if other.on.matches(refusal) && self.is_lacking(other.lacking)? {
                 return Ok(Some(other));
             }
         }
         Ok(None)
+    }
+
+    /// Whether what an alternative does without was there: the object's types, for some.
+    fn depends_on(&self, on: On) -> bool {
+        !matches!(on, On::EntryTypes | On::ProgInfo) || self.btf.is_some()
     }
 
     /// Whether the kernel lacks `feature`; looked at when it first matters.
@@ -317,6 +337,13 @@ impl<'p> Execution<'p> {
     /// Makes one call of the plan and records it.
     fn call(&mut self, call: &Call) -> Result<()> {
         match call {
+            Call::BtfLoad(load) if load.log => self.load_btf_with_log(*load),
+            Call::MapCreate(create) if self.btf.is_none() && create.types.is_some() => {
+                self.call(&Call::MapCreate(MapCreate { types: None, ..create.clone() }))
+            }
+            Call::ProgLoad(load) if self.btf.is_none() && load.info.is_some() => {
+                self.call(&Call::ProgLoad(ProgLoad { info: None, ..load.clone() }))
+            }
             Call::ProgLoad(load) if load.log => self.load_with_log(load),
             Call::ProgLoad(load) => self.load_uninterrupted(load),
             _ => self.recorded(call, |execution| execution.make(call)),
@@ -348,6 +375,7 @@ impl<'p> Execution<'p> {
             Call::Mkdir { path } => make_directory(path),
             Call::ObjGet { path, map } => self.get_map(path, *map),
             Call::MapInfo { map, wanted } => self.check_shape(*map, wanted),
+            Call::BtfLoad(load) => self.load_btf(*load, None),
             Call::MapCreate(create) => self.create_map(create),
             Call::MapUpdate { outer, index, inner } => done(self.put_inner_map(*outer, *index, *inner)),
             Call::MapFill { map, content } => done(self.fill_map(*map, content)),
@@ -356,6 +384,9 @@ impl<'p> Execution<'p> {
             Call::ProgLoad(load) => self.load_program(load, None),
             Call::OpenProgram { program, existing } => self.open_program(*program, existing),
             Call::PinProgram { program, path } => done(self.pin_program(*program, path)),
+            Call::ProgBindMap { program, map } => {
+                done(self.program(*program).bind_map(self.map(*map).as_fd()))
+            }
             Call::OpenRouteSocket { netns } => self.open_socket(netns.as_deref()),
             Call::GetLink { link } => self.get_link(link),
             Call::ProgGetFdById => self.open_running(),
@@ -428,6 +459,7 @@ impl Execution<'_> {
             inner_map: create.inner.map(|inner| self.map(inner).as_fd()),
             numa_node: None,
             ifindex: if create.offload { self.link().index } else { 0 },
+            types: self.btf.as_ref().zip(create.types),
         })
         .map_err(|error| self.for_network_card(error, create.offload))?;
         Ok(self.keep_map(create.map, map))
@@ -486,6 +518,33 @@ fn make_directory(path: &str) -> Result<Outcome> {
     Err(Error::os("mkdir(2)", quote(path), EEXIST))
 }
 
+/// The calls on types.
+impl Execution<'_> {
+    fn load_btf(&mut self, load: BtfLoad, log: Option<&mut VerifierLog>) -> Result<Outcome> {
+        let data = self.plan.btf_bytes(load.without)?;
+        let answer = LoadedBtf::load(&data, log);
+        if let Err(refusal) = &answer {
+            self.btf_refusal = Some(refusal.clone());
+        }
+        let btf = answer?;
+        let outcome = Outcome::Fd(btf.as_fd().as_raw_fd());
+        (self.btf, self.btf_refusal) = (Some(btf), None);
+        Ok(outcome)
+    }
+
+    /// Asks the kernel what it does not like, with a log that grows until its words fit.
+    fn load_btf_with_log(&mut self, load: BtfLoad) -> Result<()> {
+        let mut log = VerifierLog::new(VerifierLog::PATH);
+        let call = Call::BtfLoad(load);
+        loop {
+            match self.recorded(&call, |execution| execution.load_btf(load, Some(&mut log))) {
+                Err(error) if error.errno() == Some(ENOSPC) && log.grow() => {}
+                answer => return answer,
+            }
+        }
+    }
+}
+
 /// The calls on programs.
 impl Execution<'_> {
     fn program(&self, slot: ProgramSlot) -> &Program {
@@ -539,6 +598,11 @@ impl Execution<'_> {
                 flags: load.flags,
                 insns: &encode_all(&insns, ByteOrder::NATIVE),
                 ifindex: if load.offload { self.link().index } else { 0 },
+                info: self.btf.as_ref().zip(load.info.as_ref()).map(|(btf, info)| CompilerInfo {
+                    btf,
+                    functions: &info.functions,
+                    lines: &info.lines,
+                }),
             },
             log,
         )
@@ -598,6 +662,11 @@ impl Execution<'_> {
     }
 }
 
+/// What has been made, with its name.
+fn made<T>(names: &[String], items: Vec<Option<T>>) -> Vec<(String, T)> {
+    names.iter().zip(items).filter_map(|(name, item)| Some((name.clone(), item?))).collect()
+}
+
 /// The end.
 impl Execution<'_> {
     fn finish(self) -> Loaded {
@@ -607,9 +676,10 @@ impl Execution<'_> {
             infos: self.infos,
             kept: self.kept.iter().map(name).collect(),
             copied: self.copied.iter().map(|(slot, count)| (name(slot), *count)).collect(),
-            maps: maps.iter().cloned().zip(self.maps.into_iter().flatten()).collect(),
-            programs: programs.iter().cloned().zip(self.programs.into_iter().flatten()).collect(),
+            maps: made(maps, self.maps),
+            programs: made(programs, self.programs),
             sections: sections.clone(),
+            btf_refusal: self.btf_refusal,
             attached: self.attached,
             transcript: self.transcript,
         }

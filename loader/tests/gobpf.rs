@@ -87,6 +87,7 @@ fn a_log_of_a_good_program_is_asked_for() {
             flags: 0,
             insns: &insns,
             ifindex: 0,
+            info: None,
         };
         let mut log = VerifierLog::new(VerifierLog::PATH);
         Program::load(&params, Some(&mut log)).unwrap();
@@ -477,6 +478,7 @@ fn a_queue_gives_out_its_values() {
             inner_map: None,
             numa_node: None,
             ifindex: 0,
+            types: None,
         };
         let queue = Map::create(&params).unwrap();
         for number in [1, 2] {

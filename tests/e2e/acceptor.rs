@@ -68,6 +68,10 @@ type Difference = String;
 /// Alternatives that look for the reason or put things back, and after which the plan fails all the same.
 const REFUSAL_STANDS: [&str; 2] = ["if refused with EINVAL and no reason", "if no answer comes"];
 
+/// Alternatives that matter only where the kernel has taken the object's types.
+const OF_TYPES: [&str; 2] =
+    ["if func_info or line_info is refused", "if the types of the entries are refused"];
+
 /// How some steps of the plan went.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Went {
@@ -85,6 +89,8 @@ struct Walk<'c> {
     /// The number of the last request over netlink.
     sequence: Option<u32>,
     is_occupied: bool,
+    /// Whether the kernel has taken the object's types.
+    has_btf: bool,
     /// Whether the kernel has the features that were probed.
     features: BTreeMap<String, bool>,
     undo: Vec<&'c Value>,
@@ -93,7 +99,16 @@ struct Walk<'c> {
 impl<'c> Walk<'c> {
     fn new(calls: &'c [&'c Call], ending: Ending) -> Self {
         let (names, features) = (BTreeMap::new(), BTreeMap::new());
-        Self { calls, ending, names, sequence: None, is_occupied: false, features, undo: Vec::new() }
+        Self {
+            calls,
+            ending,
+            names,
+            sequence: None,
+            is_occupied: false,
+            has_btf: false,
+            features,
+            undo: Vec::new(),
+        }
     }
 
     fn plan(&mut self, plan: &'c Value) -> Result<(), Difference> {
@@ -122,12 +137,15 @@ impl<'c> Walk<'c> {
             Some("a program is attached") if !self.is_occupied => return Ok(Went::Well),
             Some("no program is attached") if self.is_occupied => return Ok(Went::Well),
             // What the maps of the attached program are like, the trace does not show.
-            Some(of_its_maps)
-                if of_its_maps.contains("of the attached program") && !self.comes_next(step) =>
-            {
-                return Ok(Went::Well);
+            Some(words) if words.contains("of the attached program") && self.comes_next(step) => {}
+            Some(words) if words.contains("of the attached program") => return Ok(Went::Well),
+            Some(words) => {
+                let map = words.strip_prefix("map ").and_then(|words| words.strip_suffix(" was made"));
+                if map.is_some_and(|map| !self.names.contains_key(&format!("<map {map}>"))) {
+                    return Ok(Went::Well);
+                }
             }
-            _ => {}
+            None => {}
         }
         let calls = list(&step["calls"]);
         let is_repeated = step["repeated"].is_string();
@@ -202,7 +220,11 @@ impl<'c> Walk<'c> {
             return Ok(None);
         }
         for other in list(&step["otherwise"]) {
-            if fits(&text(&other["on"]), &refusal.answer, refusal.call) && self.is_lacking(other)? {
+            let on = text(&other["on"]);
+            if OF_TYPES.contains(&&*on) && !self.has_btf {
+                continue;
+            }
+            if fits(&on, &refusal.answer, refusal.call) && self.is_lacking(other)? {
                 return Ok(Some(other));
             }
         }
@@ -218,7 +240,7 @@ impl<'c> Walk<'c> {
         let has = match self.calls(list(&other["probe"]))?.map(|refusal| refusal.answer) {
             None => Some(true),
             Some(Answer::Refused(errno)) if errno == "EINVAL" => Some(false),
-            Some(Answer::Refused(errno)) if errno == "E2BIG" && !feature.contains("memory") => Some(false),
+            Some(Answer::Refused(errno)) if errno == "E2BIG" && !one_errno_means_no(feature) => Some(false),
             Some(_) => None,
         };
         self.features.extend(has.map(|has| (feature.to_owned(), has)));
@@ -255,6 +277,7 @@ impl<'c> Walk<'c> {
             return Ok(Some(Refusal { call: next, answer, is_verdict }));
         };
         if let Some(name) = planned["result"].as_str() {
+            self.has_btf |= name == "<BTF>";
             self.names.insert(name.to_owned(), result);
         }
         if let Some(id) = attached_id(next) {
@@ -273,11 +296,14 @@ impl<'c> Walk<'c> {
             return Err("the command".to_owned());
         }
         let mut names = BTreeMap::new();
-        if is_opaque(made) {
+        if !is_spelled_out(made) {
             return Ok(names);
         }
         let mut found = arguments(made);
         for (name, value) in planned["arguments"].as_object().into_iter().flatten() {
+            if !self.has_btf && speaks_of_types(name) {
+                continue;
+            }
             let found = found.remove(name).ok_or_else(|| format!("`{name}`, which is not there,"))?;
             if !self.is_same(&mut names, name, &text(value), &found) {
                 return Err(format!("`{name}`"));
@@ -286,6 +312,12 @@ impl<'c> Walk<'c> {
         if made.name == "bpf" {
             let unplanned = found.iter().find(|(name, value)| !is_left_open(name) && !is_nothing(value));
             unplanned.map_or(Ok(()), |(name, _)| Err(format!("`{name}`, which is not in the plan,")))?;
+        }
+        if command(made).as_deref() == Some("BPF_BTF_LOAD") {
+            let types = arguments(made).remove("btf").unwrap_or_default();
+            if bytes(&text(&planned["data"])) != unescape(&types) {
+                return Err("the types".to_owned());
+            }
         }
         if made.name == "sendto" && mask(&bytes(&text(&planned["data"]))) != mask(&made.message) {
             return Err("the message".to_owned());
@@ -350,6 +382,10 @@ fn fits(on: &str, answer: &Answer, reply: &Call) -> bool {
                 ["EPERM", "EACCES", "ENODEV", "ENOENT", "EBADF", "EBUSY", "EEXIST", "EINTR", "EAGAIN"];
             !is_refusal_with(answer, &not_the_driver)
         }
+        ("if func_info or line_info is refused", answer) => is_refusal_with(answer, &["EINVAL", "E2BIG"]),
+        ("if the types of the entries are refused", answer) => {
+            is_refusal_with(answer, &["EINVAL", "EOPNOTSUPP", "ENOTSUPP"])
+        }
         (on, answer) => {
             let list =
                 on.strip_prefix("if refused with ").unwrap_or_else(|| panic!("unknown condition {on:?}"));
@@ -367,16 +403,28 @@ fn is_memory(name: &str, found: &str) -> bool {
     ["key", "value"].contains(&name) && found.starts_with("0x")
 }
 
-/// Whether an older strace shows the address of the arguments in their place.
-fn is_opaque(made: &Call) -> bool {
-    made.name == "bpf" && split(&made.arguments).get(1).is_some_and(|attr| attr.starts_with("0x"))
+/// Whether only EINVAL says that the kernel lacks the feature, since what is asked for has no room that it may lack.
+fn one_errno_means_no(feature: &str) -> bool {
+    feature.contains("memory") || feature.contains("in BTF")
+}
+
+/// Whether an argument is sent only to a kernel that has taken the object's types.
+fn speaks_of_types(name: &str) -> bool {
+    let starts = ["btf_fd", "btf_key_type_id", "btf_value_type_id", "prog_btf_fd", "func_info", "line_info"];
+    starts.iter().any(|start| name.starts_with(start))
+}
+
+/// Whether strace shows the arguments of the call; of those that it has not learned it shows the address.
+fn is_spelled_out(call: &Call) -> bool {
+    call.name != "bpf" || split(&call.arguments).get(1).is_none_or(|attr| !attr.starts_with("0x"))
 }
 
 /// Addresses of memory and its sizes, which no plan knows.
 fn is_left_open(name: &str) -> bool {
-    let of_one = ["insns", "info", "info_len", "log_buf", "next_id", "key", "value", "next_key"];
-    let of_many = ["in_batch", "out_batch", "keys", "values", "count"];
-    of_one.contains(&name) || of_many.contains(&name)
+    let of_one = ["insns", "info", "info_len", "log_buf", "btf", "btf_log_buf", "func_info", "line_info"];
+    let of_elements =
+        ["next_id", "key", "value", "next_key", "in_batch", "out_batch", "keys", "values", "count"];
+    of_one.contains(&name) || of_elements.contains(&name)
 }
 
 /// Whether a field of `union bpf_attr` is as if it were not there.
@@ -403,6 +451,35 @@ fn number(text: &str) -> Option<u64> {
 fn bytes(hex: &str) -> Vec<u8> {
     let digits = (0..hex.len()).step_by(2).filter_map(|at| hex.get(at..at + 2));
     digits.map(|digits| u8::from_str_radix(digits, 16).expect("data is hexadecimal")).collect()
+}
+
+/// The bytes of a string as strace prints it, with C's escapes.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.trim_matches('"').bytes().peekable();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        match rest.next().expect("an escape has a letter") {
+            first @ b'0'..=b'7' => {
+                let mut value = u32::from(first - b'0');
+                for _ in 0..2 {
+                    let Some(digit) = rest.next_if(|next| (b'0'..=b'7').contains(next)) else { break };
+                    value = value * 8 + u32::from(digit - b'0');
+                }
+                bytes.push(u8::try_from(value).expect("an octal escape is a byte"));
+            }
+            b'n' => bytes.push(b'\n'),
+            b't' => bytes.push(b'\t'),
+            b'r' => bytes.push(b'\r'),
+            b'v' => bytes.push(0x0b),
+            b'f' => bytes.push(0x0c),
+            other => bytes.push(other),
+        }
+    }
+    bytes
 }
 
 /// A plan that makes a directory and a map, and the calls of carrying it out.

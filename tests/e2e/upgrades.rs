@@ -6,15 +6,16 @@ use std::thread;
 
 use loader::{Map, UpdateFlags};
 
-use crate::acceptor::Ending;
+use crate::acceptor::{Ending, TRACED, accept};
 use crate::command::Ran;
 use crate::objects::object;
 use crate::packets::{Frame, Wire, assert_udp};
 use crate::peers::{attached_by_ip, bpftool, map_entries, number, text};
 use crate::sandbox::Sandbox;
+use crate::strace::{Call, Fault, trace, trace_with_fault};
 use crate::strace_plan::run_as_planned;
 use crate::veth::{BLOCKED, FAR, NEAR, OTHER, Veth, pair};
-use crate::xdpload::{answer, xdpload};
+use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// Replaces what is on `near0` by `name`, as the plan says.
 #[track_caller]
@@ -186,16 +187,20 @@ fn the_way_of_old_kernels_copies_one_by_one() {
     for address in [BLOCKED, OTHER] {
         xdpload(&["map", "set", "near0:blacklist", &address.to_string(), "1"]).ok();
     }
-    let object = object("blacklist");
-    let plan = answer(&["plan", &object, "--dev", NEAR, "--replace", "--migrate-maps"]);
-    let command = crate::xdpload::xdpload_command(&["attach", NEAR, &object, "--replace", "--migrate-maps"]);
-    // The calls of bpf(2) before it open the program and its map, make a map and load a program.
-    let fault = crate::strace::Fault { call: "bpf", errno: "EINVAL", nth: (8, 8) };
-    let (ran, calls) = crate::strace::trace_with_fault(&sandbox, crate::acceptor::TRACED, fault, &command);
-    let injected =
-        calls.iter().find(|call| call.result.contains("INJECTED")).expect("there are so many calls");
-    assert!(injected.arguments.starts_with("BPF_MAP_LOOKUP_BATCH"), "{injected:?}");
-    crate::acceptor::accept(&plan, &calls, Ending::AsTheKernelSays);
+    let blacklist = object("blacklist");
+    let options = ["--replace", "--migrate-maps", "--max-entries=blacklist=99"];
+    let plan = answer(&[&["plan", &blacklist, "--dev", NEAR], &options[..]].concat());
+    let command = xdpload_command(&[&["attach", NEAR, &blacklist], &options[..]].concat());
+    let (ran, calls) = trace(&sandbox, "bpf", &command);
+    ran.ok().stdout_has("copied 2 entries of its map blacklist");
+    let is_batch = |call: &Call| call.arguments.starts_with("BPF_MAP_LOOKUP_BATCH");
+    let nth = u32::try_from(calls.iter().position(is_batch).expect("it copies in bulk")).unwrap() + 1;
+
+    xdpload(&["attach", NEAR, &blacklist, "--replace", "--migrate-maps", "--max-entries=blacklist=100"]).ok();
+    let fault = Fault { call: "bpf", errno: "EINVAL", nth: (nth, nth) };
+    let (ran, calls) = trace_with_fault(&sandbox, TRACED, fault, &command);
+    assert!(calls.iter().any(|call| is_batch(call) && call.result.contains("INJECTED")), "{calls:?}");
+    accept(&plan, &calls, Ending::AsTheKernelSays);
     ran.ok().stdout_has("copied 2 entries of its map blacklist");
 }
 

@@ -14,22 +14,32 @@
 
 #[cfg(test)]
 pub(crate) mod builder;
+mod debug;
+mod equal;
+mod ext;
 mod map_def;
 mod parse;
+mod place;
 mod query;
+mod reduce;
 mod types;
+mod write;
 
+pub use ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo, SectionInfo};
 pub use map_def::Variable;
+pub use place::VariablePlace;
+pub use reduce::BtfAddition;
 pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,
 };
+pub use write::BtfWriter;
 
 use crate::bytes::ByteOrder;
 use crate::error::Result;
 
 /// The types of one object file, or of one kernel.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Btf {
     /// What errors call the bytes.
     section: String,
@@ -129,7 +139,12 @@ mod tests {
                 for change in [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xff] {
                     data[at] ^= change;
                     match Btf::parse(&data, order, "b") {
-                        Ok(btf) => ask_everything(&btf),
+                        Ok(btf) => {
+                            ask_everything(&btf);
+                            assert!(
+                                Btf::parse(&btf.to_bytes(order).unwrap(), order, "again").unwrap() == btf
+                            );
+                        }
                         Err(error) => assert!(error.place().is_some(), "{error}"),
                     }
                     data[at] ^= change;

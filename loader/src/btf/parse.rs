@@ -52,16 +52,7 @@ struct Header {
 impl Header {
     fn read(bytes: Bytes<'_>) -> Result<Self> {
         bytes.slice(0, BTF_HEADER_SIZE, "the BTF header")?;
-        check_magic(bytes)?;
-        check_version(bytes)?;
-        let header_len = bytes.u32(4, "the header's length")? as usize;
-        if header_len < BTF_HEADER_SIZE || header_len > bytes.len() {
-            let message = format!(
-                "expected a header of {BTF_HEADER_SIZE} to {} bytes, found a length of {header_len}",
-                bytes.len()
-            );
-            return Err(bytes.error(4, message));
-        }
+        let header_len = check_header(bytes, BTF_HEADER_SIZE)?;
         let types = table(bytes, header_len, 8, "the types")?;
         let strings = table(bytes, header_len, 16, "the strings")?;
         if strings.start < types.end {
@@ -73,6 +64,20 @@ impl Header {
         }
         Ok(Self { types, strings })
     }
+}
+
+/// Checks what the headers of `.BTF` and `.BTF.ext` have in common, and gives the header's length, which is `least`
+/// bytes or more.
+pub(super) fn check_header(bytes: Bytes<'_>, least: usize) -> Result<usize> {
+    check_magic(bytes)?;
+    check_version(bytes)?;
+    let len = bytes.u32(4, "the header's length")? as usize;
+    if len < least || len > bytes.len() {
+        let message =
+            format!("expected a header of {least} to {} bytes, found a length of {len}", bytes.len());
+        return Err(bytes.error(4, message));
+    }
+    Ok(len)
 }
 
 /// The magic number tells the byte order; it must be that of the file that the section is in.
@@ -106,7 +111,7 @@ fn check_version(bytes: Bytes<'_>) -> Result<()> {
 }
 
 /// The table whose offset, relative to the end of the header, and length are at `at`.
-fn table(bytes: Bytes<'_>, header_len: usize, at: usize, what: &str) -> Result<Range<usize>> {
+pub(super) fn table(bytes: Bytes<'_>, header_len: usize, at: usize, what: &str) -> Result<Range<usize>> {
     let offset = bytes.u32(at, "a table's offset")? as usize;
     let len = bytes.u32(at + 4, "a table's length")? as usize;
     let start = header_len.checked_add(offset);

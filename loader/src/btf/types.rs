@@ -10,7 +10,7 @@ use crate::uapi::btf::{BTF_INT_BOOL, BTF_INT_CHAR, BTF_INT_SIGNED, BtfKind, Func
 pub const POINTER_SIZE: u32 = 8;
 
 /// The number of a type: its place in the file, counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TypeId(pub u32);
 
 impl TypeId {
@@ -27,13 +27,21 @@ impl fmt::Display for TypeId {
 /// A name in the string table, as the offset of its first byte; [`Btf::text`](super::Btf::text) reads it.
 ///
 /// Many types may share one string, so that keeping the offset is what keeps a hostile file from growing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Name(pub(super) u32);
 
 impl Name {
-    /// Whether there is no name, as for a pointer or a nested struct. Offset 0 holds the empty string.
+    /// No name: the empty string, which every table begins with.
+    pub const NONE: Self = Self(0);
+
+    /// Whether there is no name, as for a pointer or a nested struct.
     pub fn is_anonymous(self) -> bool {
-        self.0 == 0
+        self == Self::NONE
+    }
+
+    /// Where its first byte is in the string table.
+    pub fn offset(self) -> u32 {
+        self.0
     }
 }
 

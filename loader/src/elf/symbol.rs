@@ -7,7 +7,7 @@ use crate::bytes::Bytes;
 use crate::error::{Error, Result, quote};
 use crate::uapi::elf::{
     SHN_ABS, SHN_COMMON, SHN_LORESERVE, SHN_UNDEF, SHN_XINDEX, SYM_SIZE, SectionType, SymbolBinding,
-    SymbolType,
+    SymbolType, SymbolVisibility,
 };
 
 /// Where a symbol lives: what `st_shndx` says.
@@ -36,6 +36,8 @@ pub struct Symbol<'a> {
     pub kind: SymbolType,
     /// High half of `st_info`.
     pub binding: SymbolBinding,
+    /// Low two bits of `st_other`.
+    pub visibility: SymbolVisibility,
     /// `st_shndx`.
     pub section: SymbolSection,
     /// `st_value`: in a relocatable file the offset in bytes from the start of the section.
@@ -48,6 +50,11 @@ impl Symbol<'_> {
     /// Whether the symbol lives in the section with this index.
     pub fn is_in(&self, section: usize) -> bool {
         self.section == SymbolSection::Index(section)
+    }
+
+    /// Whether other files of a program that is linked from several cannot see it, although it is global.
+    pub fn is_hidden(&self) -> bool {
+        matches!(self.visibility, SymbolVisibility::HIDDEN | SymbolVisibility::INTERNAL)
     }
 }
 
@@ -112,6 +119,7 @@ fn parse_symbol<'e>(
         name: elf.string(table.link as usize, name_offset, "the name of a symbol")?,
         kind: SymbolType(info & 0xf),
         binding: SymbolBinding(info >> 4),
+        visibility: SymbolVisibility(bytes.u8(at + 5, "st_other")? & 3),
         section,
         value: bytes.u64(at + 8, "st_value")?,
         size: bytes.u64(at + 16, "st_size")?,

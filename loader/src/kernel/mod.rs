@@ -1,7 +1,9 @@
 //! What the running kernel and this process may do, asked for only when it matters.
 
+mod btf;
 mod capabilities;
 mod ids;
+mod log;
 mod memlock;
 mod privilege;
 mod probe;
@@ -11,8 +13,10 @@ use crate::error::{Error, Result};
 use crate::features::Kernel;
 use crate::sys::cpus;
 
+pub use btf::LoadedBtf;
 pub use capabilities::Capabilities;
 pub use ids::{Ids, link_ids, map_ids, program_ids};
+pub use log::{VerifierLog, verdict};
 pub use memlock::{memlock_limit, raise_memlock};
 pub(crate) use privilege::{Privilege, explain_refusal};
 pub use probe::probe;

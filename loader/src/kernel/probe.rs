@@ -1,5 +1,6 @@
 //! Looks whether the running kernel has a feature: one call each, the smallest that only a kernel with it takes.
 
+use crate::btf::BtfAddition;
 use crate::bytes::ByteOrder;
 use crate::features::{Answer, Feature};
 use crate::insn::{Insn, encode_all};
@@ -17,7 +18,7 @@ pub fn probe(feature: Feature) -> Answer {
         Feature::ObjectNames => {
             let mut attr = array();
             attr.map_name = ObjName::from_symbol("probe").bytes();
-            answer(MapFd::create(attr).map(drop), &[Errno::E2BIG, Errno::EINVAL])
+            answer(MapFd::create(attr, None).map(drop), &[Errno::E2BIG, Errno::EINVAL])
         }
         // All of global data came with one release, and this flag is the part that costs least to look for.
         Feature::GlobalData => array_with(BPF_F_RDONLY_PROG),
@@ -28,6 +29,7 @@ pub fn probe(feature: Feature) -> Answer {
             let insns = [insn(BPF_MOV64_IMM, 0), insn(BPF_EXIT, 0)];
             answer(load(attr, &insns), &[Errno::E2BIG, Errno::EINVAL])
         }
+        Feature::BtfWith(addition) => answer(load_types(addition), &[Errno::EINVAL]),
         // The helper came with the release that stopped charging. The verifier of an older one does not know it;
         // where the limit is so low that it refuses the probe itself, nothing can be told.
         Feature::MemcgAccounting => {
@@ -48,7 +50,7 @@ fn answer(result: Result<(), Errno>, lacking: &[Errno]) -> Answer {
 fn array_with(flag: u32) -> Answer {
     let mut attr = array();
     attr.map_flags = flag;
-    answer(MapFd::create(attr).map(drop), &[Errno::EINVAL])
+    answer(MapFd::create(attr, None).map(drop), &[Errno::EINVAL])
 }
 
 fn array() -> attr::MapCreate {
@@ -66,11 +68,17 @@ fn program(prog_type: ProgType) -> attr::ProgLoad {
     attr
 }
 
+fn load_types(addition: BtfAddition) -> Result<(), Errno> {
+    let data = addition.smallest(ByteOrder::NATIVE);
+    bpf::btf_load(&data, 0, &mut []).0.map(drop)
+}
+
 fn insn(code: u8, imm: i32) -> Insn {
     Insn { code, dst: 0, src: 0, off: 0, imm }
 }
 
 fn load(attr: attr::ProgLoad, insns: &[Insn]) -> Result<(), Errno> {
     let insns = encode_all(insns, ByteOrder::NATIVE);
-    bpf::prog_load(attr, &insns, c"GPL", &mut []).0.map(drop)
+    let content = bpf::ProgContent { insns: &insns, license: c"GPL", ..bpf::ProgContent::default() };
+    bpf::prog_load(attr, &content, &mut []).0.map(drop)
 }

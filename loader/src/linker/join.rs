@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Linked, LinkedFunction, Linker, refusal};
+use super::{Linked, LinkedFunction, Linker, byte_offset, refusal};
+use crate::btf::LineInfo;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::Insn;
 use crate::object::{Callee, Code, SymbolTarget};
@@ -13,7 +14,12 @@ use crate::uapi::elf::RelocationType;
 pub(super) fn join<'o>(linker: &Linker<'o>, program: Code<'o>) -> Result<Linked> {
     let mut joined = Joined {
         linker,
-        linked: Linked { insns: Vec::new(), map_references: Vec::new(), functions: Vec::new() },
+        linked: Linked {
+            insns: Vec::new(),
+            map_references: Vec::new(),
+            functions: Vec::new(),
+            lines: Vec::new(),
+        },
         starts: BTreeMap::new(),
     };
     // Functions whose calls are being followed, the innermost last: a stack of our own, since how deep calls go is
@@ -55,7 +61,8 @@ impl<'o> Joined<'_, 'o> {
     /// Appends `code` with all that it names resolved but functions.
     fn append(&mut self, code: Code<'o>) -> Result<Open<'o>> {
         refuse_other_references(code)?;
-        let Linked { insns, map_references, functions } = &mut self.linked;
+        self.linker.refuse_stripped(code)?;
+        let Linked { insns, map_references, functions, lines } = &mut self.linked;
         let start = insns.len();
         if start + code.insns.len() > BPF_MAX_INSNS {
             let message = format!(
@@ -76,7 +83,10 @@ impl<'o> Joined<'_, 'o> {
             name: code.name.to_owned(),
             section: code.section.to_owned(),
             offset: code.offset,
+            ty: code.info.ty,
         });
+        let base = byte_offset(start);
+        lines.extend(code.info.lines.iter().map(|line| LineInfo { offset: base + line.offset, ..*line }));
         self.starts.insert((code.section, code.offset), start);
         Ok(Open { code, start, callees: Box::new(code.callees()) })
     }
@@ -97,7 +107,8 @@ impl<'o> Linker<'o> {
                     format!("expected a call of a function in section {section}, found none where it points")
                 }
             };
-            refusal(code, callee.insn, ErrorKind::Malformed, &message)
+            let error = refusal(code, callee.insn, ErrorKind::Malformed, &message);
+            self.explain_call(code, error)
         })
     }
 }

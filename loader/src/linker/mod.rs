@@ -4,9 +4,11 @@
 //! Not to be mixed up with the kernel's `bpf_link`.
 
 mod join;
+mod stripped;
 
 use std::collections::BTreeMap;
 
+use crate::btf::{FuncInfo, LineInfo, TypeId};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::Insn;
 use crate::object::{Code, DataSpec, FunctionSpec, Object, ProgramSpec, SymbolReference, SymbolTarget};
@@ -23,6 +25,33 @@ pub struct Linked {
     pub map_references: Vec<MapReference>,
     /// The functions, in their order: the program itself is the first.
     pub functions: Vec<LinkedFunction>,
+    /// Which lines of source the instructions come from, in their order; offsets in bytes from the first instruction.
+    pub lines: Vec<LineInfo>,
+}
+
+impl Linked {
+    /// What the kernel is told of the functions (`func_info`), if the compiler has described every one of them: it
+    /// takes all or none.
+    pub fn func_info(&self) -> Option<Vec<FuncInfo>> {
+        let info = |function: &LinkedFunction| {
+            Some(FuncInfo { offset: byte_offset(function.start), ty: function.ty? })
+        };
+        self.functions.iter().map(info).collect()
+    }
+
+    /// What the kernel is told of the lines (`line_info`): it takes them only if each function begins with one.
+    pub fn line_info(&self) -> Option<&[LineInfo]> {
+        let begins = |function: &LinkedFunction| {
+            let start = byte_offset(function.start);
+            self.lines.binary_search_by_key(&start, |line| line.offset).is_ok()
+        };
+        self.functions.iter().all(begins).then_some(&self.lines)
+    }
+}
+
+/// The place of an instruction in bytes. Programs end at a million instructions.
+fn byte_offset(insn: usize) -> u32 {
+    u32::try_from(insn * BPF_INSN_SIZE).unwrap_or(u32::MAX)
 }
 
 /// An instruction whose `imm` is to be the fd of a map.
@@ -54,6 +83,8 @@ pub struct LinkedFunction {
     pub section: String,
     /// Where it begins there, in bytes.
     pub offset: u64,
+    /// What the compiler says of it, a `BTF_KIND_FUNC` of [`Object::btf`].
+    pub ty: Option<TypeId>,
 }
 
 /// Links the programs of one object.
@@ -65,6 +96,8 @@ pub struct Linker<'o> {
     maps: BTreeMap<(&'o str, u64), usize>,
     /// Sections of global variables, with their indices.
     data: BTreeMap<&'o str, (usize, &'o DataSpec)>,
+    /// Whether no instruction of the object has a relocation.
+    is_unrelocated: bool,
 }
 
 impl<'o> Linker<'o> {
@@ -78,6 +111,7 @@ impl<'o> Linker<'o> {
             code: programs.chain(functions).map(|code| ((code.section, code.offset), code)).collect(),
             maps: maps.map(|(index, map)| ((&*map.section, map.offset), index)).collect(),
             data: data.map(|(index, data)| (&*data.section, (index, data))).collect(),
+            is_unrelocated: stripped::has_none(object),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::bytes::ByteOrder;
 use crate::insn::disasm::disassemble;
-use crate::object::{DataKind, MapDialect, MapShape, MapSpec, Pinning, ProgramKind};
+use crate::object::{CodeInfo, DataKind, MapDialect, MapShape, MapSpec, Pinning, ProgramKind};
 use crate::uapi::bpf::{
     AttachType, BPF_CALL, BPF_EXIT, BPF_LD_IMM64, BPF_MOV64_IMM, BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC,
 };
@@ -43,6 +43,7 @@ fn function(name: &str, offset: u64, insns: &[Insn], references: &[SymbolReferen
         offset,
         insns: insns.to_vec(),
         references: references.to_vec(),
+        info: CodeInfo::default(),
     }
 }
 
@@ -52,6 +53,8 @@ fn object(insns: &[Insn], references: &[SymbolReference], functions: &[FunctionS
         order: ByteOrder::NATIVE,
         license: None,
         version: None,
+        btf: None,
+        btf_flaw: None,
         programs: vec![ProgramSpec {
             name: "main".to_owned(),
             section: "xdp".to_owned(),
@@ -59,6 +62,7 @@ fn object(insns: &[Insn], references: &[SymbolReference], functions: &[FunctionS
             kind: ProgramKind { attach_type: AttachType::XDP, frags: false },
             insns: insns.to_vec(),
             references: references.to_vec(),
+            info: CodeInfo::default(),
         }],
         functions: functions.to_vec(),
         maps: Vec::new(),
@@ -200,6 +204,7 @@ fn load_of(section: &str, offset: u64, addend: i32) -> Object {
         kind: DataKind::Initialised,
         size: 16,
         content: vec![1; 16],
+        ty: None,
     });
     object.maps.push(MapSpec {
         name: "map".to_owned(),
@@ -207,6 +212,7 @@ fn load_of(section: &str, offset: u64, addend: i32) -> Object {
         section: ".maps".to_owned(),
         offset: 32,
         shape: MapShape::default(),
+        types: None,
         pinning: Pinning::None,
         inner: None,
     });
@@ -260,6 +266,7 @@ fn map_at(name: &str, section: &str, offset: u64) -> MapSpec {
         section: section.to_owned(),
         offset,
         shape: MapShape::default(),
+        types: None,
         pinning: Pinning::None,
         inner: None,
     }

@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
-use crate::kernel::{Privilege, explain_refusal};
+use crate::kernel::{LoadedBtf, Privilege, explain_refusal};
+use crate::object::EntryTypes;
 use crate::pin::{self, Kind};
 use crate::sys::{Errno, attr, bpf, map::MapFd};
 use crate::uapi::bpf::{BPF_ANY, BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, Cmd, MapType, ObjName};
@@ -41,6 +42,8 @@ pub struct MapParams<'a> {
     pub numa_node: Option<u32>,
     /// The index of the network card that holds the map; 0 for the kernel itself (4.16).
     pub ifindex: u32,
+    /// The types of keys and values, among those that the kernel has taken (4.18).
+    pub types: Option<(&'a LoadedBtf, EntryTypes)>,
 }
 
 impl MapParams<'_> {
@@ -139,7 +142,11 @@ impl Map {
         attr.numa_node = params.numa_node.unwrap_or(0);
         attr.inner_map_fd = params.inner_map.map_or(0, raw);
         attr.map_ifindex = params.ifindex;
-        match MapFd::create(attr) {
+        if let Some((_, types)) = params.types {
+            attr.btf_key_type_id = types.key.0;
+            attr.btf_value_type_id = types.value.0;
+        }
+        match MapFd::create(attr, params.types.map(|(btf, _)| btf.as_fd())) {
             Ok(fd) => Ok(Self { fd, label }),
             Err(errno) => Err(create_error(params, &label, errno)),
         }

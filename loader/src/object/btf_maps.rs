@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{File, MapDialect, MapShape, MapSpec, Pinning};
-use crate::btf::{Btf, Member, Variable};
+use super::{EntryTypes, File, MapDialect, MapShape, MapSpec, Pinning};
+use crate::btf::{Btf, Member, TypeId, Variable};
 use crate::elf::Section;
 use crate::error::{Context, Error, ErrorKind, Result, quote};
 use crate::uapi::bpf::MapType;
@@ -13,8 +13,8 @@ const LIBBPF_PIN_NONE: u32 = 0;
 const LIBBPF_PIN_BY_NAME: u32 = 1;
 
 /// Reads the definitions in `.maps`, in the order of their places there.
-pub(super) fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Vec<MapSpec>> {
-    let Some(btf_section) = file.elf.section_named(".BTF") else {
+pub(super) fn parse(file: &File<'_, '_>, btf: Option<&Btf>, section: &Section<'_>) -> Result<Vec<MapSpec>> {
+    let Some(btf) = btf else {
         return Err(Error::malformed(
             format!("section {}", quote(&section.name)),
             0,
@@ -22,8 +22,6 @@ pub(super) fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Vec<Ma
         )
         .with_help("compile with `clang -g`, and strip with `llvm-strip -g`, which keeps BTF"));
     };
-    let bytes = file.elf.data(btf_section)?;
-    let btf = Btf::parse(bytes.data(), file.elf.order(), bytes.name())?;
     let variables = btf.variables(&section.name).map_err(|error| placed(error, section, 0))?;
     let mut variables: BTreeMap<&str, Variable<'_>> =
         variables.into_iter().map(|variable| (variable.name, variable)).collect();
@@ -32,7 +30,7 @@ pub(super) fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Vec<Ma
     for symbol in file.symbols_in(section.index) {
         // What BTF does not know is the section's own symbol or a label of the compiler's.
         let Some(variable) = variables.remove(&*symbol.name) else { continue };
-        let map = definition(&btf, &variable)
+        let map = definition(btf, &variable)
             .map_err(|error| placed(error, section, symbol.value))
             .context(|| format!("map {}", quote(variable.name)))?;
         maps.push(MapSpec { section: section.name.clone().into_owned(), offset: symbol.value, ..map });
@@ -68,20 +66,30 @@ fn definition(btf: &Btf, variable: &Variable<'_>) -> Result<MapSpec> {
         section: String::new(),
         offset: 0,
         shape: MapShape::default(),
+        types: None,
         pinning: Pinning::None,
         inner: None,
     };
+    let mut types = (None, None);
     for member in btf.members(variable.ty)? {
         let name = btf.text(member.name)?;
-        read_member(btf, member, name, &mut map).context(|| format!("field {}", quote(name)))?;
+        read_member(btf, member, name, &mut map, &mut types).context(|| format!("field {}", quote(name)))?;
     }
+    map.types = types.0.zip(types.1).map(|(key, value)| EntryTypes { key, value });
     if map.shape.map_type == MapType::UNSPEC {
         return Err(Error::new(ErrorKind::Malformed, "expected a field `type`, found none"));
     }
     Ok(map)
 }
 
-fn read_member(btf: &Btf, member: &Member, name: &str, map: &mut MapSpec) -> Result<()> {
+/// Reads one field; the types of key and value are kept in `types`.
+fn read_member(
+    btf: &Btf,
+    member: &Member,
+    name: &str,
+    map: &mut MapSpec,
+    types: &mut (Option<TypeId>, Option<TypeId>),
+) -> Result<()> {
     let shape = &mut map.shape;
     match name {
         "type" => shape.map_type = MapType(btf.uint_member(member)?),
@@ -89,8 +97,14 @@ fn read_member(btf: &Btf, member: &Member, name: &str, map: &mut MapSpec) -> Res
         "map_flags" => shape.flags = btf.uint_member(member)?,
         "key_size" => set_size(&mut shape.key_size, btf.uint_member(member)?)?,
         "value_size" => set_size(&mut shape.value_size, btf.uint_member(member)?)?,
-        "key" => set_size(&mut shape.key_size, btf.size_of(btf.type_member(member)?)?)?,
-        "value" => set_size(&mut shape.value_size, btf.size_of(btf.type_member(member)?)?)?,
+        "key" => {
+            let ty = *types.0.insert(btf.type_member(member)?);
+            set_size(&mut shape.key_size, btf.size_of(ty)?)?;
+        }
+        "value" => {
+            let ty = *types.1.insert(btf.type_member(member)?);
+            set_size(&mut shape.value_size, btf.size_of(ty)?)?;
+        }
         "pinning" => map.pinning = pinning(btf.uint_member(member)?)?,
         "numa_node" | "map_extra" | "values" => {
             return Err(Error::new(ErrorKind::Unsupported, "is not supported yet"));
@@ -131,7 +145,6 @@ fn pinning(number: u32) -> Result<Pinning> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::btf::TypeId;
     use crate::btf::builder::{Builder, ORDERS};
     use crate::bytes::ByteOrder;
     use crate::object::MapShape;

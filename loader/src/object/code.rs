@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::File;
+use super::types::CodeInfo;
+use crate::btf::BtfExt;
 use crate::bytes::Bytes;
 use crate::elf::{Disjoint, Relocation, Section, Symbol, SymbolSection};
-use crate::error::{Error, Result, quote};
+use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::{Insn, decode_all};
 use crate::uapi::bpf::{BPF_CALL, BPF_INSN_SIZE, BPF_PSEUDO_CALL};
 use crate::uapi::elf::{RelocationType, SHF_EXECINSTR, SectionType, SymbolBinding, SymbolType};
+
+/// How many names a function may have (`__attribute__((alias))`): each more would let a small file ask for the
+/// same instructions to be kept once more.
+const MAX_NAMES: usize = 4;
 
 /// [`BPF_INSN_SIZE`] for distances, which may be negative.
 const INSN_SIZE: i64 = 8;
@@ -27,6 +33,8 @@ pub struct FunctionSpec {
     pub insns: Vec<Insn>,
     /// The symbols that its instructions name, in the order of the instructions.
     pub references: Vec<SymbolReference>,
+    /// What the compiler said of it and of its instructions.
+    pub info: CodeInfo,
 }
 
 impl FunctionSpec {
@@ -39,6 +47,7 @@ impl FunctionSpec {
             offset: self.offset,
             insns: &self.insns,
             references: &self.references,
+            info: &self.info,
         }
     }
 }
@@ -58,6 +67,8 @@ pub struct Code<'o> {
     pub insns: &'o [Insn],
     /// The symbols that its instructions name, in the order of the instructions.
     pub references: &'o [SymbolReference],
+    /// What the compiler said of it and of its instructions.
+    pub info: &'o CodeInfo,
 }
 
 /// An instruction that names a function: it calls it or takes its address.
@@ -154,6 +165,7 @@ pub enum SymbolTarget {
 /// Reads functions, those of a section not before one of them is needed.
 pub(super) struct Reader<'f, 'e, 'a> {
     file: &'f File<'e, 'a>,
+    ext: &'f BtfExt<'f>,
     needed: &'f mut Disjoint<'e, 'a>,
     sections: BTreeMap<usize, CodeSection<'e, 'a>>,
 }
@@ -179,15 +191,15 @@ struct Place {
 }
 
 impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
-    pub(super) fn new(file: &'f File<'e, 'a>, needed: &'f mut Disjoint<'e, 'a>) -> Self {
-        Self { file, needed, sections: BTreeMap::new() }
+    pub(super) fn new(file: &'f File<'e, 'a>, ext: &'f BtfExt<'f>, needed: &'f mut Disjoint<'e, 'a>) -> Self {
+        Self { file, ext, needed, sections: BTreeMap::new() }
     }
 
     /// Reads all functions of a section, and tells which of them are `static`.
     pub(super) fn all(&mut self, section: &'e Section<'a>) -> Result<Vec<(bool, FunctionSpec)>> {
-        let file = self.file;
+        let (file, ext) = (self.file, self.ext);
         let code = self.open(section.index)?;
-        code.functions.iter().map(|place| Ok((place.local, code.read(file, place)?))).collect()
+        code.functions.iter().map(|place| Ok((place.local, code.read(file, ext, place)?))).collect()
     }
 
     /// Reads the functions that the programs reach and that are in no program section. What a dead function looks
@@ -223,11 +235,11 @@ impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
     }
 
     fn function_at(&mut self, (section, offset): (usize, u64)) -> Result<Option<FunctionSpec>> {
-        let file = self.file;
+        let (file, ext) = (self.file, self.ext);
         let code = self.open(section)?;
         let index = code.functions.partition_point(|place| place.start < offset);
         match code.functions.get(index).filter(|place| place.start == offset) {
-            Some(place) => code.read(file, place).map(Some),
+            Some(place) => code.read(file, ext, place).map(Some),
             None => Ok(None),
         }
     }
@@ -257,7 +269,7 @@ impl<'e, 'a> CodeSection<'e, 'a> {
         }
         let mut relocations = table.map_or(Ok(Vec::new()), |table| file.elf.relocations(table))?;
         relocations.sort_by_key(|relocation| relocation.offset);
-        let code = Self { section, functions: functions(file, section), table, relocations };
+        let code = Self { section, functions: functions(file, section)?, table, relocations };
         // A relocation between functions belongs to a weak one that a static linker has overridden.
         let nowhere = |relocation: &&Relocation| {
             relocation.offset % BPF_INSN_SIZE as u64 != 0 || relocation.offset >= section.size
@@ -272,18 +284,20 @@ impl<'e, 'a> CodeSection<'e, 'a> {
         }
     }
 
-    fn read(&self, file: &File<'_, '_>, place: &Place) -> Result<FunctionSpec> {
+    fn read(&self, file: &File<'_, '_>, ext: &BtfExt<'_>, place: &Place) -> Result<FunctionSpec> {
         let name = &self.section.name;
         let bytes = file.elf.data(self.section)?;
         let range = place.range(&bytes)?;
         let label = format!("function {} of section {}", quote(&place.name), quote(name));
         let insns = decode_all(Bytes::new(&bytes.data()[range.clone()], file.elf.order(), &label))?;
+        let info = ext.get(name).map(|info| CodeInfo::of_function(info, place.start, place.end));
         Ok(FunctionSpec {
             name: place.name.clone(),
             section: name.clone().into_owned(),
             offset: place.start,
             insns,
             references: self.references(file, range)?,
+            info: info.unwrap_or_default(),
         })
     }
 
@@ -315,7 +329,7 @@ impl<'e, 'a> CodeSection<'e, 'a> {
 
 /// The functions of a section by the symbol table, in the order of their places; the whole section where it has no
 /// symbols.
-fn functions(file: &File<'_, '_>, section: &Section<'_>) -> Vec<Place> {
+fn functions(file: &File<'_, '_>, section: &Section<'_>) -> Result<Vec<Place>> {
     let symbols = file.symbols_in(section.index);
     let mut starts: Vec<&Symbol<'_>> =
         symbols.iter().copied().filter(|symbol| symbol.kind == SymbolType::FUNC).collect();
@@ -328,23 +342,40 @@ fn functions(file: &File<'_, '_>, section: &Section<'_>) -> Vec<Place> {
         };
         starts = symbols.iter().copied().filter(untyped).collect();
     }
-    if !file.is_program_section(section.index) {
-        // One function may have several names, but a program has one.
+    if file.is_program_section(section.index) {
+        // Under each of its names a function is a program.
+        refuse_more_names(section, &starts)?;
+    } else {
         starts.dedup_by_key(|symbol| symbol.value);
     }
     if starts.is_empty() {
         let name = section.name.clone().into_owned();
-        return vec![Place { name, start: 0, end: section.size, next: section.size, local: false }];
+        return Ok(vec![Place { name, start: 0, end: section.size, next: section.size, local: false }]);
     }
-    let nexts = starts.iter().skip(1).map(|next| next.value).chain([section.size]);
-    let place = |(symbol, next): (&&Symbol<'_>, u64)| Place {
-        name: symbol.name.clone().into_owned(),
-        start: symbol.value,
-        end: if symbol.size == 0 { next } else { symbol.value.saturating_add(symbol.size) },
-        next,
-        local: symbol.binding == SymbolBinding::LOCAL,
+    let place = |symbol: &&Symbol<'_>| {
+        let behind = starts.partition_point(|other| other.value <= symbol.value);
+        let next = starts.get(behind).map_or(section.size, |next| next.value);
+        Place {
+            name: symbol.name.clone().into_owned(),
+            start: symbol.value,
+            end: if symbol.size == 0 { next } else { symbol.value.saturating_add(symbol.size) },
+            next,
+            local: symbol.binding == SymbolBinding::LOCAL,
+        }
     };
-    starts.iter().zip(nexts).map(place).collect()
+    Ok(starts.iter().map(place).collect())
+}
+
+fn refuse_more_names(section: &Section<'_>, functions: &[&Symbol<'_>]) -> Result<()> {
+    match functions.windows(MAX_NAMES + 1).find(|names| names[0].value == names[MAX_NAMES].value) {
+        None => Ok(()),
+        Some(names) => Err(Error::malformed(
+            format!("section {}", quote(&section.name)),
+            names[0].value,
+            format!("expected at most {MAX_NAMES} names for the function here, found more"),
+        )
+        .with_kind(ErrorKind::Unsupported)),
+    }
 }
 
 impl Place {

@@ -1,8 +1,9 @@
 //! Sections of global variables: each becomes an array map with one entry, which is the section's content.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{File, MapShape, SymbolReference, SymbolTarget};
+use super::{File, MapShape};
+use crate::btf::{Btf, TypeId};
 use crate::elf::{Disjoint, Section};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, BPF_OBJ_NAME_LEN, MapType, ObjName};
@@ -32,7 +33,7 @@ impl DataKind {
     }
 }
 
-/// A section of global variables that programs refer to.
+/// A section of global variables. Compilers and libraries leave some that no program refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataSpec {
     /// The section's name, which is the map's name too.
@@ -43,6 +44,8 @@ pub struct DataSpec {
     pub size: u32,
     /// Its bytes; none for [`DataKind::Zero`].
     pub content: Vec<u8>,
+    /// Its variables, a `BTF_KIND_DATASEC` of [`Object::btf`](super::Object::btf).
+    pub ty: Option<TypeId>,
 }
 
 impl DataSpec {
@@ -72,20 +75,14 @@ impl DataSpec {
     }
 }
 
-/// Reads the sections of variables that `references` lead to. Whatever else is in the file does no harm.
-pub(super) fn parse<'e, 'a, 'r>(
+/// Reads the sections of variables, whether a program refers to them or not.
+pub(super) fn parse<'e, 'a>(
     file: &File<'e, 'a>,
+    btf: Option<&Btf>,
     needed: &mut Disjoint<'e, 'a>,
-    references: impl Iterator<Item = &'r SymbolReference>,
 ) -> Result<Vec<DataSpec>> {
-    let wanted: BTreeSet<&str> = references
-        .filter_map(|reference| match &reference.target {
-            SymbolTarget::Section { name, .. } => Some(&**name),
-            _ => None,
-        })
-        .collect();
     let (mut data, mut first) = (Vec::new(), BTreeMap::new());
-    for section in file.elf.sections().iter().filter(|section| wanted.contains(&*section.name)) {
+    for section in file.elf.sections() {
         let Some(kind) = DataKind::of_section(section) else { continue };
         if first.insert(&*section.name, section.index).is_some() {
             return Err(Error::malformed(
@@ -95,7 +92,8 @@ pub(super) fn parse<'e, 'a, 'r>(
             ));
         }
         needed.add(section)?;
-        data.push(read(file, section, kind)?);
+        let ty = btf.and_then(|btf| btf.data_section(&section.name)).map(|(id, _)| id);
+        data.push(DataSpec { ty, ..read(file, section, kind)? });
     }
     Ok(data)
 }
@@ -118,6 +116,7 @@ fn read(file: &File<'_, '_>, section: &Section<'_>, kind: DataKind) -> Result<Da
         kind,
         size,
         content: file.elf.data(section)?.data().to_vec(),
+        ty: None,
     })
 }
 
@@ -129,7 +128,7 @@ mod tests {
     fn maps_are_called_as_libbpf_calls_them() {
         let name = |object, section: &str| {
             let kind = DataKind::Initialised;
-            let data = DataSpec { section: section.to_owned(), kind, size: 4, content: vec![0; 4] };
+            let data = DataSpec { section: section.to_owned(), kind, size: 4, content: vec![0; 4], ty: None };
             data.map_name(object).to_string()
         };
         for (section, expected) in [

@@ -208,6 +208,7 @@ fn common_fields(
             max_entries: bytes.u32(at + 12, "max_entries")?,
             flags,
         },
+        types: None,
         pinning: Pinning::None,
         inner: None,
     })

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{File, btf_maps, legacy};
+use crate::btf::{Btf, TypeId};
 use crate::error::Result;
 use crate::uapi::bpf::MapType;
 
@@ -77,6 +78,15 @@ pub struct MapShape {
     pub flags: u32,
 }
 
+/// What the entries of a map are, in the types of [`Object::btf`](super::Object::btf).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryTypes {
+    /// The type of the keys; `void` for a section of variables.
+    pub key: TypeId,
+    /// The type of the values.
+    pub value: TypeId,
+}
+
 /// A map as the file defines it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapSpec {
@@ -90,6 +100,8 @@ pub struct MapSpec {
     pub offset: u64,
     /// Its type, sizes and flags.
     pub shape: MapShape,
+    /// The types of its keys and values, where the file tells both.
+    pub types: Option<EntryTypes>,
     /// Where to pin it.
     pub pinning: Pinning,
     /// For a map of maps: what its values look like.
@@ -102,11 +114,11 @@ pub(super) fn is_map_section(name: &str) -> bool {
 }
 
 /// Reads all map definitions; `data` is the whole file, whose digest is part of some pin paths.
-pub(super) fn parse(file: &File<'_, '_>, data: &[u8]) -> Result<Vec<MapSpec>> {
+pub(super) fn parse(file: &File<'_, '_>, btf: Option<&Btf>, data: &[u8]) -> Result<Vec<MapSpec>> {
     let mut maps = Vec::new();
     for section in &file.maps {
         match &*section.name {
-            ".maps" => maps.extend(btf_maps::parse(file, section)?),
+            ".maps" => maps.extend(btf_maps::parse(file, btf, section)?),
             "maps" => legacy::parse_maps_section(file, section, data, &mut maps)?,
             name => {
                 let name = name.strip_prefix("maps/").unwrap_or(name);

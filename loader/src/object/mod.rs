@@ -10,15 +10,18 @@ mod data;
 mod legacy;
 mod map;
 mod program;
+mod types;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 pub use code::{Callee, Code, FunctionSpec, SymbolReference, SymbolTarget};
 pub use data::{DataKind, DataSpec};
-pub use map::{InnerMap, MapDialect, MapShape, MapSpec, Pinning};
+pub use map::{EntryTypes, InnerMap, MapDialect, MapShape, MapSpec, Pinning};
 pub use program::{ProgramKind, ProgramSpec};
+pub use types::CodeInfo;
 
+use crate::btf::Btf;
 use crate::bytes::ByteOrder;
 use crate::elf::{Disjoint, ElfFile, Section, Symbol, SymbolSection};
 use crate::error::{Context, Error, ErrorKind, Result, quote};
@@ -32,6 +35,8 @@ pub const CURRENT_KERNEL_VERSION: u32 = 0xffff_fffe;
 pub struct ParseOptions {
     /// Sections that hold XDP programs although their names do not say so.
     pub sections: Vec<String>,
+    /// A function, or a section, that is an XDP program although no name says so: the caller wants to load it.
+    pub program: Option<String>,
     /// The dialect of the `maps` section, where its size fits more than one.
     pub maps_dialect: Option<MapDialect>,
 }
@@ -51,8 +56,12 @@ pub struct Object {
     pub functions: Vec<FunctionSpec>,
     /// The maps, in the order of their sections and of their places there.
     pub maps: Vec<MapSpec>,
-    /// The global variables that programs and their functions refer to, by section.
+    /// The global variables, by section.
     pub data: Vec<DataSpec>,
+    /// The types that the compiler has described, with the places of variables filled in from the symbol table.
+    pub btf: Option<Btf>,
+    /// Why BTF that the file has is left out: it is not sound, and nothing here needs it.
+    pub btf_flaw: Option<String>,
     /// Sections with instructions that are no XDP programs by their names: `.text`, programs of other types.
     pub other_code: Vec<String>,
 }
@@ -71,18 +80,20 @@ impl Object {
         let mut needed = Disjoint::default();
         file.needed_sections().into_iter().try_for_each(|section| needed.add(section))?;
         let (license, version) = (license(&elf)?, version(&elf)?);
-        let (programs, functions) = program::parse(&file, &mut needed)?;
-        let references = programs.iter().flat_map(|program| &program.references);
-        let references = references.chain(functions.iter().flat_map(|function| &function.references));
-        let data_sections = data::parse(&file, &mut needed, references)?;
+        let types = types::read(&file)?;
+        let ext = types::read_ext(&file, types.btf.as_ref())?;
+        let (programs, functions) = program::parse(&file, &ext, &mut needed)?;
+        let data_sections = data::parse(&file, types.btf.as_ref(), &mut needed)?;
         let object = Self {
             order: elf.order(),
             license,
             version,
             programs,
             functions,
-            maps: map::parse(&file, data)?,
+            maps: map::parse(&file, types.btf.as_ref(), data)?,
             data: data_sections,
+            btf: types.btf,
+            btf_flaw: types.flaw,
             other_code: file.other_code.iter().map(|section| section.name.clone().into_owned()).collect(),
         };
         object.refuse_duplicates()?;
@@ -112,12 +123,21 @@ impl Object {
     pub fn only_program(&self) -> Result<&ProgramSpec> {
         match &self.programs[..] {
             [program] => Ok(program),
-            [] => Err(Error::new(ErrorKind::NotFound, self.program_list())),
+            [] => Err(self.no_program()),
             _ => Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("choose one program: {}", self.program_list()),
             )),
         }
+    }
+
+    #[cold]
+    fn no_program(&self) -> Error {
+        let error = Error::new(ErrorKind::NotFound, self.program_list());
+        if self.other_code.is_empty() {
+            return error;
+        }
+        error.with_help("say which it is: --prog NAME, or --section NAME")
     }
 
     /// The map with this name.
@@ -201,12 +221,14 @@ impl<'e, 'a> File<'e, 'a> {
             other_code: Vec::new(),
             code: BTreeMap::new(),
         };
+        let wanted = file.wanted_section();
         for section in elf.sections().iter().filter(|section| section.kind == SectionType::PROGBITS) {
             let code = code::has_code(section);
             if code {
                 file.code.entry(&*section.name).or_insert(section.index);
             }
-            match ProgramKind::of_section(&section.name, &options.sections) {
+            let kind = ProgramKind::of_section(&section.name, &options.sections);
+            match kind.or((wanted == Some(section.index)).then_some(ProgramKind::INTERFACE)) {
                 Some(kind) if code => file.programs.push((section, kind)),
                 _ if code => file.other_code.push(section),
                 _ if map::is_map_section(&section.name) => file.maps.push(section),
@@ -215,6 +237,22 @@ impl<'e, 'a> File<'e, 'a> {
         }
         file.refuse_missing_sections()?;
         Ok(file)
+    }
+
+    /// The section that only the caller takes for one of programs, since the program that is to be loaded is there.
+    fn wanted_section(&self) -> Option<usize> {
+        let name = self.options.program.as_deref()?;
+        let by_symbol = self.symbols.iter().filter(|symbol| symbol.name == name);
+        let by_symbol = by_symbol.filter_map(|symbol| match symbol.section {
+            SymbolSection::Index(index) => self.elf.sections().get(index),
+            _ => None,
+        });
+        let by_name = self.elf.sections().iter().filter(|section| section.name == name);
+        let mut found = by_symbol.chain(by_name).filter(|section| code::has_code(section)).peekable();
+        // What a name says goes first.
+        let first = found.peek()?.index;
+        let is_told = |section: &Section<'_>| ProgramKind::of_section(&section.name, &[]).is_some();
+        (!found.any(is_told)).then_some(first)
     }
 
     fn refuse_missing_sections(&self) -> Result<()> {
@@ -249,7 +287,8 @@ impl<'e, 'a> File<'e, 'a> {
         needed.extend(needed.clone().iter().filter_map(|section| self.relocations.get(&section.index)));
         needed.extend(&self.maps);
         needed.extend(self.elf.sections().iter().filter(|section| {
-            matches!(&*section.name, ".BTF" | "license" | "version") || section.kind == SectionType::SYMTAB
+            matches!(&*section.name, ".BTF" | ".BTF.ext" | "license" | "version")
+                || section.kind == SectionType::SYMTAB
         }));
         needed
     }

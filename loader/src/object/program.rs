@@ -5,6 +5,8 @@ use std::fmt;
 
 use super::File;
 use super::code::{Code, FunctionSpec, Reader, SymbolReference};
+use super::types::CodeInfo;
+use crate::btf::BtfExt;
 use crate::elf::Disjoint;
 use crate::error::{Result, escape};
 use crate::insn::Insn;
@@ -21,7 +23,7 @@ pub struct ProgramKind {
 
 impl ProgramKind {
     /// A program for an interface, in packets of one buffer.
-    const INTERFACE: Self = Self { attach_type: AttachType::XDP, frags: false };
+    pub(super) const INTERFACE: Self = Self { attach_type: AttachType::XDP, frags: false };
 
     /// What the section `name` says, or `None` for a section of no XDP program. Any section that is `named` by the
     /// caller is one.
@@ -59,12 +61,14 @@ pub struct ProgramSpec {
     pub insns: Vec<Insn>,
     /// The symbols that its instructions name, in the order of the instructions.
     pub references: Vec<SymbolReference>,
+    /// What the compiler said of it and of its instructions.
+    pub info: CodeInfo,
 }
 
 impl ProgramSpec {
     fn new(function: FunctionSpec, kind: ProgramKind) -> Self {
-        let FunctionSpec { name, section, offset, insns, references } = function;
-        Self { name, section, offset, kind, insns, references }
+        let FunctionSpec { name, section, offset, insns, references, info } = function;
+        Self { name, section, offset, kind, insns, references, info }
     }
 
     /// What a linker sees of it.
@@ -76,14 +80,15 @@ impl ProgramSpec {
             offset: self.offset,
             insns: &self.insns,
             references: &self.references,
+            info: &self.info,
         }
     }
 }
 
 impl From<ProgramSpec> for FunctionSpec {
     fn from(program: ProgramSpec) -> Self {
-        let ProgramSpec { name, section, offset, insns, references, .. } = program;
-        Self { name, section, offset, insns, references }
+        let ProgramSpec { name, section, offset, insns, references, info, .. } = program;
+        Self { name, section, offset, insns, references, info }
     }
 }
 
@@ -96,9 +101,10 @@ impl fmt::Display for ProgramSpec {
 /// Reads the programs of all program sections, and the functions that they reach.
 pub(super) fn parse<'e, 'a>(
     file: &File<'e, 'a>,
+    ext: &BtfExt<'_>,
     needed: &mut Disjoint<'e, 'a>,
 ) -> Result<(Vec<ProgramSpec>, Vec<FunctionSpec>)> {
-    let mut reader = Reader::new(file, needed);
+    let mut reader = Reader::new(file, ext, needed);
     let (mut programs, mut local) = (Vec::new(), Vec::new());
     for (section, kind) in &file.programs {
         for (is_local, function) in reader.all(section)? {

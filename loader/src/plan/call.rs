@@ -2,10 +2,11 @@
 
 use nix::libc::{EAGAIN, ENOSPC};
 
+use crate::btf::{BtfAddition, FuncInfo, LineInfo};
 use crate::features::Feature;
 use crate::insn::Insn;
 use crate::netlink::{LinkRef, Mode};
-use crate::object::MapShape;
+use crate::object::{EntryTypes, MapShape};
 use crate::uapi::bpf::{AttachType, ObjName, ProgType};
 
 /// A map of the plan: its index in [`Plan::maps`](super::Plan::maps). While a plan is carried out it has an fd.
@@ -49,6 +50,8 @@ pub enum Call {
         /// The shape that the object asks for.
         wanted: MapShape,
     },
+    /// Hand over the object's types.
+    BtfLoad(BtfLoad),
     /// Create a map.
     MapCreate(MapCreate),
     /// Put a map into a map of maps.
@@ -94,6 +97,13 @@ pub enum Call {
         program: ProgramSlot,
         /// The pin.
         path: String,
+    },
+    /// Have a program hold a map that its instructions do not use, so that the map lives as long.
+    ProgBindMap {
+        /// The program.
+        program: ProgramSlot,
+        /// The map.
+        map: MapSlot,
     },
     /// Open a netlink socket of the route family, with extended acknowledgements on.
     OpenRouteSocket {
@@ -179,6 +189,15 @@ pub enum Call {
     },
 }
 
+/// `BPF_BTF_LOAD`: [`Plan::btf`](super::Plan::btf), or what of it a kernel may know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BtfLoad {
+    /// Leave out this, and all that came after it.
+    pub without: Option<BtfAddition>,
+    /// Ask the kernel what it does not like. The buffer starts at [`FIRST_LOG_SIZE`] and grows until the log fits.
+    pub log: bool,
+}
+
 /// `BPF_MAP_CREATE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapCreate {
@@ -190,6 +209,8 @@ pub struct MapCreate {
     pub name: Option<ObjName>,
     /// `inner_map_fd`.
     pub inner: Option<MapSlot>,
+    /// `btf_key_type_id` and `btf_value_type_id`, where the kernel has taken the object's types.
+    pub types: Option<EntryTypes>,
     /// Whether the map lives on the network card (`map_ifindex`).
     pub offload: bool,
 }
@@ -215,10 +236,21 @@ pub struct ProgLoad {
     pub insns: Vec<Insn>,
     /// Where the fds of maps go.
     pub map_references: Vec<MapFd>,
+    /// What the compiler says of functions and lines, where the kernel has taken the object's types.
+    pub info: Option<ProgInfo>,
     /// Ask the verifier for its log. The buffer starts at [`FIRST_LOG_SIZE`] and grows until the log fits.
     pub log: bool,
     /// Whether the program is for the network card (`prog_ifindex`).
     pub offload: bool,
+}
+
+/// What the kernel is told of a program in the object's types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgInfo {
+    /// `func_info`: where each function begins, in bytes from the first instruction.
+    pub functions: Vec<FuncInfo>,
+    /// `line_info`; empty where it is not known for all functions.
+    pub lines: Vec<LineInfo>,
 }
 
 /// An instruction whose `imm` becomes the fd of a map.
@@ -304,13 +336,14 @@ impl Call {
     /// EAGAIN; a verifier log that does not fit is ENOSPC, and has more room the next time.
     pub fn again_on(&self) -> &'static [i32] {
         match self {
+            Self::BtfLoad(BtfLoad { log: true, .. }) => &[ENOSPC],
             Self::ProgLoad(load) if load.log => &[EAGAIN, ENOSPC],
             Self::ProgLoad(_) => &[EAGAIN],
             _ => &[],
         }
     }
 
-    /// What takes the call back when a later one fails. Maps and programs need nothing: they go with their fds.
+    /// What takes the call back when a later one fails. Types, maps and programs need nothing: they go with their fds.
     pub fn undo(&self) -> Option<Self> {
         match self {
             Self::MountBpffs { path } => Some(Self::Umount { path: path.clone() }),

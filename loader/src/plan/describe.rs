@@ -4,14 +4,18 @@
 
 use std::fmt;
 
-use super::call::{Call, CopyBy, Existing, LinkCreate, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
+use super::call::{
+    BtfLoad, Call, CopyBy, Existing, LinkCreate, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink,
+};
 use super::{FIRST_LOG_SIZE, Plan};
+use crate::btf::BtfAddition;
 use crate::bytes::ByteOrder;
 use crate::error::escape;
 use crate::features::Feature;
 use crate::insn::encode_all;
 use crate::netlink::{LinkRef, Mode, XdpChange, XdpFlags, get_link, probe_compare, set_xdp};
 use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, MAP_FLAGS, flag_names};
+use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
 
 /// One system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +93,7 @@ impl Plan {
                 vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(self.map(*map))]
             }
             Call::MapInfo { map, .. } => vec![info(self.map(*map))],
+            Call::BtfLoad(load) => vec![self.btf_load(*load)],
             Call::MapCreate(create) => vec![self.map_create(create)],
             Call::MapUpdate { outer, index, inner } => vec![
                 KernelCall::bpf("BPF_MAP_UPDATE_ELEM")
@@ -112,6 +117,11 @@ impl Plan {
             Call::ProgLoad(load) => vec![self.prog_load(load)],
             Call::OpenProgram { program, existing } => self.open_program(*program, existing),
             Call::PinProgram { program, path } => vec![obj_pin(path, self.program(*program))],
+            Call::ProgBindMap { program, map } => vec![
+                KernelCall::bpf("BPF_PROG_BIND_MAP")
+                    .with("prog_fd", self.program(*program))
+                    .with("map_fd", self.map(*map)),
+            ],
             Call::OpenRouteSocket { netns } => open_route_socket(netns.as_deref()),
             Call::GetLink { link } => get_link_calls(link),
             Call::ProgGetFdById => vec![
@@ -156,6 +166,17 @@ impl Plan {
         format!("<program {}>", escape(&self.programs[slot.0]))
     }
 
+    fn btf_load(&self, load: BtfLoad) -> KernelCall {
+        // The types have been read from a file, whose sizes fit into the format.
+        let data = self.btf_bytes(load.without).unwrap_or_default();
+        KernelCall::bpf("BPF_BTF_LOAD")
+            .with("btf_size", data.len().to_string())
+            .with_some("btf_log_size", load.log.then(|| format!("{FIRST_LOG_SIZE} or more")))
+            .with_some("btf_log_level", load.log.then_some("1"))
+            .gives(BTF)
+            .with_data(data)
+    }
+
     fn map_create(&self, create: &MapCreate) -> KernelCall {
         let shape = &create.shape;
         KernelCall::bpf("BPF_MAP_CREATE")
@@ -167,12 +188,16 @@ impl Plan {
             .with_some("inner_map_fd", create.inner.map(|inner| self.map(inner)))
             .with_some("map_name", create.name.as_ref().map(|name| text(name.as_str())))
             .with_some("map_ifindex", create.offload.then_some(IFINDEX))
+            .with_some("btf_fd", create.types.map(|_| BTF))
+            .with_some("btf_key_type_id", create.types.map(|types| types.key.to_string()))
+            .with_some("btf_value_type_id", create.types.map(|types| types.value.to_string()))
             .gives(self.map(create.map))
     }
 
     fn prog_load(&self, load: &ProgLoad) -> KernelCall {
         let version = load.kern_version.to_be_bytes();
         let version = format!("KERNEL_VERSION({}, {}, {})", version[1], version[2], version[3]);
+        let lines = load.info.as_ref().map(|info| &info.lines).filter(|lines| !lines.is_empty());
         let prog_flags = flag_names(load.flags, &[(BPF_F_XDP_HAS_FRAGS, "BPF_F_XDP_HAS_FRAGS")]);
         KernelCall::bpf("BPF_PROG_LOAD")
             .with("prog_type", format!("{:?}", load.prog_type))
@@ -185,6 +210,11 @@ impl Plan {
             .with_some("prog_name", load.name.as_ref().map(|name| text(name.as_str())))
             .with_some("prog_ifindex", load.offload.then_some(IFINDEX))
             .with_some("expected_attach_type", load.expected_attach_type.map(|kind| format!("{kind:?}")))
+            .with_some("prog_btf_fd", load.info.as_ref().map(|_| BTF))
+            .with_some("func_info_rec_size", load.info.as_ref().map(|_| FUNC_INFO_SIZE.to_string()))
+            .with_some("func_info_cnt", load.info.as_ref().map(|info| info.functions.len().to_string()))
+            .with_some("line_info_rec_size", lines.map(|_| LINE_INFO_SIZE.to_string()))
+            .with_some("line_info_cnt", lines.map(|lines| lines.len().to_string()))
             .gives(self.program(load.program))
             .with_data(encode_all(&load.insns, ByteOrder::NATIVE))
     }
@@ -273,6 +303,7 @@ fn change_link(
     vec![send, receive()]
 }
 
+const BTF: &str = "<BTF>";
 const ROUTE: &str = "<route socket>";
 const IFINDEX: &str = "<ifindex>";
 const ATTACHED: &str = "<attached program>";
@@ -339,11 +370,17 @@ fn probe(feature: Feature) -> KernelCall {
             .with("insn_cnt", "2")
             .with("license", text("GPL"))
             .with("expected_attach_type", "BPF_XDP"),
+        Feature::BtfWith(addition) => probe_of_types(addition),
         Feature::MemcgAccounting => KernelCall::bpf("BPF_PROG_LOAD")
             .with("prog_type", "BPF_PROG_TYPE_SOCKET_FILTER")
             .with("insn_cnt", "2")
             .with("license", text("GPL")),
     }
+}
+
+fn probe_of_types(addition: BtfAddition) -> KernelCall {
+    let data = addition.smallest(ByteOrder::NATIVE);
+    KernelCall::bpf("BPF_BTF_LOAD").with("btf_size", data.len().to_string()).with_data(data)
 }
 
 fn open_route_socket(netns: Option<&str>) -> Vec<KernelCall> {

@@ -3,6 +3,8 @@
 //! What only old kernels make necessary is told in a few words; `{:#}` spells out its calls as well, and the bytes that
 //! each call hands over.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::{self, Display};
 
 use super::{Alternative, Call, MapSlot, On, Plan, Step, When};
@@ -11,7 +13,7 @@ use crate::features::Feature;
 
 impl Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut printer = Printer { plan: self, number: 0, undo: Vec::new() };
+        let mut printer = Printer { plan: self, number: 0, undo: Vec::new(), spelled: BTreeMap::new() };
         printer.steps(f, &self.steps, 0)?;
         if !printer.undo.is_empty() {
             writeln!(f, "    if a later call fails, what was done of these is undone:")?;
@@ -31,6 +33,7 @@ impl Plan {
             When::Always => None,
             When::Occupied => Some("if a program is attached there".to_owned()),
             When::Vacant => Some("if none is attached there".to_owned()),
+            When::Made(slot) => Some(format!("if {} was made", map(slot))),
             When::New(slot) => Some(format!("unless map {} of the attached program is kept", map(slot))),
             When::Copied(slot) => {
                 Some(format!("if map {} of the attached program has another shape", map(slot)))
@@ -45,6 +48,8 @@ struct Printer<'p> {
     plan: &'p Plan,
     number: usize,
     undo: Vec<Call>,
+    /// What has been spelled out, with the number of the call that hands it over.
+    spelled: BTreeMap<Vec<u8>, usize>,
 }
 
 impl Printer<'_> {
@@ -74,7 +79,7 @@ impl Printer<'_> {
             self.number += 1;
             writeln!(f, "{:3} {}{call}", self.number, INDENT.repeat(depth))?;
             if f.alternate() {
-                bytes(f, depth + 1, &call.data)?;
+                self.bytes(f, depth + 1, call.data)?;
             }
         }
         if f.alternate() && !step.call.again_on().is_empty() {
@@ -88,6 +93,22 @@ impl Printer<'_> {
             self.steps(f, &step.then, depth + 2)?;
         }
         step.otherwise.iter().try_for_each(|alternative| self.alternative(f, alternative, depth + 1))
+    }
+
+    /// What a call hands over, unless an earlier one hands over the same.
+    fn bytes(&mut self, f: &mut fmt::Formatter<'_>, depth: usize, data: Vec<u8>) -> fmt::Result {
+        // A line says as much as the reference to another.
+        if data.len() <= BYTES_A_LINE {
+            return bytes(f, depth, &data);
+        }
+        match self.spelled.entry(data) {
+            Entry::Occupied(other) => heading(f, depth, &format!("the bytes of {}", other.get())),
+            Entry::Vacant(new) => {
+                bytes(f, depth, new.key())?;
+                new.insert(self.number);
+                Ok(())
+            }
+        }
     }
 
     fn alternative(&mut self, f: &mut fmt::Formatter<'_>, other: &Alternative, depth: usize) -> fmt::Result {
@@ -117,10 +138,13 @@ impl Printer<'_> {
     }
 }
 
-/// What a call hands over, 16 bytes to a line: two instructions, or four words of a netlink message.
+/// Two instructions, or four words of a netlink message.
+const BYTES_A_LINE: usize = 16;
+
+/// What a call hands over.
 fn bytes(f: &mut fmt::Formatter<'_>, depth: usize, data: &[u8]) -> fmt::Result {
-    for (line, chunk) in data.chunks(16).enumerate() {
-        write!(f, "    {}{:04x}:", INDENT.repeat(depth), 16 * line)?;
+    for (line, chunk) in data.chunks(BYTES_A_LINE).enumerate() {
+        write!(f, "    {}{:04x}:", INDENT.repeat(depth), BYTES_A_LINE * line)?;
         for (at, byte) in chunk.iter().enumerate() {
             let gap = if at % 8 == 0 { " " } else { "" };
             write!(f, "{gap}{byte:02x}")?;
@@ -141,6 +165,7 @@ fn in_few_words(feature: Feature) -> &'static str {
         Feature::ExpectedAttachType => "again without it",
         Feature::GlobalData => "give up",
         Feature::MmapableArrays => "again without BPF_F_MMAPABLE",
+        Feature::BtfWith(_) => "again without this and all newer additions",
         Feature::MemcgAccounting => "raise RLIMIT_MEMLOCK, again",
     }
 }
@@ -156,6 +181,8 @@ impl Display for On {
             Self::Driver => f.write_str("if the driver refuses"),
             Self::Unanswered => f.write_str("if no answer comes"),
             Self::Unexplained => f.write_str("if refused with EINVAL and no reason"),
+            Self::EntryTypes => f.write_str("if the types of the entries are refused"),
+            Self::ProgInfo => f.write_str("if func_info or line_info is refused"),
             Self::NotBpffs => f.write_str("if it is not bpffs"),
         }
     }

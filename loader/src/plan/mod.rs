@@ -13,13 +13,17 @@ mod pin_path;
 pub(crate) use build::link_without_pin;
 pub use build::{KeepMaps, Loader, Target};
 pub use call::{
-    Call, CopyBy, Existing, FIRST_LOG_SIZE, LinkCreate, MapCreate, MapFd, MapSlot, ProgLoad, ProgramSlot,
-    SetLink, WantedMap,
+    BtfLoad, Call, CopyBy, Existing, FIRST_LOG_SIZE, LinkCreate, MapCreate, MapFd, MapSlot, ProgInfo,
+    ProgLoad, ProgramSlot, SetLink, WantedMap,
 };
 pub use describe::KernelCall;
 pub use pin_path::check_pin_path;
 
-use crate::error::{Error, ErrorKind};
+use crate::btf::{Btf, BtfAddition};
+use crate::bytes::ByteOrder;
+use nix::libc::{E2BIG, EINVAL, EOPNOTSUPP};
+
+use crate::error::{ENOTSUPP, Error, ErrorKind, Result};
 use crate::features::Feature;
 use crate::netlink::{LinkRef, ModeChoice, is_unexplained, may_fall_back};
 
@@ -32,6 +36,8 @@ pub struct Plan {
     pub programs: Vec<String>,
     /// The sections that the programs are in, by [`ProgramSlot`].
     pub sections: Vec<String>,
+    /// The object's types, if they are handed over to the kernel.
+    pub btf: Option<Btf>,
     /// Where the program goes, if it is to be attached.
     pub attach: Option<Attach>,
     /// What will be done, in order.
@@ -39,6 +45,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The bytes of the object's types without `addition` and what came after it; none if the object has no types.
+    pub fn btf_bytes(&self, without: Option<BtfAddition>) -> Result<Vec<u8>> {
+        match (&self.btf, without) {
+            (None, _) => Ok(Vec::new()),
+            (Some(btf), None) => btf.to_bytes(ByteOrder::NATIVE),
+            (Some(btf), Some(addition)) => btf.without(addition).to_bytes(ByteOrder::NATIVE),
+        }
+    }
+
     /// Where maps are pinned, or found if they are pinned already: the map's name and the path of its pin.
     pub fn pins(&self) -> impl Iterator<Item = (&str, &str)> {
         self.steps.iter().filter_map(|step| match &step.call {
@@ -112,12 +127,12 @@ impl Step {
     }
 }
 
-/// Whether a step is taken, by what `RTM_GETLINK` has said of the interface, and its program's maps of themselves.
+/// Whether a step is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// In any case.
     Always,
-    /// If a program is attached there.
+    /// If a program is attached to the interface, as `RTM_GETLINK` has said.
     Occupied,
     /// If none is.
     Vacant,
@@ -125,6 +140,8 @@ pub enum When {
     New(MapSlot),
     /// If the attached program has this map in another shape, so that its entries are copied.
     Copied(MapSlot),
+    /// If this map was made, which the programs can do without.
+    Made(MapSlot),
 }
 
 /// Another way after a refusal.
@@ -152,6 +169,10 @@ pub enum On {
     Unexplained,
     /// No answer to a netlink request came, so that nobody knows what came of it.
     Unanswered,
+    /// An errno with which the kernel refuses the types of a map's entries, where it was told any.
+    EntryTypes,
+    /// The verifier refuses what it was told of functions and lines, or an older kernel that it was told any.
+    ProgInfo,
     /// statfs(2) succeeds and tells of another filesystem.
     NotBpffs,
 }
@@ -164,9 +185,22 @@ impl On {
             (Self::Unanswered, _) | (_, None) => false,
             (Self::Errno(list), Some(errno)) => list.contains(&errno),
             (Self::AnyErrno, Some(_)) => true,
+            (Self::EntryTypes, Some(errno)) => [EINVAL, EOPNOTSUPP, ENOTSUPP].contains(&errno),
+            (Self::ProgInfo, Some(errno)) => is_about_info(refusal, errno),
             (Self::Driver, Some(errno)) => may_fall_back(errno),
             (Self::Unexplained, Some(_)) => is_unexplained(refusal),
         }
+    }
+}
+
+/// Whether a load was refused for what the kernel was told of functions and lines: the verifier says so in its log
+/// (`check_btf_info()` in `kernel/bpf/verifier.c`), and a kernel before 5.0 says nothing.
+fn is_about_info(refusal: &Error, errno: i32) -> bool {
+    match refusal.verifier_log() {
+        None => [EINVAL, E2BIG].contains(&errno),
+        // The opposite: a callback cannot do without.
+        Some(log) if log.contains("missing btf func_info") => false,
+        Some(log) => ["func info", "func_info", "line_info"].iter().any(|word| log.contains(word)),
     }
 }
 

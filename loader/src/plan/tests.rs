@@ -6,7 +6,10 @@ use crate::error::Result;
 use crate::features::{Answer, Kernel};
 use crate::insn::Insn;
 use crate::netlink::Mode;
-use crate::object::{InnerMap, MapDialect, MapShape, MapSpec, Object, Pinning, ProgramKind, ProgramSpec};
+use crate::object::{
+    CodeInfo, DataKind, DataSpec, InnerMap, MapDialect, MapShape, MapSpec, Object, Pinning, ProgramKind,
+    ProgramSpec,
+};
 use crate::uapi::bpf::{AttachType, BPF_EXIT, BPF_F_XDP_HAS_FRAGS, MapType};
 
 fn map(name: &str, pinning: Pinning) -> MapSpec {
@@ -16,6 +19,7 @@ fn map(name: &str, pinning: Pinning) -> MapSpec {
         section: "maps".to_owned(),
         offset: 0,
         shape: MapShape { map_type: MapType::HASH, key_size: 4, value_size: 8, max_entries: 16, flags: 0 },
+        types: None,
         pinning,
         inner: None,
     }
@@ -30,11 +34,14 @@ fn object(maps: Vec<MapSpec>) -> Object {
         kind: ProgramKind { attach_type: AttachType::XDP, frags: false },
         insns: vec![Insn { code: BPF_EXIT, dst: 0, src: 0, off: 0, imm: 0 }],
         references: Vec::new(),
+        info: CodeInfo::default(),
     };
     Object {
         order: ByteOrder::NATIVE,
         license: Some("GPL".to_owned()),
         version: None,
+        btf: None,
+        btf_flaw: None,
         programs: vec![program],
         functions: Vec::new(),
         maps,
@@ -224,6 +231,30 @@ fn a_kernel_of_which_nothing_is_known_is_probed_after_a_refusal_only() {
 }
 
 #[test]
+fn variables_that_no_program_needs_are_no_reason_to_give_up() {
+    let mut object = object(Vec::new());
+    let data = |kind, section: &str| DataSpec {
+        section: section.to_owned(),
+        kind,
+        size: 1,
+        content: vec![7],
+        ty: None,
+    };
+    object.data = vec![data(DataKind::ReadOnly, ".rodata.str1.1"), data(DataKind::Initialised, ".data")];
+    let plan = Loader::new(&object).plan(&Kernel::unknown()).unwrap();
+    assert_eq!(plan.maps, [".rodata.str1.1", ".data"]);
+    let steps: Vec<_> = plan.steps.iter().map(|step| step.when).collect();
+    let (first, second) = (When::Made(MapSlot(0)), When::Made(MapSlot(1)));
+    assert_eq!(steps, [When::Always, first, first, When::Always, second, When::Always, first], "{plan}");
+    let go_on = plan.steps[0].otherwise.last().unwrap();
+    assert_eq!((go_on.on, go_on.lacking, &go_on.steps[..]), (build::NEWER, None, &[][..]));
+    let mut old = Kernel::unknown();
+    old.learn(Feature::GlobalData, Answer::No);
+    let plan = Loader::new(&object).plan(&old).unwrap();
+    assert!(matches!(plan.steps[..], [Step { call: Call::ProgLoad(_), .. }]), "{plan}");
+}
+
+#[test]
 fn the_attach_type_of_another_hook_is_never_left_out() {
     let mut object = object(Vec::new());
     object.programs[0].kind = ProgramKind { attach_type: AttachType::XDP_DEVMAP, frags: true };
@@ -319,5 +350,5 @@ fn a_refusal_matches_its_own_errnos() {
     let matches = |on: On, errno| on.matches(&Error::os("bpf(BPF_MAP_CREATE)", "m", errno));
     assert!(matches(On::Errno(&[1, 2]), 2) && !matches(On::Errno(&[1, 2]), 3));
     assert!(matches(On::AnyErrno, 7) && !matches(On::NotBpffs, 7));
-    assert!(matches(On::Driver, libc::EOPNOTSUPP) && !matches(On::Driver, libc::EBUSY));
+    assert!(matches(On::Driver, EOPNOTSUPP) && !matches(On::Driver, libc::EBUSY));
 }

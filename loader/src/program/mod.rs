@@ -1,21 +1,21 @@
 //! A program in the kernel: loading it, finding it again, asking about it.
 
 mod info;
-mod log;
 mod test_run;
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use crate::btf::{FuncInfo, LineInfo};
 use crate::error::{Context as _, Error, ErrorKind, Result, errno_name, escape, quote};
-use crate::kernel::{Privilege, explain_refusal};
+use crate::kernel::{LoadedBtf, Privilege, explain_refusal};
 use crate::pin::{self, Kind};
 use crate::sys::{Errno, attr, bpf};
 use crate::uapi::bpf::{AttachType, BPF_INSN_SIZE, Cmd, ObjName, ProgType};
 
+pub use crate::kernel::{VerifierLog, verdict};
 pub use info::ProgramInfo;
-pub use log::{VerifierLog, verdict};
 pub use test_run::TestRun;
 
 /// What is loaded: the fields of `BPF_PROG_LOAD`.
@@ -39,6 +39,19 @@ pub struct ProgramParams<'a> {
     pub insns: &'a [u8],
     /// The index of the network card that runs the program; 0 for the kernel itself (4.16).
     pub ifindex: u32,
+    /// What the compiler said of its functions and lines (5.0).
+    pub info: Option<CompilerInfo<'a>>,
+}
+
+/// What the compiler said of a program, in types that the kernel has taken.
+#[derive(Clone, Copy, Debug)]
+pub struct CompilerInfo<'a> {
+    /// The types.
+    pub btf: &'a LoadedBtf,
+    /// Where each function begins.
+    pub functions: &'a [FuncInfo],
+    /// Which lines the instructions come from; empty for none.
+    pub lines: &'a [LineInfo],
 }
 
 /// How many maps a program may use: `MAX_USED_MAPS` in `include/linux/bpf_verifier.h`, up to 6.18. Should a kernel
@@ -73,7 +86,15 @@ impl Program {
             attr.log_level = log.level();
             buffer = log.prepare();
         }
-        let (answer, log_size) = bpf::prog_load(attr, params.insns, params.license, buffer);
+        let info = params.info.as_ref();
+        let content = bpf::ProgContent {
+            insns: params.insns,
+            license: params.license,
+            btf: info.map(|info| info.btf.as_fd()),
+            func_info: &info.map(|info| func_info(info.functions)).unwrap_or_default(),
+            line_info: &info.map(|info| line_info(info.lines)).unwrap_or_default(),
+        };
+        let (answer, log_size) = bpf::prog_load(attr, &content, buffer);
         if let Some(log) = log.as_deref_mut() {
             log.set_size(log_size);
         }
@@ -124,6 +145,13 @@ impl Program {
         pin::pin(self.as_fd(), path).context(|| format!("pinning {}", self.label))
     }
 
+    /// Has the program hold `map` for as long as it lives, as if its instructions used it: one `BPF_PROG_BIND_MAP`
+    /// (5.10).
+    pub fn bind_map(&self, map: BorrowedFd<'_>) -> Result<()> {
+        bpf::prog_bind_map(self.as_fd(), map)
+            .map_err(|errno| Error::os(&Cmd::PROG_BIND_MAP.call(), &self.label, errno.0))
+    }
+
     /// What the kernel says of the program: one `BPF_OBJ_GET_INFO_BY_FD`.
     pub fn info(&self) -> Result<ProgramInfo> {
         let ask = |map_ids: &mut [u32]| {
@@ -153,6 +181,27 @@ impl AsFd for Program {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// `struct bpf_func_info`, one after the other.
+fn func_info(functions: &[FuncInfo]) -> Vec<u8> {
+    functions
+        .iter()
+        .flat_map(|info| [insn_index(info.offset), info.ty.0])
+        .flat_map(u32::to_ne_bytes)
+        .collect()
+}
+
+/// `struct bpf_line_info`, one after the other.
+fn line_info(lines: &[LineInfo]) -> Vec<u8> {
+    let words =
+        |line: &LineInfo| [insn_index(line.offset), line.file.offset(), line.text.offset(), line.line_col()];
+    lines.iter().flat_map(words).flat_map(u32::to_ne_bytes).collect()
+}
+
+/// The kernel counts in instructions, the compiler in bytes.
+fn insn_index(offset: u32) -> u32 {
+    offset / 8
 }
 
 fn attributes(params: &ProgramParams<'_>) -> attr::ProgLoad {

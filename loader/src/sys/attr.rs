@@ -52,9 +52,9 @@ kernel_struct! {
         /// 4.18
         pub(super) btf_fd: u32 = 48,
         /// 4.18
-        pub(super) btf_key_type_id: u32 = 52,
+        pub(crate) btf_key_type_id: u32 = 52,
         /// 4.18
-        pub(super) btf_value_type_id: u32 = 56,
+        pub(crate) btf_value_type_id: u32 = 56,
         /// 5.6
         pub(super) btf_vmlinux_value_type_id: u32 = 60,
         /// Means something else for each map type (5.16).
@@ -145,6 +145,23 @@ kernel_struct! {
 }
 
 kernel_struct! {
+    /// `BPF_BTF_LOAD` (4.18).
+    struct BtfLoad: 32 {
+        /// Address of the types.
+        pub(super) btf: u64 = 0,
+        /// Address of `btf_log_size` bytes.
+        pub(super) btf_log_buf: u64 = 8,
+        /// In bytes.
+        pub(super) btf_size: u32 = 16,
+        pub(super) btf_log_size: u32 = 20,
+        /// 0 for no log.
+        pub(super) btf_log_level: u32 = 24,
+        /// The kernel writes how many bytes the whole log takes (6.4).
+        pub(super) btf_log_true_size: u32 = 28,
+    }
+}
+
+kernel_struct! {
     /// `BPF_PROG_TEST_RUN`, the kernel's `test` member (4.12).
     struct ProgTestRun: 40 {
         pub(super) prog_fd: u32 = 0,
@@ -162,6 +179,15 @@ kernel_struct! {
         pub(super) repeat: u32 = 32,
         /// The kernel writes how many nanoseconds one run took on average.
         pub(super) duration: u32 = 36,
+    }
+}
+
+kernel_struct! {
+    /// `BPF_PROG_BIND_MAP`, the kernel's `prog_bind_map` member (5.10).
+    struct ProgBindMap: 12 {
+        pub(super) prog_fd: u32 = 0,
+        pub(super) map_fd: u32 = 4,
+        pub(super) flags: u32 = 8,
     }
 }
 

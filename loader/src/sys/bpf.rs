@@ -10,10 +10,11 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::Errno;
 use super::attr::{
-    ById, LinkCreate, LinkDetach, LinkInfo, LinkUpdate, MapElem, MapInfo, Obj, ObjInfo, ProgInfo, ProgLoad,
-    ProgTestRun,
+    BtfLoad, ById, LinkCreate, LinkDetach, LinkInfo, LinkUpdate, MapElem, MapInfo, Obj, ObjInfo, ProgBindMap,
+    ProgInfo, ProgLoad, ProgTestRun,
 };
 use crate::uapi::bpf::{AttachType, BPF_F_REPLACE, BPF_INSN_SIZE, Cmd};
+use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
 
 /// Makes `fd` findable at `path` in a bpffs.
 pub(crate) fn obj_pin(fd: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
@@ -29,32 +30,85 @@ pub(crate) fn obj_get(path: &CStr) -> Result<OwnedFd, Errno> {
     unsafe { bpf_fd(Cmd::OBJ_GET, &mut attr) }
 }
 
-/// Loads a program.
+/// Hands over the types in `data`. An empty `log` goes with level 0.
 ///
-/// `attr` says what it is; its instructions, licence and log are taken from the slices. A part of an instruction at
-/// the end of `insns` is not sent. An empty `log` goes with `log_level` 0.
+/// Beside the answer comes the number of bytes that the whole log takes, which the kernel tells since 6.4; 0 before.
+pub(crate) fn btf_load(data: &[u8], level: u32, log: &mut [u8]) -> (Result<OwnedFd, Errno>, u32) {
+    let (Ok(btf_size), Ok(btf_log_size)) = (u32::try_from(data.len()), u32::try_from(log.len())) else {
+        return (Err(Errno::E2BIG), 0);
+    };
+    let mut attr = BtfLoad {
+        btf: address(data),
+        btf_log_buf: address_mut(log),
+        btf_size,
+        btf_log_size,
+        btf_log_level: level,
+        ..BtfLoad::default()
+    };
+    // SAFETY: the kernel reads `btf_size` bytes and writes no more than `btf_log_size`; both were taken from the
+    // slices. The answer is a new fd.
+    let answer = unsafe { bpf_fd(Cmd::BTF_LOAD, &mut attr) };
+    (answer, attr.btf_log_true_size)
+}
+
+/// The parts of a program that [`prog_load`] hands over by their addresses.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ProgContent<'a> {
+    /// A part of an instruction at the end is not sent.
+    pub(crate) insns: &'a [u8],
+    pub(crate) license: &'a CStr,
+    /// The types that `func_info` and `line_info` speak of.
+    pub(crate) btf: Option<BorrowedFd<'a>>,
+    /// Records of [`FUNC_INFO_SIZE`] bytes.
+    pub(crate) func_info: &'a [u8],
+    /// Records of [`LINE_INFO_SIZE`] bytes.
+    pub(crate) line_info: &'a [u8],
+}
+
+/// Loads a program: `attr` says what it is, `content` of what it is made. An empty `log` goes with `log_level` 0.
 ///
 /// Beside the answer comes the number of bytes that the whole log takes, which the kernel tells since 6.4; 0 before.
 pub(crate) fn prog_load(
     mut attr: ProgLoad,
-    insns: &[u8],
-    license: &CStr,
+    content: &ProgContent<'_>,
     log: &mut [u8],
 ) -> (Result<OwnedFd, Errno>, u32) {
-    let (Ok(insn_cnt), Ok(log_size)) = (u32::try_from(insns.len() / BPF_INSN_SIZE), u32::try_from(log.len()))
-    else {
+    let count = |bytes: &[u8], size: usize| u32::try_from(bytes.len() / size);
+    let (Ok(insn_cnt), Ok(func_info_cnt), Ok(line_info_cnt), Ok(log_size)) = (
+        count(content.insns, BPF_INSN_SIZE),
+        count(content.func_info, FUNC_INFO_SIZE),
+        count(content.line_info, LINE_INFO_SIZE),
+        u32::try_from(log.len()),
+    ) else {
         return (Err(Errno::E2BIG), 0);
     };
     attr.insn_cnt = insn_cnt;
-    attr.insns = address(insns);
-    attr.license = c_str_address(license);
+    attr.insns = address(content.insns);
+    attr.license = c_str_address(content.license);
+    attr.prog_btf_fd = content.btf.map_or(0, number);
+    if func_info_cnt > 0 {
+        attr.func_info_rec_size = record_size(FUNC_INFO_SIZE);
+        attr.func_info = address(content.func_info);
+        attr.func_info_cnt = func_info_cnt;
+    }
+    if line_info_cnt > 0 {
+        attr.line_info_rec_size = record_size(LINE_INFO_SIZE);
+        attr.line_info = address(content.line_info);
+        attr.line_info_cnt = line_info_cnt;
+    }
     attr.log_size = log_size;
     attr.log_buf = address_mut(log);
-    // SAFETY: the kernel reads `insn_cnt` instructions of 8 bytes and a string up to its NUL byte, and writes no
-    // more than `log_size` bytes; all three were taken from the slices. The other addresses in `attr` are private
-    // to this module and stay 0, with counts of 0. The answer is a new fd.
+    // SAFETY: the kernel reads `insn_cnt` instructions of 8 bytes, `func_info_cnt` and `line_info_cnt` records of the
+    // sizes that it is told, and a string up to its NUL byte, and writes no more than `log_size` bytes; all were taken
+    // from the slices. The other addresses in `attr` are private to this module and stay 0, with counts of 0. The
+    // answer is a new fd.
     let answer = unsafe { bpf_fd(Cmd::PROG_LOAD, &mut attr) };
     (answer, attr.log_true_size)
+}
+
+/// A size as the kernel's structs hold it.
+fn record_size(size: usize) -> u32 {
+    u32::try_from(size).expect("records have a few bytes")
 }
 
 /// What came of [`prog_test_run`].
@@ -188,6 +242,13 @@ pub(crate) fn map_freeze(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut attr = MapElem { map_fd: number(fd), ..MapElem::default() };
     // SAFETY: the command reads no address.
     unsafe { bpf(Cmd::MAP_FREEZE, &mut attr) }.map(drop)
+}
+
+/// Has the program hold the map for as long as it lives.
+pub(crate) fn prog_bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut attr = ProgBindMap { prog_fd: number(prog), map_fd: number(map), ..ProgBindMap::default() };
+    // SAFETY: the command reads no address.
+    unsafe { bpf(Cmd::PROG_BIND_MAP, &mut attr) }.map(drop)
 }
 
 fn next_id(cmd: Cmd, id: u32) -> Result<u32, Errno> {

@@ -58,9 +58,10 @@ pub(crate) struct Batch<'a> {
 }
 
 impl MapFd {
-    /// Creates a map: one call.
-    pub(crate) fn create(mut attr: MapCreate) -> Result<Self, Errno> {
+    /// Creates a map: one call. The types of its entries are among those of `btf`.
+    pub(crate) fn create(mut attr: MapCreate, btf: Option<BorrowedFd<'_>>) -> Result<Self, Errno> {
         let layout = Layout::new(attr.map_type, attr.key_size, attr.value_size, attr.max_entries);
+        attr.btf_fd = btf.map_or(0, number);
         // SAFETY: the struct holds no address, and the answer is a new fd.
         let fd = unsafe { bpf_fd(Cmd::MAP_CREATE, &mut attr) }?;
         Ok(Self { fd, layout })

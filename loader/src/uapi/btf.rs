@@ -29,6 +29,19 @@ pub const BTF_VAR_SECINFO_SIZE: usize = 12;
 /// Bytes of `struct btf_decl_tag`.
 pub const BTF_DECL_TAG_SIZE: usize = 4;
 
+/// Bytes of `struct btf_ext_header` before it had CO-RE relocations.
+pub const BTF_EXT_OLD_HEADER_SIZE: usize = 24;
+/// Bytes of `struct btf_ext_header`, which is in `tools/lib/bpf/libbpf_internal.h`: the kernel never sees it.
+pub const BTF_EXT_HEADER_SIZE: usize = 32;
+/// Bytes of `struct btf_ext_info_sec`, which the records of a section follow.
+pub const BTF_EXT_INFO_SEC_SIZE: usize = 8;
+/// Bytes of `struct bpf_func_info`.
+pub const FUNC_INFO_SIZE: usize = 8;
+/// Bytes of `struct bpf_line_info`.
+pub const LINE_INFO_SIZE: usize = 16;
+/// Bytes of `struct bpf_core_relo`.
+pub const CORE_RELO_SIZE: usize = 16;
+
 /// `btf_type.info`: how many entries follow the type.
 ///
 /// Linux 6.18 uses the low 16 bits of these 24 and the low five of the seven of [`BTF_INFO_KIND_MASK`], and
@@ -71,9 +84,9 @@ named_values! {
         FUNC = 12 "func";
         /// 5.0
         FUNC_PROTO = 13 "func_proto";
-        /// 5.1
+        /// 5.2
         VAR = 14 "var";
-        /// 5.1
+        /// 5.2
         DATASEC = 15 "datasec";
         /// 5.13
         FLOAT = 16 "float";
@@ -108,5 +121,37 @@ named_values! {
         STATIC = 0 "static";
         GLOBAL = 1 "global";
         EXTERN = 2 "extern";
+    }
+}
+
+named_values! {
+    /// Which number a CO-RE relocation asks for, from `enum bpf_core_relo_kind` in `include/uapi/linux/bpf.h`.
+    pub struct CoreReloKind: u32, "BPF_CORE_" {
+        /// Where a field begins, in bytes.
+        FIELD_BYTE_OFFSET = 0 "byte_off";
+        /// Bytes of a field.
+        FIELD_BYTE_SIZE = 1 "byte_sz";
+        /// Whether there is such a field.
+        FIELD_EXISTS = 2 "field_exists";
+        /// Whether a field is signed.
+        FIELD_SIGNED = 3 "signed";
+        /// By how many bits to shift a bit-field to the left, so that its first bit is the highest of 64.
+        FIELD_LSHIFT_U64 = 4 "lshift_u64";
+        /// By how many bits to shift it back to the right, so that its last bit is the lowest.
+        FIELD_RSHIFT_U64 = 5 "rshift_u64";
+        /// The type's number in the object's own BTF.
+        TYPE_ID_LOCAL = 6 "local_type_id";
+        /// The type's number in the kernel's BTF.
+        TYPE_ID_TARGET = 7 "target_type_id";
+        /// Whether there is such a type.
+        TYPE_EXISTS = 8 "type_exists";
+        /// Bytes of a type.
+        TYPE_SIZE = 9 "type_size";
+        /// Whether an enumeration has such a value.
+        ENUMVAL_EXISTS = 10 "enumval_exists";
+        /// The number that a value of an enumeration stands for.
+        ENUMVAL_VALUE = 11 "enumval_value";
+        /// Whether there is such a type, with all that the program knows of it.
+        TYPE_MATCHES = 12 "type_matches";
     }
 }

@@ -111,6 +111,17 @@ named_values! {
 }
 
 named_values! {
+    /// The visibility of a symbol, the low two bits of `st_other`. Clang's `visibility("hidden")` asks the verifier to
+    /// look into a global function with what its caller knows, as into a static one.
+    pub struct SymbolVisibility: u8, "STV_" {
+        DEFAULT = 0 "default";
+        INTERNAL = 1 "internal";
+        HIDDEN = 2 "hidden";
+        PROTECTED = 3 "protected";
+    }
+}
+
+named_values! {
     /// The type of a BPF relocation (kernel: Documentation/bpf/llvm_reloc.rst).
     pub struct RelocationType: u32, "" {
         R_BPF_NONE = 0 "none";

@@ -33,6 +33,7 @@ impl Plan {
             maps: Vec::new(),
             programs: vec![name],
             sections: vec![String::new()],
+            btf: None,
             attach: Some(target.attach()),
             steps,
         })

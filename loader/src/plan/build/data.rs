@@ -5,73 +5,106 @@ use std::collections::BTreeSet;
 use nix::libc::EINVAL;
 
 use super::{Loader, NEWER, charged};
+use crate::btf::TypeId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::{Answer, Feature, Kernel};
 use crate::linker::{Linked, MapReference, Referent};
-use crate::object::{DataKind, MapShape, Object};
-use crate::plan::call::{Call, MapCreate, MapFd, MapSlot};
-use crate::plan::{On, Step};
+use crate::object::{DataKind, EntryTypes, MapShape, Object};
+use crate::plan::call::{Call, MapCreate, MapFd, MapSlot, ProgramSlot};
+use crate::plan::{On, Step, When};
 use crate::uapi::bpf::BPF_F_MMAPABLE;
 
 impl Loader<'_> {
     /// The names of all maps, by [`MapSlot`].
-    pub(super) fn map_names(&self, data: &DataSlots) -> Vec<String> {
+    pub(super) fn map_names(&self) -> Vec<String> {
         let maps = self.object.maps.iter().map(|map| map.name.clone());
-        maps.chain(data.sections.iter().map(|&section| self.object.data[section].section.clone())).collect()
+        maps.chain(self.object.data.iter().map(|data| data.section.clone())).collect()
     }
 
     /// Makes and fills the maps of the global variables.
-    pub(super) fn data_steps(&self, data: &DataSlots, kernel: &Kernel) -> Result<Vec<Step>> {
-        if !data.sections.is_empty() && kernel.has(Feature::GlobalData) == Answer::No {
-            let feature = Feature::GlobalData;
+    pub(super) fn data_steps(&self, data: &DataMaps, kernel: &Kernel) -> Result<Vec<Step>> {
+        let feature = Feature::GlobalData;
+        if kernel.has(feature) == Answer::No {
+            if data.needed.is_empty() {
+                return Ok(Vec::new());
+            }
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("the kernel lacks {feature}, which came with Linux {}", feature.since()),
             ));
         }
         let mut steps = Vec::new();
-        for &index in &data.sections {
-            let (map, section) = (data.slot(index), &self.object.data[index]);
+        for (index, section) in self.object.data.iter().enumerate() {
+            let (map, needed) = (data.slot(index), data.needed.contains(&index));
             let name = section.map_name(self.object_name.as_deref());
             let create = MapCreate {
                 map,
                 shape: section.shape(),
                 name: Some(name),
                 inner: None,
+                types: section.ty.map(|ty| EntryTypes { key: TypeId::VOID, value: ty }),
                 offload: self.is_offload(),
             };
-            steps.push(create_data_step(create, kernel));
+            let when = if needed { When::Always } else { When::Made(map) };
+            steps.push(create_data_step(&create, needed, kernel));
             if section.kind != DataKind::Zero {
-                steps.push(Step::new(Call::MapFill { map, content: section.content.clone() }));
+                let content = section.content.clone();
+                steps.push(Step::new(Call::MapFill { map, content }).when(when));
             }
             if section.kind == DataKind::ReadOnly {
-                steps.push(Step::new(Call::MapFreeze { map }));
+                steps.push(Step::new(Call::MapFreeze { map }).when(when));
             }
         }
         Ok(steps)
     }
 }
 
-/// The maps of global variables: those that the programs to load refer to, after all maps of the object.
-pub(super) struct DataSlots {
-    /// How many maps the object has.
-    maps: usize,
-    /// Indices in [`Object::data`], in their order.
-    sections: BTreeSet<usize>,
+impl Loader<'_> {
+    /// Has a program hold the constants to which it does not refer, as libbpf does: bpftool shows them as what the
+    /// object says of itself. Older kernels (before 5.10) know no such thing, and nothing hangs on it.
+    pub(super) fn bind_steps(
+        &self,
+        program: ProgramSlot,
+        linked: &Linked,
+        data: &DataMaps,
+        kernel: &Kernel,
+    ) -> Vec<Step> {
+        let used: BTreeSet<_> =
+            linked.map_references.iter().map(|reference| data.map_fd(*reference).map).collect();
+        let constants =
+            self.object.data.iter().enumerate().filter(|(_, data)| data.kind == DataKind::ReadOnly);
+        constants
+            .map(|(section, _)| data.slot(section))
+            .filter(|map| !used.contains(map) && kernel.has(Feature::GlobalData) != Answer::No)
+            .map(|map| {
+                Step::new(Call::ProgBindMap { program, map })
+                    .when(When::Made(map))
+                    .or(On::AnyErrno, Vec::new())
+            })
+            .collect()
+    }
 }
 
-impl DataSlots {
+/// The maps of global variables, which come after all maps of the object.
+pub(super) struct DataMaps {
+    /// How many maps the object has.
+    maps: usize,
+    /// Those to which the programs to load refer: indices in [`Object::data`].
+    needed: BTreeSet<usize>,
+}
+
+impl DataMaps {
     pub(super) fn new(object: &Object, programs: &[Linked]) -> Self {
         let references = programs.iter().flat_map(|linked| &linked.map_references);
-        let sections = references.filter_map(|reference| match reference.map {
+        let needed = references.filter_map(|reference| match reference.map {
             Referent::Data(section) => Some(section),
             Referent::Map(_) => None,
         });
-        Self { maps: object.maps.len(), sections: sections.collect() }
+        Self { maps: object.maps.len(), needed: needed.collect() }
     }
 
     fn slot(&self, section: usize) -> MapSlot {
-        MapSlot(self.maps + self.sections.range(..section).count())
+        MapSlot(self.maps + section)
     }
 
     pub(super) fn map_fd(&self, reference: MapReference) -> MapFd {
@@ -83,20 +116,25 @@ impl DataSlots {
     }
 }
 
-/// Creates a map of global variables; without global data in the kernel there is no way round a refusal. A kernel
-/// that has it knows names too.
-fn create_data_step(create: MapCreate, kernel: &Kernel) -> Step {
+/// Creates a map of global variables. Where programs need it there is no way round global data in the kernel; one that
+/// no program needs is left out by older kernels. A kernel that has global data knows names too.
+fn create_data_step(create: &MapCreate, needed: bool, kernel: &Kernel) -> Step {
     let flags = create.shape.flags & !BPF_F_MMAPABLE;
     let plain = MapCreate { shape: MapShape { flags, ..create.shape }, ..create.clone() };
+    let or_go_on = |step: Step| if needed { step } else { step.or(NEWER, Vec::new()) };
     let mmapable = kernel.has(Feature::MmapableArrays);
-    let first = if mmapable == Answer::No { plain.clone() } else { create };
+    let first = if mmapable == Answer::No { plain.clone() } else { create.clone() };
     let mut step = charged(&Call::MapCreate(first), kernel);
-    if kernel.has(Feature::GlobalData) == Answer::Unknown {
+    if needed && kernel.has(Feature::GlobalData) == Answer::Unknown {
         step = step.or_lacking(NEWER, Feature::GlobalData, Vec::new());
     }
     if mmapable == Answer::Unknown {
-        let without = vec![charged(&Call::MapCreate(plain), kernel)];
+        let without = vec![or_go_on(charged(&Call::MapCreate(plain), kernel))];
         step = step.or_lacking(On::Errno(&[EINVAL]), Feature::MmapableArrays, without);
     }
-    step
+    if create.types.is_some() {
+        let untyped = MapCreate { types: None, ..create.clone() };
+        step = step.or(On::EntryTypes, vec![or_go_on(Step::new(Call::MapCreate(untyped)))]);
+    }
+    or_go_on(step)
 }

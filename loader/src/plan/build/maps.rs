@@ -57,6 +57,7 @@ impl Loader<'_> {
                 shape,
                 name: name_for(kernel, &map.name),
                 inner: map.inner.map(|inner| MapSlot(inner.map)),
+                types: map.types.filter(|_| takes_types(shape.map_type)),
                 offload: self.is_offload(),
             },
             kernel,
@@ -156,6 +157,28 @@ pub(super) fn inner_map_steps(maps: &[MapSpec]) -> impl Iterator<Item = Step> {
     })
 }
 
+/// Whether the kernel lets maps of this type have types for their entries: it refuses them for those whose values it
+/// interprets itself (`map_check_btf` of `struct bpf_map_ops`, 6.18).
+fn takes_types(map_type: MapType) -> bool {
+    !matches!(
+        map_type,
+        MapType::PERF_EVENT_ARRAY
+            | MapType::CGROUP_ARRAY
+            | MapType::STACK_TRACE
+            | MapType::ARRAY_OF_MAPS
+            | MapType::HASH_OF_MAPS
+            | MapType::DEVMAP
+            | MapType::DEVMAP_HASH
+            | MapType::CPUMAP
+            | MapType::XSKMAP
+            | MapType::SOCKMAP
+            | MapType::SOCKHASH
+            | MapType::QUEUE
+            | MapType::STACK
+            | MapType::ARENA
+    )
+}
+
 /// Whether the kernel refuses a map of this type without `max_entries`.
 fn needs_entries(map_type: MapType) -> bool {
     !matches!(
@@ -171,7 +194,11 @@ fn needs_entries(map_type: MapType) -> bool {
 
 /// Creates a map; if that is refused for want of what only newer kernels have, without it.
 fn create_step(create: &MapCreate, kernel: &Kernel) -> Step {
-    let step = charged(&Call::MapCreate(create.clone()), kernel);
+    let mut step = charged(&Call::MapCreate(create.clone()), kernel);
+    if create.types.is_some() {
+        let untyped = MapCreate { types: None, ..create.clone() };
+        step = step.or(On::EntryTypes, vec![Step::new(Call::MapCreate(untyped))]);
+    }
     if create.name.is_none() || kernel.has(Feature::ObjectNames) != Answer::Unknown {
         return step;
     }

@@ -1,6 +1,7 @@
 //! Makes a plan from an object, the caller's wishes, and what is known of the kernel.
 
 mod attach;
+mod btf;
 mod data;
 mod maps;
 mod programs;
@@ -12,7 +13,8 @@ use nix::libc::{E2BIG, EINVAL, EPERM};
 
 pub(crate) use self::attach::link_without_pin;
 use self::attach::{attach_steps, find_interface, refuse_to_attach};
-use self::data::DataSlots;
+use self::btf::btf_step;
+use self::data::DataMaps;
 use self::maps::{creation_order, inner_map_steps, refuse_shared_pins};
 pub use self::upgrade::KeepMaps;
 use self::upgrade::{copy_steps, find_maps, only_new};
@@ -158,6 +160,9 @@ impl<'o> Loader<'o> {
         if !wanted.is_empty() {
             steps.extend(find_maps(&wanted, self.keep_maps == KeepMaps::Copy));
         }
+        if let Some(btf) = &self.object.btf {
+            steps.push(btf_step(btf, kernel));
+        }
         let link_pin = self.target.as_ref().and_then(Target::link_pin);
         if pins.iter().any(Option::is_some) || link_pin.is_some() || self.pin_dir.is_some() {
             steps.push(ensure_bpffs(&self.bpffs));
@@ -168,10 +173,12 @@ impl<'o> Loader<'o> {
         steps.extend(inner_map_steps(&self.object.maps));
         let linker = Linker::new(self.object);
         let linked = programs.iter().map(|program| linker.link(program)).collect::<Result<Vec<_>>>()?;
-        let data = DataSlots::new(self.object, &linked);
+        let data = DataMaps::new(self.object, &linked);
         steps.extend(self.data_steps(&data, kernel)?);
         for (slot, (program, linked)) in programs.iter().zip(linked).enumerate() {
+            let binds = self.bind_steps(ProgramSlot(slot), &linked, &data, kernel);
             steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, kernel)?);
+            steps.extend(binds);
         }
         only_new(&mut steps, &wanted);
         if self.keep_maps == KeepMaps::Copy {
@@ -188,9 +195,10 @@ impl<'o> Loader<'o> {
             steps.extend(attach_steps(attached, target, &self.bpffs, load.as_ref()));
         }
         Ok(Plan {
-            maps: self.map_names(&data),
+            maps: self.map_names(),
             programs: programs.iter().map(|program| program.name.clone()).collect(),
             sections: programs.iter().map(|program| program.section.clone()).collect(),
+            btf: self.object.btf.clone(),
             attach: self.target.as_ref().map(Target::attach),
             steps,
         })
@@ -264,7 +272,7 @@ fn name_for(kernel: &Kernel, symbol: &str) -> Option<ObjName> {
 }
 
 /// How a kernel refuses attributes that it does not know: EINVAL among those that it has room for, E2BIG behind.
-const NEWER: On = On::Errno(&[EINVAL, E2BIG]);
+pub(in crate::plan) const NEWER: On = On::Errno(&[EINVAL, E2BIG]);
 
 /// A call that the kernel may charge to `RLIMIT_MEMLOCK`; its refusal for that is EPERM.
 fn charged(call: &Call, kernel: &Kernel) -> Step {

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use super::data::DataSlots;
+use super::data::DataMaps;
 use super::maps::make_parents;
 use super::{Loader, NEWER, charged, name_for};
+use crate::btf::BtfAddition;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::linker::Linked;
 use crate::object::{CURRENT_KERNEL_VERSION, ProgramSpec};
-use crate::plan::call::{Call, ProgLoad, ProgramSlot};
+use crate::plan::call::{Call, ProgInfo, ProgLoad, ProgramSlot};
 use crate::plan::pin_path::check_pin_path;
 use crate::plan::{On, Step};
 use crate::uapi::bpf::{AttachType, BPF_F_XDP_HAS_FRAGS, ProgType};
@@ -20,9 +21,10 @@ impl Loader<'_> {
         slot: ProgramSlot,
         program: &ProgramSpec,
         linked: Linked,
-        data: &DataSlots,
+        data: &DataMaps,
         kernel: &Kernel,
     ) -> Result<Step> {
+        let has_functions = kernel.has(Feature::BtfWith(BtfAddition::Functions)) != Answer::No;
         let load = ProgLoad {
             program: slot,
             prog_type: ProgType::XDP,
@@ -32,6 +34,7 @@ impl Loader<'_> {
             name: name_for(kernel, &program.name),
             license: self.object.license.clone().unwrap_or_default(),
             kern_version: self.kern_version(kernel)?,
+            info: info(&linked).filter(|_| has_functions),
             map_references: linked.map_references.iter().map(|reference| data.map_fd(*reference)).collect(),
             insns: linked.insns,
             log: false,
@@ -74,11 +77,23 @@ impl Loader<'_> {
     }
 }
 
+/// What the kernel is told of the functions and lines of a program.
+fn info(linked: &Linked) -> Option<ProgInfo> {
+    let lines = linked.line_info().unwrap_or_default().to_vec();
+    Some(ProgInfo { functions: linked.func_info()?, lines })
+}
+
 /// Loads a program with the verifier's log; if that is refused for want of what only newer kernels have, without
 /// one of those after the other.
 fn load_step_with_log(load: ProgLoad, kernel: &Kernel) -> Step {
-    let step = Step::new(Call::ProgLoad(load.clone()));
+    let mut step = Step::new(Call::ProgLoad(load.clone()));
+    if load.info.is_some() {
+        let without = ProgLoad { info: None, ..load.clone() };
+        step = step.or(On::ProgInfo, vec![load_step_with_log(without, kernel)]);
+    }
     let unknown = |feature| kernel.has(feature) == Answer::Unknown;
+    // A kernel so old has taken no types.
+    let load = ProgLoad { info: None, ..load };
     if load.expected_attach_type == Some(AttachType::XDP) && unknown(Feature::ExpectedAttachType) {
         let older = ProgLoad { expected_attach_type: None, ..load };
         step.or_lacking(NEWER, Feature::ExpectedAttachType, vec![load_step_with_log(older, kernel)])

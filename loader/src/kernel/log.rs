@@ -1,6 +1,6 @@
-//! The buffer for the verifier's log, which grows until the log fits.
+//! The buffer for the kernel's log of a program or of types, which grows until the log fits.
 
-/// The verifier's log of one load, and the buffer that it is written to.
+/// The kernel's log of one load, of a program or of types, and the buffer that it is written to.
 ///
 /// There is no right size for the buffer: a log may take a few bytes or hundreds of megabytes, and the kernel
 /// answers ENOSPC to a program that it would take when the log does not fit. So load without a log first, and on a
@@ -55,12 +55,12 @@ impl VerifierLog {
     }
 
     /// The buffer, emptied for another load: the kernel leaves it alone if it refuses before it verifies.
-    pub(super) fn prepare(&mut self) -> &mut [u8] {
+    pub(crate) fn prepare(&mut self) -> &mut [u8] {
         self.buffer[0] = 0;
         &mut self.buffer
     }
 
-    pub(super) fn set_size(&mut self, size: u32) {
+    pub(crate) fn set_size(&mut self, size: u32) {
         self.size = size as usize;
     }
 }

@@ -1,0 +1,146 @@
+//! The types of an object: its BTF with the places of variables filled in, and what `.BTF.ext` says of instructions.
+
+use std::collections::BTreeMap;
+
+use super::File;
+use crate::btf::{Btf, BtfExt, CoreRelocation, LineInfo, SectionInfo, TypeId, VariablePlace};
+use crate::elf::{Section, Symbol, SymbolSection};
+use crate::error::{Result, quote};
+use crate::uapi::btf::{BTF_EXT_HEADER_SIZE, BTF_EXT_OLD_HEADER_SIZE};
+use crate::uapi::elf::{SectionType, SymbolBinding, SymbolType};
+
+/// What `.BTF.ext` says of one function. Offsets count in bytes from the start of the function.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CodeInfo {
+    /// The function itself, a `BTF_KIND_FUNC` of [`Object::btf`](super::Object::btf).
+    pub ty: Option<TypeId>,
+    /// Which lines of source its instructions come from, in their order.
+    pub lines: Vec<LineInfo>,
+    /// Which of its instructions depend on types of the kernel, in their order.
+    pub relocations: Vec<CoreRelocation>,
+}
+
+impl CodeInfo {
+    /// What `info` says of the function in the bytes `start` to `end` of its section.
+    pub(super) fn of_function(info: &SectionInfo, start: u64, end: u64) -> Self {
+        let within = |offset: u32| (start..end).contains(&u64::from(offset));
+        let from_start = |offset: u32| offset - u32::try_from(start).unwrap_or(offset);
+        let function = info.functions.iter().find(|function| u64::from(function.offset) == start);
+        let lines = part(&info.lines, start, |line| line.offset).take_while(|line| within(line.offset));
+        let relocations = part(&info.relocations, start, |relocation| relocation.offset)
+            .take_while(|relocation| within(relocation.offset));
+        Self {
+            ty: function.map(|function| function.ty),
+            lines: lines.map(|line| LineInfo { offset: from_start(line.offset), ..*line }).collect(),
+            relocations: relocations
+                .map(|it| CoreRelocation { offset: from_start(it.offset), ..*it })
+                .collect(),
+        }
+    }
+}
+
+/// The records from `start` on.
+fn part<T>(records: &[T], start: u64, offset: impl Fn(&T) -> u32) -> impl Iterator<Item = &T> {
+    records[records.partition_point(|record| u64::from(offset(record)) < start)..].iter()
+}
+
+/// The object's BTF, or why it has none.
+pub(super) struct Types {
+    pub(super) btf: Option<Btf>,
+    /// Why the file's BTF is left out: it is not sound, and nothing needs it.
+    pub(super) flaw: Option<String>,
+}
+
+/// Reads `.BTF`, with sizes and places filled in from the symbol table.
+///
+/// BTF that is not sound is left out where the object does without: a newer compiler's, or a very old one's, is no
+/// reason to refuse a program that was fine before BTF was known.
+pub(super) fn read(file: &File<'_, '_>) -> Result<Types> {
+    let Some(section) = file.elf.section_named(".BTF") else {
+        return Ok(Types { btf: None, flaw: None });
+    };
+    match parse(file, section) {
+        Ok(btf) => Ok(Types { btf: Some(btf), flaw: None }),
+        Err(error) if needs_btf(file)? => Err(error),
+        Err(error) => Ok(Types { btf: None, flaw: Some(error.to_string()) }),
+    }
+}
+
+fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Btf> {
+    let bytes = file.elf.data(section)?;
+    let mut btf = Btf::parse(bytes.data(), file.elf.order(), bytes.name())?;
+    let sections: BTreeMap<&str, &Section<'_>> =
+        file.elf.sections().iter().rev().map(|section| (&*section.name, section)).collect();
+    let globals = globals(file);
+    btf.place_variables(
+        |name| sections.get(name).and_then(|section| u32::try_from(section.size).ok()),
+        |section, variable| {
+            let symbol = globals.get(variable)?;
+            let here = sections.get(section).is_some_and(|section| symbol.is_in(section.index));
+            let offset = u32::try_from(symbol.value).ok().filter(|_| here)?;
+            Some(VariablePlace { offset, hidden: symbol.is_hidden() })
+        },
+    )?;
+    // A program cannot be static: nobody calls it.
+    let is_program = |symbol: &Symbol<'_>| match symbol.section {
+        SymbolSection::Index(section) => file.is_program_section(section),
+        _ => false,
+    };
+    btf.hide_functions(|name| {
+        globals.get(name).is_some_and(|symbol| symbol.is_hidden() && !is_program(symbol))
+    })?;
+    Ok(btf)
+}
+
+/// The symbols that are known beyond their file, by name.
+fn globals<'f>(file: &'f File<'_, '_>) -> BTreeMap<&'f str, &'f Symbol<'f>> {
+    let global = |symbol: &&Symbol<'_>| {
+        symbol.binding != SymbolBinding::LOCAL
+            && symbol.kind != SymbolType::SECTION
+            && matches!(symbol.section, SymbolSection::Index(_))
+    };
+    file.symbols.iter().filter(global).map(|symbol| (&*symbol.name, symbol)).collect()
+}
+
+/// Whether the object cannot be loaded without its BTF: maps are defined in it, or instructions depend on it.
+fn needs_btf(file: &File<'_, '_>) -> Result<bool> {
+    if file.maps.iter().any(|section| section.name == ".maps") {
+        return Ok(true);
+    }
+    let Some(ext) = file.elf.section_named(".BTF.ext") else {
+        return Ok(false);
+    };
+    let bytes = file.elf.data(ext)?;
+    let header_len = bytes.u32(4, "the header's length").unwrap_or_default() as usize;
+    let has_relocations = header_len >= BTF_EXT_HEADER_SIZE
+        && bytes.u32(28, "the length of the CO-RE relocations").is_ok_and(|len| len > 0);
+    Ok(bytes.len() >= BTF_EXT_OLD_HEADER_SIZE && has_relocations)
+}
+
+/// Reads `.BTF.ext`, which speaks in the types of `btf`.
+pub(super) fn read_ext<'b>(file: &File<'_, '_>, btf: Option<&'b Btf>) -> Result<BtfExt<'b>> {
+    let (Some(btf), Some(section)) = (btf, file.elf.section_named(".BTF.ext")) else {
+        return Ok(BtfExt::default());
+    };
+    let bytes = file.elf.data(section)?;
+    let ext = BtfExt::parse(bytes.data(), file.elf.order(), bytes.name(), btf)?;
+    for section in file.elf.sections().iter().filter(|section| section.kind == SectionType::PROGBITS) {
+        let Some(info) = ext.get(&section.name) else { continue };
+        let last = [
+            info.functions.last().map(|function| function.offset),
+            info.lines.last().map(|line| line.offset),
+            info.relocations.last().map(|relocation| relocation.offset),
+        ];
+        if let Some(offset) = last.into_iter().flatten().find(|&last| u64::from(last) >= section.size) {
+            return Err(bytes.error(
+                0,
+                format!(
+                    "expected records within the {} bytes of section {}, found one at {offset:#x}",
+                    section.size,
+                    quote(&section.name)
+                ),
+            ));
+        }
+    }
+    Ok(ext)
+}
