@@ -168,6 +168,9 @@ pub(crate) struct Form {
 pub(crate) struct Inspect {
     #[command(flatten)]
     pub(crate) file: ObjectFile,
+    /// Show the types that the object's BTF describes instead, as C declares them
+    #[arg(long)]
+    pub(crate) btf: bool,
     #[command(flatten)]
     pub(crate) reading: Reading,
     #[command(flatten)]

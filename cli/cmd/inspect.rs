@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use loader::btf::{Btf, LineInfo};
 use loader::elf::ElfFile;
 use loader::insn::disasm::disassemble;
 use loader::linker::Linker;
@@ -12,11 +13,15 @@ use loader::uapi::bpf::{AttachType, MAP_FLAGS, flag_names};
 use loader::{Result, escape, file};
 use serde::Serialize;
 
+use super::inspect_btf::Types;
 use crate::args;
 use crate::output;
 
 pub(crate) fn run(args: &args::Inspect) -> Result<()> {
     let bytes = file::read(&args.file.object)?;
+    if args.btf {
+        return output::answer(args.form, &Types::of(&ElfFile::parse(&bytes)?)?);
+    }
     let object = Object::parse_with(&bytes, &super::parse_options(&args.reading))?;
     let elf = ElfFile::parse(&bytes)?;
     output::answer(args.form, &Inspection::new(&elf, &object))
@@ -107,6 +112,16 @@ struct Instruction {
     text: String,
     /// What the instruction refers to, by the file's relocations.
     symbol: Option<String>,
+    /// The line of source that begins here.
+    source: Option<Source>,
+}
+
+/// A line of source, as the compiler has noted it.
+#[derive(PartialEq, Serialize)]
+struct Source {
+    file: String,
+    line: u32,
+    text: String,
 }
 
 impl Inspection {
@@ -118,7 +133,7 @@ impl Inspection {
             offset: section.offset,
             size: section.size,
         });
-        let linker = Linker::new(object);
+        let (linker, btf) = (Linker::new(object), object.btf.as_ref());
         Self {
             byte_order: format!("{:?}", object.order).to_lowercase(),
             license: object.license.clone(),
@@ -126,8 +141,8 @@ impl Inspection {
             sections: sections.collect(),
             maps: object.maps.iter().map(|map| Map::new(map, object)).collect(),
             data: object.data.iter().map(Data::new).collect(),
-            functions: object.functions.iter().map(Function::new).collect(),
-            programs: object.programs.iter().map(|program| Program::new(program, &linker)).collect(),
+            functions: object.functions.iter().map(|function| Function::new(function, btf)).collect(),
+            programs: object.programs.iter().map(|program| Program::new(program, &linker, btf)).collect(),
             other_code: object.other_code.clone(),
         }
     }
@@ -161,7 +176,7 @@ fn pinning(pinning: &Pinning) -> String {
 }
 
 impl Program {
-    fn new<'o>(program: &'o ProgramSpec, linker: &Linker<'o>) -> Self {
+    fn new<'o>(program: &'o ProgramSpec, linker: &Linker<'o>, btf: Option<&Btf>) -> Self {
         let linked = linker.link(program).map(|linked| linked.functions).unwrap_or_default();
         Self {
             name: program.name.clone(),
@@ -174,7 +189,7 @@ impl Program {
             frags: program.kind.frags,
             references: program.references.iter().map(Reference::new).collect(),
             functions: linked.into_iter().skip(1).map(|function| function.name).collect(),
-            instructions: Instruction::all(program.code()),
+            instructions: Instruction::all(program.code(), btf),
         }
     }
 }
@@ -190,23 +205,36 @@ impl Data {
 }
 
 impl Function {
-    fn new(function: &FunctionSpec) -> Self {
+    fn new(function: &FunctionSpec, btf: Option<&Btf>) -> Self {
         Self {
             name: function.name.clone(),
             section: function.section.clone(),
             offset: function.offset,
             references: function.references.iter().map(Reference::new).collect(),
-            instructions: Instruction::all(function.code()),
+            instructions: Instruction::all(function.code(), btf),
         }
     }
 }
 
 impl Instruction {
-    fn all(code: Code<'_>) -> Vec<Self> {
+    fn all(code: Code<'_>, btf: Option<&Btf>) -> Vec<Self> {
         let symbol = |index| code.reference(index).map(|reference| reference.symbol.clone());
+        let source = |index| Source::at(code.info.line_at(index)?, btf?);
         disassemble(code.insns)
-            .map(|line| Self { index: line.index, symbol: symbol(line.index), text: line.text })
+            .map(|line| Self {
+                index: line.index,
+                symbol: symbol(line.index),
+                source: source(line.index),
+                text: line.text,
+            })
             .collect()
+    }
+}
+
+impl Source {
+    fn at(line: &LineInfo, btf: &Btf) -> Option<Self> {
+        let text = |name| btf.text(name).ok().map(str::to_owned);
+        Some(Self { file: text(line.file)?, line: line.line, text: text(line.text)?.trim().to_owned() })
     }
 }
 
@@ -306,7 +334,7 @@ impl fmt::Display for Program {
             let names: Vec<_> = self.functions.iter().map(|name| escape(name)).collect();
             writeln!(f, "  with functions {}", names.join(", "))?;
         }
-        self.instructions.iter().try_for_each(|insn| insn.fmt(f))
+        instructions(f, &self.instructions)
     }
 }
 
@@ -320,8 +348,22 @@ impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, section) = (escape(&self.name), escape(&self.section));
         writeln!(f, "\nfunction {name}  section {section} at {:#x}", self.offset)?;
-        self.instructions.iter().try_for_each(|insn| insn.fmt(f))
+        instructions(f, &self.instructions)
     }
+}
+
+/// The instructions, each line of source above those that are from it.
+fn instructions(f: &mut fmt::Formatter<'_>, instructions: &[Instruction]) -> fmt::Result {
+    let mut last = None;
+    for insn in instructions {
+        // One line has several records where its parts are apart.
+        if let Some(source) = insn.source.as_ref().filter(|&source| last != Some(source)) {
+            writeln!(f, "         {}:{}  {}", escape(&source.file), source.line, escape(&source.text))?;
+            last = Some(source);
+        }
+        write!(f, "{insn}")?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for Instruction {

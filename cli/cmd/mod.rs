@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod demo;
 pub(crate) mod detach;
 pub(crate) mod inspect;
+mod inspect_btf;
 pub(crate) mod load;
 pub(crate) mod map;
 pub(crate) mod plan;

@@ -99,6 +99,7 @@ fn each_document_is_what_the_page_says() {
     for name in ["many", "iproute2_ids", "blacklist_gobpf", "global_data", "subprogs"] {
         say("inspect", &answer(&["inspect", &object(name)]));
     }
+    say("inspect --btf", &answer(&["inspect", &object("many"), "--btf"]));
     let gobpf = object("blacklist_gobpf");
     say("plan", &answer(&["plan", &gobpf, "--dev", NEAR, "--replace"]));
     say("attach", &answer(&["attach", NEAR, &gobpf]));

@@ -27,6 +27,7 @@ mod xdpload;
 
 mod bad_input;
 mod bpf_links;
+mod btf_text;
 mod cli_text;
 mod demo;
 mod dialects;

@@ -14,6 +14,7 @@
 
 #[cfg(test)]
 pub(crate) mod builder;
+mod c;
 mod debug;
 mod equal;
 mod ext;
@@ -23,8 +24,10 @@ mod place;
 mod query;
 mod reduce;
 mod types;
+mod value;
 mod write;
 
+pub use c::MAX_TEXT;
 pub use ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo, SectionInfo};
 pub use map_def::Variable;
 pub use place::VariablePlace;
@@ -33,6 +36,7 @@ pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,
 };
+pub use value::{Field, Value};
 pub use write::BtfWriter;
 
 use crate::bytes::ByteOrder;
@@ -101,6 +105,7 @@ mod tests {
     fn ask_everything(btf: &Btf) {
         for (id, ty) in btf.types() {
             let _ = (btf.name(id), btf.resolve(id), btf.size_of(id), btf.find(ty.shape.kind(), "map"));
+            let _ = (btf.declaration(id), btf.type_name(id));
             for member in btf.members(id).unwrap_or_default() {
                 let _ = (btf.text(member.name), btf.uint_member(member));
                 let _ = (btf.type_member(member), btf.array_member(member));

@@ -10,7 +10,7 @@ use crate::uapi::btf::BtfKind;
 
 /// How many typedefs, qualifiers and array dimensions may stand in a row. The kernel stops at as many
 /// (`MAX_RESOLVE_DEPTH` in kernel/bpf/btf.c, Linux 6.18), and a cycle is longer than any number.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 
 impl Btf {
     /// How many types there are, without `void`. The last one's id is this number.
@@ -117,13 +117,13 @@ impl Btf {
     }
 
     /// Whether this is the text of a name, without a look at the rest of a longer one.
-    fn is_text(&self, name: Name, text: &str) -> bool {
+    pub(super) fn is_text(&self, name: Name, text: &str) -> bool {
         let tail = self.strings.get(name.0 as usize..).and_then(|tail| tail.strip_prefix(text.as_bytes()));
         tail.is_some_and(|rest| rest.first() == Some(&0))
     }
 
     /// A type in words for an error: `struct `flow`` or `ptr`.
-    pub(super) fn describe(&self, id: TypeId) -> String {
+    pub(in crate::btf) fn describe(&self, id: TypeId) -> String {
         let kind = self.get(id).map_or(BtfKind::UNKN, |ty| ty.shape.kind());
         match self.name(id) {
             Ok(name) if !name.is_empty() => format!("{kind} {}", quote(name)),
@@ -133,14 +133,14 @@ impl Btf {
 
     /// An error about the type `id`, placed where the type is in the file.
     #[cold]
-    pub(super) fn error(&self, id: TypeId, message: String) -> Error {
+    pub(in crate::btf) fn error(&self, id: TypeId, message: String) -> Error {
         let place = self.places.get(id.0 as usize).copied().unwrap_or_default();
         Error::malformed(&self.section, place as u64, message)
             .context(format!("type {id} ({})", self.describe(id)))
     }
 
     #[cold]
-    fn too_deep(&self, id: TypeId) -> Error {
+    pub(super) fn too_deep(&self, id: TypeId) -> Error {
         let message =
             format!("expected at most {MAX_DEPTH} types in a row behind this one, found more or a cycle");
         self.error(id, message)
