@@ -4,7 +4,7 @@ use loader::Result;
 use loader::features::Kernel;
 use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::{Object, Pinning, ProgramSpec};
-use loader::plan::{Loader, Plan, Target};
+use loader::plan::{AttachBy, Loader, Plan, Target};
 
 /// The plan of attaching `program` of `object` to `eth0` in native mode, on Linux 6.1.
 ///
@@ -16,6 +16,7 @@ pub(crate) fn attach(object: &Object, program: &ProgramSpec) -> Result<Plan> {
         netns: None,
         mode: ModeChoice::default(),
         replace: false,
+        by: AttachBy::Netlink,
     };
     let mut loader = Loader::new(object).program(&program.name).attach_to(target);
     for map in &object.maps {
