@@ -23,7 +23,7 @@ pub(crate) fn run(args: &args::Inspect) -> Result<()> {
     if args.btf {
         return output::answer(args.form, &Types::of(&ElfFile::parse(&bytes)?)?);
     }
-    let object = Object::parse_with(&bytes, &super::parse_options(&args.file))?;
+    let object = Object::parse_with(&bytes, &super::parse_options(&args.reading))?;
     let elf = ElfFile::parse(&bytes)?;
     output::answer(args.form, &Inspection::new(&elf, &object))
 }

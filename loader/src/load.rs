@@ -3,6 +3,9 @@
 //! Nothing is called here that the plan does not list. Each call is told to the caller's observer and kept in the
 //! [`Loaded::transcript`], in the plan's own words and with the kernel's answer.
 
+mod interface;
+mod upgrade;
+
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -10,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
-use crate::attach::{self, NetNs, RouteSocket};
+use crate::attach::{Link, LinkState, RouteSocket};
 use crate::bytes::ByteOrder;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
@@ -18,16 +21,15 @@ use crate::insn::encode_all;
 use crate::kernel::{self, LoadedBtf, VerifierLog};
 use crate::map::compare::differences;
 use crate::map::{Map, MapParams, UpdateFlags};
-use crate::netlink::{
-    LinkInfo, LinkRef, Mode, XdpChange, XdpProgram, program_to_replace, refuse_to_displace,
-};
+use crate::netlink::{LinkInfo, Mode, XdpChange, XdpProgram};
 use crate::object::MapShape;
 use crate::pin;
 use crate::plan::{
-    Alternative, BtfLoad, Call, KernelCall, MapCreate, MapSlot, ModuleSlot, On, Plan, ProgLoad, ProgramSlot,
-    SetLink, Step, When,
+    Alternative, BtfLoad, Call, Existing, KernelCall, MapCreate, MapSlot, ModuleSlot, On, Plan, ProgLoad,
+    ProgramSlot, Step, When,
 };
 use crate::program::{CompilerInfo, Program, ProgramInfo, ProgramParams};
+use crate::uapi::bpf::ProgType;
 
 /// How often a load is tried again that a signal has interrupted (EAGAIN).
 const MAX_INTERRUPTIONS: usize = 5;
@@ -39,6 +41,9 @@ pub struct Loaded {
     programs: Vec<(String, Program)>,
     /// The sections that the programs are in, in the same order.
     sections: Vec<String>,
+    infos: Vec<Option<ProgramInfo>>,
+    kept: Vec<String>,
+    copied: Vec<(String, usize)>,
     btf_refusal: Option<Error>,
     attached: Option<AttachedTo>,
     transcript: Vec<Record>,
@@ -62,6 +67,8 @@ pub struct AttachedTo {
     pub warning: Option<String>,
     /// What the kernel says of the program; kernels before 4.13 say nothing.
     pub info: Option<ProgramInfo>,
+    /// The `bpf_link` that holds the program, if it was asked for.
+    pub link: Option<LinkState>,
 }
 
 /// A call that was made, and how the kernel answered.
@@ -117,6 +124,22 @@ impl Loaded {
     /// All programs with their names.
     pub fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
         self.programs.iter().map(|(name, program)| (name.as_str(), program))
+    }
+
+    /// What the kernel says of the program with this name, if the plan asked and the kernel told.
+    pub fn info(&self, program: &str) -> Option<&ProgramInfo> {
+        let index = self.programs.iter().position(|(own, _)| own == program)?;
+        self.infos.get(index)?.as_ref()
+    }
+
+    /// The names of the maps that the program has from the one that it replaced.
+    pub fn kept_maps(&self) -> &[String] {
+        &self.kept
+    }
+
+    /// The names of the maps whose entries were copied from those of the program that was replaced, and how many.
+    pub fn copied_maps(&self) -> &[(String, usize)] {
+        &self.copied
     }
 
     /// Why the kernel has not taken the object's types, if it refused them: everything was then loaded without.
@@ -180,6 +203,14 @@ struct Execution<'p> {
     socket: Option<RouteSocket>,
     link: Option<LinkInfo>,
     running: Option<(XdpProgram, Program)>,
+    /// The maps of the running program, by id.
+    running_maps: Vec<u32>,
+    /// Those of its maps that are to be copied into the map of the same slot.
+    old_maps: Vec<Option<Map>>,
+    kept: Vec<MapSlot>,
+    copied: Vec<(MapSlot, usize)>,
+    bpf_link: Option<Link>,
+    infos: Vec<Option<ProgramInfo>>,
     /// The change of the interface to which no answer came, so that nobody knows what came of it.
     unanswered: Option<(Mode, XdpChange)>,
     attached: Option<AttachedTo>,
@@ -202,6 +233,12 @@ impl<'p> Execution<'p> {
             socket: None,
             link: None,
             running: None,
+            running_maps: Vec::new(),
+            old_maps: plan.maps.iter().map(|_| None).collect(),
+            kept: Vec::new(),
+            copied: Vec::new(),
+            bpf_link: None,
+            infos: plan.programs.iter().map(|_| None).collect(),
             unanswered: None,
             attached: None,
             undo: Vec::new(),
@@ -236,6 +273,8 @@ impl<'p> Execution<'p> {
             When::Always => true,
             When::Occupied => occupied,
             When::Vacant => !occupied,
+            When::New(map) => !self.kept.contains(&map),
+            When::Copied(map) => self.old_maps[map.0].is_some(),
             When::Made(map) => self.maps[map.0].is_some(),
         }
     }
@@ -347,6 +386,8 @@ impl<'p> Execution<'p> {
             Call::MapFreeze { map } => done(self.map(*map).freeze()),
             Call::ObjPin { map, path } => done(self.pin_map(*map, path)),
             Call::ProgLoad(load) => self.load_program(load, None),
+            Call::OpenProgram { program, existing } => self.open_program(*program, existing),
+            Call::PinProgram { program, path } => done(self.pin_program(*program, path)),
             Call::ProgBindMap { program, map } => {
                 done(self.program(*program).bind_map(self.map(*map).as_fd()))
             }
@@ -355,6 +396,16 @@ impl<'p> Execution<'p> {
             Call::ProgGetFdById => self.open_running(),
             Call::SetLink(set) => self.set_link(set),
             Call::PutBack(_) => self.put_back(),
+            Call::RunningMapIds => self.ask_for_map_ids(),
+            Call::OpenRunningMaps { wanted, copy } => self.open_running_maps(wanted, *copy),
+            Call::CopyMap { map, by } => self.copy_map(*map, *by),
+            Call::FindLink => self.find_link(),
+            Call::OpenLink { path } => self.open_link(path),
+            Call::LinkCreate(create) => self.create_link(create),
+            Call::LinkUpdate { program } => self.update_link(*program),
+            Call::PinLink { path } => done(self.bpf_link().pin(Path::new(path))),
+            Call::LinkInfo => self.ask_for_link(),
+            Call::LinkDetach => done(self.bpf_link().detach()),
             Call::ProgInfo { program } => self.ask_for_info(*program),
             Call::ProbeCompare => done(self.socket().refuse_if_it_cannot_compare(self.link().index)),
             Call::RaiseMemlock => done(kernel::raise_memlock().map(drop)),
@@ -583,6 +634,39 @@ impl Execution<'_> {
         Ok(outcome)
     }
 
+    /// Opens a program that somebody has loaded, and refuses one of another type, which could not be attached.
+    fn open_program(&mut self, slot: ProgramSlot, existing: &Existing) -> Result<Outcome> {
+        let (program, info) = match existing {
+            Existing::Pinned(path) => Program::open_pinned_with_info(Path::new(path))?,
+            Existing::Id(id) => Program::from_id_with_info(*id)?,
+        };
+        if info.prog_type != ProgType::XDP {
+            let name = &self.plan.programs[slot.0];
+            let message = format!("the program {name} is of type {}, not an XDP program", info.prog_type);
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
+        self.programs[slot.0] = Some(program);
+        Ok(outcome)
+    }
+
+    fn pin_program(&self, slot: ProgramSlot, path: &str) -> Result<()> {
+        let name = quote(&self.plan.programs[slot.0]);
+        pin::pin_in_bpffs(self.program(slot).as_fd(), Path::new(path))
+            .context(|| format!("pinning program {name}"))
+    }
+
+    /// Asks for what is told of a program that was pinned or attached.
+    fn ask_for_info(&mut self, slot: ProgramSlot) -> Result<Outcome> {
+        let info = self.program(slot).info()?;
+        let outcome = Outcome::Found(format!("id {}", info.id));
+        if let Some(attached) = &mut self.attached {
+            attached.info = Some(info.clone());
+        }
+        self.infos[slot.0] = Some(info);
+        Ok(outcome)
+    }
+
     /// Says of a refusal that it was the network card which was asked to hold the map or the program.
     fn for_network_card(&self, error: Error, offload: bool) -> Error {
         if !offload || matches!(error.kind(), ErrorKind::VerifierRejected | ErrorKind::PermissionDenied) {
@@ -610,93 +694,6 @@ impl Execution<'_> {
     }
 }
 
-/// The calls on the interface.
-impl Execution<'_> {
-    fn socket(&self) -> &RouteSocket {
-        self.socket.as_ref().expect("a plan asks for an interface after it has opened the socket")
-    }
-
-    fn link(&self) -> &LinkInfo {
-        self.link.as_ref().expect("a plan uses an interface after it has asked for it")
-    }
-
-    fn open_socket(&mut self, netns: Option<&str>) -> Result<Outcome> {
-        let netns = netns.map(NetNs::at).transpose()?;
-        self.socket = Some(RouteSocket::open(netns.as_ref())?);
-        Ok(Outcome::Done)
-    }
-
-    /// Looks at the interface, and refuses at once what the kernel would refuse after all the work.
-    fn get_link(&mut self, link: &LinkRef) -> Result<Outcome> {
-        let link = self.socket().link(link)?;
-        let attach = self.plan.attach.as_ref().expect("only a plan that attaches asks for an interface");
-        let name = quote(&link.name);
-        if !attach.replace {
-            refuse_to_displace(&link.xdp).context(|| format!("attaching to {name}"))?;
-        } else if !link.xdp.is_empty() {
-            program_to_replace(&link.xdp, attach.mode, None).context(|| format!("attaching to {name}"))?;
-        }
-        let list: Vec<_> = link.xdp.programs().iter().map(ToString::to_string).collect();
-        let programs = if list.is_empty() { "no XDP program".to_owned() } else { list.join(", ") };
-        let found = format!("interface {} {name}, {programs}", link.index);
-        self.link = Some(link);
-        Ok(Outcome::Found(found))
-    }
-
-    fn open_running(&mut self) -> Result<Outcome> {
-        let attach = self.plan.attach.as_ref().expect("only a plan that attaches replaces a program");
-        let running = program_to_replace(&self.link().xdp, attach.mode, None)?;
-        let program = attach::open(running)?;
-        let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
-        self.running = Some((running, program));
-        Ok(outcome)
-    }
-
-    fn set_link(&mut self, set: &SetLink) -> Result<Outcome> {
-        let new = self.program(set.program).as_fd().as_raw_fd();
-        let running = self.running.as_ref().filter(|_| set.replace);
-        let change = match running {
-            Some((_, program)) => XdpChange::Replace { new, expected: program.as_fd().as_raw_fd() },
-            None => XdpChange::Attach { new },
-        };
-        let replaced = running.map(|(running, _)| *running);
-        let mode =
-            set.mode.or(replaced.map(|program| program.mode)).expect("a plan gives the mode, or replaces");
-        let link = self.link();
-        let (index, name) = (link.index, link.name.clone());
-        let answer = self.socket().set_xdp(index, mode, change);
-        self.unanswered = answer.is_err().then_some((mode, change));
-        let warning = match answer {
-            Ok(attach::Outcome::Done { warning }) => Ok(warning),
-            Ok(attach::Outcome::Refused(error)) | Err(error) => Err(error),
-        }
-        .context(|| format!("attaching to {} in {mode} mode", quote(&name)))?;
-        let (native_refusal, info) = (None, None);
-        self.attached = Some(AttachedTo { index, name, mode, replaced, native_refusal, warning, info });
-        Ok(Outcome::Done)
-    }
-
-    /// Asks for what is told of the attached program.
-    fn ask_for_info(&mut self, slot: ProgramSlot) -> Result<Outcome> {
-        let info = self.program(slot).info()?;
-        let outcome = Outcome::Found(format!("id {}", info.id));
-        if let Some(attached) = &mut self.attached {
-            attached.info = Some(info);
-        }
-        Ok(outcome)
-    }
-
-    /// Makes the opposite of a change that may have been made. The kernel refuses it if the change was not.
-    fn put_back(&self) -> Result<Outcome> {
-        let (mode, change) = self.unanswered.expect("a plan puts back a change to which no answer came");
-        let back = change.undo().expect("a plan attaches or replaces, which has an opposite");
-        match self.socket().set_xdp(self.link().index, mode, back)? {
-            attach::Outcome::Done { .. } => Ok(Outcome::Done),
-            attach::Outcome::Refused(error) => Ok(Outcome::Refused(error.errno().unwrap_or_default())),
-        }
-    }
-}
-
 /// What has been made, with its name.
 fn made<T>(names: &[String], items: Vec<Option<T>>) -> Vec<(String, T)> {
     names.iter().zip(items).filter_map(|(name, item)| Some((name.clone(), item?))).collect()
@@ -706,7 +703,11 @@ fn made<T>(names: &[String], items: Vec<Option<T>>) -> Vec<(String, T)> {
 impl Execution<'_> {
     fn finish(self) -> Loaded {
         let Plan { maps, programs, sections, .. } = self.plan;
+        let name = |slot: &MapSlot| maps[slot.0].clone();
         Loaded {
+            infos: self.infos,
+            kept: self.kept.iter().map(name).collect(),
+            copied: self.copied.iter().map(|(slot, count)| (name(slot), *count)).collect(),
             maps: made(maps, self.maps),
             programs: made(programs, self.programs),
             sections: sections.clone(),

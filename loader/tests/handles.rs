@@ -73,6 +73,7 @@ fn program_params(insns: &[u8]) -> ProgramParams<'_> {
         insns,
         ifindex: 0,
         info: None,
+        modules: &[],
     }
 }
 

@@ -138,6 +138,9 @@ impl<'c> Walk<'c> {
         match step["only_if"].as_str() {
             Some("a program is attached") if !self.is_occupied => return Ok(Went::Well),
             Some("no program is attached") if self.is_occupied => return Ok(Went::Well),
+            // What the maps of the attached program are like, the trace does not show.
+            Some(words) if words.contains("of the attached program") && self.comes_next(step) => {}
+            Some(words) if words.contains("of the attached program") => return Ok(Went::Well),
             Some(words) => {
                 let map = words.strip_prefix("map ").and_then(|words| words.strip_suffix(" was made"));
                 if map.is_some_and(|map| !self.names.contains_key(&format!("<map {map}>"))) {
@@ -147,7 +150,8 @@ impl<'c> Walk<'c> {
             None => {}
         }
         let calls = list(&step["calls"]);
-        let mut refusal = self.calls(calls)?;
+        let is_repeated = step["repeated"].is_string();
+        let mut refusal = if is_repeated { self.repeated(calls)? } else { self.calls(calls)? };
         while refusal.as_ref().is_some_and(|refusal| self.comes_again(step, refusal)) {
             refusal = self.calls(calls)?;
         }
@@ -166,6 +170,32 @@ impl<'c> Walk<'c> {
                 None => Ok(Went::Wrong),
             },
         }
+    }
+
+    /// Whether the first call of the step is the one that comes next.
+    fn comes_next(&self, step: &Value) -> bool {
+        self.calls.first().is_some_and(|next| self.compare(&step["calls"][0], next).is_ok())
+    }
+
+    /// Takes the calls of a step that is made for each of many things, as often as they come. What their names stand
+    /// for is another thing each time. ENOENT means that there are no more, or that one is gone.
+    fn repeated(&mut self, calls: &[Value]) -> Result<Option<Refusal<'c>>, Difference> {
+        let names = self.names.clone();
+        let mut results = BTreeMap::new();
+        let mut allowed = vec![0];
+        let mut refusal = None;
+        while refusal.is_none() {
+            let Some(next) = self.calls.first() else { break };
+            let fits = |at: &usize| calls.get(*at).is_some_and(|call| self.compare(call, next).is_ok());
+            let Some(at) = allowed.iter().copied().find(fits) else { break };
+            refusal = self.call(&calls[at])?.filter(|refusal| !is_refusal_with(&refusal.answer, &["ENOENT"]));
+            let result = calls[at]["result"].as_str().and_then(|name| self.names.get_key_value(name));
+            results.extend(result.map(|(name, value)| (name.clone(), value.clone())));
+            self.names = names.clone().into_iter().chain(results.clone()).collect();
+            allowed = vec![0, at, at + 1];
+        }
+        self.names = names;
+        Ok(refusal)
     }
 
     /// Whether the plan ends after these calls, for the one time that it does.
@@ -318,6 +348,9 @@ impl<'c> Walk<'c> {
             ("0x25 /*", "BPF_XDP"),
             ("0x20 /*", "BPF_F_XDP_HAS_FRAGS"),
             ("0x40 /*", "BPF_F_XDP_DEV_BOUND_ONLY"),
+            ("0x2", "XDP_FLAGS_SKB_MODE"),
+            ("0x4", "XDP_FLAGS_DRV_MODE"),
+            ("0x8", "XDP_FLAGS_HW_MODE"),
         ];
         let is_newer = of_newer.iter().any(|(start, name)| found.starts_with(start) && *name == planned);
         planned == found || is_newer || is_memory(name, found)
@@ -384,19 +417,22 @@ fn speaks_of_types(name: &str) -> bool {
     starts.iter().any(|start| name.starts_with(start))
 }
 
-/// Whether strace shows the arguments of the call; it has not learned those of this one.
+/// Whether strace shows the arguments of the call; of those that it has not learned it shows the address.
 fn is_spelled_out(call: &Call) -> bool {
-    command(call).as_deref() != Some("BPF_PROG_BIND_MAP")
+    call.name != "bpf" || split(&call.arguments).get(1).is_none_or(|attr| !attr.starts_with("0x"))
 }
 
 /// Addresses of memory and its sizes, which no plan knows.
 fn is_left_open(name: &str) -> bool {
-    ["insns", "info", "info_len", "log_buf", "btf", "btf_log_buf", "func_info", "line_info"].contains(&name)
+    let of_one = ["insns", "info", "info_len", "log_buf", "btf", "btf_log_buf", "func_info", "line_info"];
+    let of_elements =
+        ["next_id", "key", "value", "next_key", "in_batch", "out_batch", "keys", "values", "count"];
+    of_one.contains(&name) || of_elements.contains(&name)
 }
 
 /// Whether a field of `union bpf_attr` is as if it were not there.
 fn is_nothing(value: &str) -> bool {
-    let zeros = ["0", "NULL", "\"\"", "KERNEL_VERSION(0, 0, 0)", "BPF_CGROUP_INET_INGRESS"];
+    let zeros = ["0", "NULL", "BPF_ANY", "\"\"", "KERNEL_VERSION(0, 0, 0)", "BPF_CGROUP_INET_INGRESS"];
     zeros.contains(&value) || value.replace("\\x00", "") == "\"\""
 }
 

@@ -21,15 +21,20 @@ const COMPILERS: [&str; 2] = ["clang-14", "clang-19"];
 /// comes after it.
 #[track_caller]
 fn see(veth: &Veth, object: &str, options: &[&str]) -> Vec<Vec<u8>> {
-    veth.far.run(|| fs::write(format!("/proc/sys/net/ipv6/conf/{FAR}/disable_ipv6"), "1").unwrap());
+    veth.far.run(|| {
+        fs::write(format!("/proc/sys/net/ipv6/conf/{FAR}/disable_ipv6"), "1").expect("root may set it")
+    });
     let attached = answer(&[&["attach", NEAR, object, "--replace"], options].concat());
     let (near, far) = (Wire::near(), Wire::far(veth));
     let frame = Frame::ipv4(veth, &[], OTHER);
     far.send(&frame);
     near.assert_sees(&frame);
-    let id = u32::try_from(number(&attached["program"]["map_ids"][0])).unwrap();
-    let map = Map::from_id(id).unwrap();
-    let value = |key: u32| map.lookup(&key.to_ne_bytes()).unwrap().unwrap().single().unwrap().to_vec();
+    let id = u32::try_from(number(&attached["program"]["map_ids"][0])).expect("ids have 32 bits");
+    let map = Map::from_id(id).expect("the program keeps its map");
+    let value = |key: u32| {
+        let value = map.lookup(&key.to_ne_bytes()).expect("an array has all its entries");
+        value.expect("an array has all its entries").single().expect("one value a key").to_vec()
+    };
     (0..map.max_entries()).map(value).collect()
 }
 
@@ -183,7 +188,7 @@ fn compare_with_libbpf() -> Result<(), Missing> {
             let attached = answer(&["attach", "lo", &object, "--mode", "generic"]);
             assert_eq!(text(&attached["program"]["tag"]), text(&witness["tag"]), "{clang} {name}");
             let contents = |program: &serde_json::Value| {
-                let ids = program["map_ids"].as_array().unwrap().iter().map(number);
+                let ids = program["map_ids"].as_array().expect("a list of ids").iter().map(number);
                 let maps = ids.map(|id| {
                     let id = id.to_string();
                     let map = bpftool(&["map", "show", "id", &id]);
@@ -195,7 +200,7 @@ fn compare_with_libbpf() -> Result<(), Missing> {
                 maps.collect::<Vec<_>>()
             };
             assert_eq!(contents(&attached["program"]), contents(&witness), "{clang} {name}");
-            fs::remove_file(pin).unwrap();
+            fs::remove_file(pin).expect("bpftool has pinned it");
             xdpload(&["detach", "lo"]).ok();
         }
     }

@@ -115,10 +115,25 @@ fn each_document_is_what_the_page_says() {
     say("map get", &answer(&["map", "get", &blacklist, "192.0.2.77"]));
     say("map dump", &answer(&["map", "dump", &blacklist]));
     say("map delete", &answer(&["map", "delete", &blacklist, "192.0.2.77"]));
+    say("attach", &answer(&["attach", NEAR, &object("global_data"), "--replace"]));
+    say("map get", &answer(&["map", "get", &format!("{NEAR}:.bss"), "seen"]));
+    // With types, which the maps of gobpf's dialect have not.
+    say("attach", &answer(&["attach", NEAR, &object("blacklist"), "--replace"]));
+    say("map set", &answer(&["map", "set", &blacklist, "192.0.2.77", "1"]));
+    say("map get", &answer(&["map", "get", &blacklist, "192.0.2.77"]));
+    say("map dump", &answer(&["map", "dump", &blacklist]));
     say("attach", &answer(&["attach", NEAR, &object("count_percpu"), "--replace"]));
     say("map get", &answer(&["map", "get", &format!("{NEAR}:packets"), "0"]));
     say("map dump", &answer(&["map", "dump", &format!("{NEAR}:packets")]));
+    let counter = object("count_percpu");
+    let larger = ["--replace", "--migrate-maps", "--max-entries=packets=2"];
+    say("plan", &answer(&[&["plan", &counter, "--dev", NEAR], &larger[..]].concat()));
+    say("attach", &answer(&[&["attach", NEAR, &counter], &larger[..]].concat()));
     say("detach", &answer(&["detach", NEAR]));
+    say("attach", &answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]));
+    say("status", &answer(&["status"]));
+    say("detach", &answer(&["detach", NEAR, "--link"]));
+    say("load", &answer(&["load", &gobpf, "--pin=/sys/fs/bpf/edge"]));
 
     let documented = documentation();
     assert_eq!(

@@ -58,6 +58,15 @@ impl<'a> Attach<'a> {
     }
 }
 
+/// Carries out `command` under strace, and asserts that it was done as `plan` says.
+#[track_caller]
+pub(crate) fn run_as_planned(sandbox: &Sandbox, plan: &[&str], command: &[&str], ending: Ending) -> Ran {
+    let plan = answer(&[&["plan"], plan].concat());
+    let (ran, calls) = trace(sandbox, TRACED, &xdpload_command(command));
+    accept(&plan, &calls, ending);
+    ran
+}
+
 /// Attaches twice: once without the pin, once with it.
 fn attach_twice(name: &str, options: &[&str]) -> Result<(), Missing> {
     let (sandbox, _veth) = pair(&["strace"])?;

@@ -9,16 +9,21 @@
 //!   (Linux 5.7). Somebody else's program, attached a moment ago, stays.
 //! * [`Attached`] takes its program off when it is dropped, unless told to [`persist`](Attached::persist).
 //!
+//! * [`attach_link`] attaches by a `bpf_link` instead, for those who ask for one: see [`Link`].
+//!
 //! All of it takes CAP_NET_ADMIN in the interface's network namespace. To replace or detach a program of which only
 //! the id is known takes CAP_SYS_ADMIN as well, because the kernel asks for that to give out its fd.
 
 mod interface;
+mod link;
 mod netns;
 mod socket;
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 pub use interface::Interface;
+pub(crate) use link::not_by_link;
+pub use link::{DetachedLink, Link, LinkState, attach_link, detach_links, link_of, link_pins};
 pub use netns::NetNs;
 pub(crate) use socket::Outcome;
 pub use socket::RouteSocket;

@@ -211,6 +211,7 @@ fn load_of(section: &str, offset: u64, addend: i32) -> Object {
         size: 16,
         content: vec![1; 16],
         ty: None,
+        variables: Vec::new(),
     });
     object.maps.push(MapSpec {
         name: "map".to_owned(),
@@ -373,6 +374,7 @@ fn object_with_externs(insns: &[Insn], references: &[SymbolReference]) -> Object
         size: 13,
         content: Vec::new(),
         ty: None,
+        variables: Vec::new(),
     }];
     object
 }

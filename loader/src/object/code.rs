@@ -334,11 +334,10 @@ fn functions(file: &File<'_, '_>, section: &Section<'_>) -> Result<Vec<Place>> {
     let mut starts: Vec<&Symbol<'_>> =
         symbols.iter().copied().filter(|symbol| symbol.kind == SymbolType::FUNC).collect();
     if starts.is_empty() {
-        // Old LLVMs gave functions no type.
+        // Old LLVMs gave functions no type, and named the blocks in them: LBB0_1.
         let untyped = |symbol: &&Symbol<'_>| {
-            symbol.kind == SymbolType::NOTYPE
-                && symbol.binding != SymbolBinding::LOCAL
-                && !symbol.name.is_empty()
+            let block = symbol.binding == SymbolBinding::LOCAL && symbol.name.starts_with("LBB");
+            symbol.kind == SymbolType::NOTYPE && !symbol.name.is_empty() && !block
         };
         starts = symbols.iter().copied().filter(untyped).collect();
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::variable::{self, VariableSpec};
 use super::{File, MapShape};
 use crate::btf::{Btf, TypeId};
 use crate::elf::{Disjoint, Section};
@@ -53,6 +54,8 @@ pub struct DataSpec {
     pub content: Vec<u8>,
     /// Its variables, a `BTF_KIND_DATASEC` of [`Object::btf`](super::Object::btf).
     pub ty: Option<TypeId>,
+    /// Its variables one by one, in the order of their places.
+    pub variables: Vec<VariableSpec>,
 }
 
 impl DataSpec {
@@ -100,7 +103,8 @@ pub(super) fn parse<'e, 'a>(
         }
         needed.add(section)?;
         let ty = btf.and_then(|btf| btf.data_section(&section.name)).map(|(id, _)| id);
-        data.push(DataSpec { ty, ..read(file, section, kind)? });
+        let variables = variable::parse(file, btf, section, ty)?;
+        data.push(DataSpec { ty, variables, ..read(file, section, kind)? });
     }
     Ok(data)
 }
@@ -124,6 +128,7 @@ fn read(file: &File<'_, '_>, section: &Section<'_>, kind: DataKind) -> Result<Da
         size,
         content: file.elf.data(section)?.data().to_vec(),
         ty: None,
+        variables: Vec::new(),
     })
 }
 
@@ -135,7 +140,14 @@ mod tests {
     fn maps_are_called_as_libbpf_calls_them() {
         let name = |object, section: &str| {
             let kind = DataKind::Initialised;
-            let data = DataSpec { section: section.to_owned(), kind, size: 4, content: vec![0; 4], ty: None };
+            let data = DataSpec {
+                section: section.to_owned(),
+                kind,
+                size: 4,
+                content: vec![0; 4],
+                ty: None,
+                variables: Vec::new(),
+            };
             data.map_name(object).to_string()
         };
         for (section, expected) in [

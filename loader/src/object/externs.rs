@@ -144,7 +144,14 @@ pub(super) fn kconfig_data(externs: &[ExternSpec], btf: Option<&Btf>) -> Option<
     };
     let size = externs.iter().filter_map(end).max()?;
     let ty = btf.and_then(|btf| btf.data_section(KCONFIG)).map(|(id, _)| id);
-    Some(DataSpec { section: KCONFIG.to_owned(), kind: DataKind::Kconfig, size, content: Vec::new(), ty })
+    Some(DataSpec {
+        section: KCONFIG.to_owned(),
+        kind: DataKind::Kconfig,
+        size,
+        content: Vec::new(),
+        ty,
+        variables: Vec::new(),
+    })
 }
 
 /// An entry of one of the two sections: its name, whether it is weak, and what it is.

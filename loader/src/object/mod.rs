@@ -12,6 +12,7 @@ mod legacy;
 mod map;
 mod program;
 mod types;
+mod variable;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub use externs::{ExternKind, ExternSpec, OptionKind, OptionSpec};
 pub use map::{EntryTypes, InnerMap, MapDialect, MapShape, MapSpec, Pinning};
 pub use program::{ProgramKind, ProgramSpec};
 pub use types::CodeInfo;
+pub use variable::VariableSpec;
 
 use crate::btf::Btf;
 use crate::bytes::ByteOrder;

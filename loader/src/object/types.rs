@@ -32,7 +32,8 @@ impl CodeInfo {
     pub(super) fn of_function(info: &SectionInfo, start: u64, end: u64) -> Self {
         let within = |offset: u32| (start..end).contains(&u64::from(offset));
         let from_start = |offset: u32| offset - u32::try_from(start).unwrap_or(offset);
-        let function = info.functions.iter().find(|function| u64::from(function.offset) == start);
+        let mut functions = part(&info.functions, start, |function| function.offset);
+        let function = functions.next().filter(|function| u64::from(function.offset) == start);
         let lines = part(&info.lines, start, |line| line.offset).take_while(|line| within(line.offset));
         let relocations = part(&info.relocations, start, |relocation| relocation.offset)
             .take_while(|relocation| within(relocation.offset));

@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use super::call::{BtfLoad, Call, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
+use super::call::{
+    BtfLoad, Call, CopyBy, Existing, LinkCreate, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink,
+};
 use super::externs::ModuleSlot;
 use super::{FIRST_LOG_SIZE, Plan};
 use crate::btf::BtfAddition;
@@ -91,9 +93,7 @@ impl Plan {
             Call::ObjGet { path, map } => {
                 vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(self.map(*map))]
             }
-            Call::MapInfo { map, .. } => {
-                vec![KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", self.map(*map))]
-            }
+            Call::MapInfo { map, .. } => vec![info(self.map(*map))],
             Call::BtfLoad(load) => vec![self.btf_load(*load)],
             Call::ModuleBtf { module } => self.find_module_btf(*module),
             Call::MapCreate(create) => vec![self.map_create(create)],
@@ -115,14 +115,10 @@ impl Plan {
             Call::MapFreeze { map } => {
                 vec![KernelCall::bpf("BPF_MAP_FREEZE").with("map_fd", self.map(*map))]
             }
-            Call::ObjPin { map, path } => {
-                vec![
-                    KernelCall::bpf("BPF_OBJ_PIN")
-                        .with("pathname", text(path))
-                        .with("bpf_fd", self.map(*map)),
-                ]
-            }
+            Call::ObjPin { map, path } => vec![obj_pin(path, self.map(*map))],
             Call::ProgLoad(load) => vec![self.prog_load(load)],
+            Call::OpenProgram { program, existing } => self.open_program(*program, existing),
+            Call::PinProgram { program, path } => vec![obj_pin(path, self.program(*program))],
             Call::ProgBindMap { program, map } => vec![
                 KernelCall::bpf("BPF_PROG_BIND_MAP")
                     .with("prog_fd", self.program(*program))
@@ -134,13 +130,25 @@ impl Plan {
                 KernelCall::bpf("BPF_PROG_GET_FD_BY_ID")
                     .with("prog_id", "<id of the attached program>")
                     .gives(ATTACHED),
-                KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", ATTACHED),
+                info(ATTACHED),
             ],
             Call::SetLink(set) => self.set_link(set),
             Call::PutBack(set) => self.put_back(set),
-            Call::ProgInfo { program } => {
-                vec![KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", self.program(*program))]
+            Call::ProgInfo { program } => vec![info(self.program(*program))],
+            Call::RunningMapIds => vec![info(ATTACHED)],
+            Call::OpenRunningMaps { .. } => {
+                open_by_id("BPF_MAP_GET_FD_BY_ID", "map_id", "<id of its map>", ITS_MAP).into()
             }
+            Call::CopyMap { map, by } => self.copy_map(*map, *by),
+            Call::FindLink => find_link(),
+            Call::OpenLink { path } => {
+                vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(LINK), info(LINK)]
+            }
+            Call::LinkCreate(create) => self.link_create(*create),
+            Call::LinkUpdate { program } => vec![self.link_update(*program)],
+            Call::PinLink { path } => vec![obj_pin(path, LINK)],
+            Call::LinkInfo => vec![info(LINK)],
+            Call::LinkDetach => vec![KernelCall::bpf("BPF_LINK_DETACH").with("link_fd", LINK)],
             Call::ProbeCompare => vec![probe_of_compare(), receive()],
             Call::RaiseMemlock => vec![raise_memlock()],
             Call::Probe(feature) => vec![probe(*feature)],
@@ -230,6 +238,53 @@ impl Plan {
             .with_data(encode_all(&load.insns, ByteOrder::NATIVE))
     }
 
+    fn open_program(&self, program: ProgramSlot, existing: &Existing) -> Vec<KernelCall> {
+        let open = match existing {
+            Existing::Pinned(path) => KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)),
+            Existing::Id(id) => KernelCall::bpf("BPF_PROG_GET_FD_BY_ID").with("prog_id", id.to_string()),
+        };
+        vec![open.gives(self.program(program)), info(self.program(program))]
+    }
+
+    fn link_create(&self, create: LinkCreate) -> Vec<KernelCall> {
+        let enter = create.elsewhere.then(|| enter_namespace("<netns of the route socket>"));
+        let create = KernelCall::bpf("BPF_LINK_CREATE")
+            .with("prog_fd", self.program(create.program))
+            .with("target_ifindex", IFINDEX)
+            .with("attach_type", "BPF_XDP")
+            .with("flags", XdpFlags::mode_alone(create.mode))
+            .gives(LINK);
+        enter.into_iter().chain([create]).collect()
+    }
+
+    fn link_update(&self, program: ProgramSlot) -> KernelCall {
+        KernelCall::bpf("BPF_LINK_UPDATE")
+            .with("link_fd", LINK)
+            .with("new_prog_fd", self.program(program))
+            .with("flags", "BPF_F_REPLACE")
+            .with("old_prog_fd", ATTACHED)
+    }
+
+    /// Reads entries of the attached program's map, and writes them into the one that takes its name.
+    fn copy_map(&self, map: MapSlot, by: CopyBy) -> Vec<KernelCall> {
+        let (from, to) = (format!("<attached program's map {}>", escape(&self.maps[map.0])), self.map(map));
+        let read = |command| KernelCall::bpf(command).with("map_fd", from.clone());
+        let write = |command| KernelCall::bpf(command).with("map_fd", to.clone());
+        let inner = || KernelCall::bpf("BPF_MAP_GET_FD_BY_ID").with("map_id", "<id of an inner map>");
+        match by {
+            CopyBy::Page => vec![read("BPF_MAP_LOOKUP_BATCH"), write("BPF_MAP_UPDATE_BATCH")],
+            CopyBy::Entry => {
+                vec![read("BPF_MAP_GET_NEXT_KEY"), read("BPF_MAP_LOOKUP_ELEM"), write("BPF_MAP_UPDATE_ELEM")]
+            }
+            CopyBy::InnerMap => vec![
+                read("BPF_MAP_GET_NEXT_KEY"),
+                read("BPF_MAP_LOOKUP_ELEM"),
+                inner(),
+                write("BPF_MAP_UPDATE_ELEM"),
+            ],
+        }
+    }
+
     fn set_link(&self, set: &SetLink) -> Vec<KernelCall> {
         let expected = set.replace.then(|| ATTACHED.to_owned());
         change_link(change(set), set.mode, self.program(set.program), expected)
@@ -271,6 +326,33 @@ const BTF: &str = "<BTF>";
 const ROUTE: &str = "<route socket>";
 const IFINDEX: &str = "<ifindex>";
 const ATTACHED: &str = "<attached program>";
+const ITS_MAP: &str = "<its map>";
+const A_LINK: &str = "<a bpf_link>";
+const LINK: &str = "<bpf_link>";
+
+fn info(fd: impl Into<String>) -> KernelCall {
+    KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", fd)
+}
+
+fn obj_pin(path: &str, fd: impl Into<String>) -> KernelCall {
+    KernelCall::bpf("BPF_OBJ_PIN").with("pathname", text(path)).with("bpf_fd", fd)
+}
+
+/// Opens what the kernel has told the id of, and asks what it is.
+fn open_by_id(command: &'static str, argument: &'static str, id: &str, what: &str) -> [KernelCall; 2] {
+    [KernelCall::bpf(command).with(argument, id).gives(what), info(what)]
+}
+
+/// Goes through all links of the kernel.
+fn find_link() -> Vec<KernelCall> {
+    let next = KernelCall::bpf("BPF_LINK_GET_NEXT_ID").with("start_id", "<id of the link before>");
+    let [open, info] = open_by_id("BPF_LINK_GET_FD_BY_ID", "link_id", "<id of a bpf_link>", A_LINK);
+    vec![next, open, info]
+}
+
+fn enter_namespace(fd: &str) -> KernelCall {
+    KernelCall::new("setns").with("fd", fd).with("nstype", "CLONE_NEWNET")
+}
 
 fn mount_bpffs(path: &str) -> KernelCall {
     KernelCall::new("mount")
@@ -327,7 +409,7 @@ fn open_route_socket(netns: Option<&str>) -> Vec<KernelCall> {
             .with("pathname", text(path))
             .with("flags", "O_RDONLY|O_CLOEXEC")
             .gives("<netns>");
-        [open, KernelCall::new("setns").with("fd", "<netns>").with("nstype", "CLONE_NEWNET")]
+        [open, enter_namespace("<netns>")]
     });
     let socket = KernelCall::new("socket")
         .with("domain", "AF_NETLINK")

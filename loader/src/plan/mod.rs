@@ -11,10 +11,11 @@ mod display;
 mod externs;
 mod pin_path;
 
-pub use build::{Loader, Target};
+pub(crate) use build::link_without_pin;
+pub use build::{KeepMaps, Loader, Target};
 pub use call::{
-    BtfLoad, Call, FIRST_LOG_SIZE, MapCreate, MapFd, MapSlot, ModuleFd, ProgInfo, ProgLoad, ProgramSlot,
-    SetLink,
+    BtfLoad, Call, CopyBy, Existing, FIRST_LOG_SIZE, LinkCreate, MapCreate, MapFd, MapSlot, ModuleFd,
+    ProgInfo, ProgLoad, ProgramSlot, SetLink, WantedMap,
 };
 pub use describe::KernelCall;
 pub use externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
@@ -80,6 +81,21 @@ pub struct Attach {
     pub mode: ModeChoice,
     /// Whether a program that is there may be replaced.
     pub replace: bool,
+    /// By what it is held there.
+    pub by: AttachBy,
+}
+
+/// What holds a program on an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AttachBy {
+    /// The interface itself, told so by netlink: the program stays until it is taken off.
+    #[default]
+    Netlink,
+    /// A `bpf_link` (5.9).
+    Link {
+        /// Where the link is pinned; without a pin one that is there already can be updated, but none made.
+        pin: Option<String>,
+    },
 }
 
 /// One call, and how it goes on from there.
@@ -129,6 +145,10 @@ pub enum When {
     Occupied,
     /// If none is.
     Vacant,
+    /// Unless this map is one of the attached program, which the new program goes on with.
+    New(MapSlot),
+    /// If the attached program has this map in another shape, so that its entries are copied.
+    Copied(MapSlot),
     /// If this map was made, which the programs can do without.
     Made(MapSlot),
 }

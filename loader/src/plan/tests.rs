@@ -52,7 +52,7 @@ fn object(maps: Vec<MapSpec>) -> Object {
 }
 
 fn target(mode: ModeChoice, replace: bool) -> Target {
-    Target { link: LinkRef::named("eth0").unwrap(), netns: None, mode, replace }
+    Target { link: LinkRef::named("eth0").unwrap(), netns: None, mode, replace, by: AttachBy::Netlink }
 }
 
 /// A kernel that has, or lacks, all that a load can do without.
@@ -240,6 +240,7 @@ fn variables_that_no_program_needs_are_no_reason_to_give_up() {
         size: 1,
         content: vec![7],
         ty: None,
+        variables: Vec::new(),
     };
     object.data = vec![data(DataKind::ReadOnly, ".rodata.str1.1"), data(DataKind::Initialised, ".data")];
     let plan = Loader::new(&object).plan(&Kernel::unknown()).unwrap();

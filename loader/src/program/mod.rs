@@ -110,22 +110,38 @@ impl Program {
 
     /// Takes over `fd`, which must be that of a program: one `BPF_OBJ_GET_INFO_BY_FD`, for its name.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        Self::with_info(fd).map(|(program, _)| program)
+    }
+
+    /// As [`Program::from_fd`], and gives what that call told, without the ids of the maps.
+    pub fn with_info(fd: OwnedFd) -> Result<(Self, ProgramInfo)> {
         pin::expect(Kind::Program, fd.as_fd())?;
         let info = bpf::prog_info(fd.as_fd(), &mut [])
             .map_err(|errno| Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), "the program", errno.0))?;
-        Ok(Self { fd, label: label(&ObjName::from_bytes(info.name).to_string(), Some(info.id)) })
+        let info = ProgramInfo::new(&info, Vec::new());
+        Ok((Self { fd, label: label(&info.name, Some(info.id)) }, info))
     }
 
     /// Opens the program with this id: one `BPF_PROG_GET_FD_BY_ID`, and the call of [`Program::from_fd`]. It needs
     /// CAP_SYS_ADMIN.
     pub fn from_id(id: u32) -> Result<Self> {
+        Self::from_id_with_info(id).map(|(program, _)| program)
+    }
+
+    /// As [`Program::from_id`], and gives what the kernel told, without the ids of the maps.
+    pub fn from_id_with_info(id: u32) -> Result<(Self, ProgramInfo)> {
         let fd = bpf::prog_fd_by_id(id).map_err(|errno| by_id_error(id, errno))?;
-        Self::from_fd(fd).context(|| label("", Some(id)))
+        Self::with_info(fd).context(|| label("", Some(id)))
     }
 
     /// Opens the program that is pinned at `path`: one `BPF_OBJ_GET`, and the call of [`Program::from_fd`].
     pub fn open_pinned(path: &Path) -> Result<Self> {
-        Self::from_fd(pin::open(path)?).context(|| format!("pin {}", pin::show(path)))
+        Self::open_pinned_with_info(path).map(|(program, _)| program)
+    }
+
+    /// As [`Program::open_pinned`], and gives what the kernel told, without the ids of the maps.
+    pub fn open_pinned_with_info(path: &Path) -> Result<(Self, ProgramInfo)> {
+        Self::with_info(pin::open(path)?).context(|| format!("pin {}", pin::show(path)))
     }
 
     /// Pins the program at `path`: one `BPF_OBJ_PIN`.

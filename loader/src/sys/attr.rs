@@ -327,3 +327,46 @@ kernel_struct! {
         pub(super) padding: u32 = 220,
     }
 }
+
+kernel_struct! {
+    /// `BPF_LINK_CREATE`, the kernel's `link_create` member (5.7; for XDP 5.9).
+    struct LinkCreate: 16 {
+        pub(super) prog_fd: u32 = 0,
+        /// `target_ifindex` for XDP.
+        pub(super) target: u32 = 4,
+        pub(super) attach_type: u32 = 8,
+        /// `XDP_FLAGS_*_MODE` for XDP.
+        pub(super) flags: u32 = 12,
+    }
+}
+
+kernel_struct! {
+    /// `BPF_LINK_UPDATE`, the kernel's `link_update` member (5.7).
+    struct LinkUpdate: 16 {
+        pub(super) link_fd: u32 = 0,
+        pub(super) new_prog_fd: u32 = 4,
+        pub(super) flags: u32 = 8,
+        /// Taken only with `BPF_F_REPLACE`.
+        pub(super) old_prog_fd: u32 = 12,
+    }
+}
+
+kernel_struct! {
+    /// `BPF_LINK_DETACH`, the kernel's `link_detach` member (5.9).
+    struct LinkDetach: 4 {
+        pub(super) link_fd: u32 = 0,
+    }
+}
+
+kernel_struct! {
+    /// `struct bpf_link_info`: what the kernel says of a link (5.8), as far as an XDP link has something to say.
+    struct LinkInfo: 24 {
+        pub(crate) link_type: u32 = 0,
+        pub(crate) id: u32 = 4,
+        pub(crate) prog_id: u32 = 8,
+        pub(super) padding: u32 = 12,
+        /// The interface of an XDP link, 0 once the link is detached (5.9). Other types have something else here.
+        pub(crate) ifindex: u32 = 16,
+        pub(super) rest: u32 = 20,
+    }
+}

@@ -10,11 +10,12 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::Errno;
 use super::attr::{
-    BtfInfo, BtfLoad, ById, MapElem, MapInfo, Obj, ObjInfo, ProgBindMap, ProgInfo, ProgLoad, ProgTestRun,
+    BtfInfo, BtfLoad, ById, LinkCreate, LinkDetach, LinkInfo, LinkUpdate, MapElem, MapInfo, Obj, ObjInfo,
+    ProgBindMap, ProgInfo, ProgLoad, ProgTestRun,
 };
 use crate::uapi::bpf::{
-    BPF_CALL, BPF_INSN_SIZE, BPF_LD_IMM64, BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_IDX,
-    BPF_PSEUDO_MAP_IDX_VALUE, Cmd,
+    AttachType, BPF_CALL, BPF_F_REPLACE, BPF_INSN_SIZE, BPF_LD_IMM64, BPF_PSEUDO_KFUNC_CALL,
+    BPF_PSEUDO_MAP_IDX, BPF_PSEUDO_MAP_IDX_VALUE, Cmd,
 };
 use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
 
@@ -187,6 +188,11 @@ pub(crate) fn btf_next_id(id: u32) -> Result<u32, Errno> {
     next_id(Cmd::BTF_GET_NEXT_ID, id)
 }
 
+/// The first link id above `id`. ENOENT where there is none.
+pub(crate) fn link_next_id(id: u32) -> Result<u32, Errno> {
+    next_id(Cmd::LINK_GET_NEXT_ID, id)
+}
+
 /// Opens the program with this id.
 pub(crate) fn prog_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
     fd_by_id(Cmd::PROG_GET_FD_BY_ID, id)
@@ -219,6 +225,57 @@ pub(crate) fn kernel_btf_name(fd: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Err
 
 /// Bytes for the name of a module, which has at most 55 (`MODULE_NAME_LEN` in `include/linux/moduleparam.h`).
 const MODULE_NAME_ROOM: usize = 64;
+
+/// Copies the types `fd` to `data` as far as there is room, and tells how many bytes they have.
+pub(crate) fn btf_data(fd: BorrowedFd<'_>, data: &mut [u8]) -> Result<u32, Errno> {
+    let btf_size = u32::try_from(data.len()).unwrap_or(u32::MAX);
+    let mut info = BtfInfo { btf: address_mut(data), btf_size, ..BtfInfo::default() };
+    // SAFETY: the only address is that of `data`, where the kernel writes at most `btf_size` bytes. Should `fd` be no
+    // types, then its info has no address at that offset (up to 6.18), and is written over ours.
+    unsafe { obj_info(fd, &mut info) }?;
+    Ok(info.btf_size)
+}
+
+/// Opens the link with this id.
+pub(crate) fn link_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
+    fd_by_id(Cmd::LINK_GET_FD_BY_ID, id)
+}
+
+/// Makes a link that holds `program` on the interface `ifindex` of the calling thread's network namespace. `flags`
+/// are `XDP_FLAGS_*_MODE`.
+pub(crate) fn link_create_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> Result<OwnedFd, Errno> {
+    let attach_type = AttachType::XDP.0;
+    let mut attr = LinkCreate { prog_fd: number(program), target: ifindex, attach_type, flags };
+    // SAFETY: the command reads no address for this attach type, and returns a new fd.
+    unsafe { bpf_fd(Cmd::LINK_CREATE, &mut attr) }
+}
+
+/// Puts `new` in the place of `old` in the link `fd`, if `old` is there.
+pub(crate) fn link_update(fd: BorrowedFd<'_>, new: BorrowedFd<'_>, old: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut attr = LinkUpdate {
+        link_fd: number(fd),
+        new_prog_fd: number(new),
+        flags: BPF_F_REPLACE,
+        old_prog_fd: number(old),
+    };
+    // SAFETY: the command reads no address.
+    unsafe { bpf(Cmd::LINK_UPDATE, &mut attr) }.map(drop)
+}
+
+/// Takes off what the link `fd` holds, for good.
+pub(crate) fn link_detach(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut attr = LinkDetach { link_fd: number(fd) };
+    // SAFETY: the command reads no address.
+    unsafe { bpf(Cmd::LINK_DETACH, &mut attr) }.map(drop)
+}
+
+/// What the kernel says of the link `fd`; fields that it does not know are 0.
+pub(crate) fn link_info(fd: BorrowedFd<'_>) -> Result<LinkInfo, Errno> {
+    let mut info = LinkInfo::default();
+    // SAFETY: the struct is all zeros, so that there is no address in it for the kernel to follow.
+    unsafe { obj_info(fd, &mut info) }?;
+    Ok(info)
+}
 
 /// What the kernel says of the map `fd`; fields that it does not know are 0.
 pub(crate) fn map_info(fd: BorrowedFd<'_>) -> Result<MapInfo, Errno> {

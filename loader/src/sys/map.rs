@@ -1,11 +1,38 @@
 //! A map's fd together with what the kernel says of the map's sizes: the commands whose buffers must fit them.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::ffi::c_void;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::ptr;
 
 use super::attr::{MapBatch, MapCreate, MapElem, MapInfo};
 use super::bpf::{address, address_mut, bpf, bpf_fd, map_info, number};
 use super::{Errno, cpus};
 use crate::uapi::bpf::{Cmd, MapType};
+
+/// Writes `bytes` to memory that programs read meanwhile: a number in one piece, so that none sees half of it.
+///
+/// # Safety
+///
+/// `place` must be followed by as many bytes that may be written.
+unsafe fn store(place: *mut c_void, bytes: &[u8]) {
+    let (dword, word) = (<[u8; 8]>::try_from(bytes), <[u8; 4]>::try_from(bytes));
+    match (dword, word) {
+        // SAFETY: there are eight bytes, and the place is fit for such a number.
+        (Ok(dword), _) if place.cast::<u64>().is_aligned() => unsafe {
+            place.cast::<u64>().write_volatile(u64::from_ne_bytes(dword));
+        },
+        // SAFETY: there are four bytes, and the place is fit for such a number.
+        (_, Ok(word)) if place.cast::<u32>().is_aligned() => unsafe {
+            place.cast::<u32>().write_volatile(u32::from_ne_bytes(word));
+        },
+        _ => {
+            for (at, byte) in bytes.iter().enumerate() {
+                // SAFETY: `at` is below the number of bytes.
+                unsafe { place.cast::<u8>().add(at).write_volatile(*byte) };
+            }
+        }
+    }
+}
 
 /// A map's fd, which knows how many bytes the kernel reads and writes for a key and a value.
 ///
@@ -111,6 +138,26 @@ impl MapFd {
         let mut attr = MapElem { key: address(key), value: address(value), flags, ..self.elem() };
         // SAFETY: the kernel reads a key and a value, whose lengths have been checked.
         unsafe { bpf(Cmd::MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+    }
+
+    /// Writes `bytes` at `offset` of the first value of an array with `BPF_F_MMAPABLE`, through its memory: programs on
+    /// other CPUs see nothing else change.
+    pub(crate) fn write_mapped(&self, offset: usize, bytes: &[u8]) -> Result<(), Errno> {
+        let end = offset.checked_add(bytes.len()).filter(|&end| end > 0 && end <= self.layout.value_size);
+        let end = end.filter(|_| self.layout.map_type == MapType::ARRAY).ok_or(Errno::EINVAL)?;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let fd = self.fd.as_raw_fd();
+        // SAFETY: the kernel chooses the place, so that nothing of ours is mapped over.
+        let start = unsafe { libc::mmap(ptr::null_mut(), end, access, libc::MAP_SHARED, fd, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        // SAFETY: `offset` and all bytes behind it are below `end`, the length of the mapping, which nobody else of
+        // this process has.
+        unsafe { store(start.byte_add(offset), bytes) };
+        // SAFETY: this is the mapping that was just made, to which no reference was given out.
+        unsafe { libc::munmap(start, end) };
+        Ok(())
     }
 
     /// Deletes the entry of `key`.

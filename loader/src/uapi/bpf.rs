@@ -186,6 +186,36 @@ named_values! {
 }
 
 named_values! {
+    /// `enum bpf_link_type`.
+    pub struct LinkType: u32, "BPF_LINK_TYPE_" {
+        UNSPEC = 0 "unspec";
+        RAW_TRACEPOINT = 1 "raw_tracepoint";
+        TRACING = 2 "tracing";
+        CGROUP = 3 "cgroup";
+        ITER = 4 "iter";
+        NETNS = 5 "netns";
+        /// 5.9
+        XDP = 6 "xdp";
+        /// 5.15
+        PERF_EVENT = 7 "perf_event";
+        /// 5.18
+        KPROBE_MULTI = 8 "kprobe_multi";
+        /// 5.19
+        STRUCT_OPS = 9 "struct_ops";
+        /// 6.4
+        NETFILTER = 10 "netfilter";
+        /// 6.6
+        TCX = 11 "tcx";
+        /// 6.6
+        UPROBE_MULTI = 12 "uprobe_multi";
+        /// 6.7
+        NETKIT = 13 "netkit";
+        /// 6.10
+        SOCKMAP = 14 "sockmap";
+    }
+}
+
+named_values! {
     /// `enum xdp_action`: what an XDP program returns.
     pub struct XdpAction: u32, "XDP_" {
         ABORTED = 0 "aborted";
@@ -206,6 +236,9 @@ pub const BPF_OBJ_NAME_LEN: usize = 16;
 pub struct ObjName([u8; BPF_OBJ_NAME_LEN]);
 
 impl ObjName {
+    /// Most bytes that the kernel keeps of a name.
+    pub const MAX: usize = BPF_OBJ_NAME_LEN - 1;
+
     /// As much of `symbol` as fits, with `_` in place of each character that the kernel does not take.
     pub fn from_symbol(symbol: &str) -> Self {
         let mut name = [0; BPF_OBJ_NAME_LEN];
@@ -307,6 +340,9 @@ pub fn flag_names(flags: u32, names: &[(u32, &str)]) -> String {
     }
     if words.is_empty() { "0".to_owned() } else { words.join("|") }
 }
+
+/// `BPF_LINK_UPDATE`: only if the link holds `old_prog_fd` (5.7).
+pub const BPF_F_REPLACE: u32 = 1 << 2;
 
 /// `BPF_PROG_LOAD`: the program handles packets of several buffers (5.18).
 pub const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;

@@ -6,7 +6,7 @@ use loader::features::Kernel;
 use loader::kconfig::Kconfig;
 use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::{Object, Pinning, ProgramSpec};
-use loader::plan::{KernelSymbols, Loader, Plan, Target};
+use loader::plan::{AttachBy, KernelSymbols, Loader, Plan, Target};
 
 /// How the kernel is configured.
 const CONFIG: &[u8] = b"CONFIG_BPF_SYSCALL=y
@@ -43,6 +43,7 @@ pub(crate) fn attach(object: &Object, program: &ProgramSpec) -> Result<Plan> {
         netns: None,
         mode: ModeChoice::default(),
         replace: false,
+        by: AttachBy::Netlink,
     };
     let mut loader = Loader::new(object).program(&program.name).attach_to(target);
     for map in &object.maps {

@@ -61,6 +61,15 @@ impl Decoder<'_> {
                 Ok(Value::Fields(fields))
             }
             Shape::Var(var) => self.value(Field { ty: var.ty, ..field }, depth + 1),
+            Shape::DataSec(section) => {
+                let mut fields = Vec::new();
+                for entry in &section.entries {
+                    let bit_offset = field.bit_offset + u64::from(entry.offset) * 8;
+                    let variable = Field { ty: entry.ty, bit_offset, bitfield_bits: 0 };
+                    fields.push((self.btf.name(entry.ty)?.to_owned(), self.value(variable, depth + 1)?));
+                }
+                Ok(Value::Fields(fields))
+            }
             _ => {
                 let found = self.btf.describe(id);
                 Err(self.btf.error(self.whole, format!("expected a type with values, found {found}")))

@@ -51,7 +51,7 @@ impl Encoder<'_> {
             }
             Shape::Float { size } => self.float(field, *size, value),
             Shape::Array(array) => self.array(field, *array, value),
-            Shape::Struct(_) | Shape::Union(_) => self.fields(field, value),
+            Shape::Struct(_) | Shape::Union(_) | Shape::DataSec(_) => self.fields(field, value),
             Shape::Var(var) => self.value(Field { ty: var.ty, ..field }, value),
             _ => Err(invalid(format!("{} has no values", self.btf.a_type(field.ty)))),
         }
@@ -305,5 +305,45 @@ fn shown(value: &Value) -> String {
         Value::Bytes(bytes) => format!("{} bytes", bytes.len()),
         Value::List(list) => format!("a list of {}", list.len()),
         Value::Fields(_) => "fields by name".to_owned(),
+    }
+}
+
+impl Value {
+    /// Writes a value where no type is known, only how many bytes there are: a number, an address, or `hex:BYTES`.
+    pub fn write_untyped(&self, bytes: &mut [u8], order: ByteOrder) -> Result<()> {
+        let count = |len: usize| if len == 1 { "1 byte".to_owned() } else { format!("{len} bytes") };
+        let plain = match self {
+            Self::Bytes(plain) => Some(plain.clone()),
+            Self::Text(words) => words.strip_prefix("hex:").map_or_else(|| text::address(words), text::bytes),
+            _ => None,
+        };
+        if let Some(plain) = plain {
+            if plain.len() != bytes.len() {
+                let [found, len] = [plain.len(), bytes.len()].map(count);
+                return Err(invalid(format!("{} has {found}, which do not fit in {len}", shown(self))));
+            }
+            bytes.copy_from_slice(&plain);
+            return Ok(());
+        }
+        let number = match self {
+            Self::Int(number) => Some(*number),
+            Self::Bool(truth) => Some((*truth).into()),
+            Self::Pointer(number) => Some((*number).into()),
+            Self::Text(words) => text::number(words),
+            _ => None,
+        };
+        let len = bytes.len();
+        let Some(number) = number.filter(|_| [1, 2, 4, 8].contains(&len)) else {
+            let expected = if [1, 2, 4, 8].contains(&len) { "a number or hex:BYTES" } else { "hex:BYTES" };
+            return Err(invalid(format!("expected {expected} for {}, found {}", count(len), shown(self))));
+        };
+        // Whether it has a sign nobody knows.
+        let (low, high) = (-(1_i128 << (len * 8 - 1)), (1_i128 << (len * 8)) - 1);
+        if !(low..=high).contains(&number) {
+            return Err(invalid(format!("{number} is out of range for {}: {low} to {high}", count(len))));
+        }
+        let low_bits = u64::try_from(number & i128::from(u64::MAX)).unwrap_or_default();
+        Bits { start: 0, len: len * 8 }.write(bytes, order, low_bits);
+        Ok(())
     }
 }

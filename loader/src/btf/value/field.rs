@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::Btf;
-use super::super::types::{Composite, Shape, TypeId};
+use super::super::types::{Composite, DataSec, DataSecEntry, Shape, TypeId};
 use super::super::view::MAX_DEPTH;
 use crate::error::{Error, ErrorKind, Result, quote};
 
@@ -46,6 +46,9 @@ impl Btf {
 
     /// The member called `name` of a struct or union, which may be a member of an anonymous member.
     pub(super) fn member_field(&self, of: Field, name: &str) -> Result<Field> {
+        if let Shape::DataSec(section) = &self.get(of.ty)?.shape {
+            return self.variable_field(of, section, name);
+        }
         let composite = self
             .composite(of.ty)?
             .ok_or_else(|| invalid(format!("there is no field {} in {}", quote(name), self.a_type(of.ty))))?;
@@ -53,6 +56,25 @@ impl Btf {
             let names = self.member_names(composite);
             invalid(format!("there is no field {} in {}: it has {names}", quote(name), self.a_type(of.ty)))
         })
+    }
+
+    /// The variable called `name` of a section.
+    fn variable_field(&self, of: Field, section: &DataSec, name: &str) -> Result<Field> {
+        let is_it = |entry: &&DataSecEntry| self.get(entry.ty).is_ok_and(|ty| self.is_text(ty.name, name));
+        let entry = section.entries.iter().find(is_it).ok_or_else(|| {
+            let names = names(section.entries.iter().filter_map(|entry| self.name(entry.ty).ok()));
+            invalid(format!(
+                "there is no variable {} in {}: it has {names}",
+                quote(name),
+                self.describe(of.ty)
+            ))
+        })?;
+        let Shape::Var(var) = &self.get(entry.ty)?.shape else {
+            let found = self.describe(entry.ty);
+            return Err(self.error(of.ty, format!("expected variables, found {found}")));
+        };
+        let bit_offset = of.bit_offset + u64::from(entry.offset) * 8;
+        Ok(Field { ty: var.ty, bit_offset, bitfield_bits: 0 })
     }
 
     fn find_member(
@@ -88,15 +110,8 @@ impl Btf {
 
     /// The names of a struct's own members.
     fn member_names(&self, composite: &Composite) -> String {
-        /// More would fill the screen.
-        const MOST: usize = 16;
         let named = composite.members.iter().filter(|member| !member.name.is_anonymous());
-        let mut names: Vec<_> =
-            named.take(MOST).filter_map(|member| self.text(member.name).ok()).map(quote).collect();
-        if composite.members.len() > MOST {
-            names.push("and others".to_owned());
-        }
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        names(named.filter_map(|member| self.text(member.name).ok()))
     }
 
     fn element_field(&self, of: Field, index: u32) -> Result<Field> {
@@ -147,6 +162,17 @@ impl Btf {
         }
         id
     }
+}
+
+/// The first names of a list, as an error has them.
+fn names<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
+    /// More would fill the screen.
+    const MOST: usize = 16;
+    let mut list: Vec<_> = names.by_ref().take(MOST).map(quote).collect();
+    if names.next().is_some() {
+        list.push("and others".to_owned());
+    }
+    if list.is_empty() { "none".to_owned() } else { list.join(", ") }
 }
 
 /// One step of a path.

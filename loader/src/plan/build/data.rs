@@ -29,7 +29,7 @@ impl Loader<'_> {
         externs: &Externs,
         kernel: &Kernel,
     ) -> Result<Vec<Step>> {
-        let feature = Feature::GlobalData;
+        let (contents, feature) = (self.contents()?, Feature::GlobalData);
         if kernel.has(feature) == Answer::No {
             if data.needed.is_empty() {
                 return Ok(Vec::new());
@@ -40,7 +40,7 @@ impl Loader<'_> {
             ));
         }
         let mut steps = Vec::new();
-        for (index, section) in self.object.data.iter().enumerate() {
+        for ((index, section), content) in self.object.data.iter().enumerate().zip(contents) {
             let (map, needed) = (data.slot(index), data.needed.contains(&index));
             let name = section.map_name(self.object_name.as_deref());
             let create = MapCreate {
@@ -56,7 +56,7 @@ impl Loader<'_> {
             if section.kind != DataKind::Zero {
                 let content = match section.kind {
                     DataKind::Kconfig => externs.options(section.size),
-                    _ => section.content.clone(),
+                    _ => content,
                 };
                 steps.push(Step::new(Call::MapFill { map, content }).when(when));
             }

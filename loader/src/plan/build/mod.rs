@@ -9,18 +9,24 @@ mod externs;
 mod maps;
 mod options;
 mod programs;
+mod upgrade;
+mod variables;
 
 use std::collections::BTreeMap;
 
 use nix::libc::{E2BIG, EINVAL, EPERM};
 
-use self::attach::{attach_steps, find_interface};
+pub(crate) use self::attach::link_without_pin;
+use self::attach::{attach_steps, find_interface, refuse_to_attach};
 use self::btf::btf_step;
 use self::data::DataMaps;
 use self::maps::{creation_order, inner_map_steps, refuse_shared_pins};
+pub use self::upgrade::KeepMaps;
+use self::upgrade::{copy_steps, find_maps, only_new};
+use self::variables::Setting;
 use super::call::{Call, ProgramSlot};
 use super::externs::KernelSymbols;
-use super::{Attach, On, Plan, Step};
+use super::{AttachBy, On, Plan, Step};
 use crate::btf::KernelTypes;
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result, quote};
@@ -44,6 +50,8 @@ pub struct Target {
     pub mode: ModeChoice,
     /// Replace the program that is there, if one is. Otherwise a program that is there is never displaced.
     pub replace: bool,
+    /// What holds the program there.
+    pub by: AttachBy,
 }
 
 /// What to load of an object, and how: makes a [`Plan`].
@@ -60,11 +68,14 @@ pub struct Loader<'o> {
     bpffs: String,
     pins_by_name: Option<String>,
     pins: BTreeMap<String, String>,
+    pin_dir: Option<String>,
     target: Option<Target>,
     kconfig: Option<Kconfig>,
     kernel_symbols: Option<KernelSymbols>,
     kernel_types: Option<KernelTypes>,
     target_types: Option<KernelTypes>,
+    settings: Vec<Setting>,
+    keep_maps: KeepMaps,
 }
 
 impl<'o> Loader<'o> {
@@ -79,11 +90,14 @@ impl<'o> Loader<'o> {
             bpffs: BPFFS.to_owned(),
             pins_by_name: None,
             pins: BTreeMap::new(),
+            pin_dir: None,
             target: None,
             kconfig: None,
             kernel_symbols: None,
             kernel_types: None,
             target_types: None,
+            settings: Vec::new(),
+            keep_maps: KeepMaps::No,
         }
     }
 
@@ -130,6 +144,19 @@ impl<'o> Loader<'o> {
         self
     }
 
+    /// Pins each program that is loaded at `dir/NAME`, where nothing may be yet, and each map that nothing else says a
+    /// path for at `dir/maps/NAME`, or takes the one that is pinned there. Maps of variables are not pinned.
+    pub fn pin_under(mut self, dir: impl Into<String>) -> Self {
+        self.pin_dir = Some(without_slashes_at_end(dir.into()));
+        self
+    }
+
+    /// Lets the program go on with the maps of the one that it replaces. Maps that are pinned are found by their pins.
+    pub fn keep_maps(mut self, keep: KeepMaps) -> Self {
+        self.keep_maps = keep;
+        self
+    }
+
     /// Attaches the program to an interface after loading it.
     pub fn attach_to(mut self, target: Target) -> Self {
         self.target = Some(target);
@@ -142,15 +169,21 @@ impl<'o> Loader<'o> {
         let (programs, attached) = self.programs()?;
         let mut steps = Vec::new();
         if let Some(target) = &self.target {
+            refuse_to_attach(&programs[attached.0])?;
             steps.extend(find_interface(target));
+        }
+        let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
+        refuse_shared_pins(&self.object.maps, &pins)?;
+        let wanted = if self.keep_maps == KeepMaps::No { Vec::new() } else { self.wanted_maps(&pins)? };
+        if !wanted.is_empty() {
+            steps.extend(find_maps(&wanted, self.keep_maps == KeepMaps::Copy));
         }
         if let Some(btf) = &self.object.btf {
             steps.push(btf_step(btf, kernel));
         }
-        let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
-        refuse_shared_pins(&self.object.maps, &pins)?;
-        if pins.iter().any(Option::is_some) {
-            steps.push(self.ensure_bpffs());
+        let link_pin = self.target.as_ref().and_then(Target::link_pin);
+        if pins.iter().any(Option::is_some) || link_pin.is_some() || self.pin_dir.is_some() {
+            steps.push(ensure_bpffs(&self.bpffs));
         }
         for slot in creation_order(&self.object.maps) {
             steps.push(self.map_step(slot, pins[slot.0].as_deref(), kernel)?);
@@ -159,7 +192,6 @@ impl<'o> Loader<'o> {
         let mut linked = self.linked()?;
         let relocations = self.relocate(&mut linked)?;
         let externs = self.externs(&linked, kernel)?;
-        let bound = self.bound(&programs[attached.0], &linked[attached.0], &externs)?;
         let data = DataMaps::new(self.object, &linked);
         steps.extend(self.data_steps(&data, &externs, kernel)?);
         steps.extend(externs.module_steps());
@@ -168,11 +200,19 @@ impl<'o> Loader<'o> {
             steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, &externs, kernel)?);
             steps.extend(binds);
         }
+        only_new(&mut steps, &wanted);
+        if self.keep_maps == KeepMaps::Copy {
+            steps.extend(copy_steps(&wanted));
+        }
+        if let Some(dir) = &self.pin_dir {
+            steps.extend(self.pin_programs(dir, programs)?);
+        }
         if let Some(target) = &self.target {
-            steps.extend(attach_steps(attached, target, bound));
-            // What cannot be told does not undo what is attached by then.
-            let tell = Step::new(Call::ProgInfo { program: attached });
-            steps.push(tell.or(On::AnyErrno, Vec::new()));
+            let load = steps.iter().find_map(|step| match &step.call {
+                Call::ProgLoad(load) if load.program == attached => Some(load.clone()),
+                _ => None,
+            });
+            steps.extend(attach_steps(attached, target, &self.bpffs, load.as_ref()));
         }
         Ok(Plan {
             maps: self.map_names(),
@@ -182,11 +222,7 @@ impl<'o> Loader<'o> {
             relocations,
             externs: externs.list(self.object),
             modules: externs.modules,
-            attach: self.target.as_ref().map(|target| Attach {
-                link: target.link.clone(),
-                mode: target.mode,
-                replace: target.replace,
-            }),
+            attach: self.target.as_ref().map(Target::attach),
             steps,
         })
     }
@@ -224,12 +260,20 @@ impl<'o> Loader<'o> {
                 return Err(Error::new(ErrorKind::InvalidInput, message));
             }
         }
-        Ok(())
+        self.refuse_to_keep_without_replacing()?;
+        self.target.as_ref().map_or(Ok(()), |target| target.refuse_what_does_not_fit(&self.bpffs))
     }
 
     fn is_offload(&self) -> bool {
         self.target.as_ref().is_some_and(|target| target.mode.first() == Mode::Offload)
     }
+}
+
+/// Mounts bpffs where it is not mounted yet.
+fn ensure_bpffs(bpffs: &str) -> Step {
+    let path = || bpffs.to_owned();
+    Step::new(Call::Statfs { path: path() })
+        .or(On::NotBpffs, vec![Step::new(Call::MountBpffs { path: path() })])
 }
 
 /// A directory as people and their shells write it, `/sys/fs/bpf/`, without what would double the next slash.

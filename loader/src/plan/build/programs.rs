@@ -1,14 +1,18 @@
 //! The steps that load programs.
 
+use std::path::Path;
+
 use super::data::DataMaps;
 use super::externs::Externs;
+use super::maps::make_parents;
 use super::{Loader, NEWER, charged, name_for};
 use crate::btf::BtfAddition;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::linker::Linked;
 use crate::object::{CURRENT_KERNEL_VERSION, ProgramSpec};
 use crate::plan::call::{Call, ProgInfo, ProgLoad, ProgramSlot};
+use crate::plan::pin_path::check_pin_path;
 use crate::plan::{ModuleSlot, On, Step};
 use crate::uapi::bpf::{AttachType, BPF_F_XDP_DEV_BOUND_ONLY, BPF_F_XDP_HAS_FRAGS, ProgType};
 
@@ -48,6 +52,23 @@ impl Loader<'_> {
         // A good program is loaded silently; only a refusal is worth a log, and the log tells whose refusal it is.
         let explain = vec![load_step_with_log(with_log, kernel)];
         Ok(charged(&Call::ProgLoad(load), kernel).or(On::AnyErrno, explain))
+    }
+
+    /// Pins the programs, each under its name, and asks for what is told of them.
+    pub(super) fn pin_programs(&self, dir: &str, programs: &[ProgramSpec]) -> Result<Vec<Step>> {
+        let mut steps = Vec::new();
+        for (slot, spec) in programs.iter().enumerate() {
+            let (program, name) = (ProgramSlot(slot), spec.name.replace('.', "_"));
+            let path = format!("{dir}/{name}");
+            check_pin_path(Path::new(&self.bpffs), Path::new(&path))
+                .context(|| format!("program {}", quote(&spec.name)))?;
+            if slot == 0 {
+                steps.extend(make_parents(&path, &self.bpffs));
+            }
+            steps.push(Step::new(Call::PinProgram { program, path }));
+            steps.push(Step::new(Call::ProgInfo { program }).or(On::AnyErrno, Vec::new()));
+        }
+        Ok(steps)
     }
 
     fn kern_version(&self, kernel: &Kernel) -> Result<u32> {

@@ -11,7 +11,7 @@ use crate::object::{
     CodeInfo, DataKind, DataSpec, OptionKind, ProgramKind, ProgramSpec, SymbolReference, SymbolTarget,
 };
 use crate::plan::call::ProgLoad;
-use crate::plan::{Plan, Target};
+use crate::plan::{AttachBy, Plan, Target};
 use crate::uapi::bpf::{AttachType, BPF_EXIT, BPF_LD_IMM64, BPF_PSEUDO_CALL, BPF_PSEUDO_KFUNC_CALL};
 use crate::uapi::elf::RelocationType;
 
@@ -74,6 +74,7 @@ fn object(externs: &[(&str, bool, ExternKind)], types: &Types) -> Object {
         size: 8,
         content: Vec::new(),
         ty: None,
+        variables: Vec::new(),
     };
     Object {
         order: ByteOrder::NATIVE,
@@ -378,7 +379,13 @@ fn a_program_that_asks_the_card_is_bound_to_it() {
     let function = ExternKind::Function(local.function("bpf_xdp_metadata_rx_hash", 1));
     remote.function("bpf_xdp_metadata_rx_hash", 1);
     let object = object(&[("bpf_xdp_metadata_rx_hash", true, function)], &local);
-    let target = |mode| Target { link: LinkRef::named("eth0").unwrap(), netns: None, mode, replace: false };
+    let target = |mode| Target {
+        link: LinkRef::named("eth0").unwrap(),
+        netns: None,
+        mode,
+        replace: false,
+        by: AttachBy::Netlink,
+    };
     let here = Loader::new(&object).kernel_types(kernel(&remote));
     let auto = here.clone().attach_to(target(ModeChoice::Auto));
     let (load_, plan) = load(&auto);
