@@ -22,7 +22,7 @@ const COMPILERS: [&str; 2] = ["clang-14", "clang-19"];
 #[track_caller]
 fn see(veth: &Veth, object: &str, options: &[&str]) -> Vec<Vec<u8>> {
     veth.far.run(|| {
-        fs::write(format!("/proc/sys/net/ipv6/conf/{FAR}/disable_ipv6"), "1").expect("root may set it")
+        fs::write(format!("/proc/sys/net/ipv6/conf/{FAR}/disable_ipv6"), "1").expect("root may set it");
     });
     let attached = answer(&[&["attach", NEAR, object, "--replace"], options].concat());
     let (near, far) = (Wire::near(), Wire::far(veth));
@@ -254,7 +254,8 @@ fn options_that_do_not_fit_are_refused() {
         bench.refuses_file(&object("kconfig"), &["--kconfig", &path], 1, &[expected]);
     }
     let others = sound.iter().filter(|(name, _)| *name != "CONFIG_VETH");
-    fs::write(&config, others.map(|(name, value)| format!("{name}={value}\n")).collect::<String>()).unwrap();
+    fs::write(&config, others.map(|(name, value)| [*name, "=", *value, "\n"].concat()).collect::<String>())
+        .unwrap();
     let missing = format!("option `CONFIG_VETH` is not set in `{path}`");
     let ran = bench.refuses_file(&object("kconfig"), &["--kconfig", &path], 1, &[&missing]);
     ran.stderr_has("an option that is declared `__weak` is 0 where the kernel does not have it");

@@ -25,7 +25,10 @@ const BUDGET: u32 = 50_000_000;
 /// no fourth one follows or precedes; a name can have several, and the last one counts.
 pub fn essential(name: &str) -> &str {
     let bytes = name.as_bytes();
-    let separates = |at: &usize| matches!(bytes[*at..*at + 5], [before, b'_', b'_', b'_', after] if before != b'_' && after != b'_');
+    let separates = |at: &usize| {
+        let [before, underscores @ .., after] = &bytes[*at..*at + 5] else { return false };
+        underscores == b"___" && *before != b'_' && *after != b'_'
+    };
     match (0..bytes.len().saturating_sub(4)).rev().find(separates) {
         Some(at) => name.get(..=at).unwrap_or(name),
         None => name,

@@ -15,8 +15,8 @@
 //! What is not found is no error: programs ask whether a field exists and go another way if not. The instruction
 //! becomes a call of a helper that does not exist, and the verifier refuses the program if it can be reached.
 //!
-//! Which numbers there are: `include/uapi/linux/bpf.h` in Linux 6.18. How they are computed is fixed by what libbpf does
-//! (`relo_core.c`), since objects are tested with that.
+//! Which numbers there are: `include/uapi/linux/bpf.h` in Linux 6.18. How they are computed is fixed by what libbpf
+//! does (`relo_core.c`), since objects are tested with that.
 
 mod candidates;
 mod compat;

@@ -1,7 +1,7 @@
 //! What a relocation is about: an access string, read with the program's own types.
 //!
-//! `0:1:2` on `struct flow` is, in C, `(&flow)[0].<member 1>.<member or element 2>`. For a relocation about a whole type
-//! it is `0`, and for one about a value of an enumeration it is the value's index. LLVM writes them so
+//! `0:1:2` on `struct flow` is, in C, `(&flow)[0].<member 1>.<member or element 2>`. For a relocation about a whole
+//! type it is `0`, and for one about a value of an enumeration it is the value's index. LLVM writes them so
 //! (`BPFAbstractMemberAccess.cpp`).
 
 use std::fmt::Write as _;

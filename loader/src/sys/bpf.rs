@@ -113,8 +113,8 @@ pub(crate) fn prog_load(
     attr.log_buf = address_mut(log);
     // SAFETY: the kernel reads `insn_cnt` instructions of 8 bytes, `func_info_cnt` and `line_info_cnt` records of the
     // sizes that it is told, and a string up to its NUL byte, and writes no more than `log_size` bytes; all were taken
-    // from the slices. In the array of fds it reads the places that instructions name, which are in there. The other addresses in `attr` are private to this module and stay 0, with counts of 0. The
-    // answer is a new fd.
+    // from the slices. In the array of fds it reads the places that instructions name, which are in there.
+    // The other addresses in `attr` are private to this module and stay 0, with counts of 0. The answer is a new fd.
     let answer = unsafe { bpf_fd(Cmd::PROG_LOAD, &mut attr) };
     (answer, attr.log_true_size)
 }
