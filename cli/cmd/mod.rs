@@ -37,8 +37,7 @@ pub(crate) fn parse_options(reading: &args::Reading) -> ParseOptions {
     }
 }
 
-/// What the command line says about loading the object that was read from `path`, and the running kernel about what
-/// programs take from it.
+/// What the command line says about loading the object that was read from `path`.
 fn loader<'o>(object: &'o Object, path: &Path, load: &args::Load) -> Result<Loader<'o>> {
     let mut loader = Loader::new(object).bpffs(&load.bpffs).object_name(file::object_name(path));
     if let Some(name) = &load.prog {
@@ -62,7 +61,7 @@ fn loader<'o>(object: &'o Object, path: &Path, load: &args::Load) -> Result<Load
     for (variable, word) in &load.set {
         loader = loader.set(variable, value::parse(word)?);
     }
-    loader.ask_kernel()
+    Ok(loader)
 }
 
 /// A plan, and what is to be said of the object beside it.
@@ -106,7 +105,8 @@ pub(crate) fn plan_of_object(
     more: impl FnOnce(Loader<'_>) -> Loader<'_>,
 ) -> Result<Planned> {
     let object = open_to_load(path, load)?;
-    let plan = more(loader(&object, path, load)?).plan(&Kernel::current()?)?;
+    // What programs take from the running kernel depends on which of them are loaded.
+    let plan = more(loader(&object, path, load)?).ask_kernel()?.plan(&Kernel::current()?)?;
     Ok(Planned { plan, btf_flaw: object.btf_flaw })
 }
 

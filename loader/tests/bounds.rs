@@ -74,7 +74,8 @@ fn step_over_debug_information() {
     file.relocations(debug, entries);
     let cost = Cost::of(&file.finish(&[]));
     println!("{ENTRIES} relocations of debug information: {cost:?}");
-    assert!(cost.peak <= SLACK, "{cost:?}");
+    // Less than a byte each.
+    assert!(cost.peak < ENTRIES, "{cost:?}");
 }
 
 /// What a file costs, in bytes.

@@ -11,7 +11,8 @@ use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// Options that several commands have.
 const FILE: [&str; 2] = ["--section", "--maps-dialect"];
-const LOAD: [&str; 6] = ["--prog", "--set", "--max-entries", "--pin-map", "--pin-maps-under", "--bpffs"];
+const LOAD: [&str; 8] =
+    ["--prog", "--set", "--kconfig", "--btf", "--max-entries", "--pin-map", "--pin-maps-under", "--bpffs"];
 const TARGET: [&str; 7] =
     ["--netns", "--mode", "--replace", "--verbose", "--link", "--keep-maps", "--migrate-maps"];
 const SOURCE: [&str; 3] = ["--pinned", "--prog-id", "--pin"];

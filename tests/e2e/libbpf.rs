@@ -94,7 +94,8 @@ pub(crate) fn load_by_us(sandbox: &Sandbox, object: &str, sections: &[&str]) -> 
     let options = ParseOptions { sections, ..ParseOptions::default() };
     let parsed = Object::open_with(object, &options)?;
     let name = file::object_name(Path::new(object));
-    let plan = Loader::new(&parsed).object_name(name).all_programs().plan(&Kernel::current()?)?;
+    let plan =
+        Loader::new(&parsed).object_name(name).all_programs().ask_kernel()?.plan(&Kernel::current()?)?;
     let loaded = plan.execute(|_| {});
     let view = loaded.map(|loaded| view_of(&loaded));
     remove_pins(sandbox);
