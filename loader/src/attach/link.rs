@@ -172,7 +172,8 @@ impl Link {
     fn by_id(id: u32) -> Result<Option<Self>> {
         match bpf::link_fd_by_id(id) {
             Ok(fd) => Ok(Some(Self { fd })),
-            Err(Errno::ENOENT) => Ok(None),
+            // EAGAIN says that it is being made at this moment (`bpf_link_by_id()` in `kernel/bpf/syscall.c`, 6.18).
+            Err(Errno::ENOENT | Errno::EAGAIN) => Ok(None),
             Err(errno) => {
                 let error = Error::os(&Cmd::LINK_GET_FD_BY_ID.call(), format_args!("bpf_link {id}"), errno.0);
                 Err(explain_refusal(error, &[Privilege::Admin]))
