@@ -27,8 +27,10 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Show every kernel call that loading and attaching an object would make, without making any
     Plan(Plan),
-    /// Load an object and attach its program to an interface
+    /// Load an object and attach its program to an interface, or attach one that is loaded already
     Attach(Attach),
+    /// Load an object and pin its programs and maps, without attaching anything
+    Load(LoadAndPin),
     /// Take off the XDP program of an interface
     Detach(Detach),
     /// Show which XDP programs run on which interfaces
@@ -40,11 +42,34 @@ pub(crate) enum Command {
     Demo(Demo),
 }
 
-/// Which object, and what the file does not say about itself.
+/// Which object.
 #[derive(Args, Debug)]
 pub(crate) struct ObjectFile {
     /// The object file: ELF, built with `clang -target bpf -c`
     pub(crate) object: PathBuf,
+}
+
+/// Which program: one of an object, or one that is loaded already, whoever loaded it.
+#[derive(Args, Debug)]
+pub(crate) struct Source {
+    /// The object file: ELF, built with `clang -target bpf -c`
+    #[arg(required_unless_present_any = ["pinned", "prog_id"])]
+    pub(crate) object: Option<PathBuf>,
+    /// Instead of an object, take the program that is pinned at this path
+    #[arg(long, value_name = "PATH", conflicts_with_all = OF_AN_OBJECT)]
+    pub(crate) pinned: Option<String>,
+    /// Instead of an object, take the program with this id
+    #[arg(long, value_name = "N", conflicts_with = "pinned", conflicts_with_all = OF_AN_OBJECT)]
+    pub(crate) prog_id: Option<u32>,
+}
+
+/// What only makes sense for a program that is loaded now.
+const OF_AN_OBJECT: [&str; 7] =
+    ["object", "sections", "maps_dialect", "prog", "max_entries", "pin_map", "pin_maps_under"];
+
+/// What the file does not say about itself.
+#[derive(Args, Debug)]
+pub(crate) struct Reading {
     /// Take this section for one of XDP programs, whatever its name
     #[arg(long = "section", value_name = "NAME")]
     pub(crate) sections: Vec<String>,
@@ -75,10 +100,14 @@ impl From<Dialect> for MapDialect {
 #[derive(Args, Debug)]
 pub(crate) struct Load {
     #[command(flatten)]
-    pub(crate) file: ObjectFile,
-    /// The program, by its function's name or by its section; needed when the object has several
+    pub(crate) reading: Reading,
+    /// The program, by its function's name or by its section, whatever that is called; needed when the object has
+    /// several
     #[arg(long, value_name = "NAME")]
     pub(crate) prog: Option<String>,
+    /// Let a constant (a variable in `.rodata`) begin with this value; NAME may lead to a part, as in `a.b[3]`
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment::<String>)]
+    pub(crate) set: Vec<(String, String)>,
     /// Make a map with room for this many entries
     #[arg(long, value_name = "MAP=N", value_parser = assignment::<u32>)]
     pub(crate) max_entries: Vec<(String, u32)>,
@@ -88,6 +117,12 @@ pub(crate) struct Load {
     /// Pin maps that ask to be pinned by name in this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) pin_maps_under: Option<String>,
+    /// Take options of the kernel's configuration from this file, which gzip may have compressed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kconfig: Option<PathBuf>,
+    /// Adapt the program to the kernel types in this file, raw BTF or ELF, not to the running kernel's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) btf: Option<PathBuf>,
     /// Where bpffs is mounted
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
     pub(crate) bpffs: String,
@@ -104,6 +139,22 @@ pub(crate) struct Target {
     /// Replace the program that is there; otherwise one that is there stays, and this fails
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Attach by a bpf_link instead of netlink; a new one is pinned at --pin, with --replace the one there is updated
+    #[arg(long)]
+    pub(crate) link: bool,
+    #[command(flatten)]
+    pub(crate) upgrade: Upgrade,
+}
+
+/// What becomes of the maps of the program that is replaced.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Upgrade {
+    /// Go on with the maps of the program that is replaced, where name and shape agree
+    #[arg(long, requires = "replace", conflicts_with_all = ["pinned", "prog_id"])]
+    pub(crate) keep_maps: bool,
+    /// The same, and copy the entries of a map of another shape, if keys and values have the same sizes
+    #[arg(long, requires = "replace", conflicts_with_all = ["pinned", "prog_id"])]
+    pub(crate) migrate_maps: bool,
 }
 
 /// Where an interface is.
@@ -126,6 +177,11 @@ pub(crate) struct Form {
 pub(crate) struct Inspect {
     #[command(flatten)]
     pub(crate) file: ObjectFile,
+    /// Show the types that the object's BTF describes instead, as C declares them
+    #[arg(long)]
+    pub(crate) btf: bool,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     #[command(flatten)]
     pub(crate) form: Form,
 }
@@ -133,12 +189,20 @@ pub(crate) struct Inspect {
 #[derive(Args, Debug)]
 pub(crate) struct Plan {
     #[command(flatten)]
+    pub(crate) source: Source,
+    #[command(flatten)]
     pub(crate) load: Load,
+    /// Plan for loading every program of the object
+    #[arg(long, conflicts_with_all = ["prog", "dev", "pinned", "prog_id"])]
+    pub(crate) all: bool,
     /// Plan for attaching to this interface, by name or index
     #[arg(long, value_name = "IF")]
     pub(crate) dev: Option<LinkRef>,
     #[command(flatten)]
     pub(crate) target: Target,
+    /// Plan for pinning: what is loaded under this directory, or with --dev and --link the bpf_link at this path
+    #[arg(long, value_name = "DIR|PATH")]
+    pub(crate) pin: Option<String>,
     /// Spell out the ways back for old kernels, and the bytes that each call hands over
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -152,17 +216,47 @@ pub(crate) struct Attach {
     #[arg(value_name = "IF")]
     pub(crate) interface: LinkRef,
     #[command(flatten)]
+    pub(crate) source: Source,
+    #[command(flatten)]
     pub(crate) load: Load,
     #[command(flatten)]
     pub(crate) target: Target,
+    /// Pin the bpf_link at this path; with --replace, the pin of the one that is there
+    #[arg(long, value_name = "PATH", requires = "link")]
+    pub(crate) pin: Option<String>,
+    #[command(flatten)]
+    pub(crate) report: Report,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LoadAndPin {
+    #[command(flatten)]
+    pub(crate) file: ObjectFile,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// Load every program of the object
+    #[arg(long, conflicts_with = "prog")]
+    pub(crate) all: bool,
+    /// Pin programs at DIR/NAME and maps at DIR/maps/NAME; a map that is pinned there already is taken over
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pin: String,
+    #[command(flatten)]
+    pub(crate) report: Report,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+/// What is told of a load beside the answer.
+#[derive(Args, Debug)]
+pub(crate) struct Report {
     /// Tell of every kernel call on standard error
     #[arg(short, long)]
     pub(crate) verbose: bool,
     /// Where to write the verifier's log if it refuses the program
     #[arg(long, value_name = "FILE")]
     pub(crate) verifier_log: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) form: Form,
 }
 
 #[derive(Args, Debug)]
@@ -173,13 +267,23 @@ pub(crate) struct Detach {
     /// Take off only this program, and fail if another one is there
     #[arg(long, value_name = "N")]
     pub(crate) id: Option<u32>,
+    /// Take it off through the bpf_link that holds it, and remove the link's pin
+    #[arg(long)]
+    pub(crate) link: bool,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) place: Place,
-    /// Where bpffs is mounted, in which an attach has pinned the program's prog arrays
-    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
-    pub(crate) bpffs: PathBuf,
     #[command(flatten)]
     pub(crate) form: Form,
+}
+
+/// Where the pins of bpf_links and prog arrays are looked for.
+#[derive(Args, Debug)]
+pub(crate) struct Bpffs {
+    /// Where bpffs is mounted
+    #[arg(long = "bpffs", value_name = "DIR", default_value = "/sys/fs/bpf")]
+    pub(crate) root: PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -187,6 +291,8 @@ pub(crate) struct Status {
     /// The interface, by name or index; all that have a program if it is left out
     #[arg(value_name = "IF")]
     pub(crate) interface: Option<LinkRef>,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
@@ -219,12 +325,12 @@ pub(crate) struct MapChoice {
 }
 
 /// How to print keys and values.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Formats {
-    /// How to print keys; auto takes those of an LPM trie for prefixes
+    /// How to print keys; auto goes by their type, and takes those of an LPM trie for prefixes
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) key_format: Format,
-    /// How to print values
+    /// How to print values; auto goes by their type
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) value_format: Format,
 }
@@ -250,7 +356,7 @@ pub(crate) struct MapDump {
 pub(crate) struct MapGet {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
-    /// The key
+    /// The key; in the map of a section, such as IF:.data, the name of a variable
     #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
     #[command(flatten)]
@@ -264,7 +370,7 @@ pub(crate) struct MapGet {
 pub(crate) struct MapSet {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
-    /// The key
+    /// The key; in the map of a section, such as IF:.data, the name of a variable
     #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
     /// The value; on all CPUs for a per-CPU map
@@ -299,7 +405,10 @@ Keys and values are written as
   2001:db8::1          an IPv6 address, for 16 bytes
   02:00:00:00:00:01    a MAC address, for 6 bytes
   192.0.2.0/24         a prefix, for the keys of LPM tries: 4 bytes of length, then the address
-  hex:0a000001         the bytes themselves, for any size";
+  hex:0a000001         the bytes themselves, for any size
+and where the kernel has the map's types also as
+  TCP, true, eth0      a name of an enumeration, a truth value, a text for an array of char
+  [1, 2], {\"a\": 1}     an array, or the fields of a struct as JSON; those left out are 0";
 
 #[derive(Args, Debug)]
 pub(crate) struct Demo {

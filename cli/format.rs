@@ -7,9 +7,10 @@ use clap::ValueEnum;
 use loader::{Error, ErrorKind, Result, quote};
 
 /// How bytes are printed. Each form is one that [`parse`] reads again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// A number where there are 1, 2, 4 or 8 bytes, else the bytes
+    /// By its type; without one, a number where there are 1, 2, 4 or 8 bytes, else the bytes
+    #[default]
     Auto,
     /// The bytes in hexadecimal
     Hex,

@@ -6,6 +6,7 @@ mod demo;
 mod exit;
 mod format;
 mod output;
+mod value;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ fn run(command: Command) -> Result<()> {
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Plan(args) => cmd::plan::run(&args),
         Command::Attach(args) => cmd::attach::run(&args),
+        Command::Load(args) => cmd::load::run(&args),
         Command::Detach(args) => cmd::detach::run(&args),
         Command::Status(args) => cmd::status::run(&args),
         Command::Map(args) => cmd::map::run(&args),

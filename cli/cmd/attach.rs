@@ -1,47 +1,26 @@
-//! `xdpload attach`: load an object and attach its program.
+//! `xdpload attach`: load an object and attach its program, or attach one that is loaded already.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::path::Path;
 
-use loader::features::Kernel;
-use loader::load::{AttachedTo, Loaded, Outcome, Record};
-use loader::{Error, Result, errno_name, escape, quote};
+use loader::load::{AttachedTo, Loaded};
+use loader::{Result, escape};
 use serde::Serialize;
 
-use super::plan::CallDocument;
+use super::transcript::{self, RecordDocument};
 use crate::format::hex;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Attach) -> Result<()> {
-    let object = super::open_object(&args.load.file)?;
-    let loader = super::loader(&object, &args.load).attach_to(super::target(&args.interface, &args.target));
-    let plan = loader.plan(&Kernel::current()?)?;
-    let loaded = plan.execute(|record| {
-        if args.verbose {
-            output::remark(Line(record));
-        }
-    });
-    let loaded = match (loaded, &args.verifier_log) {
-        (Err(error), Some(path)) => return Err(keep_log(path, error)),
-        (loaded, _) => loaded?,
-    };
+    let target = super::target(&args.interface, &args.target, args.pin.as_deref());
+    let planned = super::plan(&args.source, &args.load, Some(target), |loader| {
+        loader.keep_maps(super::keep(args.target.upgrade))
+    })?;
+    let loaded = transcript::execute(&planned, &args.report)?;
     if let Some(attached) = loaded.attached() {
         warn(attached);
     }
-    output::answer(args.form, &Document::new(&loaded))
-}
-
-/// Writes the verifier's log where the user wants it.
-fn keep_log(path: &Path, error: Error) -> Error {
-    let Some(log) = error.verifier_log() else {
-        return error;
-    };
-    match fs::write(path, log) {
-        Ok(()) => error,
-        Err(failure) => error.context(format!("cannot write {}: {failure}", quote(&path.to_string_lossy()))),
-    }
+    output::answer(args.form, &Document::new(&loaded, args))
 }
 
 /// Says aloud what the user may not have asked for.
@@ -67,10 +46,30 @@ struct Document {
     mode: String,
     program: Program,
     replaced: Option<u32>,
+    /// The bpf_link that holds the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<Link>,
     maps: Vec<String>,
     /// Where prog arrays are pinned while the program is attached.
-    kept: BTreeMap<String, String>,
+    prog_arrays: BTreeMap<String, String>,
+    /// Those of the maps that are the replaced program's.
+    kept: Vec<String>,
+    copied: Vec<Copied>,
     transcript: Vec<RecordDocument>,
+}
+
+/// What the kernel does not tell of a link is none.
+#[derive(Serialize)]
+struct Link {
+    id: Option<u32>,
+    pin: Option<String>,
+}
+
+/// A map whose entries were copied from the replaced program's.
+#[derive(Serialize)]
+struct Copied {
+    map: String,
+    entries: usize,
 }
 
 /// What the kernel does not tell of a program (before 4.13) is none.
@@ -82,18 +81,15 @@ struct Program {
     map_ids: Vec<u32>,
 }
 
-#[derive(Serialize)]
-struct RecordDocument {
-    calls: Vec<CallDocument>,
-    outcome: String,
-    microseconds: u128,
-}
-
 impl Document {
-    fn new(loaded: &Loaded) -> Self {
+    fn new(loaded: &Loaded, args: &args::Attach) -> Self {
+        let (by_object, by_link) = (args.source.object.is_some(), args.target.link);
         let attached = loaded.attached().expect("the plan was to attach");
         let (name, _) = loaded.programs().next().expect("the plan was to load a program");
         let info = attached.info.as_ref();
+        // One that was loaded by somebody else has the name that the kernel keeps.
+        let existing = info.filter(|info| !info.name.is_empty() && !by_object);
+        let name = existing.map_or(name, |info| &info.name);
         Self {
             interface: attached.name.clone(),
             ifindex: attached.index,
@@ -105,23 +101,20 @@ impl Document {
                 map_ids: info.map(|info| info.map_ids.clone()).unwrap_or_default(),
             },
             replaced: attached.replaced.and_then(|program| program.id),
+            link: by_link.then(|| Link { id: attached.link.map(|link| link.id), pin: args.pin.clone() }),
+            kept: loaded.kept_maps().to_vec(),
+            copied: loaded
+                .copied_maps()
+                .iter()
+                .map(|(map, entries)| Copied { map: map.clone(), entries: *entries })
+                .collect(),
             maps: loaded.maps().map(|(name, _)| name.to_owned()).collect(),
-            kept: attached
-                .kept
+            prog_arrays: attached
+                .prog_arrays
                 .iter()
                 .map(|(map, path)| (map.clone(), path.to_string_lossy().into_owned()))
                 .collect(),
             transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
-        }
-    }
-}
-
-impl RecordDocument {
-    fn new(record: &Record) -> Self {
-        Self {
-            calls: record.calls.iter().map(CallDocument::new).collect(),
-            outcome: outcome(&record.outcome),
-            microseconds: record.took.as_micros(),
         }
     }
 }
@@ -135,38 +128,25 @@ impl fmt::Display for Document {
             write!(f, " (id {id}, tag {tag})")?;
         }
         write!(f, " to {interface} in {} mode", self.mode)?;
+        if let Some(Link { id, pin }) = &self.link {
+            let id = id.map_or_else(String::new, |id| format!(" {id}"));
+            let pin = pin.as_ref().map_or_else(String::new, |pin| format!(" pinned at {}", escape(pin)));
+            write!(f, " by bpf_link{id}{pin}")?;
+        }
         match self.replaced {
             Some(id) => writeln!(f, ", replacing program {id}")?,
             None => writeln!(f)?,
         }
-        self.kept.iter().try_for_each(|(map, path)| {
+        if !self.kept.is_empty() {
+            let kept: Vec<_> = self.kept.iter().map(|map| escape(map)).collect();
+            writeln!(f, "went on with its maps {}", kept.join(", "))?;
+        }
+        self.copied.iter().try_for_each(|Copied { map, entries }| {
+            writeln!(f, "copied {entries} entries of its map {} into a new one", escape(map))
+        })?;
+        self.prog_arrays.iter().try_for_each(|(map, path)| {
             let (map, path) = (escape(map), escape(path));
             writeln!(f, "prog array {map} is pinned at {path} until the program is detached")
         })
-    }
-}
-
-/// A line of `-v`: the calls, the last one's outcome, the time.
-struct Line<'r>(&'r Record);
-
-impl fmt::Display for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Record { calls, outcome: answer, took, .. } = self.0;
-        for (index, call) in calls.iter().enumerate() {
-            if index > 0 {
-                writeln!(f)?;
-            }
-            write!(f, "{}", escape(&call.to_string()))?;
-        }
-        write!(f, " -> {} ({} us)", escape(&outcome(answer)), took.as_micros())
-    }
-}
-
-fn outcome(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Fd(fd) => format!("fd {fd}"),
-        Outcome::Refused(errno) => errno_name(*errno),
-        Outcome::Found(words) => words.clone(),
-        _ => "done".to_owned(),
     }
 }

@@ -8,7 +8,7 @@ use loader::load::Loaded;
 use loader::map::UpdateFlags;
 use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::Object;
-use loader::plan::{Loader, Target};
+use loader::plan::{AttachBy, Loader, Target};
 use loader::{Context as _, Result};
 
 use crate::demo::objects::Objects;
@@ -138,6 +138,6 @@ fn by_hand(command: &str) -> Result<()> {
 /// Loads the object's program and attaches it, as `xdpload attach` does.
 fn attach(object: &Object, replace: bool) -> Result<Loaded> {
     let link = LinkRef::named(INTERFACE)?;
-    let target = Target { link, netns: None, mode: ModeChoice::default(), replace };
+    let target = Target { link, netns: None, mode: ModeChoice::default(), replace, by: AttachBy::Netlink };
     Loader::new(object).attach_to(target).plan(&Kernel::current()?)?.execute(|_| ())
 }

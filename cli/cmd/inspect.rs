@@ -2,23 +2,28 @@
 
 use std::fmt;
 
+use loader::btf::{Btf, LineInfo};
 use loader::elf::ElfFile;
 use loader::insn::disasm::disassemble;
 use loader::linker::Linker;
 use loader::object::{
-    CURRENT_KERNEL_VERSION, Code, DataSpec, FunctionSpec, InnerMap, MapSpec, Object, Pinning, ProgramSpec,
-    SymbolTarget,
+    CURRENT_KERNEL_VERSION, Code, DataSpec, ExternKind, ExternSpec, FunctionSpec, InnerMap, MapSpec, Object,
+    Pinning, ProgramSpec, SymbolTarget,
 };
 use loader::uapi::bpf::{AttachType, MAP_FLAGS, flag_names};
 use loader::{Result, escape, file};
 use serde::Serialize;
 
+use super::inspect_btf::Types;
 use crate::args;
 use crate::output;
 
 pub(crate) fn run(args: &args::Inspect) -> Result<()> {
     let bytes = file::read(&args.file.object)?;
-    let object = Object::parse_with(&bytes, &super::parse_options(&args.file))?;
+    if args.btf {
+        return output::answer(args.form, &Types::of(&ElfFile::parse(&bytes)?)?);
+    }
+    let object = Object::parse_with(&bytes, &super::parse_options(&args.reading))?;
     let elf = ElfFile::parse(&bytes)?;
     output::answer(args.form, &Inspection::new(&elf, &object))
 }
@@ -31,6 +36,7 @@ struct Inspection {
     sections: Vec<Section>,
     maps: Vec<Map>,
     data: Vec<Data>,
+    externs: Vec<Extern>,
     functions: Vec<Function>,
     programs: Vec<Program>,
     other_code: Vec<String>,
@@ -71,6 +77,18 @@ struct Data {
     flags: String,
 }
 
+/// What is to come from the kernel that the object is loaded into.
+#[derive(Serialize)]
+struct Extern {
+    name: String,
+    kind: String,
+    weak: bool,
+    /// Where an option lies in the map `.kconfig`, in bytes.
+    offset: Option<u32>,
+    /// How many bytes it has there.
+    size: Option<u32>,
+}
+
 /// A function that programs reach.
 #[derive(Serialize)]
 struct Function {
@@ -108,6 +126,16 @@ struct Instruction {
     text: String,
     /// What the instruction refers to, by the file's relocations.
     symbol: Option<String>,
+    /// The line of source that begins here.
+    source: Option<Source>,
+}
+
+/// A line of source, as the compiler has noted it.
+#[derive(PartialEq, Serialize)]
+struct Source {
+    file: String,
+    line: u32,
+    text: String,
 }
 
 impl Inspection {
@@ -119,7 +147,7 @@ impl Inspection {
             offset: section.offset,
             size: section.size,
         });
-        let linker = Linker::new(object);
+        let (linker, btf) = (Linker::new(object), object.btf.as_ref());
         Self {
             byte_order: format!("{:?}", object.order).to_lowercase(),
             license: object.license.clone(),
@@ -127,8 +155,9 @@ impl Inspection {
             sections: sections.collect(),
             maps: object.maps.iter().map(|map| Map::new(map, object)).collect(),
             data: object.data.iter().map(Data::new).collect(),
-            functions: object.functions.iter().map(Function::new).collect(),
-            programs: object.programs.iter().map(|program| Program::new(program, &linker)).collect(),
+            externs: object.externs.iter().map(Extern::new).collect(),
+            functions: object.functions.iter().map(|function| Function::new(function, btf)).collect(),
+            programs: object.programs.iter().map(|program| Program::new(program, &linker, btf)).collect(),
             other_code: object.other_code.clone(),
         }
     }
@@ -165,7 +194,7 @@ fn pinning(pinning: &Pinning) -> String {
 }
 
 impl Program {
-    fn new<'o>(program: &'o ProgramSpec, linker: &Linker<'o>) -> Self {
+    fn new<'o>(program: &'o ProgramSpec, linker: &Linker<'o>, btf: Option<&Btf>) -> Self {
         let linked = linker.link(program).map(|linked| linked.functions).unwrap_or_default();
         Self {
             name: program.name.clone(),
@@ -178,7 +207,7 @@ impl Program {
             frags: program.kind.frags,
             references: program.references.iter().map(Reference::new).collect(),
             functions: linked.into_iter().skip(1).map(|function| function.name).collect(),
-            instructions: Instruction::all(program.code()),
+            instructions: Instruction::all(program.code(), btf),
         }
     }
 }
@@ -194,23 +223,36 @@ impl Data {
 }
 
 impl Function {
-    fn new(function: &FunctionSpec) -> Self {
+    fn new(function: &FunctionSpec, btf: Option<&Btf>) -> Self {
         Self {
             name: function.name.clone(),
             section: function.section.clone(),
             offset: function.offset,
             references: function.references.iter().map(Reference::new).collect(),
-            instructions: Instruction::all(function.code()),
+            instructions: Instruction::all(function.code(), btf),
         }
     }
 }
 
 impl Instruction {
-    fn all(code: Code<'_>) -> Vec<Self> {
+    fn all(code: Code<'_>, btf: Option<&Btf>) -> Vec<Self> {
         let symbol = |index| code.reference(index).map(|reference| reference.symbol.clone());
+        let source = |index| Source::at(code.info.line_at(index)?, btf?);
         disassemble(code.insns)
-            .map(|line| Self { index: line.index, symbol: symbol(line.index), text: line.text })
+            .map(|line| Self {
+                index: line.index,
+                symbol: symbol(line.index),
+                source: source(line.index),
+                text: line.text,
+            })
             .collect()
+    }
+}
+
+impl Source {
+    fn at(line: &LineInfo, btf: &Btf) -> Option<Self> {
+        let text = |name| btf.text(name).ok().map(str::to_owned);
+        Some(Self { file: text(line.file)?, line: line.line, text: text(line.text)?.trim().to_owned() })
     }
 }
 
@@ -260,6 +302,10 @@ impl fmt::Display for Inspection {
             writeln!(f, "\nglobal variables")?;
         }
         self.data.iter().try_for_each(|data| data.fmt(f))?;
+        if !self.externs.is_empty() {
+            writeln!(f, "\nfrom the kernel")?;
+        }
+        self.externs.iter().try_for_each(|external| external.fmt(f))?;
         if !self.other_code.is_empty() {
             let names: Vec<_> = self.other_code.iter().map(|name| escape(name)).collect();
             writeln!(f, "\nother sections with instructions: {}", names.join(", "))?;
@@ -310,7 +356,7 @@ impl fmt::Display for Program {
             let names: Vec<_> = self.functions.iter().map(|name| escape(name)).collect();
             writeln!(f, "  with functions {}", names.join(", "))?;
         }
-        self.instructions.iter().try_for_each(|insn| insn.fmt(f))
+        instructions(f, &self.instructions)
     }
 }
 
@@ -320,12 +366,52 @@ impl fmt::Display for Data {
     }
 }
 
+impl Extern {
+    fn new(external: &ExternSpec) -> Self {
+        let option = match external.kind {
+            ExternKind::Option(option) => Some(option),
+            _ => None,
+        };
+        Self {
+            name: external.name.clone(),
+            kind: external.kind.to_string(),
+            weak: external.weak,
+            offset: option.map(|option| option.offset),
+            size: option.map(|option| option.size),
+        }
+    }
+}
+
+impl fmt::Display for Extern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  {}  {}", escape(&self.name), self.kind)?;
+        if let (Some(offset), Some(size)) = (self.offset, self.size) {
+            write!(f, ", {size} B at {offset:#x}")?;
+        }
+        writeln!(f, "{}", if self.weak { ", weak" } else { "" })
+    }
+}
+
 impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, section) = (escape(&self.name), escape(&self.section));
         writeln!(f, "\nfunction {name}  section {section} at {:#x}", self.offset)?;
-        self.instructions.iter().try_for_each(|insn| insn.fmt(f))
+        instructions(f, &self.instructions)
     }
+}
+
+/// The instructions, each line of source above those that are from it.
+fn instructions(f: &mut fmt::Formatter<'_>, instructions: &[Instruction]) -> fmt::Result {
+    let mut last = None;
+    for insn in instructions {
+        // One line has several records where its parts are apart.
+        if let Some(source) = insn.source.as_ref().filter(|&source| last != Some(source)) {
+            writeln!(f, "         {}:{}  {}", escape(&source.file), source.line, escape(&source.text))?;
+            last = Some(source);
+        }
+        write!(f, "{insn}")?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for Instruction {

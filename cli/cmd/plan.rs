@@ -2,22 +2,30 @@
 
 use std::fmt;
 
-use loader::features::Kernel;
-use loader::plan::{self, Alternative, Call, KernelCall, Step, When};
-use loader::{Result, errno_name};
+use loader::plan::{self, Alternative, Call, KernelCall, ResolvedExtern, Step, When};
+use loader::{Error, ErrorKind, Result, errno_name};
 use serde::Serialize;
 
 use crate::format::hex;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Plan) -> Result<()> {
-    let object = super::open_object(&args.load.file)?;
-    let mut loader = super::loader(&object, &args.load);
-    if let Some(link) = &args.dev {
-        loader = loader.attach_to(super::target(link, &args.target));
+    let pin = args.pin.as_deref();
+    let target = args.dev.as_ref().map(|link| super::target(link, &args.target, pin));
+    if pin.is_some() && args.dev.is_some() && !args.target.link {
+        let message = "with `--dev` only a bpf_link is pinned";
+        return Err(Error::new(ErrorKind::InvalidInput, message).with_help("add --link, or leave out --dev"));
     }
-    let plan = loader.plan(&Kernel::current()?)?;
-    output::answer(args.form, &Document::new(plan, args.verbose))
+    let pin_dir = pin.filter(|_| args.dev.is_none());
+    let planned = super::plan(&args.source, &args.load, target, |loader| {
+        let loader = if args.all { loader.all_programs() } else { loader };
+        let loader = loader.keep_maps(super::keep(args.target.upgrade));
+        match pin_dir {
+            Some(dir) => loader.pin_under(dir),
+            None => loader,
+        }
+    })?;
+    output::answer(args.form, &Document::new(planned.plan, args.verbose))
 }
 
 /// The plan as a document: the steps as a tree, each with its system calls.
@@ -25,6 +33,7 @@ pub(crate) fn run(args: &args::Plan) -> Result<()> {
 struct Document {
     maps: Vec<String>,
     programs: Vec<String>,
+    externs: Vec<ExternDocument>,
     steps: Vec<StepDocument>,
     #[serde(skip)]
     plan: plan::Plan,
@@ -32,10 +41,20 @@ struct Document {
     verbose: bool,
 }
 
+/// What programs take from the kernel.
+#[derive(Serialize)]
+struct ExternDocument {
+    name: String,
+    value: String,
+}
+
 #[derive(Serialize)]
 struct StepDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     only_if: Option<String>,
+    /// For how many things the calls are made again and again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeated: Option<&'static str>,
     calls: Vec<CallDocument>,
     /// Why a map becomes another size than was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,10 +119,17 @@ impl Document {
         Self {
             maps: plan.maps.clone(),
             programs: plan.programs.clone(),
+            externs: plan.externs.iter().map(|external| ExternDocument::new(&plan, external)).collect(),
             steps: StepDocument::list(&plan, &plan.steps),
             plan,
             verbose,
         }
+    }
+}
+
+impl ExternDocument {
+    fn new(plan: &plan::Plan, external: &ResolvedExtern) -> Self {
+        Self { name: external.name.clone(), value: plan.extern_value(external) }
     }
 }
 
@@ -115,11 +141,12 @@ impl StepDocument {
     fn new(plan: &plan::Plan, step: &Step) -> Self {
         Self {
             only_if: match step.when {
-                When::Always => None,
                 When::Occupied => Some("a program is attached".to_owned()),
                 When::Vacant => Some("no program is attached".to_owned()),
                 When::Made(map) => Some(format!("map {} was made", plan.maps[map.0])),
+                other => plan.condition(other),
             },
+            repeated: step.call.repeated(),
             calls: call_list(plan, &step.call),
             adapted: step.call.adapted().map(|adapted| adapted.to_string()),
             again_on: step.call.again_on().iter().map(|&errno| errno_name(errno)).collect(),

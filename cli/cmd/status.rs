@@ -1,11 +1,14 @@
 //! `xdpload status`: which XDP programs run on which interfaces.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
-use loader::attach::RouteSocket;
+use loader::attach::{Link, LinkState, RouteSocket, link_pins};
+use loader::kernel::link_ids;
 use loader::map::Map;
 use loader::netlink::{LinkInfo, XdpProgram};
 use loader::program::{Program, ProgramInfo};
+use loader::uapi::bpf::LinkType;
 use loader::{Result, escape};
 use serde::Serialize;
 
@@ -19,7 +22,36 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
         Some(link) => vec![socket.link(link)?],
         None => socket.links()?.into_iter().filter(|link| !link.xdp.is_empty()).collect(),
     };
-    output::answer(args.form, &Document { interfaces: links.iter().map(Interface::new).collect() })
+    let holders = Holders::new(&links, &args.bpffs.root);
+    let interfaces = links.iter().map(|link| Interface::new(link, &holders)).collect();
+    output::answer(args.form, &Document { interfaces })
+}
+
+/// The bpf_links of the kernel, and their pins; nothing is known of them without the privilege to ask.
+struct Holders {
+    links: Vec<LinkState>,
+    pins: Vec<(u32, PathBuf)>,
+}
+
+impl Holders {
+    /// Looks at all bpf_links, if there is a program that one may hold.
+    fn new(interfaces: &[LinkInfo], bpffs: &Path) -> Self {
+        let mut links = Vec::new();
+        if interfaces.iter().any(|link| !link.xdp.is_empty()) {
+            // One may be gone meanwhile.
+            let states =
+                link_ids().map_while(Result::ok).filter_map(|id| Link::from_id(id).ok()?.state().ok());
+            links.extend(states.filter(|state| state.link_type == LinkType::XDP));
+        }
+        let pins = if links.is_empty() { Vec::new() } else { link_pins(bpffs) };
+        Self { links, pins }
+    }
+
+    fn of(&self, interface: &LinkInfo, program: XdpProgram) -> Option<Holder> {
+        let link = self.links.iter().find(|link| link.holds(interface.index, program))?;
+        let pin = self.pins.iter().find(|(id, _)| *id == link.id);
+        Some(Holder { id: link.id, pin: pin.map(|(_, path)| path.display().to_string()) })
+    }
 }
 
 #[derive(Serialize)]
@@ -39,9 +71,18 @@ struct Interface {
 struct Running {
     mode: String,
     id: Option<u32>,
+    /// The bpf_link that holds it; none if it was attached by netlink, or without the privilege to ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<Holder>,
     /// What the kernel says of the program; without the privilege to ask, why not.
     #[serde(flatten)]
     details: Details,
+}
+
+#[derive(Serialize)]
+struct Holder {
+    id: u32,
+    pin: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -68,18 +109,23 @@ struct MapName {
 }
 
 impl Interface {
-    fn new(link: &LinkInfo) -> Self {
+    fn new(link: &LinkInfo, holders: &Holders) -> Self {
         Self {
             name: link.name.clone(),
             index: link.index,
             mtu: link.mtu,
-            programs: link.xdp.programs().iter().map(Running::new).collect(),
+            programs: link
+                .xdp
+                .programs()
+                .iter()
+                .map(|program| Running::new(program, holders.of(link, *program)))
+                .collect(),
         }
     }
 }
 
 impl Running {
-    fn new(program: &XdpProgram) -> Self {
+    fn new(program: &XdpProgram, link: Option<Holder>) -> Self {
         let details = match program.id.map(look).transpose() {
             Ok(Some(known)) => Details::Known(known),
             Ok(None) => Details::Unknown { error: "this kernel does not tell the program's id".to_owned() },
@@ -88,7 +134,7 @@ impl Running {
                 Details::Unknown { error: format!("{error}{help}") }
             }
         };
-        Self { mode: program.mode.to_string(), id: program.id, details }
+        Self { mode: program.mode.to_string(), id: program.id, link, details }
     }
 }
 
@@ -130,9 +176,16 @@ impl fmt::Display for Running {
             write!(f, "  id {id}")?;
         }
         match &self.details {
-            Details::Known(known) => known.fmt(f),
-            Details::Unknown { error } => write!(f, "  ({})", escape(error)),
+            Details::Known(known) => known.fmt(f)?,
+            Details::Unknown { error } => write!(f, "  ({})", escape(error))?,
         }
+        if let Some(Holder { id, pin }) = &self.link {
+            write!(f, "  bpf_link {id}")?;
+            if let Some(pin) = pin {
+                write!(f, " pinned at {}", escape(pin))?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,10 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::btf::{KernelTypes, LazyBtf};
+use crate::elf::ElfFile;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::object::{Object, ParseOptions};
+use crate::uapi::elf::ELFMAG;
 
 /// The largest file that is read, in bytes. Objects with all their debug information have a few million.
 pub const MAX_FILE_SIZE: u64 = 1 << 30;
@@ -31,6 +36,34 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
     Ok(bytes)
+}
+
+/// The types of a kernel whose BTF is in the file at `path`, as [`btf`] reads it.
+pub fn kernel_types(path: &Path) -> Result<KernelTypes> {
+    Ok(KernelTypes { vmlinux: Some(btf(path)?), modules: None })
+}
+
+/// The types in the file at `path`: BTF itself, or an ELF file with a section `.BTF`, such as a kernel's image.
+pub fn btf(path: &Path) -> Result<LazyBtf> {
+    let name = quote(&path.to_string_lossy());
+    let bytes = read(path)?;
+    if !bytes.starts_with(&ELFMAG) {
+        return LazyBtf::from_bytes(bytes, name);
+    }
+    let range = btf_section(&bytes).context(|| format!("reading {name}"))?;
+    LazyBtf::parse(Arc::new(bytes), range, format!("section `.BTF` of {name}"))
+}
+
+/// Where in an ELF file its BTF is.
+fn btf_section(bytes: &[u8]) -> Result<Range<usize>> {
+    let elf = ElfFile::parse(bytes)?;
+    let section = elf.section_named(".BTF").ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "the file has no section `.BTF`, and so does not describe its types")
+    })?;
+    // The section is inside the file, as its bytes could be had.
+    let len = elf.data(section)?.len();
+    let start = usize::try_from(section.offset).unwrap_or_default();
+    Ok(start..start + len)
 }
 
 /// What libbpf calls the object in this file: the file's name up to the first dot.

@@ -43,6 +43,8 @@
 //!   the verifier's whole log, however long.
 //! * Attaches, replaces and detaches through netlink (`IFLA_XDP`), in this or another network namespace, and never
 //!   displaces a program that was not named.
+//! * Attaches by a pinned `bpf_link` where that is asked for, and attaches programs that somebody else has loaded.
+//! * Lets a new program go on with the maps of the one that it replaces, or with copies.
 //! * Reads and writes maps one by one and in bulk, by sizes that the kernel tells.
 //! * Takes back what a load has made when it fails half-way.
 //!
@@ -51,7 +53,7 @@
 //! * Print, log, read the environment, or keep global state.
 //! * Need a compiler, libbpf, libelf, kernel headers or kernel BTF where it runs.
 //! * Load programs of other types than XDP.
-//! * Yet: callbacks, for which the kernel wants the object's BTF, CO-RE, inner maps of BTF definitions, `bpf_link`, and
+//! * Yet: callbacks, for which the kernel wants the object's BTF, CO-RE, inner maps of BTF definitions, and
 //!   reading perf and ring buffers.
 //!
 //! # The layers
@@ -77,11 +79,13 @@
 pub mod attach;
 pub mod btf;
 pub mod bytes;
+pub mod core_reloc;
 pub mod elf;
 pub mod error;
 pub mod features;
 pub mod file;
 pub mod insn;
+pub mod kconfig;
 pub mod kernel;
 pub mod linker;
 pub mod load;

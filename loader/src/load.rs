@@ -3,14 +3,18 @@
 //! Nothing is called here that the plan does not list. Each call is told to the caller's observer and kept in the
 //! [`Loaded::transcript`], in the plan's own words and with the kernel's answer.
 
+mod interface;
+mod prog_arrays;
+mod upgrade;
+
 use std::ffi::CString;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY};
+use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
-use crate::attach::{self, NetNs, RouteSocket};
+use crate::attach::{Link, LinkState, RouteSocket};
 use crate::bytes::ByteOrder;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
@@ -18,16 +22,15 @@ use crate::insn::encode_all;
 use crate::kernel::{self, LoadedBtf, VerifierLog};
 use crate::map::compare::differences;
 use crate::map::{Map, MapParams, Mapping, UpdateFlags};
-use crate::netlink::{
-    LinkInfo, LinkRef, Mode, XdpChange, XdpProgram, program_to_replace, refuse_to_displace,
-};
+use crate::netlink::{LinkInfo, Mode, XdpChange, XdpProgram};
 use crate::object::MapShape;
 use crate::pin;
 use crate::plan::{
-    self, Alternative, Attachment, BtfLoad, Call, FdValue, Keep, KeepAction, KernelCall, MapCreate, MapSlot,
-    On, Plan, ProgLoad, ProgramSlot, SetLink, Step, When,
+    Alternative, BtfLoad, Call, Existing, FdValue, KernelCall, MapCreate, MapSlot, ModuleSlot, On, Plan,
+    ProgLoad, ProgramSlot, Step, When,
 };
 use crate::program::{CompilerInfo, Program, ProgramInfo, ProgramParams};
+use crate::uapi::bpf::ProgType;
 
 /// How often a load is tried again that a signal has interrupted (EAGAIN).
 const MAX_INTERRUPTIONS: usize = 5;
@@ -39,6 +42,9 @@ pub struct Loaded {
     programs: Vec<(String, Program)>,
     /// The sections that the programs are in, in the same order.
     sections: Vec<String>,
+    infos: Vec<Option<ProgramInfo>>,
+    kept: Vec<String>,
+    copied: Vec<(String, usize)>,
     btf_refusal: Option<Error>,
     attached: Option<AttachedTo>,
     transcript: Vec<Record>,
@@ -63,7 +69,9 @@ pub struct AttachedTo {
     /// What the kernel says of the program; kernels before 4.13 say nothing.
     pub info: Option<ProgramInfo>,
     /// The prog arrays that are pinned while it is attached, by name, and where.
-    pub kept: Vec<(String, PathBuf)>,
+    pub prog_arrays: Vec<(String, PathBuf)>,
+    /// The `bpf_link` that holds the program, if it was asked for.
+    pub link: Option<LinkState>,
 }
 
 /// A call that was made, and how the kernel answered.
@@ -121,6 +129,22 @@ impl Loaded {
         self.programs.iter().map(|(name, program)| (name.as_str(), program))
     }
 
+    /// What the kernel says of the program with this name, if the plan asked and the kernel told.
+    pub fn info(&self, program: &str) -> Option<&ProgramInfo> {
+        let index = self.programs.iter().position(|(own, _)| own == program)?;
+        self.infos.get(index)?.as_ref()
+    }
+
+    /// The names of the maps that the program has from the one that it replaced.
+    pub fn kept_maps(&self) -> &[String] {
+        &self.kept
+    }
+
+    /// The names of the maps whose entries were copied from those of the program that was replaced, and how many.
+    pub fn copied_maps(&self) -> &[(String, usize)] {
+        &self.copied
+    }
+
     /// Why the kernel has not taken the object's types, if it refused them: everything was then loaded without.
     pub fn btf_refusal(&self) -> Option<&Error> {
         self.btf_refusal.as_ref()
@@ -174,6 +198,8 @@ struct Execution<'p> {
     maps: Vec<Option<Map>>,
     /// Arenas in the memory of this process, until the end.
     mappings: Vec<Mapping>,
+    /// The types of modules.
+    modules: Vec<Option<OwnedFd>>,
     programs: Vec<Option<Program>>,
     /// The object's types, if the kernel has taken them.
     btf: Option<LoadedBtf>,
@@ -184,13 +210,19 @@ struct Execution<'p> {
     /// The namespace's number; 0 for kernels that have none.
     netns_cookie: u64,
     running: Option<(XdpProgram, Program)>,
+    /// The maps of the running program, by id.
+    running_maps: Vec<u32>,
+    /// Those of its maps that are to be copied into the map of the same slot.
+    old_maps: Vec<Option<Map>>,
+    kept: Vec<MapSlot>,
+    copied: Vec<(MapSlot, usize)>,
+    bpf_link: Option<Link>,
+    infos: Vec<Option<ProgramInfo>>,
     /// The change of the interface to which no answer came, so that nobody knows what came of it.
     unanswered: Option<(Mode, XdpChange)>,
     attached: Option<AttachedTo>,
-    /// What the kernel says of the program that is attached, or about to be.
-    info: Option<ProgramInfo>,
-    /// Where the prog arrays of that are pinned.
-    kept: Vec<(String, PathBuf)>,
+    /// Where the prog arrays of the program to attach are pinned.
+    prog_arrays: Vec<(String, PathBuf)>,
     undo: Vec<Call>,
     transcript: Vec<Record>,
 }
@@ -204,6 +236,7 @@ impl<'p> Execution<'p> {
             found: plan.maps.iter().map(|_| None).collect(),
             maps: plan.maps.iter().map(|_| None).collect(),
             mappings: Vec::new(),
+            modules: plan.modules.iter().map(|_| None).collect(),
             programs: plan.programs.iter().map(|_| None).collect(),
             btf: None,
             btf_refusal: None,
@@ -211,10 +244,15 @@ impl<'p> Execution<'p> {
             link: None,
             netns_cookie: 0,
             running: None,
+            running_maps: Vec::new(),
+            old_maps: plan.maps.iter().map(|_| None).collect(),
+            kept: Vec::new(),
+            copied: Vec::new(),
+            bpf_link: None,
+            infos: plan.programs.iter().map(|_| None).collect(),
             unanswered: None,
             attached: None,
-            info: None,
-            kept: Vec::new(),
+            prog_arrays: Vec::new(),
             undo: Vec::new(),
             transcript: Vec::new(),
         }
@@ -247,6 +285,8 @@ impl<'p> Execution<'p> {
             When::Always => true,
             When::Occupied => occupied,
             When::Vacant => !occupied,
+            When::New(map) => !self.kept.contains(&map),
+            When::Copied(map) => self.old_maps[map.0].is_some(),
             When::Made(map) => self.maps[map.0].is_some(),
         }
     }
@@ -351,6 +391,7 @@ impl<'p> Execution<'p> {
             Call::ObjGet { path, map } => self.get_map(path, *map),
             Call::MapInfo { map, wanted } => self.check_shape(*map, wanted),
             Call::BtfLoad(load) => self.load_btf(*load, None),
+            Call::ModuleBtf { module } => self.find_module_btf(*module),
             Call::MapCreate(create) => self.create_map(create),
             Call::MapUpdate { map, key, value } => done(self.put_fd(*map, *key, *value)),
             Call::MapFill { map, content } => done(self.fill_map(*map, content)),
@@ -358,6 +399,11 @@ impl<'p> Execution<'p> {
             Call::MapFreeze { map } => done(self.map(*map).freeze()),
             Call::ObjPin { map, path } => done(self.pin_map(*map, path)),
             Call::ProgLoad(load) => self.load_program(load, None),
+            Call::OpenProgram { program, existing } => self.open_program(*program, existing),
+            Call::PinProgram { program, path } => done(self.pin_program(*program, path)),
+            Call::ProgBindMap { program, map } => {
+                done(self.program(*program).bind_map(self.map(*map).as_fd()))
+            }
             Call::OpenRouteSocket { netns } => self.open_socket(netns.as_deref()),
             Call::GetLink { link } => self.get_link(link),
             Call::NetnsCookie => self.ask_for_cookie(),
@@ -365,6 +411,16 @@ impl<'p> Execution<'p> {
             Call::ProgGetFdById => self.open_running(),
             Call::SetLink(set) => self.set_link(set),
             Call::PutBack(_) => self.put_back(),
+            Call::RunningMapIds => self.ask_for_map_ids(),
+            Call::OpenRunningMaps { wanted, copy } => self.open_running_maps(wanted, *copy),
+            Call::CopyMap { map, by } => self.copy_map(*map, *by),
+            Call::FindLink => self.find_link(),
+            Call::OpenLink { path } => self.open_link(path),
+            Call::LinkCreate(create) => self.create_link(create),
+            Call::LinkUpdate { program } => self.update_link(*program),
+            Call::PinLink { path } => done(self.bpf_link().pin(Path::new(path))),
+            Call::LinkInfo => self.ask_for_link(),
+            Call::LinkDetach => done(self.bpf_link().detach()),
             Call::ProgInfo { program } => self.ask_for_info(*program),
             Call::ProbeCompare => done(self.socket().refuse_if_it_cannot_compare(self.link().index)),
             Call::RaiseMemlock => done(kernel::raise_memlock().map(drop)),
@@ -520,6 +576,18 @@ impl Execution<'_> {
         self.programs[slot.0].as_ref().expect("a plan uses a program after the step that loads it")
     }
 
+    /// The types of a module that an earlier step of the plan has found.
+    fn module(&self, slot: ModuleSlot) -> BorrowedFd<'_> {
+        self.modules[slot.0].as_ref().expect("a plan uses types after the step that finds them").as_fd()
+    }
+
+    fn find_module_btf(&mut self, slot: ModuleSlot) -> Result<Outcome> {
+        let fd = kernel::module_btf_fd(&self.plan.modules[slot.0])?;
+        let outcome = Outcome::Fd(fd.as_raw_fd());
+        self.modules[slot.0] = Some(fd);
+        Ok(outcome)
+    }
+
     /// Loads without a log, again where only a signal came in between.
     fn load_uninterrupted(&mut self, load: &ProgLoad) -> Result<()> {
         let call = Call::ProgLoad(load.clone());
@@ -554,6 +622,10 @@ impl Execution<'_> {
         for reference in &load.map_references {
             insns[reference.insn].imm = self.map(reference.map).as_fd().as_raw_fd();
         }
+        for reference in &load.module_references {
+            insns[reference.insn].imm = self.module(reference.module).as_raw_fd();
+        }
+        let modules: Vec<_> = load.modules.iter().map(|module| self.module(*module)).collect();
         let license = CString::new(load.license.as_str())
             .map_err(|_| Error::new(ErrorKind::InvalidInput, "the licence has a NUL byte"))?;
         let program = Program::load(
@@ -566,7 +638,8 @@ impl Execution<'_> {
                 kern_version: load.kern_version,
                 flags: load.flags,
                 insns: &encode_all(&insns, ByteOrder::NATIVE),
-                ifindex: if load.offload { self.link().index } else { 0 },
+                ifindex: if load.offload || load.bound { self.link().index } else { 0 },
+                modules: &modules,
                 info: self.btf.as_ref().zip(load.info.as_ref()).map(|(btf, info)| CompilerInfo {
                     btf,
                     functions: &info.functions,
@@ -575,9 +648,43 @@ impl Execution<'_> {
             },
             log,
         )
+        .map_err(|error| self.for_interface(error, load.bound))
         .map_err(|error| self.for_network_card(error, load.offload))?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
         self.programs[load.program.0] = Some(program);
+        Ok(outcome)
+    }
+
+    /// Opens a program that somebody has loaded, and refuses one of another type, which could not be attached.
+    fn open_program(&mut self, slot: ProgramSlot, existing: &Existing) -> Result<Outcome> {
+        let (program, info) = match existing {
+            Existing::Pinned(path) => Program::open_pinned_with_info(Path::new(path))?,
+            Existing::Id(id) => Program::from_id_with_info(*id)?,
+        };
+        if info.prog_type != ProgType::XDP {
+            let name = &self.plan.programs[slot.0];
+            let message = format!("the program {name} is of type {}, not an XDP program", info.prog_type);
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
+        self.programs[slot.0] = Some(program);
+        Ok(outcome)
+    }
+
+    fn pin_program(&self, slot: ProgramSlot, path: &str) -> Result<()> {
+        let name = quote(&self.plan.programs[slot.0]);
+        pin::pin_in_bpffs(self.program(slot).as_fd(), Path::new(path))
+            .context(|| format!("pinning program {name}"))
+    }
+
+    /// Asks for what is told of a program that was pinned or attached.
+    fn ask_for_info(&mut self, slot: ProgramSlot) -> Result<Outcome> {
+        let info = self.program(slot).info()?;
+        let outcome = Outcome::Found(format!("id {}", info.id));
+        if let Some(attached) = &mut self.attached {
+            attached.info = Some(info.clone());
+        }
+        self.infos[slot.0] = Some(info);
         Ok(outcome)
     }
 
@@ -591,126 +698,20 @@ impl Execution<'_> {
             .with_help("few network cards run programs themselves; native mode runs them in the driver")
     }
 
+    /// Says of a refusal that the program was to be bound to the interface, whose driver must run programs itself.
+    fn for_interface(&self, error: Error, bound: bool) -> Error {
+        if !bound || error.errno() != Some(EOPNOTSUPP) {
+            return error;
+        }
+        error.context(format!("bound to interface {}", quote(&self.link().name))).with_help(
+            "its driver does not run XDP programs, and only in a driver can they ask about packets",
+        )
+    }
+
     fn probe(&mut self, feature: Feature) -> Outcome {
         let answer = kernel::probe(feature);
         self.kernel.learn(feature, answer);
         Outcome::Found(format!("{feature}: {answer}"))
-    }
-}
-
-/// The calls on the interface.
-impl Execution<'_> {
-    fn socket(&self) -> &RouteSocket {
-        self.socket.as_ref().expect("a plan asks for an interface after it has opened the socket")
-    }
-
-    fn link(&self) -> &LinkInfo {
-        self.link.as_ref().expect("a plan uses an interface after it has asked for it")
-    }
-
-    fn open_socket(&mut self, netns: Option<&str>) -> Result<Outcome> {
-        let netns = netns.map(NetNs::at).transpose()?;
-        self.socket = Some(RouteSocket::open(netns.as_ref())?);
-        Ok(Outcome::Done)
-    }
-
-    /// Looks at the interface, and refuses at once what the kernel would refuse after all the work.
-    fn get_link(&mut self, link: &LinkRef) -> Result<Outcome> {
-        let link = self.socket().link(link)?;
-        let attach = self.plan.attach.as_ref().expect("only a plan that attaches asks for an interface");
-        let name = quote(&link.name);
-        if !attach.replace {
-            refuse_to_displace(&link.xdp).context(|| format!("attaching to {name}"))?;
-        } else if !link.xdp.is_empty() {
-            program_to_replace(&link.xdp, attach.mode, None).context(|| format!("attaching to {name}"))?;
-        }
-        let list: Vec<_> = link.xdp.programs().iter().map(ToString::to_string).collect();
-        let programs = if list.is_empty() { "no XDP program".to_owned() } else { list.join(", ") };
-        let found = format!("interface {} {name}, {programs}", link.index);
-        self.link = Some(link);
-        Ok(Outcome::Found(found))
-    }
-
-    fn open_running(&mut self) -> Result<Outcome> {
-        let attach = self.plan.attach.as_ref().expect("only a plan that attaches replaces a program");
-        let running = program_to_replace(&self.link().xdp, attach.mode, None)?;
-        let program = attach::open(running)?;
-        let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
-        self.running = Some((running, program));
-        Ok(outcome)
-    }
-
-    fn set_link(&mut self, set: &SetLink) -> Result<Outcome> {
-        let new = self.program(set.program).as_fd().as_raw_fd();
-        let running = self.running.as_ref().filter(|_| set.replace);
-        let change = match running {
-            Some((_, program)) => XdpChange::Replace { new, expected: program.as_fd().as_raw_fd() },
-            None => XdpChange::Attach { new },
-        };
-        let replaced = running.map(|(running, _)| *running);
-        let mode =
-            set.mode.or(replaced.map(|program| program.mode)).expect("a plan gives the mode, or replaces");
-        let link = self.link();
-        let (index, name) = (link.index, link.name.clone());
-        let answer = self.socket().set_xdp(index, mode, change);
-        self.unanswered = answer.is_err().then_some((mode, change));
-        let warning = match answer {
-            Ok(attach::Outcome::Done { warning }) => Ok(warning),
-            Ok(attach::Outcome::Refused(error)) | Err(error) => Err(error),
-        }
-        .context(|| format!("attaching to {} in {mode} mode", quote(&name)))?;
-        let (native_refusal, info, kept) = (None, None, Vec::new());
-        self.attached = Some(AttachedTo { index, name, mode, replaced, native_refusal, warning, info, kept });
-        Ok(Outcome::Done)
-    }
-
-    /// Asks for what is told of the attached program.
-    fn ask_for_info(&mut self, slot: ProgramSlot) -> Result<Outcome> {
-        let info = self.program(slot).info()?;
-        let outcome = Outcome::Found(format!("id {}", info.id));
-        self.info = Some(info);
-        Ok(outcome)
-    }
-
-    fn ask_for_cookie(&mut self) -> Result<Outcome> {
-        self.netns_cookie = self.socket().netns_cookie()?;
-        Ok(Outcome::Found(format!("netns cookie {}", self.netns_cookie)))
-    }
-
-    /// Makes a call about the pins of an attachment, now that the numbers in the directory's name are known.
-    fn keep(&mut self, keep: &Keep) -> Result<Outcome> {
-        let id = match keep.of {
-            Attachment::New(_) => self.info.as_ref().map(|info| info.id),
-            Attachment::Replaced => self.running.as_ref().and_then(|(program, _)| program.id),
-        };
-        let id = id.expect("a plan names an attachment after it has asked for the program's id");
-        let dir = plan::keep_dir(&keep.bpffs, self.netns_cookie, self.link().index, id);
-        let path = Path::new(&dir);
-        match &keep.action {
-            KeepAction::MakeDir => make_directory(&dir),
-            KeepAction::Pin { map, name } => done(self.pin_to_keep(*map, path.join(name))),
-            KeepAction::Unpin { name } => done(pin::unpin(&path.join(name))),
-            KeepAction::UnpinAll => done(pin::unpin_all(path).map(drop)),
-            KeepAction::RemoveDir => done(pin::remove_dir(path)),
-        }
-    }
-
-    fn pin_to_keep(&mut self, map: MapSlot, path: PathBuf) -> Result<()> {
-        let name = self.plan.maps[map.0].clone();
-        pin::pin_in_bpffs(self.map(map).as_fd(), &path)
-            .context(|| format!("pinning the prog array {}", quote(&name)))?;
-        self.kept.push((name, path));
-        Ok(())
-    }
-
-    /// Makes the opposite of a change that may have been made. The kernel refuses it if the change was not.
-    fn put_back(&self) -> Result<Outcome> {
-        let (mode, change) = self.unanswered.expect("a plan puts back a change to which no answer came");
-        let back = change.undo().expect("a plan attaches or replaces, which has an opposite");
-        match self.socket().set_xdp(self.link().index, mode, back)? {
-            attach::Outcome::Done { .. } => Ok(Outcome::Done),
-            attach::Outcome::Refused(error) => Ok(Outcome::Refused(error.errno().unwrap_or_default())),
-        }
     }
 }
 
@@ -722,13 +723,17 @@ fn made<T>(names: &[String], items: Vec<Option<T>>) -> Vec<(String, T)> {
 /// The end.
 impl Execution<'_> {
     fn finish(self) -> Loaded {
-        let (info, kept) = (self.info, self.kept);
-        let attached = self.attached.map(|attached| AttachedTo { info, kept, ..attached });
         let Plan { maps, templates, programs, sections, .. } = self.plan;
+        let prog_arrays = self.prog_arrays;
+        let attached = self.attached.map(|attached| AttachedTo { prog_arrays, ..attached });
         // The templates have served; dropping them closes them.
-        let kept = maps.len() - templates;
+        let lasting = maps.len() - templates;
+        let name = |slot: &MapSlot| maps[slot.0].clone();
         Loaded {
-            maps: made(&maps[..kept], self.maps),
+            infos: self.infos,
+            kept: self.kept.iter().map(name).collect(),
+            copied: self.copied.iter().map(|(slot, count)| (name(slot), *count)).collect(),
+            maps: made(&maps[..lasting], self.maps),
             programs: made(programs, self.programs),
             sections: sections.clone(),
             btf_refusal: self.btf_refusal,

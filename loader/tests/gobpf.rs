@@ -22,7 +22,7 @@ use loader::load::Record;
 use loader::map::MapParams;
 use loader::object::{MapDialect, MapShape, Pinning};
 use loader::pin::{self, BPFFS_ROOT};
-use loader::plan::Call;
+use loader::plan::{AttachBy, Call};
 use loader::program::{ProgramParams, VerifierLog};
 use loader::uapi::bpf::{
     AttachType, BPF_ANY, BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST, MapType, ProgType, XdpAction,
@@ -88,6 +88,7 @@ fn a_log_of_a_good_program_is_asked_for() {
             insns: &insns,
             ifindex: 0,
             info: None,
+            modules: &[],
         };
         let mut log = VerifierLog::new(VerifierLog::PATH);
         Program::load(&params, Some(&mut log)).unwrap();
@@ -315,7 +316,8 @@ fn a_plan_attaches_one_of_all_programs() {
         let interface = interface();
         let object = dummy();
         let link = LinkRef::named("near0").unwrap();
-        let target = Target { link, netns: None, mode: ModeChoice::Auto, replace: false };
+        let target =
+            Target { link, netns: None, mode: ModeChoice::Auto, replace: false, by: AttachBy::Netlink };
         let all = loader(&object).attach_to(target);
         assert!(all.plan(&Kernel::unknown()).unwrap_err().to_string().starts_with("choose one program: "));
         let loaded = load(&all.clone().program("xdp/prog2"));

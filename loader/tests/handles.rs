@@ -9,6 +9,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::thread;
 
+use loader::btf::BtfAddition;
 use loader::error::ErrorKind;
 use loader::features::{Answer, Feature};
 use loader::kernel::{self, Capabilities, KernelVersion};
@@ -73,6 +74,7 @@ fn program_params(insns: &[u8]) -> ProgramParams<'_> {
         insns,
         ifindex: 0,
         info: None,
+        modules: &[],
     }
 }
 
@@ -472,6 +474,13 @@ fn probes_agree_with_the_release() {
             (Feature::GlobalData, "5.2"),
             (Feature::MmapableArrays, "5.5"),
             (Feature::MemcgAccounting, "5.11"),
+            (Feature::BtfWith(BtfAddition::Functions), "5.0"),
+            (Feature::BtfWith(BtfAddition::DataSections), "5.2"),
+            (Feature::BtfWith(BtfAddition::GlobalFunctions), "5.6"),
+            (Feature::BtfWith(BtfAddition::Floats), "5.13"),
+            (Feature::BtfWith(BtfAddition::DeclTags), "5.16"),
+            (Feature::BtfWith(BtfAddition::TypeTags), "5.17"),
+            (Feature::BtfWith(BtfAddition::Enum64), "6.0"),
         ] {
             assert_eq!(feature.since(), since);
             let answer =

@@ -12,7 +12,7 @@ use loader::features::Kernel;
 use loader::object::{MapDialect, Object, ParseOptions};
 use loader::plan::{Loader, Plan};
 use loader::uapi::bpf::{BPF_CALL, BPF_EXIT, BPF_LD_IMM64, BPF_MOV64_IMM, BPF_PSEUDO_CALL, MapType};
-use loader::uapi::elf::FileType;
+use loader::uapi::elf::{FileType, SHDR_SIZE, SectionType};
 use loader::{ErrorKind, Result};
 use object::elf::RelocationType;
 use object::write::{self, Relocation, SectionId, Symbol, SymbolId, SymbolSection};
@@ -73,7 +73,60 @@ fn an_object_without_a_program() {
     refused(load(&writer.finish()), "the object has no section with instructions");
     refused(
         load(&Writer::with_program("classifier").finish()),
-        "no section of the object is named as those of XDP programs are; instructions are in `classifier`",
+        "no section of the object is named as those of XDP programs are; instructions are in `classifier`\n\
+         help: say which it is: --prog NAME, or --section NAME",
+    );
+}
+
+#[test]
+fn an_object_that_has_lost_its_relocations() {
+    const HELP: &str =
+        "help: the file has lost its relocations; strip it with `llvm-strip -g`, which keeps them";
+    // What llvm-objcopy -R .relxdp makes of a file: the relocations are no table of them any more.
+    let without = |name: &str| {
+        edited(name, |data| {
+            let header = header_of(data, ".relxdp");
+            data[header + 4] = SectionType::PROGBITS.0.to_le_bytes()[0];
+        })
+    };
+    for clang in ["clang-14", "clang-19"] {
+        refused(
+            load(&without(&format!("{clang}/global_data"))),
+            &format!(
+                "section `xdp` at offset 0x8: instruction 1 of program `xdp_sample`: expected a relocation for \
+                 `r2 = 0x0 ll`, found none in the whole object\n{HELP}"
+            ),
+        );
+        refused(
+            load(&without(&format!("{clang}/subprog_call"))),
+            &format!(
+                "section `xdp` at offset 0x8: instruction 1 of program `drop_arp_and_short`: expected a call of a \
+                 function in section `xdp`, found none where it points\n{HELP}"
+            ),
+        );
+    }
+    // The number 0 is no address where there is nothing to name.
+    let mut writer = Writer::new(Architecture::Bpf);
+    writer.section("xdp", SectionKind::Text, &[LOAD_ADDRESS, DROP].concat());
+    assert!(load(&writer.finish()).is_ok());
+}
+
+#[test]
+fn a_function_of_many_names() {
+    let named = |names: usize| {
+        let mut writer = Writer::new(Architecture::Bpf);
+        let code = writer.section("xdp", SectionKind::Text, &DROP);
+        for number in 0..names {
+            let name = format!("p{number}");
+            writer.symbol(&name, SymbolKind::Text, SymbolSection::Section(code), 0, 16);
+        }
+        Object::parse(&writer.finish())
+    };
+    let names = |object: Object| object.programs.into_iter().map(|program| program.name).collect::<Vec<_>>();
+    assert_eq!(names(named(4).unwrap()), ["p0", "p1", "p2", "p3"]);
+    refused(
+        named(5).map(drop),
+        "section `xdp` at offset 0x0: expected at most 4 names for the function here, found more",
     );
 }
 
@@ -456,6 +509,13 @@ fn refused(result: Result<()>, expected: &str) {
     assert_eq!(text, expected);
     let sane = [ErrorKind::Malformed, ErrorKind::Unsupported, ErrorKind::InvalidInput, ErrorKind::NotFound];
     assert!(sane.contains(&error.kind()), "{error:?}");
+}
+
+/// Where the header of a section is.
+fn header_of(data: &[u8], section: &str) -> usize {
+    let elf = ElfFile::parse(data).unwrap();
+    let index = elf.section_named(section).unwrap().index;
+    usize::try_from(elf.header().section_table_offset).unwrap() + index * SHDR_SIZE
 }
 
 /// Reads the object and plans to load its only program.

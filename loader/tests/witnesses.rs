@@ -71,6 +71,7 @@ fn compiled_objects_are_read_alike() {
     let system =
         ["/usr/lib/bpf", "/usr/lib64/bpf", "/usr/lib/x86_64-linux-gnu/bpf", "/usr/lib/aarch64-linux-gnu/bpf"];
     let mut others = files_below(&tests_dir().join("../../bpf-src/prebuilt"));
+    others.extend(files_below(&tests_dir().join("fixtures/big")));
     for directory in system.map(Path::new).into_iter().filter(|directory| directory.is_dir()) {
         others.extend(files_below(directory));
     }

@@ -51,6 +51,8 @@ fn is_of_the_start(plan: &Value, call: &Call) -> bool {
         "prlimit64" => call.arguments.starts_with("0, RLIMIT_STACK, NULL, "),
         // Memory of the program's own, and its libraries.
         "mmap" => !call.arguments.contains("MAP_SHARED"),
+        // The kernel's types are read before the plan is made, if they are where the kernel has put them.
+        "fstatfs" => call.arguments.contains("f_type=SYSFS_MAGIC"),
         "openat" => {
             let path = split(&call.arguments)[1];
             let calls = list(&plan["steps"]).iter().flat_map(|step| list(&step["calls"]));
@@ -70,6 +72,10 @@ type Difference = String;
 /// Alternatives that look for the reason or put things back, and after which the plan fails all the same.
 const REFUSAL_STANDS: [&str; 2] = ["if refused with EINVAL and no reason", "if no answer comes"];
 
+/// Alternatives that matter only where the kernel has taken the object's types.
+const OF_TYPES: [&str; 2] =
+    ["if func_info or line_info is refused", "if the types of the entries are refused"];
+
 /// How some steps of the plan went.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Went {
@@ -87,6 +93,8 @@ struct Walk<'c> {
     /// The number of the last request over netlink.
     sequence: Option<u32>,
     is_occupied: bool,
+    /// Whether the kernel has taken the object's types.
+    has_btf: bool,
     /// Whether the kernel has the features that were probed.
     features: BTreeMap<String, bool>,
     undo: Vec<&'c Value>,
@@ -95,7 +103,16 @@ struct Walk<'c> {
 impl<'c> Walk<'c> {
     fn new(calls: &'c [&'c Call], ending: Ending) -> Self {
         let (names, features) = (BTreeMap::new(), BTreeMap::new());
-        Self { calls, ending, names, sequence: None, is_occupied: false, features, undo: Vec::new() }
+        Self {
+            calls,
+            ending,
+            names,
+            sequence: None,
+            is_occupied: false,
+            has_btf: false,
+            features,
+            undo: Vec::new(),
+        }
     }
 
     fn plan(&mut self, plan: &'c Value) -> Result<(), Difference> {
@@ -123,10 +140,20 @@ impl<'c> Walk<'c> {
         match step["only_if"].as_str() {
             Some("a program is attached") if !self.is_occupied => return Ok(Went::Well),
             Some("no program is attached") if self.is_occupied => return Ok(Went::Well),
-            _ => {}
+            // What the maps of the attached program are like, the trace does not show.
+            Some(words) if words.contains("of the attached program") && self.comes_next(step) => {}
+            Some(words) if words.contains("of the attached program") => return Ok(Went::Well),
+            Some(words) => {
+                let map = words.strip_prefix("map ").and_then(|words| words.strip_suffix(" was made"));
+                if map.is_some_and(|map| !self.names.contains_key(&format!("<map {map}>"))) {
+                    return Ok(Went::Well);
+                }
+            }
+            None => {}
         }
         let calls = list(&step["calls"]);
-        let mut refusal = self.calls(calls)?;
+        let is_repeated = step["repeated"].is_string();
+        let mut refusal = if is_repeated { self.repeated(calls)? } else { self.calls(calls)? };
         while refusal.as_ref().is_some_and(|refusal| self.comes_again(step, refusal)) {
             refusal = self.calls(calls)?;
         }
@@ -145,6 +172,32 @@ impl<'c> Walk<'c> {
                 None => Ok(Went::Wrong),
             },
         }
+    }
+
+    /// Whether the first call of the step is the one that comes next.
+    fn comes_next(&self, step: &Value) -> bool {
+        self.calls.first().is_some_and(|next| self.compare(&step["calls"][0], next).is_ok())
+    }
+
+    /// Takes the calls of a step that is made for each of many things, as often as they come. What their names stand
+    /// for is another thing each time. ENOENT means that there are no more, or that one is gone.
+    fn repeated(&mut self, calls: &[Value]) -> Result<Option<Refusal<'c>>, Difference> {
+        let names = self.names.clone();
+        let mut results = BTreeMap::new();
+        let mut allowed = vec![0];
+        let mut refusal = None;
+        while refusal.is_none() {
+            let Some(next) = self.calls.first() else { break };
+            let fits = |at: &usize| calls.get(*at).is_some_and(|call| self.compare(call, next).is_ok());
+            let Some(at) = allowed.iter().copied().find(fits) else { break };
+            refusal = self.call(&calls[at])?.filter(|refusal| !is_refusal_with(&refusal.answer, &["ENOENT"]));
+            let result = calls[at]["result"].as_str().and_then(|name| self.names.get_key_value(name));
+            results.extend(result.map(|(name, value)| (name.clone(), value.clone())));
+            self.names = names.clone().into_iter().chain(results.clone()).collect();
+            allowed = vec![0, at, at + 1];
+        }
+        self.names = names;
+        Ok(refusal)
     }
 
     /// Whether the plan ends after these calls, for the one time that it does.
@@ -171,7 +224,11 @@ impl<'c> Walk<'c> {
             return Ok(None);
         }
         for other in list(&step["otherwise"]) {
-            if fits(&text(&other["on"]), &refusal.answer, refusal.call) && self.is_lacking(other)? {
+            let on = text(&other["on"]);
+            if OF_TYPES.contains(&&*on) && !self.has_btf {
+                continue;
+            }
+            if fits(&on, &refusal.answer, refusal.call) && self.is_lacking(other)? {
                 return Ok(Some(other));
             }
         }
@@ -187,7 +244,7 @@ impl<'c> Walk<'c> {
         let has = match self.calls(list(&other["probe"]))?.map(|refusal| refusal.answer) {
             None => Some(true),
             Some(Answer::Refused(errno)) if errno == "EINVAL" => Some(false),
-            Some(Answer::Refused(errno)) if errno == "E2BIG" && !feature.contains("memory") => Some(false),
+            Some(Answer::Refused(errno)) if errno == "E2BIG" && !one_errno_means_no(feature) => Some(false),
             Some(_) => None,
         };
         self.features.extend(has.map(|has| (feature.to_owned(), has)));
@@ -231,6 +288,7 @@ impl<'c> Walk<'c> {
             return Ok(Some(Refusal { call: next, answer, is_verdict }));
         };
         if let Some(name) = planned["result"].as_str() {
+            self.has_btf |= name == "<BTF>";
             self.names.insert(name.to_owned(), result);
         }
         if let Some(id) = attached_id(next) {
@@ -249,8 +307,14 @@ impl<'c> Walk<'c> {
             return Err("the command".to_owned());
         }
         let mut names = BTreeMap::new();
+        if !is_spelled_out(made) {
+            return Ok(names);
+        }
         let mut found = arguments(made);
         for (name, value) in planned["arguments"].as_object().into_iter().flatten() {
+            if !self.has_btf && speaks_of_types(name) {
+                continue;
+            }
             let found = found.remove(name).ok_or_else(|| format!("`{name}`, which is not there,"))?;
             if !self.is_same(&mut names, name, &text(value), &found) {
                 return Err(format!("`{name}`"));
@@ -259,6 +323,12 @@ impl<'c> Walk<'c> {
         if made.name == "bpf" {
             let unplanned = found.iter().find(|(name, value)| !is_left_open(name) && !is_nothing(value));
             unplanned.map_or(Ok(()), |(name, _)| Err(format!("`{name}`, which is not in the plan,")))?;
+        }
+        if command(made).as_deref() == Some("BPF_BTF_LOAD") {
+            let types = arguments(made).remove("btf").unwrap_or_default();
+            if bytes(&text(&planned["data"])) != unescape(&types) {
+                return Err("the types".to_owned());
+            }
         }
         if made.name == "sendto" && mask(&bytes(&text(&planned["data"]))) != mask(&made.message) {
             return Err("the message".to_owned());
@@ -286,7 +356,14 @@ impl<'c> Walk<'c> {
             return known.is_none_or(|known| known == found);
         }
         // An older strace prints the number of what it has no name for.
-        let of_newer = [("0x25 /*", "BPF_XDP"), ("0x20 /*", "BPF_F_XDP_HAS_FRAGS")];
+        let of_newer = [
+            ("0x25 /*", "BPF_XDP"),
+            ("0x20 /*", "BPF_F_XDP_HAS_FRAGS"),
+            ("0x40 /*", "BPF_F_XDP_DEV_BOUND_ONLY"),
+            ("0x2", "XDP_FLAGS_SKB_MODE"),
+            ("0x4", "XDP_FLAGS_DRV_MODE"),
+            ("0x8", "XDP_FLAGS_HW_MODE"),
+        ];
         let is_newer = of_newer.iter().any(|(start, name)| found.starts_with(start) && *name == planned);
         planned == found || is_newer || is_memory(name, found)
     }
@@ -336,6 +413,10 @@ fn fits(on: &str, answer: &Answer, reply: &Call) -> bool {
                 ["EPERM", "EACCES", "ENODEV", "ENOENT", "EBADF", "EBUSY", "EEXIST", "EINTR", "EAGAIN"];
             !is_refusal_with(answer, &not_the_driver)
         }
+        ("if func_info or line_info is refused", answer) => is_refusal_with(answer, &["EINVAL", "E2BIG"]),
+        ("if the types of the entries are refused", answer) => {
+            is_refusal_with(answer, &["EINVAL", "EOPNOTSUPP", "ENOTSUPP"])
+        }
         (on, answer) => {
             let list =
                 on.strip_prefix("if refused with ").unwrap_or_else(|| panic!("unknown condition {on:?}"));
@@ -353,14 +434,33 @@ fn is_memory(name: &str, found: &str) -> bool {
     ["key", "value"].contains(&name) && found.starts_with("0x")
 }
 
+/// Whether only EINVAL says that the kernel lacks the feature, since what is asked for has no room that it may lack.
+fn one_errno_means_no(feature: &str) -> bool {
+    feature.contains("memory") || feature.contains("in BTF")
+}
+
+/// Whether an argument is sent only to a kernel that has taken the object's types.
+fn speaks_of_types(name: &str) -> bool {
+    let starts = ["btf_fd", "btf_key_type_id", "btf_value_type_id", "prog_btf_fd", "func_info", "line_info"];
+    starts.iter().any(|start| name.starts_with(start))
+}
+
+/// Whether strace shows the arguments of the call; of those that it has not learned it shows the address.
+fn is_spelled_out(call: &Call) -> bool {
+    call.name != "bpf" || split(&call.arguments).get(1).is_none_or(|attr| !attr.starts_with("0x"))
+}
+
 /// Addresses of memory and its sizes, which no plan knows.
 fn is_left_open(name: &str) -> bool {
-    ["insns", "info", "info_len", "log_buf"].contains(&name)
+    let of_one = ["insns", "info", "info_len", "log_buf", "btf", "btf_log_buf", "func_info", "line_info"];
+    let of_elements =
+        ["next_id", "key", "value", "next_key", "in_batch", "out_batch", "keys", "values", "count"];
+    of_one.contains(&name) || of_elements.contains(&name)
 }
 
 /// Whether a field of `union bpf_attr` is as if it were not there.
 fn is_nothing(value: &str) -> bool {
-    let zeros = ["0", "NULL", "\"\"", "KERNEL_VERSION(0, 0, 0)", "BPF_CGROUP_INET_INGRESS"];
+    let zeros = ["0", "NULL", "BPF_ANY", "\"\"", "KERNEL_VERSION(0, 0, 0)", "BPF_CGROUP_INET_INGRESS"];
     zeros.contains(&value) || value.replace("\\x00", "") == "\"\""
 }
 
@@ -382,6 +482,35 @@ fn number(text: &str) -> Option<u64> {
 fn bytes(hex: &str) -> Vec<u8> {
     let digits = (0..hex.len()).step_by(2).filter_map(|at| hex.get(at..at + 2));
     digits.map(|digits| u8::from_str_radix(digits, 16).expect("data is hexadecimal")).collect()
+}
+
+/// The bytes of a string as strace prints it, with C's escapes.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.trim_matches('"').bytes().peekable();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        match rest.next().expect("an escape has a letter") {
+            first @ b'0'..=b'7' => {
+                let mut value = u32::from(first - b'0');
+                for _ in 0..2 {
+                    let Some(digit) = rest.next_if(|next| (b'0'..=b'7').contains(next)) else { break };
+                    value = value * 8 + u32::from(digit - b'0');
+                }
+                bytes.push(u8::try_from(value).expect("an octal escape is a byte"));
+            }
+            b'n' => bytes.push(b'\n'),
+            b't' => bytes.push(b'\t'),
+            b'r' => bytes.push(b'\r'),
+            b'v' => bytes.push(0x0b),
+            b'f' => bytes.push(0x0c),
+            other => bytes.push(other),
+        }
+    }
+    bytes
 }
 
 /// A plan that makes a directory and a map, and the calls of carrying it out.

@@ -11,17 +11,21 @@ use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// Options that several commands have.
 const FILE: [&str; 2] = ["--section", "--maps-dialect"];
-const LOAD: [&str; 5] = ["--prog", "--max-entries", "--pin-map", "--pin-maps-under", "--bpffs"];
-const TARGET: [&str; 4] = ["--netns", "--mode", "--replace", "--verbose"];
+const LOAD: [&str; 8] =
+    ["--prog", "--set", "--kconfig", "--btf", "--max-entries", "--pin-map", "--pin-maps-under", "--bpffs"];
+const TARGET: [&str; 7] =
+    ["--netns", "--mode", "--replace", "--verbose", "--link", "--keep-maps", "--migrate-maps"];
+const SOURCE: [&str; 3] = ["--pinned", "--prog-id", "--pin"];
 const FORMATS: [&str; 2] = ["--key-format", "--value-format"];
 
 /// Each command, the groups of its options, and its own.
-const COMMANDS: [(&str, &[&[&str]]); 12] = [
-    ("inspect", &[&FILE, &["--json"]]),
-    ("plan", &[&FILE, &LOAD, &TARGET, &["--dev", "--json"]]),
-    ("attach", &[&FILE, &LOAD, &TARGET, &["--verifier-log", "--json"]]),
-    ("detach", &[&["--id", "--netns", "--json"]]),
-    ("status", &[&["--netns", "--json"]]),
+const COMMANDS: [(&str, &[&[&str]]); 13] = [
+    ("inspect", &[&FILE, &["--btf", "--json"]]),
+    ("plan", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--dev", "--all", "--json"]]),
+    ("attach", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--verifier-log", "--json"]]),
+    ("load", &[&FILE, &LOAD, &["--all", "--pin", "--verbose", "--verifier-log", "--json"]]),
+    ("detach", &[&["--id", "--link", "--bpffs", "--netns", "--json"]]),
+    ("status", &[&["--bpffs", "--netns", "--json"]]),
     ("map", &[]),
     ("map list", &[&["--json"]]),
     ("map dump", &[&FORMATS, &["--netns", "--json"]]),

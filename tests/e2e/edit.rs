@@ -15,9 +15,11 @@ pub(crate) mod field {
     pub(crate) const E_DATA: usize = 5;
     pub(crate) const E_TYPE: usize = 16;
     pub(crate) const SH_NAME: usize = 0;
+    pub(crate) const SH_TYPE: usize = 4;
     pub(crate) const SH_OFFSET: usize = 24;
     pub(crate) const SH_SIZE: usize = 32;
     pub(crate) const ST_NAME: usize = 0;
+    pub(crate) const ST_INFO: usize = 4;
     pub(crate) const R_OFFSET: usize = 0;
     pub(crate) const R_SYMBOL: usize = 12;
 }
@@ -68,6 +70,17 @@ impl Edit {
         self.content(".symtab").start + SYMBOL * index.unwrap_or_else(|| panic!("there is no symbol {name}"))
     }
 
+    /// Takes from all functions what says that they are some, as old compilers left it out.
+    pub(crate) fn remove_function_types(&mut self) {
+        let symbols = self.content(".symtab");
+        for at in symbols.step_by(SYMBOL).map(|symbol| symbol + field::ST_INFO) {
+            // The binding is in the upper half; STT_FUNC is 2, and no type is 0.
+            if self.bytes[at] & 0xf == 2 {
+                self.bytes[at] &= 0xf0;
+            }
+        }
+    }
+
     /// Gives the symbol `old` the name `new`.
     pub(crate) fn rename_symbol(&mut self, old: &str, new: &str) {
         let at = self.symbol(old) + field::ST_NAME;
@@ -98,7 +111,12 @@ impl Edit {
     /// Writes the file into `sandbox` and returns its path.
     pub(crate) fn save(&self, sandbox: &Sandbox) -> String {
         static FILES: AtomicU32 = AtomicU32::new(0);
-        let path = sandbox.scratch().join(format!("{}.o", FILES.fetch_add(1, Ordering::Relaxed)));
+        self.save_as(sandbox, &FILES.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    /// The same to a file of this name, after which maps of variables are called.
+    pub(crate) fn save_as(&self, sandbox: &Sandbox, name: &str) -> String {
+        let path = sandbox.scratch().join(format!("{name}.o"));
         fs::write(&path, &self.bytes).expect("the sandbox is writable");
         path.to_str().expect("a sandbox has a printable path").to_owned()
     }

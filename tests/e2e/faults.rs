@@ -1,6 +1,7 @@
 //! Each system call of an attach fails in turn: the message names it, the old program runs on, and nothing is left.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use nix::mount::umount;
@@ -28,10 +29,12 @@ const FAULTS: [(&str, &[&str]); 9] = [
     ("fstatfs", &["EACCES"]),
 ];
 
-/// An attach that is made to fail at each of its calls.
+/// A command that is made to fail at each of its calls.
 struct Trial<'b> {
     bench: &'b Bench,
-    attach: Command,
+    command: Command,
+    /// Takes back what the command has done, and makes what was there before it.
+    undo: fn(&Bench, &State),
     /// What is there before, and after each failure.
     before: State,
 }
@@ -59,7 +62,14 @@ impl<'b> Trial<'b> {
     fn new(bench: &'b Bench, object: &Edit, options: &[&str]) -> Self {
         let path = object.save(&bench.sandbox);
         let attach = xdpload_command(&[&["attach", NEAR, &path], options].concat());
-        Self { bench, attach, before: State::now(bench) }
+        Self { bench, command: attach, undo: detach, before: State::now(bench) }
+    }
+
+    /// The same of any command, in the state that `set_up` makes after it has removed any other.
+    fn of(bench: &'b Bench, command: &[&str], set_up: fn(&Bench, &State)) -> Self {
+        let command = xdpload_command(command);
+        set_up(bench, &State::now(bench));
+        Self { bench, command, undo: set_up, before: State::now(bench) }
     }
 
     /// Fails each call in turn with each errno. Returns how many faults there were.
@@ -77,7 +87,7 @@ impl<'b> Trial<'b> {
 
     /// Whether the attach made the call at all that was to fail.
     fn fails_at(&mut self, fault: Fault) -> bool {
-        let (ran, calls) = trace_with_fault(&self.bench.sandbox, fault.call, fault, &self.attach);
+        let (ran, calls) = trace_with_fault(&self.bench.sandbox, fault.call, fault, &self.command);
         let Some(failed) = calls.iter().find(|call| call.result.contains("(INJECTED)")) else {
             assert_eq!(ran.code(), Some(0), "{}", ran.report());
             self.undo();
@@ -107,25 +117,61 @@ impl<'b> Trial<'b> {
         let told = failed.arguments.starts_with("BPF_OBJ_GET_INFO_BY_FD");
         let explained = failed.arguments.starts_with("BPF_PROG_LOAD");
         let asked = failed.arguments.starts_with("BPF_MAP_CREATE");
-        assert!(told || explained || asked, "{failed:?}\n{}", ran.report());
-        assert_ne!(attached_by_ip(NEAR), self.before.attached, "{}", ran.report());
+        let typed = failed.arguments.starts_with("BPF_BTF_LOAD");
+        let bound = failed.arguments.starts_with("BPF_PROG_BIND_MAP");
+        let copied = ["BPF_MAP_LOOKUP_BATCH", "BPF_MAP_UPDATE_BATCH"];
+        let tried = ["BPF_LINK_UPDATE"].iter().chain(&copied).any(|call| failed.arguments.starts_with(call));
+        assert!(told || explained || asked || typed || bound || tried, "{failed:?}\n{}", ran.report());
+        assert_ne!(State::now(self.bench), self.before, "{}", ran.report());
     }
 
-    /// Takes off what an attach that succeeded has put on, and puts on what was there before.
     fn undo(&mut self) {
-        xdpload(&["detach", NEAR]).ok();
-        if !self.before.has_bpffs {
-            umount("/sys/fs/bpf").expect("the attach has mounted it");
-        } else if !self.bench.sandbox.pins().is_empty() {
-            fs::remove_dir_all("/sys/fs/bpf/globals").expect("the attach has made it");
-        }
-        if self.before.attached.is_some() {
-            xdpload(&["attach", NEAR, &object("xdp_pass")]).ok();
-        }
-        // Loaded anew, it has another id.
+        (self.undo)(self.bench, &self.before);
+        // Loaded anew, the program has another id.
         self.before.attached = attached_by_ip(NEAR);
         assert_eq!(State::now(self.bench), self.before);
     }
+}
+
+/// Takes off what an attach that succeeded has put on, and puts on what was there before.
+fn detach(bench: &Bench, before: &State) {
+    xdpload(&["detach", NEAR]).ok();
+    if !before.has_bpffs {
+        umount("/sys/fs/bpf").expect("the attach has mounted it");
+    } else if !bench.sandbox.pins().is_empty() {
+        fs::remove_dir_all("/sys/fs/bpf/globals").expect("the attach has made it");
+    }
+    if before.attached.is_some() {
+        xdpload(&["attach", NEAR, &object("xdp_pass")]).ok();
+    }
+}
+
+/// Takes off everything, by a link or not, and removes all pins.
+fn clear(bench: &Bench, _before: &State) {
+    if attached_by_ip(NEAR).is_some() && xdpload(&["detach", NEAR, "--link"]).code() != Some(0) {
+        xdpload(&["detach", NEAR]).ok();
+    }
+    for name in bench.sandbox.pins().iter().filter(|name| !name.contains('/')) {
+        let path = Path::new("/sys/fs/bpf").join(name);
+        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        removed.expect("root may remove pins");
+    }
+}
+
+fn held_by_a_link(bench: &Bench, before: &State) {
+    clear(bench, before);
+    xdpload(&["attach", NEAR, &object("xdp_pass"), "--link", "--pin", "/sys/fs/bpf/link"]).ok();
+}
+
+fn pinned(bench: &Bench, before: &State) {
+    clear(bench, before);
+    xdpload(&["load", &object("xdp_pass"), "--pin", "/sys/fs/bpf/one"]).ok();
+}
+
+fn running_with_a_list(bench: &Bench, before: &State) {
+    clear(bench, before);
+    xdpload(&["attach", NEAR, &object("blacklist"), "--max-entries=blacklist=100"]).ok();
+    xdpload(&["map", "set", "near0:blacklist", "192.0.2.77", "1"]).ok();
 }
 
 /// What a message calls the system call.
@@ -174,6 +220,63 @@ fn an_attach_that_mounts_bpffs_fails_cleanly_at_each_call() {
     let faults = Trial::new(&bench, &gobpf(&bench), &[]).run();
     assert!(faults >= 32, "{faults}");
     bench.assert_clean();
+}
+
+#[test]
+fn an_attach_with_global_variables_fails_cleanly_at_each_call() {
+    let bench = need!(bench());
+    for program in ["count", "pass"] {
+        let object = Edit::of(&object("data_sections"));
+        let faults = Trial::new(&bench, &object, &["--prog", program]).run();
+        assert!(faults >= 40, "{program}: {faults}");
+    }
+    bench.assert_clean();
+}
+
+/// Fails each call of `command` in turn, in the state that `set_up` makes.
+fn assert_fails_cleanly(command: &[&str], set_up: fn(&Bench, &State), least: usize) -> Result<(), Missing> {
+    let bench = bench()?;
+    let faults = Trial::of(&bench, command, set_up).run();
+    assert!(faults >= least, "{faults}");
+    let before = State::now(&bench);
+    clear(&bench, &before);
+    bench.assert_clean();
+    Ok(())
+}
+
+#[test]
+fn a_load_fails_cleanly_at_each_call() {
+    let load = ["load", &object("many"), "--all", "--pin", "/sys/fs/bpf/edge"];
+    need!(assert_fails_cleanly(&load, clear, 60));
+}
+
+#[test]
+fn attaching_what_is_loaded_fails_cleanly_at_each_call() {
+    let attach = ["attach", NEAR, "--pinned", "/sys/fs/bpf/one/xdp_pass"];
+    need!(assert_fails_cleanly(&attach, pinned, 15));
+}
+
+#[test]
+fn a_link_fails_cleanly_at_each_call() {
+    let attach = ["attach", NEAR, &object("blacklist"), "--link", "--pin", "/sys/fs/bpf/a/link"];
+    need!(assert_fails_cleanly(&attach, clear, 25));
+}
+
+#[test]
+fn an_update_of_a_link_fails_cleanly_at_each_call() {
+    let attach = ["attach", NEAR, &object("blacklist"), "--link", "--replace"];
+    need!(assert_fails_cleanly(&attach, held_by_a_link, 30));
+    let attach = ["attach", NEAR, &object("xdp_drop"), "--link", "--replace", "--pin", "/sys/fs/bpf/link"];
+    need!(assert_fails_cleanly(&attach, held_by_a_link, 20));
+}
+
+#[test]
+fn an_upgrade_fails_cleanly_at_each_call() {
+    let blacklist = object("blacklist");
+    let keep = ["attach", NEAR, &blacklist, "--replace", "--keep-maps", "--max-entries=blacklist=100"];
+    need!(assert_fails_cleanly(&keep, running_with_a_list, 25));
+    let copy = ["attach", NEAR, &blacklist, "--replace", "--migrate-maps"];
+    need!(assert_fails_cleanly(&copy, running_with_a_list, 30));
 }
 
 /// The blacklist in gobpf's dialect, pinned at globals/globals/<map>.

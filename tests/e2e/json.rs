@@ -96,11 +96,13 @@ fn each_document_is_what_the_page_says() {
     let mut say = |command: &'static str, document: &Value| {
         printed.entry(command).or_default().extend(fields(document));
     };
-    for name in ["many", "iproute2_ids", "blacklist_gobpf", "global_data", "subprogs"] {
+    for name in ["many", "iproute2_ids", "blacklist_gobpf", "global_data", "subprogs", "kconfig"] {
         say("inspect", &answer(&["inspect", &object(name)]));
     }
+    say("inspect --btf", &answer(&["inspect", &object("many"), "--btf"]));
     let gobpf = object("blacklist_gobpf");
     say("plan", &answer(&["plan", &gobpf, "--dev", NEAR, "--replace"]));
+    say("plan", &answer(&["plan", &object("kconfig")]));
     say("attach", &answer(&["attach", NEAR, &gobpf]));
     say("status", &answer(&["status"]));
     let mut stripped = command("setpriv", &["--bounding-set=-all", "--inh-caps=-all"]);
@@ -113,10 +115,25 @@ fn each_document_is_what_the_page_says() {
     say("map get", &answer(&["map", "get", &blacklist, "192.0.2.77"]));
     say("map dump", &answer(&["map", "dump", &blacklist]));
     say("map delete", &answer(&["map", "delete", &blacklist, "192.0.2.77"]));
+    say("attach", &answer(&["attach", NEAR, &object("global_data"), "--replace"]));
+    say("map get", &answer(&["map", "get", &format!("{NEAR}:.bss"), "seen"]));
+    // With types, which the maps of gobpf's dialect have not.
+    say("attach", &answer(&["attach", NEAR, &object("blacklist"), "--replace"]));
+    say("map set", &answer(&["map", "set", &blacklist, "192.0.2.77", "1"]));
+    say("map get", &answer(&["map", "get", &blacklist, "192.0.2.77"]));
+    say("map dump", &answer(&["map", "dump", &blacklist]));
     say("attach", &answer(&["attach", NEAR, &object("count_percpu"), "--replace"]));
     say("map get", &answer(&["map", "get", &format!("{NEAR}:packets"), "0"]));
     say("map dump", &answer(&["map", "dump", &format!("{NEAR}:packets")]));
+    let counter = object("count_percpu");
+    let larger = ["--replace", "--migrate-maps", "--max-entries=packets=2"];
+    say("plan", &answer(&[&["plan", &counter, "--dev", NEAR], &larger[..]].concat()));
+    say("attach", &answer(&[&["attach", NEAR, &counter], &larger[..]].concat()));
     say("detach", &answer(&["detach", NEAR]));
+    say("attach", &answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]));
+    say("status", &answer(&["status"]));
+    say("detach", &answer(&["detach", NEAR, "--link"]));
+    say("load", &answer(&["load", &gobpf, "--pin=/sys/fs/bpf/edge"]));
 
     let documented = documentation();
     assert_eq!(

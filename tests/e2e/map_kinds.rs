@@ -16,21 +16,21 @@ fn pinned_in(dir: &str) -> BTreeMap<String, Value> {
     let pins = std::fs::read_dir(dir).expect("bpffs can be listed");
     pins.map(|pin| {
         let path = pin.expect("a pin has a name").path();
-        let mut map = bpftool(&["map", "show", "pinned", path.to_str().unwrap()]);
+        let mut map = bpftool(&["map", "show", "pinned", &path.to_string_lossy()]);
         let fields = map.as_object_mut().expect("bpftool tells of a map");
         let has_types = fields.remove("btf_id").is_some();
         fields.insert("has_types".to_owned(), has_types.into());
         for field in ["id", "pids", "pinned", "bytes_memlock"] {
             fields.remove(field);
         }
-        (path.file_name().unwrap().to_string_lossy().into_owned(), map)
+        (path.file_name().expect("a pin has a name").to_string_lossy().into_owned(), map)
     })
     .collect()
 }
 
 /// Attaches `object` with all its maps pinned in a directory, and gives that.
 fn attach_with_all_pinned(object: &str) -> &'static str {
-    let maps = answer(&["inspect", object])["maps"].as_array().unwrap().clone();
+    let maps = answer(&["inspect", object])["maps"].as_array().expect("a list of maps").clone();
     let pins = maps.iter().map(|map| {
         let name = text(&map["name"]);
         format!("--pin-map={name}=/sys/fs/bpf/ours/{name}")

@@ -154,9 +154,9 @@ fn a_global_variable_counts_frames() {
         far.send(&frame);
         near.assert_sees(&frame);
     }
-    assert_eq!(xdpload(&["map", "dump", "near0:global_d.bss"]).ok().stdout(), "0: 5\n");
+    assert_eq!(xdpload(&["map", "dump", "near0:global_d.bss"]).ok().stdout(), "seen: 5\n");
     // Constants are frozen.
-    xdpload(&["map", "set", "near0:global_d.rodata", "0", "1"]).fails(3);
+    xdpload(&["map", "set", "near0:global_d.rodata", "0", "hex:01000000"]).fails(3);
 }
 
 #[test]

@@ -84,7 +84,8 @@ fn nobody_is_told_what_is_missing() {
 
     xdpload(&["attach", NEAR, &path]).ok();
     let map = format!("{NEAR}:{}", bench.map);
-    nobody.is_refused(&["attach", NEAR, &path, "--replace"], &["(EPERM)", lacks_bpf]);
+    // What is to be replaced is opened before anything is made.
+    nobody.is_refused(&["attach", NEAR, &path, "--replace"], &["bpf(BPF_PROG_GET_FD_BY_ID)", lacks_admin]);
     nobody
         .is_refused(&["detach", NEAR], &["detaching from `near0`: bpf(BPF_PROG_GET_FD_BY_ID)", lacks_admin]);
     nobody.is_refused(&["map", "list"], &["bpf(BPF_MAP_GET_NEXT_ID)", lacks_admin]);

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::acceptor::{Ending, TRACED, accept};
 use crate::command::Ran;
 use crate::objects::object;
-use crate::peers::attached_by_ip;
+use crate::peers::{attached_by_ip, bpftool};
 use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
 use crate::strace::{Fault, trace, trace_with_fault};
@@ -56,6 +56,15 @@ impl<'a> Attach<'a> {
     fn command(&self) -> std::process::Command {
         xdpload_command(&[&["attach", self.interface, &self.object], self.options].concat())
     }
+}
+
+/// Carries out `command` under strace, and asserts that it was done as `plan` says.
+#[track_caller]
+pub(crate) fn run_as_planned(sandbox: &Sandbox, plan: &[&str], command: &[&str], ending: Ending) -> Ran {
+    let plan = answer(&[&["plan"], plan].concat());
+    let (ran, calls) = trace(sandbox, TRACED, &xdpload_command(command));
+    accept(&plan, &calls, ending);
+    ran
 }
 
 /// Attaches twice: once without the pin, once with it.
@@ -142,6 +151,33 @@ fn tail_calls_are_replaced() {
     Attach::new("tail_calls", &["--prog=enter", "--mode=offload"])
         .run_to(&sandbox, Ending::After("RTM_GETLINK"));
     assert_eq!(sandbox.pins(), pins);
+}
+
+#[test]
+fn global_variables() {
+    need!(attach_twice("global_data", &[]));
+}
+
+#[test]
+fn variables_that_no_program_needs() {
+    for program in ["--prog=count", "--prog=pass"] {
+        need!(attach_twice("data_sections", &[program]));
+    }
+}
+
+#[test]
+fn options_of_the_kernels_configuration() {
+    need!(attach_twice("kconfig", &[]));
+}
+
+#[test]
+fn functions_of_the_kernel() {
+    need!(attach_twice("kfunc", &["--mode=generic"]));
+}
+
+#[test]
+fn a_program_that_is_bound_to_its_interface() {
+    need!(attach_twice("rx_metadata", &[]));
 }
 
 #[test]
@@ -289,8 +325,19 @@ fn fail_each(
     options: &[&str],
     running: Option<&str>,
 ) -> Result<(), Missing> {
+    fail_each_of(("blacklist_gobpf", "xdp_ip_filter"), name, errnos, options, running)
+}
+
+/// The same for an object and its program.
+fn fail_each_of(
+    (object_name, program): (&str, &str),
+    name: &'static str,
+    errnos: &[&'static str],
+    options: &[&str],
+    running: Option<&str>,
+) -> Result<(), Missing> {
     let (sandbox, _veth) = pair(&["strace"])?;
-    let attach = Attach::new("blacklist_gobpf", options);
+    let attach = Attach::new(object_name, options);
     let set_up = || running.map(|program| xdpload(&["attach", NEAR, &object(program)]).ok());
     set_up();
     let (ran, calls) = trace(&sandbox, name, &attach.command());
@@ -303,7 +350,7 @@ fn fail_each(
             let ran = attach.run_with(&sandbox, fault);
             let there = attached_by_ip(NEAR).map(|program| program.name);
             if ran.code() == Some(0) {
-                assert_eq!(there.as_deref(), Some("xdp_ip_filter"), "{fault:?}: {}", ran.report());
+                assert_eq!(there.as_deref(), Some(program), "{fault:?}: {}", ran.report());
             } else {
                 assert_eq!(there.as_deref(), running, "{fault:?}: {}", ran.report());
                 assert_eq!(sandbox.pins(), [""; 0], "{fault:?}: {}", ran.report());
@@ -329,6 +376,15 @@ fn take_down(sandbox: &Sandbox) {
 fn bpf_fails() {
     let errnos = ["EPERM", "EACCES", "EINVAL", "E2BIG", "EEXIST", "ENOENT", "EAGAIN", "ENOSPC", "ENOMEM"];
     need!(fail_each("bpf", &errnos, &[], None));
+}
+
+#[test]
+fn bpf_fails_with_global_variables() {
+    for program in ["count", "pass"] {
+        let option = format!("--prog={program}");
+        let errnos = ["EPERM", "EINVAL", "E2BIG", "ENOMEM"];
+        need!(fail_each_of(("data_sections", program), "bpf", &errnos, &[&option], None));
+    }
 }
 
 #[test]
@@ -376,8 +432,8 @@ fn attach_as_before(sandbox: &Sandbox, name: &str, errno: &'static str, nth: (u3
 #[test]
 fn a_kernel_without_names() {
     let (sandbox, _veth) = need!(pair(&["strace"]));
-    // The map with its name, and the probe.
-    attach_as_before(&sandbox, "blacklist", "E2BIG", (1, 2));
+    // The types, three probes that cannot tell, the types with a log; the map with its name, and the probe.
+    attach_as_before(&sandbox, "blacklist", "E2BIG", (1, 7));
     let status = answer(&["status", NEAR]);
     assert_eq!(status["interfaces"][0]["programs"][0]["maps"][0]["name"], "", "{status}");
 }
@@ -385,11 +441,35 @@ fn a_kernel_without_names() {
 #[test]
 fn a_kernel_without_the_attach_type() {
     let (sandbox, _veth) = need!(pair(&["strace"]));
-    // The load without a log, the one with it, and the probe.
-    for errno in ["EINVAL", "E2BIG"] {
-        attach_as_before(&sandbox, "xdp_drop", errno, (1, 3));
+    // The types: with EINVAL one probe tells, and what is left is tried without and with a log; with E2BIG as above.
+    // Then the load without a log, the one with it, and the probe.
+    for (errno, last) in [("EINVAL", 7), ("E2BIG", 8)] {
+        attach_as_before(&sandbox, "xdp_drop", errno, (1, last));
         xdpload(&["detach", NEAR]).ok();
     }
+}
+
+#[test]
+fn a_kernel_that_refuses_the_types() {
+    let (sandbox, _veth) = need!(pair(&["strace"]));
+    // All of them, with a log as well.
+    let ran = attach_as_before(&sandbox, "blacklist", "ENOMEM", (1, 2));
+    ran.stderr_has("warning: loaded without types: bpf(BPF_BTF_LOAD) for the object's types failed: ");
+    assert_eq!(maps_with_types(), 0);
+    xdpload(&["detach", NEAR]).ok();
+    // Those of a map's entries.
+    attach_as_before(&sandbox, "blacklist", "EINVAL", (2, 2));
+    assert_eq!(maps_with_types(), 0);
+    xdpload(&["detach", NEAR]).ok();
+    Attach::new("blacklist", &[]).run(&sandbox).ok();
+    assert_eq!(maps_with_types(), 1);
+}
+
+/// How many maps of the program on `near0` have types, as bpftool tells.
+fn maps_with_types() -> usize {
+    let ids = answer(&["status", NEAR])["interfaces"][0]["programs"][0]["maps"].clone();
+    let ids = ids.as_array().expect("a list of maps").iter().map(|map| map["id"].to_string());
+    ids.filter(|id| bpftool(&["map", "show", "id", id]).get("btf_id").is_some()).count()
 }
 
 #[test]
@@ -397,12 +477,13 @@ fn signals_interrupt_a_load() {
     let (sandbox, _veth) = need!(pair(&["strace"]));
     // More often than the load is repeated without a log.
     for times in [1, 5, 6, 9] {
-        attach_as_before(&sandbox, "xdp_drop", "EAGAIN", (1, times));
+        // The first call is that with the types.
+        attach_as_before(&sandbox, "xdp_drop", "EAGAIN", (2, 1 + times));
         xdpload(&["detach", NEAR]).ok();
     }
     let attach = Attach::new("xdp_drop", &[]);
     attach
-        .run_with(&sandbox, Fault { call: "bpf", errno: "EAGAIN", nth: (1, 99) })
+        .run_with(&sandbox, Fault { call: "bpf", errno: "EAGAIN", nth: (2, 99) })
         .fails(1)
         .stderr_has("EAGAIN");
 }

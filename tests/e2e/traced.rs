@@ -43,8 +43,7 @@ pub(crate) fn arguments(call: &Call) -> BTreeMap<String, String> {
         "mkdir" => &["pathname", "mode"],
         "rmdir" | "unlink" => &["pathname"],
         "socket" => &["domain", "type", "protocol"],
-        "setsockopt" => &["sockfd", "level", "optname", "optval", "optlen"],
-        "getsockopt" => &["sockfd", "level", "optname", "optval", "optlen"],
+        "getsockopt" | "setsockopt" => &["sockfd", "level", "optname", "optval", "optlen"],
         "mmap" => &["addr", "length", "prot", "flags", "fd", "offset"],
         "recvfrom" => &["sockfd"],
         "openat" => &["dirfd", "pathname", "flags"],
@@ -128,11 +127,15 @@ pub(crate) fn split(text: &str) -> Vec<&str> {
 
 /// The fields of a struct such as `{info={bpf_fd=4, info_len=88}}`; those of an inner one count as its own.
 fn fields(text: &str) -> BTreeMap<String, String> {
+    // What the kernel has written into the struct stands behind an arrow.
+    let text = text.find("} => {").map_or(text, |end| &text[..=end]);
     let inside = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default();
     let pairs = split(inside).into_iter().filter_map(|field| field.split_once('='));
     pairs
         .flat_map(|(name, value)| match name {
-            "info" if value.starts_with('{') => fields(value),
+            "info" | "link_create" | "link_update" | "batch" if value.starts_with('{') => fields(value),
+            // The kernel has two names for this field, of which an XDP link goes by the other.
+            "target_fd" => BTreeMap::from([("target_ifindex".to_owned(), value.to_owned())]),
             _ => BTreeMap::from([(name.to_owned(), value.to_owned())]),
         })
         .collect()

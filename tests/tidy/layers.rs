@@ -28,7 +28,7 @@ const fn handle(name: &'static str, row: u8, beside: &'static [&'static str]) ->
     Module { name, row, beside, unless: &[] }
 }
 
-const TABLE: [Module; 19] = [
+const TABLE: [Module; 20] = [
     Module { name: "uapi", row: 0, beside: &[], unless: &[] },
     Module { name: "error", row: 0, beside: &[], unless: &[] },
     Module { name: "bytes", row: 0, beside: &["error"], unless: &[] },
@@ -36,6 +36,7 @@ const TABLE: [Module; 19] = [
     pure("elf", 1),
     pure("btf", 1),
     pure("insn", 1),
+    pure("kconfig", 1),
     pure("netlink", 1),
     pure("object", 2),
     pure("core_reloc", 2),

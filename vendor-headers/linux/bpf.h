@@ -119,9 +119,12 @@ enum bpf_func_id {
 	BPF_FUNC_tail_call = 12,
 	BPF_FUNC_redirect = 23,
 	BPF_FUNC_perf_event_output = 25,
+	BPF_FUNC_get_current_task = 35,
 	BPF_FUNC_xdp_adjust_head = 44,
 	BPF_FUNC_redirect_map = 51,
 	BPF_FUNC_xdp_adjust_meta = 54,
 	BPF_FUNC_xdp_adjust_tail = 65,
+	BPF_FUNC_probe_read_kernel = 113,
+	BPF_FUNC_this_cpu_ptr = 154,
 	BPF_FUNC_loop = 181,
 };

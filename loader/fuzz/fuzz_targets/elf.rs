@@ -7,7 +7,7 @@ use loader::Error;
 use loader::features::Kernel;
 use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::Object;
-use loader::plan::{Loader, Target};
+use loader::plan::{AttachBy, Loader, Target};
 
 fuzz_target!(|data: &[u8]| {
     let object = match Object::parse(data) {
@@ -28,6 +28,7 @@ fn plan(object: &Object, program: &str) -> loader::Result<String> {
         netns: None,
         mode: ModeChoice::Auto,
         replace: true,
+        by: AttachBy::Netlink,
     };
     let plan = Loader::new(object).program(program).attach_to(target).plan(&Kernel::unknown())?;
     Ok(format!("{plan:#}"))

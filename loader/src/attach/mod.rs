@@ -9,10 +9,13 @@
 //!   (Linux 5.7). Somebody else's program, attached a moment ago, stays.
 //! * [`Attached`] takes its program off when it is dropped, unless told to [`persist`](Attached::persist).
 //!
+//! * [`attach_link`] attaches by a `bpf_link` instead, for those who ask for one: see [`Link`].
+//!
 //! All of it takes CAP_NET_ADMIN in the interface's network namespace. To replace or detach a program of which only
 //! the id is known takes CAP_SYS_ADMIN as well, because the kernel asks for that to give out its fd.
 
 mod interface;
+mod link;
 mod netns;
 mod socket;
 
@@ -20,6 +23,8 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 pub use interface::Interface;
+pub(crate) use link::not_by_link;
+pub use link::{DetachedLink, Link, LinkState, attach_link, detach_links, link_of, link_pins};
 pub use netns::NetNs;
 pub(crate) use socket::Outcome;
 pub use socket::RouteSocket;
@@ -89,8 +94,8 @@ pub fn detach(interface: &Interface, id: Option<u32>) -> Result<Vec<XdpProgram>>
 /// Removes the pins that keep the prog arrays of program `id` filled while it is attached to `interface`, and gives
 /// their paths.
 ///
-/// For after a [`detach`] or [`replace`] of a program that a [`Plan`](crate::plan::Plan) has attached, with its bpffs at
-/// `bpffs`. Without such pins nothing happens.
+/// For after a [`detach`] or [`replace`] of a program that a [`Plan`](crate::plan::Plan) has attached, with its bpffs
+/// at `bpffs`. Without such pins nothing happens.
 pub fn let_go_of_prog_arrays(bpffs: &Path, interface: &Interface, id: u32) -> Result<Vec<PathBuf>> {
     let cookie = interface.socket().netns_cookie_or_zero()?;
     let dir = keep_dir(&bpffs.to_string_lossy(), cookie, interface.index(), id);

@@ -41,6 +41,14 @@ impl NetNs {
         }
     }
 
+    /// A second handle of the same namespace.
+    pub(super) fn try_clone(&self) -> Result<Self> {
+        let fd = self.fd.try_clone().map_err(|error| {
+            Error::os("fcntl(F_DUPFD_CLOEXEC)", self, error.raw_os_error().unwrap_or(libc::EMFILE))
+        })?;
+        Ok(Self { label: self.label.clone(), fd })
+    }
+
     /// Runs `call` in this namespace, on a thread of its own.
     pub(super) fn run<T: Send>(&self, call: impl FnOnce() -> T + Send) -> Result<T> {
         sys::netns::in_namespace(self.fd.as_fd(), call).map_err(|errno| match errno {

@@ -27,6 +27,8 @@ pub struct RouteSocket {
     fd: OwnedFd,
     /// The namespace as an error names it, empty for the one of this process.
     place: String,
+    /// The namespace itself, where it is not the one of the thread that opened the socket.
+    namespace: Option<NetNs>,
     turn: Mutex<Turn>,
 }
 
@@ -64,13 +66,24 @@ impl RouteSocket {
         let fd = opened.map_err(|errno| Error::os("socket", "NETLINK_ROUTE", errno.0))?;
         match sys::netlink::enable_extended_acks(fd.as_fd()) {
             // A kernel before 4.12 refuses without a sentence, and that is all.
-            Ok(()) | Err(Errno(libc::ENOPROTOOPT)) => Ok(Self::over(fd, place)),
+            Ok(()) | Err(Errno(libc::ENOPROTOOPT)) => {
+                let namespace = namespace.map(NetNs::try_clone).transpose()?;
+                Ok(Self { namespace, ..Self::over(fd, place) })
+            }
             Err(errno) => Err(Error::os("setsockopt", "NETLINK_EXT_ACK", errno.0)),
         }
     }
 
     fn over(fd: OwnedFd, place: String) -> Self {
-        Self { fd, place, turn: Mutex::new(Turn { sequence: 0, buffer: vec![0; DATAGRAM] }) }
+        Self { fd, place, namespace: None, turn: Mutex::new(Turn { sequence: 0, buffer: vec![0; DATAGRAM] }) }
+    }
+
+    /// Runs `call` in the namespace of this socket: on a thread of its own where that is another one.
+    pub(super) fn in_its_namespace<T: Send>(&self, call: impl FnOnce() -> T + Send) -> Result<T> {
+        match &self.namespace {
+            Some(namespace) => namespace.run(call),
+            None => Ok(call()),
+        }
     }
 
     /// The number of the socket's network namespace, which no other ever has (5.14).

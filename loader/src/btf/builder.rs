@@ -1,6 +1,6 @@
 //! Builds BTF byte by byte for tests, in either byte order, and wrongly where a test asks for it.
 
-use super::{Btf, TypeId};
+use super::{Btf, LazyBtf, Name, TypeId};
 use crate::bytes::ByteOrder;
 use crate::error::Result;
 use crate::uapi::btf::{
@@ -15,13 +15,22 @@ pub(crate) struct Builder {
     order: ByteOrder,
     types: Vec<u8>,
     strings: Vec<u8>,
+    /// The id of the last type.
     count: u32,
+    /// The offset of the first string: not 0 in BTF that continues another.
+    first_string: usize,
 }
 
 impl Builder {
     /// No types yet, and the empty string.
     pub(crate) fn new(order: ByteOrder) -> Self {
-        Self { order, types: Vec::new(), strings: vec![0], count: 0 }
+        Self { order, types: Vec::new(), strings: vec![0], count: 0, first_string: 0 }
+    }
+
+    /// Split BTF, which goes on where `base` ends.
+    pub(crate) fn split(base: &Self) -> Self {
+        let first_string = base.first_string + base.strings.len();
+        Self { order: base.order, types: Vec::new(), strings: Vec::new(), count: base.count, first_string }
     }
 
     /// The offset of a string, added unless it is empty.
@@ -34,10 +43,39 @@ impl Builder {
         if text.is_empty() {
             return 0;
         }
-        let offset = u32::try_from(self.strings.len()).unwrap();
+        let offset = u32::try_from(self.first_string + self.strings.len()).unwrap();
         self.strings.extend_from_slice(text);
         self.strings.push(0);
         offset
+    }
+
+    /// A name that no type has: an access string of a relocation.
+    pub(crate) fn name(&mut self, text: &str) -> Name {
+        Name(self.string(text))
+    }
+
+    /// Adds a struct or union of `size` bytes; of each member the name, the type and the place in bits.
+    pub(crate) fn composite(
+        &mut self,
+        kind: BtfKind,
+        name: &str,
+        size: u32,
+        members: &[(&str, TypeId, u32)],
+    ) -> TypeId {
+        let entries: Vec<[u32; 3]> =
+            members.iter().map(|(member, ty, bits)| [self.string(member), ty.0, *bits]).collect();
+        self.add(kind, name, size, &entries)
+    }
+
+    /// Adds an enumeration of 4 bytes; `flagged` where its values are signed.
+    pub(crate) fn enumeration(&mut self, name: &str, flagged: bool, values: &[(&str, u32)]) -> TypeId {
+        let entries: Vec<[u32; 2]> =
+            values.iter().map(|(value, number)| [self.string(value), *number]).collect();
+        if flagged {
+            self.add_flagged(BtfKind::ENUM, name, 4, &entries)
+        } else {
+            self.add(BtfKind::ENUM, name, 4, &entries)
+        }
     }
 
     /// Adds a type number by number: its name, `info`, size or target, and what follows.
@@ -107,6 +145,11 @@ impl Builder {
     /// The whole section, read back.
     pub(crate) fn parse(&self) -> Result<Btf> {
         Btf::parse(&self.build(), self.order, "section `.BTF`")
+    }
+
+    /// The whole section, to be looked into.
+    pub(crate) fn lazy(&self) -> LazyBtf {
+        LazyBtf::from_bytes(self.build(), "`vmlinux`").unwrap()
     }
 
     /// The whole section.

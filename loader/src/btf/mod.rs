@@ -14,18 +14,27 @@
 
 #[cfg(test)]
 pub(crate) mod builder;
+mod c;
 mod debug;
 mod equal;
 mod ext;
+mod externs;
+mod kernel;
+mod lazy;
 mod map_def;
 mod parse;
 mod place;
 mod query;
 mod reduce;
 mod types;
+mod value;
+mod view;
 mod write;
 
+pub use c::MAX_TEXT;
 pub use ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo, SectionInfo};
+pub use kernel::KernelTypes;
+pub use lazy::{LazyBtf, Memory, TypeHead};
 pub use map_def::Variable;
 pub use place::VariablePlace;
 pub use reduce::BtfAddition;
@@ -33,6 +42,8 @@ pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,
 };
+pub use value::{Field, Value};
+pub use view::Types;
 pub use write::BtfWriter;
 
 use crate::bytes::ByteOrder;
@@ -101,6 +112,7 @@ mod tests {
     fn ask_everything(btf: &Btf) {
         for (id, ty) in btf.types() {
             let _ = (btf.name(id), btf.resolve(id), btf.size_of(id), btf.find(ty.shape.kind(), "map"));
+            let _ = (btf.declaration(id), btf.type_name(id));
             for member in btf.members(id).unwrap_or_default() {
                 let _ = (btf.text(member.name), btf.uint_member(member));
                 let _ = (btf.type_member(member), btf.array_member(member));

@@ -44,13 +44,13 @@ pub(super) fn parse(data: &[u8], order: ByteOrder, section: &str) -> Result<Btf>
 }
 
 /// `struct btf_header`: where the two tables are, in bytes of the section.
-struct Header {
-    types: Range<usize>,
-    strings: Range<usize>,
+pub(super) struct Header {
+    pub(super) types: Range<usize>,
+    pub(super) strings: Range<usize>,
 }
 
 impl Header {
-    fn read(bytes: Bytes<'_>) -> Result<Self> {
+    pub(super) fn read(bytes: Bytes<'_>) -> Result<Self> {
         bytes.slice(0, BTF_HEADER_SIZE, "the BTF header")?;
         let header_len = check_header(bytes, BTF_HEADER_SIZE)?;
         let types = table(bytes, header_len, 8, "the types")?;
@@ -129,7 +129,7 @@ pub(super) fn table(bytes: Bytes<'_>, header_len: usize, at: usize, what: &str) 
 }
 
 /// The table begins with the empty name, and its last string ends: so each offset in it is a string's.
-fn check_string_table(bytes: Bytes<'_>, range: &Range<usize>) -> Result<()> {
+pub(super) fn check_string_table(bytes: Bytes<'_>, range: &Range<usize>) -> Result<()> {
     let strings = &bytes.data()[range.clone()];
     if strings.first() != Some(&0) {
         return Err(bytes.error(range.start, "expected the strings to begin with a NUL byte"));
@@ -152,50 +152,71 @@ fn measure(bytes: Bytes<'_>, start: usize) -> Result<Vec<usize>> {
     Ok(places)
 }
 
+/// What follows `struct btf_type` by kind, in bytes: once, and for each entry. A table and not a `match`, because a
+/// kernel's kinds come in no order that a processor could foresee, and there are 150,000 of them.
+const TAILS: [(usize, usize); 20] = {
+    let mut tails = [(0, 0); 20];
+    tails[BtfKind::INT.0 as usize] = (BTF_INT_SIZE, 0);
+    tails[BtfKind::ARRAY.0 as usize] = (BTF_ARRAY_SIZE, 0);
+    tails[BtfKind::STRUCT.0 as usize] = (0, BTF_MEMBER_SIZE);
+    tails[BtfKind::UNION.0 as usize] = (0, BTF_MEMBER_SIZE);
+    tails[BtfKind::ENUM.0 as usize] = (0, BTF_ENUM_SIZE);
+    tails[BtfKind::ENUM64.0 as usize] = (0, BTF_ENUM64_SIZE);
+    tails[BtfKind::FUNC_PROTO.0 as usize] = (0, BTF_PARAM_SIZE);
+    tails[BtfKind::VAR.0 as usize] = (BTF_VAR_SIZE, 0);
+    tails[BtfKind::DATASEC.0 as usize] = (0, BTF_VAR_SECINFO_SIZE);
+    tails[BtfKind::DECL_TAG.0 as usize] = (BTF_DECL_TAG_SIZE, 0);
+    tails
+};
+
 /// The bytes of the type at `at` with its entries, all of which are there.
-fn type_len(bytes: Bytes<'_>, at: usize) -> Result<usize> {
-    bytes.slice(at, BTF_TYPE_SIZE, "a type")?;
-    let info = Info::new(bytes.u32(at + 4, "the kind")?);
-    let vlen = info.vlen as usize;
-    let tail = match info.kind {
-        BtfKind::INT => BTF_INT_SIZE,
-        BtfKind::ARRAY => BTF_ARRAY_SIZE,
-        BtfKind::STRUCT | BtfKind::UNION => vlen * BTF_MEMBER_SIZE,
-        BtfKind::ENUM => vlen * BTF_ENUM_SIZE,
-        BtfKind::ENUM64 => vlen * BTF_ENUM64_SIZE,
-        BtfKind::FUNC_PROTO => vlen * BTF_PARAM_SIZE,
-        BtfKind::VAR => BTF_VAR_SIZE,
-        BtfKind::DATASEC => vlen * BTF_VAR_SECINFO_SIZE,
-        BtfKind::DECL_TAG => BTF_DECL_TAG_SIZE,
-        BtfKind::PTR
-        | BtfKind::FWD
-        | BtfKind::TYPEDEF
-        | BtfKind::VOLATILE
-        | BtfKind::CONST
-        | BtfKind::RESTRICT
-        | BtfKind::FUNC
-        | BtfKind::FLOAT
-        | BtfKind::TYPE_TAG => 0,
-        unknown => return Err(unknown_kind(bytes, at + 4, unknown)),
+pub(super) fn type_len(bytes: Bytes<'_>, at: usize) -> Result<usize> {
+    let (_, _, len) = head(bytes, at)?;
+    Ok(len)
+}
+
+/// The name and `info` of the type at `at`, and its bytes with its entries, all of which are there.
+#[inline]
+pub(super) fn head(bytes: Bytes<'_>, at: usize) -> Result<(Name, Info, usize)> {
+    let order = bytes.order();
+    let Some(&[n0, n1, n2, n3, i0, i1, i2, i3]) = bytes.data().get(at..).and_then(<[u8]>::first_chunk) else {
+        return Err(cut_short(bytes, at, &Info::new(0), 0));
     };
-    let left = bytes.len() - at - BTF_TYPE_SIZE;
-    if tail > left {
-        let message =
-            format!("expected {tail} bytes after this {} with {vlen} entries, found {left}", info.kind);
-        return Err(bytes.error(at, message));
+    let info = Info::new(order.u32([i0, i1, i2, i3]));
+    let kind = info.kind.0 as usize;
+    let (once, each) = TAILS.get(kind).filter(|_| kind != 0).copied().unwrap_or((usize::MAX, 0));
+    let len = BTF_TYPE_SIZE.saturating_add(once).saturating_add(info.vlen as usize * each);
+    if len <= bytes.len() - at {
+        return Ok((Name(order.u32([n0, n1, n2, n3])), info, len));
     }
-    Ok(BTF_TYPE_SIZE + tail)
+    Err(cut_short(bytes, at, &info, len))
+}
+
+/// Why the type at `at` is not one of `len` bytes.
+#[cold]
+fn cut_short(bytes: Bytes<'_>, at: usize, info: &Info, len: usize) -> Error {
+    if len == usize::MAX {
+        return unknown_kind(bytes, at + 4, info.kind);
+    }
+    if let Err(error) = bytes.slice(at, BTF_TYPE_SIZE, "a type") {
+        return error;
+    }
+    let (tail, left) = (len - BTF_TYPE_SIZE, bytes.len() - at - BTF_TYPE_SIZE);
+    bytes.error(
+        at,
+        format!("expected {tail} bytes after this {} with {} entries, found {left}", info.kind, info.vlen),
+    )
 }
 
 /// `btf_type.info`, taken apart.
-struct Info {
-    kind: BtfKind,
-    vlen: u32,
-    flag: bool,
+pub(super) struct Info {
+    pub(super) kind: BtfKind,
+    pub(super) vlen: u32,
+    pub(super) flag: bool,
 }
 
 impl Info {
-    fn new(info: u32) -> Self {
+    pub(super) fn new(info: u32) -> Self {
         Self {
             kind: BtfKind(info >> BTF_INFO_KIND_SHIFT & BTF_INFO_KIND_MASK),
             vlen: info & BTF_INFO_VLEN_MASK,
@@ -205,17 +226,17 @@ impl Info {
 }
 
 /// Reads one type, number by number.
-struct TypeReader<'a> {
-    bytes: Bytes<'a>,
+pub(super) struct TypeReader<'a> {
+    pub(super) bytes: Bytes<'a>,
     /// The next number's place in the section.
-    at: usize,
+    pub(super) at: usize,
     /// How many types there are, `void` among them: ids are below this.
-    type_count: usize,
-    strings_len: usize,
+    pub(super) type_count: usize,
+    pub(super) strings_len: usize,
 }
 
 impl TypeReader<'_> {
-    fn read(&mut self) -> Result<Type> {
+    pub(super) fn read(&mut self) -> Result<Type> {
         let name = self.name()?;
         let info = Info::new(self.u32("the kind")?);
         let shape = self.shape(&info)?;

@@ -4,7 +4,7 @@
 //! kernel refuses such BTF, so whoever has the symbol table at hand fills both in.
 
 use super::Btf;
-use super::types::{DataSec, Shape, TypeId};
+use super::types::{DataSec, DataSecEntry, Shape, TypeId};
 use crate::error::Result;
 use crate::uapi::btf::{FuncLinkage, VarLinkage};
 
@@ -31,7 +31,7 @@ impl Btf {
             let Shape::DataSec(data) = &self.types[index].shape else { continue };
             let name = self.text(self.types[index].name)?;
             let Some(size) = size(name) else { continue };
-            let (entries, hidden) = self.placed_entries(data, |variable| place(name, variable))?;
+            let (entries, hidden) = self.placed_entries(data, size, |variable| place(name, variable))?;
             self.types[index].shape = Shape::DataSec(DataSec { size, entries });
             for variable in hidden {
                 if let Shape::Var(var) = &mut self.types[variable.0 as usize].shape {
@@ -42,13 +42,18 @@ impl Btf {
         Ok(())
     }
 
-    /// The entries of a section with the places that `place` knows, and which of the variables are hidden.
+    /// The entries of a section of `size` bytes with the places that `place` knows, and which of the variables are
+    /// hidden.
+    ///
+    /// An entry beyond the section's end is left out: clang 14 describes a constant in `.rodata` that it has put into
+    /// `.rodata.cst16`, and the kernel would refuse all types for it.
     fn placed_entries(
         &self,
         data: &DataSec,
+        size: u32,
         place: impl Fn(&str) -> Option<VariablePlace>,
-    ) -> Result<(Box<[super::DataSecEntry]>, Vec<TypeId>)> {
-        let (mut entries, mut hidden) = (data.entries.clone(), Vec::new());
+    ) -> Result<(Box<[DataSecEntry]>, Vec<TypeId>)> {
+        let (mut entries, mut hidden) = (data.entries.to_vec(), Vec::new());
         for entry in &mut entries {
             let Shape::Var(var) = &self.get(entry.ty)?.shape else { continue };
             if var.linkage == VarLinkage::STATIC {
@@ -60,8 +65,9 @@ impl Btf {
                 hidden.push(entry.ty);
             }
         }
+        entries.retain(|entry| entry.offset.checked_add(entry.size).is_some_and(|end| end <= size));
         entries.sort_by_key(|entry| entry.offset);
-        Ok((entries, hidden))
+        Ok((entries.into(), hidden))
     }
 
     /// Makes those global functions static of which `hidden` says by their names that other files do not see them. The
@@ -81,18 +87,17 @@ impl Btf {
 #[cfg(test)]
 mod tests {
     use super::super::builder::{Builder, ORDERS, info};
-    use super::super::{DataSecEntry, Shape};
     use super::*;
     use crate::uapi::btf::BtfKind;
 
     #[test]
-    fn global_variables_get_their_places_and_static_ones_keep_them() {
+    fn global_variables_get_their_places_and_static_ones_keep_theirs() {
         for order in ORDERS {
             let mut b = Builder::new(order);
             let int = b.int("int", 4, 0);
-            let vars =
-                [("late", 1), ("fixed", 0), ("early", 1)].map(|(name, linkage)| b.var(name, int, linkage));
-            let entries = [[vars[0].0, 0, 4], [vars[1].0, 4, 4], [vars[2].0, 0, 4]];
+            let vars = [("late", 1), ("fixed", 0), ("early", 1), ("elsewhere", 0)]
+                .map(|(name, linkage)| b.var(name, int, linkage));
+            let entries = [[vars[0].0, 0, 4], [vars[1].0, 4, 4], [vars[2].0, 0, 4], [vars[3].0, 12, 4]];
             b.add(BtfKind::DATASEC, ".data", 0, &entries);
             let ksyms = b.add(BtfKind::DATASEC, ".ksyms", 0, &[[vars[0].0, 0, 4]]);
             let mut btf = b.parse().unwrap();

@@ -4,13 +4,10 @@ use std::str;
 
 use super::Btf;
 use super::types::{DataSec, Member, Name, Shape, Type, TypeId};
+use super::view::Types;
 use crate::bytes::{ByteOrder, Bytes};
-use crate::error::{Context, Error, ErrorKind, Result, quote};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::uapi::btf::BtfKind;
-
-/// How many typedefs, qualifiers and array dimensions may stand in a row. The kernel stops at as many
-/// (`MAX_RESOLVE_DEPTH` in kernel/bpf/btf.c, Linux 6.18), and a cycle is longer than any number.
-const MAX_DEPTH: usize = 32;
 
 impl Btf {
     /// How many types there are, without `void`. The last one's id is this number.
@@ -70,38 +67,13 @@ impl Btf {
 
     /// The type behind typedefs, qualifiers and type tags: never one of these itself.
     pub fn resolve(&self, id: TypeId) -> Result<TypeId> {
-        let mut at = id;
-        for _ in 0..MAX_DEPTH {
-            match self.get(at)?.shape.alias_of() {
-                Some(target) => at = target,
-                None => return Ok(at),
-            }
-        }
-        Err(self.too_deep(id))
+        Types::resolve(self, id).map(|(id, _)| id)
     }
 
-    /// The bytes that a value of this type takes; for a variable those of its type.
-    ///
-    /// Pointers count as BPF's, [`POINTER_SIZE`](super::POINTER_SIZE). `void`, functions, signatures, forward
-    /// declarations and declaration tags have no size, and more than `u32::MAX` bytes are an error.
+    /// The bytes that a value of this type takes, as [`Types::size_of`] counts them; a pointer counts as BPF's,
+    /// [`POINTER_SIZE`](super::POINTER_SIZE).
     pub fn size_of(&self, id: TypeId) -> Result<u32> {
-        let mut count: u32 = 1;
-        let mut at = id;
-        for _ in 0..MAX_DEPTH {
-            let shape = &self.get(at)?.shape;
-            if let Some(size) = shape.size() {
-                return count.checked_mul(size).ok_or_else(|| self.too_big(id));
-            }
-            at = match shape {
-                Shape::Array(array) => {
-                    count = count.checked_mul(array.len).ok_or_else(|| self.too_big(id))?;
-                    array.element
-                }
-                Shape::Var(var) => var.ty,
-                other => other.alias_of().ok_or_else(|| self.sizeless(id, at))?,
-            };
-        }
-        Err(self.too_deep(id))
+        Types::size_of(self, id)
     }
 
     /// The members of the struct or union that this is, perhaps behind typedefs and qualifiers.
@@ -117,49 +89,29 @@ impl Btf {
     }
 
     /// Whether this is the text of a name, without a look at the rest of a longer one.
-    fn is_text(&self, name: Name, text: &str) -> bool {
+    pub(super) fn is_text(&self, name: Name, text: &str) -> bool {
         let tail = self.strings.get(name.0 as usize..).and_then(|tail| tail.strip_prefix(text.as_bytes()));
         tail.is_some_and(|rest| rest.first() == Some(&0))
     }
 
     /// A type in words for an error: `struct `flow`` or `ptr`.
-    pub(super) fn describe(&self, id: TypeId) -> String {
-        let kind = self.get(id).map_or(BtfKind::UNKN, |ty| ty.shape.kind());
-        match self.name(id) {
-            Ok(name) if !name.is_empty() => format!("{kind} {}", quote(name)),
-            _ => kind.to_string(),
-        }
+    pub fn describe(&self, id: TypeId) -> String {
+        Types::describe(self, id)
     }
 
     /// An error about the type `id`, placed where the type is in the file.
     #[cold]
-    pub(super) fn error(&self, id: TypeId, message: String) -> Error {
+    pub(crate) fn error(&self, id: TypeId, message: String) -> Error {
         let place = self.places.get(id.0 as usize).copied().unwrap_or_default();
         Error::malformed(&self.section, place as u64, message)
             .context(format!("type {id} ({})", self.describe(id)))
-    }
-
-    #[cold]
-    fn too_deep(&self, id: TypeId) -> Error {
-        let message =
-            format!("expected at most {MAX_DEPTH} types in a row behind this one, found more or a cycle");
-        self.error(id, message)
-    }
-
-    #[cold]
-    fn too_big(&self, id: TypeId) -> Error {
-        self.error(id, format!("expected a size of at most {} bytes, found more", u32::MAX))
-    }
-
-    #[cold]
-    fn sizeless(&self, id: TypeId, found: TypeId) -> Error {
-        self.error(id, format!("expected a type with a size, found {}", self.describe(found)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::builder::{Builder, ORDERS, info};
+    use super::super::view::MAX_DEPTH;
     use super::*;
     use crate::bytes::MAX_NAME;
 

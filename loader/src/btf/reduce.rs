@@ -181,3 +181,67 @@ fn reduce(ty: &mut Type, addition: BtfAddition) {
         _ => return,
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btf::TypeId;
+    use crate::btf::builder::ORDERS;
+
+    #[test]
+    fn the_smallest_of_each_addition_has_it_and_little_else() {
+        for order in ORDERS {
+            for addition in BtfAddition::ALL {
+                let btf = Btf::parse(&addition.smallest(order), order, "b").unwrap();
+                assert!(btf.uses(addition), "{addition}");
+                let newer = BtfAddition::ALL.into_iter().filter(|&other| other > addition);
+                assert!(newer.into_iter().all(|newer| !btf.uses(newer)), "{addition}: {btf:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_older_and_keeps_ids_and_sizes() {
+        let mut writer = BtfWriter::new();
+        for addition in BtfAddition::ALL {
+            let part = Btf::parse(&addition.smallest(ORDERS[0]), ORDERS[0], "b").unwrap();
+            let base = u32::try_from(writer.len()).unwrap();
+            for (_, ty) in part.types() {
+                let name = part.text(ty.name).unwrap();
+                writer.add(name, shifted(&ty.shape, base)).unwrap();
+            }
+        }
+        let all = Btf::parse(&writer.to_bytes(ORDERS[0]).unwrap(), ORDERS[0], "b").unwrap();
+        for addition in BtfAddition::ALL {
+            let reduced = all.without(addition);
+            assert_eq!(reduced.len(), all.len());
+            for newer in BtfAddition::ALL.into_iter().filter(|&other| other >= addition) {
+                assert!(!reduced.uses(newer), "{newer} after {addition}: {reduced:?}");
+            }
+            for older in BtfAddition::ALL.into_iter().filter(|&other| other < addition) {
+                assert!(reduced.uses(older), "{older} before {addition}: {reduced:?}");
+            }
+            for (id, ty) in all.types() {
+                let sized = matches!(ty.shape, Shape::Float { .. } | Shape::Enum64(_) | Shape::DataSec(_));
+                assert!(!sized || reduced.get(id).unwrap().shape.size() == ty.shape.size(), "{id}");
+            }
+        }
+    }
+
+    /// A shape of the smallest BTFs, with `base` types before it.
+    fn shifted(shape: &Shape, base: u32) -> Shape {
+        let shift = |id: TypeId| TypeId(id.0 + base);
+        let mut shape = shape.clone();
+        match &mut shape {
+            Shape::Ptr(target) => *target = shift(*target),
+            Shape::Func(func) => func.proto = shift(func.proto),
+            Shape::FuncProto(proto) => proto.result = shift(proto.result),
+            Shape::Var(var) => var.ty = shift(var.ty),
+            Shape::DeclTag(tag) => tag.target = shift(tag.target),
+            Shape::TypeTag(tag) => tag.target = shift(tag.target),
+            Shape::DataSec(data) => data.entries.iter_mut().for_each(|entry| entry.ty = shift(entry.ty)),
+            _ => {}
+        }
+        shape
+    }
+}

@@ -126,6 +126,34 @@ impl Insn {
         }
     }
 
+    /// Whether the second operand of this arithmetic operation is `imm`.
+    pub fn computes_with_imm(self) -> bool {
+        matches!(self.class(), opcode::BPF_ALU | opcode::BPF_ALU64) && self.code & opcode::BPF_X == 0
+    }
+
+    /// How many bytes this loads from memory, or stores there, at the distance `off` from a register.
+    pub fn access_size(self) -> Option<u32> {
+        let bytes = match self.size() {
+            opcode::BPF_B => 1,
+            opcode::BPF_H => 2,
+            opcode::BPF_W => 4,
+            _ => 8,
+        };
+        matches!(self.class(), opcode::BPF_LDX | opcode::BPF_ST | opcode::BPF_STX).then_some(bytes)
+    }
+
+    /// The same load or store of `bytes` bytes, or `None` where no instruction has as many.
+    pub fn with_access_size(self, bytes: u32) -> Option<Self> {
+        let size = match bytes {
+            1 => opcode::BPF_B,
+            2 => opcode::BPF_H,
+            4 => opcode::BPF_W,
+            8 => opcode::BPF_DW,
+            _ => return None,
+        };
+        self.access_size().map(|_| Self { code: self.code & !SIZE | size, ..self })
+    }
+
     fn class(self) -> u8 {
         self.code & CLASS
     }
@@ -206,6 +234,12 @@ pub fn walk(insns: &[Insn]) -> impl Iterator<Item = (usize, &[Insn])> {
     })
 }
 
+/// A number as the two slots of a 64-bit immediate load have it: the lower half first.
+pub fn halves(number: u64) -> [i32; 2] {
+    let half = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
+    [number, number >> 32].map(|number| i32::from_ne_bytes(half(number).to_ne_bytes()))
+}
+
 fn check_halves(insns: &[Insn], bytes: Bytes<'_>) -> Result<()> {
     let Some((index, _)) = walk(insns).find(|(_, slots)| slots.len() == 1 && slots[0].is_ld_imm64()) else {
         return Ok(());
@@ -253,6 +287,21 @@ mod tests {
                 assert_eq!(Insn::decode(bytes, order).encode(order), bytes);
             }
         }
+    }
+
+    #[test]
+    fn the_size_of_a_load_or_store_can_be_changed() {
+        let load = Insn { code: 0x61, dst: 0, src: 1, off: 4, imm: 0 };
+        for (bytes, text) in [(1, "r0 = *(u8 *)(r1 + 0x4)"), (2, "u16"), (4, "u32"), (8, "u64")] {
+            let changed = load.with_access_size(bytes).unwrap();
+            assert_eq!(changed.access_size(), Some(bytes));
+            assert!(format!("{changed:?}").contains(text), "{changed:?}");
+        }
+        assert_eq!(load.with_access_size(3), None);
+        assert_eq!((EXIT.access_size(), EXIT.with_access_size(4)), (None, None));
+        let add = Insn { code: 0x07, dst: 1, src: 0, off: 0, imm: 8 };
+        assert!(add.computes_with_imm() && !Insn { code: 0x0f, ..add }.computes_with_imm());
+        assert!(!load.computes_with_imm() && !EXIT.computes_with_imm());
     }
 
     #[test]

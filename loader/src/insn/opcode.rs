@@ -87,8 +87,3 @@ pub(super) const BPF_STORE_REL: i32 = 0x110;
 
 /// `off` of a 64-bit register move that carries a pointer from one address space to another (6.9).
 pub(super) const BPF_ADDR_SPACE_CAST: i16 = 1;
-
-/// `src_reg` of a 64-bit immediate load whose `imm` is an index into the `fd_array` of `BPF_PROG_LOAD` (5.14).
-pub(super) const BPF_PSEUDO_MAP_IDX: u8 = 5;
-/// The same for an address inside the map's value (5.14).
-pub(super) const BPF_PSEUDO_MAP_IDX_VALUE: u8 = 6;

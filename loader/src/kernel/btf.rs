@@ -3,8 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::{Privilege, VerifierLog, explain_refusal, verdict};
-use crate::error::{Error, Result, escape};
-use crate::sys::bpf;
+use crate::btf::Btf;
+use crate::bytes::ByteOrder;
+use crate::error::{Error, ErrorKind, Result, escape};
+use crate::sys::{Errno, bpf};
 use crate::uapi::bpf::Cmd;
 
 /// BTF in the kernel, held by an fd. Maps and programs that were made with it keep it alive.
@@ -36,6 +38,29 @@ impl LoadedBtf {
                 None => explain_refusal(error, &[Privilege::Bpf]),
             }
         })
+    }
+
+    /// Opens the types with this id: one `BPF_BTF_GET_FD_BY_ID` (4.18). It needs CAP_SYS_ADMIN.
+    pub fn from_id(id: u32) -> Result<Self> {
+        bpf::btf_fd_by_id(id).map(|fd| Self { fd }).map_err(|errno| match errno {
+            Errno::ENOENT => Error::new(ErrorKind::NotFound, format!("there are no types with id {id}")),
+            errno => {
+                let error = Error::os(&Cmd::BTF_GET_FD_BY_ID.call(), format_args!("types {id}"), errno.0);
+                explain_refusal(error, &[Privilege::Admin])
+            }
+        })
+    }
+
+    /// The types themselves: one `BPF_OBJ_GET_INFO_BY_FD` for their size, and one for their bytes.
+    pub fn read(&self) -> Result<Btf> {
+        let ask = |data: &mut [u8]| {
+            bpf::btf_data(self.fd.as_fd(), data)
+                .map_err(|errno| Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), "types", errno.0))
+        };
+        let mut data = vec![0; ask(&mut [])? as usize];
+        // Types in the kernel never change.
+        ask(&mut data)?;
+        Btf::parse(&data, ByteOrder::NATIVE, "the kernel's types")
     }
 }
 

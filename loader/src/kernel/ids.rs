@@ -1,4 +1,4 @@
-//! Every map and every program in the kernel, by id.
+//! Every map, program and link in the kernel, by id.
 
 use super::{Privilege, explain_refusal};
 use crate::error::{Error, Result};
@@ -19,7 +19,19 @@ pub fn map_ids() -> Ids {
     Ids { cmd: Cmd::MAP_GET_NEXT_ID, next: bpf::map_next_id, last: Some(0) }
 }
 
-/// The iterator of [`program_ids`] and [`map_ids`]. It ends after an error.
+/// The ids of all types in the kernel: its own, its modules', and what was handed over (4.20).
+pub(super) fn btf_ids() -> Ids {
+    Ids { cmd: Cmd::BTF_GET_NEXT_ID, next: bpf::btf_next_id, last: Some(0) }
+}
+
+/// The ids of all `bpf_link`s in the kernel, lowest first; one `BPF_LINK_GET_NEXT_ID` each (5.8).
+///
+/// It needs CAP_SYS_ADMIN. A link may be gone when its id is opened.
+pub fn link_ids() -> Ids {
+    Ids { cmd: Cmd::LINK_GET_NEXT_ID, next: bpf::link_next_id, last: Some(0) }
+}
+
+/// The iterator of [`program_ids`], [`map_ids`] and [`link_ids`]. It ends after an error.
 #[derive(Clone, Debug)]
 pub struct Ids {
     cmd: Cmd,

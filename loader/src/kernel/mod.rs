@@ -5,9 +5,12 @@ mod capabilities;
 mod ids;
 mod log;
 mod memlock;
+mod module_btf;
 mod privilege;
 mod probe;
 mod version;
+mod vmlinux;
+mod wanted;
 
 use crate::error::{Error, Result};
 use crate::features::Kernel;
@@ -15,12 +18,15 @@ use crate::sys::{cpus, os};
 
 pub use btf::LoadedBtf;
 pub use capabilities::Capabilities;
-pub use ids::{Ids, map_ids, program_ids};
+pub use ids::{Ids, link_ids, map_ids, program_ids};
 pub use log::{VerifierLog, verdict};
 pub use memlock::{memlock_limit, raise_memlock};
+pub use module_btf::module_btf_fd;
 pub(crate) use privilege::{Privilege, explain_refusal};
 pub use probe::probe;
 pub use version::KernelVersion;
+pub use vmlinux::{kernel_btf, module_btf, modules_with_btf};
+pub use wanted::{kconfig_file, kernel_symbols, kernel_types, running_kconfig};
 
 impl Kernel {
     /// The running kernel: its version, the number of CPUs and the size of a page are asked for, its features are not.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Linked, LinkedFunction, Linker, byte_offset, refusal};
-use crate::btf::LineInfo;
+use crate::btf::{CoreRelocation, LineInfo};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::Insn;
 use crate::object::{Callee, Code, SymbolTarget};
@@ -12,16 +12,7 @@ use crate::uapi::elf::RelocationType;
 
 /// Joins to `program` what it reaches.
 pub(super) fn join<'o>(linker: &Linker<'o>, program: Code<'o>) -> Result<Linked> {
-    let mut joined = Joined {
-        linker,
-        linked: Linked {
-            insns: Vec::new(),
-            map_references: Vec::new(),
-            functions: Vec::new(),
-            lines: Vec::new(),
-        },
-        starts: BTreeMap::new(),
-    };
+    let mut joined = Joined { linker, linked: Linked::default(), starts: BTreeMap::new() };
     // Functions whose calls are being followed, the innermost last: a stack of our own, since how deep calls go is
     // the file's choice. One that calls itself is there already, and the kernel will refuse it.
     let mut open = vec![joined.append(program)?];
@@ -61,7 +52,8 @@ impl<'o> Joined<'_, 'o> {
     /// Appends `code` with all that it names resolved but functions.
     fn append(&mut self, code: Code<'o>) -> Result<Open<'o>> {
         refuse_other_references(code)?;
-        let Linked { insns, map_references, functions, lines } = &mut self.linked;
+        self.linker.refuse_stripped(code)?;
+        let Linked { insns, map_references, externs, functions, lines, relocations } = &mut self.linked;
         let start = insns.len();
         if start + code.insns.len() > BPF_MAX_INSNS {
             let message = format!(
@@ -73,7 +65,11 @@ impl<'o> Joined<'_, 'o> {
         }
         insns.extend_from_slice(code.insns);
         let references = self.linker.resolve(code, &mut insns[start..])?;
-        map_references.extend(references.into_iter().map(|mut reference| {
+        map_references.extend(references.maps.into_iter().map(|mut reference| {
+            reference.insn += start;
+            reference
+        }));
+        externs.extend(references.externs.into_iter().map(|mut reference| {
             reference.insn += start;
             reference
         }));
@@ -86,6 +82,9 @@ impl<'o> Joined<'_, 'o> {
         });
         let base = byte_offset(start);
         lines.extend(code.info.lines.iter().map(|line| LineInfo { offset: base + line.offset, ..*line }));
+        relocations.extend(
+            code.info.relocations.iter().map(|it| CoreRelocation { offset: base + it.offset, ..*it }),
+        );
         self.starts.insert((code.section, code.offset), start);
         Ok(Open { code, start, callees: Box::new(code.callees()) })
     }
@@ -106,7 +105,8 @@ impl<'o> Linker<'o> {
                     format!("expected a call of a function in section {section}, found none where it points")
                 }
             };
-            refusal(code, callee.insn, ErrorKind::Malformed, &message)
+            let error = refusal(code, callee.insn, ErrorKind::Malformed, &message);
+            self.explain_call(code, error)
         })
     }
 }

@@ -3,32 +3,56 @@
 //!
 //! Not to be mixed up with the kernel's `bpf_link`.
 
+mod externs;
 mod join;
+mod stripped;
 
 use std::collections::BTreeMap;
 
-use crate::btf::{FuncInfo, LineInfo, TypeId};
+use crate::btf::{CoreRelocation, FuncInfo, LineInfo, TypeId};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::Insn;
-use crate::object::{Code, DataSpec, FunctionSpec, Object, ProgramSpec, SymbolReference, SymbolTarget};
+use crate::object::{
+    Code, DataKind, DataSpec, ExternSpec, FunctionSpec, Object, ProgramSpec, SymbolReference, SymbolTarget,
+};
 use crate::uapi::bpf::{BPF_INSN_SIZE, BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE};
 use crate::uapi::elf::RelocationType;
 
-/// A program that needs nothing but the fds of its maps.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A program that needs nothing but the fds of its maps and what it takes from the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Linked {
     /// The instructions. Those that load a map's address have `src` set to `BPF_PSEUDO_MAP_FD`, and `imm` to 0 in
     /// both halves; those that load a variable's, to `BPF_PSEUDO_MAP_VALUE`, and the second `imm` to its place.
     pub insns: Vec<Insn>,
     /// Where the fds go.
     pub map_references: Vec<MapReference>,
+    /// Where it names what it takes from the kernel.
+    pub externs: Vec<ExternReference>,
     /// The functions, in their order: the program itself is the first.
     pub functions: Vec<LinkedFunction>,
     /// Which lines of source the instructions come from, in their order; offsets in bytes from the first instruction.
     pub lines: Vec<LineInfo>,
+    /// Which instructions depend on types of the kernel, in their order; offsets as above. They are as the compiler
+    /// wrote them: [`core_reloc`](crate::core_reloc) adapts them.
+    pub relocations: Vec<CoreRelocation>,
 }
 
 impl Linked {
+    /// An error about the instruction `insn`, which names the program or function and the place in the file.
+    pub fn error_at(&self, insn: usize, error: Error) -> Error {
+        let index = self.functions.partition_point(|function| function.start <= insn);
+        let Some(function) = index.checked_sub(1).map(|index| &self.functions[index]) else { return error };
+        let noun = if index == 1 { "program" } else { "function" };
+        let insn = insn - function.start;
+        let place = format!("section {}", quote(&function.section));
+        // What is wrong with the kernel's types has its place there.
+        let error = match error.place() {
+            Some(_) => error,
+            None => error.at(place, function.offset + (insn * BPF_INSN_SIZE) as u64),
+        };
+        error.context(format!("instruction {insn} of {noun} {}", quote(&function.name)))
+    }
+
     /// What the kernel is told of the functions (`func_info`), if the compiler has described every one of them: it
     /// takes all or none.
     pub fn func_info(&self) -> Option<Vec<FuncInfo>> {
@@ -60,6 +84,16 @@ pub struct MapReference {
     pub insn: usize,
     /// The map.
     pub map: Referent,
+}
+
+/// An instruction that names an extern. One that names an option refers to the map `.kconfig` as well, and is
+/// whole; a load of an address and a call have 0 in `imm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExternReference {
+    /// Index of the instruction.
+    pub insn: usize,
+    /// Index in [`Object::externs`].
+    pub external: usize,
 }
 
 /// The map that an instruction refers to.
@@ -95,6 +129,19 @@ pub struct Linker<'o> {
     maps: BTreeMap<(&'o str, u64), usize>,
     /// Sections of global variables, with their indices.
     data: BTreeMap<&'o str, (usize, &'o DataSpec)>,
+    /// The index of the map of options in [`Object::data`].
+    kconfig: Option<usize>,
+    /// Externs by name, with their indices.
+    externs: BTreeMap<&'o str, (usize, &'o ExternSpec)>,
+    /// Whether no instruction of the object has a relocation.
+    is_unrelocated: bool,
+}
+
+/// What the instructions of one function refer to.
+#[derive(Debug, Default)]
+struct References {
+    maps: Vec<MapReference>,
+    externs: Vec<ExternReference>,
 }
 
 impl<'o> Linker<'o> {
@@ -103,11 +150,16 @@ impl<'o> Linker<'o> {
         let programs = object.programs.iter().map(ProgramSpec::code);
         let functions = object.functions.iter().map(FunctionSpec::code);
         let maps = object.maps.iter().enumerate();
-        let data = object.data.iter().enumerate();
+        let (kconfig, data): (Vec<_>, Vec<_>) =
+            object.data.iter().enumerate().partition(|(_, data)| data.kind == DataKind::Kconfig);
+        let externs = object.externs.iter().enumerate();
         Self {
             code: programs.chain(functions).map(|code| ((code.section, code.offset), code)).collect(),
             maps: maps.map(|(index, map)| ((&*map.section, map.offset), index)).collect(),
-            data: data.map(|(index, data)| (&*data.section, (index, data))).collect(),
+            data: data.into_iter().map(|(index, data)| (&*data.section, (index, data))).collect(),
+            kconfig: kconfig.first().map(|(index, _)| *index),
+            externs: externs.map(|(index, external)| (&*external.name, (index, external))).collect(),
+            is_unrelocated: stripped::has_none(object),
         }
     }
 
@@ -121,8 +173,8 @@ impl<'o> Linker<'o> {
     }
 
     /// Resolves what `code` names other than functions, in its instructions `insns`.
-    fn resolve(&self, code: Code<'o>, insns: &mut [Insn]) -> Result<Vec<MapReference>> {
-        let mut map_references = Vec::new();
+    fn resolve(&self, code: Code<'o>, insns: &mut [Insn]) -> Result<References> {
+        let mut references = References::default();
         for reference in code.references {
             match &reference.target {
                 SymbolTarget::Section { name, offset } => {
@@ -130,17 +182,13 @@ impl<'o> Linker<'o> {
                     // The reader of instructions has seen to it that a load is whole.
                     let [first, second] = &mut insns[reference.insn..reference.insn + 2] else { continue };
                     (first.src, first.imm, second.imm) = (src, 0, place);
-                    map_references.push(MapReference { insn: reference.insn, map });
+                    references.maps.push(MapReference { insn: reference.insn, map });
                 }
                 SymbolTarget::Code { .. } => {}
-                SymbolTarget::Nowhere => {
-                    let symbol = quote(&reference.symbol);
-                    let message = format!("refers to {symbol}, which this object does not define");
-                    return Err(refusal(code, reference.insn, ErrorKind::Unsupported, &message));
-                }
+                SymbolTarget::Nowhere => self.external(code, reference, insns, &mut references)?,
             }
         }
-        Ok(map_references)
+        Ok(references)
     }
 
     /// What `reference` is to, by a symbol at `offset` of `section`: the map, `src` and the second `imm` of its load.

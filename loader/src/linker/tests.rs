@@ -1,11 +1,16 @@
 //! Tests of the linker on hand-made objects; fixtures from compilers are in loader/tests.
 
 use super::*;
+use crate::btf::TypeId;
 use crate::bytes::ByteOrder;
 use crate::insn::disasm::disassemble;
-use crate::object::{CodeInfo, DataKind, MapDialect, MapShape, MapSpec, Pinning, ProgramKind};
+use crate::object::{
+    CodeInfo, DataKind, ExternKind, MapDialect, MapShape, MapSpec, OptionKind, OptionSpec, Pinning,
+    ProgramKind,
+};
 use crate::uapi::bpf::{
     AttachType, BPF_CALL, BPF_EXIT, BPF_LD_IMM64, BPF_MOV64_IMM, BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC,
+    BPF_PSEUDO_KFUNC_CALL,
 };
 
 const EXIT: Insn = Insn { code: BPF_EXIT, dst: 0, src: 0, off: 0, imm: 0 };
@@ -67,6 +72,7 @@ fn object(insns: &[Insn], references: &[SymbolReference], functions: &[FunctionS
         functions: functions.to_vec(),
         maps: Vec::new(),
         data: Vec::new(),
+        externs: Vec::new(),
         other_code: Vec::new(),
     }
 }
@@ -205,6 +211,7 @@ fn load_of(section: &str, offset: u64, addend: i32) -> Object {
         size: 16,
         content: vec![1; 16],
         ty: None,
+        variables: Vec::new(),
     });
     object.maps.push(MapSpec {
         name: "map".to_owned(),
@@ -346,4 +353,81 @@ fn a_reference_to_a_map_must_be_a_whole_load() {
     let other_kind = SymbolReference { kind: RelocationType::R_BPF_64_ABS32, ..to_section(0, "maps", 0) };
     let (_, text) = refusal_with_maps(&[LOAD, HALF], other_kind);
     assert!(text.ends_with("found `r1 = 0x0 ll`"), "{text}");
+}
+
+/// A reference of instruction `insn` to an undefined symbol.
+fn to_extern(insn: usize, kind: RelocationType, symbol: &str) -> SymbolReference {
+    SymbolReference { insn, kind, symbol: symbol.to_owned(), target: SymbolTarget::Nowhere, addend: None }
+}
+
+/// An object with one extern of each sort and a program of these instructions.
+fn object_with_externs(insns: &[Insn], references: &[SymbolReference]) -> Object {
+    let mut object = object(insns, references, &[]);
+    let option = OptionSpec { kind: OptionKind::Bool, size: 1, offset: 12 };
+    let externs = [
+        ("CONFIG_A", ExternKind::Option(option)),
+        ("symbol", ExternKind::Symbol),
+        ("variable", ExternKind::Variable(TypeId(1))),
+        ("kfunc", ExternKind::Function(TypeId(2))),
+    ];
+    let spec = |(name, kind): (&str, _)| ExternSpec { name: name.to_owned(), weak: false, kind };
+    object.externs = externs.map(spec).to_vec();
+    object.data = vec![DataSpec {
+        section: ".kconfig".to_owned(),
+        kind: DataKind::Kconfig,
+        size: 13,
+        content: Vec::new(),
+        ty: None,
+        variables: Vec::new(),
+    }];
+    object
+}
+
+#[test]
+fn externs_are_found_by_name() {
+    let (load, call_) = (RelocationType::R_BPF_64_64, RelocationType::R_BPF_64_32);
+    let insns = [LOAD, HALF, LOAD, HALF, LOAD, HALF, LOAD, HALF, call(-1), EXIT];
+    let references = [
+        to_extern(0, load, "CONFIG_A"),
+        to_extern(2, load, "symbol"),
+        to_extern(4, load, "variable"),
+        to_extern(6, load, "kfunc"),
+        to_extern(8, call_, "kfunc"),
+    ];
+    let linked = link(&object_with_externs(&insns, &references)).unwrap();
+    let externs = [(0, 0), (2, 1), (4, 2), (6, 3), (8, 3)];
+    assert_eq!(linked.externs, externs.map(|(insn, external)| ExternReference { insn, external }));
+    assert_eq!(linked.map_references, [MapReference { insn: 0, map: Referent::Data(0) }]);
+    let option = [Insn { src: BPF_PSEUDO_MAP_VALUE, ..LOAD }, Insn { imm: 12, ..HALF }];
+    let kfunc = Insn { code: BPF_CALL, src: BPF_PSEUDO_KFUNC_CALL, ..EXIT };
+    assert_eq!(linked.insns[..2], option);
+    assert_eq!(linked.insns[2..8], insns[2..8]);
+    assert_eq!(linked.insns[8], kfunc);
+}
+
+#[test]
+fn other_references_to_externs_are_refused() {
+    let refused = |insns: &[Insn], kind, symbol| {
+        let text = link(&object_with_externs(insns, &[to_extern(0, kind, symbol)])).unwrap_err().to_string();
+        text.strip_prefix("section `xdp` at offset 0x0: instruction 0 of program `main`: ")
+            .unwrap()
+            .to_owned()
+    };
+    let (load_, call_) = (RelocationType::R_BPF_64_64, RelocationType::R_BPF_64_32);
+    assert_eq!(
+        refused(&[call(-1), EXIT], call_, "symbol"),
+        "expected a 64-bit load without an addend for extern `symbol`, found `call pc-0x1`"
+    );
+    let either = "expected a call or a 64-bit load without an addend for extern `kfunc`, found";
+    assert_eq!(refused(&[mark(1), EXIT], load_, "kfunc"), format!("{either} `r0 = 0x1`"));
+    assert_eq!(refused(&[call(3), EXIT], call_, "kfunc"), format!("{either} `call pc+0x3`"));
+    let [first, second] = load(8);
+    assert_eq!(refused(&[first, second, EXIT], load_, "kfunc"), format!("{either} `r1 = 0x8 ll`"));
+    assert_eq!(
+        refused(&[LOAD, HALF, EXIT], load_, "printf"),
+        "refers to `printf`, which this object does not define"
+    );
+    let mut without_map = object_with_externs(&[LOAD, HALF, EXIT], &[to_extern(0, load_, "CONFIG_A")]);
+    without_map.data.clear();
+    assert!(link(&without_map).unwrap_err().to_string().contains("which this object does not define"));
 }

@@ -1,6 +1,6 @@
 //! The entries of a map, one by one and in bulk.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use super::{Entries, Map, UpdateFlags, Value, is_indexed, raw};
 use crate::error::{Context as _, Error, ErrorKind, Result};
@@ -49,6 +49,14 @@ impl Map {
         self.write(key, &self.spread(value)?, flags)
     }
 
+    /// Writes `bytes` at `offset` of the first value of an array that may be mapped into memory (`BPF_F_MMAPABLE`,
+    /// 5.5), as the maps of global variables may: one mmap(2). What programs write beside it meanwhile is not lost.
+    pub fn write_in_place(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.fd
+            .write_mapped(offset, bytes)
+            .map_err(|errno| Error::os("mmap(2)", &self.label, errno.0).context("writing a part of a value"))
+    }
+
     /// Writes the values of `key` in a per-CPU map, one for each possible CPU, in order: one `BPF_MAP_UPDATE_ELEM`.
     pub fn update_per_cpu(&self, key: &[u8], values: &[&[u8]], flags: UpdateFlags) -> Result<()> {
         self.check_key(key)?;
@@ -74,6 +82,19 @@ impl Map {
             8 => self.update(key, &u64::from(raw(fd)).to_ne_bytes(), flags),
             _ => self.update(key, &raw(fd).to_ne_bytes(), flags),
         }
+    }
+
+    /// Writes an entry of a devmap or a cpumap whose values have room for a program: `target`, which is an interface's
+    /// number or a queue's length, and a program for such entries, or none: one `BPF_MAP_UPDATE_ELEM` (devmap 5.8,
+    /// cpumap 5.9).
+    ///
+    /// The programs of a map, those that use it and those in it, all take packets of several buffers or none does
+    /// (`__bpf_prog_map_compatible()` in `kernel/bpf/core.c`): the kernel answers EINVAL to any other, and ENOMEM where
+    /// the map is a cpumap.
+    pub fn update_target(&self, key: &[u8], target: u32, program: Option<BorrowedFd<'_>>) -> Result<()> {
+        let program = program.map_or(-1, |fd| fd.as_raw_fd());
+        let value = [target.to_ne_bytes(), program.to_ne_bytes()];
+        self.update(key, value.as_flattened(), UpdateFlags::ANY)
     }
 
     /// Deletes the entry of `key`, and tells whether there was one: one `BPF_MAP_DELETE_ELEM`.
@@ -160,7 +181,7 @@ impl Map {
         Ok((PAGE_BYTES / entry_bytes).clamp(1, PAGE_ENTRIES))
     }
 
-    fn write_page(&self, page: &mut Page, done: &mut usize) -> Result<()> {
+    pub(super) fn write_page(&self, page: &mut Page, done: &mut usize) -> Result<()> {
         let count = page.count;
         let mut at = 0;
         if page.in_bulk && count > 0 {
@@ -168,7 +189,7 @@ impl Map {
             *done += written;
             match answer {
                 Ok(()) => at = count,
-                Err(errno) if written == 0 && lacks_batch(errno) => page.in_bulk = false,
+                Err(errno) if written == 0 && lacks_batch(errno) && !page.strict => page.in_bulk = false,
                 Err(errno) => {
                     let error =
                         self.update_error(Cmd::MAP_UPDATE_BATCH, page.key(written), UpdateFlags::ANY, errno);
@@ -208,7 +229,7 @@ impl Map {
     }
 
     /// `bytes` holds the value on each CPU.
-    fn write(&self, key: &[u8], bytes: &[u8], flags: UpdateFlags) -> Result<()> {
+    pub(super) fn write(&self, key: &[u8], bytes: &[u8], flags: UpdateFlags) -> Result<()> {
         self.fd
             .update(key, bytes, flags.0)
             .map_err(|errno| self.update_error(Cmd::MAP_UPDATE_ELEM, key, flags, errno))
@@ -312,7 +333,7 @@ fn after(done: usize) -> String {
 }
 
 /// Entries that are on their way to the kernel.
-struct Page {
+pub(super) struct Page {
     keys: Vec<u8>,
     values: Vec<u8>,
     key_size: usize,
@@ -321,9 +342,16 @@ struct Page {
     capacity: usize,
     /// Until the kernel says that it cannot.
     in_bulk: bool,
+    /// That it cannot is an error.
+    strict: bool,
 }
 
 impl Page {
+    /// For calls in bulk and no others.
+    pub(super) fn strict(map: &Map) -> Result<Self> {
+        Ok(Self { strict: true, ..Self::new(map)? })
+    }
+
     fn new(map: &Map) -> Result<Self> {
         Ok(Self {
             keys: Vec::new(),
@@ -333,16 +361,17 @@ impl Page {
             count: 0,
             capacity: map.page_entries()?,
             in_bulk: true,
+            strict: false,
         })
     }
 
-    fn push(&mut self, key: &[u8], value: &[u8]) {
+    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) {
         self.keys.extend_from_slice(key);
         self.values.extend_from_slice(value);
         self.count += 1;
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.count == self.capacity
     }
 

@@ -37,6 +37,16 @@ pub struct Entries<'a> {
     last: Option<Vec<u8>>,
     /// How many keys the kernel may still name before the walk gives up.
     patience: u64,
+    way: Way,
+}
+
+/// By which calls the entries are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// In bulk, and one by one where that cannot be.
+    Best,
+    Bulk,
+    OneByOne,
 }
 
 #[derive(Debug)]
@@ -54,6 +64,20 @@ enum Source {
 
 impl<'a> Entries<'a> {
     pub(super) fn new(map: &'a Map) -> Self {
+        Self::by(map, Way::Best)
+    }
+
+    /// By `BPF_MAP_LOOKUP_BATCH` alone: that the kernel cannot is an error.
+    pub(super) fn in_bulk(map: &'a Map) -> Self {
+        Self::by(map, Way::Bulk)
+    }
+
+    /// By `BPF_MAP_GET_NEXT_KEY` and `BPF_MAP_LOOKUP_ELEM` alone.
+    pub(super) fn one_by_one(map: &'a Map) -> Self {
+        Self::by(map, Way::OneByOne)
+    }
+
+    fn by(map: &'a Map, way: Way) -> Self {
         let given = (!is_indexed(map.map_type()) && !has_buckets(map.map_type())).then(HashSet::new);
         Self {
             map,
@@ -62,6 +86,7 @@ impl<'a> Entries<'a> {
             given,
             last: None,
             patience: u64::from(map.max_entries()).max(1024) * 8,
+            way,
         }
     }
 
@@ -83,7 +108,10 @@ impl<'a> Entries<'a> {
             let what = format!("{}: a {} has no keys to walk", self.map.label, self.map.map_type());
             return Err(Error::new(ErrorKind::InvalidInput, what));
         }
-        Ok(Source::Batch { from: None, size: self.map.page_entries()? })
+        Ok(match self.way {
+            Way::OneByOne => Source::Keys,
+            Way::Best | Way::Bulk => Source::Batch { from: None, size: self.map.page_entries()? },
+        })
     }
 
     fn read_page(&mut self, from: Option<Vec<u8>>, size: usize) -> Result<()> {
@@ -126,8 +154,8 @@ impl<'a> Entries<'a> {
             Err(Errno::ENOSPC) if size <= self.map.max_entries() as usize => {
                 Ok(Source::Batch { from, size: size * 2 })
             }
-            Err(Errno::EINTR) => Ok(Source::Keys),
-            Err(errno) if from.is_none() && lacks_batch(errno) => Ok(Source::Keys),
+            Err(Errno::EINTR) if self.way == Way::Best => Ok(Source::Keys),
+            Err(errno) if from.is_none() && lacks_batch(errno) && self.way == Way::Best => Ok(Source::Keys),
             Err(errno) => Err(Error::os(&Cmd::MAP_LOOKUP_BATCH.call(), &self.map.label, errno.0)),
         }
     }

@@ -1,6 +1,7 @@
 //! A map in the kernel: creating it, finding it again, reading and writing its entries.
 
 pub mod compare;
+mod copy;
 mod elements;
 mod entries;
 mod value;
@@ -172,8 +173,13 @@ impl Map {
     /// Opens the map with this id: one `BPF_MAP_GET_FD_BY_ID`, and the call of [`Map::from_fd`]. It needs
     /// CAP_SYS_ADMIN.
     pub fn from_id(id: u32) -> Result<Self> {
+        Self::from_id_with_info(id).map(|(map, _)| map)
+    }
+
+    /// As [`Map::from_id`], and gives what the kernel told.
+    pub fn from_id_with_info(id: u32) -> Result<(Self, MapInfo)> {
         let fd = bpf::map_fd_by_id(id).map_err(|errno| by_id_error(id, errno))?;
-        Self::from_fd(fd).context(|| label("", Some(id)))
+        Self::with_info(fd).context(|| label("", Some(id)))
     }
 
     /// Opens the map that is pinned at `path`: one `BPF_OBJ_GET`, and the call of [`Map::from_fd`].

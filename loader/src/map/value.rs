@@ -15,6 +15,11 @@ impl Value {
         Self { bytes, size, per_cpu }
     }
 
+    /// What the kernel copies, in both directions.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Whether the map keeps a value for each possible CPU.
     pub fn is_per_cpu(&self) -> bool {
         self.per_cpu

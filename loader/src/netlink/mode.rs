@@ -130,6 +130,11 @@ impl XdpFlags {
         Self(XDP_FLAGS_REPLACE | mode.flag())
     }
 
+    /// The name of the flag that asks for `mode`, the only one that a `bpf_link` takes.
+    pub fn mode_alone(mode: Mode) -> &'static str {
+        XDP_FLAGS.iter().find(|(bit, _)| *bit == mode.flag()).map_or("0", |&(_, name)| name)
+    }
+
     /// The number that the kernel gets.
     pub fn bits(self) -> u32 {
         self.0

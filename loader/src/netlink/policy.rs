@@ -101,9 +101,9 @@ pub fn help_for_refusal(mode: Mode, errno: i32, message: Option<&str>) -> Option
             "lower that MTU, or build the program for packets in several buffers (section `xdp.frags`), \
              or use generic mode",
         ),
-        (Errno::EBUSY, Some(message)) if message.contains("BPF XDP link") => {
-            Some("a bpf_link holds the program that is there, and only through that link can it be changed")
-        }
+        (Errno::EBUSY, Some(message)) if message.contains("BPF XDP link") => Some(
+            "a bpf_link holds the program that is there, and only through that link (`--link`) can it be changed",
+        ),
         (Errno::EOPNOTSUPP, _) if mode == Mode::Native => Some("generic mode works with every driver"),
         _ => None,
     }

@@ -8,10 +8,14 @@ use super::types::CodeInfo;
 use crate::btf::BtfExt;
 use crate::bytes::Bytes;
 use crate::elf::{Disjoint, Relocation, Section, Symbol, SymbolSection};
-use crate::error::{Error, Result, quote};
+use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::{Insn, decode_all};
 use crate::uapi::bpf::{BPF_CALL, BPF_INSN_SIZE, BPF_PSEUDO_CALL};
 use crate::uapi::elf::{RelocationType, SHF_EXECINSTR, SectionType, SymbolBinding, SymbolType};
+
+/// How many names a function may have (`__attribute__((alias))`): each more would let a small file ask for the
+/// same instructions to be kept once more.
+const MAX_NAMES: usize = 4;
 
 /// [`BPF_INSN_SIZE`] for distances, which may be negative.
 const INSN_SIZE: i64 = 8;
@@ -265,7 +269,7 @@ impl<'e, 'a> CodeSection<'e, 'a> {
         }
         let mut relocations = table.map_or(Ok(Vec::new()), |table| file.elf.relocations(table))?;
         relocations.sort_by_key(|relocation| relocation.offset);
-        let code = Self { section, functions: functions(file, section), table, relocations };
+        let code = Self { section, functions: functions(file, section)?, table, relocations };
         // A relocation between functions belongs to a weak one that a static linker has overridden.
         let nowhere = |relocation: &&Relocation| {
             relocation.offset % BPF_INSN_SIZE as u64 != 0 || relocation.offset >= section.size
@@ -325,36 +329,52 @@ impl<'e, 'a> CodeSection<'e, 'a> {
 
 /// The functions of a section by the symbol table, in the order of their places; the whole section where it has no
 /// symbols.
-fn functions(file: &File<'_, '_>, section: &Section<'_>) -> Vec<Place> {
+fn functions(file: &File<'_, '_>, section: &Section<'_>) -> Result<Vec<Place>> {
     let symbols = file.symbols_in(section.index);
     let mut starts: Vec<&Symbol<'_>> =
         symbols.iter().copied().filter(|symbol| symbol.kind == SymbolType::FUNC).collect();
     if starts.is_empty() {
-        // Old LLVMs gave functions no type.
+        // Old LLVMs gave functions no type, and named the blocks in them: LBB0_1.
         let untyped = |symbol: &&Symbol<'_>| {
-            symbol.kind == SymbolType::NOTYPE
-                && symbol.binding != SymbolBinding::LOCAL
-                && !symbol.name.is_empty()
+            let block = symbol.binding == SymbolBinding::LOCAL && symbol.name.starts_with("LBB");
+            symbol.kind == SymbolType::NOTYPE && !symbol.name.is_empty() && !block
         };
         starts = symbols.iter().copied().filter(untyped).collect();
     }
-    if !file.is_program_section(section.index) {
-        // One function may have several names, but a program has one.
+    if file.is_program_section(section.index) {
+        // Under each of its names a function is a program.
+        refuse_more_names(section, &starts)?;
+    } else {
         starts.dedup_by_key(|symbol| symbol.value);
     }
     if starts.is_empty() {
         let name = section.name.clone().into_owned();
-        return vec![Place { name, start: 0, end: section.size, next: section.size, local: false }];
+        return Ok(vec![Place { name, start: 0, end: section.size, next: section.size, local: false }]);
     }
-    let nexts = starts.iter().skip(1).map(|next| next.value).chain([section.size]);
-    let place = |(symbol, next): (&&Symbol<'_>, u64)| Place {
-        name: symbol.name.clone().into_owned(),
-        start: symbol.value,
-        end: if symbol.size == 0 { next } else { symbol.value.saturating_add(symbol.size) },
-        next,
-        local: symbol.binding == SymbolBinding::LOCAL,
+    let place = |symbol: &&Symbol<'_>| {
+        let behind = starts.partition_point(|other| other.value <= symbol.value);
+        let next = starts.get(behind).map_or(section.size, |next| next.value);
+        Place {
+            name: symbol.name.clone().into_owned(),
+            start: symbol.value,
+            end: if symbol.size == 0 { next } else { symbol.value.saturating_add(symbol.size) },
+            next,
+            local: symbol.binding == SymbolBinding::LOCAL,
+        }
     };
-    starts.iter().zip(nexts).map(place).collect()
+    Ok(starts.iter().map(place).collect())
+}
+
+fn refuse_more_names(section: &Section<'_>, functions: &[&Symbol<'_>]) -> Result<()> {
+    match functions.windows(MAX_NAMES + 1).find(|names| names[0].value == names[MAX_NAMES].value) {
+        None => Ok(()),
+        Some(names) => Err(Error::malformed(
+            format!("section {}", quote(&section.name)),
+            names[0].value,
+            format!("expected at most {MAX_NAMES} names for the function here, found more"),
+        )
+        .with_kind(ErrorKind::Unsupported)),
+    }
 }
 
 impl Place {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::variable::{self, VariableSpec};
 use super::{File, MapShape};
 use crate::btf::{Btf, TypeId};
 use crate::elf::{Disjoint, Section};
@@ -18,9 +19,16 @@ pub enum DataKind {
     Initialised,
     /// `.bss`: variables that begin as zeros, which take no room in the file.
     Zero,
+    /// `.kconfig`: options of the kernel's configuration, constants that the file does not have.
+    Kconfig,
 }
 
 impl DataKind {
+    /// Whether nobody changes the variables once they are loaded.
+    pub fn is_read_only(self) -> bool {
+        matches!(self, Self::ReadOnly | Self::Kconfig)
+    }
+
     /// By a section's name and type, as libbpf tells them: `.rodata`, `.data`, `.bss`, and each with `.<name>` after.
     fn of_section(section: &Section<'_>) -> Option<Self> {
         let kinds = [(".rodata", Self::ReadOnly), (".data", Self::Initialised), (".bss", Self::Zero)];
@@ -42,17 +50,19 @@ pub struct DataSpec {
     pub kind: DataKind,
     /// Its size in bytes.
     pub size: u32,
-    /// Its bytes; none for [`DataKind::Zero`].
+    /// Its bytes; none for [`DataKind::Zero`] and [`DataKind::Kconfig`].
     pub content: Vec<u8>,
     /// Its variables, a `BTF_KIND_DATASEC` of [`Object::btf`](super::Object::btf).
     pub ty: Option<TypeId>,
+    /// Its variables one by one, in the order of their places.
+    pub variables: Vec<VariableSpec>,
 }
 
 impl DataSpec {
     /// The map that it becomes, as libbpf 1.1 makes it (`bpf_object__init_internal_map()`): user space may map it
     /// into its memory. Later releases do not let it where all variables are `static`.
     pub fn shape(&self) -> MapShape {
-        let read_only = if self.kind == DataKind::ReadOnly { BPF_F_RDONLY_PROG } else { 0 };
+        let read_only = if self.kind.is_read_only() { BPF_F_RDONLY_PROG } else { 0 };
         MapShape {
             map_type: MapType::ARRAY,
             key_size: 4,
@@ -94,7 +104,8 @@ pub(super) fn parse<'e, 'a>(
         }
         needed.add(section)?;
         let ty = btf.and_then(|btf| btf.data_section(&section.name)).map(|(id, _)| id);
-        data.push(DataSpec { ty, ..read(file, section, kind)? });
+        let variables = variable::parse(file, btf, section, ty)?;
+        data.push(DataSpec { ty, variables, ..read(file, section, kind)? });
     }
     Ok(data)
 }
@@ -118,6 +129,7 @@ fn read(file: &File<'_, '_>, section: &Section<'_>, kind: DataKind) -> Result<Da
         size,
         content: file.elf.data(section)?.data().to_vec(),
         ty: None,
+        variables: Vec::new(),
     })
 }
 
@@ -129,7 +141,14 @@ mod tests {
     fn maps_are_called_as_libbpf_calls_them() {
         let name = |object, section: &str| {
             let kind = DataKind::Initialised;
-            let data = DataSpec { section: section.to_owned(), kind, size: 4, content: vec![0; 4], ty: None };
+            let data = DataSpec {
+                section: section.to_owned(),
+                kind,
+                size: 4,
+                content: vec![0; 4],
+                ty: None,
+                variables: Vec::new(),
+            };
             data.map_name(object).to_string()
         };
         for (section, expected) in [

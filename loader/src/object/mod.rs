@@ -7,20 +7,24 @@
 mod btf_maps;
 mod code;
 mod data;
+mod externs;
 mod legacy;
 mod map;
 mod map_slots;
 mod program;
 mod types;
+mod variable;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 pub use code::{Callee, Code, FunctionSpec, SymbolReference, SymbolTarget};
 pub use data::{DataKind, DataSpec};
+pub use externs::{ExternKind, ExternSpec, OptionKind, OptionSpec};
 pub use map::{EntryTypes, InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotSpec, SlotValue};
 pub use program::{ProgramKind, ProgramSpec};
 pub use types::CodeInfo;
+pub use variable::VariableSpec;
 
 use crate::btf::Btf;
 use crate::bytes::ByteOrder;
@@ -36,6 +40,8 @@ pub const CURRENT_KERNEL_VERSION: u32 = 0xffff_fffe;
 pub struct ParseOptions {
     /// Sections that hold XDP programs although their names do not say so.
     pub sections: Vec<String>,
+    /// A function, or a section, that is an XDP program although no name says so: the caller wants to load it.
+    pub program: Option<String>,
     /// The dialect of the `maps` section, where its size fits more than one.
     pub maps_dialect: Option<MapDialect>,
 }
@@ -55,8 +61,10 @@ pub struct Object {
     pub functions: Vec<FunctionSpec>,
     /// The maps, in the order of their sections and of their places there.
     pub maps: Vec<MapSpec>,
-    /// The global variables, by section.
+    /// The global variables, by section, and last the options of the kernel's configuration.
     pub data: Vec<DataSpec>,
+    /// What is to come from the kernel that the object is loaded into.
+    pub externs: Vec<ExternSpec>,
     /// The types that the compiler has described, with the places of variables filled in from the symbol table.
     pub btf: Option<Btf>,
     /// Why BTF that the file has is left out: it is not sound, and nothing here needs it.
@@ -79,11 +87,13 @@ impl Object {
         let mut needed = Disjoint::default();
         file.needed_sections().into_iter().try_for_each(|section| needed.add(section))?;
         let (license, version) = (license(&elf)?, version(&elf)?);
-        let types = types::read(&file)?;
+        let mut types = types::read(&file)?;
+        let externs = externs::read(&file, types.btf.as_mut())?;
         let ext = types::read_ext(&file, types.btf.as_ref())?;
         let (programs, functions) = program::parse(&file, &ext, &mut needed)?;
-        let data_sections = data::parse(&file, types.btf.as_ref(), &mut needed)?;
         let maps = map::parse(&file, types.btf.as_ref(), data, &programs)?;
+        let mut data_sections = data::parse(&file, types.btf.as_ref(), &mut needed)?;
+        data_sections.extend(externs::kconfig_data(&externs, types.btf.as_ref()));
         let object = Self {
             order: elf.order(),
             license,
@@ -92,6 +102,7 @@ impl Object {
             functions,
             maps,
             data: data_sections,
+            externs,
             btf: types.btf,
             btf_flaw: types.flaw,
             other_code: file.other_code.iter().map(|section| section.name.clone().into_owned()).collect(),
@@ -123,12 +134,21 @@ impl Object {
     pub fn only_program(&self) -> Result<&ProgramSpec> {
         match &self.programs[..] {
             [program] => Ok(program),
-            [] => Err(Error::new(ErrorKind::NotFound, self.program_list())),
+            [] => Err(self.no_program()),
             _ => Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("choose one program: {}", self.program_list()),
             )),
         }
+    }
+
+    #[cold]
+    fn no_program(&self) -> Error {
+        let error = Error::new(ErrorKind::NotFound, self.program_list());
+        if self.other_code.is_empty() {
+            return error;
+        }
+        error.with_help("say which it is: --prog NAME, or --section NAME")
     }
 
     /// The map with this name.
@@ -212,12 +232,14 @@ impl<'e, 'a> File<'e, 'a> {
             other_code: Vec::new(),
             code: BTreeMap::new(),
         };
+        let wanted = file.wanted_section();
         for section in elf.sections().iter().filter(|section| section.kind == SectionType::PROGBITS) {
             let code = code::has_code(section);
             if code {
                 file.code.entry(&*section.name).or_insert(section.index);
             }
-            match ProgramKind::of_section(&section.name, &options.sections) {
+            let kind = ProgramKind::of_section(&section.name, &options.sections);
+            match kind.or((wanted == Some(section.index)).then_some(ProgramKind::INTERFACE)) {
                 Some(kind) if code => file.programs.push((section, kind)),
                 _ if code => file.other_code.push(section),
                 _ if map::is_map_section(&section.name) => file.maps.push(section),
@@ -226,6 +248,22 @@ impl<'e, 'a> File<'e, 'a> {
         }
         file.refuse_missing_sections()?;
         Ok(file)
+    }
+
+    /// The section that only the caller takes for one of programs, since the program that is to be loaded is there.
+    fn wanted_section(&self) -> Option<usize> {
+        let name = self.options.program.as_deref()?;
+        let by_symbol = self.symbols.iter().filter(|symbol| symbol.name == name);
+        let by_symbol = by_symbol.filter_map(|symbol| match symbol.section {
+            SymbolSection::Index(index) => self.elf.sections().get(index),
+            _ => None,
+        });
+        let by_name = self.elf.sections().iter().filter(|section| section.name == name);
+        let mut found = by_symbol.chain(by_name).filter(|section| code::has_code(section)).peekable();
+        // What a name says goes first.
+        let first = found.peek()?.index;
+        let is_told = |section: &Section<'_>| ProgramKind::of_section(&section.name, &[]).is_some();
+        (!found.any(is_told)).then_some(first)
     }
 
     fn refuse_missing_sections(&self) -> Result<()> {

@@ -23,7 +23,7 @@ pub struct ProgramKind {
 
 impl ProgramKind {
     /// A program for an interface, in packets of one buffer.
-    const INTERFACE: Self = Self { attach_type: AttachType::XDP, frags: false };
+    pub(super) const INTERFACE: Self = Self { attach_type: AttachType::XDP, frags: false };
 
     /// What the section `name` says, or `None` for a section of no XDP program. Any section that is `named` by the
     /// caller is one.

@@ -6,6 +6,7 @@ use super::File;
 use crate::btf::{Btf, BtfExt, CoreRelocation, LineInfo, SectionInfo, TypeId, VariablePlace};
 use crate::elf::{Section, Symbol, SymbolSection};
 use crate::error::{Result, quote};
+use crate::uapi::bpf::BPF_INSN_SIZE;
 use crate::uapi::btf::{BTF_EXT_HEADER_SIZE, BTF_EXT_OLD_HEADER_SIZE};
 use crate::uapi::elf::{SectionType, SymbolBinding, SymbolType};
 
@@ -21,11 +22,18 @@ pub struct CodeInfo {
 }
 
 impl CodeInfo {
+    /// The line of source that begins at the instruction with this index.
+    pub fn line_at(&self, insn: usize) -> Option<&LineInfo> {
+        let at = |line: &LineInfo| line.offset as usize / BPF_INSN_SIZE;
+        self.lines.binary_search_by_key(&insn, at).ok().map(|index| &self.lines[index])
+    }
+
     /// What `info` says of the function in the bytes `start` to `end` of its section.
     pub(super) fn of_function(info: &SectionInfo, start: u64, end: u64) -> Self {
         let within = |offset: u32| (start..end).contains(&u64::from(offset));
         let from_start = |offset: u32| offset - u32::try_from(start).unwrap_or(offset);
-        let function = info.functions.iter().find(|function| u64::from(function.offset) == start);
+        let mut functions = part(&info.functions, start, |function| function.offset);
+        let function = functions.next().filter(|function| u64::from(function.offset) == start);
         let lines = part(&info.lines, start, |line| line.offset).take_while(|line| within(line.offset));
         let relocations = part(&info.relocations, start, |relocation| relocation.offset)
             .take_while(|relocation| within(relocation.offset));

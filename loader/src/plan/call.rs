@@ -4,6 +4,7 @@ use std::fmt;
 
 use nix::libc::{EAGAIN, ENOSPC};
 
+use super::externs::ModuleSlot;
 use super::keep::Keep;
 use crate::btf::{BtfAddition, FuncInfo, LineInfo};
 use crate::features::Feature;
@@ -55,6 +56,11 @@ pub enum Call {
     },
     /// Hand over the object's types.
     BtfLoad(BtfLoad),
+    /// Find the types of a module among all that the kernel holds.
+    ModuleBtf {
+        /// The module.
+        module: ModuleSlot,
+    },
     /// Create a map.
     MapCreate(MapCreate),
     /// Put a map into a map of maps, or a program into a prog array.
@@ -94,6 +100,27 @@ pub enum Call {
     },
     /// Load a program.
     ProgLoad(ProgLoad),
+    /// Open a program that is loaded already, which must be an XDP program.
+    OpenProgram {
+        /// The program of the plan that it becomes.
+        program: ProgramSlot,
+        /// Where it is found.
+        existing: Existing,
+    },
+    /// Pin a program.
+    PinProgram {
+        /// The program.
+        program: ProgramSlot,
+        /// The pin.
+        path: String,
+    },
+    /// Have a program hold a map that its instructions do not use, so that the map lives as long.
+    ProgBindMap {
+        /// The program.
+        program: ProgramSlot,
+        /// The map.
+        map: MapSlot,
+    },
     /// Open a netlink socket of the route family, with extended acknowledgements on.
     OpenRouteSocket {
         /// The network namespace to open it in, by path; `None` for the process's own.
@@ -114,6 +141,45 @@ pub enum Call {
     SetLink(SetLink),
     /// Make the opposite of this change, to which no answer came. If it was not made, the kernel refuses.
     PutBack(SetLink),
+    /// Ask the attached program for the ids of its maps.
+    RunningMapIds,
+    /// Open each map of the attached program, and find among them those that the new one goes on with.
+    OpenRunningMaps {
+        /// The maps of the plan that are looked for.
+        wanted: Vec<WantedMap>,
+        /// Whether a map of another shape is copied into a new one; otherwise it is refused.
+        copy: bool,
+    },
+    /// Copy the entries of the attached program's map into the one that took its name.
+    CopyMap {
+        /// The map that is written.
+        map: MapSlot,
+        /// How they are copied.
+        by: CopyBy,
+    },
+    /// Look at each `bpf_link` for the one that holds the attached program.
+    FindLink,
+    /// Open the `bpf_link` that is pinned at the path, which must hold the attached program.
+    OpenLink {
+        /// The pin.
+        path: String,
+    },
+    /// Make a `bpf_link` that holds a program on the interface.
+    LinkCreate(LinkCreate),
+    /// Put a program in the place of the attached one, in the `bpf_link` that holds it.
+    LinkUpdate {
+        /// The program.
+        program: ProgramSlot,
+    },
+    /// Pin the `bpf_link`.
+    PinLink {
+        /// The pin.
+        path: String,
+    },
+    /// Ask for the id of the `bpf_link`, for whoever is to hear of it.
+    LinkInfo,
+    /// Take off what the `bpf_link` holds.
+    LinkDetach,
     /// Ask for the id and the tag of a program that was loaded, for whoever is to hear of it.
     ProgInfo {
         /// The program.
@@ -234,12 +300,18 @@ pub struct ProgLoad {
     pub insns: Vec<Insn>,
     /// Where the fds of maps go.
     pub map_references: Vec<MapFd>,
+    /// Where the fds of modules' types go.
+    pub module_references: Vec<ModuleFd>,
+    /// `fd_array`: the types of these modules, after an empty place. Calls of their functions have the place in `off`.
+    pub modules: Vec<ModuleSlot>,
     /// What the compiler says of functions and lines, where the kernel has taken the object's types.
     pub info: Option<ProgInfo>,
     /// Ask the verifier for its log. The buffer starts at [`FIRST_LOG_SIZE`] and grows until the log fits.
     pub log: bool,
     /// Whether the program is for the network card (`prog_ifindex`).
     pub offload: bool,
+    /// Whether the program is for one interface alone (`prog_ifindex` with `BPF_F_XDP_DEV_BOUND_ONLY`).
+    pub bound: bool,
 }
 
 /// What the kernel is told of a program in the object's types.
@@ -260,6 +332,15 @@ pub struct MapFd {
     pub map: MapSlot,
 }
 
+/// An instruction whose `imm` becomes the fd of a module's types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModuleFd {
+    /// Index of the instruction.
+    pub insn: usize,
+    /// The module.
+    pub module: ModuleSlot,
+}
+
 /// Bytes of the first buffer for a verifier log.
 pub const FIRST_LOG_SIZE: usize = 64 * 1024;
 
@@ -275,7 +356,61 @@ pub struct SetLink {
     pub replace: bool,
 }
 
+/// Where a program is found that is loaded already, whoever loaded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It is pinned at this path.
+    Pinned(String),
+    /// The kernel knows it by this number.
+    Id(u32),
+}
+
+/// A map that the attached program may have already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedMap {
+    /// The map of the plan.
+    pub map: MapSlot,
+    /// What the kernel calls it.
+    pub name: ObjName,
+    /// The shape that it must have.
+    pub shape: MapShape,
+}
+
+/// How the entries of a map are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyBy {
+    /// Many at once (5.6).
+    Page,
+    /// Each by itself.
+    Entry,
+    /// Each by itself, and the maps that it holds by their ids.
+    InnerMap,
+}
+
+/// `BPF_LINK_CREATE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkCreate {
+    /// The program.
+    pub program: ProgramSlot,
+    /// The mode.
+    pub mode: Mode,
+    /// Whether the interface is in another network namespace, in which the call must be made.
+    pub elsewhere: bool,
+}
+
 impl Call {
+    /// For how many things the call is made again and again; none for one that is made once. `ENOENT` then means that
+    /// there are no more, or that one is gone.
+    pub fn repeated(&self) -> Option<&'static str> {
+        match self {
+            Self::OpenRunningMaps { .. } => Some("for each map of the attached program"),
+            Self::FindLink => Some("for each bpf_link in the kernel"),
+            Self::CopyMap { by: CopyBy::Page, .. } => Some("for each page of its entries"),
+            Self::CopyMap { .. } => Some("for each of its entries"),
+            _ => None,
+        }
+    }
+
     /// The refusals that do not count: the same call is made again, a few times. A signal interrupts a load with
     /// EAGAIN; a verifier log that does not fit is ENOSPC, and has more room the next time.
     pub fn again_on(&self) -> &'static [i32] {
@@ -300,8 +435,11 @@ impl Call {
         match self {
             Self::MountBpffs { path } => Some(Self::Umount { path: path.clone() }),
             Self::Mkdir { path } => Some(Self::Rmdir { path: path.clone() }),
-            Self::ObjPin { path, .. } => Some(Self::Unlink { path: path.clone() }),
             Self::Keep(keep) => keep.undo().map(Self::Keep),
+            Self::LinkCreate(_) => Some(Self::LinkDetach),
+            Self::ObjPin { path, .. } | Self::PinProgram { path, .. } | Self::PinLink { path } => {
+                Some(Self::Unlink { path: path.clone() })
+            }
             _ => None,
         }
     }

@@ -4,7 +4,10 @@
 
 use std::fmt;
 
-use super::call::{BtfLoad, Call, FdValue, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink};
+use super::call::{
+    BtfLoad, Call, CopyBy, Existing, FdValue, LinkCreate, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink,
+};
+use super::externs::ModuleSlot;
 use super::{Attachment, FIRST_LOG_SIZE, Keep, KeepAction, Plan, keep_dir};
 use crate::btf::BtfAddition;
 use crate::bytes::ByteOrder;
@@ -12,7 +15,7 @@ use crate::error::escape;
 use crate::features::Feature;
 use crate::insn::encode_all;
 use crate::netlink::{LinkRef, Mode, XdpChange, XdpFlags, get_link, probe_compare, set_xdp};
-use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, MAP_FLAGS, flag_names};
+use crate::uapi::bpf::{MAP_FLAGS, PROG_FLAGS, flag_names};
 use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
 
 /// One system call.
@@ -90,26 +93,17 @@ impl Plan {
             Call::ObjGet { path, map } => {
                 vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(self.map(*map))]
             }
-            Call::MapInfo { map, .. } => {
-                vec![KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", self.map(*map))]
-            }
+            Call::MapInfo { map, .. } => vec![info(self.map(*map))],
             Call::BtfLoad(load) => vec![self.btf_load(*load)],
+            Call::ModuleBtf { module } => self.find_module_btf(*module),
             Call::MapCreate(create) => vec![self.map_create(create)],
-            Call::MapUpdate { map, key, value } => vec![
-                KernelCall::bpf("BPF_MAP_UPDATE_ELEM")
-                    .with("map_fd", self.map(*map))
-                    .with("key", key.to_string())
-                    .with("value", self.fd_value(*value))
-                    .with("flags", "BPF_ANY"),
-            ],
-            Call::MapFill { map, content } => vec![
-                KernelCall::bpf("BPF_MAP_UPDATE_ELEM")
-                    .with("map_fd", self.map(*map))
-                    .with("key", "0")
-                    .with("value", format!("<{} bytes>", content.len()))
-                    .with("flags", "BPF_ANY")
-                    .with_data(content.clone()),
-            ],
+            Call::MapUpdate { map, key, value } => {
+                vec![self.map_update(*map, *key, self.fd_value(*value))]
+            }
+            Call::MapFill { map, content } => {
+                let value = format!("<{} bytes>", content.len());
+                vec![self.map_update(*map, 0, value).with_data(content.clone())]
+            }
             Call::MapMmap { map, len } => vec![
                 KernelCall::new("mmap")
                     .with("addr", "NULL")
@@ -122,14 +116,15 @@ impl Plan {
             Call::MapFreeze { map } => {
                 vec![KernelCall::bpf("BPF_MAP_FREEZE").with("map_fd", self.map(*map))]
             }
-            Call::ObjPin { map, path } => {
-                vec![
-                    KernelCall::bpf("BPF_OBJ_PIN")
-                        .with("pathname", text(path))
-                        .with("bpf_fd", self.map(*map)),
-                ]
-            }
+            Call::ObjPin { map, path } => vec![obj_pin(path, self.map(*map))],
             Call::ProgLoad(load) => vec![self.prog_load(load)],
+            Call::OpenProgram { program, existing } => self.open_program(*program, existing),
+            Call::PinProgram { program, path } => vec![obj_pin(path, self.program(*program))],
+            Call::ProgBindMap { program, map } => vec![
+                KernelCall::bpf("BPF_PROG_BIND_MAP")
+                    .with("prog_fd", self.program(*program))
+                    .with("map_fd", self.map(*map)),
+            ],
             Call::OpenRouteSocket { netns } => open_route_socket(netns.as_deref()),
             Call::GetLink { link } => get_link_calls(link),
             Call::NetnsCookie => vec![netns_cookie()],
@@ -140,9 +135,21 @@ impl Plan {
             ],
             Call::SetLink(set) => self.set_link(set),
             Call::PutBack(set) => self.put_back(set),
-            Call::ProgInfo { program } => {
-                vec![KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", self.program(*program))]
+            Call::ProgInfo { program } => vec![info(self.program(*program))],
+            Call::RunningMapIds => vec![info(ATTACHED)],
+            Call::OpenRunningMaps { .. } => {
+                open_by_id("BPF_MAP_GET_FD_BY_ID", "map_id", "<id of its map>", ITS_MAP).into()
             }
+            Call::CopyMap { map, by } => self.copy_map(*map, *by),
+            Call::FindLink => find_link(),
+            Call::OpenLink { path } => {
+                vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(LINK), info(LINK)]
+            }
+            Call::LinkCreate(create) => self.link_create(*create),
+            Call::LinkUpdate { program } => vec![self.link_update(*program)],
+            Call::PinLink { path } => vec![obj_pin(path, LINK)],
+            Call::LinkInfo => vec![info(LINK)],
+            Call::LinkDetach => vec![KernelCall::bpf("BPF_LINK_DETACH").with("link_fd", LINK)],
             Call::ProbeCompare => vec![probe_of_compare(), receive()],
             Call::RaiseMemlock => vec![raise_memlock()],
             Call::Probe(feature) => vec![probe(*feature)],
@@ -152,6 +159,14 @@ impl Plan {
                 vec![KernelCall::new("umount2").with("target", text(path)).with("flags", "0")]
             }
         }
+    }
+
+    fn map_update(&self, map: MapSlot, key: u32, value: String) -> KernelCall {
+        KernelCall::bpf("BPF_MAP_UPDATE_ELEM")
+            .with("map_fd", self.map(map))
+            .with("key", key.to_string())
+            .with("value", value)
+            .with("flags", "BPF_ANY")
     }
 
     fn map(&self, slot: MapSlot) -> String {
@@ -185,6 +200,20 @@ impl Plan {
             FdValue::Map(map) => self.map(map),
             FdValue::Program(program) => self.program(program),
         }
+    }
+
+    fn module(&self, slot: ModuleSlot) -> String {
+        format!("<BTF of {}>", escape(&self.modules[slot.0]))
+    }
+
+    /// The three calls that are made for one BTF after the other, until one has the module's name.
+    fn find_module_btf(&self, slot: ModuleSlot) -> Vec<KernelCall> {
+        let module = self.module(slot);
+        vec![
+            KernelCall::bpf("BPF_BTF_GET_NEXT_ID").with("start_id", "<each id>"),
+            KernelCall::bpf("BPF_BTF_GET_FD_BY_ID").with("btf_id", "<next id>").gives(module.clone()),
+            KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", module),
+        ]
     }
 
     fn btf_load(&self, load: BtfLoad) -> KernelCall {
@@ -221,7 +250,9 @@ impl Plan {
         let version = load.kern_version.to_be_bytes();
         let version = format!("KERNEL_VERSION({}, {}, {})", version[1], version[2], version[3]);
         let lines = load.info.as_ref().map(|info| &info.lines).filter(|lines| !lines.is_empty());
-        let prog_flags = flag_names(load.flags, &[(BPF_F_XDP_HAS_FRAGS, "BPF_F_XDP_HAS_FRAGS")]);
+        let fds = load.modules.iter().map(|module| self.module(*module));
+        let fd_array =
+            format!("[{}]", ["0".to_owned()].into_iter().chain(fds).collect::<Vec<_>>().join(", "));
         KernelCall::bpf("BPF_PROG_LOAD")
             .with("prog_type", format!("{:?}", load.prog_type))
             .with("insn_cnt", load.insns.len().to_string())
@@ -229,17 +260,65 @@ impl Plan {
             .with_some("log_level", load.log.then_some("1"))
             .with_some("log_size", load.log.then(|| format!("{FIRST_LOG_SIZE} or more")))
             .with_some("kern_version", (load.kern_version != 0).then_some(version))
-            .with_some("prog_flags", (load.flags != 0).then_some(prog_flags))
+            .with_some("prog_flags", (load.flags != 0).then(|| flag_names(load.flags, PROG_FLAGS)))
             .with_some("prog_name", load.name.as_ref().map(|name| text(name.as_str())))
-            .with_some("prog_ifindex", load.offload.then_some(IFINDEX))
+            .with_some("prog_ifindex", (load.offload || load.bound).then_some(IFINDEX))
             .with_some("expected_attach_type", load.expected_attach_type.map(|kind| format!("{kind:?}")))
             .with_some("prog_btf_fd", load.info.as_ref().map(|_| BTF))
             .with_some("func_info_rec_size", load.info.as_ref().map(|_| FUNC_INFO_SIZE.to_string()))
             .with_some("func_info_cnt", load.info.as_ref().map(|info| info.functions.len().to_string()))
             .with_some("line_info_rec_size", lines.map(|_| LINE_INFO_SIZE.to_string()))
             .with_some("line_info_cnt", lines.map(|lines| lines.len().to_string()))
+            .with_some("fd_array", (!load.modules.is_empty()).then_some(fd_array))
             .gives(self.program(load.program))
             .with_data(encode_all(&load.insns, ByteOrder::NATIVE))
+    }
+
+    fn open_program(&self, program: ProgramSlot, existing: &Existing) -> Vec<KernelCall> {
+        let open = match existing {
+            Existing::Pinned(path) => KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)),
+            Existing::Id(id) => KernelCall::bpf("BPF_PROG_GET_FD_BY_ID").with("prog_id", id.to_string()),
+        };
+        vec![open.gives(self.program(program)), info(self.program(program))]
+    }
+
+    fn link_create(&self, create: LinkCreate) -> Vec<KernelCall> {
+        let enter = create.elsewhere.then(|| enter_namespace("<netns of the route socket>"));
+        let create = KernelCall::bpf("BPF_LINK_CREATE")
+            .with("prog_fd", self.program(create.program))
+            .with("target_ifindex", IFINDEX)
+            .with("attach_type", "BPF_XDP")
+            .with("flags", XdpFlags::mode_alone(create.mode))
+            .gives(LINK);
+        enter.into_iter().chain([create]).collect()
+    }
+
+    fn link_update(&self, program: ProgramSlot) -> KernelCall {
+        KernelCall::bpf("BPF_LINK_UPDATE")
+            .with("link_fd", LINK)
+            .with("new_prog_fd", self.program(program))
+            .with("flags", "BPF_F_REPLACE")
+            .with("old_prog_fd", ATTACHED)
+    }
+
+    /// Reads entries of the attached program's map, and writes them into the one that takes its name.
+    fn copy_map(&self, map: MapSlot, by: CopyBy) -> Vec<KernelCall> {
+        let (from, to) = (format!("<attached program's map {}>", escape(&self.maps[map.0])), self.map(map));
+        let read = |command| KernelCall::bpf(command).with("map_fd", from.clone());
+        let write = |command| KernelCall::bpf(command).with("map_fd", to.clone());
+        let inner = || KernelCall::bpf("BPF_MAP_GET_FD_BY_ID").with("map_id", "<id of an inner map>");
+        match by {
+            CopyBy::Page => vec![read("BPF_MAP_LOOKUP_BATCH"), write("BPF_MAP_UPDATE_BATCH")],
+            CopyBy::Entry => {
+                vec![read("BPF_MAP_GET_NEXT_KEY"), read("BPF_MAP_LOOKUP_ELEM"), write("BPF_MAP_UPDATE_ELEM")]
+            }
+            CopyBy::InnerMap => vec![
+                read("BPF_MAP_GET_NEXT_KEY"),
+                read("BPF_MAP_LOOKUP_ELEM"),
+                inner(),
+                write("BPF_MAP_UPDATE_ELEM"),
+            ],
+        }
     }
 
     fn set_link(&self, set: &SetLink) -> Vec<KernelCall> {
@@ -286,6 +365,33 @@ const ATTACHED: &str = "<attached program>";
 const ATTACHED_ID: &str = "<id of the attached program>";
 const NETNS_COOKIE: &str = "<netns cookie>";
 const EACH_PIN: &str = "<each pin>";
+const ITS_MAP: &str = "<its map>";
+const A_LINK: &str = "<a bpf_link>";
+const LINK: &str = "<bpf_link>";
+
+fn info(fd: impl Into<String>) -> KernelCall {
+    KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", fd)
+}
+
+fn obj_pin(path: &str, fd: impl Into<String>) -> KernelCall {
+    KernelCall::bpf("BPF_OBJ_PIN").with("pathname", text(path)).with("bpf_fd", fd)
+}
+
+/// Opens what the kernel has told the id of, and asks what it is.
+fn open_by_id(command: &'static str, argument: &'static str, id: &str, what: &str) -> [KernelCall; 2] {
+    [KernelCall::bpf(command).with(argument, id).gives(what), info(what)]
+}
+
+/// Goes through all links of the kernel.
+fn find_link() -> Vec<KernelCall> {
+    let next = KernelCall::bpf("BPF_LINK_GET_NEXT_ID").with("start_id", "<id of the link before>");
+    let [open, info] = open_by_id("BPF_LINK_GET_FD_BY_ID", "link_id", "<id of a bpf_link>", A_LINK);
+    vec![next, open, info]
+}
+
+fn enter_namespace(fd: &str) -> KernelCall {
+    KernelCall::new("setns").with("fd", fd).with("nstype", "CLONE_NEWNET")
+}
 
 fn mount_bpffs(path: &str) -> KernelCall {
     KernelCall::new("mount")
@@ -342,7 +448,7 @@ fn open_route_socket(netns: Option<&str>) -> Vec<KernelCall> {
             .with("pathname", text(path))
             .with("flags", "O_RDONLY|O_CLOEXEC")
             .gives("<netns>");
-        [open, KernelCall::new("setns").with("fd", "<netns>").with("nstype", "CLONE_NEWNET")]
+        [open, enter_namespace("<netns>")]
     });
     let socket = KernelCall::new("socket")
         .with("domain", "AF_NETLINK")

@@ -7,12 +7,18 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::{self, Display};
 
-use super::{Alternative, Call, KeepAction, On, Plan, Step, When};
-use crate::error::{errno_name, quote};
+use super::{Alternative, Call, KeepAction, MapSlot, On, Plan, Step, When};
+use crate::error::{errno_name, escape, quote};
 use crate::features::Feature;
 
 impl Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.externs.is_empty() {
+            writeln!(f, "    from the kernel:")?;
+        }
+        for external in &self.externs {
+            writeln!(f, "    {INDENT}{} = {}", escape(&external.name), self.extern_value(external))?;
+        }
         let mut printer = Printer { plan: self, number: 0, undo: Vec::new(), spelled: BTreeMap::new() };
         printer.steps(f, &self.steps, 0)?;
         if !printer.undo.is_empty() {
@@ -22,6 +28,23 @@ impl Display for Plan {
             writeln!(f, "    {INDENT}{call}")?;
         }
         Ok(())
+    }
+}
+
+impl Plan {
+    /// When a step is taken, in words; none if always.
+    pub fn condition(&self, when: When) -> Option<String> {
+        let map = |slot: MapSlot| quote(&self.maps[slot.0]);
+        match when {
+            When::Always => None,
+            When::Occupied => Some("if a program is attached there".to_owned()),
+            When::Vacant => Some("if none is attached there".to_owned()),
+            When::Made(slot) => Some(format!("if {} was made", map(slot))),
+            When::New(slot) => Some(format!("unless map {} of the attached program is kept", map(slot))),
+            When::Copied(slot) => {
+                Some(format!("if map {} of the attached program has another shape", map(slot)))
+            }
+        }
     }
 }
 
@@ -40,13 +63,8 @@ impl Printer<'_> {
         let mut group = When::Always;
         for step in steps {
             if step.when != group {
-                match step.when {
-                    When::Always => {}
-                    When::Occupied => heading(f, depth, "if a program is attached there:")?,
-                    When::Vacant => heading(f, depth, "if none is attached there:")?,
-                    When::Made(map) => {
-                        heading(f, depth, &format!("if {} was made:", quote(&self.plan.maps[map.0])))?;
-                    }
+                if let Some(condition) = self.plan.condition(step.when) {
+                    heading(f, depth, &format!("{condition}:"))?;
                 }
                 group = step.when;
             }
@@ -56,6 +74,13 @@ impl Printer<'_> {
     }
 
     fn step(&mut self, f: &mut fmt::Formatter<'_>, step: &Step, depth: usize) -> fmt::Result {
+        let depth = match step.call.repeated() {
+            Some(each) => {
+                heading(f, depth, &format!("{each}:"))?;
+                depth + 1
+            }
+            None => depth,
+        };
         for call in self.plan.kernel_calls(&step.call) {
             self.number += 1;
             writeln!(f, "{:3} {}{call}", self.number, INDENT.repeat(depth))?;

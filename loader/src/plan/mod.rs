@@ -8,22 +8,26 @@ mod build;
 mod call;
 mod describe;
 mod display;
+mod externs;
 mod keep;
 mod pin_path;
 
-pub use build::{Loader, Target};
+pub(crate) use build::link_without_pin;
+pub use build::{KeepMaps, Loader, Target};
 pub use call::{
-    Adapted, BtfLoad, Call, FIRST_LOG_SIZE, FdValue, Fit, MapCreate, MapFd, MapSlot, ProgInfo, ProgLoad,
-    ProgramSlot, SetLink,
+    Adapted, BtfLoad, Call, CopyBy, Existing, FIRST_LOG_SIZE, FdValue, Fit, LinkCreate, MapCreate, MapFd,
+    MapSlot, ModuleFd, ProgInfo, ProgLoad, ProgramSlot, SetLink, WantedMap,
 };
 pub use describe::KernelCall;
+pub use externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
 pub use keep::{Attachment, Keep, KeepAction, keep_dir, keep_name, keep_root};
 pub use pin_path::check_pin_path;
 
-use crate::btf::{Btf, BtfAddition};
-use crate::bytes::ByteOrder;
 use nix::libc::{E2BIG, EINVAL, EOPNOTSUPP};
 
+use crate::btf::{Btf, BtfAddition};
+use crate::bytes::ByteOrder;
+use crate::core_reloc::Resolution;
 use crate::error::{ENOTSUPP, Error, ErrorKind, Result};
 use crate::features::Feature;
 use crate::netlink::{LinkRef, ModeChoice, is_unexplained, may_fall_back};
@@ -41,6 +45,12 @@ pub struct Plan {
     pub sections: Vec<String>,
     /// The object's types, if they are handed over to the kernel.
     pub btf: Option<Btf>,
+    /// How instructions were adapted to the types of the kernel, by [`ProgramSlot`].
+    pub relocations: Vec<Vec<Resolution>>,
+    /// What the programs take from the kernel.
+    pub externs: Vec<ResolvedExtern>,
+    /// The names of the modules whose types the programs refer to, by [`ModuleSlot`].
+    pub modules: Vec<String>,
     /// Where the program goes, if it is to be attached.
     pub attach: Option<Attach>,
     /// What will be done, in order.
@@ -75,6 +85,21 @@ pub struct Attach {
     pub mode: ModeChoice,
     /// Whether a program that is there may be replaced.
     pub replace: bool,
+    /// By what it is held there.
+    pub by: AttachBy,
+}
+
+/// What holds a program on an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AttachBy {
+    /// The interface itself, told so by netlink: the program stays until it is taken off.
+    #[default]
+    Netlink,
+    /// A `bpf_link` (5.9).
+    Link {
+        /// Where the link is pinned; without a pin one that is there already can be updated, but none made.
+        pin: Option<String>,
+    },
 }
 
 /// One call, and how it goes on from there.
@@ -124,6 +149,10 @@ pub enum When {
     Occupied,
     /// If none is.
     Vacant,
+    /// Unless this map is one of the attached program, which the new program goes on with.
+    New(MapSlot),
+    /// If the attached program has this map in another shape, so that its entries are copied.
+    Copied(MapSlot),
     /// If this map was made, which the programs can do without.
     Made(MapSlot),
 }

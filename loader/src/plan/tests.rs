@@ -55,12 +55,13 @@ fn object(maps: Vec<MapSpec>) -> Object {
         functions: Vec::new(),
         maps,
         data: Vec::new(),
+        externs: Vec::new(),
         other_code: Vec::new(),
     }
 }
 
 fn target(mode: ModeChoice, replace: bool) -> Target {
-    Target { link: LinkRef::named("eth0").unwrap(), netns: None, mode, replace }
+    Target { link: LinkRef::named("eth0").unwrap(), netns: None, mode, replace, by: AttachBy::Netlink }
 }
 
 /// A kernel that has, or lacks, all that a load can do without.
@@ -250,13 +251,14 @@ fn variables_that_no_program_needs_are_no_reason_to_give_up() {
         size: 1,
         content: vec![7],
         ty: None,
+        variables: Vec::new(),
     };
     object.data = vec![data(DataKind::ReadOnly, ".rodata.str1.1"), data(DataKind::Initialised, ".data")];
     let plan = Loader::new(&object).plan(&Kernel::unknown()).unwrap();
     assert_eq!(plan.maps, [".rodata.str1.1", ".data"]);
     let steps: Vec<_> = plan.steps.iter().map(|step| step.when).collect();
     let (first, second) = (When::Made(MapSlot(0)), When::Made(MapSlot(1)));
-    assert_eq!(steps, [When::Always, first, first, When::Always, second, When::Always], "{plan}");
+    assert_eq!(steps, [When::Always, first, first, When::Always, second, When::Always, first], "{plan}");
     let go_on = plan.steps[0].otherwise.last().unwrap();
     assert_eq!((go_on.on, go_on.lacking, &go_on.steps[..]), (build::NEWER, None, &[][..]));
     let mut old = Kernel::unknown();

@@ -41,6 +41,9 @@ pub struct ProgramParams<'a> {
     pub ifindex: u32,
     /// What the compiler said of its functions and lines (5.0).
     pub info: Option<CompilerInfo<'a>>,
+    /// The types of modules whose functions it calls: a call has in `off` its module's place here, counted from 1
+    /// (5.14).
+    pub modules: &'a [BorrowedFd<'a>],
 }
 
 /// What the compiler said of a program, in types that the kernel has taken.
@@ -93,6 +96,7 @@ impl Program {
             btf: info.map(|info| info.btf.as_fd()),
             func_info: &info.map(|info| func_info(info.functions)).unwrap_or_default(),
             line_info: &info.map(|info| line_info(info.lines)).unwrap_or_default(),
+            modules: params.modules,
         };
         let (answer, log_size) = bpf::prog_load(attr, &content, buffer);
         if let Some(log) = log.as_deref_mut() {
@@ -106,27 +110,50 @@ impl Program {
 
     /// Takes over `fd`, which must be that of a program: one `BPF_OBJ_GET_INFO_BY_FD`, for its name.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        Self::with_info(fd).map(|(program, _)| program)
+    }
+
+    /// As [`Program::from_fd`], and gives what that call told, without the ids of the maps.
+    pub fn with_info(fd: OwnedFd) -> Result<(Self, ProgramInfo)> {
         pin::expect(Kind::Program, fd.as_fd())?;
         let info = bpf::prog_info(fd.as_fd(), &mut [])
             .map_err(|errno| Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), "the program", errno.0))?;
-        Ok(Self { fd, label: label(&ObjName::from_bytes(info.name).to_string(), Some(info.id)) })
+        let info = ProgramInfo::new(&info, Vec::new());
+        Ok((Self { fd, label: label(&info.name, Some(info.id)) }, info))
     }
 
     /// Opens the program with this id: one `BPF_PROG_GET_FD_BY_ID`, and the call of [`Program::from_fd`]. It needs
     /// CAP_SYS_ADMIN.
     pub fn from_id(id: u32) -> Result<Self> {
+        Self::from_id_with_info(id).map(|(program, _)| program)
+    }
+
+    /// As [`Program::from_id`], and gives what the kernel told, without the ids of the maps.
+    pub fn from_id_with_info(id: u32) -> Result<(Self, ProgramInfo)> {
         let fd = bpf::prog_fd_by_id(id).map_err(|errno| by_id_error(id, errno))?;
-        Self::from_fd(fd).context(|| label("", Some(id)))
+        Self::with_info(fd).context(|| label("", Some(id)))
     }
 
     /// Opens the program that is pinned at `path`: one `BPF_OBJ_GET`, and the call of [`Program::from_fd`].
     pub fn open_pinned(path: &Path) -> Result<Self> {
-        Self::from_fd(pin::open(path)?).context(|| format!("pin {}", pin::show(path)))
+        Self::open_pinned_with_info(path).map(|(program, _)| program)
+    }
+
+    /// As [`Program::open_pinned`], and gives what the kernel told, without the ids of the maps.
+    pub fn open_pinned_with_info(path: &Path) -> Result<(Self, ProgramInfo)> {
+        Self::with_info(pin::open(path)?).context(|| format!("pin {}", pin::show(path)))
     }
 
     /// Pins the program at `path`: one `BPF_OBJ_PIN`.
     pub fn pin(&self, path: &Path) -> Result<()> {
         pin::pin(self.as_fd(), path).context(|| format!("pinning {}", self.label))
+    }
+
+    /// Has the program hold `map` for as long as it lives, as if its instructions used it: one `BPF_PROG_BIND_MAP`
+    /// (5.10).
+    pub fn bind_map(&self, map: BorrowedFd<'_>) -> Result<()> {
+        bpf::prog_bind_map(self.as_fd(), map)
+            .map_err(|errno| Error::os(&Cmd::PROG_BIND_MAP.call(), &self.label, errno.0))
     }
 
     /// What the kernel says of the program: one `BPF_OBJ_GET_INFO_BY_FD`.

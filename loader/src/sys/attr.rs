@@ -183,6 +183,15 @@ kernel_struct! {
 }
 
 kernel_struct! {
+    /// `BPF_PROG_BIND_MAP`, the kernel's `prog_bind_map` member (5.10).
+    struct ProgBindMap: 12 {
+        pub(super) prog_fd: u32 = 0,
+        pub(super) map_fd: u32 = 4,
+        pub(super) flags: u32 = 8,
+    }
+}
+
+kernel_struct! {
     /// `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
     struct Obj: 16 {
         /// Address of a path that ends in a NUL byte.
@@ -249,6 +258,21 @@ kernel_struct! {
 }
 
 kernel_struct! {
+    /// `struct bpf_btf_info`: what the kernel says of types that it holds (4.18, `name` and all behind it 5.11).
+    struct BtfInfo: 32 {
+        pub(super) btf: u64 = 0,
+        pub(super) btf_size: u32 = 8,
+        pub(super) id: u32 = 12,
+        /// Address of `name_len` bytes.
+        pub(super) name: u64 = 16,
+        /// Room in bytes; the kernel writes how long the name is.
+        pub(super) name_len: u32 = 24,
+        /// 1 for the types of the kernel or of a module.
+        pub(super) kernel_btf: u32 = 28,
+    }
+}
+
+kernel_struct! {
     /// `struct bpf_prog_info`: what the kernel says of a program (4.13).
     struct ProgInfo: 224 {
         pub(crate) prog_type: u32 = 0,
@@ -301,5 +325,48 @@ kernel_struct! {
         /// Instructions that the verifier walked through (5.16).
         pub(crate) verified_insns: u32 = 216,
         pub(super) padding: u32 = 220,
+    }
+}
+
+kernel_struct! {
+    /// `BPF_LINK_CREATE`, the kernel's `link_create` member (5.7; for XDP 5.9).
+    struct LinkCreate: 16 {
+        pub(super) prog_fd: u32 = 0,
+        /// `target_ifindex` for XDP.
+        pub(super) target: u32 = 4,
+        pub(super) attach_type: u32 = 8,
+        /// `XDP_FLAGS_*_MODE` for XDP.
+        pub(super) flags: u32 = 12,
+    }
+}
+
+kernel_struct! {
+    /// `BPF_LINK_UPDATE`, the kernel's `link_update` member (5.7).
+    struct LinkUpdate: 16 {
+        pub(super) link_fd: u32 = 0,
+        pub(super) new_prog_fd: u32 = 4,
+        pub(super) flags: u32 = 8,
+        /// Taken only with `BPF_F_REPLACE`.
+        pub(super) old_prog_fd: u32 = 12,
+    }
+}
+
+kernel_struct! {
+    /// `BPF_LINK_DETACH`, the kernel's `link_detach` member (5.9).
+    struct LinkDetach: 4 {
+        pub(super) link_fd: u32 = 0,
+    }
+}
+
+kernel_struct! {
+    /// `struct bpf_link_info`: what the kernel says of a link (5.8), as far as an XDP link has something to say.
+    struct LinkInfo: 24 {
+        pub(crate) link_type: u32 = 0,
+        pub(crate) id: u32 = 4,
+        pub(crate) prog_id: u32 = 8,
+        pub(super) padding: u32 = 12,
+        /// The interface of an XDP link, 0 once the link is detached (5.9). Other types have something else here.
+        pub(crate) ifindex: u32 = 16,
+        pub(super) rest: u32 = 20,
     }
 }

@@ -9,8 +9,14 @@ use std::ffi::{CStr, c_int};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::Errno;
-use super::attr::{BtfLoad, ById, MapElem, MapInfo, Obj, ObjInfo, ProgInfo, ProgLoad, ProgTestRun};
-use crate::uapi::bpf::{BPF_INSN_SIZE, Cmd};
+use super::attr::{
+    BtfInfo, BtfLoad, ById, LinkCreate, LinkDetach, LinkInfo, LinkUpdate, MapElem, MapInfo, Obj, ObjInfo,
+    ProgBindMap, ProgInfo, ProgLoad, ProgTestRun,
+};
+use crate::uapi::bpf::{
+    AttachType, BPF_CALL, BPF_F_REPLACE, BPF_INSN_SIZE, BPF_LD_IMM64, BPF_PSEUDO_KFUNC_CALL,
+    BPF_PSEUDO_MAP_IDX, BPF_PSEUDO_MAP_IDX_VALUE, Cmd,
+};
 use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
 
 /// Makes `fd` findable at `path` in a bpffs.
@@ -60,6 +66,8 @@ pub(crate) struct ProgContent<'a> {
     pub(crate) func_info: &'a [u8],
     /// Records of [`LINE_INFO_SIZE`] bytes.
     pub(crate) line_info: &'a [u8],
+    /// The types of modules that calls refer to by their place here, counted from 1.
+    pub(crate) modules: &'a [BorrowedFd<'a>],
 }
 
 /// Loads a program: `attr` says what it is, `content` of what it is made. An empty `log` goes with `log_level` 0.
@@ -93,14 +101,35 @@ pub(crate) fn prog_load(
         attr.line_info = address(content.line_info);
         attr.line_info_cnt = line_info_cnt;
     }
+    // Calls have 0 for the kernel itself, so that the first place stays empty.
+    let fds: Vec<u32> = std::iter::once(0).chain(content.modules.iter().copied().map(number)).collect();
+    if !content.modules.is_empty() {
+        if content.insns.chunks_exact(BPF_INSN_SIZE).any(|insn| fd_place(insn) >= fds.len()) {
+            return (Err(Errno::EINVAL), 0);
+        }
+        attr.fd_array = fds.as_ptr().expose_provenance() as u64;
+    }
     attr.log_size = log_size;
     attr.log_buf = address_mut(log);
     // SAFETY: the kernel reads `insn_cnt` instructions of 8 bytes, `func_info_cnt` and `line_info_cnt` records of the
     // sizes that it is told, and a string up to its NUL byte, and writes no more than `log_size` bytes; all were taken
-    // from the slices. The other addresses in `attr` are private to this module and stay 0, with counts of 0. The
-    // answer is a new fd.
+    // from the slices. In the array of fds it reads the places that instructions name, which are in there.
+    // The other addresses in `attr` are private to this module and stay 0, with counts of 0. The answer is a new fd.
     let answer = unsafe { bpf_fd(Cmd::PROG_LOAD, &mut attr) };
     (answer, attr.log_true_size)
+}
+
+/// Which place in the array of fds an instruction names: a call by its `off`, a load by its `imm`; 0 for any other.
+fn fd_place(insn: &[u8]) -> usize {
+    let registers = insn[1];
+    let src = if cfg!(target_endian = "big") { registers & 0xf } else { registers >> 4 };
+    match (insn[0], src) {
+        (BPF_CALL, BPF_PSEUDO_KFUNC_CALL) => u16::from_ne_bytes([insn[2], insn[3]]).into(),
+        (BPF_LD_IMM64, BPF_PSEUDO_MAP_IDX | BPF_PSEUDO_MAP_IDX_VALUE) => {
+            u32::from_ne_bytes([insn[4], insn[5], insn[6], insn[7]]) as usize
+        }
+        _ => 0,
+    }
 }
 
 /// A size as the kernel's structs hold it.
@@ -154,6 +183,16 @@ pub(crate) fn map_next_id(id: u32) -> Result<u32, Errno> {
     next_id(Cmd::MAP_GET_NEXT_ID, id)
 }
 
+/// The first id above `id` of types that the kernel holds. ENOENT where there is none.
+pub(crate) fn btf_next_id(id: u32) -> Result<u32, Errno> {
+    next_id(Cmd::BTF_GET_NEXT_ID, id)
+}
+
+/// The first link id above `id`. ENOENT where there is none.
+pub(crate) fn link_next_id(id: u32) -> Result<u32, Errno> {
+    next_id(Cmd::LINK_GET_NEXT_ID, id)
+}
+
 /// Opens the program with this id.
 pub(crate) fn prog_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
     fd_by_id(Cmd::PROG_GET_FD_BY_ID, id)
@@ -162,6 +201,80 @@ pub(crate) fn prog_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
 /// Opens the map with this id.
 pub(crate) fn map_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
     fd_by_id(Cmd::MAP_GET_FD_BY_ID, id)
+}
+
+/// Opens the types with this id.
+pub(crate) fn btf_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
+    fd_by_id(Cmd::BTF_GET_FD_BY_ID, id)
+}
+
+/// The name of the types `fd` if they are the kernel's or a module's. ENOSPC for a name that no module can have.
+pub(crate) fn kernel_btf_name(fd: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
+    let mut name = vec![0; MODULE_NAME_ROOM];
+    let mut info = BtfInfo {
+        name: address_mut(&mut name),
+        name_len: u32::try_from(name.len()).unwrap_or(u32::MAX),
+        ..BtfInfo::default()
+    };
+    // SAFETY: the only address is that of `name`, where the kernel writes at most `name_len` bytes. Should `fd` be no
+    // types, then its info has no address at that offset (up to 6.18), and is written over ours.
+    unsafe { obj_info(fd, &mut info) }?;
+    name.truncate(info.name_len as usize);
+    Ok((info.kernel_btf == 1).then_some(name))
+}
+
+/// Bytes for the name of a module, which has at most 55 (`MODULE_NAME_LEN` in `include/linux/moduleparam.h`).
+const MODULE_NAME_ROOM: usize = 64;
+
+/// Copies the types `fd` to `data` as far as there is room, and tells how many bytes they have.
+pub(crate) fn btf_data(fd: BorrowedFd<'_>, data: &mut [u8]) -> Result<u32, Errno> {
+    let btf_size = u32::try_from(data.len()).unwrap_or(u32::MAX);
+    let mut info = BtfInfo { btf: address_mut(data), btf_size, ..BtfInfo::default() };
+    // SAFETY: the only address is that of `data`, where the kernel writes at most `btf_size` bytes. Should `fd` be no
+    // types, then its info has no address at that offset (up to 6.18), and is written over ours.
+    unsafe { obj_info(fd, &mut info) }?;
+    Ok(info.btf_size)
+}
+
+/// Opens the link with this id.
+pub(crate) fn link_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
+    fd_by_id(Cmd::LINK_GET_FD_BY_ID, id)
+}
+
+/// Makes a link that holds `program` on the interface `ifindex` of the calling thread's network namespace. `flags`
+/// are `XDP_FLAGS_*_MODE`.
+pub(crate) fn link_create_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> Result<OwnedFd, Errno> {
+    let attach_type = AttachType::XDP.0;
+    let mut attr = LinkCreate { prog_fd: number(program), target: ifindex, attach_type, flags };
+    // SAFETY: the command reads no address for this attach type, and returns a new fd.
+    unsafe { bpf_fd(Cmd::LINK_CREATE, &mut attr) }
+}
+
+/// Puts `new` in the place of `old` in the link `fd`, if `old` is there.
+pub(crate) fn link_update(fd: BorrowedFd<'_>, new: BorrowedFd<'_>, old: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut attr = LinkUpdate {
+        link_fd: number(fd),
+        new_prog_fd: number(new),
+        flags: BPF_F_REPLACE,
+        old_prog_fd: number(old),
+    };
+    // SAFETY: the command reads no address.
+    unsafe { bpf(Cmd::LINK_UPDATE, &mut attr) }.map(drop)
+}
+
+/// Takes off what the link `fd` holds, for good.
+pub(crate) fn link_detach(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut attr = LinkDetach { link_fd: number(fd) };
+    // SAFETY: the command reads no address.
+    unsafe { bpf(Cmd::LINK_DETACH, &mut attr) }.map(drop)
+}
+
+/// What the kernel says of the link `fd`; fields that it does not know are 0.
+pub(crate) fn link_info(fd: BorrowedFd<'_>) -> Result<LinkInfo, Errno> {
+    let mut info = LinkInfo::default();
+    // SAFETY: the struct is all zeros, so that there is no address in it for the kernel to follow.
+    unsafe { obj_info(fd, &mut info) }?;
+    Ok(info)
 }
 
 /// What the kernel says of the map `fd`; fields that it does not know are 0.
@@ -193,6 +306,13 @@ pub(crate) fn map_freeze(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut attr = MapElem { map_fd: number(fd), ..MapElem::default() };
     // SAFETY: the command reads no address.
     unsafe { bpf(Cmd::MAP_FREEZE, &mut attr) }.map(drop)
+}
+
+/// Has the program hold the map for as long as it lives.
+pub(crate) fn prog_bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut attr = ProgBindMap { prog_fd: number(prog), map_fd: number(map), ..ProgBindMap::default() };
+    // SAFETY: the command reads no address.
+    unsafe { bpf(Cmd::PROG_BIND_MAP, &mut attr) }.map(drop)
 }
 
 fn next_id(cmd: Cmd, id: u32) -> Result<u32, Errno> {

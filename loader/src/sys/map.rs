@@ -1,11 +1,38 @@
 //! A map's fd together with what the kernel says of the map's sizes: the commands whose buffers must fit them.
 
+use std::ffi::c_void;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::ptr;
 
 use super::attr::{MapBatch, MapCreate, MapElem, MapInfo};
 use super::bpf::{address, address_mut, bpf, bpf_fd, map_info, number};
 use super::{Errno, cpus};
 use crate::uapi::bpf::{Cmd, MapType};
+
+/// Writes `bytes` to memory that programs read meanwhile: a number in one piece, so that none sees half of it.
+///
+/// # Safety
+///
+/// `place` must be followed by as many bytes that may be written.
+unsafe fn store(place: *mut c_void, bytes: &[u8]) {
+    let (dword, word) = (<[u8; 8]>::try_from(bytes), <[u8; 4]>::try_from(bytes));
+    match (dword, word) {
+        // SAFETY: there are eight bytes, and the place is fit for such a number.
+        (Ok(dword), _) if place.cast::<u64>().is_aligned() => unsafe {
+            place.cast::<u64>().write_volatile(u64::from_ne_bytes(dword));
+        },
+        // SAFETY: there are four bytes, and the place is fit for such a number.
+        (_, Ok(word)) if place.cast::<u32>().is_aligned() => unsafe {
+            place.cast::<u32>().write_volatile(u32::from_ne_bytes(word));
+        },
+        _ => {
+            for (at, byte) in bytes.iter().enumerate() {
+                // SAFETY: `at` is below the number of bytes.
+                unsafe { place.cast::<u8>().add(at).write_volatile(*byte) };
+            }
+        }
+    }
+}
 
 /// A map's fd, which knows how many bytes the kernel reads and writes for a key and a value.
 ///
@@ -47,10 +74,10 @@ impl Layout {
     }
 }
 
-/// A part of memory that is a map's. Nothing here looks into it.
+/// A part of memory that is a map's, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    start: *mut libc::c_void,
+    start: *mut c_void,
     len: usize,
 }
 
@@ -95,7 +122,7 @@ impl MapFd {
         let len = usize::try_from(len).map_err(|_| Errno::ENOMEM)?;
         let (prot, flags, fd) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, self.fd.as_raw_fd());
         // SAFETY: without an address to be at, the new mapping takes the place of no other.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, fd, 0) };
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, prot, flags, fd, 0) };
         if start == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Mapping { start, len }) }
     }
 
@@ -134,6 +161,18 @@ impl MapFd {
         let mut attr = MapElem { key: address(key), value: address(value), flags, ..self.elem() };
         // SAFETY: the kernel reads a key and a value, whose lengths have been checked.
         unsafe { bpf(Cmd::MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+    }
+
+    /// Writes `bytes` at `offset` of the first value of an array with `BPF_F_MMAPABLE`, through its memory: programs on
+    /// other CPUs see nothing else change.
+    pub(crate) fn write_mapped(&self, offset: usize, bytes: &[u8]) -> Result<(), Errno> {
+        let end = offset.checked_add(bytes.len()).filter(|&end| end > 0 && end <= self.layout.value_size);
+        let end = end.filter(|_| self.layout.map_type == MapType::ARRAY).ok_or(Errno::EINVAL)?;
+        let mapping = self.mmap(end as u64)?;
+        // SAFETY: `offset` and all bytes behind it are below `end`, the length of the mapping, which nobody else of
+        // this process has.
+        unsafe { store(mapping.start.byte_add(offset), bytes) };
+        Ok(())
     }
 
     /// Deletes the entry of `key`.

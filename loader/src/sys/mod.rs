@@ -1,8 +1,9 @@
 //! The system calls: the only module that may say `unsafe`.
 //!
 //! `attr` holds the kernel's structs, `bpf` one function per command of bpf(2), `map` the commands whose buffers
-//! are as long as a map's keys and values, `cpus` the number of CPUs that a per-CPU value depends on, `netlink` a
-//! socket to the kernel's routing family, `netns` a call made in another network namespace, `os` the other calls.
+//! are as long as a map's keys and values, `cpus` the number of CPUs that a per-CPU value depends on, `mapping` the
+//! kernel's BTF without a copy, `netlink` a socket to the kernel's routing family, `netns` a call made in another
+//! network namespace, `os` the other calls.
 //! Nothing here knows an object file, a plan or an [`Error`](crate::error::Error): a refused call gives its
 //! [`Errno`], and the caller, who knows what it was for, makes the message.
 //!
@@ -24,6 +25,7 @@ pub(crate) mod attr;
 pub(crate) mod bpf;
 pub(crate) mod cpus;
 pub(crate) mod map;
+pub(crate) mod mapping;
 pub(crate) mod netlink;
 pub(crate) mod netns;
 pub(crate) mod os;

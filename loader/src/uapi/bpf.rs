@@ -37,6 +37,8 @@ named_values! {
         MAP_LOOKUP_AND_DELETE_ELEM = 21 "map_lookup_and_delete_elem";
         /// 5.2
         MAP_FREEZE = 22 "map_freeze";
+        /// 5.2
+        BTF_GET_NEXT_ID = 23 "btf_get_next_id";
         /// 5.6
         MAP_LOOKUP_BATCH = 24 "map_lookup_batch";
         /// 5.6
@@ -184,6 +186,36 @@ named_values! {
 }
 
 named_values! {
+    /// `enum bpf_link_type`.
+    pub struct LinkType: u32, "BPF_LINK_TYPE_" {
+        UNSPEC = 0 "unspec";
+        RAW_TRACEPOINT = 1 "raw_tracepoint";
+        TRACING = 2 "tracing";
+        CGROUP = 3 "cgroup";
+        ITER = 4 "iter";
+        NETNS = 5 "netns";
+        /// 5.9
+        XDP = 6 "xdp";
+        /// 5.15
+        PERF_EVENT = 7 "perf_event";
+        /// 5.18
+        KPROBE_MULTI = 8 "kprobe_multi";
+        /// 5.19
+        STRUCT_OPS = 9 "struct_ops";
+        /// 6.4
+        NETFILTER = 10 "netfilter";
+        /// 6.6
+        TCX = 11 "tcx";
+        /// 6.6
+        UPROBE_MULTI = 12 "uprobe_multi";
+        /// 6.7
+        NETKIT = 13 "netkit";
+        /// 6.10
+        SOCKMAP = 14 "sockmap";
+    }
+}
+
+named_values! {
     /// `enum xdp_action`: what an XDP program returns.
     pub struct XdpAction: u32, "XDP_" {
         ABORTED = 0 "aborted";
@@ -204,6 +236,9 @@ pub const BPF_OBJ_NAME_LEN: usize = 16;
 pub struct ObjName([u8; BPF_OBJ_NAME_LEN]);
 
 impl ObjName {
+    /// Most bytes that the kernel keeps of a name.
+    pub const MAX: usize = BPF_OBJ_NAME_LEN - 1;
+
     /// As much of `symbol` as fits, with `_` in place of each character that the kernel does not take.
     pub fn from_symbol(symbol: &str) -> Self {
         let mut name = [0; BPF_OBJ_NAME_LEN];
@@ -306,8 +341,16 @@ pub fn flag_names(flags: u32, names: &[(u32, &str)]) -> String {
     if words.is_empty() { "0".to_owned() } else { words.join("|") }
 }
 
+/// `BPF_LINK_UPDATE`: only if the link holds `old_prog_fd` (5.7).
+pub const BPF_F_REPLACE: u32 = 1 << 2;
+
 /// `BPF_PROG_LOAD`: the program handles packets of several buffers (5.18).
 pub const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+/// `prog_flags`: the program is for the interface `prog_ifindex` alone, but runs on the host (6.3).
+pub const BPF_F_XDP_DEV_BOUND_ONLY: u32 = 1 << 6;
+/// The flags of `BPF_PROG_LOAD` that this library sets, with their names.
+pub const PROG_FLAGS: &[(u32, &str)] =
+    &[(BPF_F_XDP_HAS_FRAGS, "BPF_F_XDP_HAS_FRAGS"), (BPF_F_XDP_DEV_BOUND_ONLY, "BPF_F_XDP_DEV_BOUND_ONLY")];
 
 /// `src_reg` of a 64-bit immediate load whose `imm` is a map's fd.
 pub const BPF_PSEUDO_MAP_FD: u8 = 1;
@@ -319,6 +362,10 @@ pub const BPF_PSEUDO_BTF_ID: u8 = 3;
 pub const BPF_PSEUDO_FUNC: u8 = 4;
 /// `src_reg` of a call to another function of the program.
 pub const BPF_PSEUDO_CALL: u8 = 1;
+/// `src_reg` of a 64-bit immediate load whose `imm` is an index into the `fd_array` of `BPF_PROG_LOAD` (5.14).
+pub const BPF_PSEUDO_MAP_IDX: u8 = 5;
+/// The same for an address inside the map's value (5.14).
+pub const BPF_PSEUDO_MAP_IDX_VALUE: u8 = 6;
 /// `src_reg` of a call to a kernel function by BTF id (5.13).
 pub const BPF_PSEUDO_KFUNC_CALL: u8 = 2;
 

@@ -1,21 +1,49 @@
 //! The plan that tests ask for: attach one program of an object to `eth0`.
 
 use loader::Result;
+use loader::btf::{BtfWriter, KernelTypes, LazyBtf};
 use loader::features::Kernel;
+use loader::kconfig::Kconfig;
 use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::{Object, Pinning, ProgramSpec};
-use loader::plan::{Loader, Plan, Target};
+use loader::plan::{AttachBy, KernelSymbols, Loader, Plan, Target};
+
+/// How the kernel is configured.
+const CONFIG: &[u8] = b"CONFIG_BPF_SYSCALL=y
+CONFIG_VETH=m
+CONFIG_BPF_JIT=y
+CONFIG_LOG_BUF_SHIFT=17
+CONFIG_DEFAULT_HOSTNAME=\"(none)\"
+";
+
+/// The kernel's types: those that the object knows.
+fn types(object: &Object) -> KernelTypes {
+    let Some(btf) = &object.btf else {
+        return KernelTypes::default();
+    };
+    let mut writer = BtfWriter::from_btf(btf);
+    let hidden = writer.name("hidden").unwrap();
+    for (_, ty) in writer.types_mut() {
+        if btf.text(ty.name).is_ok_and(|name| name.contains("nowhere")) {
+            ty.name = hidden;
+        }
+    }
+    let vmlinux = LazyBtf::from_bytes(writer.to_bytes(object.order).unwrap(), "`vmlinux`").unwrap();
+    KernelTypes { vmlinux: Some(vmlinux), modules: None }
+}
 
 /// The plan of attaching `program` of `object` to `eth0` in native mode, on Linux 6.1, four CPUs and pages of 4 KiB.
 ///
-/// Of that kernel nothing else is known, so that every way round a missing feature is in the plan. Maps that want a
-/// pin path from their loader get one.
+/// Of what that kernel can do nothing else is known, so that every way round a missing feature is in the plan. It has
+/// what the object takes from it, all but what is called `nowhere`. Maps that want a pin path from their loader get
+/// one.
 pub(crate) fn attach(object: &Object, program: &ProgramSpec) -> Result<Plan> {
     let target = Target {
         link: LinkRef::named("eth0").unwrap(),
         netns: None,
         mode: ModeChoice::default(),
         replace: false,
+        by: AttachBy::Netlink,
     };
     let mut loader = Loader::new(object).program(&program.name).attach_to(target);
     for map in &object.maps {
@@ -23,6 +51,13 @@ pub(crate) fn attach(object: &Object, program: &ProgramSpec) -> Result<Plan> {
             loader = loader.pin_map(&map.name, format!("/sys/fs/bpf/chosen/{}", map.name));
         }
     }
+    loader = loader.kconfig(Kconfig::new("/boot/config", CONFIG.to_vec())).kernel_types(types(object));
+    let wanted = loader.wants()?.symbols;
+    let mut symbols = KernelSymbols::of(&wanted);
+    for name in wanted.iter().filter(|name| !name.contains("nowhere")) {
+        symbols.add_line(&format!("ffffffff81{:06x} T {name}", name.len()));
+    }
+    loader = loader.kernel_symbols(symbols);
     let mut kernel = Kernel::unknown();
     kernel.version_code = Some(6 << 16 | 1 << 8);
     (kernel.possible_cpus, kernel.page_size) = (Some(4), Some(4096));

@@ -1,85 +1,150 @@
-//! The steps that attach a program to an interface.
+//! The steps that attach a program to an interface, loaded a moment ago or by somebody else.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 
-use nix::libc::{EEXIST, ENOPROTOOPT, ENOTEMPTY};
+use nix::libc::EINVAL;
 
-use super::{Loader, Target};
-use crate::error::{Error, ErrorKind, Result, quote};
-use crate::netlink::ModeChoice;
-use crate::plan::call::{Call, MapSlot, ProgramSlot, SetLink};
-use crate::plan::keep::{Attachment, Keep, KeepAction, keep_name, keep_root};
-use crate::plan::{On, Step, When};
+use super::maps::make_parents;
+use super::{BPFFS, Target, ensure_bpffs};
+use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::netlink::{Mode, ModeChoice};
+use crate::object::ProgramSpec;
+use crate::plan::call::{Call, Existing, LinkCreate, ProgLoad, ProgramSlot, SetLink};
+use crate::plan::pin_path::check_pin_path;
+use crate::plan::{Attach, AttachBy, On, Plan, Step, When};
+use crate::uapi::bpf::AttachType;
 
-/// Looks at the interface before anything is made, so that a wrong name costs nothing.
-pub(super) fn find_interface(target: &Target) -> [Step; 2] {
-    [
+impl Plan {
+    /// The plan of attaching a program that is loaded already to `target`, without an object.
+    pub fn of_attaching(existing: &Existing, target: &Target) -> Result<Self> {
+        target.refuse_what_does_not_fit(BPFFS)?;
+        let program = ProgramSlot(0);
+        let mut steps = find_interface(target);
+        steps.push(Step::new(Call::OpenProgram { program, existing: existing.clone() }));
+        if target.link_pin().is_some() {
+            steps.push(ensure_bpffs(BPFFS));
+        }
+        steps.extend(attach_steps(program, target, BPFFS, None));
+        let name = match existing {
+            Existing::Pinned(path) => format!("pinned at {path}"),
+            Existing::Id(id) => format!("with id {id}"),
+        };
+        Ok(Self {
+            maps: Vec::new(),
+            templates: 0,
+            programs: vec![name],
+            sections: vec![String::new()],
+            btf: None,
+            relocations: Vec::new(),
+            externs: Vec::new(),
+            modules: Vec::new(),
+            attach: Some(target.attach()),
+            steps,
+        })
+    }
+}
+
+impl Target {
+    pub(super) fn attach(&self) -> Attach {
+        let Self { link, mode, replace, by, .. } = self;
+        Attach { link: link.clone(), mode: *mode, replace: *replace, by: by.clone() }
+    }
+
+    /// Where the `bpf_link` is to be pinned, if it is.
+    pub(super) fn link_pin(&self) -> Option<&str> {
+        match &self.by {
+            AttachBy::Link { pin } => pin.as_deref(),
+            AttachBy::Netlink => None,
+        }
+    }
+
+    pub(super) fn refuse_what_does_not_fit(&self, bpffs: &str) -> Result<()> {
+        if let Some(path) = self.link_pin() {
+            check_pin_path(Path::new(bpffs), Path::new(path)).context(|| "the bpf_link")?;
+        }
+        match &self.by {
+            AttachBy::Link { pin: None } if !self.replace => Err(link_without_pin()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A link that nothing holds goes when this process ends, and its program with it.
+pub(crate) fn link_without_pin() -> Error {
+    let message = "a new bpf_link ends with the process that made it, unless it is pinned";
+    Error::new(ErrorKind::InvalidInput, message).with_help("say where to pin it: --pin /sys/fs/bpf/NAME")
+}
+
+/// Programs for the entries of maps look like those for interfaces, and the kernel refuses them only at the end.
+pub(super) fn refuse_to_attach(program: &ProgramSpec) -> Result<()> {
+    let maps = match program.kind.attach_type {
+        AttachType::XDP_DEVMAP => "devmaps",
+        AttachType::XDP_CPUMAP => "cpumaps",
+        _ => return Ok(()),
+    };
+    let name = quote(&program.name);
+    let message = format!(
+        "program {name} is for entries of {maps} (section {}) and cannot be attached to an interface",
+        quote(&program.section)
+    );
+    let help =
+        "load and pin it (`xdpload load --prog NAME --pin DIR`), and put it into the values of such a map";
+    Err(Error::new(ErrorKind::InvalidInput, message).with_help(help))
+}
+
+/// Looks at the interface before anything is made, so that a wrong name costs nothing, and opens what will be
+/// replaced there.
+pub(super) fn find_interface(target: &Target) -> Vec<Step> {
+    let mut steps = vec![
         Step::new(Call::OpenRouteSocket { netns: target.netns.clone() }),
         Step::new(Call::GetLink { link: target.link.clone() }),
-    ]
-}
-
-/// Asks for what tells the namespace from others, which kernels before 5.14 cannot.
-pub(super) fn netns_cookie() -> Step {
-    Step::new(Call::NetnsCookie).or(On::Errno(&[ENOPROTOOPT]), Vec::new())
-}
-
-impl Loader<'_> {
-    /// Pins the prog arrays `maps` for as long as the program is attached; see [`keep_dir`](crate::plan::keep_dir).
-    pub(super) fn keep_steps(&self, program: ProgramSlot, maps: &[usize]) -> Result<Vec<Step>> {
-        let of = Attachment::New(program);
-        let there = |call| Step::new(call).or(On::Errno(&[EEXIST]), Vec::new());
-        let mut steps = vec![
-            // The directory is called after the program's id.
-            Step::new(Call::ProgInfo { program }),
-            there(Call::Mkdir { path: keep_root(&self.bpffs) }),
-            there(self.keep(of, KeepAction::MakeDir)),
-        ];
-        let mut names = BTreeMap::new();
-        for &map in maps {
-            let own = &self.object.maps[map].name;
-            let name = keep_name(own);
-            if let Some(other) = names.insert(name.clone(), own) {
-                let message = format!(
-                    "maps {} and {} would both be pinned as {}",
-                    quote(other),
-                    quote(own),
-                    quote(&name)
-                );
-                return Err(Error::new(ErrorKind::InvalidInput, message));
+    ];
+    if target.replace {
+        steps.push(Step::new(Call::ProgGetFdById).when(When::Occupied));
+        steps.extend(match &target.by {
+            AttachBy::Netlink => None,
+            AttachBy::Link { pin: None } => Some(Step::new(Call::FindLink).when(When::Occupied)),
+            AttachBy::Link { pin: Some(path) } => {
+                Some(Step::new(Call::OpenLink { path: path.clone() }).when(When::Occupied))
             }
-            let pin = KeepAction::Pin { map: MapSlot(map), name: name.clone() };
-            let pin = || Step::new(self.keep(of, pin.clone()));
-            // What is there was left by another program, whose id has come round again.
-            let unpin = Step::new(self.keep(of, KeepAction::Unpin { name: name.clone() }));
-            steps.push(pin().or(On::Errno(&[EEXIST]), vec![unpin, pin()]));
-        }
-        Ok(steps)
+        });
     }
-
-    /// Removes the pins of the program that was replaced, if it has any. What cannot be removed stays, since the new
-    /// program is attached by then.
-    pub(super) fn let_go_steps(&self) -> Step {
-        let step = |action| Step::new(self.keep(Attachment::Replaced, action));
-        let try_to = |action| step(action).or(On::AnyErrno, Vec::new());
-        let filled = vec![try_to(KeepAction::UnpinAll), try_to(KeepAction::RemoveDir)];
-        let remove = step(KeepAction::RemoveDir).or(On::Errno(&[ENOTEMPTY]), filled);
-        remove.or(On::AnyErrno, Vec::new()).when(When::Occupied)
-    }
-
-    fn keep(&self, of: Attachment, action: KeepAction) -> Call {
-        Call::Keep(Keep { bpffs: self.bpffs.clone(), of, action })
-    }
+    steps
 }
 
-pub(super) fn attach_steps(program: ProgramSlot, target: &Target) -> Vec<Step> {
+/// The steps to attach `program`. `load` is how it was loaded, if this plan does so.
+pub(super) fn attach_steps(
+    program: ProgramSlot,
+    target: &Target,
+    bpffs: &str,
+    load: Option<&ProgLoad>,
+) -> Vec<Step> {
+    // A program that is bound to the interface runs in native mode alone.
+    let bound = load.is_some_and(|load| load.bound);
+    let fallback = target.mode.fallback().filter(|_| !bound);
+    let mut steps = match &target.by {
+        AttachBy::Netlink => by_netlink(program, target, fallback),
+        AttachBy::Link { pin } => {
+            let pin = pin.as_deref().map(|path| (path, bpffs));
+            by_link(program, target, fallback, pin, load)
+        }
+    };
+    // What cannot be told does not undo what is attached by then.
+    if target.by != AttachBy::Netlink {
+        steps.push(Step::new(Call::LinkInfo).or(On::AnyErrno, Vec::new()));
+    }
+    steps.push(Step::new(Call::ProgInfo { program }).or(On::AnyErrno, Vec::new()));
+    steps
+}
+
+fn by_netlink(program: ProgramSlot, target: &Target, fallback: Option<Mode>) -> Vec<Step> {
     let set = |mode, replace| {
         let set = SetLink { program, mode, replace };
         let put_back = Step::new(Call::PutBack(set.clone()));
         Step::new(Call::SetLink(set)).or(On::Unanswered, vec![put_back])
     };
     let mut attach = set(Some(target.mode.first()), false);
-    if let Some(mode) = target.mode.fallback() {
+    if let Some(mode) = fallback {
         attach = attach.or(On::Driver, vec![set(Some(mode), false)]);
     }
     if !target.replace {
@@ -90,9 +155,46 @@ pub(super) fn attach_steps(program: ProgramSlot, target: &Target) -> Vec<Step> {
         ModeChoice::Auto => None,
     };
     let replace = set(same_mode, true).or(On::Unexplained, vec![Step::new(Call::ProbeCompare)]);
-    vec![
-        Step::new(Call::ProgGetFdById).when(When::Occupied),
-        replace.when(When::Occupied),
-        attach.when(When::Vacant),
-    ]
+    vec![replace.when(When::Occupied), attach.when(When::Vacant)]
+}
+
+fn by_link(
+    program: ProgramSlot,
+    target: &Target,
+    fallback: Option<Mode>,
+    pin: Option<(&str, &str)>,
+    load: Option<&ProgLoad>,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let when = if target.replace { When::Vacant } else { When::Always };
+    if target.replace {
+        steps.push(update_link(program, load).when(When::Occupied));
+    }
+    let Some((path, bpffs)) = pin else { return steps };
+    let create = |mode| {
+        let elsewhere = target.netns.is_some();
+        Step::new(Call::LinkCreate(LinkCreate { program, mode, elsewhere }))
+    };
+    let mut attach = create(target.mode.first());
+    if let Some(mode) = fallback {
+        attach = attach.or(On::Driver, vec![create(mode)]);
+    }
+    steps.extend(make_parents(path, bpffs).into_iter().map(|step| step.when(when)));
+    steps.push(attach.when(when));
+    steps.push(Step::new(Call::PinLink { path: path.to_owned() }).when(when));
+    steps
+}
+
+/// A link refuses a program whose `expected_attach_type` is not that of the one before it, and does not say so. Both
+/// values that attach to an interface look alike there, and nothing tells which one the running program has.
+fn update_link(program: ProgramSlot, load: Option<&ProgLoad>) -> Step {
+    let update = Step::new(Call::LinkUpdate { program });
+    match load {
+        Some(load) if load.expected_attach_type == Some(AttachType::XDP) => {
+            let unspecified = ProgLoad { expected_attach_type: None, ..load.clone() };
+            let again = vec![Step::new(Call::ProgLoad(unspecified)), update.clone()];
+            update.or(On::Errno(&[EINVAL]), again)
+        }
+        _ => update,
+    }
 }

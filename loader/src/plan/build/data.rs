@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use nix::libc::EINVAL;
 
+use super::externs::Externs;
 use super::{Loader, NEWER, charged};
 use crate::btf::TypeId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::{Answer, Feature, Kernel};
 use crate::linker::{Linked, MapReference, Referent};
 use crate::object::{DataKind, EntryTypes, MapShape, Object};
-use crate::plan::call::{Call, MapCreate, MapFd, MapSlot};
+use crate::plan::call::{Call, MapCreate, MapFd, MapSlot, ProgramSlot};
 use crate::plan::{On, Step, When};
 use crate::uapi::bpf::BPF_F_MMAPABLE;
 
@@ -22,8 +23,13 @@ impl Loader<'_> {
     }
 
     /// Makes and fills the maps of the global variables.
-    pub(super) fn data_steps(&self, data: &DataMaps, kernel: &Kernel) -> Result<Vec<Step>> {
-        let feature = Feature::GlobalData;
+    pub(super) fn data_steps(
+        &self,
+        data: &DataMaps,
+        externs: &Externs,
+        kernel: &Kernel,
+    ) -> Result<Vec<Step>> {
+        let (contents, feature) = (self.contents()?, Feature::GlobalData);
         if kernel.has(feature) == Answer::No {
             if data.needed.is_empty() {
                 return Ok(Vec::new());
@@ -34,7 +40,7 @@ impl Loader<'_> {
             ));
         }
         let mut steps = Vec::new();
-        for (index, section) in self.object.data.iter().enumerate() {
+        for ((index, section), content) in self.object.data.iter().enumerate().zip(contents) {
             let (map, needed) = (data.slot(index), data.needed.contains(&index));
             let name = section.map_name(self.object_name.as_deref());
             let create = MapCreate {
@@ -50,14 +56,43 @@ impl Loader<'_> {
             let when = if needed { When::Always } else { When::Made(map) };
             steps.push(create_data_step(&create, needed, kernel));
             if section.kind != DataKind::Zero {
-                let content = section.content.clone();
+                let content = match section.kind {
+                    DataKind::Kconfig => externs.options(section.size),
+                    _ => content,
+                };
                 steps.push(Step::new(Call::MapFill { map, content }).when(when));
             }
-            if section.kind == DataKind::ReadOnly {
+            if section.kind.is_read_only() {
                 steps.push(Step::new(Call::MapFreeze { map }).when(when));
             }
         }
         Ok(steps)
+    }
+}
+
+impl Loader<'_> {
+    /// Has a program hold the constants to which it does not refer, as libbpf does: bpftool shows them as what the
+    /// object says of itself. Older kernels (before 5.10) know no such thing, and nothing hangs on it.
+    pub(super) fn bind_steps(
+        &self,
+        program: ProgramSlot,
+        linked: &Linked,
+        data: &DataMaps,
+        kernel: &Kernel,
+    ) -> Vec<Step> {
+        let used: BTreeSet<_> =
+            linked.map_references.iter().map(|reference| data.map_fd(*reference).map).collect();
+        let constants =
+            self.object.data.iter().enumerate().filter(|(_, data)| data.kind == DataKind::ReadOnly);
+        constants
+            .map(|(section, _)| data.slot(section))
+            .filter(|map| !used.contains(map) && kernel.has(Feature::GlobalData) != Answer::No)
+            .map(|map| {
+                Step::new(Call::ProgBindMap { program, map })
+                    .when(When::Made(map))
+                    .or(On::AnyErrno, Vec::new())
+            })
+            .collect()
     }
 }
 

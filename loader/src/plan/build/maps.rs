@@ -19,7 +19,10 @@ impl Loader<'_> {
     pub(super) fn pin_path(&self, map: &MapSpec) -> Result<Option<String>> {
         let path = match (self.pins.get(&map.name), &map.pinning) {
             (Some(path), _) => path.clone(),
-            (None, Pinning::None) => return Ok(None),
+            (None, Pinning::None) => match &self.pin_dir {
+                Some(dir) => format!("{dir}/maps/{}", map.name.replace('.', "_")),
+                None => return Ok(None),
+            },
             (None, Pinning::Path(path)) => format!("{}/{path}", self.bpffs),
             (None, Pinning::ByName) => {
                 // The kernel allows no dot in a pin's name; libbpf puts an underscore in its place as well.
@@ -42,12 +45,6 @@ impl Loader<'_> {
         check_pin_path(Path::new(&self.bpffs), Path::new(&path))
             .context(|| format!("map {}", quote(&map.name)))?;
         Ok(Some(path))
-    }
-
-    pub(super) fn ensure_bpffs(&self) -> Step {
-        let path = || self.bpffs.clone();
-        Step::new(Call::Statfs { path: path() })
-            .or(On::NotBpffs, vec![Step::new(Call::MountBpffs { path: path() })])
     }
 
     /// Makes the map, or finds it where it is pinned.
@@ -147,7 +144,7 @@ impl Loader<'_> {
     }
 
     /// The shape that the kernel is asked for, and whether its size had to be changed for that.
-    fn shape(&self, map: &MapSpec, kernel: &Kernel) -> Result<(MapShape, Option<Adapted>)> {
+    pub(super) fn shape(&self, map: &MapSpec, kernel: &Kernel) -> Result<(MapShape, Option<Adapted>)> {
         let asked = self.max_entries.get(&map.name).copied().unwrap_or(map.shape.max_entries);
         let adapted = adapt(&map.name, map.shape.map_type, asked, kernel)?;
         let max_entries = adapted.map_or(asked, |adapted| adapted.became);
@@ -230,7 +227,7 @@ fn no_template(map: &MapSpec) -> Error {
 }
 
 /// Makes the directories between the root of bpffs and the pin, as far as they are missing.
-fn make_parents(path: &str, bpffs: &str) -> Vec<Step> {
+pub(super) fn make_parents(path: &str, bpffs: &str) -> Vec<Step> {
     let inside = path.get(bpffs.len() + 1..).unwrap_or_default();
     inside
         .match_indices('/')

@@ -2,25 +2,38 @@
 
 mod attach;
 mod btf;
+mod core;
 mod data;
+mod device;
+mod externs;
 mod maps;
+mod options;
 mod programs;
 mod tail_calls;
+mod upgrade;
+mod variables;
 
 use std::collections::BTreeMap;
 
 use nix::libc::{E2BIG, EINVAL, EPERM};
 
-use self::attach::{attach_steps, find_interface, netns_cookie};
+pub(crate) use self::attach::link_without_pin;
+use self::attach::{attach_steps, find_interface, refuse_to_attach};
 use self::btf::btf_step;
 use self::data::DataMaps;
 use self::maps::{Templates, creation_order, late_inner_map_steps, refuse_shared_pins};
-use self::tail_calls::Programs;
-use super::call::{Call, ProgramSlot};
-use super::{Attach, On, Plan, Step};
+use self::tail_calls::{Programs, netns_cookie};
+pub use self::upgrade::KeepMaps;
+use self::upgrade::{copy_steps, find_maps, only_new};
+use self::variables::Setting;
+use super::call::{Call, ProgLoad, ProgramSlot};
+use super::externs::KernelSymbols;
+use super::{AttachBy, On, Plan, Step};
+use crate::btf::KernelTypes;
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
+use crate::kconfig::Kconfig;
 use crate::netlink::{LinkRef, Mode, ModeChoice};
 use crate::object::{Object, ProgramSpec};
 use crate::uapi::bpf::ObjName;
@@ -39,6 +52,8 @@ pub struct Target {
     pub mode: ModeChoice,
     /// Replace the program that is there, if one is. Otherwise a program that is there is never displaced.
     pub replace: bool,
+    /// What holds the program there.
+    pub by: AttachBy,
 }
 
 /// What to load of an object, and how: makes a [`Plan`].
@@ -55,7 +70,14 @@ pub struct Loader<'o> {
     bpffs: String,
     pins_by_name: Option<String>,
     pins: BTreeMap<String, String>,
+    pin_dir: Option<String>,
     target: Option<Target>,
+    kconfig: Option<Kconfig>,
+    kernel_symbols: Option<KernelSymbols>,
+    kernel_types: Option<KernelTypes>,
+    target_types: Option<KernelTypes>,
+    settings: Vec<Setting>,
+    keep_maps: KeepMaps,
 }
 
 impl<'o> Loader<'o> {
@@ -70,7 +92,14 @@ impl<'o> Loader<'o> {
             bpffs: BPFFS.to_owned(),
             pins_by_name: None,
             pins: BTreeMap::new(),
+            pin_dir: None,
             target: None,
+            kconfig: None,
+            kernel_symbols: None,
+            kernel_types: None,
+            target_types: None,
+            settings: Vec::new(),
+            keep_maps: KeepMaps::No,
         }
     }
 
@@ -117,6 +146,19 @@ impl<'o> Loader<'o> {
         self
     }
 
+    /// Pins each program that is loaded at `dir/NAME`, where nothing may be yet, and each map that nothing else says a
+    /// path for at `dir/maps/NAME`, or takes the one that is pinned there. Maps of variables are not pinned.
+    pub fn pin_under(mut self, dir: impl Into<String>) -> Self {
+        self.pin_dir = Some(without_slashes_at_end(dir.into()));
+        self
+    }
+
+    /// Lets the program go on with the maps of the one that it replaces. Maps that are pinned are found by their pins.
+    pub fn keep_maps(mut self, keep: KeepMaps) -> Self {
+        self.keep_maps = keep;
+        self
+    }
+
     /// Attaches the program to an interface after loading it.
     pub fn attach_to(mut self, target: Target) -> Self {
         self.target = Some(target);
@@ -127,65 +169,98 @@ impl<'o> Loader<'o> {
     pub fn plan(&self, kernel: &Kernel) -> Result<Plan> {
         self.refuse_what_does_not_fit()?;
         let (chosen, attached) = self.programs()?;
-        let programs = Programs::link(self.object, chosen)?;
+        let mut programs = Programs::link(self.object, chosen)?;
+        let relocations = self.relocate(&mut programs.linked)?;
+        let externs = self.externs(&programs.linked, kernel)?;
         let data = DataMaps::new(self.object, &programs.linked);
         let mut maps = self.map_names();
         let templates = Templates::new(&self.object.maps, maps.len());
         maps.extend(templates.names());
         let mut steps = Vec::new();
         if let Some(target) = &self.target {
+            refuse_to_attach(programs.specs[attached.0])?;
             steps.extend(find_interface(target));
+        }
+        let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
+        refuse_shared_pins(&self.object.maps, &pins)?;
+        let wanted =
+            if self.keep_maps == KeepMaps::No { Vec::new() } else { self.wanted_maps(&pins, kernel)? };
+        if !wanted.is_empty() {
+            steps.extend(find_maps(&wanted, self.keep_maps == KeepMaps::Copy));
         }
         if let Some(btf) = &self.object.btf {
             steps.push(btf_step(btf, kernel));
         }
-        let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
-        refuse_shared_pins(&self.object.maps, &pins)?;
         let arrays = self.target.iter().flat_map(|_| programs.reached_arrays(attached));
         // Whoever pins a prog array for good keeps it.
-        let kept: Vec<_> = arrays.filter(|&map| pins[map].is_none()).collect();
-        if !kept.is_empty() || pins.iter().any(Option::is_some) {
-            steps.push(self.ensure_bpffs());
+        let arrays: Vec<_> = arrays.filter(|&map| pins[map].is_none()).collect();
+        let link_pin = self.target.as_ref().and_then(Target::link_pin);
+        let pinned = pins.iter().any(Option::is_some) || link_pin.is_some() || self.pin_dir.is_some();
+        if pinned || !arrays.is_empty() {
+            steps.push(ensure_bpffs(&self.bpffs));
         }
         for slot in creation_order(&self.object.maps) {
             steps.extend(self.map_steps(slot, pins[slot.0].as_deref(), &templates, kernel)?);
         }
         steps.extend(late_inner_map_steps(&self.object.maps));
-        steps.extend(self.data_steps(&data, kernel)?);
-        for (slot, (program, linked)) in programs.specs.iter().zip(&programs.linked).enumerate() {
-            steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, kernel)?);
+        steps.extend(self.data_steps(&data, &externs, kernel)?);
+        steps.extend(externs.module_steps());
+        let fill_arrays = programs.prog_array_steps();
+        let Programs { specs, linked, .. } = programs;
+        for (slot, (program, linked)) in specs.iter().zip(linked).enumerate() {
+            let binds = self.bind_steps(ProgramSlot(slot), &linked, &data, kernel);
+            steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, &externs, kernel)?);
+            steps.extend(binds);
         }
-        steps.extend(programs.prog_array_steps());
+        steps.extend(fill_arrays);
+        only_new(&mut steps, &wanted);
+        if self.keep_maps == KeepMaps::Copy {
+            steps.extend(copy_steps(&wanted));
+        }
+        if let Some(dir) = &self.pin_dir {
+            steps.extend(self.pin_programs(dir, &specs)?);
+        }
         if let Some(target) = &self.target {
-            if !kept.is_empty() || target.replace {
-                steps.push(netns_cookie());
-            }
-            if !kept.is_empty() {
-                steps.extend(self.keep_steps(attached, &kept)?);
-            }
-            steps.extend(attach_steps(attached, target));
-            if target.replace {
-                steps.push(self.let_go_steps());
-            }
-            if kept.is_empty() {
-                // What cannot be told does not undo what is attached by then.
-                let tell = Step::new(Call::ProgInfo { program: attached });
-                steps.push(tell.or(On::AnyErrno, Vec::new()));
-            }
+            let load = steps.iter().find_map(|step| match &step.call {
+                Call::ProgLoad(load) if load.program == attached => Some(load.clone()),
+                _ => None,
+            });
+            steps.extend(self.attach_steps(target, attached, load.as_ref(), &arrays)?);
         }
         Ok(Plan {
             maps,
             templates: templates.names().len(),
-            programs: programs.specs.iter().map(|program| program.name.clone()).collect(),
-            sections: programs.specs.iter().map(|program| program.section.clone()).collect(),
+            programs: specs.iter().map(|program| program.name.clone()).collect(),
+            sections: specs.iter().map(|program| program.section.clone()).collect(),
             btf: self.object.btf.clone(),
-            attach: self.target.as_ref().map(|target| Attach {
-                link: target.link.clone(),
-                mode: target.mode,
-                replace: target.replace,
-            }),
+            relocations,
+            externs: externs.list(self.object),
+            modules: externs.modules,
+            attach: self.target.as_ref().map(Target::attach),
             steps,
         })
+    }
+
+    /// Attaches the program, and keeps its prog arrays `arrays` instead of those of a program that it replaces.
+    fn attach_steps(
+        &self,
+        target: &Target,
+        attached: ProgramSlot,
+        load: Option<&ProgLoad>,
+        arrays: &[usize],
+    ) -> Result<Vec<Step>> {
+        let mut steps = Vec::new();
+        if !arrays.is_empty() || target.replace {
+            steps.push(netns_cookie());
+        }
+        if !arrays.is_empty() {
+            steps.extend(self.keep_steps(attached, arrays)?);
+        }
+        steps.extend(attach_steps(attached, target, &self.bpffs, load));
+        if target.replace {
+            steps.push(self.let_go_steps());
+        }
+        Ok(steps)
     }
 
     /// The programs that are asked for, and which of them is the one to attach.
@@ -223,7 +298,8 @@ impl<'o> Loader<'o> {
                 return Err(Error::new(ErrorKind::InvalidInput, message));
             }
         }
-        Ok(())
+        self.refuse_to_keep_without_replacing()?;
+        self.target.as_ref().map_or(Ok(()), |target| target.refuse_what_does_not_fit(&self.bpffs))
     }
 
     /// Whether this is the name of a template, which has a size of its own.
@@ -234,6 +310,13 @@ impl<'o> Loader<'o> {
     fn is_offload(&self) -> bool {
         self.target.as_ref().is_some_and(|target| target.mode.first() == Mode::Offload)
     }
+}
+
+/// Mounts bpffs where it is not mounted yet.
+fn ensure_bpffs(bpffs: &str) -> Step {
+    let path = || bpffs.to_owned();
+    Step::new(Call::Statfs { path: path() })
+        .or(On::NotBpffs, vec![Step::new(Call::MountBpffs { path: path() })])
 }
 
 /// A directory as people and their shells write it, `/sys/fs/bpf/`, without what would double the next slash.

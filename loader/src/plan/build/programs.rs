@@ -1,45 +1,74 @@
 //! The steps that load programs.
 
+use std::path::Path;
+
 use super::data::DataMaps;
+use super::externs::Externs;
+use super::maps::make_parents;
 use super::{Loader, NEWER, charged, name_for};
 use crate::btf::BtfAddition;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::linker::Linked;
 use crate::object::{CURRENT_KERNEL_VERSION, ProgramSpec};
 use crate::plan::call::{Call, ProgInfo, ProgLoad, ProgramSlot};
-use crate::plan::{On, Step};
-use crate::uapi::bpf::{AttachType, BPF_F_XDP_HAS_FRAGS, ProgType};
+use crate::plan::pin_path::check_pin_path;
+use crate::plan::{ModuleSlot, On, Step};
+use crate::uapi::bpf::{AttachType, BPF_F_XDP_DEV_BOUND_ONLY, BPF_F_XDP_HAS_FRAGS, ProgType};
 
 impl Loader<'_> {
     pub(super) fn program_step(
         &self,
         slot: ProgramSlot,
         program: &ProgramSpec,
-        linked: &Linked,
+        mut linked: Linked,
         data: &DataMaps,
+        externs: &Externs,
         kernel: &Kernel,
     ) -> Result<Step> {
+        let bound = self.bound(program, &linked, externs)?;
+        let module_references = externs.fill(&mut linked);
+        let frags = if program.kind.frags { BPF_F_XDP_HAS_FRAGS } else { 0 };
         let has_functions = kernel.has(Feature::BtfWith(BtfAddition::Functions)) != Answer::No;
         let load = ProgLoad {
             program: slot,
             prog_type: ProgType::XDP,
             expected_attach_type: Some(program.kind.attach_type)
                 .filter(|_| kernel.has(Feature::ExpectedAttachType) != Answer::No),
-            flags: if program.kind.frags { BPF_F_XDP_HAS_FRAGS } else { 0 },
+            flags: frags | if bound { BPF_F_XDP_DEV_BOUND_ONLY } else { 0 },
             name: name_for(kernel, &program.name),
             license: self.object.license.clone().unwrap_or_default(),
             kern_version: self.kern_version(kernel)?,
-            info: info(linked).filter(|_| has_functions),
+            info: info(&linked).filter(|_| has_functions),
             map_references: linked.map_references.iter().map(|reference| data.map_fd(*reference)).collect(),
-            insns: linked.insns.clone(),
+            module_references,
+            modules: (0..externs.modules.len()).map(ModuleSlot).collect(),
+            insns: linked.insns,
             log: false,
             offload: self.is_offload(),
+            bound,
         };
         let with_log = ProgLoad { log: true, ..load.clone() };
         // A good program is loaded silently; only a refusal is worth a log, and the log tells whose refusal it is.
         let explain = vec![load_step_with_log(with_log, kernel)];
         Ok(charged(&Call::ProgLoad(load), kernel).or(On::AnyErrno, explain))
+    }
+
+    /// Pins the programs, each under its name, and asks for what is told of them.
+    pub(super) fn pin_programs(&self, dir: &str, programs: &[&ProgramSpec]) -> Result<Vec<Step>> {
+        let mut steps = Vec::new();
+        for (slot, spec) in programs.iter().enumerate() {
+            let (program, name) = (ProgramSlot(slot), spec.name.replace('.', "_"));
+            let path = format!("{dir}/{name}");
+            check_pin_path(Path::new(&self.bpffs), Path::new(&path))
+                .context(|| format!("program {}", quote(&spec.name)))?;
+            if slot == 0 {
+                steps.extend(make_parents(&path, &self.bpffs));
+            }
+            steps.push(Step::new(Call::PinProgram { program, path }));
+            steps.push(Step::new(Call::ProgInfo { program }).or(On::AnyErrno, Vec::new()));
+        }
+        Ok(steps)
     }
 
     fn kern_version(&self, kernel: &Kernel) -> Result<u32> {

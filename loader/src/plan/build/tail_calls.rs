@@ -1,12 +1,16 @@
-//! Tail calls: the programs that a prog array names are loaded too, and put into it.
+//! Tail calls: the programs that a prog array names are loaded too, and put into it, and the array is kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use nix::libc::{EEXIST, ENOPROTOOPT, ENOTEMPTY};
+
+use super::Loader;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::linker::{Linked, Linker, Referent};
 use crate::object::{Object, ProgramKind, ProgramSpec, SlotValue};
-use crate::plan::Step;
 use crate::plan::call::{Call, FdValue, MapSlot, ProgramSlot};
+use crate::plan::keep::{Attachment, Keep, KeepAction, keep_name, keep_root};
+use crate::plan::{On, Step, When};
 use crate::uapi::bpf::MapType;
 
 /// The programs to load: those that are asked for, and then those that they reach by tail calls.
@@ -118,6 +122,59 @@ fn named_program<'o>(object: &'o Object, map: usize, value: &SlotValue) -> Resul
                 .with_help(format!("if it is one, say so: --section {}", quote(section))))
         }
         SlotValue::Map(_) => unreachable!("the reader of objects puts programs into prog arrays"),
+    }
+}
+
+/// Asks for what tells the namespace from others, which kernels before 5.14 cannot.
+pub(super) fn netns_cookie() -> Step {
+    Step::new(Call::NetnsCookie).or(On::Errno(&[ENOPROTOOPT]), Vec::new())
+}
+
+impl Loader<'_> {
+    /// Pins the prog arrays `maps` for as long as the program is attached; see [`keep_dir`](crate::plan::keep_dir).
+    pub(super) fn keep_steps(&self, program: ProgramSlot, maps: &[usize]) -> Result<Vec<Step>> {
+        let of = Attachment::New(program);
+        let there = |call| Step::new(call).or(On::Errno(&[EEXIST]), Vec::new());
+        let mut steps = vec![
+            // The directory is called after the program's id.
+            Step::new(Call::ProgInfo { program }),
+            there(Call::Mkdir { path: keep_root(&self.bpffs) }),
+            there(self.keep(of, KeepAction::MakeDir)),
+        ];
+        let mut names = BTreeMap::new();
+        for &map in maps {
+            let own = &self.object.maps[map].name;
+            let name = keep_name(own);
+            if let Some(other) = names.insert(name.clone(), own) {
+                let message = format!(
+                    "maps {} and {} would both be pinned as {}",
+                    quote(other),
+                    quote(own),
+                    quote(&name)
+                );
+                return Err(Error::new(ErrorKind::InvalidInput, message));
+            }
+            let pin = KeepAction::Pin { map: MapSlot(map), name: name.clone() };
+            let pin = || Step::new(self.keep(of, pin.clone()));
+            // What is there was left by another program, whose id has come round again.
+            let unpin = Step::new(self.keep(of, KeepAction::Unpin { name: name.clone() }));
+            steps.push(pin().or(On::Errno(&[EEXIST]), vec![unpin, pin()]));
+        }
+        Ok(steps)
+    }
+
+    /// Removes the pins of the program that was replaced, if it has any. What cannot be removed stays, since the new
+    /// program is attached by then.
+    pub(super) fn let_go_steps(&self) -> Step {
+        let step = |action| Step::new(self.keep(Attachment::Replaced, action));
+        let try_to = |action| step(action).or(On::AnyErrno, Vec::new());
+        let filled = vec![try_to(KeepAction::UnpinAll), try_to(KeepAction::RemoveDir)];
+        let remove = step(KeepAction::RemoveDir).or(On::Errno(&[ENOTEMPTY]), filled);
+        remove.or(On::AnyErrno, Vec::new()).when(When::Occupied)
+    }
+
+    fn keep(&self, of: Attachment, action: KeepAction) -> Call {
+        Call::Keep(Keep { bpffs: self.bpffs.clone(), of, action })
     }
 }
 

@@ -1,21 +1,23 @@
 //! `xdpload map`: read and change the entries of maps.
 
+mod view;
+
 use std::fmt;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use loader::attach::Interface;
+use loader::btf::Field;
 use loader::kernel::map_ids;
 use loader::map::{Map, MapInfo, UpdateFlags, Value};
 use loader::netlink::{LinkInfo, LinkRef};
 use loader::program::Program;
-use loader::uapi::bpf::{MAP_FLAGS, MapType, flag_names};
+use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MAP_FLAGS, flag_names};
 use loader::{Context as _, Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
-use crate::args::{self, Formats};
-use crate::format::{self, Format};
-use crate::output;
+use self::view::{View, Words};
+use crate::{args, format, output};
 
 pub(crate) fn run(args: &args::Map) -> Result<()> {
     match args {
@@ -83,9 +85,14 @@ fn maps_of(link: &LinkInfo) -> Result<Vec<MapInfo>> {
     Ok(maps)
 }
 
-/// Whether a map that the kernel calls `found` may be `name`: it keeps 15 bytes of a name.
+/// Whether a map that the kernel calls `found` may be `name`: it keeps 15 bytes of a name, and has the object's name
+/// before the section's for the maps of `.rodata`, `.data` and `.bss`.
 fn is_called(found: &str, name: &str) -> bool {
-    !found.is_empty() && (found == name || (found.len() == 15 && name.starts_with(found)))
+    let is_section = |object: &str| name.starts_with('.') && !object.contains('.');
+    !found.is_empty()
+        && (found == name
+            || (found.len() == 15 && name.starts_with(found))
+            || found.strip_suffix(name).is_some_and(is_section))
 }
 
 /// The maps as an error lists them.
@@ -112,33 +119,47 @@ fn list(args: &args::MapList) -> Result<()> {
 
 fn dump(args: &args::MapDump) -> Result<()> {
     let map = open(&args.choice)?;
-    let formats = args.formats.of(&map);
+    let view = View::of(&map, args.formats)?;
     if args.form.json {
         let entries =
-            map.entries().map(|entry| entry.map(|entry| Entry::new(&entry.key, &entry.value, formats)));
+            map.entries().map(|entry| entry.map(|entry| Entry::new(&entry.key, &entry.value, &view)));
         return output::answer(args.form, &Dump { entries: entries.collect::<Result<_>>()? });
     }
     // A map may have millions of entries: they are printed as they come.
     let mut out = BufWriter::new(output::stream());
     for entry in map.entries() {
         let entry = entry?;
-        let line = Entry::new(&entry.key, &entry.value, formats);
-        writeln!(out, "{line}").map_err(|error| output::write_error(&error))?;
+        let lines = match entry.value.single().map(|value| view.variables(value)).transpose()?.flatten() {
+            Some(variables) => variables.iter().map(|(name, word)| format!("{name}: {word}")).collect(),
+            None => vec![Entry::new(&entry.key, &entry.value, &view).to_string()],
+        };
+        for line in lines {
+            writeln!(out, "{}", escape(&line)).map_err(|error| output::write_error(&error))?;
+        }
     }
     out.flush().map_err(|error| output::write_error(&error))
 }
 
 fn get(args: &args::MapGet) -> Result<()> {
     let map = open(&args.choice)?;
-    let key = format::parse(&args.key, map.key_size(), "key")?;
+    let view = View::of(&map, args.formats)?;
+    if let Some(field) = view.find_variable(&args.key)? {
+        let value = view.variable(field, &section_value(&map)?)?;
+        return output::answer(args.form, &Variable { variable: args.key.clone(), value });
+    }
+    let key = view.parse_key(&args.key)?;
     let value = map.lookup(&key)?.ok_or_else(|| no_entry(&args.key))?;
-    output::answer(args.form, &Got(Entry::new(&key, &value, args.formats.of(&map))))
+    output::answer(args.form, &Got(Entry::new(&key, &value, &view)))
 }
 
 fn set(args: &args::MapSet) -> Result<()> {
     let map = open(&args.choice)?;
-    let key = format::parse(&args.key, map.key_size(), "key")?;
-    let value = format::parse(&args.value, map.value_size(), "value")?;
+    let view = View::of(&map, args::Formats::default())?;
+    if let Some(field) = view.find_variable(&args.key)? {
+        return set_variable(args, &map, &view, field);
+    }
+    let key = view.parse_key(&args.key)?;
+    let value = view.parse_value(&args.value)?;
     let flags = match (args.new, args.existing) {
         (true, _) => UpdateFlags::NO_EXIST,
         (_, true) => UpdateFlags::EXIST,
@@ -148,21 +169,42 @@ fn set(args: &args::MapSet) -> Result<()> {
     output::answer(args.form, &Changed { key: args.key.clone(), done: "set" })
 }
 
+/// Writes one variable of a section; the others go on being written by programs meanwhile.
+fn set_variable(args: &args::MapSet, map: &Map, view: &View, field: Field) -> Result<()> {
+    let what = || format!("variable {}", quote(&args.key));
+    let flags = map.info()?.flags;
+    if flags & BPF_F_RDONLY_PROG != 0 {
+        let message = format!("{} is constant", what());
+        let help = format!("set it before the load: xdpload attach IF OBJ --set {}=VALUE", args.key);
+        return Err(Error::new(ErrorKind::InvalidInput, message).with_help(help));
+    }
+    let mut value = section_value(map)?;
+    view.write(field, &args.value, &mut value).context(what)?;
+    if flags & BPF_F_MMAPABLE == 0 {
+        // A kernel before 5.5 has no way to write but a part.
+        map.update(&SECTION_KEY, &value, UpdateFlags::EXIST).context(what)?;
+    } else {
+        let bytes = view.bytes_of(field)?;
+        map.write_in_place(bytes.start, value.get(bytes).unwrap_or_default()).context(what)?;
+    }
+    output::answer(args.form, &Changed { key: args.key.clone(), done: "set" })
+}
+
+/// The key of the one entry that the map of a section has.
+const SECTION_KEY: [u8; 4] = [0; 4];
+
+fn section_value(map: &Map) -> Result<Vec<u8>> {
+    let value = map.lookup(&SECTION_KEY)?.ok_or_else(|| no_entry("0"))?;
+    Ok(value.single().unwrap_or_default().to_vec())
+}
+
 fn delete(args: &args::MapDelete) -> Result<()> {
     let map = open(&args.choice)?;
-    let key = format::parse(&args.key, map.key_size(), "key")?;
+    let key = View::of(&map, args::Formats::default())?.parse_key(&args.key)?;
     if !map.delete(&key)? {
         return Err(no_entry(&args.key));
     }
     output::answer(args.form, &Changed { key: args.key.clone(), done: "deleted" })
-}
-
-impl Formats {
-    /// These, with what `auto` means for the keys of `map`.
-    fn of(self, map: &Map) -> Self {
-        let is_prefix = self.key_format == Format::Auto && map.map_type() == MapType::LPM_TRIE;
-        Self { key_format: if is_prefix { Format::Prefix } else { self.key_format }, ..self }
-    }
 }
 
 fn no_entry(key: &str) -> Error {
@@ -222,27 +264,21 @@ struct Entry {
 #[serde(transparent)]
 struct Got(Entry);
 
-/// Bytes in the format that was asked for, and in hexadecimal.
+/// One variable of a section's map.
 #[derive(Serialize)]
-struct Words {
-    text: String,
-    hex: String,
-}
-
-impl Words {
-    fn new(bytes: &[u8], format: Format) -> Self {
-        Self { text: format::print(bytes, format), hex: format::hex(bytes) }
-    }
+struct Variable {
+    variable: String,
+    value: Words,
 }
 
 impl Entry {
-    fn new(key: &[u8], value: &Value, formats: Formats) -> Self {
-        let words = |bytes| Words::new(bytes, formats.value_format);
+    fn new(key: &[u8], value: &Value, view: &View) -> Self {
+        let words = |bytes| view.value(bytes);
         let per_cpu = value.is_per_cpu();
         let numbers =
             || value.all().map(format::number).try_fold(0u64, |sum, number| Some(sum.wrapping_add(number?)));
         Self {
-            key: Words::new(key, formats.key_format),
+            key: view.key(key),
             value: value.single().map(words),
             values: if per_cpu { value.all().map(words).collect() } else { Vec::new() },
             sum: if per_cpu { numbers() } else { None },
@@ -303,9 +339,16 @@ impl fmt::Display for Entry {
 }
 
 /// The value alone.
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escape(&self.value.text))
+    }
+}
+
+/// The value alone.
 impl fmt::Display for Got {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.value_text())
+        f.write_str(&escape(&self.0.value_text()))
     }
 }
 

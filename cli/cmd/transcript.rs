@@ -1,0 +1,86 @@
+//! The calls of a plan as they are told while it is carried out, and in the answer.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use loader::load::{Loaded, Outcome, Record};
+use loader::{Error, Result, errno_name, escape, quote};
+use serde::Serialize;
+
+use super::Planned;
+use super::plan::CallDocument;
+use crate::{args, output};
+
+/// Carries a plan out, and tells of it as `report` says.
+pub(super) fn execute(planned: &Planned, report: &args::Report) -> Result<Loaded> {
+    let loaded = planned.plan.execute(|record| {
+        if report.verbose {
+            output::remark(Line(record));
+        }
+    });
+    let loaded = match (loaded, &report.verifier_log) {
+        (Err(error), Some(path)) => return Err(keep_log(path, error)),
+        (loaded, _) => loaded?,
+    };
+    if let Some(flaw) = &planned.btf_flaw {
+        output::remark(format_args!("warning: loaded without the object's types: {}", escape(flaw)));
+    }
+    if let Some(refusal) = loaded.btf_refusal() {
+        output::remark(format_args!("warning: loaded without types: {}", escape(&refusal.to_string())));
+    }
+    Ok(loaded)
+}
+
+/// Writes the verifier's log where the user wants it.
+fn keep_log(path: &Path, error: Error) -> Error {
+    let Some(log) = error.verifier_log() else {
+        return error;
+    };
+    match fs::write(path, log) {
+        Ok(()) => error,
+        Err(failure) => error.context(format!("cannot write {}: {failure}", quote(&path.to_string_lossy()))),
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct RecordDocument {
+    calls: Vec<CallDocument>,
+    outcome: String,
+    microseconds: u128,
+}
+
+impl RecordDocument {
+    pub(super) fn new(record: &Record) -> Self {
+        Self {
+            calls: record.calls.iter().map(CallDocument::new).collect(),
+            outcome: outcome(&record.outcome),
+            microseconds: record.took.as_micros(),
+        }
+    }
+}
+
+/// A line of `-v`: the calls, the last one's outcome, the time.
+struct Line<'r>(&'r Record);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Record { calls, outcome: answer, took, .. } = self.0;
+        for (index, call) in calls.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}", escape(&call.to_string()))?;
+        }
+        write!(f, " -> {} ({} us)", escape(&outcome(answer)), took.as_micros())
+    }
+}
+
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Fd(fd) => format!("fd {fd}"),
+        Outcome::Refused(errno) => errno_name(*errno),
+        Outcome::Found(words) => words.clone(),
+        _ => "done".to_owned(),
+    }
+}

@@ -1,0 +1,254 @@
+//! The other way to attach: a `bpf_link`, an object of its own that holds a program on an interface.
+//!
+//! It is asked for in words, and never a way round a refusal of the other: a program under a link can be changed
+//! through that link alone, and it goes when the last fd and the last pin of the link are gone.
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::Interface;
+use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::kernel::{Privilege, explain_refusal, link_ids};
+use crate::netlink::{self, LinkInfo, Mode, XdpProgram};
+use crate::pin::{self, Kind};
+use crate::sys::{Errno, bpf};
+use crate::uapi::bpf::{Cmd, LinkType};
+
+/// A `bpf_link`, held by an fd.
+///
+/// Dropping it closes the fd. The kernel takes the program off when that was the last fd and the link is not
+/// [pinned](Link::pin), though not before it has time to.
+#[derive(Debug)]
+#[must_use = "dropping it takes the program off again, unless the link is pinned"]
+pub struct Link {
+    fd: OwnedFd,
+}
+
+/// A link as the kernel describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkState {
+    /// The number by which the kernel knows the link.
+    pub id: u32,
+    /// What it attaches to.
+    pub link_type: LinkType,
+    /// The program that it holds.
+    pub program: u32,
+    /// For an XDP link the index of the interface in its network namespace, 0 when the link is detached.
+    pub ifindex: u32,
+}
+
+/// Attaches `program` to `interface` in `mode` by a new link: one `BPF_LINK_CREATE` (5.9). No program may be there.
+pub fn attach_link(program: impl AsFd, interface: &Interface, mode: Mode) -> Result<Link> {
+    let what = || format!("attaching to {interface} by a link");
+    netlink::refuse_to_displace(&interface.look()?.xdp).context(what)?;
+    Link::create(program.as_fd(), interface.socket(), interface.index().get(), mode).context(what)
+}
+
+/// The link that holds `program` on the interface `seen`, if one does: all links of the kernel are looked at (5.8).
+///
+/// It needs CAP_SYS_ADMIN. A link tells the interface's number and not its namespace, so that in the odd case of one
+/// program on interfaces of the same number in two namespaces it cannot be told which link is which; then the error is
+/// of kind [`Conflict`](ErrorKind::Conflict).
+pub fn link_of(seen: &LinkInfo, program: XdpProgram) -> Result<Option<Link>> {
+    let mut found = None;
+    for id in link_ids() {
+        // It may be gone meanwhile.
+        let Some(link) = Link::by_id(id?)? else { continue };
+        let state = link.state()?;
+        if !state.holds(seen.index, program) {
+            continue;
+        }
+        if found.replace(link).is_some() {
+            let message =
+                format!("several bpf_links hold {program} on interfaces with number {}", seen.index);
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+    }
+    Ok(found)
+}
+
+/// A link that was detached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DetachedLink {
+    /// The link's number.
+    pub id: u32,
+    /// The program that it held.
+    pub program: XdpProgram,
+    /// The pins that were removed.
+    pub pins: Vec<PathBuf>,
+}
+
+/// Takes off what runs on `interface`, or only program `id`, through the links that hold it, and removes the links'
+/// pins below `bpffs`.
+///
+/// First the link is detached and then its pin removed: the other way round the kernel would take the program off some
+/// time after the pin is gone. A program that no link holds is an error of kind [`Conflict`](ErrorKind::Conflict).
+pub fn detach_links(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<Vec<DetachedLink>> {
+    detach_seen(interface, id, bpffs).context(|| format!("detaching from {interface}"))
+}
+
+fn detach_seen(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<Vec<DetachedLink>> {
+    let seen = interface.look()?;
+    let mut links = Vec::new();
+    for program in netlink::programs_to_detach(&seen.xdp, id)? {
+        let link = link_of(&seen, program)?.ok_or_else(|| not_by_link(program))?;
+        links.push((program, link));
+    }
+    let pins = link_pins(bpffs);
+    let mut detached = Vec::new();
+    for (program, link) in links {
+        let id = link.state()?.id;
+        link.detach()?;
+        let own: Vec<_> = pins.iter().filter(|(of, _)| *of == id).map(|(_, path)| path.clone()).collect();
+        own.iter().try_for_each(|path| pin::unpin(path))?;
+        detached.push(DetachedLink { id, program, pins: own });
+    }
+    Ok(detached)
+}
+
+/// The error for a program that only netlink can replace or take off.
+pub(crate) fn not_by_link(program: XdpProgram) -> Error {
+    let message = format!("no bpf_link holds {program}, which was attached by netlink");
+    Error::new(ErrorKind::Conflict, message).with_help("leave out `--link`")
+}
+
+/// The links that are pinned below `root`, each by its id, with the pin. What cannot be read is passed over.
+pub fn link_pins(root: &Path) -> Vec<(u32, PathBuf)> {
+    let mut found = Vec::new();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let Ok(entries) = fs::read_dir(&directory) else { continue };
+        for entry in entries.flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => directories.push(entry.path()),
+                Ok(kind) if kind.is_file() => {
+                    let link = Link::open_pinned(&entry.path()).and_then(|link| link.state());
+                    found.extend(link.ok().map(|link| (link.id, entry.path())));
+                }
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+impl LinkState {
+    /// Whether it holds `program` on an interface of this number.
+    pub fn holds(&self, ifindex: u32, program: XdpProgram) -> bool {
+        self.link_type == LinkType::XDP && self.ifindex == ifindex && program.id == Some(self.program)
+    }
+}
+
+impl Link {
+    /// One `BPF_LINK_CREATE`, in the network namespace of `socket`.
+    pub(crate) fn create(
+        program: BorrowedFd<'_>,
+        socket: &super::RouteSocket,
+        ifindex: u32,
+        mode: Mode,
+    ) -> Result<Self> {
+        let created = socket.in_its_namespace(|| bpf::link_create_xdp(program, ifindex, mode.flag()))?;
+        let fd = created.map_err(|errno| {
+            let error = Error::os(&Cmd::LINK_CREATE.call(), format_args!("{mode} mode"), errno.0);
+            let error = explain_refusal(error, &[Privilege::BpfNetwork]);
+            match netlink::help_for_refusal(mode, errno.0, None) {
+                Some(help) if error.help().is_none() => error.with_help(help),
+                _ => error,
+            }
+        })?;
+        Ok(Self { fd })
+    }
+
+    /// Opens the link with this id: one `BPF_LINK_GET_FD_BY_ID`. It needs CAP_SYS_ADMIN.
+    pub fn from_id(id: u32) -> Result<Self> {
+        let missing = || Error::new(ErrorKind::NotFound, format!("there is no bpf_link with id {id}"));
+        Self::by_id(id)?.ok_or_else(missing)
+    }
+
+    fn by_id(id: u32) -> Result<Option<Self>> {
+        match bpf::link_fd_by_id(id) {
+            Ok(fd) => Ok(Some(Self { fd })),
+            // EAGAIN says that it is being made at this moment (`bpf_link_by_id()` in `kernel/bpf/syscall.c`, 6.18).
+            Err(Errno::ENOENT | Errno::EAGAIN) => Ok(None),
+            Err(errno) => {
+                let error = Error::os(&Cmd::LINK_GET_FD_BY_ID.call(), format_args!("bpf_link {id}"), errno.0);
+                Err(explain_refusal(error, &[Privilege::Admin]))
+            }
+        }
+    }
+
+    /// Opens the link that is pinned at `path`: one `BPF_OBJ_GET`.
+    pub fn open_pinned(path: &Path) -> Result<Self> {
+        let fd = pin::open(path)?;
+        pin::expect(Kind::Link, fd.as_fd()).context(|| format!("pin {}", pin::show(path)))?;
+        Ok(Self { fd })
+    }
+
+    /// What the kernel says of the link: one `BPF_OBJ_GET_INFO_BY_FD`.
+    pub fn state(&self) -> Result<LinkState> {
+        let info = bpf::link_info(self.as_fd())
+            .map_err(|errno| Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), "the bpf_link", errno.0))?;
+        Ok(LinkState {
+            id: info.id,
+            link_type: LinkType(info.link_type),
+            program: info.prog_id,
+            ifindex: info.ifindex,
+        })
+    }
+
+    /// Puts `new` in the place of `old`, which the link must hold, in one step: one `BPF_LINK_UPDATE`.
+    ///
+    /// The kernel answers EINVAL where the two were loaded with different `expected_attach_type`, of which 0 and
+    /// `BPF_XDP` both attach (`bpf_xdp_link_update()` in `net/core/dev.c`).
+    pub fn update(&self, new: impl AsFd, old: impl AsFd) -> Result<()> {
+        bpf::link_update(self.as_fd(), new.as_fd(), old.as_fd()).map_err(|errno| {
+            let error = Error::os(&Cmd::LINK_UPDATE.call(), "the bpf_link", errno.0);
+            match errno.0 {
+                libc::EPERM => error
+                    .with_kind(ErrorKind::Conflict)
+                    .context("the link holds another program than the one that was seen"),
+                libc::ENOLINK => error.context("the link is detached"),
+                _ => error,
+            }
+        })
+    }
+
+    /// Takes the program off, for good: one `BPF_LINK_DETACH` (5.9). The link itself stays as long as it is held.
+    pub fn detach(&self) -> Result<()> {
+        bpf::link_detach(self.as_fd())
+            .map_err(|errno| Error::os(&Cmd::LINK_DETACH.call(), "the bpf_link", errno.0))
+    }
+
+    /// Pins the link at `path`, so that it outlives this process: one `BPF_OBJ_PIN`.
+    ///
+    /// Who removes that pin later takes the program off too, but the kernel does so in its own time: call
+    /// [`Link::detach`] first.
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        pin::pin(self.as_fd(), path).context(|| "pinning the bpf_link")
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_holds_one_program_on_one_interface() {
+        let state = LinkState { id: 1, link_type: LinkType::XDP, program: 7, ifindex: 3 };
+        let program = |id| XdpProgram { mode: Mode::Native, id };
+        assert!(state.holds(3, program(Some(7))));
+        assert!(!state.holds(4, program(Some(7))) && !state.holds(3, program(Some(8))));
+        assert!(!state.holds(3, program(None)));
+        assert!(!LinkState { link_type: LinkType::TCX, ..state }.holds(3, program(Some(7))));
+    }
+}

@@ -1,0 +1,200 @@
+//! A place inside a type: by the name of a member, by an index, and on from there.
+
+use std::collections::HashSet;
+
+use super::super::Btf;
+use super::super::types::{Composite, DataSec, DataSecEntry, Shape, TypeId};
+use super::super::view::MAX_DEPTH;
+use crate::error::{Error, ErrorKind, Result, quote};
+
+/// A part of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its type.
+    pub ty: TypeId,
+    /// Bits from the start of the value.
+    pub bit_offset: u64,
+    /// Bits of a bit-field; 0 for all the bits of its type.
+    pub bitfield_bits: u8,
+}
+
+impl Field {
+    /// All of a value of this type.
+    pub fn whole(ty: TypeId) -> Self {
+        Self { ty, bit_offset: 0, bitfield_bits: 0 }
+    }
+}
+
+impl Btf {
+    /// The part of a value of type `ty` that `path` leads to: `.counters[3].bytes`, or nothing for all of it.
+    ///
+    /// `InvalidInput` where a step leads nowhere, with what there is.
+    pub fn field(&self, ty: TypeId, path: &str) -> Result<Field> {
+        let mut field = Field::whole(ty);
+        let mut rest = path;
+        while !rest.is_empty() {
+            let (step, after) = split_step(rest)
+                .ok_or_else(|| invalid(format!("expected `.FIELD` or `[INDEX]`, found {}", quote(rest))))?;
+            field = match step {
+                Step::Member(name) => self.member_field(field, name)?,
+                Step::Index(index) => self.element_field(field, index)?,
+            };
+            rest = after;
+        }
+        Ok(field)
+    }
+
+    /// The member called `name` of a struct or union, which may be a member of an anonymous member.
+    pub(super) fn member_field(&self, of: Field, name: &str) -> Result<Field> {
+        if let Shape::DataSec(section) = &self.get(of.ty)?.shape {
+            return self.variable_field(of, section, name);
+        }
+        let composite = self
+            .composite(of.ty)?
+            .ok_or_else(|| invalid(format!("there is no field {} in {}", quote(name), self.a_type(of.ty))))?;
+        self.find_member(composite, of.bit_offset, name, 0, &mut HashSet::new())?.ok_or_else(|| {
+            let names = self.member_names(composite);
+            invalid(format!("there is no field {} in {}: it has {names}", quote(name), self.a_type(of.ty)))
+        })
+    }
+
+    /// The variable called `name` of a section.
+    fn variable_field(&self, of: Field, section: &DataSec, name: &str) -> Result<Field> {
+        let is_it = |entry: &&DataSecEntry| self.get(entry.ty).is_ok_and(|ty| self.is_text(ty.name, name));
+        let entry = section.entries.iter().find(is_it).ok_or_else(|| {
+            let names = names(section.entries.iter().filter_map(|entry| self.name(entry.ty).ok()));
+            invalid(format!(
+                "there is no variable {} in {}: it has {names}",
+                quote(name),
+                self.describe(of.ty)
+            ))
+        })?;
+        let Shape::Var(var) = &self.get(entry.ty)?.shape else {
+            let found = self.describe(entry.ty);
+            return Err(self.error(of.ty, format!("expected variables, found {found}")));
+        };
+        let bit_offset = of.bit_offset + u64::from(entry.offset) * 8;
+        Ok(Field { ty: var.ty, bit_offset, bitfield_bits: 0 })
+    }
+
+    fn find_member(
+        &self,
+        composite: &Composite,
+        start: u64,
+        name: &str,
+        depth: usize,
+        // What was searched once, and would be in vain again.
+        seen: &mut HashSet<TypeId>,
+    ) -> Result<Option<Field>> {
+        for member in &composite.members {
+            let bit_offset = start + u64::from(member.bit_offset);
+            if !member.name.is_anonymous() {
+                if self.text(member.name)? == name {
+                    return Ok(Some(Field {
+                        ty: member.ty,
+                        bit_offset,
+                        bitfield_bits: member.bitfield_bits,
+                    }));
+                }
+                continue;
+            }
+            let Some(inner) = self.composite(member.ty)? else { continue };
+            if depth < MAX_DEPTH && seen.insert(member.ty) {
+                if let Some(field) = self.find_member(inner, bit_offset, name, depth + 1, seen)? {
+                    return Ok(Some(field));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The names of a struct's own members.
+    fn member_names(&self, composite: &Composite) -> String {
+        let named = composite.members.iter().filter(|member| !member.name.is_anonymous());
+        names(named.filter_map(|member| self.text(member.name).ok()))
+    }
+
+    fn element_field(&self, of: Field, index: u32) -> Result<Field> {
+        let Shape::Array(array) = self.get(self.resolve(of.ty)?)?.shape else {
+            return Err(invalid(format!("there is no index [{index}] in {}", self.a_type(of.ty))));
+        };
+        if index >= array.len {
+            return Err(invalid(format!(
+                "there is no index [{index}] in {}: it has {} elements",
+                self.a_type(of.ty),
+                array.len
+            )));
+        }
+        let size = u64::from(self.size_of(array.element)?);
+        // An array has fewer than 2^32 bytes, as `size_of` would say.
+        let bit_offset = of.bit_offset.saturating_add(u64::from(index).saturating_mul(size * 8));
+        Ok(Field { ty: array.element, bit_offset, bitfield_bits: 0 })
+    }
+
+    /// The struct or union that this is behind typedefs and qualifiers.
+    pub(super) fn composite(&self, id: TypeId) -> Result<Option<&Composite>> {
+        match &self.get(self.resolve(id)?)?.shape {
+            Shape::Struct(composite) | Shape::Union(composite) => Ok(Some(composite)),
+            _ => Ok(None),
+        }
+    }
+
+    /// A type in an error's words, without qualifiers: `a __u32 of 4 bytes`, `an int of 4 bytes`.
+    pub(super) fn a_type(&self, id: TypeId) -> String {
+        let name = self.type_name(self.unqualified(id)).unwrap_or_else(|_| self.describe(id));
+        let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+        match self.size_of(id) {
+            Ok(1) => format!("{article} {name} of 1 byte"),
+            Ok(size) => format!("{article} {name} of {size} bytes"),
+            Err(_) => format!("{article} {name}"),
+        }
+    }
+
+    /// The type behind qualifiers, which is perhaps a typedef.
+    fn unqualified(&self, id: TypeId) -> TypeId {
+        let mut at = id;
+        for _ in 0..MAX_DEPTH {
+            match self.get(at).map(|ty| &ty.shape) {
+                Ok(Shape::Const(target) | Shape::Volatile(target) | Shape::Restrict(target)) => at = *target,
+                Ok(Shape::TypeTag(tag)) => at = tag.target,
+                _ => return at,
+            }
+        }
+        id
+    }
+}
+
+/// The first names of a list, as an error has them.
+fn names<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
+    /// More would fill the screen.
+    const MOST: usize = 16;
+    let mut list: Vec<_> = names.by_ref().take(MOST).map(quote).collect();
+    if names.next().is_some() {
+        list.push("and others".to_owned());
+    }
+    if list.is_empty() { "none".to_owned() } else { list.join(", ") }
+}
+
+/// One step of a path.
+enum Step<'p> {
+    Member(&'p str),
+    Index(u32),
+}
+
+/// The first step of a path, and what follows.
+fn split_step(path: &str) -> Option<(Step<'_>, &str)> {
+    if let Some(rest) = path.strip_prefix('[') {
+        let (index, rest) = rest.split_once(']')?;
+        let is_number = !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit());
+        let index = is_number.then(|| index.parse().ok()).flatten()?;
+        return Some((Step::Index(index), rest));
+    }
+    let rest = path.strip_prefix('.')?;
+    let end = rest.find(['.', '[']).unwrap_or(rest.len());
+    (end > 0).then(|| (Step::Member(&rest[..end]), &rest[end..]))
+}
+
+#[cold]
+pub(super) fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidInput, message)
+}

@@ -1,0 +1,315 @@
+//! Values there and back, in both byte orders, and each refusal in its words.
+
+use super::super::builder::ORDERS;
+use super::super::types::{Array, Composite, Enum, EnumValue, Int, Member, Shape, TypeId};
+use super::super::{Btf, BtfWriter};
+use super::{Field, Value};
+use crate::bytes::ByteOrder;
+use crate::error::Result;
+use crate::uapi::btf::{BTF_INT_BOOL, BTF_INT_SIGNED};
+
+/// Types by name, under construction.
+struct Types {
+    writer: BtfWriter,
+}
+
+impl Types {
+    fn add(&mut self, name: &str, shape: Shape) -> TypeId {
+        self.writer.add(name, shape).unwrap()
+    }
+
+    fn int(&mut self, name: &str, size: u32, encoding: u8) -> TypeId {
+        let bits = u8::try_from(size * 8).unwrap();
+        self.add(name, Shape::Int(Int { size, encoding, bit_offset: 0, bits }))
+    }
+
+    fn array(&mut self, element: TypeId, len: u32) -> TypeId {
+        self.add("", Shape::Array(Array { element, index: element, len }))
+    }
+
+    fn values(&mut self, size: u32, signed: bool, values: &[(&str, u64)]) -> Enum {
+        let value = |&(name, value): &(&str, u64)| EnumValue { name: self.writer.name(name).unwrap(), value };
+        Enum { size, signed, values: values.iter().map(value).collect() }
+    }
+
+    fn composite(&mut self, size: u32, members: &[(&str, TypeId, u32, u8)]) -> Composite {
+        let member = |&(name, ty, bit_offset, bitfield_bits): &(&str, TypeId, u32, u8)| Member {
+            name: self.writer.name(name).unwrap(),
+            ty,
+            bit_offset,
+            bitfield_bits,
+        };
+        Composite { size, members: members.iter().map(member).collect() }
+    }
+
+    fn read(&self) -> Btf {
+        let data = self.writer.to_bytes(ByteOrder::Little).unwrap();
+        Btf::parse(&data, ByteOrder::Little, "section `.BTF`").unwrap()
+    }
+}
+
+/// A struct with a field of each sort, and its type.
+fn flow() -> (Btf, TypeId) {
+    let mut t = Types { writer: BtfWriter::new() };
+    let unsigned = t.int("unsigned int", 4, 0);
+    let u32_type = t.add("__u32", Shape::Typedef(unsigned));
+    let u32_type = t.add("", Shape::Const(u32_type));
+    let byte = t.int("unsigned char", 1, 0);
+    let int = t.int("int", 4, BTF_INT_SIGNED);
+    let char_type = t.int("char", 1, BTF_INT_SIGNED);
+    let truth = t.int("_Bool", 1, BTF_INT_BOOL);
+    let wide = t.int("unsigned __int128", 16, 0);
+    let double = t.add("double", Shape::Float { size: 8 });
+    let float = t.add("float", Shape::Float { size: 4 });
+    let pointer = t.add("", Shape::Ptr(TypeId::VOID));
+    let [name, mac, pair] = [(char_type, 8), (byte, 6), (int, 2)].map(|(element, len)| t.array(element, len));
+    let values = t.values(4, false, &[("TCP", 6), ("UDP", 17)]);
+    let protocol = t.add("protocol", Shape::Enum(values));
+    let values = t.values(8, true, &[("NONE", u64::MAX), ("FAR", 1 << 40)]);
+    let far = t.add("far", Shape::Enum64(values));
+    let inner = t.composite(4, &[("low", int, 0, 3), ("", int, 3, 5), ("flag", unsigned, 8, 1)]);
+    let inner = t.add("", Shape::Struct(inner));
+    let inner = t.composite(4, &[("", inner, 0, 0), ("word", unsigned, 0, 0)]);
+    let inner = t.add("", Shape::Union(inner));
+    let fields = [
+        ("src", u32_type, 0, 0),
+        ("ttl", byte, 32, 0),
+        ("on", truth, 40, 0),
+        ("mac", mac, 48, 0),
+        ("name", name, 96, 0),
+        ("pair", pair, 160, 0),
+        ("protocol", protocol, 224, 0),
+        ("far", far, 256, 0),
+        ("", inner, 320, 0),
+        ("rate", double, 384, 0),
+        ("next", pointer, 448, 0),
+        ("wide", wide, 512, 0),
+        ("share", float, 640, 0),
+    ];
+    let fields = t.composite(88, &fields);
+    let flow = t.add("flow", Shape::Struct(fields));
+    (t.read(), flow)
+}
+
+/// A field of `value`, by its name.
+fn at<'v>(value: &'v Value, name: &str) -> &'v Value {
+    let Value::Fields(fields) = value else { panic!("{value:?} has no fields") };
+    &fields.iter().find(|(own, _)| own == name).unwrap_or_else(|| panic!("no {name} in {value:?}")).1
+}
+
+fn fields(fields: &[(&str, Value)]) -> Value {
+    Value::Fields(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+}
+
+/// Writes one field of a `flow` of zeros and reads all of it again.
+fn set(name: &str, value: impl Into<Value>) -> Result<Value> {
+    let (btf, flow) = flow();
+    let value = fields(&[(name, value.into())]);
+    let [little, big] = ORDERS.map(|order| {
+        let mut bytes = [0; 88];
+        btf.encode(flow, &value, &mut bytes, order)?;
+        let decoded = btf.decode(flow, &bytes, order)?;
+        // What was read can be written, and gives the same bytes.
+        let mut again = [0xff; 88];
+        btf.encode(flow, &decoded, &mut again, order)?;
+        assert_eq!(btf.decode(flow, &again, order)?, decoded);
+        Ok(decoded)
+    });
+    let (little, big) = (little?, big?);
+    // An address is the same bytes in both orders, and so two numbers.
+    if !matches!(&value, Value::Fields(fields) if fields[0].0 == "src") && name != "word" {
+        assert_eq!(at(&little, name), at(&big, name));
+    }
+    Ok(little)
+}
+
+#[track_caller]
+fn assert_reads_as(name: &str, value: impl Into<Value>, expected: impl Into<Value>) {
+    assert_eq!(*at(&set(name, value).unwrap(), name), expected.into());
+}
+
+#[track_caller]
+fn refusal(name: &str, value: impl Into<Value>) -> String {
+    set(name, value).unwrap_err().to_string()
+}
+
+#[test]
+fn numbers_names_and_texts_are_there_and_back() {
+    assert_reads_as("ttl", 64_u8, 64_u8);
+    assert_reads_as("ttl", "0x40", 64_u8);
+    assert_reads_as("pair", [-1, i32::MAX], [-1, i32::MAX]);
+    assert_reads_as("pair", ["-1", "true"], [-1, 1]);
+    for truth in [Value::Bool(true), "true".into(), "1".into(), 1_u8.into()] {
+        assert_reads_as("on", truth, true);
+    }
+    assert_reads_as("protocol", "UDP", "UDP");
+    assert_reads_as("protocol", 6_u8, "TCP");
+    assert_reads_as("protocol", "7", 7_u8);
+    assert_reads_as("far", "NONE", "NONE");
+    assert_reads_as("far", -2, -2);
+    assert_reads_as("far", 1_u64 << 40, "FAR");
+    assert_reads_as("name", "eth0", "eth0");
+    assert_reads_as("name", "12345678", "12345678");
+    assert_reads_as("name", "hex:6100620000000000", [97, 0, 98, 0, 0, 0, 0, 0]);
+    assert_reads_as("rate", 0.5, 0.5);
+    assert_reads_as("rate", "-3", -3.0);
+    assert_reads_as("share", 7_u8, 7.0);
+    assert_reads_as("next", "0xffff888000000000", Value::Pointer(0xffff_8880_0000_0000));
+    assert_reads_as("wide", Value::Bytes(vec![1; 16]), Value::Bytes(vec![1; 16]));
+}
+
+#[test]
+fn addresses_stand_as_in_packets() {
+    let (btf, flow) = flow();
+    for order in ORDERS {
+        let mut bytes = [0; 88];
+        let value = fields(&[("src", "192.0.2.1".into()), ("mac", "02:00:00:00:00:fe".into())]);
+        btf.encode(flow, &value, &mut bytes, order).unwrap();
+        assert_eq!(bytes[..12], [192, 0, 2, 1, 0, 0, 2, 0, 0, 0, 0, 0xfe]);
+    }
+    assert_reads_as("wide", "2001:db8::1", {
+        let mut address = vec![0x20, 0x01, 0x0d, 0xb8];
+        address.resize(15, 0);
+        Value::Bytes([address, vec![1]].concat())
+    });
+}
+
+#[test]
+fn members_of_anonymous_members_count_as_the_outer_ones() {
+    let value = set("low", -4).unwrap();
+    assert_eq!((at(&value, "low"), at(&value, "word")), (&Value::Int(-4), &Value::Int(4)));
+    let value = set("flag", 1_u8).unwrap();
+    assert_eq!((at(&value, "flag"), at(&value, "word")), (&Value::Int(1), &Value::Int(0x100)));
+    let (btf, flow) = flow();
+    let mut bytes = [0; 88];
+    let field = btf.field(flow, ".low").unwrap();
+    btf.encode_field(field, &3_u8.into(), &mut bytes, ByteOrder::Big).unwrap();
+    assert_eq!(bytes[40], 0b0110_0000);
+}
+
+#[test]
+fn what_is_not_named_stays() {
+    let (btf, flow) = flow();
+    let mut bytes = [0xff; 88];
+    btf.encode(flow, &fields(&[("ttl", 1_u8.into())]), &mut bytes, ByteOrder::Little).unwrap();
+    assert_eq!((bytes[3], bytes[4], bytes[5]), (0xff, 1, 0xff));
+}
+
+#[test]
+fn a_path_leads_to_a_part() {
+    let (btf, flow) = flow();
+    let field = |path| btf.field(flow, path).unwrap();
+    assert_eq!(field(""), Field::whole(flow));
+    assert_eq!(field(".pair[1]").bit_offset, 192);
+    assert_eq!((field(".low").bit_offset, field(".low").bitfield_bits), (320, 3));
+    for (path, words) in [
+        (".pair[2]", "there is no index [2] in an int [2] of 8 bytes: it has 2 elements"),
+        (".ttl[0]", "there is no index [0] in an unsigned char of 1 byte"),
+        (".src.x", "there is no field `x` in a __u32 of 4 bytes"),
+        ("ttl", "expected `.FIELD` or `[INDEX]`, found `ttl`"),
+        (".pair[-1]", "expected `.FIELD` or `[INDEX]`, found `[-1]`"),
+        (".pair[", "expected `.FIELD` or `[INDEX]`, found `[`"),
+        (".", "expected `.FIELD` or `[INDEX]`, found `.`"),
+        (".pair[99999999999]", "expected `.FIELD` or `[INDEX]`, found `[99999999999]`"),
+    ] {
+        assert_eq!(btf.field(flow, path).unwrap_err().to_string(), words, "{path}");
+    }
+    assert_eq!(
+        btf.field(flow, ".nope").unwrap_err().to_string(),
+        "there is no field `nope` in a struct flow of 88 bytes: it has `src`, `ttl`, `on`, `mac`, `name`, `pair`, \
+         `protocol`, `far`, `rate`, `next`, `wide`, `share`"
+    );
+}
+
+#[test]
+fn what_is_out_of_range_is_refused_with_field_type_and_range() {
+    for (name, value, words) in [
+        ("ttl", 300.into(), "300 is out of range for field `ttl`, an unsigned char of 1 byte: 0 to 255"),
+        ("src", Value::from(-1), "-1 is out of range for field `src`, a __u32 of 4 bytes: 0 to 4294967295"),
+        ("low", 4.into(), "4 is out of range for field `low`, an int of 4 bytes: -4 to 3"),
+        ("on", "2".into(), "2 is out of range for field `on`, a _Bool of 1 byte: 0 to 1"),
+        (
+            "pair",
+            [1_i64, 1 << 31].into(),
+            "2147483648 is out of range for field `pair[1]`, an int of 4 bytes: -2147483648 to 2147483647",
+        ),
+        (
+            "far",
+            (u64::MAX).into(),
+            "18446744073709551615 is out of range for field `far`, an enum far of 8 bytes: \
+             -9223372036854775808 to 9223372036854775807",
+        ),
+    ] {
+        assert_eq!(refusal(name, value), words);
+    }
+}
+
+#[test]
+fn what_means_nothing_for_a_type_is_refused() {
+    for (name, value, words) in [
+        ("ttl", "many".into(), "expected a number for field `ttl`, an unsigned char of 1 byte, found `many`"),
+        ("on", "yes".into(), "expected true or false for field `on`, a _Bool of 1 byte, found `yes`"),
+        (
+            "protocol",
+            "ICMP".into(),
+            "expected `TCP`, `UDP` or a number for field `protocol`, an enum protocol of 4 bytes, found `ICMP`",
+        ),
+        (
+            "mac",
+            "192.0.2.1".into(),
+            "`192.0.2.1` has 4 bytes, which do not fit field `mac`, an unsigned char [6] of 6 bytes",
+        ),
+        (
+            "src",
+            "hex:0".into(),
+            "expected pairs of hexadecimal digits for field `src`, a __u32 of 4 bytes, found `hex:0`",
+        ),
+        ("name", "123456789".into(), "`123456789` is too long for field `name`, a char [8] of 8 bytes"),
+        ("name", 1.into(), "expected a list for field `name`, a char [8] of 8 bytes, found 1"),
+        ("pair", [1].into(), "expected 2 elements for field `pair`, an int [2] of 8 bytes, found 1"),
+        ("pair", "1".into(), "expected a list for field `pair`, an int [2] of 8 bytes, found `1`"),
+        ("rate", "fast".into(), "expected a number for field `rate`, a double of 8 bytes, found `fast`"),
+        (
+            "wide",
+            Value::Int(1),
+            "expected hex:BYTES for field `wide`, an unsigned __int128 of 16 bytes, found 1",
+        ),
+    ] {
+        assert_eq!(refusal(name, value), words);
+    }
+    let (btf, flow) = flow();
+    let error = btf.encode(flow, &1.into(), &mut [0; 88], ByteOrder::Little).unwrap_err();
+    assert_eq!(error.to_string(), "expected fields by name for a struct flow of 88 bytes, found 1");
+    let error = btf.encode(flow, &fields(&[("rate", 1.into())]), &mut [0; 8], ByteOrder::Little).unwrap_err();
+    assert_eq!(error.to_string(), "8 bytes have no room for field `rate`, a double of 8 bytes");
+    let error = btf.encode(TypeId::VOID, &1.into(), &mut [], ByteOrder::Little).unwrap_err();
+    assert_eq!(error.to_string(), "a void has no values");
+}
+
+#[test]
+fn too_few_bytes_are_an_error() {
+    let (btf, flow) = flow();
+    // The last four are padding.
+    for len in 0..84 {
+        assert!(btf.decode(flow, &[0; 88][..len], ByteOrder::Little).is_err(), "{len}");
+    }
+}
+
+#[test]
+fn what_contains_itself_ends() {
+    let mut t = Types { writer: BtfWriter::new() };
+    let twice = t.composite(8, &[("a", TypeId(1), 0, 0), ("b", TypeId(1), 0, 0)]);
+    t.add("endless", Shape::Struct(twice));
+    let mut inner = t.int("int", 4, 0);
+    for _ in 0..24 {
+        let twice = t.composite(4, &[("a", inner, 0, 0), ("b", inner, 0, 0)]);
+        inner = t.add("", Shape::Union(twice));
+    }
+    let long = t.array(TypeId(1), u32::MAX);
+    let btf = t.read();
+    let error = |ty| btf.decode(ty, &[0; 8], ByteOrder::Little).unwrap_err().to_string();
+    assert!(error(TypeId(1)).ends_with("found more or a cycle"), "{}", error(TypeId(1)));
+    assert!(error(inner).ends_with("expected at most 512 values in it, found more"), "{}", error(inner));
+    assert!(error(long).ends_with("found 8 bytes in all"), "{}", error(long));
+    assert!(btf.field(inner, ".c").is_err());
+}

@@ -1,0 +1,101 @@
+//! Which types of the kernel a type of the program could be: those of the same name but for a flavour.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::compat::{essential, same_kind};
+use crate::btf::{Btf, KernelTypes, LazyBtf, TypeId, Types};
+use crate::bytes::ByteOrder;
+use crate::error::{Error, ErrorKind, Result};
+use crate::uapi::btf::BtfKind;
+
+/// A type of the kernel or of a module.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<'t> {
+    pub(super) btf: &'t LazyBtf,
+    pub(super) id: TypeId,
+}
+
+impl fmt::Display for Candidate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (type {} of {})", self.btf.describe(self.id), self.id, self.btf.source())
+    }
+}
+
+/// The candidates for each type of the program.
+#[derive(Debug)]
+pub(super) struct Candidates<'o, 't>(BTreeMap<TypeId, (&'o str, Vec<Candidate<'t>>)>);
+
+/// The program's types by their names without flavours.
+type Wanted<'o> = BTreeMap<&'o str, Vec<(BtfKind, TypeId)>>;
+
+impl<'o, 't> Candidates<'o, 't> {
+    /// Walks through the kernel's types, once for all of `roots`; and through those of the modules for the ones that
+    /// were not found.
+    pub(super) fn search(
+        local: &'o Btf,
+        order: ByteOrder,
+        roots: &[TypeId],
+        kernel: &'t KernelTypes,
+    ) -> Result<Self> {
+        let mut candidates = Self(BTreeMap::new());
+        let mut wanted = Wanted::new();
+        for &root in roots {
+            let head = Types::head(local, root)?;
+            let name = essential(local.text(head.name)?);
+            candidates.0.insert(root, (name, Vec::new()));
+            if !name.is_empty() {
+                wanted.entry(name).or_default().push((head.kind, root));
+            }
+        }
+        if let Some(btf) = &kernel.vmlinux {
+            candidates.collect(btf, order, &wanted)?;
+        }
+        for roots in wanted.values_mut() {
+            roots.retain(|(_, root)| candidates.of(*root).is_empty());
+        }
+        wanted.retain(|_, roots| !roots.is_empty());
+        if !wanted.is_empty() {
+            for (_, btf) in kernel.modules.iter().flatten() {
+                candidates.collect(btf, order, &wanted)?;
+            }
+        }
+        Ok(candidates)
+    }
+
+    fn collect(&mut self, btf: &'t LazyBtf, order: ByteOrder, wanted: &Wanted<'o>) -> Result<()> {
+        if btf.order() != order {
+            let message = format!(
+                "expected the kernel's types to be in the byte order of the object, found those in {} in the other",
+                btf.source()
+            );
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let kinds: BTreeSet<BtfKind> = wanted.values().flatten().map(|(kind, _)| *kind).collect();
+        let is_wanted = |kind| kinds.iter().any(|wanted| same_kind(*wanted, kind));
+        for head in btf.heads().filter(|head| is_wanted(head.kind) && !head.name.is_anonymous()) {
+            // A name that is not sound is none that a program asks for.
+            let Ok(name) = btf.text(head.name) else { continue };
+            for (kind, root) in wanted.get(essential(name)).into_iter().flatten() {
+                if let Some((_, found)) = self.0.get_mut(root).filter(|_| same_kind(*kind, head.kind)) {
+                    found.push(Candidate { btf, id: head.id });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The candidates for the program's type `root`.
+    pub(super) fn of(&self, root: TypeId) -> &[Candidate<'t>] {
+        self.0.get(&root).map_or(&[], |(_, found)| found)
+    }
+
+    /// Refuses a type without a name: the kernel has thousands of those.
+    pub(super) fn check_name(&self, local: &Btf, root: TypeId) -> Result<()> {
+        if self.0.get(&root).is_none_or(|(name, _)| name.is_empty()) {
+            let message = format!("expected a type with a name, found {}", local.describe(root));
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! A kernel's configuration as `/proc/config.gz` and `/boot/config-*` have it: one option on each line.
+//!
+//! ```text
+//! CONFIG_BPF_SYSCALL=y
+//! CONFIG_HZ=250
+//! CONFIG_DEFAULT_HOSTNAME="(none)"
+//! # CONFIG_MODULES is not set
+//! ```
+//!
+//! The values are as the kernel's `scripts/kconfig` writes them (Linux 6.18). A text is taken as it stands between
+//! its quotes, with the backslashes that the kernel puts before quotes and backslashes, as libbpf does.
+
+use std::fmt;
+
+use crate::bytes::{ByteOrder, Bytes};
+use crate::error::{Result, escape, quote};
+
+/// The configuration of one kernel. A line is looked at when its option is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kconfig {
+    origin: String,
+    text: Vec<u8>,
+}
+
+/// What an option is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting<'t> {
+    /// `y`, `m` or `n`.
+    Letter(Letter),
+    /// A number; a negative one as its two's complement.
+    Number(u64),
+    /// What stands between the quotes.
+    Text(&'t [u8]),
+}
+
+/// Whether a part of the kernel is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Letter {
+    /// `n`
+    No,
+    /// `y`
+    Yes,
+    /// `m`: as a module.
+    Module,
+}
+
+impl Letter {
+    /// The letter itself.
+    pub fn char(self) -> char {
+        match self {
+            Self::No => 'n',
+            Self::Yes => 'y',
+            Self::Module => 'm',
+        }
+    }
+}
+
+impl Kconfig {
+    /// The configuration in `text`, which errors call `origin`: the path of its file.
+    pub fn new(origin: impl Into<String>, text: Vec<u8>) -> Self {
+        Self { origin: origin.into(), text }
+    }
+
+    /// Where it is from.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// What the option `name` is set to, `CONFIG_HZ` for instance; the first line that sets it counts.
+    pub fn get(&self, name: &str) -> Result<Option<Setting<'_>>> {
+        let mut offset = 0;
+        for line in self.text.split(|&byte| byte == b'\n') {
+            let value = line.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+            if let Some(value) = value {
+                return self.setting(value.trim_ascii_end(), offset + name.len() + 1).map(Some);
+            }
+            offset += line.len() + 1;
+        }
+        Ok(None)
+    }
+
+    fn setting<'t>(&self, value: &'t [u8], offset: usize) -> Result<Setting<'t>> {
+        let setting = match value {
+            b"y" => Some(Setting::Letter(Letter::Yes)),
+            b"m" => Some(Setting::Letter(Letter::Module)),
+            b"n" => Some(Setting::Letter(Letter::No)),
+            [b'"', text @ .., b'"'] => Some(Setting::Text(text)),
+            _ => number(value).map(Setting::Number),
+        };
+        setting.ok_or_else(|| {
+            let origin = quote(&self.origin);
+            let found = quote(&String::from_utf8_lossy(value));
+            let message = format!("expected y, m, n, a number or a text in quotes, found {found}");
+            Bytes::new(&self.text, ByteOrder::NATIVE, &origin).error(offset, message)
+        })
+    }
+}
+
+impl fmt::Display for Setting<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Letter(letter) => letter.char().fmt(f),
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => write!(f, "\"{}\"", escape(&String::from_utf8_lossy(text))),
+        }
+    }
+}
+
+/// A number as strtoull(3) takes it with base 0: decimal, hexadecimal after `0x`, octal after `0`, perhaps negative.
+fn number(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    let (digits, radix) = match (digits.strip_prefix("0x"), digits.strip_prefix('0')) {
+        (Some(digits), _) => (digits, 16),
+        (None, Some(digits)) if !digits.is_empty() => (digits, 8),
+        _ => (digits, 10),
+    };
+    // The parser of the standard library would take a second sign.
+    let plain = digits.starts_with(|c: char| c.is_digit(radix));
+    let number = u64::from_str_radix(digits, radix).ok().filter(|_| plain)?;
+    Some(if negative { number.wrapping_neg() } else { number })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Kconfig {
+        Kconfig::new("/proc/config.gz", text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn each_sort_of_value_is_read() {
+        let config = config(
+            "# comment\nCONFIG_A=y\nCONFIG_B=m\r\nCONFIG_C=n\nCONFIG_D=250\nCONFIG_E=0xff\nCONFIG_F=-1\n\
+             CONFIG_G=\"a \\\"b\\\"\"\nCONFIG_H=\"\"\nCONFIG_I=010\nCONFIG_J=0",
+        );
+        for (name, expected) in [
+            ("CONFIG_A", Setting::Letter(Letter::Yes)),
+            ("CONFIG_B", Setting::Letter(Letter::Module)),
+            ("CONFIG_C", Setting::Letter(Letter::No)),
+            ("CONFIG_D", Setting::Number(250)),
+            ("CONFIG_E", Setting::Number(255)),
+            ("CONFIG_F", Setting::Number(u64::MAX)),
+            ("CONFIG_G", Setting::Text(b"a \\\"b\\\"")),
+            ("CONFIG_H", Setting::Text(b"")),
+            ("CONFIG_I", Setting::Number(8)),
+            ("CONFIG_J", Setting::Number(0)),
+        ] {
+            assert_eq!(config.get(name).unwrap(), Some(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_the_whole_name_at_the_start_of_a_line() {
+        let config = config("CONFIG_LONGER=y\n CONFIG_SPACE=y\n# CONFIG_OFF is not set\nXCONFIG_A=y\n");
+        for name in ["CONFIG_LONG", "CONFIG_SPACE", "CONFIG_OFF", "CONFIG_A", "CONFIG_LONGER=y", ""] {
+            assert_eq!(config.get(name).unwrap(), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_line_counts() {
+        assert_eq!(config("A=1\nA=2\n").get("A").unwrap(), Some(Setting::Number(1)));
+    }
+
+    #[test]
+    fn what_is_no_value_is_refused_with_its_place() {
+        for value in ["", "\"open", "\"", "yes", "+1", "--1", "0x", "1 2", "18446744073709551616", "08"] {
+            let config = config(&format!("CONFIG_B=y\nCONFIG_A={value}\n"));
+            assert_eq!(
+                config.get("CONFIG_A").unwrap_err().to_string(),
+                format!(
+                    "`/proc/config.gz` at offset 0x14: \
+                     expected y, m, n, a number or a text in quotes, found `{value}`"
+                )
+            );
+            assert!(config.get("CONFIG_B").is_ok());
+        }
+    }
+
+    #[test]
+    fn settings_print_as_they_are_written() {
+        let config = config("A=m\nB=-1\nC=\"x\ty\"\n");
+        let show = |name| config.get(name).unwrap().unwrap().to_string();
+        assert_eq!([show("A"), show("B"), show("C")], ["m", "18446744073709551615", "\"x\\ty\""]);
+    }
+}

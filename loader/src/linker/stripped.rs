@@ -1,0 +1,48 @@
+//! Recognises an object whose relocations were stripped away, before the kernel wonders about its loads of nothing.
+
+use super::{Linker, refusal};
+use crate::btf::CoreRelocation;
+use crate::error::{Error, ErrorKind, Result};
+use crate::insn::Insn;
+use crate::object::{Code, Object};
+use crate::uapi::bpf::BPF_INSN_SIZE;
+
+/// How not to lose them.
+const HELP: &str = "the file has lost its relocations; strip it with `llvm-strip -g`, which keeps them";
+
+/// Whether no instruction of the object names a symbol.
+pub(super) fn has_none(object: &Object) -> bool {
+    let programs = object.programs.iter().all(|program| program.references.is_empty());
+    programs && object.functions.iter().all(|function| function.references.is_empty())
+}
+
+impl Linker<'_> {
+    /// Refuses a load in 64 bits of what fits in 32, in an object with something to name and without relocations.
+    ///
+    /// Compilers write such a load for a symbol's address, which a relocation then names, and for a number that
+    /// depends on the kernel's types.
+    pub(super) fn refuse_stripped(&self, code: Code<'_>) -> Result<()> {
+        if !self.is_unrelocated || self.maps.is_empty() && self.data.is_empty() {
+            return Ok(());
+        }
+        let is_short = |insns: &[Insn]| insns[0].src == 0 && insns[1].imm == insns[0].imm >> 31;
+        let place = |it: &CoreRelocation| it.offset as usize / BPF_INSN_SIZE;
+        let by_types = |at: usize| code.info.relocations.binary_search_by_key(&at, place).is_ok();
+        let mut pairs = code.insns.windows(2).enumerate().filter(|(_, pair)| pair[0].is_ld_imm64());
+        match pairs.find(|(at, pair)| is_short(pair) && !by_types(*at)) {
+            None => Ok(()),
+            Some((at, _)) => {
+                let load = code.insns[at];
+                let message = format!("expected a relocation for `{load:?}`, found none in the whole object");
+                Err(refusal(code, at, ErrorKind::Malformed, &message).with_help(HELP))
+            }
+        }
+    }
+
+    /// Says so where that is why a call leads nowhere: without its relocation, a call by symbol calls itself.
+    pub(super) fn explain_call(&self, code: Code<'_>, error: Error) -> Error {
+        let calls = code.callees().filter(|callee| code.reference(callee.insn).is_none());
+        let lost = calls.filter(|callee| code.insns[callee.insn].imm == -1).count();
+        if lost > 0 && self.is_unrelocated { error.with_help(HELP) } else { error }
+    }
+}

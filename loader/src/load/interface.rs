@@ -1,0 +1,173 @@
+//! A plan's calls on the interface: looking at it, and attaching by netlink or by a `bpf_link`.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
+
+use super::{AttachedTo, Execution, Outcome};
+use crate::attach::{self, Link, NetNs, RouteSocket, link_of, not_by_link};
+use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::netlink::{
+    LinkInfo, LinkRef, Mode, XdpChange, XdpProgram, XdpState, program_to_replace, refuse_to_displace,
+};
+use crate::plan::{Attach, AttachBy, LinkCreate, ProgramSlot, SetLink, link_without_pin};
+
+/// The calls on the interface.
+impl Execution<'_> {
+    pub(super) fn socket(&self) -> &RouteSocket {
+        self.socket.as_ref().expect("a plan asks for an interface after it has opened the socket")
+    }
+
+    pub(super) fn link(&self) -> &LinkInfo {
+        self.link.as_ref().expect("a plan uses an interface after it has asked for it")
+    }
+
+    pub(super) fn open_socket(&mut self, netns: Option<&str>) -> Result<Outcome> {
+        let netns = netns.map(NetNs::at).transpose()?;
+        self.socket = Some(RouteSocket::open(netns.as_ref())?);
+        Ok(Outcome::Done)
+    }
+
+    /// Looks at the interface, and refuses at once what the kernel would refuse after all the work.
+    pub(super) fn get_link(&mut self, link: &LinkRef) -> Result<Outcome> {
+        let link = self.socket().link(link)?;
+        let attach = self.plan.attach.as_ref().expect("only a plan that attaches asks for an interface");
+        let name = quote(&link.name);
+        refuse_in_vain(attach, &link.xdp).context(|| format!("attaching to {name}"))?;
+        let list: Vec<_> = link.xdp.programs().iter().map(ToString::to_string).collect();
+        let programs = if list.is_empty() { "no XDP program".to_owned() } else { list.join(", ") };
+        let found = format!("interface {} {name}, {programs}", link.index);
+        self.link = Some(link);
+        Ok(Outcome::Found(found))
+    }
+
+    pub(super) fn open_running(&mut self) -> Result<Outcome> {
+        let attach = self.plan.attach.as_ref().expect("only a plan that attaches replaces a program");
+        let running = program_to_replace(&self.link().xdp, attach.mode, None)?;
+        let program = attach::open(running)?;
+        let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
+        self.running = Some((running, program));
+        Ok(outcome)
+    }
+
+    pub(super) fn set_link(&mut self, set: &SetLink) -> Result<Outcome> {
+        let new = self.program(set.program).as_fd().as_raw_fd();
+        let running = self.running.as_ref().filter(|_| set.replace);
+        let change = match running {
+            Some((_, program)) => XdpChange::Replace { new, expected: program.as_fd().as_raw_fd() },
+            None => XdpChange::Attach { new },
+        };
+        let replaced = running.map(|(running, _)| *running);
+        let mode =
+            set.mode.or(replaced.map(|program| program.mode)).expect("a plan gives the mode, or replaces");
+        let link = self.link();
+        let (index, name) = (link.index, link.name.clone());
+        let answer = self.socket().set_xdp(index, mode, change);
+        self.unanswered = answer.is_err().then_some((mode, change));
+        let warning = match answer {
+            Ok(attach::Outcome::Done { warning }) => Ok(warning),
+            Ok(attach::Outcome::Refused(error)) | Err(error) => Err(error),
+        }
+        .context(|| format!("attaching to {} in {mode} mode", quote(&name)))?;
+        self.attached = Some(AttachedTo { warning, ..attached_to(index, name, mode, replaced) });
+        Ok(Outcome::Done)
+    }
+
+    /// Makes the opposite of a change that may have been made. The kernel refuses it if the change was not.
+    pub(super) fn put_back(&self) -> Result<Outcome> {
+        let (mode, change) = self.unanswered.expect("a plan puts back a change to which no answer came");
+        let back = change.undo().expect("a plan attaches or replaces, which has an opposite");
+        match self.socket().set_xdp(self.link().index, mode, back)? {
+            attach::Outcome::Done { .. } => Ok(Outcome::Done),
+            attach::Outcome::Refused(error) => Ok(Outcome::Refused(error.errno().unwrap_or_default())),
+        }
+    }
+}
+
+/// The calls on a `bpf_link`.
+impl Execution<'_> {
+    pub(super) fn bpf_link(&self) -> &Link {
+        self.bpf_link.as_ref().expect("a plan uses a link after the step that makes or finds it")
+    }
+
+    fn running(&self) -> &(XdpProgram, crate::program::Program) {
+        self.running.as_ref().expect("a plan opens the running program before it looks for what it has")
+    }
+
+    /// Looks at all links for the one that holds the running program.
+    pub(super) fn find_link(&mut self) -> Result<Outcome> {
+        let running = self.running().0;
+        let Some(link) = link_of(self.link(), running)? else {
+            return Err(not_by_link(running));
+        };
+        let outcome = Outcome::Fd(link.as_fd().as_raw_fd());
+        self.bpf_link = Some(link);
+        Ok(outcome)
+    }
+
+    /// Opens the pinned link, which must be the one that holds the running program.
+    pub(super) fn open_link(&mut self, path: &str) -> Result<Outcome> {
+        let running = self.running().0;
+        let link = Link::open_pinned(Path::new(path))?;
+        if !link.state()?.holds(self.link().index, running) {
+            let (name, path) = (quote(&self.link().name), quote(path));
+            let message = format!("the bpf_link pinned at {path} does not hold {running} on {name}");
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        let outcome = Outcome::Fd(link.as_fd().as_raw_fd());
+        self.bpf_link = Some(link);
+        Ok(outcome)
+    }
+
+    pub(super) fn create_link(&mut self, create: &LinkCreate) -> Result<Outcome> {
+        let (index, name, mode) = (self.link().index, self.link().name.clone(), create.mode);
+        let link = Link::create(self.program(create.program).as_fd(), self.socket(), index, mode)
+            .context(|| format!("attaching to {} by a bpf_link", quote(&name)))?;
+        let outcome = Outcome::Fd(link.as_fd().as_raw_fd());
+        self.bpf_link = Some(link);
+        self.attached = Some(attached_to(index, name, mode, None));
+        Ok(outcome)
+    }
+
+    pub(super) fn update_link(&mut self, program: ProgramSlot) -> Result<Outcome> {
+        let (running, old) = self.running();
+        let (index, name) = (self.link().index, self.link().name.clone());
+        self.bpf_link()
+            .update(self.program(program), old)
+            .context(|| format!("replacing the program on {} in its bpf_link", quote(&name)))?;
+        self.attached = Some(attached_to(index, name, running.mode, Some(*running)));
+        Ok(Outcome::Done)
+    }
+
+    /// Asks for what is told of the link that holds the program now.
+    pub(super) fn ask_for_link(&mut self) -> Result<Outcome> {
+        let state = self.bpf_link().state()?;
+        if let Some(attached) = &mut self.attached {
+            attached.link = Some(state);
+        }
+        Ok(Outcome::Found(format!("bpf_link {}", state.id)))
+    }
+}
+
+fn attached_to(index: u32, name: String, mode: Mode, replaced: Option<XdpProgram>) -> AttachedTo {
+    AttachedTo {
+        index,
+        name,
+        mode,
+        replaced,
+        native_refusal: None,
+        warning: None,
+        info: None,
+        link: None,
+        prog_arrays: Vec::new(),
+    }
+}
+
+/// Refuses at once what the kernel would refuse after all the work.
+fn refuse_in_vain(attach: &Attach, there: &XdpState) -> Result<()> {
+    match &attach.by {
+        _ if !attach.replace => refuse_to_displace(there),
+        AttachBy::Link { pin: None } if there.is_empty() => Err(link_without_pin()),
+        _ if there.is_empty() => Ok(()),
+        _ => program_to_replace(there, attach.mode, None).map(drop),
+    }
+}

@@ -1,0 +1,42 @@
+//! A plan's calls that keep prog arrays filled while their program is attached: pins in a directory of its own.
+
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use super::{Execution, Outcome, done, make_directory};
+use crate::error::{Context as _, Result, quote};
+use crate::pin;
+use crate::plan::{Attachment, Keep, KeepAction, MapSlot, keep_dir};
+
+impl Execution<'_> {
+    pub(super) fn ask_for_cookie(&mut self) -> Result<Outcome> {
+        self.netns_cookie = self.socket().netns_cookie()?;
+        Ok(Outcome::Found(format!("netns cookie {}", self.netns_cookie)))
+    }
+
+    /// Makes a call about the pins of an attachment, now that the numbers in the directory's name are known.
+    pub(super) fn keep(&mut self, keep: &Keep) -> Result<Outcome> {
+        let id = match keep.of {
+            Attachment::New(slot) => self.infos[slot.0].as_ref().map(|info| info.id),
+            Attachment::Replaced => self.running.as_ref().and_then(|(program, _)| program.id),
+        };
+        let id = id.expect("a plan names an attachment after it has asked for the program's id");
+        let dir = keep_dir(&keep.bpffs, self.netns_cookie, self.link().index, id);
+        let path = Path::new(&dir);
+        match &keep.action {
+            KeepAction::MakeDir => make_directory(&dir),
+            KeepAction::Pin { map, name } => done(self.pin_to_keep(*map, path.join(name))),
+            KeepAction::Unpin { name } => done(pin::unpin(&path.join(name))),
+            KeepAction::UnpinAll => done(pin::unpin_all(path).map(drop)),
+            KeepAction::RemoveDir => done(pin::remove_dir(path)),
+        }
+    }
+
+    fn pin_to_keep(&mut self, map: MapSlot, path: PathBuf) -> Result<()> {
+        let name = self.plan.maps[map.0].clone();
+        pin::pin_in_bpffs(self.map(map).as_fd(), &path)
+            .context(|| format!("pinning the prog array {}", quote(&name)))?;
+        self.prog_arrays.push((name, path));
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! A plan's calls on the maps of the program that is replaced: the new one goes on with them, or with copies.
+
+use super::{Execution, Outcome};
+use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::kernel;
+use crate::map::compare::differences;
+use crate::map::{Map, MapInfo};
+use crate::object::MapShape;
+use crate::plan::{CopyBy, MapSlot, WantedMap};
+use crate::uapi::bpf::ObjName;
+
+impl Execution<'_> {
+    pub(super) fn ask_for_map_ids(&mut self) -> Result<Outcome> {
+        let (_, running) = self.running.as_ref().expect("a plan opens the running program first");
+        self.running_maps = running.info()?.map_ids;
+        Ok(Outcome::Found(format!("maps {:?}", self.running_maps)))
+    }
+
+    /// Opens the running program's maps one after the other, and takes over those that are wanted.
+    pub(super) fn open_running_maps(&mut self, wanted: &[WantedMap], copy: bool) -> Result<Outcome> {
+        let cpus = kernel::possible_cpus()?;
+        for id in std::mem::take(&mut self.running_maps) {
+            let (map, info) = Map::from_id_with_info(id)?;
+            let Some(wanted) = self.wanted(wanted, &info)? else { continue };
+            let slot = wanted.map;
+            if self.kept.contains(&slot) || self.old_maps[slot.0].is_some() {
+                return Err(self.ambiguous(wanted, "the running program has two maps"));
+            }
+            let differences = differences(&wanted.shape, &info, cpus);
+            if differences.is_empty() {
+                self.maps[slot.0] = Some(map);
+                self.kept.push(slot);
+            } else if copy && MapShape::from(&info).can_be_copied_into(&wanted.shape) {
+                self.old_maps[slot.0] = Some(map);
+            } else {
+                let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
+                let name = quote(&self.plan.maps[slot.0]);
+                let message =
+                    format!("map {name} of the running program has another shape: {}", list.join(", "));
+                let error = Error::new(ErrorKind::Mismatch, message);
+                return Err(error.with_help(way_out(&MapShape::from(&info), &wanted.shape)));
+            }
+        }
+        Ok(Outcome::Found(format!("{} maps are kept", self.kept.len())))
+    }
+
+    /// The map of the plan that has the name of the running program's.
+    fn wanted<'w>(&self, wanted: &'w [WantedMap], info: &MapInfo) -> Result<Option<&'w WantedMap>> {
+        let mut same = wanted.iter().filter(|map| !info.name.is_empty() && map.name.as_str() == info.name);
+        match (same.next(), same.next()) {
+            (Some(one), Some(_)) => Err(self.ambiguous(one, "the object has two maps")),
+            (found, _) => Ok(found),
+        }
+    }
+
+    #[cold]
+    fn ambiguous(&self, wanted: &WantedMap, who: &str) -> Error {
+        let (name, kernel_name) = (quote(&self.plan.maps[wanted.map.0]), quote(wanted.name.as_str()));
+        let message = format!(
+            "map {name} cannot be told from others: {who} that the kernel calls {kernel_name} (it keeps {} bytes)",
+            ObjName::MAX
+        );
+        Error::new(ErrorKind::Conflict, message).with_help("pin them, so that they are found by their paths")
+    }
+
+    pub(super) fn copy_map(&mut self, slot: MapSlot, by: CopyBy) -> Result<Outcome> {
+        let from = self.old_maps[slot.0].as_ref().expect("a plan copies a map that it has found");
+        let to = self.map(slot);
+        let count = match by {
+            CopyBy::Page => from.copy_pages(to),
+            CopyBy::Entry => from.copy_entries(to),
+            CopyBy::InnerMap => from.copy_inner_maps(to),
+        }
+        .context(|| format!("copying the entries of map {}", quote(&self.plan.maps[slot.0])))?;
+        self.copied.push((slot, count));
+        Ok(Outcome::Found(format!("{count} entries")))
+    }
+}
+
+/// What to do about a map of the running program that is not like the one that is wanted.
+fn way_out(found: &MapShape, wanted: &MapShape) -> &'static str {
+    if found.can_be_copied_into(wanted) {
+        "`--migrate-maps` copies its entries into the new one"
+    } else if (found.key_size, found.value_size) == (wanted.key_size, wanted.value_size) {
+        "the entries of a map of that type cannot be copied: replace without `--keep-maps`"
+    } else {
+        "entries of other sizes cannot be copied: replace without `--keep-maps`"
+    }
+}

@@ -1,0 +1,50 @@
+//! Programs that ask the network card about a packet: the kernel wants them bound to their interface.
+
+use super::Loader;
+use super::externs::Externs;
+use crate::error::{Error, ErrorKind, Result, quote};
+use crate::linker::Linked;
+use crate::netlink::{Mode, ModeChoice};
+use crate::object::ProgramSpec;
+use crate::plan::externs::ExternValue;
+use crate::uapi::bpf::BPF_CALL;
+
+/// How the functions are called that ask the network card (6.3, `XDP_METADATA_KFUNC_xxx` in `include/net/xdp.h`).
+const ASKS_CARD: &str = "bpf_xdp_metadata_rx_";
+
+impl Loader<'_> {
+    /// Whether the program must be bound to the interface that it is attached to: the verifier refuses calls of the
+    /// functions that ask the network card, reached or not, in a program that could run on another one.
+    pub(super) fn bound(&self, program: &ProgramSpec, linked: &Linked, externs: &Externs) -> Result<bool> {
+        let Some(function) = self.asks_card(linked, externs) else {
+            return Ok(false);
+        };
+        let calls = format!("program {} calls {}", quote(&program.name), quote(function));
+        let Some(target) = &self.target else {
+            let message = format!("{calls}, and so must be bound to an interface when it is loaded");
+            return Err(Error::new(ErrorKind::InvalidInput, message)
+                .with_help("attach it in the same step, or name the interface to plan for with --dev"));
+        };
+        if let ModeChoice::Only(mode @ (Mode::Generic | Mode::Offload)) = target.mode {
+            let message = format!("{calls}, which works in native mode alone, not in {mode} mode");
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        if target.netns.is_some() {
+            let message = format!("{calls}, and so must be loaded in the network namespace of its interface");
+            return Err(Error::new(ErrorKind::Unsupported, message)
+                .with_help("start xdpload in there, with `ip netns exec NAME`"));
+        }
+        Ok(true)
+    }
+
+    /// A function that asks the network card and that the program calls, if this kernel has it.
+    fn asks_card(&self, linked: &Linked, externs: &Externs) -> Option<&str> {
+        linked.externs.iter().find_map(|reference| {
+            let name = &*self.object.externs[reference.external].name;
+            let is_call = linked.insns[reference.insn].code == BPF_CALL;
+            let is_there =
+                matches!(externs.get(reference.external), Some(ExternValue::Btf { module: None, .. }));
+            (is_call && is_there && name.starts_with(ASKS_CARD)).then_some(name)
+        })
+    }
+}
