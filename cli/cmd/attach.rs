@@ -1,6 +1,5 @@
 //! `xdpload attach`: load an object and attach its program, or attach one that is loaded already.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use loader::load::{AttachedTo, Loaded};
@@ -51,7 +50,7 @@ struct Document {
     link: Option<Link>,
     maps: Vec<String>,
     /// Where prog arrays are pinned while the program is attached.
-    prog_arrays: BTreeMap<String, String>,
+    prog_arrays: Vec<ProgArray>,
     /// Those of the maps that are the replaced program's.
     kept: Vec<String>,
     copied: Vec<Copied>,
@@ -70,6 +69,13 @@ struct Link {
 struct Copied {
     map: String,
     entries: usize,
+}
+
+/// A prog array, and the pin that keeps it filled.
+#[derive(Serialize)]
+struct ProgArray {
+    map: String,
+    pin: String,
 }
 
 /// What the kernel does not tell of a program (before 4.13) is none.
@@ -112,7 +118,7 @@ impl Document {
             prog_arrays: attached
                 .prog_arrays
                 .iter()
-                .map(|(map, path)| (map.clone(), path.to_string_lossy().into_owned()))
+                .map(|(map, pin)| ProgArray { map: map.clone(), pin: pin.to_string_lossy().into_owned() })
                 .collect(),
             transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
         }
@@ -144,9 +150,9 @@ impl fmt::Display for Document {
         self.copied.iter().try_for_each(|Copied { map, entries }| {
             writeln!(f, "copied {entries} entries of its map {} into a new one", escape(map))
         })?;
-        self.prog_arrays.iter().try_for_each(|(map, path)| {
-            let (map, path) = (escape(map), escape(path));
-            writeln!(f, "prog array {map} is pinned at {path} until the program is detached")
+        self.prog_arrays.iter().try_for_each(|ProgArray { map, pin }| {
+            let (map, pin) = (escape(map), escape(pin));
+            writeln!(f, "prog array {map} is pinned at {pin} until the program is detached")
         })
     }
 }

@@ -551,7 +551,11 @@ fn make_directory(path: &str) -> Result<Outcome> {
 impl Execution<'_> {
     fn load_btf(&mut self, load: BtfLoad, log: Option<&mut VerifierLog>) -> Result<Outcome> {
         let data = self.plan.btf_bytes(load.without)?;
-        let btf = LoadedBtf::load(&data, log)?;
+        let answer = LoadedBtf::load(&data, log);
+        if let Err(refusal) = &answer {
+            self.btf_refusal = Some(refusal.clone());
+        }
+        let btf = answer?;
         let outcome = Outcome::Fd(btf.as_fd().as_raw_fd());
         (self.btf, self.btf_refusal) = (Some(btf), None);
         Ok(outcome)

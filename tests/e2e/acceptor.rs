@@ -359,6 +359,8 @@ impl<'c> Walk<'c> {
         let of_newer = [
             ("0x25 /*", "BPF_XDP"),
             ("0x20 /*", "BPF_F_XDP_HAS_FRAGS"),
+            ("0x20 /*", "BPF_MAP_TYPE_CGRP_STORAGE"),
+            ("0x21 /*", "BPF_MAP_TYPE_ARENA"),
             ("0x40 /*", "BPF_F_XDP_DEV_BOUND_ONLY"),
             ("0x2", "XDP_FLAGS_SKB_MODE"),
             ("0x4", "XDP_FLAGS_DRV_MODE"),

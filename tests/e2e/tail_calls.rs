@@ -19,6 +19,14 @@ fn set_answer(verdict: &str) {
     xdpload(&["map", "set", "/sys/fs/bpf/answer", "0", verdict]).ok();
 }
 
+/// Where the prog array `map` is pinned.
+#[track_caller]
+fn pin_of(attached: &serde_json::Value, map: &str) -> String {
+    let arrays = attached["prog_arrays"].as_array().expect("a list of prog arrays");
+    let array = arrays.iter().find(|array| array["map"] == map).expect("the prog array is pinned");
+    text(&array["pin"])
+}
+
 #[test]
 fn the_chain_goes_on_without_its_loader() {
     let (sandbox, veth) = need!(pair(&[]));
@@ -34,7 +42,7 @@ fn the_chain_goes_on_without_its_loader() {
         let counted = answer(&["map", "get", "/sys/fs/bpf/counted", "0"]);
         assert_ne!(text(&counted["value"]["hex"]), "0000000000000000");
 
-        let kept: Vec<_> = ["first_jump", "last_jump"].map(|map| text(&attached["kept"][map])).into();
+        let kept: Vec<_> = ["first_jump", "last_jump"].map(|map| pin_of(&attached, map)).into();
         let below_bpffs = |path: &String| path.strip_prefix("/sys/fs/bpf/").unwrap().to_owned();
         let pins = sandbox.pins();
         assert!(kept.iter().all(|path| pins.contains(&below_bpffs(path))), "{kept:?} {pins:?}");
@@ -92,7 +100,7 @@ fn a_prog_array_that_is_pinned_anyway_needs_no_other_pin() {
     let pins = ["--pin-map=first_jump=/sys/fs/bpf/first", "--pin-map=last_jump=/sys/fs/bpf/last"];
     let attach = [&["attach", NEAR, &chain, "--prog=enter"], &pins[..], &PINS[..]].concat();
     let attached = answer(&attach);
-    assert_eq!(attached["kept"], serde_json::json!({}));
+    assert_eq!(attached["prog_arrays"], serde_json::json!([]));
     set_answer(DROP);
     assert_udp(&veth, FAR_V4, 0);
     xdpload(&["detach", NEAR]).ok();
@@ -119,7 +127,7 @@ fn the_programs_of_the_chain_are_those_that_libbpf_loads() {
             |name: &str| tag(bpftool(&["prog", "show", "pinned", &format!("/sys/fs/bpf/theirs/{name}")]));
         assert_eq!(text(&attached["program"]["tag"]), theirs("enter"));
         for (map, name) in [("first_jump", "count"), ("last_jump", "verdict")] {
-            let dump = bpftool(&["map", "dump", "pinned", &text(&attached["kept"][map])]);
+            let dump = bpftool(&["map", "dump", "pinned", &pin_of(&attached, map)]);
             let entry = &dump.as_array().unwrap()[0];
             let bytes: Vec<_> = entry["value"].as_array().unwrap().iter().map(text).collect();
             let id =
