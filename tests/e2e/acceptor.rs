@@ -367,7 +367,9 @@ impl<'c> Walk<'c> {
             ("0x8", "XDP_FLAGS_HW_MODE"),
         ];
         let is_newer = of_newer.iter().any(|(start, name)| found.starts_with(start) && *name == planned);
-        planned == found || is_newer || is_memory(name, found)
+        // An address is easier to read in hexadecimal.
+        let is_same_number = name == "map_extra" && number(planned) == number(found);
+        planned == found || is_newer || is_same_number || is_memory(name, found)
     }
 }
 
@@ -477,7 +479,10 @@ fn are_same_flags(planned: &str, found: &str) -> bool {
 }
 
 fn number(text: &str) -> Option<u64> {
-    text.parse().ok()
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
 }
 
 /// The bytes of a hexadecimal text.
