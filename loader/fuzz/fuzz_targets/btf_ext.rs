@@ -1,4 +1,4 @@
-//! Fuzzes `.BTF.ext` beside the BTF of an object: what is said of instructions is read in order, or refused in one line.
+//! Fuzzes `.BTF.ext` beside the BTF of an object: its records are read in order, or refused in one line.
 
 #![no_main]
 
