@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use loader::core_reloc::{self, Resolution};
 use loader::plan::{self, Alternative, Call, KernelCall, ResolvedExtern, Step, When};
 use loader::{Error, ErrorKind, Result, errno_name};
 use serde::Serialize;
@@ -33,12 +34,24 @@ pub(crate) fn run(args: &args::Plan) -> Result<()> {
 struct Document {
     maps: Vec<String>,
     programs: Vec<String>,
+    relocations: Vec<RelocationDocument>,
     externs: Vec<ExternDocument>,
     steps: Vec<StepDocument>,
     #[serde(skip)]
     plan: plan::Plan,
     #[serde(skip)]
     verbose: bool,
+}
+
+/// A number in a program that was adapted to the kernel's types.
+#[derive(Serialize)]
+struct RelocationDocument {
+    program: String,
+    instruction: usize,
+    number: &'static str,
+    of: String,
+    before: u64,
+    after: Option<u64>,
 }
 
 /// What programs take from the kernel.
@@ -119,11 +132,29 @@ impl Document {
         Self {
             maps: plan.maps.clone(),
             programs: plan.programs.clone(),
+            relocations: RelocationDocument::list(&plan),
             externs: plan.externs.iter().map(|external| ExternDocument::new(&plan, external)).collect(),
             steps: StepDocument::list(&plan, &plan.steps),
             plan,
             verbose,
         }
+    }
+}
+
+impl RelocationDocument {
+    fn list(plan: &plan::Plan) -> Vec<Self> {
+        let of_program = |(program, relocations): (&String, &Vec<Resolution>)| {
+            let document = |it: &Resolution| Self {
+                program: program.clone(),
+                instruction: it.insn,
+                number: core_reloc::noun(it.kind),
+                of: it.subject.clone(),
+                before: it.before,
+                after: it.after,
+            };
+            relocations.iter().map(document).collect::<Vec<_>>()
+        };
+        plan.programs.iter().zip(&plan.relocations).flat_map(of_program).collect()
     }
 }
 

@@ -652,6 +652,7 @@ impl Execution<'_> {
             },
             log,
         )
+        .map_err(|error| self.for_what_is_lacking(error, load.program))
         .map_err(|error| self.for_interface(error, load.bound))
         .map_err(|error| self.for_network_card(error, load.offload))?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
@@ -690,6 +691,16 @@ impl Execution<'_> {
         }
         self.infos[slot.0] = Some(info);
         Ok(outcome)
+    }
+
+    /// Says of a refusal that the verifier has come to an instruction which must not be reached, and what was meant.
+    fn for_what_is_lacking(&self, error: Error, program: ProgramSlot) -> Error {
+        match error.verifier_log().and_then(|log| self.plan.lacking(program, log)) {
+            Some(lacking) => error
+                .context(lacking)
+                .with_help("the program is to ask whether the kernel has it, and go another way"),
+            None => error,
+        }
     }
 
     /// Says of a refusal that it was the network card which was asked to hold the map or the program.

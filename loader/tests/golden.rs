@@ -1,7 +1,8 @@
 //! Golden files: what the library makes of each fixture, held against what it made when somebody last looked.
 //!
 //! `golden/<fixture>.object` is the whole [`Object`]; `golden/<fixture>.plan` is the plan of attaching each of its
-//! programs, or the words that refuse it. `UPDATE_GOLDEN=1` writes the files anew: read the difference before you
+//! programs, or the words that refuse it; `golden/<fixture>.relocations` is what becomes of its instructions on two
+//! different kernels. `UPDATE_GOLDEN=1` writes the files anew: read the difference before you
 //! commit it.
 
 // Tells clippy that the functions beside the tests are test code too.
@@ -13,7 +14,10 @@ use std::path::Path;
 use std::{env, fs};
 
 use loader::Error;
+use loader::btf::{KernelTypes, LazyBtf};
+use loader::insn::disasm::disassemble;
 use loader::object::Object;
+use loader::plan::Call;
 
 mod plans;
 mod support;
@@ -51,6 +55,9 @@ fn views() -> BTreeMap<String, String> {
         let object = Object::parse(&fixture.data).unwrap_or_else(|error| panic!("{}: {error}", fixture.name));
         views.insert(format!("{}.object", fixture.name), format!("{object:#?}\n"));
         views.insert(format!("{}.plan", fixture.name), plans_text(&object));
+        if fixture.name.contains("core_") {
+            views.insert(format!("{}.relocations", fixture.name), relocations_text(&object));
+        }
     }
     views
 }
@@ -65,6 +72,30 @@ fn plans_text(object: &Object) -> String {
             Ok(plan) if index == 0 => write!(text, "{plan:#}").unwrap(),
             Ok(plan) => write!(text, "{plan}").unwrap(),
             Err(error) => writeln!(text, "{}", refusal(&error)).unwrap(),
+        }
+    }
+    text
+}
+
+/// Each number that is adapted to a kernel's types, above the instruction that it has come to be in.
+fn relocations_text(object: &Object) -> String {
+    let mut text = String::new();
+    for kernel in ["linux-6.1", "linux-6.18"] {
+        let data = fs::read(tests_dir().join(format!("fixtures/btf/{kernel}.btf"))).unwrap();
+        let types = LazyBtf::from_bytes(data, kernel).unwrap();
+        for program in &object.programs {
+            let types = KernelTypes { vmlinux: Some(types.clone()), modules: None };
+            let plan = plans::attach_to_kernel(object, program, Some(types)).unwrap();
+            writeln!(text, "{program} on {kernel}").unwrap();
+            let insns = plan.steps.iter().find_map(|step| match &step.call {
+                Call::ProgLoad(load) => Some(&load.insns),
+                _ => None,
+            });
+            let lines: BTreeMap<_, _> =
+                disassemble(insns.unwrap()).map(|line| (line.index, line.text)).collect();
+            for relocation in &plan.relocations[0] {
+                writeln!(text, "  {relocation}\n{:6}: {}", relocation.insn, lines[&relocation.insn]).unwrap();
+            }
         }
     }
     text

@@ -32,6 +32,7 @@ use self::candidates::{Candidate, Candidates};
 pub use self::compat::essential;
 use self::compat::{Budget, MAX_LEVEL, Pair};
 use self::number::{Number, Reading};
+pub use self::patch::BAD_RELOCATION;
 use self::patch::{Change, Resize};
 use self::spec::Part;
 use crate::btf::{Btf, CoreRelocation, KernelTypes, LazyBtf, TypeId};

@@ -6,7 +6,7 @@ use crate::uapi::bpf::BPF_CALL;
 
 /// The helper that a call names which must not be reached: 0xbad2310, "bad relo". No kernel has so many. libbpf
 /// uses the same, and so the tags of programs agree.
-pub(super) const BAD_RELOCATION: i32 = 0x0bad_2310;
+pub const BAD_RELOCATION: i32 = 0x0bad_2310;
 
 /// A number to be put into an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,14 @@ impl Display for Plan {
         for external in &self.externs {
             writeln!(f, "    {INDENT}{} = {}", escape(&external.name), self.extern_value(external))?;
         }
+        for (program, relocations) in self.programs.iter().zip(&self.relocations) {
+            if !relocations.is_empty() {
+                writeln!(f, "    {} is adapted to the kernel's types:", escape(program))?;
+            }
+            for relocation in relocations {
+                writeln!(f, "    {INDENT}instruction {}: {relocation}", relocation.insn)?;
+            }
+        }
         let mut printer = Printer { plan: self, number: 0, undo: Vec::new(), spelled: BTreeMap::new() };
         printer.steps(f, &self.steps, 0)?;
         if !printer.undo.is_empty() {

@@ -10,6 +10,7 @@ mod describe;
 mod display;
 mod externs;
 mod keep;
+mod lacking;
 mod pin_path;
 
 pub(crate) use build::link_without_pin;

@@ -38,6 +38,15 @@ fn types(object: &Object) -> KernelTypes {
 /// what the object takes from it, all but what is called `nowhere`. Maps that want a pin path from their loader get
 /// one.
 pub(crate) fn attach(object: &Object, program: &ProgramSpec) -> Result<Plan> {
+    attach_to_kernel(object, program, None)
+}
+
+/// The same for a kernel with these types, if any are given.
+pub(crate) fn attach_to_kernel(
+    object: &Object,
+    program: &ProgramSpec,
+    target_types: Option<KernelTypes>,
+) -> Result<Plan> {
     let target = Target {
         link: LinkRef::named("eth0").unwrap(),
         netns: None,
@@ -52,6 +61,9 @@ pub(crate) fn attach(object: &Object, program: &ProgramSpec) -> Result<Plan> {
         }
     }
     loader = loader.kconfig(Kconfig::new("/boot/config", CONFIG.to_vec())).kernel_types(types(object));
+    if let Some(types) = target_types {
+        loader = loader.target_types(types);
+    }
     let wanted = loader.wants()?.symbols;
     let mut symbols = KernelSymbols::of(&wanted);
     for name in wanted.iter().filter(|name| !name.contains("nowhere")) {

@@ -1,0 +1,82 @@
+//! What the kernel lacks, where the verifier comes to an instruction that must not be reached.
+//!
+//! An instruction for which the kernel's types have no number becomes a call of a helper that no kernel has, and so does
+//! the call of a weak function that the kernel lacks. The verifier speaks of the helper; this finds what was meant.
+
+use super::{ExternValue, Plan, ProgramSlot};
+use crate::core_reloc::{BAD_RELOCATION, noun};
+use crate::error::{escape, quote};
+
+impl Plan {
+    /// What was meant by the instruction at which the verifier's `log` of a program ends, in words; none if it ends at
+    /// another.
+    pub fn lacking(&self, program: ProgramSlot, log: &str) -> Option<String> {
+        let (insn, helper) = log.lines().filter_map(call_of_no_helper).next_back()?;
+        if helper == BAD_RELOCATION {
+            let relocations = self.relocations.get(program.0)?;
+            let missing = relocations.iter().find(|it| it.insn == insn && it.after.is_none())?;
+            let (number, subject) = (noun(missing.kind), escape(&missing.subject));
+            return Some(format!(
+                "instruction {insn} needs the {number} of {subject}, which the kernel's types do not have"
+            ));
+        }
+        let missing = self.externs.iter().filter(|external| external.value == ExternValue::Missing);
+        let names: Vec<_> = missing.map(|external| quote(&external.name)).collect();
+        (!names.is_empty()).then(|| {
+            format!("instruction {insn} calls a function that the kernel lacks ({})", names.join(" or "))
+        })
+    }
+}
+
+/// The index of an instruction and the helper that it calls, if the line of a log is that of a call which names none.
+fn call_of_no_helper(line: &str) -> Option<(usize, i32)> {
+    let (insn, rest) = line.split_once(": (85) call unknown#")?;
+    let helper = rest.split_whitespace().next()?;
+    Some((insn.trim().parse().ok()?, helper.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core_reloc::Resolution;
+    use crate::plan::ResolvedExtern;
+    use crate::uapi::btf::CoreReloKind;
+
+    fn plan() -> Plan {
+        let resolution = |insn, after| Resolution {
+            insn,
+            kind: CoreReloKind::FIELD_BYTE_OFFSET,
+            subject: format!("struct s.f{insn}"),
+            before: 8,
+            after,
+        };
+        Plan {
+            maps: Vec::new(),
+            templates: 0,
+            programs: vec!["p".to_owned()],
+            sections: vec!["xdp".to_owned()],
+            btf: None,
+            relocations: vec![vec![resolution(3, Some(8)), resolution(7, None)]],
+            externs: vec![ResolvedExtern { name: "f".to_owned(), value: ExternValue::Missing }],
+            modules: Vec::new(),
+            attach: None,
+            steps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_number_or_function_that_was_meant_is_named() {
+        let lacking = |log| plan().lacking(ProgramSlot(0), log);
+        assert_eq!(
+            lacking("0: R1=ctx()\n7: (85) call unknown#195896080\ninvalid func unknown#195896080\n").unwrap(),
+            "instruction 7 needs the byte offset of struct s.f7, which the kernel's types do not have"
+        );
+        assert_eq!(
+            lacking("5: (85) call unknown#2002000000\ninvalid func unknown#2002000000\n").unwrap(),
+            "instruction 5 calls a function that the kernel lacks (`f`)"
+        );
+        // One that was adapted, and one that calls a helper which there is.
+        assert_eq!(lacking("3: (85) call unknown#195896080\n"), None);
+        assert_eq!(lacking("3: (85) call bpf_map_lookup_elem#1\nR1 type=ctx expected=map_ptr\n"), None);
+    }
+}
