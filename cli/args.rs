@@ -203,6 +203,8 @@ pub(crate) struct Plan {
     /// Plan for pinning: what is loaded under this directory, or with --dev and --link the bpf_link at this path
     #[arg(long, value_name = "DIR|PATH")]
     pub(crate) pin: Option<String>,
+    #[command(flatten)]
+    pub(crate) extended: Extended,
     /// Spell out the ways back for old kernels, and the bytes that each call hands over
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -243,9 +245,20 @@ pub(crate) struct LoadAndPin {
     #[arg(long, value_name = "DIR")]
     pub(crate) pin: String,
     #[command(flatten)]
+    pub(crate) extended: Extended,
+    #[command(flatten)]
     pub(crate) report: Report,
     #[command(flatten)]
     pub(crate) form: Form,
+}
+
+/// The program that extensions (sections `freplace/<function>`) extend.
+#[derive(Args, Debug)]
+pub(crate) struct Extended {
+    /// Let programs of sections freplace/FUNCTION replace functions of this program, for as long as their bpf_links
+    /// are pinned at DIR/links/NAME
+    #[arg(long, value_name = "ID|PATH", requires = "pin")]
+    pub(crate) target_prog: Option<String>,
 }
 
 /// What is told of a load beside the answer.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use loader::btf::{Btf, LineInfo};
+use loader::core_reloc;
 use loader::elf::ElfFile;
 use loader::insn::disasm::disassemble;
 use loader::linker::Linker;
@@ -105,6 +106,8 @@ struct Program {
     section: String,
     offset: u64,
     attach_type: String,
+    /// The function of another program that it replaces.
+    extends: Option<String>,
     frags: bool,
     /// The functions that are joined to it, in their order; none where it cannot be linked.
     functions: Vec<String>,
@@ -126,6 +129,8 @@ struct Instruction {
     text: String,
     /// What the instruction refers to, by the file's relocations.
     symbol: Option<String>,
+    /// Which number of the kernel's types the instruction is adapted to, by CO-RE.
+    adapted_to: Option<String>,
     /// The line of source that begins here.
     source: Option<Source>,
 }
@@ -200,14 +205,26 @@ impl Program {
             name: program.name.clone(),
             section: program.section.clone(),
             offset: program.offset,
-            attach_type: match program.kind.attach_type {
-                AttachType::XDP => "interface".to_owned(),
-                other => other.to_string(),
+            attach_type: match (program.extends(), program.kind.attach_type) {
+                (Some(_), _) => "function".to_owned(),
+                (None, AttachType::XDP) => "interface".to_owned(),
+                (None, other) => other.to_string(),
             },
+            extends: program.extends().map(str::to_owned),
             frags: program.kind.frags,
             references: program.references.iter().map(Reference::new).collect(),
             functions: linked.into_iter().skip(1).map(|function| function.name).collect(),
             instructions: Instruction::all(program.code(), btf),
+        }
+    }
+}
+
+impl Program {
+    /// Where it may run, in words.
+    fn place(&self) -> String {
+        match &self.extends {
+            Some(function) => format!("function {} of another program", escape(function)),
+            None => self.attach_type.clone(),
         }
     }
 }
@@ -236,12 +253,19 @@ impl Function {
 
 impl Instruction {
     fn all(code: Code<'_>, btf: Option<&Btf>) -> Vec<Self> {
+        let adapted_to = |index| {
+            let relocation = code.info.relocation_at(index)?;
+            // A record that leads nowhere is told of when the program is to be loaded.
+            let subject = core_reloc::subject(btf?, relocation).ok()?;
+            Some(format!("{} of {subject}", core_reloc::noun(relocation.kind)))
+        };
         let symbol = |index| code.reference(index).map(|reference| reference.symbol.clone());
         let source = |index| Source::at(code.info.line_at(index)?, btf?);
         disassemble(code.insns)
             .map(|line| Self {
                 index: line.index,
                 symbol: symbol(line.index),
+                adapted_to: adapted_to(line.index),
                 source: source(line.index),
                 text: line.text,
             })
@@ -350,7 +374,7 @@ impl fmt::Display for Program {
             escape(&self.name),
             escape(&self.section),
             self.offset,
-            self.attach_type
+            self.place()
         )?;
         if !self.functions.is_empty() {
             let names: Vec<_> = self.functions.iter().map(|name| escape(name)).collect();
@@ -417,9 +441,10 @@ fn instructions(f: &mut fmt::Formatter<'_>, instructions: &[Instruction]) -> fmt
 impl fmt::Display for Instruction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "  {:>5}: {}", self.index, self.text)?;
-        match &self.symbol {
-            Some(symbol) => writeln!(f, "    ; {}", escape(symbol)),
-            None => writeln!(f),
+        match (&self.symbol, &self.adapted_to) {
+            (Some(symbol), _) => writeln!(f, "    ; {}", escape(symbol)),
+            (None, Some(number)) => writeln!(f, "    ; CO-RE: {}", escape(number)),
+            (None, None) => writeln!(f),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! `xdpload load`: load an object and pin its programs and maps, without attaching anything.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use loader::load::Loaded;
-use loader::plan::{Call, Plan};
+use loader::plan::{Call, Plan, ProgramSlot};
 use loader::{Result, escape};
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use crate::{args, output};
 pub(crate) fn run(args: &args::LoadAndPin) -> Result<()> {
     let planned = super::plan_of_object(&args.file.object, &args.load, |loader| {
         let loader = if args.all { loader.all_programs() } else { loader };
-        loader.pin_under(&args.pin)
+        super::extend(loader.pin_under(&args.pin), &args.extended)
     })?;
     let loaded = transcript::execute(&planned, &args.report)?;
     output::answer(args.form, &Document::new(&planned.plan, &loaded))
@@ -35,6 +36,8 @@ struct Program {
     id: Option<u32>,
     tag: Option<String>,
     map_ids: Vec<u32>,
+    /// The pin of the `bpf_link` that lets an extension take the place of its function.
+    link_pin: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -45,37 +48,58 @@ struct Map {
 
 impl Document {
     fn new(plan: &Plan, loaded: &Loaded) -> Self {
-        let program = |name: &str, pin: &str| {
+        let link_pins = links_of_extensions(plan);
+        let program = |slot: ProgramSlot, pin: &str| {
+            let name = &plan.programs[slot.0];
             let info = loaded.info(name);
             Program {
-                name: name.to_owned(),
+                name: name.clone(),
                 pin: pin.to_owned(),
                 id: info.map(|info| info.id),
                 tag: info.map(|info| hex(&info.tag)),
                 map_ids: info.map(|info| info.map_ids.clone()).unwrap_or_default(),
+                link_pin: link_pins.get(&slot).map(|path| (*path).to_owned()),
             }
         };
         let pins = plan.steps.iter().filter_map(|step| match &step.call {
-            Call::PinProgram { program, path } => Some((&plan.programs[program.0], path)),
+            Call::PinProgram { program, path } => Some((*program, path)),
             _ => None,
         });
         let pin_of = |map: &str| plan.pins().find(|(name, _)| *name == map).map(|(_, pin)| pin.to_owned());
         Self {
-            programs: pins.map(|(name, pin)| program(name, pin)).collect(),
+            programs: pins.map(|(slot, pin)| program(slot, pin)).collect(),
             maps: loaded.maps().map(|(map, _)| Map { name: map.to_owned(), pin: pin_of(map) }).collect(),
             transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
         }
     }
 }
 
+/// Each extension is given its link by one step, and the next one pins that.
+fn links_of_extensions(plan: &Plan) -> BTreeMap<ProgramSlot, &str> {
+    let pairs = plan.steps.iter().zip(plan.steps.iter().skip(1));
+    pairs
+        .filter_map(|(extend, pin)| match (&extend.call, &pin.call) {
+            (Call::Extend { program }, Call::PinLink { path }) => Some((*program, &**path)),
+            _ => None,
+        })
+        .collect()
+}
+
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Program { name, pin, id, tag, .. } in &self.programs {
+        for Program { name, pin, id, tag, link_pin, .. } in &self.programs {
             write!(f, "program {}", escape(name))?;
             if let (Some(id), Some(tag)) = (id, tag) {
                 write!(f, " (id {id}, tag {tag})")?;
             }
             writeln!(f, " pinned at {}", escape(pin))?;
+            if let Some(link_pin) = link_pin {
+                writeln!(
+                    f,
+                    "  in the place of its function while its bpf_link is pinned at {}",
+                    escape(link_pin)
+                )?;
+            }
         }
         self.maps.iter().try_for_each(|Map { name, pin }| match pin {
             Some(pin) => writeln!(f, "map {} pinned at {}", escape(name), escape(pin)),

@@ -110,6 +110,17 @@ pub(crate) fn plan_of_object(
     Ok(Planned { plan, btf_flaw: object.btf_flaw })
 }
 
+/// What the command line says about the program to extend.
+pub(crate) fn extend<'o>(loader: Loader<'o>, extended: &args::Extended) -> Loader<'o> {
+    match &extended.target_prog {
+        // A pin is below bpffs, and so has a slash.
+        Some(word) => {
+            loader.extend(word.parse().map_or_else(|_| Existing::Pinned(word.clone()), Existing::Id))
+        }
+        None => loader,
+    }
+}
+
 /// What the command line says about the maps of the program that is replaced.
 pub(crate) fn keep(upgrade: args::Upgrade) -> KeepMaps {
     match (upgrade.migrate_maps, upgrade.keep_maps) {

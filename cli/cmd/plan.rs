@@ -22,7 +22,7 @@ pub(crate) fn run(args: &args::Plan) -> Result<()> {
         let loader = if args.all { loader.all_programs() } else { loader };
         let loader = loader.keep_maps(super::keep(args.target.upgrade));
         match pin_dir {
-            Some(dir) => loader.pin_under(dir),
+            Some(dir) => super::extend(loader.pin_under(dir), &args.extended),
             None => loader,
         }
     })?;

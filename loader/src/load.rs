@@ -3,6 +3,7 @@
 //! Nothing is called here that the plan does not list. Each call is told to the caller's observer and kept in the
 //! [`Loaded::transcript`], in the plan's own words and with the kernel's answer.
 
+mod extension;
 mod interface;
 mod prog_arrays;
 mod upgrade;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
+use self::extension::Extended;
 use crate::attach::{Link, LinkState, RouteSocket};
 use crate::bytes::ByteOrder;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
@@ -209,6 +211,8 @@ struct Execution<'p> {
     link: Option<LinkInfo>,
     /// The namespace's number; 0 for kernels that have none.
     netns_cookie: u64,
+    /// The program that is to be extended.
+    extended: Option<Extended>,
     running: Option<(XdpProgram, Program)>,
     /// The maps of the running program, by id.
     running_maps: Vec<u32>,
@@ -243,6 +247,7 @@ impl<'p> Execution<'p> {
             socket: None,
             link: None,
             netns_cookie: 0,
+            extended: None,
             running: None,
             running_maps: Vec::new(),
             old_maps: plan.maps.iter().map(|_| None).collect(),
@@ -399,6 +404,8 @@ impl<'p> Execution<'p> {
             Call::MapFreeze { map } => done(self.map(*map).freeze()),
             Call::ObjPin { map, path } => done(self.pin_map(*map, path)),
             Call::ProgLoad(load) => self.load_program(load, None),
+            Call::OpenExtended { existing } => self.open_extended(existing),
+            Call::Extend { program } => self.extend(*program),
             Call::OpenProgram { program, existing } => self.open_program(*program, existing),
             Call::PinProgram { program, path } => done(self.pin_program(*program, path)),
             Call::ProgBindMap { program, map } => {
@@ -644,6 +651,11 @@ impl Execution<'_> {
                 insns: &encode_all(&insns, ByteOrder::NATIVE),
                 ifindex: if load.offload || load.bound { self.link().index } else { 0 },
                 modules: &modules,
+                extends: load
+                    .extends
+                    .as_deref()
+                    .map(|function| self.function_to_replace(function))
+                    .transpose()?,
                 info: self.btf.as_ref().zip(load.info.as_ref()).map(|(btf, info)| CompilerInfo {
                     btf,
                     functions: &info.functions,

@@ -89,6 +89,7 @@ fn a_log_of_a_good_program_is_asked_for() {
             ifindex: 0,
             info: None,
             modules: &[],
+            extends: None,
         };
         let mut log = VerifierLog::new(VerifierLog::PATH);
         Program::load(&params, Some(&mut log)).unwrap();

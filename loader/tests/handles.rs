@@ -75,6 +75,7 @@ fn program_params(insns: &[u8]) -> ProgramParams<'_> {
         ifindex: 0,
         info: None,
         modules: &[],
+        extends: None,
     }
 }
 

@@ -21,9 +21,9 @@ const FORMATS: [&str; 2] = ["--key-format", "--value-format"];
 /// Each command, the groups of its options, and its own.
 const COMMANDS: [(&str, &[&[&str]]); 13] = [
     ("inspect", &[&FILE, &["--btf", "--json"]]),
-    ("plan", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--dev", "--all", "--json"]]),
+    ("plan", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--dev", "--all", "--target-prog", "--json"]]),
     ("attach", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--verifier-log", "--json"]]),
-    ("load", &[&FILE, &LOAD, &["--all", "--pin", "--verbose", "--verifier-log", "--json"]]),
+    ("load", &[&FILE, &LOAD, &["--all", "--pin", "--target-prog", "--verbose", "--verifier-log", "--json"]]),
     ("detach", &[&["--id", "--link", "--bpffs", "--netns", "--json"]]),
     ("status", &[&["--bpffs", "--netns", "--json"]]),
     ("map", &[]),

@@ -10,7 +10,7 @@ use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
 
 /// What libbpf does not take, and its words. We take it, unless it is among [`ASKING`].
-const BEYOND_LIBBPF: [(&str, &str); 20] = [
+const BEYOND_LIBBPF: [(&str, &str); 21] = [
     // It relocates the program under its first name alone.
     ("alias", "prog 'count_too': BPF program load failed"),
     // A newer libbpf than 1.1 reads 64 bits from an enumeration, and knows what an arena is.
@@ -21,6 +21,7 @@ const BEYOND_LIBBPF: [(&str, &str); 20] = [
     ("blacklist_libbpf", "legacy map definitions in 'maps' section are not supported"),
     ("both_maps", "legacy map definitions in 'maps' section are not supported"),
     ("data_named_bss", "bad map relo against 'cleared' in section '.bss.cleared'"),
+    ("extension", "prog 'deny': attach program FD is not set"),
     ("gobpf_dummy", "bad map relo against"),
     ("kfunc_missing", "extern (func ksym) 'xdpload_nowhere': not found in kernel or module BTFs"),
     ("kfunc_signature", "extern (func ksym) 'bpf_rcu_read_lock': func_proto [8] incompatible with kernel"),
@@ -36,9 +37,10 @@ const BEYOND_LIBBPF: [(&str, &str); 20] = [
 ];
 
 /// Objects of which we ask more than is in them: a pin path, a size, the other half, which section holds programs, an
-/// interface, a kernel that has what they call. Other tests load them, or see them refused.
-const ASKING: [&str; 8] = [
+/// interface, a program to extend, a kernel that has what they call. Other tests load them, or see them refused.
+const ASKING: [&str; 9] = [
     "any_section",
+    "extension",
     "gobpf_dummy",
     "half_caller",
     "kfunc_missing",

@@ -133,7 +133,9 @@ fn fields(text: &str) -> BTreeMap<String, String> {
     let pairs = split(inside).into_iter().filter_map(|field| field.split_once('='));
     pairs
         .flat_map(|(name, value)| match name {
-            "info" | "link_create" | "link_update" | "batch" if value.starts_with('{') => fields(value),
+            "info" | "raw_tracepoint" | "link_create" | "link_update" | "batch" if value.starts_with('{') => {
+                fields(value)
+            }
             // The kernel has two names for this field, of which an XDP link goes by the other.
             "target_fd" => BTreeMap::from([("target_ifindex".to_owned(), value.to_owned())]),
             _ => BTreeMap::from([(name.to_owned(), value.to_owned())]),

@@ -163,6 +163,15 @@ impl Link {
         Ok(Self { fd })
     }
 
+    /// Lets the extension `program` take the place of the function that it was loaded for, until the link goes: one
+    /// `BPF_RAW_TRACEPOINT_OPEN` (5.6), which newer kernels still take for this.
+    pub fn extend(program: BorrowedFd<'_>) -> Result<Self> {
+        bpf::extend(program).map(|fd| Self { fd }).map_err(|errno| {
+            let error = Error::os(&Cmd::RAW_TRACEPOINT_OPEN.call(), "the extension", errno.0);
+            explain_refusal(error, &[Privilege::Bpf, Privilege::BpfNetwork])
+        })
+    }
+
     /// Opens the link with this id: one `BPF_LINK_GET_FD_BY_ID`. It needs CAP_SYS_ADMIN.
     pub fn from_id(id: u32) -> Result<Self> {
         let missing = || Error::new(ErrorKind::NotFound, format!("there is no bpf_link with id {id}"));

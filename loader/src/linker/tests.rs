@@ -10,7 +10,7 @@ use crate::object::{
 };
 use crate::uapi::bpf::{
     AttachType, BPF_CALL, BPF_EXIT, BPF_LD_IMM64, BPF_MOV64_IMM, BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC,
-    BPF_PSEUDO_KFUNC_CALL,
+    BPF_PSEUDO_KFUNC_CALL, ProgType,
 };
 
 const EXIT: Insn = Insn { code: BPF_EXIT, dst: 0, src: 0, off: 0, imm: 0 };
@@ -64,7 +64,7 @@ fn object(insns: &[Insn], references: &[SymbolReference], functions: &[FunctionS
             name: "main".to_owned(),
             section: "xdp".to_owned(),
             offset: 0,
-            kind: ProgramKind { attach_type: AttachType::XDP, frags: false },
+            kind: ProgramKind { prog_type: ProgType::XDP, attach_type: AttachType::XDP, frags: false },
             insns: insns.to_vec(),
             references: references.to_vec(),
             info: CodeInfo::default(),

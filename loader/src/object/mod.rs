@@ -130,11 +130,14 @@ impl Object {
         }
     }
 
-    /// The only program of the object; an error that lists them when there are several.
+    /// The only program of the object; an error that lists them when there are several. Extensions count only where
+    /// there is nothing else.
     pub fn only_program(&self) -> Result<&ProgramSpec> {
-        match &self.programs[..] {
-            [program] => Ok(program),
-            [] => Err(self.no_program()),
+        let (extensions, programs): (Vec<_>, Vec<_>) =
+            self.programs.iter().partition(|program| program.extends().is_some());
+        match (&programs[..], &extensions[..]) {
+            ([program], _) | ([], [program]) => Ok(program),
+            ([], []) => Err(self.no_program()),
             _ => Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("choose one program: {}", self.program_list()),

@@ -10,12 +10,15 @@ use crate::btf::BtfExt;
 use crate::elf::Disjoint;
 use crate::error::{Result, escape};
 use crate::insn::Insn;
-use crate::uapi::bpf::AttachType;
+use crate::uapi::bpf::{AttachType, ProgType};
 
 /// What the name of a program's section says about how to load it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramKind {
-    /// Where the program may be attached: to an interface, or to an entry of a devmap or cpumap.
+    /// `BPF_PROG_TYPE_XDP`, or `BPF_PROG_TYPE_EXT` for an [extension](ProgramSpec::extends).
+    pub prog_type: ProgType,
+    /// Where the program may be attached: to an interface, or to an entry of a devmap or cpumap. 0 for an extension,
+    /// which goes where the function is that it replaces.
     pub attach_type: AttachType,
     /// The program handles packets of several buffers (`xdp.frags`).
     pub frags: bool,
@@ -23,21 +26,31 @@ pub struct ProgramKind {
 
 impl ProgramKind {
     /// A program for an interface, in packets of one buffer.
-    pub(super) const INTERFACE: Self = Self { attach_type: AttachType::XDP, frags: false };
+    pub(super) const INTERFACE: Self =
+        Self { prog_type: ProgType::XDP, attach_type: AttachType::XDP, frags: false };
+
+    /// A program that replaces a function of another one.
+    pub(super) const EXTENSION: Self =
+        Self { prog_type: ProgType::EXT, attach_type: AttachType(0), frags: false };
 
     /// What the section `name` says, or `None` for a section of no XDP program. Any section that is `named` by the
     /// caller is one.
     ///
-    /// libbpf's names are `xdp`, `xdp.frags`, `xdp/devmap` and the like; gobpf's `xdp/<anything>`; iproute2's
-    /// default is `prog`; the kernel's old samples have `xdp_<anything>`.
+    /// libbpf's names are `xdp`, `xdp.frags`, `xdp/devmap`, `freplace/<function>` and the like; gobpf's
+    /// `xdp/<anything>`; iproute2's default is `prog`; the kernel's old samples have `xdp_<anything>`.
     pub(super) fn of_section(name: &str, named: &[String]) -> Option<Self> {
         let kind = match name {
             "xdp.frags" => Self { frags: true, ..Self::INTERFACE },
-            "xdp/devmap" => Self { attach_type: AttachType::XDP_DEVMAP, frags: false },
-            "xdp/cpumap" => Self { attach_type: AttachType::XDP_CPUMAP, frags: false },
-            "xdp.frags/devmap" => Self { attach_type: AttachType::XDP_DEVMAP, frags: true },
-            "xdp.frags/cpumap" => Self { attach_type: AttachType::XDP_CPUMAP, frags: true },
+            "xdp/devmap" => Self { attach_type: AttachType::XDP_DEVMAP, ..Self::INTERFACE },
+            "xdp/cpumap" => Self { attach_type: AttachType::XDP_CPUMAP, ..Self::INTERFACE },
+            "xdp.frags/devmap" => {
+                Self { attach_type: AttachType::XDP_DEVMAP, frags: true, ..Self::INTERFACE }
+            }
+            "xdp.frags/cpumap" => {
+                Self { attach_type: AttachType::XDP_CPUMAP, frags: true, ..Self::INTERFACE }
+            }
             "xdp" | "prog" => Self::INTERFACE,
+            _ if name.strip_prefix(EXTENSION).is_some_and(|function| !function.is_empty()) => Self::EXTENSION,
             _ if name.starts_with("xdp/") || name.starts_with("xdp_") => Self::INTERFACE,
             _ if named.iter().any(|chosen| chosen == name) => Self::INTERFACE,
             _ => return None,
@@ -45,6 +58,9 @@ impl ProgramKind {
         Some(kind)
     }
 }
+
+/// How the sections of extensions begin; the rest is the name of the function that is replaced.
+const EXTENSION: &str = "freplace/";
 
 /// One program: a function in a program section.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +85,11 @@ impl ProgramSpec {
     fn new(function: FunctionSpec, kind: ProgramKind) -> Self {
         let FunctionSpec { name, section, offset, insns, references, info } = function;
         Self { name, section, offset, kind, insns, references, info }
+    }
+
+    /// The function of another program that this one replaces, if it is an extension (5.6).
+    pub fn extends(&self) -> Option<&str> {
+        self.section.strip_prefix(EXTENSION).filter(|_| self.kind.prog_type == ProgType::EXT)
     }
 
     /// Its section and where it begins there, which no other program shares.

@@ -4,7 +4,7 @@ use ::object::write::{self, Symbol as Written, SymbolSection as In};
 use ::object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 
 use super::*;
-use crate::uapi::bpf::{AttachType, BPF_EXIT, MapType};
+use crate::uapi::bpf::{AttachType, BPF_EXIT, MapType, ProgType};
 
 /// Writes an object file.
 struct Writer(write::Object<'static>);
@@ -123,7 +123,7 @@ fn a_gobpf_namespace_ends_at_its_nul_or_at_the_end() {
 #[test]
 fn the_name_of_a_section_tells_the_kind_of_its_programs() {
     let named = ["tc".to_owned()];
-    let kind = |attach_type, frags| Some(ProgramKind { attach_type, frags });
+    let kind = |attach_type, frags| Some(ProgramKind { prog_type: ProgType::XDP, attach_type, frags });
     for (section, expected) in [
         ("xdp", kind(AttachType::XDP, false)),
         ("prog", kind(AttachType::XDP, false)),
@@ -135,6 +135,9 @@ fn the_name_of_a_section_tells_the_kind_of_its_programs() {
         ("xdp.frags/devmap", kind(AttachType::XDP_DEVMAP, true)),
         ("xdp/cpumap", kind(AttachType::XDP_CPUMAP, false)),
         ("xdp.frags/cpumap", kind(AttachType::XDP_CPUMAP, true)),
+        ("freplace/decide", Some(ProgramKind::EXTENSION)),
+        ("freplace/", None),
+        ("freplace", None),
         ("xdpingress", None),
         ("programs", None),
         (".text", None),

@@ -28,6 +28,12 @@ impl CodeInfo {
         self.lines.binary_search_by_key(&insn, at).ok().map(|index| &self.lines[index])
     }
 
+    /// What the instruction with this index is adapted to.
+    pub fn relocation_at(&self, insn: usize) -> Option<&CoreRelocation> {
+        let at = |relocation: &CoreRelocation| relocation.offset as usize / BPF_INSN_SIZE;
+        self.relocations.binary_search_by_key(&insn, at).ok().map(|index| &self.relocations[index])
+    }
+
     /// What `info` says of the function in the bytes `start` to `end` of its section.
     pub(super) fn of_function(info: &SectionInfo, start: u64, end: u64) -> Self {
         let within = |offset: u32| (start..end).contains(&u64::from(offset));

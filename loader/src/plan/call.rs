@@ -100,6 +100,16 @@ pub enum Call {
     },
     /// Load a program.
     ProgLoad(ProgLoad),
+    /// Open the program that is to be extended, and read its types, where its functions are named.
+    OpenExtended {
+        /// Where it is found.
+        existing: Existing,
+    },
+    /// Let an extension take the place of its function: a `bpf_link`, which puts the function back when it goes.
+    Extend {
+        /// The extension.
+        program: ProgramSlot,
+    },
     /// Open a program that is loaded already, which must be an XDP program.
     OpenProgram {
         /// The program of the plan that it becomes.
@@ -312,6 +322,8 @@ pub struct ProgLoad {
     pub offload: bool,
     /// Whether the program is for one interface alone (`prog_ifindex` with `BPF_F_XDP_DEV_BOUND_ONLY`).
     pub bound: bool,
+    /// The function of the program to extend that this one replaces (`attach_prog_fd`, `attach_btf_id`).
+    pub extends: Option<String>,
 }
 
 /// What the kernel is told of a program in the object's types.

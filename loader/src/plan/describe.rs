@@ -104,20 +104,14 @@ impl Plan {
                 let value = format!("<{} bytes>", content.len());
                 vec![self.map_update(*map, 0, value).with_data(content.clone())]
             }
-            Call::MapMmap { map, len } => vec![
-                KernelCall::new("mmap")
-                    .with("addr", "NULL")
-                    .with("length", len.to_string())
-                    .with("prot", "PROT_READ|PROT_WRITE")
-                    .with("flags", "MAP_SHARED")
-                    .with("fd", self.map(*map))
-                    .with("offset", "0"),
-            ],
+            Call::MapMmap { map, len } => vec![mmap(self.map(*map), *len)],
             Call::MapFreeze { map } => {
                 vec![KernelCall::bpf("BPF_MAP_FREEZE").with("map_fd", self.map(*map))]
             }
             Call::ObjPin { map, path } => vec![obj_pin(path, self.map(*map))],
             Call::ProgLoad(load) => vec![self.prog_load(load)],
+            Call::OpenExtended { existing } => open_extended(existing),
+            Call::Extend { program } => vec![extend(self.program(*program))],
             Call::OpenProgram { program, existing } => self.open_program(*program, existing),
             Call::PinProgram { program, path } => vec![obj_pin(path, self.program(*program))],
             Call::ProgBindMap { program, map } => vec![
@@ -269,17 +263,18 @@ impl Plan {
             .with_some("func_info_cnt", load.info.as_ref().map(|info| info.functions.len().to_string()))
             .with_some("line_info_rec_size", lines.map(|_| LINE_INFO_SIZE.to_string()))
             .with_some("line_info_cnt", lines.map(|lines| lines.len().to_string()))
+            .with_some(
+                "attach_btf_id",
+                load.extends.as_ref().map(|name| format!("<function {}>", escape(name))),
+            )
+            .with_some("attach_prog_fd", load.extends.as_ref().map(|_| EXTENDED))
             .with_some("fd_array", (!load.modules.is_empty()).then_some(fd_array))
             .gives(self.program(load.program))
             .with_data(encode_all(&load.insns, ByteOrder::NATIVE))
     }
 
     fn open_program(&self, program: ProgramSlot, existing: &Existing) -> Vec<KernelCall> {
-        let open = match existing {
-            Existing::Pinned(path) => KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)),
-            Existing::Id(id) => KernelCall::bpf("BPF_PROG_GET_FD_BY_ID").with("prog_id", id.to_string()),
-        };
-        vec![open.gives(self.program(program)), info(self.program(program))]
+        open_existing(existing, &self.program(program)).into()
     }
 
     fn link_create(&self, create: LinkCreate) -> Vec<KernelCall> {
@@ -368,6 +363,8 @@ const EACH_PIN: &str = "<each pin>";
 const ITS_MAP: &str = "<its map>";
 const A_LINK: &str = "<a bpf_link>";
 const LINK: &str = "<bpf_link>";
+const EXTENDED: &str = "<program to extend>";
+const ITS_TYPES: &str = "<BTF of the program to extend>";
 
 fn info(fd: impl Into<String>) -> KernelCall {
     KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", fd)
@@ -380,6 +377,37 @@ fn obj_pin(path: &str, fd: impl Into<String>) -> KernelCall {
 /// Opens what the kernel has told the id of, and asks what it is.
 fn open_by_id(command: &'static str, argument: &'static str, id: &str, what: &str) -> [KernelCall; 2] {
     [KernelCall::bpf(command).with(argument, id).gives(what), info(what)]
+}
+
+/// Opens a program that is loaded already, and asks what it is.
+fn open_existing(existing: &Existing, gives: &str) -> [KernelCall; 2] {
+    let open = match existing {
+        Existing::Pinned(path) => KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)),
+        Existing::Id(id) => KernelCall::bpf("BPF_PROG_GET_FD_BY_ID").with("prog_id", id.to_string()),
+    };
+    [open.gives(gives), info(gives)]
+}
+
+/// Opens the program to extend, and reads its types: first how many bytes they have, then the bytes.
+fn open_extended(existing: &Existing) -> Vec<KernelCall> {
+    let [open, ask] = open_existing(existing, EXTENDED);
+    let types = KernelCall::bpf("BPF_BTF_GET_FD_BY_ID").with("btf_id", "<id of its types>").gives(ITS_TYPES);
+    vec![open, ask, types, info(ITS_TYPES), info(ITS_TYPES)]
+}
+
+/// Makes the link of an extension, whose place was named when it was loaded.
+fn extend(program: String) -> KernelCall {
+    KernelCall::bpf("BPF_RAW_TRACEPOINT_OPEN").with("name", "NULL").with("prog_fd", program).gives(LINK)
+}
+
+fn mmap(map: String, len: u64) -> KernelCall {
+    KernelCall::new("mmap")
+        .with("addr", "NULL")
+        .with("length", len.to_string())
+        .with("prot", "PROT_READ|PROT_WRITE")
+        .with("flags", "MAP_SHARED")
+        .with("fd", map)
+        .with("offset", "0")
 }
 
 /// Goes through all links of the kernel.

@@ -1,7 +1,8 @@
 //! What the kernel lacks, where the verifier comes to an instruction that must not be reached.
 //!
-//! An instruction for which the kernel's types have no number becomes a call of a helper that no kernel has, and so does
-//! the call of a weak function that the kernel lacks. The verifier speaks of the helper; this finds what was meant.
+//! An instruction for which the kernel's types have no number becomes a call of a helper that no kernel has, and so
+//! does the call of a weak function that the kernel lacks. The verifier speaks of the helper; this finds what was
+//! meant.
 
 use super::{ExternValue, Plan, ProgramSlot};
 use crate::core_reloc::{BAD_RELOCATION, noun};

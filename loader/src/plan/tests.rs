@@ -10,7 +10,7 @@ use crate::object::{
     CodeInfo, DataKind, DataSpec, InnerMap, MapDialect, MapShape, MapSpec, Object, Pinning, ProgramKind,
     ProgramSpec, SlotSpec, SlotValue,
 };
-use crate::uapi::bpf::{AttachType, BPF_EXIT, BPF_F_XDP_HAS_FRAGS, MapType};
+use crate::uapi::bpf::{AttachType, BPF_EXIT, BPF_F_XDP_HAS_FRAGS, MapType, ProgType};
 
 fn map(name: &str, pinning: Pinning) -> MapSpec {
     MapSpec {
@@ -40,7 +40,7 @@ fn object(maps: Vec<MapSpec>) -> Object {
         name: "p".to_owned(),
         section: "xdp".to_owned(),
         offset: 0,
-        kind: ProgramKind { attach_type: AttachType::XDP, frags: false },
+        kind: ProgramKind { prog_type: ProgType::XDP, attach_type: AttachType::XDP, frags: false },
         insns: vec![Insn { code: BPF_EXIT, dst: 0, src: 0, off: 0, imm: 0 }],
         references: Vec::new(),
         info: CodeInfo::default(),
@@ -270,7 +270,8 @@ fn variables_that_no_program_needs_are_no_reason_to_give_up() {
 #[test]
 fn the_attach_type_of_another_hook_is_never_left_out() {
     let mut object = object(Vec::new());
-    object.programs[0].kind = ProgramKind { attach_type: AttachType::XDP_DEVMAP, frags: true };
+    object.programs[0].kind =
+        ProgramKind { attach_type: AttachType::XDP_DEVMAP, frags: true, ..object.programs[0].kind };
     let plan = Loader::new(&object).plan(&Kernel::unknown()).unwrap();
     let (step, load) = load_step(&plan);
     assert_eq!((load.expected_attach_type, load.flags), (Some(AttachType::XDP_DEVMAP), BPF_F_XDP_HAS_FRAGS));

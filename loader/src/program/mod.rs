@@ -44,6 +44,17 @@ pub struct ProgramParams<'a> {
     /// The types of modules whose functions it calls: a call has in `off` its module's place here, counted from 1
     /// (5.14).
     pub modules: &'a [BorrowedFd<'a>],
+    /// For an extension (`BPF_PROG_TYPE_EXT`), the function that it replaces (5.6).
+    pub extends: Option<FunctionOf<'a>>,
+}
+
+/// A function of a loaded program.
+#[derive(Clone, Copy, Debug)]
+pub struct FunctionOf<'a> {
+    /// The program.
+    pub program: BorrowedFd<'a>,
+    /// The number of the function (`BTF_KIND_FUNC`) in the types that the program was loaded with.
+    pub btf_id: u32,
 }
 
 /// What the compiler said of a program, in types that the kernel has taken.
@@ -97,6 +108,7 @@ impl Program {
             func_info: &info.map(|info| func_info(info.functions)).unwrap_or_default(),
             line_info: &info.map(|info| line_info(info.lines)).unwrap_or_default(),
             modules: params.modules,
+            extends: params.extends.map(|function| (function.program, function.btf_id)),
         };
         let (answer, log_size) = bpf::prog_load(attr, &content, buffer);
         if let Some(log) = log.as_deref_mut() {

@@ -341,6 +341,16 @@ kernel_struct! {
 }
 
 kernel_struct! {
+    /// `BPF_RAW_TRACEPOINT_OPEN`, the kernel's `raw_tracepoint` member (4.17).
+    struct RawTracepointOpen: 16 {
+        /// Address of a string; 0 for a program that was loaded for one place alone.
+        pub(super) name: u64 = 0,
+        pub(super) prog_fd: u32 = 8,
+        pub(super) padding: u32 = 12,
+    }
+}
+
+kernel_struct! {
     /// `BPF_LINK_UPDATE`, the kernel's `link_update` member (5.7).
     struct LinkUpdate: 16 {
         pub(super) link_fd: u32 = 0,

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use super::Errno;
 use super::attr::{
     BtfInfo, BtfLoad, ById, LinkCreate, LinkDetach, LinkInfo, LinkUpdate, MapElem, MapInfo, Obj, ObjInfo,
-    ProgBindMap, ProgInfo, ProgLoad, ProgTestRun,
+    ProgBindMap, ProgInfo, ProgLoad, ProgTestRun, RawTracepointOpen,
 };
 use crate::uapi::bpf::{
     AttachType, BPF_CALL, BPF_F_REPLACE, BPF_INSN_SIZE, BPF_LD_IMM64, BPF_PSEUDO_KFUNC_CALL,
@@ -68,6 +68,8 @@ pub(crate) struct ProgContent<'a> {
     pub(crate) line_info: &'a [u8],
     /// The types of modules that calls refer to by their place here, counted from 1.
     pub(crate) modules: &'a [BorrowedFd<'a>],
+    /// The program that this one extends, and the number of the function that it replaces.
+    pub(crate) extends: Option<(BorrowedFd<'a>, u32)>,
 }
 
 /// Loads a program: `attr` says what it is, `content` of what it is made. An empty `log` goes with `log_level` 0.
@@ -91,6 +93,10 @@ pub(crate) fn prog_load(
     attr.insns = address(content.insns);
     attr.license = c_str_address(content.license);
     attr.prog_btf_fd = content.btf.map_or(0, number);
+    if let Some((program, btf_id)) = content.extends {
+        attr.attach_prog_fd = number(program);
+        attr.attach_btf_id = btf_id;
+    }
     if func_info_cnt > 0 {
         attr.func_info_rec_size = record_size(FUNC_INFO_SIZE);
         attr.func_info = address(content.func_info);
@@ -248,6 +254,13 @@ pub(crate) fn link_create_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32)
     let mut attr = LinkCreate { prog_fd: number(program), target: ifindex, attach_type, flags };
     // SAFETY: the command reads no address for this attach type, and returns a new fd.
     unsafe { bpf_fd(Cmd::LINK_CREATE, &mut attr) }
+}
+
+/// Makes a link that lets the extension `program` take the place of the function that it was loaded for.
+pub(crate) fn extend(program: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let mut attr = RawTracepointOpen { name: 0, prog_fd: number(program), padding: 0 };
+    // SAFETY: without a name the command reads no address, and returns a new fd.
+    unsafe { bpf_fd(Cmd::RAW_TRACEPOINT_OPEN, &mut attr) }
 }
 
 /// Puts `new` in the place of `old` in the link `fd`, if `old` is there.

@@ -30,6 +30,8 @@ named_values! {
         /// 4.13
         OBJ_GET_INFO_BY_FD = 15 "obj_get_info_by_fd";
         /// 4.18
+        /// 4.17
+        RAW_TRACEPOINT_OPEN = 17 "raw_tracepoint_open";
         BTF_LOAD = 18 "btf_load";
         /// 4.18
         BTF_GET_FD_BY_ID = 19 "btf_get_fd_by_id";

@@ -6,7 +6,7 @@ use loader::features::Kernel;
 use loader::kconfig::Kconfig;
 use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::{Object, Pinning, ProgramSpec};
-use loader::plan::{AttachBy, KernelSymbols, Loader, Plan, Target};
+use loader::plan::{AttachBy, Existing, KernelSymbols, Loader, Plan, Target};
 
 /// How the kernel is configured.
 const CONFIG: &[u8] = b"CONFIG_BPF_SYSCALL=y
@@ -54,7 +54,11 @@ pub(crate) fn attach_to_kernel(
         replace: false,
         by: AttachBy::Netlink,
     };
-    let mut loader = Loader::new(object).program(&program.name).attach_to(target);
+    let loader = Loader::new(object).program(&program.name);
+    let mut loader = match program.extends() {
+        Some(_) => loader.extend(Existing::Id(7)).pin_under("/sys/fs/bpf/extension"),
+        None => loader.attach_to(target),
+    };
     for map in &object.maps {
         if matches!(map.pinning, Pinning::CallerPath { .. }) {
             loader = loader.pin_map(&map.name, format!("/sys/fs/bpf/chosen/{}", map.name));

@@ -5,6 +5,7 @@ mod btf;
 mod core;
 mod data;
 mod device;
+mod extension;
 mod externs;
 mod maps;
 mod options;
@@ -26,7 +27,7 @@ use self::tail_calls::{Programs, netns_cookie};
 pub use self::upgrade::KeepMaps;
 use self::upgrade::{copy_steps, find_maps, only_new};
 use self::variables::Setting;
-use super::call::{Call, ProgLoad, ProgramSlot};
+use super::call::{Call, Existing, ProgLoad, ProgramSlot};
 use super::externs::KernelSymbols;
 use super::{AttachBy, On, Plan, Step};
 use crate::btf::KernelTypes;
@@ -71,6 +72,7 @@ pub struct Loader<'o> {
     pins_by_name: Option<String>,
     pins: BTreeMap<String, String>,
     pin_dir: Option<String>,
+    extended: Option<Existing>,
     target: Option<Target>,
     kconfig: Option<Kconfig>,
     kernel_symbols: Option<KernelSymbols>,
@@ -93,6 +95,7 @@ impl<'o> Loader<'o> {
             pins_by_name: None,
             pins: BTreeMap::new(),
             pin_dir: None,
+            extended: None,
             target: None,
             kconfig: None,
             kernel_symbols: None,
@@ -153,6 +156,13 @@ impl<'o> Loader<'o> {
         self
     }
 
+    /// Lets extensions replace functions of the program `existing`, which was loaded with types. Each is held by a
+    /// `bpf_link` that [`Loader::pin_under`] pins at `dir/links/NAME`; when that goes, the function is back.
+    pub fn extend(mut self, existing: Existing) -> Self {
+        self.extended = Some(existing);
+        self
+    }
+
     /// Lets the program go on with the maps of the one that it replaces. Maps that are pinned are found by their pins.
     pub fn keep_maps(mut self, keep: KeepMaps) -> Self {
         self.keep_maps = keep;
@@ -169,6 +179,7 @@ impl<'o> Loader<'o> {
     pub fn plan(&self, kernel: &Kernel) -> Result<Plan> {
         self.refuse_what_does_not_fit()?;
         let (chosen, attached) = self.programs()?;
+        self.refuse_extensions_of_nothing(&chosen)?;
         let mut programs = Programs::link(self.object, chosen)?;
         let relocations = self.relocate(&mut programs.linked)?;
         let externs = self.externs(&programs.linked, kernel)?;
@@ -205,6 +216,9 @@ impl<'o> Loader<'o> {
         steps.extend(late_inner_map_steps(&self.object.maps));
         steps.extend(self.data_steps(&data, &externs, kernel)?);
         steps.extend(externs.module_steps());
+        if let Some(existing) = &self.extended {
+            steps.push(Step::new(Call::OpenExtended { existing: existing.clone() }));
+        }
         let fill_arrays = programs.prog_array_steps();
         let Programs { specs, linked, .. } = programs;
         for (slot, (program, linked)) in specs.iter().zip(linked).enumerate() {
@@ -219,6 +233,7 @@ impl<'o> Loader<'o> {
         }
         if let Some(dir) = &self.pin_dir {
             steps.extend(self.pin_programs(dir, &specs)?);
+            steps.extend(self.extension_steps(dir, &specs)?);
         }
         if let Some(target) = &self.target {
             let load = steps.iter().find_map(|step| match &step.call {
@@ -264,20 +279,22 @@ impl<'o> Loader<'o> {
     }
 
     /// The programs that are asked for, and which of them is the one to attach.
-    fn programs(&self) -> Result<(&'o [ProgramSpec], ProgramSlot)> {
-        let all = &self.object.programs[..];
-        let chosen = match (&self.program, all) {
+    fn programs(&self) -> Result<(Vec<&'o ProgramSpec>, ProgramSlot)> {
+        // With no program to extend, extensions are passed over like programs of other types.
+        let is_for_us = |program: &&ProgramSpec| program.extends().is_none() || self.extended.is_some();
+        let all: Vec<_> = self.object.programs.iter().filter(is_for_us).collect();
+        let chosen = match (&self.program, &all[..]) {
             (Some(name), _) => self.object.program(name)?,
             // With nothing to attach there is nothing to choose.
             (None, [first, ..]) if self.all_programs && self.target.is_none() => first,
             (None, _) => self.object.only_program()?,
         };
-        if !self.all_programs {
-            return Ok((std::slice::from_ref(chosen), ProgramSlot(0)));
+        if !self.all_programs || all.is_empty() {
+            return Ok((vec![chosen], ProgramSlot(0)));
         }
         // The reader of objects refuses two programs of one name.
-        let before = all.iter().take_while(|program| program.name != chosen.name);
-        Ok((all, ProgramSlot(before.count())))
+        let before = all.iter().take_while(|program| program.name != chosen.name).count();
+        Ok((all, ProgramSlot(before)))
     }
 
     fn refuse_what_does_not_fit(&self) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::object::{CURRENT_KERNEL_VERSION, ProgramSpec};
 use crate::plan::call::{Call, ProgInfo, ProgLoad, ProgramSlot};
 use crate::plan::pin_path::check_pin_path;
 use crate::plan::{ModuleSlot, On, Step};
-use crate::uapi::bpf::{AttachType, BPF_F_XDP_DEV_BOUND_ONLY, BPF_F_XDP_HAS_FRAGS, ProgType};
+use crate::uapi::bpf::{AttachType, BPF_F_XDP_DEV_BOUND_ONLY, BPF_F_XDP_HAS_FRAGS};
 
 impl Loader<'_> {
     pub(super) fn program_step(
@@ -32,8 +32,9 @@ impl Loader<'_> {
         let has_functions = kernel.has(Feature::BtfWith(BtfAddition::Functions)) != Answer::No;
         let load = ProgLoad {
             program: slot,
-            prog_type: ProgType::XDP,
+            prog_type: program.kind.prog_type,
             expected_attach_type: Some(program.kind.attach_type)
+                .filter(|_| program.extends().is_none())
                 .filter(|_| kernel.has(Feature::ExpectedAttachType) != Answer::No),
             flags: frags | if bound { BPF_F_XDP_DEV_BOUND_ONLY } else { 0 },
             name: name_for(kernel, &program.name),
@@ -47,6 +48,7 @@ impl Loader<'_> {
             log: false,
             offload: self.is_offload(),
             bound,
+            extends: program.extends().map(str::to_owned),
         };
         let with_log = ProgLoad { log: true, ..load.clone() };
         // A good program is loaded silently; only a refusal is worth a log, and the log tells whose refusal it is.
@@ -58,8 +60,8 @@ impl Loader<'_> {
     pub(super) fn pin_programs(&self, dir: &str, programs: &[&ProgramSpec]) -> Result<Vec<Step>> {
         let mut steps = Vec::new();
         for (slot, spec) in programs.iter().enumerate() {
-            let (program, name) = (ProgramSlot(slot), spec.name.replace('.', "_"));
-            let path = format!("{dir}/{name}");
+            let program = ProgramSlot(slot);
+            let path = format!("{dir}/{}", pin_name(spec));
             check_pin_path(Path::new(&self.bpffs), Path::new(&path))
                 .context(|| format!("program {}", quote(&spec.name)))?;
             if slot == 0 {
@@ -85,6 +87,11 @@ impl Loader<'_> {
     }
 }
 
+/// A program's name as a file of bpffs, where the kernel refuses dots.
+pub(super) fn pin_name(program: &ProgramSpec) -> String {
+    program.name.replace('.', "_")
+}
+
 /// What the kernel is told of the functions and lines of a program.
 fn info(linked: &Linked) -> Option<ProgInfo> {
     let lines = linked.line_info().unwrap_or_default().to_vec();
@@ -95,7 +102,8 @@ fn info(linked: &Linked) -> Option<ProgInfo> {
 /// one of those after the other.
 fn load_step_with_log(load: ProgLoad, kernel: &Kernel) -> Step {
     let mut step = Step::new(Call::ProgLoad(load.clone()));
-    if load.info.is_some() {
+    // Of an extension the kernel wants the types that it compares with those of the function.
+    if load.info.is_some() && load.extends.is_none() {
         let without = ProgLoad { info: None, ..load.clone() };
         step = step.or(On::ProgInfo, vec![load_step_with_log(without, kernel)]);
     }

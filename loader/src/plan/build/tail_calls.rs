@@ -25,9 +25,9 @@ pub(super) struct Programs<'o> {
 
 impl<'o> Programs<'o> {
     /// Links the `chosen` programs of the object, and all that they reach.
-    pub(super) fn link(object: &'o Object, chosen: &'o [ProgramSpec]) -> Result<Self> {
+    pub(super) fn link(object: &'o Object, chosen: Vec<&'o ProgramSpec>) -> Result<Self> {
         let linker = Linker::new(object);
-        let mut programs = Self { object, specs: chosen.iter().collect(), linked: Vec::new() };
+        let mut programs = Self { object, specs: chosen, linked: Vec::new() };
         let mut known: BTreeSet<_> = programs.specs.iter().map(|program| program.place()).collect();
         while let Some(program) = programs.specs.get(programs.linked.len()) {
             let linked = linker.link(program)?;

@@ -12,7 +12,9 @@ use crate::object::{
 };
 use crate::plan::call::ProgLoad;
 use crate::plan::{AttachBy, Plan, Target};
-use crate::uapi::bpf::{AttachType, BPF_EXIT, BPF_LD_IMM64, BPF_PSEUDO_CALL, BPF_PSEUDO_KFUNC_CALL};
+use crate::uapi::bpf::{
+    AttachType, BPF_EXIT, BPF_LD_IMM64, BPF_PSEUDO_CALL, BPF_PSEUDO_KFUNC_CALL, ProgType,
+};
 use crate::uapi::elf::RelocationType;
 
 const EXIT: Insn = Insn { code: BPF_EXIT, dst: 0, src: 0, off: 0, imm: 0 };
@@ -84,7 +86,7 @@ fn object(externs: &[(&str, bool, ExternKind)], types: &Types) -> Object {
             name: "p".to_owned(),
             section: "xdp".to_owned(),
             offset: 0,
-            kind: ProgramKind { attach_type: AttachType::XDP, frags: false },
+            kind: ProgramKind { prog_type: ProgType::XDP, attach_type: AttachType::XDP, frags: false },
             insns,
             references,
             info: CodeInfo::default(),
