@@ -6,7 +6,8 @@ use loader::load::{AttachedTo, Loaded};
 use loader::{Result, escape};
 use serde::Serialize;
 
-use super::transcript::{self, RecordDocument};
+use super::transcript::RecordDocument;
+use super::trial::{self, TrialDocument};
 use crate::format::hex;
 use crate::{args, output};
 
@@ -15,11 +16,12 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let planned = super::plan(&args.source, &args.load, Some(target), |loader| {
         loader.keep_maps(super::keep(args.target.upgrade))
     })?;
-    let loaded = transcript::execute(&planned, &args.report)?;
+    let (loaded, trial) =
+        trial::execute(planned, &args.report, args.target.trial, &args.target.place, &args.load.bpffs)?;
     if let Some(attached) = loaded.attached() {
         warn(attached);
     }
-    output::answer(args.form, &Document::new(&loaded, args))
+    output::answer(args.form, &Document { trial, ..Document::new(&loaded, args) })
 }
 
 /// Says aloud what the user may not have asked for.
@@ -54,6 +56,9 @@ struct Document {
     /// Those of the maps that are the replaced program's.
     kept: Vec<String>,
     copied: Vec<Copied>,
+    /// How the change is taken back, unless it is confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<TrialDocument>,
     transcript: Vec<RecordDocument>,
 }
 
@@ -107,7 +112,9 @@ impl Document {
                 map_ids: info.map(|info| info.map_ids.clone()).unwrap_or_default(),
             },
             replaced: attached.replaced.and_then(|program| program.id),
-            link: by_link.then(|| Link { id: attached.link.map(|link| link.id), pin: args.pin.clone() }),
+            // While on trial, the guard's link holds what netlink would.
+            link: (by_link || attached.link.is_some())
+                .then(|| Link { id: attached.link.map(|link| link.id), pin: args.pin.clone() }),
             kept: loaded.kept_maps().to_vec(),
             copied: loaded
                 .copied_maps()
@@ -120,6 +127,7 @@ impl Document {
                 .iter()
                 .map(|(map, pin)| ProgArray { map: map.clone(), pin: pin.to_string_lossy().into_owned() })
                 .collect(),
+            trial: None,
             transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
         }
     }
@@ -153,6 +161,7 @@ impl fmt::Display for Document {
         self.prog_arrays.iter().try_for_each(|ProgArray { map, pin }| {
             let (map, pin) = (escape(map), escape(pin));
             writeln!(f, "prog array {map} is pinned at {pin} until the program is detached")
-        })
+        })?;
+        self.trial.iter().try_for_each(|trial| trial.fmt(f))
     }
 }

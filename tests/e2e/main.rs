@@ -49,6 +49,7 @@ mod shapes;
 mod smoke;
 mod strace_plan;
 mod tail_calls;
+mod trials;
 mod typed_maps;
 mod upgrades;
 mod variables;

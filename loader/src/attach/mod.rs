@@ -17,17 +17,22 @@
 mod interface;
 mod link;
 mod netns;
+mod on_trial;
 mod socket;
+mod trial;
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 pub use interface::Interface;
 pub(crate) use link::not_by_link;
-pub use link::{DetachedLink, Link, LinkState, attach_link, detach_links, link_of, link_pins};
+pub use link::{DetachedLink, Link, LinkState, attach_link, detach_links, link_of, link_pins, open_own_link};
 pub use netns::NetNs;
+pub use on_trial::{OnTrial, RolledBack};
 pub(crate) use socket::Outcome;
 pub use socket::RouteSocket;
+pub(crate) use trial::hand_over;
+pub use trial::{Heard, Leftover, Trial, answer, hear};
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::netlink::{self, Mode, ModeChoice, XdpChange, XdpProgram};

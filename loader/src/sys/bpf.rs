@@ -256,6 +256,13 @@ pub(crate) fn link_create_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32)
     unsafe { bpf_fd(Cmd::LINK_CREATE, &mut attr) }
 }
 
+/// Asks for a link of a program that does not exist: EBADF from a kernel with links for XDP, EINVAL from one without.
+pub(crate) fn probe_xdp_links() -> Errno {
+    let mut attr = LinkCreate { prog_fd: u32::MAX, attach_type: AttachType::XDP.0, ..LinkCreate::default() };
+    // SAFETY: the command reads no address for this attach type; should it succeed, it returns a new fd.
+    unsafe { bpf_fd(Cmd::LINK_CREATE, &mut attr) }.err().unwrap_or(Errno::EBADF)
+}
+
 /// Makes a link that lets the extension `program` take the place of the function that it was loaded for.
 pub(crate) fn extend(program: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let mut attr = RawTracepointOpen { name: 0, prog_fd: number(program), padding: 0 };
