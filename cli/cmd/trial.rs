@@ -16,15 +16,15 @@ use crate::guard::Guard;
 /// Starts a guard, if the command line asks for one.
 pub(super) fn guard(trial: args::Trial, place: &args::Place) -> Result<Option<Guard>> {
     let Some(patience) = trial.confirm else { return Ok(None) };
-    let netns = place.netns.as_deref().map(super::netns_path).map(absolute).transpose()?;
+    let netns = place.netns.as_deref().map(|netns| absolute(&super::netns_path(netns))).transpose()?;
     Guard::start(patience, netns.as_deref()).map(Some)
 }
 
 /// The guard works in another directory.
-fn absolute(path: String) -> Result<String> {
-    match path::absolute(&path) {
+fn absolute(path: &str) -> Result<String> {
+    match path::absolute(path) {
         Ok(absolute) => Ok(absolute.display().to_string()),
-        Err(error) => Err(Error::os("getcwd(3)", quote(&path), error.raw_os_error().unwrap_or_default())),
+        Err(error) => Err(Error::os("getcwd(3)", quote(path), error.raw_os_error().unwrap_or_default())),
     }
 }
 

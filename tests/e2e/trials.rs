@@ -43,7 +43,8 @@ impl Guard {
     }
 
     fn signal(self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.0).expect("an id is small")), signal).expect("the guard is there");
+        kill(Pid::from_raw(i32::try_from(self.0).expect("an id is small")), signal)
+            .expect("the guard is there");
     }
 
     /// What /proc says of it, while it is there and alive.
