@@ -200,15 +200,14 @@ impl Guard {
 
     fn status(&self) -> String {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let mut status =
-            format!("left {}\npid {}\nback {}\n", left.as_millis(), process::id(), self.on_trial);
-        if let Some(new) = self.on_trial.new_program() {
-            status += &format!("new {new}\n");
-        }
-        for program in self.on_trial.before() {
-            status += &format!("before {} {}\n", program.mode, program.id.unwrap_or_default());
-        }
-        status
+        let status = format!("left {}\npid {}\nback {}\n", left.as_millis(), process::id(), self.on_trial);
+        let new = self.on_trial.new_program().map(|new| format!("new {new}\n")).unwrap_or_default();
+        let before = self.on_trial.before();
+        let before = before.iter().map(|program| {
+            let id = program.id.unwrap_or_default();
+            format!("before {} {id}\n", program.mode)
+        });
+        [status, new].into_iter().chain(before).collect()
     }
 
     /// Puts back what was before, and says how that went.
