@@ -5,7 +5,6 @@ use std::path;
 
 use loader::load::{AttachedTo, Loaded};
 use loader::netlink::XdpProgram;
-use loader::plan::Plan;
 use loader::{Error, Result, escape, quote};
 use serde::Serialize;
 
@@ -31,17 +30,16 @@ fn absolute(path: &str) -> Result<String> {
 /// Carries out a plan that attaches, with its bpffs at `bpffs`: on trial if the command line says so, and then gives
 /// what is to be said of that.
 pub(crate) fn execute(
-    planned: Planned,
+    planned: &Planned,
     report: &args::Report,
     trial: args::Trial,
     place: &args::Place,
     bpffs: &str,
 ) -> Result<(Loaded, Option<TrialDocument>)> {
     if trial.confirm.is_none() {
-        return Ok((transcript::execute(&planned, report)?, None));
+        return Ok((transcript::execute(planned, report)?, None));
     }
-    let plan: Plan = planned.plan.on_trial(bpffs)?;
-    let planned = Planned { plan, ..planned };
+    let planned = Planned { plan: planned.plan.clone().on_trial(bpffs)?, btf_flaw: planned.btf_flaw.clone() };
     let guard = guard(trial, place)?;
     let loaded = transcript::execute_with(&planned, report, guard.as_ref())?;
     let document = guard.zip(loaded.attached()).map(|(guard, attached)| TrialDocument::of(&guard, attached));

@@ -39,7 +39,8 @@ struct Guard {
     control: UnixStream,
     /// Whether whoever makes the change is still there.
     is_told: bool,
-    listener: UnixListener,
+    /// None when the trial is over, so that the next one may begin.
+    listener: Option<UnixListener>,
     signals: SignalFd,
     patience: Duration,
     deadline: Instant,
@@ -75,6 +76,7 @@ fn start() -> Result<Option<Guard>> {
     };
     attach::answer(&control, &Ok(()))?;
     let deadline = Instant::now() + patience;
+    let listener = Some(listener);
     Ok(Some(Guard { on_trial, control, is_told: false, listener, signals, patience, deadline }))
 }
 
@@ -114,6 +116,7 @@ fn listen(on_trial: &OnTrial) -> Result<UnixListener> {
 impl Guard {
     fn stand(mut self) -> Result<()> {
         loop {
+            self.on_trial.rest();
             match self.wait()? {
                 Event::Control if !self.hear() => return Ok(()),
                 Event::Request if self.answer_request() => return Ok(()),
@@ -128,13 +131,11 @@ impl Guard {
     fn wait(&self) -> Result<Event> {
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
-            let watch = [
-                (self.listener.as_fd(), Event::Request),
-                (self.signals.as_fd(), Event::Signal),
-                (self.control.as_fd(), Event::Control),
-            ];
+            let listener = self.listener.iter().map(|listener| (listener.as_fd(), Event::Request));
             // One that has ended would wake it for ever.
-            let watched = if self.is_told { &watch[..2] } else { &watch };
+            let control = (!self.is_told).then(|| (self.control.as_fd(), Event::Control));
+            let watched: Vec<_> =
+                listener.chain([(self.signals.as_fd(), Event::Signal)]).chain(control).collect();
             let mut polled: Vec<_> =
                 watched.iter().map(|(fd, _)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
             // The last millisecond counts.
@@ -144,7 +145,7 @@ impl Guard {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(nix_error("poll(2)", errno)),
             }
-            let ready = polled.iter().zip(watched).find(|(fd, _)| fd.any().unwrap_or(false));
+            let ready = polled.iter().zip(&watched).find(|(fd, _)| fd.any().unwrap_or(false));
             if let Some((_, (_, event))) = ready {
                 return Ok(*event);
             }
@@ -172,7 +173,9 @@ impl Guard {
     /// Answers whoever has connected. True when that was the end of the trial.
     fn answer_request(&mut self) -> bool {
         // Whoever has gone again, or says nothing, has asked nothing.
-        let Ok((mut stream, _)) = self.listener.accept() else { return false };
+        let Some(Ok((mut stream, _))) = self.listener.as_ref().map(UnixListener::accept) else {
+            return false;
+        };
         let mut request = [0; 16];
         let limits = stream.set_read_timeout(Some(REQUEST)).and(stream.set_write_timeout(Some(REQUEST)));
         let Ok(len) = limits.and_then(|()| stream.read(&mut request)) else { return false };
@@ -191,6 +194,7 @@ impl Guard {
             _ => ("error that is no request\n".to_owned(), false),
         };
         if is_end {
+            self.listener = None;
             log(Level::Notice, format_args!("the change of {} is confirmed", self.on_trial.interface()));
         }
         // Whoever does not listen to the answer has been heard all the same.
@@ -213,7 +217,7 @@ impl Guard {
     /// Puts back what was before, and says how that went.
     fn end(mut self, reason: &str) -> Result<()> {
         let what = self.on_trial.to_string();
-        drop(self.listener);
+        self.listener = None;
         for attempt in 1.. {
             match self.on_trial.put_back() {
                 Ok(RolledBack::PutBack) => {

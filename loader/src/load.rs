@@ -6,6 +6,7 @@
 mod extension;
 mod interface;
 mod prog_arrays;
+mod running;
 mod trial;
 mod upgrade;
 
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
 use self::extension::Extended;
+pub use self::running::{Comparison, RunsAlready};
 use crate::attach::{Link, LinkState, RouteSocket};
 use crate::bytes::ByteOrder;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};

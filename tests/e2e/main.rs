@@ -25,6 +25,7 @@ mod traced;
 mod veth;
 mod xdpload;
 
+mod adopting;
 mod bad_input;
 mod bpf_links;
 mod btf_text;

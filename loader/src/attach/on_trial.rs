@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result, quote};
 use crate::netlink::{LinkRef, Mode, XdpChange, XdpProgram, XdpState};
 use crate::pin;
 use crate::program::Program;
+use crate::sys::memory;
 
 /// A change on trial, with all that it takes to end the trial either way.
 #[derive(Debug)]
@@ -60,6 +61,11 @@ impl OnTrial {
     /// The number of the program on trial; none if the change took one off.
     pub fn new_program(&self) -> Option<u32> {
         self.new
+    }
+
+    /// Gives back the memory that waiting does not take: the pages of the program's own file.
+    pub fn rest(&self) {
+        memory::give_back();
     }
 
     /// Takes over the link that holds the new program.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Execution;
 use crate::attach::{self, Leftover, Trial};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Arm, Call, ProgramSlot, own_link};
+use crate::plan::{Arm, Call, own_link};
 
 impl Execution<'_> {
     fn guard(&self) -> Result<&UnixStream> {
@@ -18,6 +18,7 @@ impl Execution<'_> {
 
     /// Tells the guard what the next call would change, so that nothing is changed that could not be put back.
     pub(super) fn arm(&self, arm: &Arm) -> Result<()> {
+        let program = self.plan.attached_program().expect("only a plan that attaches is on trial");
         let link = self.link();
         let own = || own_link(&arm.bpffs, self.netns_cookie, link.index);
         let before = match &self.running {
@@ -32,7 +33,7 @@ impl Execution<'_> {
             before,
             link: self.bpf_link.as_ref().map(|link| keep(link.as_fd())).transpose()?,
             link_pins: Vec::new(),
-            new: Some(keep(self.program(self.to_attach()).as_fd())?),
+            new: Some(keep(self.program(program).as_fd())?),
             leftovers: self.undo.iter().rev().filter_map(leftover).collect(),
         }
         .send(self.guard()?)
@@ -40,17 +41,6 @@ impl Execution<'_> {
 
     pub(super) fn hand_over(&self) -> Result<()> {
         attach::hand_over(self.guard()?, self.bpf_link().as_fd())
-    }
-
-    /// The program that the plan attaches.
-    fn to_attach(&self) -> ProgramSlot {
-        let changes = self.plan.steps.iter().find_map(|step| match &step.call {
-            Call::SetLink(set) => Some(set.program),
-            Call::LinkCreate(create) => Some(create.program),
-            Call::LinkUpdate { program } => Some(*program),
-            _ => None,
-        });
-        changes.expect("only a plan that attaches a program is on trial")
     }
 }
 
