@@ -42,6 +42,7 @@ mod loading;
 mod map_commands;
 mod map_kinds;
 mod modes;
+mod no_hole;
 mod outage;
 mod packet_program;
 mod privileges;
