@@ -8,6 +8,7 @@ use loader::plan::Plan;
 use loader::{Error, ErrorKind, Interface, Result, escape};
 use serde::Serialize;
 
+use super::holder;
 use super::transcript::RecordDocument;
 use super::trial::{self, TrialDocument};
 use crate::format::hex;
@@ -24,7 +25,7 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
         Err(refusal) if is_displacement(&refusal) && may_run_already(args) => {
             return output::answer(args.form, &runs_already(&planned.plan, args, refusal)?);
         }
-        executed => executed?,
+        executed => executed.map_err(|error| explain(error, args))?,
     };
     if let Some(attached) = loaded.attached() {
         warn(attached);
@@ -58,6 +59,16 @@ fn runs_already(plan: &Plan, args: &args::Attach, refusal: Error) -> Result<Docu
         }
         // Whoever may not look must take it for another.
         Err(_) => Err(refusal),
+    }
+}
+
+/// Says of a refusal who is in the way.
+fn explain(refusal: Error, args: &args::Attach) -> Error {
+    let interface =
+        super::netns(&args.target.place).and_then(|netns| Interface::open(&args.interface, netns.as_ref()));
+    match interface {
+        Ok(interface) => holder::explain(refusal, &interface, Path::new(&args.load.bpffs)),
+        Err(_) => refusal,
     }
 }
 

@@ -9,6 +9,7 @@ use loader::plan::keep_root;
 use loader::{Context as _, Result, escape, pin};
 use serde::Serialize;
 
+use super::holder;
 use super::trial::{self, TrialDocument};
 use crate::{args, output};
 
@@ -31,7 +32,11 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
     let detached: Vec<Program> = if by_link {
         attach::detach_links(&interface, args.id, bpffs)?.iter().map(Program::held_by).collect()
     } else {
-        attach::detach(&interface, args.id)?.iter().map(Program::new).collect()
+        attach::detach(&interface, args.id)
+            .map_err(|error| holder::explain(error, &interface, bpffs))?
+            .iter()
+            .map(Program::new)
+            .collect()
     };
     if by_link && trial.is_none() {
         // If nothing else is in it.

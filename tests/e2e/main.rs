@@ -30,6 +30,7 @@ mod bad_input;
 mod bpf_links;
 mod btf_text;
 mod cli_text;
+mod coexistence;
 mod core;
 mod demo;
 mod dialects;

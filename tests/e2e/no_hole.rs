@@ -83,7 +83,7 @@ struct Traffic {
 impl Traffic {
     /// Sends frames to `near0` as fast as one CPU can while `work` is done, and counts them all. `work` gives the
     /// counters of the programs that were there.
-    fn during(veth: &Veth, first: Counter, work: impl FnOnce() -> Vec<Counter>) -> Self {
+    fn during(veth: &Veth, first: &Counter, work: impl FnOnce() -> Vec<Counter>) -> Self {
         let (program, stop) = (generator(), AtomicBool::new(false));
         // An IPv4 header of zeros is wrong: whoever lets it pass has the network stack throw it away, which its driver
         // does not count.
@@ -145,7 +145,7 @@ fn replace_often(options: &[&str]) -> Vec<Counter> {
 fn by_netlink_no_frame_meets_an_empty_hook() {
     let (_sandbox, veth) = need!(bench());
     let first = Counter::of(&answer(&["attach", NEAR, &object("count_percpu")]));
-    Traffic::during(&veth, first, || replace_often(&[])).assert_whole();
+    Traffic::during(&veth, &first, || replace_often(&[])).assert_whole();
     answer(&["detach", NEAR]);
 }
 
@@ -154,7 +154,7 @@ fn by_a_link_no_frame_meets_an_empty_hook() {
     let (_sandbox, veth) = need!(bench());
     let by_link = ["attach", NEAR, &object("count_percpu"), "--link", "--pin=/sys/fs/bpf/link"];
     let first = Counter::of(&answer(&by_link));
-    Traffic::during(&veth, first, || replace_often(&["--link"])).assert_whole();
+    Traffic::during(&veth, &first, || replace_often(&["--link"])).assert_whole();
     answer(&["detach", NEAR, "--link"]);
 }
 
@@ -162,7 +162,7 @@ fn by_a_link_no_frame_meets_an_empty_hook() {
 fn kept_maps_count_every_frame() {
     let (_sandbox, veth) = need!(bench());
     let first = Counter::of(&answer(&["attach", NEAR, &object("count_percpu")]));
-    let traffic = Traffic::during(&veth, first, || {
+    let traffic = Traffic::during(&veth, &first, || {
         // They are all the first one's.
         replace_often(&["--keep-maps"]).clear();
         Vec::new()
@@ -175,7 +175,7 @@ fn kept_maps_count_every_frame() {
 fn a_roll_back_leaves_no_hole_either() {
     let (_sandbox, veth) = need!(bench());
     let first = Counter::of(&answer(&["attach", NEAR, &object("count_percpu")]));
-    let traffic = Traffic::during(&veth, first, || {
+    let traffic = Traffic::during(&veth, &first, || {
         let trial = answer(&["attach", NEAR, &object("count_percpu"), "--replace", "--confirm=1s"]);
         let deadline = Instant::now() + PATIENCE;
         let is_over = || answer(&["status", NEAR])["interfaces"][0]["trial"].is_null();
@@ -195,7 +195,7 @@ fn a_hole_would_be_seen() {
     let (_sandbox, veth) = need!(bench());
     let attach = || Counter::of(&answer(&["attach", NEAR, &object("count_percpu")]));
     let first = attach();
-    let traffic = Traffic::during(&veth, first, || {
+    let traffic = Traffic::during(&veth, &first, || {
         let again = (0..5).map(|_| {
             answer(&["detach", NEAR]);
             attach()

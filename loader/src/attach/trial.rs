@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use super::{Interface, link_of, not_by_link};
+use super::{Interface, link_of, not_by_link, open_to_displace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::netlink::{Mode, XdpProgram, programs_to_detach};
 use crate::sys::{Errno, unix};
@@ -58,7 +58,8 @@ impl Trial {
         let seen = interface.look()?;
         let (mut before, mut link, mut link_pins) = (Vec::new(), None, Vec::new());
         for program in programs_to_detach(&seen.xdp, id)? {
-            before.push((program, super::open(program)?.into()));
+            let open = if id.is_some() { super::open } else { open_to_displace };
+            before.push((program, open(program)?.into()));
             if !by_link {
                 continue;
             }

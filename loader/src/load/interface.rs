@@ -43,7 +43,7 @@ impl Execution<'_> {
     pub(super) fn open_running(&mut self) -> Result<Outcome> {
         let attach = self.plan.attach.as_ref().expect("only a plan that attaches replaces a program");
         let running = program_to_replace(&self.link().xdp, attach.mode, None)?;
-        let program = attach::open(running)?;
+        let program = attach::open_to_displace(running)?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
         self.running = Some((running, program));
         Ok(outcome)
