@@ -6,17 +6,21 @@
 mod extension;
 mod interface;
 mod prog_arrays;
+mod running;
+mod trial;
 mod upgrade;
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
 use self::extension::Extended;
+pub use self::running::{Comparison, RunsAlready};
 use crate::attach::{Link, LinkState, RouteSocket};
 use crate::bytes::ByteOrder;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
@@ -177,7 +181,21 @@ impl Plan {
     /// When one fails, what this run has pinned, made or mounted is taken back, and the error is that call's. What
     /// the plan attaches stays attached when the process ends.
     pub fn execute(&self, observe: impl FnMut(&Record)) -> Result<Loaded> {
-        let mut execution = Execution::new(self, Box::new(observe));
+        self.execute_with(None, Box::new(observe))
+    }
+
+    /// The same for a plan [on trial](Plan::on_trial), with a guard at the other end of `guard` which knows how to read
+    /// a [`Trial`](crate::attach::Trial).
+    pub fn execute_on_trial(&self, guard: &UnixStream, observe: impl FnMut(&Record)) -> Result<Loaded> {
+        self.execute_with(Some(guard), Box::new(observe))
+    }
+
+    fn execute_with<'p>(
+        &'p self,
+        guard: Option<&'p UnixStream>,
+        observe: Box<dyn FnMut(&Record) + 'p>,
+    ) -> Result<Loaded> {
+        let mut execution = Execution { guard, ..Execution::new(self, observe) };
         match execution.steps(&self.steps) {
             Ok(()) => Ok(execution.finish()),
             Err(error) => Err(execution.take_back(error)),
@@ -222,6 +240,8 @@ struct Execution<'p> {
     kept: Vec<MapSlot>,
     copied: Vec<(MapSlot, usize)>,
     bpf_link: Option<Link>,
+    /// Who takes a change on trial back.
+    guard: Option<&'p UnixStream>,
     infos: Vec<Option<ProgramInfo>>,
     /// The change of the interface to which no answer came, so that nobody knows what came of it.
     unanswered: Option<(Mode, XdpChange)>,
@@ -255,6 +275,7 @@ impl<'p> Execution<'p> {
             kept: Vec::new(),
             copied: Vec::new(),
             bpf_link: None,
+            guard: None,
             infos: plan.programs.iter().map(|_| None).collect(),
             unanswered: None,
             attached: None,
@@ -345,6 +366,11 @@ impl<'p> Execution<'p> {
                 }
                 Ok(())
             }
+            // It is somebody else's link.
+            On::Held => match done {
+                Err(failure) if failure.kind() == ErrorKind::NotFound => Err(refusal),
+                done => done,
+            },
             // The probe has found no excuse.
             On::Unexplained => done.and(Err(refusal)),
             On::Unanswered => Err(match done {
@@ -425,6 +451,9 @@ impl<'p> Execution<'p> {
             Call::CopyMap { map, by } => self.copy_map(*map, *by),
             Call::FindLink => self.find_link(),
             Call::OpenLink { path } => self.open_link(path),
+            Call::OpenOwnLink { bpffs } => self.open_own_link(bpffs),
+            Call::Arm(arm) => done(self.arm(arm)),
+            Call::HandOver => done(self.hand_over()),
             Call::LinkCreate(create) => self.create_link(create),
             Call::LinkUpdate { program } => self.update_link(*program),
             Call::PinLink { path } => done(self.bpf_link().pin(Path::new(path))),
