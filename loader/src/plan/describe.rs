@@ -94,6 +94,11 @@ impl Plan {
                 vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(self.map(*map))]
             }
             Call::MapInfo { map, .. } => vec![info(self.map(*map))],
+            Call::MovePin { from, to, .. } => vec![rename(from, to)],
+            Call::PutPinBack { map, from, to } => {
+                let old = format!("<map {} before>", escape(&self.maps[map.0]));
+                vec![obj_pin(from, old), rename(from, to)]
+            }
             Call::BtfLoad(load) => vec![self.btf_load(*load)],
             Call::ModuleBtf { module } => self.find_module_btf(*module),
             Call::MapCreate(create) => vec![self.map_create(create)],
@@ -304,7 +309,7 @@ impl Plan {
 
     /// Reads entries of the attached program's map, and writes them into the one that takes its name.
     fn copy_map(&self, map: MapSlot, by: CopyBy) -> Vec<KernelCall> {
-        let (from, to) = (format!("<attached program's map {}>", escape(&self.maps[map.0])), self.map(map));
+        let (from, to) = (format!("<map {} before>", escape(&self.maps[map.0])), self.map(map));
         let read = |command| KernelCall::bpf(command).with("map_fd", from.clone());
         let write = |command| KernelCall::bpf(command).with("map_fd", to.clone());
         let inner = || KernelCall::bpf("BPF_MAP_GET_FD_BY_ID").with("map_id", "<id of an inner map>");
@@ -414,6 +419,10 @@ fn mmap(map: String, len: u64) -> KernelCall {
         .with("flags", "MAP_SHARED")
         .with("fd", map)
         .with("offset", "0")
+}
+
+fn rename(from: &str, to: &str) -> KernelCall {
+    KernelCall::new("rename").with("oldpath", text(from)).with("newpath", text(to))
 }
 
 /// A message to the guard of a trial, and its answer.
