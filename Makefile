@@ -1,7 +1,7 @@
 # The one front door; `make` alone prints what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint drift build static bpf setup fixtures golden fuzz clean
+.PHONY: help demo test lint drift kernels build static bpf setup fixtures golden fuzz clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -25,12 +25,16 @@ lint: ## check the style of everything
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
-	shellcheck $$(find scripts .ci -type f)
+	shellcheck $$(find scripts .ci tests/kernels -type f)
 
 drift: ## compare the committed objects and headers with what they were made from
 	scripts/setup drift
 	scripts/build-bpf --check-fixtures
 	scripts/check-headers
+
+kernels: ## try the static program on the kernels that Debian has, emulated
+	scripts/setup kernels
+	scripts/kernels
 
 build: ## build the program
 	cargo build --release

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! bytes ──elf──▶ ElfFile ──object──▶ Object ──linker──▶ Linked ──plan──▶ Plan       pure: no file, no kernel
-//!                           ▲ btf, insn                         ▲ features
+//!                           ▲ btf, insn                 ▲ core_reloc    ▲ features, kconfig
 //! ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 //! Plan ──load──▶ map fds ─▶ patched insns ─▶ program fds ─▶ attachment, pins ─▶ Loaded     owns the fds
 //! ```
@@ -38,6 +38,8 @@
 //! # What it does
 //!
 //! * Reads ELF64 objects in both byte orders, with maps in the dialects of gobpf, iproute2, libbpf before 1.0 and BTF.
+//! * Hands the object's types to the kernel, adapts programs to the kernel's (CO-RE), and finds its options, symbols
+//!   and functions for them. What an older kernel does not take is left out, where the program does without.
 //! * Lists the kernel calls of a load before any is made, and makes no other.
 //! * Creates maps, finds pinned ones again if type, sizes and flags agree, and loads programs; a refused one comes with
 //!   the verifier's whole log, however long.
@@ -51,10 +53,9 @@
 //! # What it does not do
 //!
 //! * Print, log, read the environment, or keep global state.
-//! * Need a compiler, libbpf, libelf, kernel headers or kernel BTF where it runs.
-//! * Load programs of other types than XDP.
-//! * Yet: callbacks, for which the kernel wants the object's BTF, CO-RE, inner maps of BTF definitions, and
-//!   reading perf and ring buffers.
+//! * Need a compiler, libbpf, libelf or kernel headers where it runs, or kernel BTF unless the object does.
+//! * Load programs of other types than XDP, but for extensions of them.
+//! * Read perf and ring buffers.
 //!
 //! # The layers
 //!
@@ -63,8 +64,8 @@
 //! | modules | |
 //! |---|---|
 //! | [`uapi`], [`error`], [`bytes`] | the kernel's numbers; the error type; the reader that checks bounds |
-//! | [`elf`], [`btf`], [`insn`], [`netlink`] | pure readers and writers of one format each |
-//! | [`object`], [`features`] | what the file says, and what a kernel can do, as plain data |
+//! | [`elf`], [`btf`], [`insn`], [`kconfig`], [`netlink`] | pure readers and writers of one format each |
+//! | [`object`], [`core_reloc`], [`features`] | what the file says, CO-RE, and what a kernel can do, as plain data |
 //! | [`linker`] | a program with the functions that it calls, references typed, maps still symbolic |
 //! | [`plan`] | the kernel calls to make, and where a refusal leads |
 //! | [`mod@file`], [`kernel`], [`map`], [`program`], [`attach`], [`pin`] | handles that own an fd |

@@ -10,6 +10,7 @@ mod running;
 mod trial;
 mod upgrade;
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -436,6 +437,7 @@ impl<'p> Execution<'p> {
             Call::Extend { program } => self.extend(*program),
             Call::OpenProgram { program, existing } => self.open_program(*program, existing),
             Call::PinProgram { program, path } => done(self.pin_program(*program, path)),
+            Call::FindSameProgram { program, path } => self.find_same_program(*program, path),
             Call::ProgBindMap { program, map } => {
                 done(self.program(*program).bind_map(self.map(*map).as_fd()))
             }
@@ -744,6 +746,26 @@ impl Execution<'_> {
         let name = quote(&self.plan.programs[slot.0]);
         pin::pin_in_bpffs(self.program(slot).as_fd(), Path::new(path))
             .context(|| format!("pinning program {name}"))
+    }
+
+    /// What was pinned by an earlier run of the same load, perhaps by one that was killed, is taken over.
+    fn find_same_program(&mut self, slot: ProgramSlot, path: &str) -> Result<Outcome> {
+        let ours = self.program(slot).info()?;
+        let pinned = Program::open_pinned(Path::new(path))?;
+        let there = pinned.info()?;
+        let maps = |info: &ProgramInfo| info.map_ids.iter().copied().collect::<BTreeSet<_>>();
+        let difference = if there.tag != ours.tag {
+            "other code"
+        } else if maps(&there) != maps(&ours) {
+            "the same code with other maps"
+        } else {
+            self.programs[slot.0] = Some(pinned);
+            return Ok(Outcome::Found(format!("program {}, the same", there.id)));
+        };
+        let name = quote(&self.plan.programs[slot.0]);
+        let message =
+            format!("pinning program {name}: {} is pinned already, as program {}", quote(path), there.id);
+        Err(Error::new(ErrorKind::Conflict, format!("{message}, with {difference}")))
     }
 
     /// Asks for what is told of a program that was pinned or attached.

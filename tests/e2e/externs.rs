@@ -115,6 +115,19 @@ fn a_program_calls_functions_of_the_kernel() {
     }
 }
 
+/// Connection tracking is a module of Debian's kernels, on which scripts/kernels runs the same object.
+#[test]
+fn a_program_asks_for_a_connection_that_nobody_knows() {
+    let (_sandbox, veth) = need!(pair(&[]));
+    for clang in COMPILERS {
+        let errors: Vec<_> = see(&veth, &object_by(clang, "kfunc_module"), &[])
+            .iter()
+            .map(|it| i32::from_le_bytes(it[..].try_into().unwrap()))
+            .collect();
+        assert_eq!(errors, [-nix::libc::ENOENT], "{clang}");
+    }
+}
+
 #[test]
 fn a_program_asks_the_card_about_packets() {
     let (_sandbox, veth) = need!(pair(&[]));

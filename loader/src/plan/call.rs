@@ -144,6 +144,14 @@ pub enum Call {
         /// The pin.
         path: String,
     },
+    /// Open the program that is pinned where one was to be pinned. If it is the same, with the same maps, it takes
+    /// the other's place, and nothing was missing.
+    FindSameProgram {
+        /// The program.
+        program: ProgramSlot,
+        /// The pin.
+        path: String,
+    },
     /// Have a program hold a map that its instructions do not use, so that the map lives as long.
     ProgBindMap {
         /// The program.

@@ -119,6 +119,7 @@ impl Plan {
             Call::Extend { program } => vec![extend(self.program(*program))],
             Call::OpenProgram { program, existing } => self.open_program(*program, existing),
             Call::PinProgram { program, path } => vec![obj_pin(path, self.program(*program))],
+            Call::FindSameProgram { program, path } => self.find_same(*program, path),
             Call::ProgBindMap { program, map } => vec![
                 KernelCall::bpf("BPF_PROG_BIND_MAP")
                     .with("prog_fd", self.program(*program))
@@ -286,6 +287,13 @@ impl Plan {
 
     fn open_program(&self, program: ProgramSlot, existing: &Existing) -> Vec<KernelCall> {
         open_existing(existing, &self.program(program)).into()
+    }
+
+    /// Asks what was to be pinned, then what is, which takes its name: twice, as it tells of its maps in a second answer.
+    fn find_same(&self, program: ProgramSlot, path: &str) -> Vec<KernelCall> {
+        let ours = self.program(program);
+        let [open, ask] = open_existing(&Existing::Pinned(path.to_owned()), &ours);
+        vec![info(&*ours), open, ask, info(ours)]
     }
 
     fn link_create(&self, create: LinkCreate) -> Vec<KernelCall> {
