@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Detach(Detach),
     /// Show which XDP programs run on which interfaces
     Status(Status),
+    /// Tell what this kernel, this process and the interfaces allow, and what to do where they do not
+    Doctor(Doctor),
     /// Read and change the entries of maps
     #[command(subcommand)]
     Map(Map),
@@ -302,6 +304,19 @@ pub(crate) struct Bpffs {
 #[derive(Args, Debug)]
 pub(crate) struct Status {
     /// The interface, by name or index; all that have a program if it is left out
+    #[arg(value_name = "IF")]
+    pub(crate) interface: Option<LinkRef>,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// The interface, by name or index; all if it is left out
     #[arg(value_name = "IF")]
     pub(crate) interface: Option<LinkRef>,
     #[command(flatten)]

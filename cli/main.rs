@@ -38,6 +38,7 @@ fn run(command: Command) -> Result<()> {
         Command::Load(args) => cmd::load::run(&args),
         Command::Detach(args) => cmd::detach::run(&args),
         Command::Status(args) => cmd::status::run(&args),
+        Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Map(args) => cmd::map::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
     }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use loader::doctor;
 use loader::load::{AttachedTo, Loaded};
+use loader::plan::Plan;
 use loader::{Result, escape};
 use serde::Serialize;
 
@@ -17,18 +19,19 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     })?;
     let loaded = transcript::execute(&planned, &args.report)?;
     if let Some(attached) = loaded.attached() {
-        warn(attached);
+        warn(attached, &planned.plan);
     }
     output::answer(args.form, &Document::new(&loaded, args))
 }
 
 /// Says aloud what the user may not have asked for.
-fn warn(attached: &AttachedTo) {
+fn warn(attached: &AttachedTo, plan: &Plan) {
     if let Some(refusal) = &attached.native_refusal {
         output::remark(format_args!(
             "warning: attached in generic mode, which is much slower: native mode was refused: {}",
             escape(&refusal.to_string())
         ));
+        output::reason(&doctor::explain_native(refusal.clone(), plan));
     }
     if attached.info.is_none() {
         output::remark("warning: it is attached, but the kernel tells neither its id nor its tag");

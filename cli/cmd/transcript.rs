@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
+use loader::doctor;
 use loader::load::{Loaded, Outcome, Record};
 use loader::{Error, Result, errno_name, escape, quote};
 use serde::Serialize;
@@ -19,6 +20,7 @@ pub(super) fn execute(planned: &Planned, report: &args::Report) -> Result<Loaded
             output::remark(Line(record));
         }
     });
+    let loaded = loaded.map_err(|error| doctor::explain(error, &planned.plan));
     let loaded = match (loaded, &report.verifier_log) {
         (Err(error), Some(path)) => return Err(keep_log(path, error)),
         (loaded, _) => loaded?,
