@@ -9,7 +9,8 @@ use nix::libc::{EACCES, ENOSYS, EPERM};
 
 use crate::attach::{NetNs, RouteSocket};
 use crate::diagnosis::{
-    AttachWish, Permissions, Privilege, Verdict, forecast, why_not_permitted, why_refused,
+    AttachWish, Holder, InterfaceFacts, Permissions, Privilege, Verdict, forecast, why_not_permitted,
+    why_refused,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::Feature;
@@ -47,17 +48,19 @@ fn explain_in(error: Error, plan: &Plan, attach: &Attach, mode: Mode) -> Error {
         replace: attach.replace,
     };
     let facts = || look(&attach.link, netns(&plan.steps)).ok();
-    let is_attach =
-        error.call().is_some_and(|call| call.ends_with("(RTM_SETLINK)") || call.ends_with("LINK_CREATE)"));
+    // A program for the card is refused when it is loaded.
+    let is_attach = error.call().is_some_and(|call| {
+        let attaches = ["netlink(RTM_SETLINK)", "bpf(BPF_LINK_CREATE)"];
+        attaches.contains(&call) || mode == Mode::Offload && call == "bpf(BPF_PROG_LOAD)"
+    });
     let verdict = match error.errno() {
         Some(errno) if is_attach && errno != EPERM => {
             facts().and_then(|facts| why_refused(wish, errno, error.kernel_message(), &facts))
         }
         // The program that is there was seen before the kernel was asked: worth a word if it is more than a program.
         None if error.kind() == ErrorKind::Conflict => {
-            let special = |holder: &crate::diagnosis::Holder| {
-                holder.link.is_some() || holder.name.as_deref() == Some("xdp_dispatcher")
-            };
+            let special =
+                |holder: &Holder| holder.link.is_some() || holder.name.as_deref() == Some("xdp_dispatcher");
             facts().filter(|facts| facts.holders.iter().any(special)).and_then(|facts| {
                 let mode = facts.link.xdp.programs().first()?.mode;
                 forecast(AttachWish { mode, ..wish }, &facts)
@@ -71,7 +74,7 @@ fn explain_in(error: Error, plan: &Plan, attach: &Attach, mode: Mode) -> Error {
     }
 }
 
-fn look(link: &LinkRef, netns: Option<&str>) -> Result<crate::diagnosis::InterfaceFacts> {
+fn look(link: &LinkRef, netns: Option<&str>) -> Result<InterfaceFacts> {
     let netns = netns.map(NetNs::at).transpose()?;
     RouteSocket::open(netns.as_ref())?.facts(link, Path::new(BPFFS_ROOT))
 }

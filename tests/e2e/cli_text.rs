@@ -19,13 +19,14 @@ const SOURCE: [&str; 3] = ["--pinned", "--prog-id", "--pin"];
 const FORMATS: [&str; 2] = ["--key-format", "--value-format"];
 
 /// Each command, the groups of its options, and its own.
-const COMMANDS: [(&str, &[&[&str]]); 13] = [
+const COMMANDS: [(&str, &[&[&str]]); 14] = [
     ("inspect", &[&FILE, &["--btf", "--json"]]),
     ("plan", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--dev", "--all", "--target-prog", "--json"]]),
     ("attach", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--verifier-log", "--json"]]),
     ("load", &[&FILE, &LOAD, &["--all", "--pin", "--target-prog", "--verbose", "--verifier-log", "--json"]]),
     ("detach", &[&["--id", "--link", "--bpffs", "--netns", "--json"]]),
     ("status", &[&["--bpffs", "--netns", "--json"]]),
+    ("doctor", &[&["--bpffs", "--netns", "--json"]]),
     ("map", &[]),
     ("map list", &[&["--json"]]),
     ("map dump", &[&FORMATS, &["--netns", "--json"]]),

@@ -32,6 +32,7 @@ mod cli_text;
 mod core;
 mod demo;
 mod dialects;
+mod doctor;
 mod extensions;
 mod externs;
 mod faults;

@@ -155,8 +155,16 @@ impl fmt::Display for Interface {
         }
         self.programs.iter().try_for_each(|program| writeln!(f, "  {program}"))?;
         writeln!(f, "  native: {}", self.native)?;
-        writeln!(f, "  native with `xdp.frags`: {}", self.frags)?;
-        writeln!(f, "  generic: {}", self.generic)
+        // Said once.
+        for (what, outlook) in [("native with `xdp.frags`", &self.frags), ("generic", &self.generic)] {
+            match &outlook.rule {
+                Some(rule) if Some(rule) == self.native.rule.as_ref() => {
+                    writeln!(f, "  {what}: no, for the same reason")?;
+                }
+                _ => writeln!(f, "  {what}: {outlook}")?,
+            }
+        }
+        Ok(())
     }
 }
 

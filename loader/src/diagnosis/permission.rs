@@ -264,7 +264,8 @@ pub fn why_no_bpffs(path: &str, errno: i32, facts: &Permissions) -> Option<Verdi
 
 /// What the verifier says only to programs of whoever lacks CAP_PERFMON: `allow_ptr_leaks` and `bypass_spec_v1` in
 /// `kernel/bpf/verifier.c`.
-const WITHOUT_PERFMON: [&str; 7] = [
+const WITHOUT_PERFMON: [&str; 8] = [
+    "pointer -= pointer prohibited",
     "pointer comparison prohibited",
     "leaks addr",
     "prohibited for !root",
@@ -274,13 +275,37 @@ const WITHOUT_PERFMON: [&str; 7] = [
     "partial copy of pointer",
 ];
 
+/// The helpers that `bpf_base_func_proto()` in `kernel/bpf/helpers.c` keeps for whoever has it.
+const HELPERS_OF_PERFMON: [&str; 11] = [
+    "bpf_trace_printk#",
+    "bpf_get_current_task#",
+    "bpf_probe_read_user#",
+    "bpf_probe_read_kernel#",
+    "bpf_probe_read_user_str#",
+    "bpf_probe_read_kernel_str#",
+    "bpf_snprintf_btf#",
+    "bpf_get_current_task_btf#",
+    "bpf_snprintf#",
+    "bpf_task_pt_regs#",
+    "bpf_trace_vprintk#",
+];
+
 /// Whether the verifier refused a program, with these words, for the lack of CAP_PERFMON.
 pub fn why_rejected(words: &str, held: Capabilities) -> Option<Verdict> {
-    if held.has_perfmon() || !WITHOUT_PERFMON.iter().any(|sign| words.contains(sign)) {
+    let remedy = "run it as root, or let the program have it: setcap cap_perfmon+ep FILE";
+    let said = |sign: &&&str| words.contains(**sign);
+    if held.has_perfmon() {
         return None;
     }
-    let rule = "this process lacks CAP_PERFMON, and so the verifier lets no pointer leak or be compared";
-    Some(Verdict::new(rule, "run it as root, or let the program have it: setcap cap_perfmon+ep FILE"))
+    if WITHOUT_PERFMON.iter().any(|sign| said(&sign)) {
+        let rule = "this process lacks CAP_PERFMON, and so the verifier lets no pointers leak, nor be compared or \
+                    subtracted";
+        return Some(Verdict::new(rule, remedy));
+    }
+    let is_unknown = words.contains("cannot use helper") || words.contains("unknown func");
+    let helper = HELPERS_OF_PERFMON.iter().filter(|_| is_unknown).find(said)?;
+    let rule = format!("this process lacks CAP_PERFMON, which {} takes", helper.trim_end_matches('#'));
+    Some(Verdict::new(rule, remedy))
 }
 
 #[cfg(test)]
@@ -418,6 +443,10 @@ mod tests {
         let words = "R3 pointer comparison prohibited";
         assert!(why_rejected(words, bpf).unwrap().rule.starts_with("this process lacks CAP_PERFMON"));
         assert_eq!(why_rejected(words, held(&ALL)), None);
+        let helper = "program of this type cannot use helper bpf_get_current_task#35";
+        let rule = "this process lacks CAP_PERFMON, which bpf_get_current_task takes";
+        assert_eq!(why_rejected(helper, bpf).unwrap().rule, rule);
+        assert_eq!(why_rejected("cannot use helper bpf_msg_push_data#90", bpf), None);
         assert_eq!(why_rejected("invalid access to packet", bpf), None);
     }
 }

@@ -161,6 +161,9 @@ fn other_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         Mode::Offload => return None,
     };
     let holder = holder_in(facts, other)?;
+    if holder.link.is_some() {
+        return held_by_link(AttachWish { mode: other, replace: false, ..wish }, facts);
+    }
     let rule =
         format!("{} is there, and the kernel takes native and generic mode not at once", program(&holder));
     Some(Verdict::new(rule, replace_or_detach(AttachWish { mode: other, ..wish }, facts)))
