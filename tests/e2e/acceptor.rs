@@ -48,8 +48,12 @@ fn show(call: &Call) -> String {
 fn is_of_the_start(plan: &Value, call: &Call) -> bool {
     match call.name.as_str() {
         // Rust's runtime asks how large the stack of the main thread may become.
-        "prlimit64" => call.arguments.starts_with("0, RLIMIT_STACK, NULL, "),
-        // A refused command once more without content, to see whether a filter refuses it.
+        "prlimit64" => ["0, RLIMIT_STACK, NULL, ", "0, RLIMIT_MEMLOCK, NULL, "]
+            .iter()
+            .any(|look| call.arguments.starts_with(look)),
+        // What is looked at when a privilege seems to be missing; the refused command once more without content shows
+        // whether a filter refuses it.
+        "statfs" => call.arguments.starts_with("\"/sys\", "),
         "bpf" => call.arguments.ends_with(", NULL, 0"),
         // Memory of the program's own, and its libraries.
         "mmap" => !call.arguments.contains("MAP_SHARED"),
@@ -175,9 +179,10 @@ impl<'c> Walk<'c> {
         while refusal.as_ref().is_some_and(|refusal| self.comes_again(step, refusal)) {
             refusal = self.calls(calls)?;
         }
-        self.was_refused |= refusal.is_some() || self.ends_after(calls);
+        let ends = refusal.is_none() && self.ends_after(calls);
+        self.was_refused |= refusal.is_some() || ends;
         match refusal {
-            None if self.ends_after(calls) => Ok(Went::Wrong),
+            None if ends => Ok(Went::Wrong),
             None => {
                 self.undo.extend(step.get("undo"));
                 self.steps(list(&step["then"]))

@@ -53,8 +53,8 @@ fn examined(interface: &str) -> Value {
 fn an_mtu_that_does_not_fit_a_page() {
     let (_sandbox, veth) = need!(pair(&[]));
     veth.set_mtu(LIMIT + 1);
-    let rule = "the MTU of its peer `far0` is 3507, and native mode takes at most 3506 (a page of 4096 bytes less 590 for \
-                XDP and the link header) unless the program takes packets of several buffers";
+    let rule = "the MTU of its peer `far0` is 3507, and native mode takes at most 3506 (a page of 4096 bytes less 590 \
+                for XDP and the link header) unless the program takes packets of several buffers";
     let help = "ip link set dev far0 mtu 3506 in its network namespace, or build the program for the section \
                 `xdp.frags`, or: xdpload attach near0 OBJ --mode generic";
     refused_both_ways(NEAR, rule, help);
@@ -178,8 +178,8 @@ fn a_program_that_a_link_holds() {
     let id = attached_by_ip(NEAR).expect("it is attached").id;
     let link = examined(NEAR)["programs"][0]["link"].clone();
     let rule = format!(
-        "  rule: bpf_link {link}, pinned at `/sys/fs/bpf/edge`, holds XDP program {id} in native mode (`xdp_pass`), and \
-         only through it may that be changed\n"
+        "  rule: bpf_link {link}, pinned at `/sys/fs/bpf/edge`, holds XDP program {id} in native mode (`xdp_pass`), \
+         and only through it may that be changed\n"
     );
     let help = "  help: xdpload attach near0 OBJ --replace --link, or: xdpload detach near0 --link\n";
     let drop = object("xdp_drop");

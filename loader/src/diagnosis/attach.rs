@@ -75,15 +75,15 @@ mod tests {
         }
     }
 
-    fn queues(rx: u32, tx: u32) -> Option<Channels> {
-        Some(Channels { rx, tx, max_rx: 8, max_tx: 8, ..Channels::default() })
+    fn queues(rx: u32, tx: u32) -> Channels {
+        Channels { rx, tx, max_rx: 8, max_tx: 8, ..Channels::default() }
     }
 
     fn veth(peer_mtu: u32) -> InterfaceFacts {
         InterfaceFacts {
             peer: Some(link("far0", "veth", peer_mtu)),
-            channels: queues(1, 1),
-            peer_channels: queues(1, 1),
+            channels: Some(queues(1, 1)),
+            peer_channels: Some(queues(1, 1)),
             ..facts("near0", "veth")
         }
     }
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_veth_needs_a_queue_for_each_of_its_peers() {
-        let few = InterfaceFacts { peer_channels: queues(4, 4), ..veth(1500) };
+        let few = InterfaceFacts { peer_channels: Some(queues(4, 4)), ..veth(1500) };
         for message in [None, Some("XDP expects number of rx queues not less than peer tx queues")] {
             let told = why(NATIVE, ENOSPC, message, &few);
             let words =

@@ -101,7 +101,8 @@ impl InterfaceFacts {
 /// The largest MTU with which native mode takes a program that is not for several buffers, for drivers whose rule is
 /// known: a packet must fit a page.
 ///
-/// veth (`veth_xdp_set()` in `drivers/net/veth.c`) holds its peer's MTU to it, virtio_net (`virtnet_xdp_set()`) its own.
+/// veth (`veth_xdp_set()` in `drivers/net/veth.c`) holds its peer's MTU to it, virtio_net (`virtnet_xdp_set()`) its
+/// own.
 pub fn native_limit(facts: &InterfaceFacts) -> Option<u32> {
     let is_known = facts.is("veth") || facts.is("virtio_net");
     facts.page_size.filter(|_| is_known)?.checked_sub(HEADROOM + SHARED_INFO + ETHERNET_HEADER)

@@ -26,7 +26,8 @@ pub fn who_bars(way: &[PathFacts], uid: u32, groups: &[u32]) -> Option<Verdict> 
         let path = quote(&facts.path);
         if facts.read_only && facts.wanted & 2 != 0 {
             let rule = format!("the bpffs at {path} is mounted read-only");
-            return Some(Verdict::new(rule, format!("mount -o remount,rw,bind {path}, or start the container without `:ro`")));
+            let remedy = format!("mount -o remount,rw,bind {path}, or start the container without `:ro`");
+            return Some(Verdict::new(rule, remedy));
         }
         let shift = match facts {
             PathFacts { uid: owner, .. } if *owner == uid => 6,
@@ -40,7 +41,8 @@ pub fn who_bars(way: &[PathFacts], uid: u32, groups: &[u32]) -> Option<Verdict> 
             "{path} belongs to user {} with mode {:04o}, and this process is user {uid} without CAP_DAC_OVERRIDE",
             facts.uid, facts.mode
         );
-        Some(Verdict::new(rule, format!("mount a bpffs of its own (mount -t bpf -o uid={uid} bpf DIR) and say --bpffs DIR")))
+        let remedy = format!("mount a bpffs of its own (mount -t bpf -o uid={uid} bpf DIR) and say --bpffs DIR");
+        Some(Verdict::new(rule, remedy))
     })
 }
 

@@ -37,8 +37,9 @@ pub fn permissions() -> Permissions {
 }
 
 /// The directories that lead to `path`, and what is there, as far as they can be looked at. To make something there
-/// takes the right to write into the last directory; to open it, to read and write it.
-pub(crate) fn way_to(path: &Path, make: bool) -> Vec<PathFacts> {
+/// takes the right to write into the last directory, whose file system may be read-only; to open it, to read and write
+/// it.
+pub(crate) fn way_to(path: &Path, make: bool, is_read_only: bool) -> Vec<PathFacts> {
     let above_all = Capabilities::current().is_ok_and(|held| held.has(Capability::DAC_OVERRIDE));
     let mut ancestors: Vec<_> = path.ancestors().collect();
     ancestors.reverse();
@@ -57,7 +58,7 @@ pub(crate) fn way_to(path: &Path, make: bool) -> Vec<PathFacts> {
             gid: seen.gid(),
             mode: if above_all { 0o777 } else { seen.mode() & 0o777 },
             wanted,
-            read_only: make && last - at == 1 && os::is_read_only(place).unwrap_or_default(),
+            read_only: is_read_only && last - at == 1,
         })
     };
     ancestors.iter().enumerate().map_while(facts).collect()

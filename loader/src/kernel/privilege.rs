@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nix::libc::{EACCES, ENOSYS, EPERM};
+use nix::libc::{EACCES, ENOSYS, EPERM, EROFS};
 
 use super::permissions::{permissions, user_and_groups, way_to};
 use super::{Capabilities, Privilege};
@@ -34,7 +34,9 @@ pub(crate) fn explain_mount(error: Error, path: &Path) -> Error {
 /// Says whose directory or file bars the way to `path`, if one does. `make` tells that something was to be made there.
 pub(crate) fn explain_path(error: Error, path: &Path, make: bool) -> Error {
     let (uid, groups) = user_and_groups();
-    told(error, who_bars(&way_to(path, make), uid, &groups))
+    let way = way_to(path, make, error.errno() == Some(EROFS));
+    let verdict = who_bars(&way, uid, &groups);
+    told(error, verdict)
 }
 
 /// Says that the verifier's words, with which it refused a program, are for those without CAP_PERFMON.

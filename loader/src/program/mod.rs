@@ -244,6 +244,8 @@ fn load_error(label: &str, errno: Errno, log: Option<&VerifierLog>) -> Error {
     let error = Error::os(&Cmd::PROG_LOAD.call(), label, errno.0);
     let text = log.map(VerifierLog::text).unwrap_or_default();
     match (errno, verdict(&text)) {
+        // So the verifier refuses, too, and is heard when the program is loaded with a log.
+        (Errno(libc::EACCES), None) if log.is_none() => error,
         (_, None) => explain_refusal(error, &[Privilege::Bpf, Privilege::BpfNetwork]),
         (Errno::EPERM, _) => {
             explain_refusal(error.with_verifier_log(text), &[Privilege::Bpf, Privilege::BpfNetwork])

@@ -46,7 +46,8 @@ pub const IFLA_MASTER: u16 = 10;
 pub const IFLA_NUM_TX_QUEUES: u16 = 31;
 /// How many receive queues there are room for (u32).
 pub const IFLA_NUM_RX_QUEUES: u16 = 32;
-/// The namespace that [`IFLA_LINK`] is in, by the number that this namespace has for it (i32); only where it is another.
+/// The namespace that [`IFLA_LINK`] is in, by the number that this one has for it (i32); only where it is
+/// another.
 pub const IFLA_LINK_NETNSID: u16 = 37;
 /// In a request: the namespace to look into, by the number that the socket's has for it (i32, 4.15).
 pub const IFLA_TARGET_NETNSID: u16 = 46;
