@@ -45,6 +45,7 @@ fn run(command: Command) -> Result<()> {
         Command::Confirm(args) => cmd::confirm::run(&args),
         Command::Status(args) => cmd::status::run(&args),
         Command::Pins(args) => cmd::pins::run(&args),
+        Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Map(args) => cmd::map::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use loader::doctor;
 use loader::load::{AttachedTo, Loaded, RunsAlready};
 use loader::plan::Plan;
 use loader::{Error, ErrorKind, Interface, Result, escape};
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
         executed => executed.map_err(|error| explain(error, args))?,
     };
     if let Some(attached) = loaded.attached() {
-        warn(attached);
+        warn(attached, &planned.plan);
     }
     output::answer(args.form, &Document { trial, ..Document::new(&loaded, args) })
 }
@@ -55,7 +56,11 @@ fn runs_already(plan: &Plan, args: &args::Attach, refusal: Error) -> Result<Docu
         Ok(Err(difference)) => {
             let message = format!("{refusal}, and is not the same: {difference}");
             let help = refusal.help().unwrap_or_default().to_owned();
-            Err(Error::new(ErrorKind::Conflict, message).with_help(help))
+            let error = Error::new(ErrorKind::Conflict, message).with_help(help);
+            Err(match refusal.rule() {
+                Some(rule) => error.with_rule(rule),
+                None => error,
+            })
         }
         // Whoever may not look must take it for another.
         Err(_) => Err(refusal),
@@ -73,12 +78,13 @@ fn explain(refusal: Error, args: &args::Attach) -> Error {
 }
 
 /// Says aloud what the user may not have asked for.
-fn warn(attached: &AttachedTo) {
+fn warn(attached: &AttachedTo, plan: &Plan) {
     if let Some(refusal) = &attached.native_refusal {
         output::remark(format_args!(
             "warning: attached in generic mode, which is much slower: native mode was refused: {}",
             escape(&refusal.to_string())
         ));
+        output::reason(&doctor::explain_native(refusal.clone(), plan));
     }
     if attached.info.is_none() {
         output::remark("warning: it is attached, but the kernel tells neither its id nor its tag");

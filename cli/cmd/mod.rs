@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod confirm;
 pub(crate) mod demo;
 pub(crate) mod detach;
+pub(crate) mod doctor;
 mod holder;
 pub(crate) mod inspect;
 mod inspect_btf;

@@ -35,6 +35,7 @@ mod coexistence;
 mod core;
 mod demo;
 mod dialects;
+mod doctor;
 mod extensions;
 mod externs;
 mod faults;
