@@ -72,12 +72,12 @@ fn a_map_that_is_pinned_is_taken_over_by_the_next_load() {
         (&"xdp_ip_filter".into(), &"blacklist".into())
     );
     assert_eq!(first["maps"][0]["pin"], format!("{DIR}/maps/blacklist"));
-    std::fs::remove_file(format!("{DIR}/xdp_ip_filter")).unwrap();
+    fs::remove_file(format!("{DIR}/xdp_ip_filter")).unwrap();
     let second = answer(&load);
     assert_ne!(first["programs"][0]["id"], second["programs"][0]["id"]);
     assert_eq!(first["programs"][0]["map_ids"], second["programs"][0]["map_ids"]);
     assert_eq!(first["programs"][0]["tag"], second["programs"][0]["tag"]);
-    std::fs::remove_file(format!("{DIR}/xdp_ip_filter")).unwrap();
+    fs::remove_file(format!("{DIR}/xdp_ip_filter")).unwrap();
     refused(&[&load[..], &["--max-entries", "blacklist=9"]].concat(), 1, &["has another shape", "wanted 9"]);
     assert_eq!(sandbox.pins(), ["edge", "edge/maps", "edge/maps/blacklist"]);
 }

@@ -288,7 +288,8 @@ impl Plan {
         open_existing(existing, &self.program(program)).into()
     }
 
-    /// Asks what was to be pinned, then what is, which takes its name: twice, as it tells of its maps in a second answer.
+    /// Asks what was to be pinned, then what is, which takes its name: twice, as it tells of its maps in a second
+    /// answer.
     fn find_same(&self, program: ProgramSlot, path: &str) -> Vec<KernelCall> {
         let ours = self.program(program);
         let [open, ask] = open_existing(&Existing::Pinned(path.to_owned()), &ours);
