@@ -53,7 +53,7 @@ fn programs_and_maps_are_pinned_and_nothing_is_attached() {
 
     // Something else under such a name is in the way.
     fs::remove_file(format!("{DIR}/pass_all")).unwrap();
-    let other = answer(&["load", &object("xdp_pass"), "--pin", "/sys/fs/bpf/other"]);
+    let other = answer(&["load", &object("xdp_drop"), "--pin", "/sys/fs/bpf/other"]);
     let other = other["programs"][0]["id"].to_string();
     run(&mut command("bpftool", &["prog", "pin", "id", &other, &format!("{DIR}/pass_all")])).ok();
     let words = format!(
