@@ -69,6 +69,9 @@ fn runs_already(plan: &Plan, args: &args::Attach, refusal: Error) -> Result<Docu
 
 /// Says of a refusal who is in the way.
 fn explain(refusal: Error, args: &args::Attach) -> Error {
+    if !holder::is_in_the_way(&refusal) {
+        return refusal;
+    }
     let interface =
         super::netns(&args.target.place).and_then(|netns| Interface::open(&args.interface, netns.as_ref()));
     match interface {
