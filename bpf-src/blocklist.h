@@ -1,0 +1,220 @@
+// The IP blocklist: what the maps of blocklist.bpf.c hold, for the program and for whoever fills them.
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// A packet costs as many cache lines as it touches, so everything here is about touching few.
+// Where a rule is depends on its length:
+//
+//   IPv4, /17 to /32   a slot of `buckets`, a hash table of 15 keys a cache line. The rule's
+//                      counters are in `hits`, a second line that nobody waits for, and its
+//                      end is in `marks`, which a packet reads only if some rule of the bucket
+//                      has one.
+//   IPv4, /0 to /16    `wide`, a hash map of the kernel's. A rule that finds its bucket full
+//                      goes there too.
+//   IPv6               `wide`, if it has one of the lengths in BLOCK_LENGTHS6, else `trie6`.
+//
+// Three looks keep packets away from tables that they are not in:
+//
+//   config       which lengths there are at all
+//   heads        for each /16 of IPv4 which lengths of rules lie in it or cover it: one word.
+//                Nobody asks while there are only single addresses.
+//   filter       cache lines of bits, three for each rule, but for those of IPv4 up to /16. The
+//                rules that a packet may match share one line, or a few.
+//
+// Whoever changes rules keeps to an order, so that packets never see half of a rule: the bits
+// of a new one are set first, then its length, then it is written where it will be, then it is
+// made present. Bits are cleared after the rule is gone, or never: a bit that is set without a
+// rule costs a look and nothing else. Among rules that match, the longest counts.
+#pragma once
+
+#include <linux/types.h>
+
+#define BLOCK_KEYS 15
+#define BLOCK_LENGTHS6(EACH)                                                                       \
+	EACH(0, 128) EACH(1, 120) EACH(2, 112) EACH(3, 96) EACH(4, 64) EACH(5, 60) EACH(6, 56)     \
+	EACH(7, 52) EACH(8, 48) EACH(9, 44) EACH(10, 40) EACH(11, 36) EACH(12, 32) EACH(13, 29)    \
+	EACH(14, 28) EACH(15, 24)
+// Times are numbers of 2^30 ns (1.07 s) of CLOCK_MONOTONIC, for which a shift is enough.
+#define BLOCK_TIME_SHIFT 30
+
+enum block_flags {
+	// Count what would be dropped, and let it pass.
+	BLOCK_COUNT_ONLY = 1,
+	// Drop what no rule is about, unless it is allowed.
+	BLOCK_DEFAULT_DROP = 2,
+	// There are entries in allow4, allow6, trie6; there is a rule 0.0.0.0/0.
+	BLOCK_HAS_ALLOW4 = 4,
+	BLOCK_HAS_ALLOW6 = 8,
+	BLOCK_HAS_TRIE6 = 16,
+	BLOCK_HAS_ANY4 = 32,
+};
+
+// The only entry of `config`. Each field changes by one aligned store.
+struct block_config {
+	__u32 flags;
+	// Bit 32 - length for each length of IPv4 rules in use, from /1 to /32.
+	__u32 lengths4;
+	// Bit i for the length that BLOCK_LENGTHS6 numbers i.
+	__u32 lengths6;
+	// How many buckets there are, and lines of the filter, less one: both are powers of two.
+	__u32 bucket_mask;
+	__u32 line_mask;
+	// Goes into each hash, so that nobody can choose addresses which share a bucket. Never
+	// changes while there are rules.
+	__u32 seed;
+	// Of no interest to the program: when the first rule may end (0 for never), and how many
+	// rules have been deleted since the filter was made.
+	__u64 next_end;
+	__u64 stale;
+};
+
+// A cache line of `buckets`.
+struct block_bucket {
+	// Bit i: key i is present. Bit 15 + i: it is a prefix, not a single address.
+	__u32 header;
+	// block_code() of a rule.
+	__u32 keys[BLOCK_KEYS];
+};
+
+#define BLOCK_IS_PREFIX_SHIFT 15
+// Some rule here has an end.
+#define BLOCK_HAS_END (1u << 30)
+// Rules that belong here are in `wide`.
+#define BLOCK_OVERFLOWS (1u << 31)
+
+// A cache line of `heads`: bit 32 - length of word n is set if a rule of that length lies in
+// the n-th /16 or covers it. The number of an address's line is its first 12 bits.
+struct block_heads {
+	__u32 lengths[16];
+};
+
+// A cache line of `filter`.
+struct block_line {
+	__u64 words[8];
+};
+
+// What a rule has dropped, or would have; in `hits` at 16 * bucket + slot.
+struct block_hits {
+	__u64 packets;
+	__u64 bytes;
+};
+
+// What belongs to a rule, in `marks` at 16 * bucket + slot.
+struct block_mark {
+	// When it ends; 0 for never.
+	__u32 end;
+	// Bit n: set n holds it. Of no interest to the program.
+	__u32 sets;
+};
+
+// A rule in `wide`.
+struct block_rule {
+	struct block_hits hits;
+	struct block_mark mark;
+};
+
+// A rule in `trie6`.
+struct block_trie_rule {
+	struct block_rule rule;
+	__u32 length;
+	__u32 padding;
+};
+
+// Key of `wide`.
+struct block_wide_key {
+	// 4 or 6 in the high half, the length in the low one.
+	__u32 family_length;
+	// The prefix in network order, all bits behind it 0; of IPv4 in the first word.
+	__be32 address[4];
+};
+
+// Keys of allow4, and of allow6 and trie6.
+struct block_prefix4 {
+	__u32 length;
+	__be32 address;
+};
+
+struct block_prefix6 {
+	__u32 length;
+	__be32 address[4];
+};
+
+// What becomes of a packet.
+enum block_verdict {
+	// Neither IPv4 nor IPv6, or neighbour discovery.
+	BLOCK_OTHER,
+	BLOCK_PASSED4,
+	BLOCK_PASSED6,
+	BLOCK_DROPPED4,
+	BLOCK_DROPPED6,
+	// A rule is about it, or the default, but it is allowed.
+	BLOCK_ALLOWED,
+	// It would have been dropped, but for BLOCK_COUNT_ONLY.
+	BLOCK_WOULD_DROP,
+	// Too short for the header that it announces. It passes.
+	BLOCK_TRUNCATED,
+	BLOCK_VERDICTS
+};
+
+// A value of `counters`, at the interface's index modulo 256, on each CPU.
+struct block_counters {
+	__u32 ifindex;
+	__u32 padding;
+	struct block_hits verdicts[BLOCK_VERDICTS];
+};
+
+// The hashes. Each is of 64 bits, and arithmetic wraps. The multiplier is odd and without a
+// pattern: 2^64 divided by the golden ratio.
+#define BLOCK_MULTIPLIER 0x9e3779b97f4a7c15ull
+
+static inline __attribute__((always_inline)) __u64 block_mix(__u64 number)
+{
+	number *= BLOCK_MULTIPLIER;
+	number ^= number >> 32;
+	return number * BLOCK_MULTIPLIER;
+}
+
+// How an IPv4 rule is written in a bucket: a single address as a number, and a prefix with a 1
+// behind its last bit, so that its length can be read from it.
+static inline __attribute__((always_inline)) __u32 block_code(__u32 prefix, __u32 length)
+{
+	return length == 32 ? prefix : prefix | 1u << (31 - length);
+}
+
+// The hash of an IPv4 rule of /17 to /32.
+static inline __attribute__((always_inline)) __u64 block_hash4(__u32 code, __u32 length, __u32 seed)
+{
+	return block_mix((code | (__u64)(length != 32) << 32) ^ seed);
+}
+
+// The hash of an IPv6 rule, of whose prefix `high` and `low` are the halves as numbers.
+static inline __attribute__((always_inline)) __u64 block_hash6(__u64 high, __u64 low, __u32 length,
+							       __u32 seed)
+{
+	return block_mix(block_mix(high ^ seed) ^ low ^ length);
+}
+
+// The bucket of a rule with this hash.
+static inline __attribute__((always_inline)) __u32 block_bucket_of(__u64 hash, __u32 bucket_mask)
+{
+	return hash >> 20 & bucket_mask;
+}
+
+// Which line of the filter has the bits of a rule. Rules share a line with all others that
+// start with the same bits: of IPv4 rules the first 24, or of one up to /23 the first 16; of
+// IPv6 rules the first 64, 48 or 32, whatever a rule has, or 16.
+static inline __attribute__((always_inline)) __u32 block_line_of(__u64 first_bits, __u32 how_many,
+								 __u32 seed, __u32 line_mask)
+{
+	return block_mix(first_bits ^ (__u64)how_many << 57 ^ seed) >> 32 & line_mask;
+}
+
+// Which of the line's words, and which bits of it.
+static inline __attribute__((always_inline)) __u32 block_word_of(__u64 hash)
+{
+	return hash >> 61;
+}
+
+static inline __attribute__((always_inline)) __u64 block_bits_of(__u64 hash)
+{
+	return 1ull << (hash >> 55 & 63) | 1ull << (hash >> 49 & 63) | 1ull << (hash >> 43 & 63);
+}
