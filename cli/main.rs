@@ -39,6 +39,7 @@ fn run(command: Command) -> Result<()> {
         Command::Detach(args) => cmd::detach::run(&args),
         Command::Status(args) => cmd::status::run(&args),
         Command::Map(args) => cmd::map::run(&args),
+        Command::Block(args) => cmd::block::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
     }
 }

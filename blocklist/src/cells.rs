@@ -107,17 +107,18 @@ impl<T: Cell> Cells<T> {
             for &index in page {
                 image(index, self.get(index)?).encode(&mut values);
             }
-            write_page(&self.map, page, &values)?;
+            write(&self.map, page, &values)?;
         }
         Ok(())
     }
 }
 
 /// Writes entries of an array; a single one by the call that every kernel has.
-pub(crate) fn write_page(map: &Map, indexes: &[u32], values: &[u8]) -> Result<()> {
+pub(crate) fn write(map: &Map, indexes: &[u32], values: &[u8]) -> Result<()> {
     let keys: Vec<u8> = indexes.iter().flat_map(|index| index.to_ne_bytes()).collect();
-    if indexes.len() == 1 {
-        return map.update(&keys, values, UpdateFlags::ANY);
+    match indexes {
+        [] => Ok(()),
+        [_] => map.update(&keys, values, UpdateFlags::ANY),
+        _ => map.update_packed(&keys, values).map_err(|interrupted| interrupted.error),
     }
-    map.update_packed(&keys, values).map_err(|interrupted| interrupted.error)
 }

@@ -1,17 +1,16 @@
-//! Where rules are and which bits say so: the arithmetic of `bpf-src/blocklist.bpf.c`, which must agree to the bit.
-
-use std::net::{IpAddr, Ipv4Addr};
+//! Where rules are and which bits say so: the arithmetic of `bpf-src/blocklist.h`, which must agree to the bit.
 
 use ipnet::IpNet;
 
-use crate::layout::{Config, GROUP, HEAD_PAGES4, HEADS_PER_PAGE};
+use crate::layout::{Config, Key};
 
 /// `BLOCK_MULTIPLIER`.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
-fn hash(key: u32, seed: u32) -> u64 {
-    let mixed = u64::from(key ^ seed).wrapping_mul(MULTIPLIER);
-    (mixed ^ mixed >> 32).wrapping_mul(MULTIPLIER)
+/// `block_mix()`.
+fn mix(number: u64) -> u64 {
+    let number = number.wrapping_mul(MULTIPLIER);
+    (number ^ number >> 32).wrapping_mul(MULTIPLIER)
 }
 
 /// The lower half.
@@ -19,7 +18,7 @@ fn low(number: u64) -> u32 {
     u32::try_from(number & 0xffff_ffff).expect("32 bits")
 }
 
-/// `block_code()`: a prefix of /17 to /31 as one number.
+/// `block_code()` of a prefix of /17 to /31.
 pub(crate) fn code(address: u32, length: u8) -> u32 {
     address & !(u32::MAX >> length) | 1 << (31 - length)
 }
@@ -31,41 +30,52 @@ pub(crate) fn decode(code: u32) -> (u32, u8) {
     (code & !(1 << zeros), length)
 }
 
-/// The buckets that a key may be in, in the order in which they are looked at.
-pub(crate) fn buckets(code: u32, config: &Config) -> impl Iterator<Item = u32> + use<> {
-    let hashed = hash(code, config.seed);
-    let first = low((hashed >> 32) * u64::from(config.groups) >> 32) * GROUP;
-    let start = low(hashed) & (GROUP - 1);
-    (0..GROUP).map(move |probe| first + (start ^ probe))
+/// The bucket of a key.
+pub(crate) fn bucket(key: Key, config: &Config) -> u32 {
+    low(hash4(key, config.seed) >> 20) & config.bucket_mask
 }
 
-/// The line of `filter` for an IPv4 rule of /17 to /32.
-pub(crate) fn line(address: Ipv4Addr, length: u8, config: &Config) -> u32 {
-    let address = u32::from(address);
-    let network = if length >= 24 { address >> 8 } else { !(address >> 16) };
-    low(hash(network, config.seed) >> 32) & config.line_mask
+/// `block_hash4()`.
+fn hash4(key: Key, seed: u32) -> u64 {
+    mix((u64::from(key.code) | u64::from(key.is_prefix) << 32) ^ u64::from(seed))
 }
 
-/// The word of a line that a key has bits in, and those bits.
-pub(crate) fn bits(code: u32) -> (usize, u64) {
-    let hashed = u64::from(code).wrapping_mul(MULTIPLIER);
-    let bits = 1 << (hashed >> 55 & 63) | 1 << (hashed >> 49 & 63) | 1 << (hashed >> 43 & 63);
-    (usize::try_from(hashed >> 61).expect("three bits"), bits)
+/// Bits of a line of `filter`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bits {
+    pub(crate) line: u32,
+    pub(crate) word: usize,
+    pub(crate) bits: u64,
 }
 
-/// The words of `heads` that tell of a rule for `prefix`: the first one, and how many.
-pub(crate) fn heads(prefix: IpNet, config: &Config) -> (u32, u32) {
-    match prefix.addr() {
-        IpAddr::V4(address) => {
-            let wide = 16_u32.saturating_sub(u32::from(prefix.prefix_len()));
-            (u32::from(address) >> 16, 1 << wide)
+/// The bits of `filter` without which packets do not look for a rule; there are none for IPv4 up to /16, nor for IPv6
+/// in the trie.
+pub(crate) fn bits(prefix: IpNet, config: &Config) -> Bits {
+    let (length, seed) = (prefix.prefix_len(), config.seed);
+    let (first_bits, how_many, hash) = match prefix {
+        IpNet::V4(net) => {
+            let address = u32::from(net.addr());
+            let many = if length >= 24 { 24 } else { 16 };
+            (u64::from(address >> (32 - many)), many, hash4(Key::new(net.addr(), length), seed))
         }
-        IpAddr::V6(address) => {
-            let octets = address.octets();
-            let first = u32::from_be_bytes([octets[0], octets[1], octets[2], octets[3]]);
-            (HEAD_PAGES4 * HEADS_PER_PAGE + low(hash(first, config.seed) >> 52), 1)
+        IpNet::V6(net) => {
+            let address = u128::from(net.addr());
+            let halves = [address >> 64, address & u128::from(u64::MAX)];
+            let [high, low] = halves.map(|half| u64::try_from(half).expect("64 bits"));
+            let many = [64, 48, 32].into_iter().find(|&many| u32::from(length) >= many).unwrap_or(16);
+            let hash = mix(mix(high ^ u64::from(seed)) ^ low ^ u64::from(length));
+            (high >> (64 - many), many, hash)
         }
-    }
+    };
+    let line = low(mix(first_bits ^ u64::from(how_many) << 57 ^ u64::from(seed)) >> 32) & config.line_mask;
+    let bits = 1 << (hash >> 55 & 63) | 1 << (hash >> 49 & 63) | 1 << (hash >> 43 & 63);
+    Bits { line, word: usize::try_from(hash >> 61).expect("three bits"), bits }
+}
+
+/// The words of `heads` that tell of an IPv4 rule: the first one, and how many.
+pub(crate) fn heads(net: ipnet::Ipv4Net) -> (u32, u32) {
+    let wide = 16_u32.saturating_sub(u32::from(net.prefix_len()));
+    (u32::from(net.addr()) >> 16, 1 << wide)
 }
 
 #[cfg(test)]

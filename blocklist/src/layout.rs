@@ -10,26 +10,20 @@ use crate::hash;
 
 /// Keys of a bucket.
 pub(crate) const KEYS: usize = 15;
-/// Buckets that lie together: a key is in one of them.
-pub(crate) const GROUP: u32 = 4;
-/// Words of a page of `heads`.
-pub(crate) const HEADS_PER_PAGE: u32 = 1024;
-/// Pages of `heads` for the /16s of IPv4; those of IPv6 are behind them.
-pub(crate) const HEAD_PAGES4: u32 = 64;
-/// Lengths of IPv6 rules that are in `wide`.
-pub(crate) const LENGTHS6: usize = 16;
-/// No length.
-pub(crate) const NO_LENGTH: u8 = 255;
-/// The shortest IPv6 prefix that `wide` takes.
-pub(crate) const MIN_WIDE6: u8 = 32;
+/// Slots of a bucket in `hits` and `marks`, of which the last is not used.
+pub(crate) const SLOTS: u32 = 16;
+/// Words of a line of `heads`.
+pub(crate) const HEADS: u32 = 16;
+/// Lines of `heads`.
+pub(crate) const HEAD_LINES: u32 = 4096;
+/// Lengths of IPv6 rules that are in `wide`; each is known by its place here.
+pub(crate) const LENGTHS6: [u8; 16] = [128, 120, 112, 96, 64, 60, 56, 52, 48, 44, 40, 36, 32, 29, 28, 24];
 /// The longest IPv4 prefix that is in `wide` and not in `buckets`.
 pub(crate) const MAX_WIDE4: u8 = 16;
 /// Named sets.
 pub(crate) const SETS: u32 = 32;
 /// Bytes of a set's name, the last of which is 0.
 pub(crate) const NAME_BYTES: usize = 48;
-/// Places of `counters`.
-pub(crate) const COUNTERS: u32 = 256;
 /// A time is this many bits of nanoseconds short.
 pub(crate) const TIME_SHIFT: u32 = 30;
 
@@ -40,11 +34,12 @@ pub(crate) mod flags {
     pub(crate) const HAS_ALLOW4: u32 = 4;
     pub(crate) const HAS_ALLOW6: u32 = 8;
     pub(crate) const HAS_TRIE6: u32 = 16;
+    pub(crate) const HAS_ANY4: u32 = 32;
 }
 
 const IS_PREFIX_SHIFT: u32 = 15;
 const HAS_END: u32 = 1 << 30;
-const GOES_ON: u32 = 1 << 31;
+const OVERFLOWS: u32 = 1 << 31;
 
 /// A value of a map.
 pub(crate) trait Cell: Clone {
@@ -64,15 +59,20 @@ pub(crate) fn u64_at(bytes: &[u8], offset: usize) -> u64 {
 }
 
 /// `struct block_config`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Config {
     pub(crate) flags: u32,
+    /// Bit 32 - length, from /1 to /32.
     pub(crate) lengths4: u32,
-    pub(crate) any4: u32,
-    pub(crate) groups: u32,
+    /// Bit n for the n-th of [`LENGTHS6`].
+    pub(crate) lengths6: u32,
+    pub(crate) bucket_mask: u32,
     pub(crate) line_mask: u32,
     pub(crate) seed: u32,
-    pub(crate) lengths6: [u8; LENGTHS6],
+    /// When the first hold with an end may end; 0 for never. For writers alone.
+    pub(crate) next_end: u64,
+    /// Rules that have gone since the filter was made. For writers alone.
+    pub(crate) stale: u64,
 }
 
 impl Cell for Config {
@@ -82,42 +82,43 @@ impl Cell for Config {
         Self {
             flags: u32_at(bytes, 0),
             lengths4: u32_at(bytes, 4),
-            any4: u32_at(bytes, 8),
-            groups: u32_at(bytes, 12),
+            lengths6: u32_at(bytes, 8),
+            bucket_mask: u32_at(bytes, 12),
             line_mask: u32_at(bytes, 16),
             seed: u32_at(bytes, 20),
-            lengths6: bytes[24..40].try_into().expect("sixteen bytes"),
+            next_end: u64_at(bytes, 24),
+            stale: u64_at(bytes, 32),
         }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        let words = [self.flags, self.lengths4, self.any4, self.groups, self.line_mask, self.seed];
+        let words =
+            [self.flags, self.lengths4, self.lengths6, self.bucket_mask, self.line_mask, self.seed];
         words.iter().for_each(|word| out.extend(word.to_ne_bytes()));
-        out.extend(self.lengths6);
+        [self.next_end, self.stale].iter().for_each(|number| out.extend(number.to_ne_bytes()));
     }
 }
 
 impl Config {
-    /// Where a rule for `prefix` is, or would be. None for an IPv6 length that is not in use yet.
-    pub(crate) fn home(&self, prefix: IpNet) -> Option<Home> {
-        let length = prefix.prefix_len();
-        match prefix.addr() {
-            IpAddr::V4(_) if length <= MAX_WIDE4 => Some(Home::Wide),
-            IpAddr::V4(address) => Some(Home::Bucket(Key::new(address, length))),
-            IpAddr::V6(_) if self.index6(length).is_some() => Some(Home::Wide),
-            IpAddr::V6(_) if length < MIN_WIDE6 || !self.lengths6.contains(&NO_LENGTH) => Some(Home::Trie),
-            IpAddr::V6(_) => None,
-        }
-    }
-
-    /// The bit that stands for an IPv6 length in `heads`.
-    pub(crate) fn index6(&self, length: u8) -> Option<usize> {
-        self.lengths6.iter().position(|&other| other == length && length != NO_LENGTH)
-    }
-
     pub(crate) fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
+}
+
+/// Where a rule for `prefix` is, or would be.
+pub(crate) fn home(prefix: IpNet) -> Home {
+    let length = prefix.prefix_len();
+    match prefix.addr() {
+        IpAddr::V4(_) if length <= MAX_WIDE4 => Home::Wide,
+        IpAddr::V4(address) => Home::Bucket(Key::new(address, length)),
+        IpAddr::V6(_) if index6(length).is_some() => Home::Wide,
+        IpAddr::V6(_) => Home::Trie,
+    }
+}
+
+/// The number of an IPv6 length that is in `wide`.
+pub(crate) fn index6(length: u8) -> Option<usize> {
+    LENGTHS6.iter().position(|&other| other == length)
 }
 
 /// The map that a rule is in.
@@ -206,12 +207,12 @@ impl Bucket {
         self.header = if key.is_prefix { self.header | kind } else { self.header & !kind };
     }
 
-    pub(crate) fn goes_on(&self) -> bool {
-        self.header & GOES_ON != 0
+    pub(crate) fn overflows(&self) -> bool {
+        self.header & OVERFLOWS != 0
     }
 
-    pub(crate) fn go_on(&mut self) {
-        self.header |= GOES_ON;
+    pub(crate) fn set_overflows(&mut self) {
+        self.header |= OVERFLOWS;
     }
 
     pub(crate) fn has_end(&self) -> bool {
@@ -223,7 +224,8 @@ impl Bucket {
     }
 }
 
-/// `struct block_rule`.
+/// `struct block_rule`: what a rule has dropped, and what belongs to it. Rules in `buckets` have the two halves in two
+/// maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RuleValue {
     pub(crate) packets: u64,
@@ -250,15 +252,31 @@ impl Cell for RuleValue {
     }
 }
 
-/// A page of `heads`: `struct block_heads`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Heads(pub(crate) Vec<u32>);
+impl RuleValue {
+    /// `struct block_hits`.
+    pub(crate) const HITS: usize = 16;
+    /// `struct block_mark`.
+    pub(crate) const MARK: usize = 8;
+    /// `struct block_trie_rule`.
+    pub(crate) const IN_TRIE: usize = 32;
+
+    pub(crate) fn mark(&self) -> [u8; Self::MARK] {
+        let mut bytes = [0; Self::MARK];
+        bytes[..4].copy_from_slice(&self.end.to_ne_bytes());
+        bytes[4..].copy_from_slice(&self.sets.to_ne_bytes());
+        bytes
+    }
+}
+
+/// A line of `heads`: `struct block_heads`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heads(pub(crate) [u32; HEADS as usize]);
 
 impl Cell for Heads {
-    const SIZE: usize = 4 * HEADS_PER_PAGE as usize;
+    const SIZE: usize = 4 * HEADS as usize;
 
     fn decode(bytes: &[u8]) -> Self {
-        Self(bytes.chunks_exact(4).map(|word| u32_at(word, 0)).collect())
+        Self(std::array::from_fn(|word| u32_at(bytes, 4 * word)))
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -289,8 +307,6 @@ pub(crate) struct Set {
     pub(crate) name: String,
     /// No hold of the set ends before; 0 if none has an end.
     pub(crate) next_end: u32,
-    /// In set 0: how many rules have gone since the filter was made.
-    pub(crate) stale: u32,
 }
 
 impl Cell for Set {
@@ -301,7 +317,6 @@ impl Cell for Set {
         Self {
             name: String::from_utf8_lossy(name).into_owned(),
             next_end: u32_at(bytes, NAME_BYTES),
-            stale: u32_at(bytes, NAME_BYTES + 4),
         }
     }
 
@@ -311,7 +326,7 @@ impl Cell for Set {
         let len = name.len().min(NAME_BYTES - 1);
         bytes[..len].copy_from_slice(&name[..len]);
         out.extend(bytes);
-        [self.next_end, self.stale].iter().for_each(|number| out.extend(number.to_ne_bytes()));
+        [self.next_end, 0].iter().for_each(|number| out.extend(number.to_ne_bytes()));
     }
 }
 

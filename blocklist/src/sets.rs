@@ -159,17 +159,6 @@ impl Sets {
         Ok(ended)
     }
 
-    /// Counts rules that have gone since the filter was made anew; none is 0 again. Gives how many there are now.
-    pub(crate) fn count_stale(&mut self, more: Option<usize>) -> Result<u32> {
-        let cell = self.cells.get(0)?;
-        let stale = more.map_or(0, |more| cell.stale.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)));
-        if stale != cell.stale {
-            cell.stale = stale;
-            self.cells.mark(0);
-        }
-        Ok(stale)
-    }
-
     /// Writes names and new ends: before rules are written that need them.
     pub(crate) fn commit_new(&mut self) -> Result<()> {
         self.cells.write()?;

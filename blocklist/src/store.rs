@@ -26,14 +26,15 @@ const fn shape(name: &'static str, map_type: MapType, key_size: u32, value_size:
 }
 
 /// The maps of the object.
-pub(crate) const SHAPES: [Shape; 12] = [
+pub(crate) const SHAPES: [Shape; 13] = [
     shape("config", MapType::ARRAY, 4, Config::SIZE),
     shape("heads", MapType::ARRAY, 4, Heads::SIZE),
     shape("filter", MapType::ARRAY, 4, Line::SIZE),
     shape("buckets", MapType::ARRAY, 4, Bucket::SIZE),
-    shape("rules", MapType::ARRAY, 4, RuleValue::SIZE),
+    shape("hits", MapType::ARRAY, 4, RuleValue::HITS),
+    shape("marks", MapType::ARRAY, 4, RuleValue::MARK),
     shape("wide", MapType::HASH, 20, RuleValue::SIZE),
-    shape("trie6", MapType::LPM_TRIE, 20, RuleValue::SIZE),
+    shape("trie6", MapType::LPM_TRIE, 20, RuleValue::IN_TRIE),
     shape("allow4", MapType::LPM_TRIE, 8, 4),
     shape("allow6", MapType::LPM_TRIE, 20, 4),
     shape("counters", MapType::PERCPU_ARRAY, 4, crate::counters::VALUE_SIZE),

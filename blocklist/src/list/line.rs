@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{List, json, nft};
+use super::{Item, List, json, nft};
 use crate::prefix::{self, NoPrefix};
 
 /// What is wrong with a line.
@@ -47,6 +47,11 @@ impl State {
             // Most lines begin with an address.
             Some(first) if first.is_ascii_digit() => plain(line, list),
             _ if word == "add" && !nft::begins(line) => ipset(line, list),
+            _ if word == "allow" => {
+                let written = prefix::parse(line[word.len()..].trim())?;
+                list.allowed.push(written.prefix);
+                Ok(())
+            }
             _ if matches!(word, "create" | "flush" | "destroy") => Ok(()),
             _ if nft::begins(line) => self.nft.read(line, list),
             _ => plain(line, list),
@@ -84,7 +89,8 @@ fn plain(line: &str, list: &mut List) -> Result<(), Reason> {
 
 /// `add SET PREFIX [timeout SECONDS] ...`, as `ipset save` writes it.
 fn ipset(line: &str, list: &mut List) -> Result<(), Reason> {
-    let mut words = line.split_whitespace().skip(2);
+    let mut words = line.split_whitespace().skip(1);
+    let name = words.next().unwrap_or_default();
     let word = words.next().ok_or_else(|| Reason::new("expected a prefix behind the name of the set"))?;
     let mut seconds = 0;
     while let Some(option) = words.next() {
@@ -104,6 +110,7 @@ fn ipset(line: &str, list: &mut List) -> Result<(), Reason> {
     }
     let mut found = Vec::new();
     prefix::parse_range(word, |prefix| found.push(prefix))?;
-    found.into_iter().for_each(|prefix| list.push(prefix, seconds));
+    let set = list.set_number(name);
+    list.items.extend(found.into_iter().map(|prefix| Item { prefix, set, seconds }));
     Ok(())
 }

@@ -26,9 +26,14 @@ const MAX_LINE: usize = 1 << 16;
 pub struct Item {
     /// The prefix, without bits behind its length.
     pub prefix: IpNet,
+    /// The set that the list names for it: its place in [`List::sets`], or [`NO_SET`].
+    pub set: u16,
     /// Seconds that the list gives it; 0 for no end.
     pub seconds: u32,
 }
+
+/// The list names no set.
+pub const NO_SET: u16 = u16::MAX;
 
 /// A line that lists nothing, although it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +51,10 @@ pub struct BadLine {
 pub struct List {
     /// What it lists, in its order.
     pub items: Vec<Item>,
+    /// The sets that it names, as `ipset save` and `block save` do.
+    pub sets: Vec<String>,
+    /// Exceptions, as `block save` writes them.
+    pub allowed: Vec<IpNet>,
     /// Lines that list nothing, although they should.
     pub bad: Vec<BadLine>,
     /// How many bad lines there are beyond those in `bad`.
@@ -58,6 +67,8 @@ pub struct List {
 
 /// How many bad lines are kept in words.
 const MAX_BAD: usize = 10;
+/// More sets than the blocklist has.
+const MAX_SETS: usize = 64;
 
 /// Why reading a list ended before its end.
 #[derive(Debug)]
@@ -129,7 +140,21 @@ impl List {
     }
 
     fn push(&mut self, prefix: IpNet, seconds: u32) {
-        self.items.push(Item { prefix, seconds });
+        self.items.push(Item { prefix, set: NO_SET, seconds });
+    }
+
+    /// The number of a set that the list names; beyond all bounds there are no names.
+    fn set_number(&mut self, name: &str) -> u16 {
+        // Lines of a set stand together.
+        let place = match self.sets.iter().rposition(|own| own == name) {
+            Some(place) => place,
+            None if self.sets.len() < MAX_SETS => {
+                self.sets.push(name.to_owned());
+                self.sets.len() - 1
+            }
+            None => return NO_SET,
+        };
+        u16::try_from(place).unwrap_or(NO_SET)
     }
 }
 
@@ -229,6 +254,14 @@ mod tests {
     }
 
     #[test]
+    fn names_of_sets_and_exceptions_are_kept() {
+        let list = read("add a 192.0.2.1\nadd b 192.0.2.1\nadd a 192.0.2.2\n192.0.2.3\nallow 192.0.2.9\n".as_bytes(), 9, |_| {});
+        let list = list.unwrap();
+        assert_eq!(list.items.iter().map(|item| item.set).collect::<Vec<_>>(), [0, 1, 0, NO_SET]);
+        assert_eq!((list.sets, list.allowed), (vec!["a".to_owned(), "b".to_owned()], vec!["192.0.2.9/32".parse().unwrap()]));
+    }
+
+    #[test]
     fn elements_of_nft_are_read() {
         lists(
             "table inet filter {\n\tset bad {\n\t\ttype ipv4_addr\n\t\tflags interval,timeout\n\t\telements = { 192.0.2.0/24, 198.51.100.1-198.51.100.2,\n\
@@ -263,7 +296,7 @@ mod tests {
 
     #[test]
     fn of_two_the_longer_lasting_stays() {
-        let item = |text: &str, seconds| Item { prefix: text.parse().unwrap(), seconds };
+        let item = |text: &str, seconds| Item { prefix: text.parse().unwrap(), set: NO_SET, seconds };
         let mut items = vec![
             item("192.0.2.2/32", 5),
             item("192.0.2.1/32", 5),
