@@ -97,7 +97,8 @@ pub fn first_lock_out(
             *saved = reader.allowed(protected.address)?.is_some();
         }
     }
-    let at_risk: Vec<_> = protected.iter().zip(saved).filter(|(_, saved)| !saved).map(|(own, _)| own).collect();
+    let at_risk: Vec<_> =
+        protected.iter().zip(saved).filter(|(_, saved)| !saved).map(|(own, _)| own).collect();
     Ok(prefixes.into_iter().find_map(|prefix| {
         if prefix.prefix_len() == 0 {
             return Some(LockOut { prefix, protected: None });

@@ -90,7 +90,10 @@ impl Maps {
             pin::mount_bpffs(bpffs)?;
         }
         let below = self.dir().strip_prefix(bpffs).map_err(|_| {
-            Error::new(ErrorKind::InvalidInput, format!("{} is not below {}", self.shown(), quote(&bpffs.to_string_lossy())))
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("{} is not below {}", self.shown(), quote(&bpffs.to_string_lossy())),
+            )
         })?;
         let mut dir = bpffs.to_path_buf();
         for part in below {
@@ -105,7 +108,8 @@ impl Maps {
     /// What a process that was killed has left is removed first. After a failure nothing is left.
     pub fn make(&self, wishes: &Wishes, _lock: &Lock) -> Result<()> {
         if wishes.max_rules == 0 || wishes.max_rules > MOST_RULES {
-            let message = format!("there cannot be room for {} rules: from 1 to {MOST_RULES}", wishes.max_rules);
+            let message =
+                format!("there cannot be room for {} rules: from 1 to {MOST_RULES}", wishes.max_rules);
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         self.remove_pins()?;
@@ -174,7 +178,8 @@ impl Maps {
         let sizes = Sizes::of(wishes.max_rules);
         let flag = |wish, flag| if wish { flag } else { 0 };
         let config = Config {
-            flags: flag(wishes.count_only, flags::COUNT_ONLY) | flag(wishes.default_drop, flags::DEFAULT_DROP),
+            flags: flag(wishes.count_only, flags::COUNT_ONLY)
+                | flag(wishes.default_drop, flags::DEFAULT_DROP),
             bucket_mask: sizes.buckets - 1,
             line_mask: sizes.lines - 1,
             seed: random()?,

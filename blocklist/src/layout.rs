@@ -92,8 +92,7 @@ impl Cell for Config {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        let words =
-            [self.flags, self.lengths4, self.lengths6, self.bucket_mask, self.line_mask, self.seed];
+        let words = [self.flags, self.lengths4, self.lengths6, self.bucket_mask, self.line_mask, self.seed];
         words.iter().for_each(|word| out.extend(word.to_ne_bytes()));
         [self.next_end, self.stale].iter().for_each(|number| out.extend(number.to_ne_bytes()));
     }
@@ -314,10 +313,7 @@ impl Cell for Set {
 
     fn decode(bytes: &[u8]) -> Self {
         let name = bytes[..NAME_BYTES].split(|&byte| byte == 0).next().unwrap_or_default();
-        Self {
-            name: String::from_utf8_lossy(name).into_owned(),
-            next_end: u32_at(bytes, NAME_BYTES),
-        }
+        Self { name: String::from_utf8_lossy(name).into_owned(), next_end: u32_at(bytes, NAME_BYTES) }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {

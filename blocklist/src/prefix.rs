@@ -165,7 +165,10 @@ mod tests {
             let mut found = Vec::new();
             parse_range(word, |prefix| found.push(Shown(prefix).to_string())).map(|()| found)
         };
-        assert_eq!(of("192.0.2.1-192.0.2.4"), Ok(["192.0.2.1", "192.0.2.2/31", "192.0.2.4"].map(String::from).into()));
+        assert_eq!(
+            of("192.0.2.1-192.0.2.4"),
+            Ok(["192.0.2.1", "192.0.2.2/31", "192.0.2.4"].map(String::from).into())
+        );
         assert_eq!(of("0.0.0.0-255.255.255.255"), Ok(vec!["0.0.0.0/0".to_owned()]));
         assert_eq!(of("2001:db8::-2001:db8::1"), Ok(vec!["2001:db8::/127".to_owned()]));
         let reason = "a range goes from a lower to a higher address of one family";
@@ -178,6 +181,9 @@ mod tests {
     fn covering_prefixes_come_longest_first() {
         let address: IpAddr = "192.0.2.77".parse().unwrap();
         let all: Vec<_> = covering(address).collect();
-        assert_eq!((all.len(), all[0], all[8], all[32]), (33, single(address), prefix("192.0.2.0/24"), everything()[0]));
+        assert_eq!(
+            (all.len(), all[0], all[8], all[32]),
+            (33, single(address), prefix("192.0.2.0/24"), everything()[0])
+        );
     }
 }

@@ -62,7 +62,8 @@ impl Sets {
         }
         let free = (1..SETS).find(|set| self.get(*set).name.is_empty()).ok_or_else(|| {
             let message = format!("there is no room for the set {}: there are {SETS} already", quote(name));
-            Error::new(ErrorKind::Conflict, message).with_help("a set goes when the last of its rules has gone and another list is loaded")
+            Error::new(ErrorKind::Conflict, message)
+                .with_help("a set goes when the last of its rules has gone and another list is loaded")
         })?;
         *self.cells.get(free)? = Set { name: name.to_owned(), ..Set::default() };
         self.cells.mark(free);
@@ -187,6 +188,10 @@ fn check_name(name: &str) -> Result<()> {
     if fits && name.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != ',') {
         return Ok(());
     }
-    let message = format!("{} cannot name a set: expected 1 to {} bytes without blanks and commas", quote(name), NAME_BYTES - 1);
+    let message = format!(
+        "{} cannot name a set: expected 1 to {} bytes without blanks and commas",
+        quote(name),
+        NAME_BYTES - 1
+    );
     Err(Error::new(ErrorKind::InvalidInput, message))
 }

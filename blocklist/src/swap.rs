@@ -51,7 +51,9 @@ impl Writer {
         for step in &steps {
             match *step {
                 Step { old, new: Some(item) } => {
-                    let was_held = old.is_some_and(|old| old.value.sets.checked_shr(number).is_some_and(|bits| bits & 1 != 0));
+                    let was_held = old.is_some_and(|old| {
+                        old.value.sets.checked_shr(number).is_some_and(|bits| bits & 1 != 0)
+                    });
                     let is_past = old.is_some_and(|old| self.reader.now.is_past(old.value.end));
                     let seconds = Some(item.seconds).filter(|&seconds| seconds != 0);
                     let time = seconds.map(|seconds| Duration::from_secs(seconds.into())).or(ttl);

@@ -179,7 +179,8 @@ impl Table {
         }
         if !found.is_empty() {
             read_slots(&self.hits, &mut found, |value, bytes| {
-                let RuleValue { packets, bytes, .. } = RuleValue::decode(&[bytes, &[0; RuleValue::MARK]].concat());
+                let RuleValue { packets, bytes, .. } =
+                    RuleValue::decode(&[bytes, &[0; RuleValue::MARK]].concat());
                 (value.packets, value.bytes) = (packets, bytes);
             })?;
             read_slots(&self.marks, &mut found, |value, bytes| {

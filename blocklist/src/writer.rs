@@ -50,7 +50,12 @@ impl Writer {
 
     /// Lets the set called `set`, or the default one, hold each prefix, for `ttl` from now or for good: all of them, or
     /// after a refusal none.
-    pub fn add(&mut self, prefixes: &[IpNet], set: Option<&str>, ttl: Option<Duration>) -> Result<Vec<Added>> {
+    pub fn add(
+        &mut self,
+        prefixes: &[IpNet],
+        set: Option<&str>,
+        ttl: Option<Duration>,
+    ) -> Result<Vec<Added>> {
         let set = self.reader.sets.find_or_make(set.unwrap_or(DEFAULT))?;
         let end = ttl.map_or(0, |ttl| self.reader.now.end_after(ttl));
         if prefixes.len() > MANY {
@@ -98,9 +103,13 @@ impl Writer {
             let is_new = !self.is_exception(prefix)?;
             let length = u32::from(prefix.prefix_len()).to_ne_bytes();
             let map = self.reader.allow_map(prefix);
-            map.update(&trie_key(prefix), &length, UpdateFlags::ANY).map_err(|error| match error.errno() {
-                Some(ENOSPC) => error.context(format!("there is no room for {}", Shown(prefix))).with_help(MORE_ROOM),
-                _ => error,
+            map.update(&trie_key(prefix), &length, UpdateFlags::ANY).map_err(|error| {
+                match error.errno() {
+                    Some(ENOSPC) => {
+                        error.context(format!("there is no room for {}", Shown(prefix))).with_help(MORE_ROOM)
+                    }
+                    _ => error,
+                }
             })?;
             // The program asks only if it is told that there is something to find.
             let flag = if matches!(prefix, IpNet::V4(_)) { flags::HAS_ALLOW4 } else { flags::HAS_ALLOW6 };
@@ -137,13 +146,7 @@ impl Writer {
     }
 
     /// Drafts that `set` holds a prefix until `end`.
-    pub(crate) fn hold(
-        &mut self,
-        prefix: IpNet,
-        old: Option<&Found>,
-        set: u32,
-        end: u32,
-    ) -> Result<Added> {
+    pub(crate) fn hold(&mut self, prefix: IpNet, old: Option<&Found>, set: u32, end: u32) -> Result<Added> {
         let now = self.reader.now;
         let alive = old.filter(|found| !now.is_past(found.value.end));
         let before = alive.map_or(0, |found| found.value.sets);
@@ -208,7 +211,9 @@ impl Writer {
             let mask = holds.iter().fold(0, |mask, (_, set)| mask | 1 << set);
             match self.reader.table.find(holds[0].0)? {
                 Some(found) => self.let_go(&found, mask)?,
-                None => holds.iter().try_for_each(|(prefix, set)| self.reader.sets.set_end(*prefix, *set, 0))?,
+                None => {
+                    holds.iter().try_for_each(|(prefix, set)| self.reader.sets.set_end(*prefix, *set, 0))?
+                }
             }
         }
         self.commit().context(|| "taking out what has ended")

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::line::Reason;
 use super::List;
+use super::line::Reason;
 use crate::prefix;
 
 /// Reads an object with the prefix as `cidr`; one with the `type` metadata lists nothing.

@@ -204,7 +204,10 @@ mod tests {
 
     #[test]
     fn hosts_have_names_behind_them() {
-        lists("192.0.2.1\tscanner.example.org alias\n192.0.2.2 seen on Monday\n", &["192.0.2.1", "192.0.2.2"]);
+        lists(
+            "192.0.2.1\tscanner.example.org alias\n192.0.2.2 seen on Monday\n",
+            &["192.0.2.1", "192.0.2.2"],
+        );
         let (_, bad) = listed("0.0.0.0 ads.example.org\n127.0.0.1 localhost\n192.0.2.1 192.0.2.2\n");
         assert_eq!(
             bad,
@@ -241,7 +244,9 @@ mod tests {
              add bad 192.0.2.7 timeout 90 comment \"a # b\"\nadd bad 198.51.100.0-198.51.100.1 packets 1 bytes 2\n",
             &["192.0.2.0/24", "192.0.2.7 90s", "198.51.100.0/31"],
         );
-        let (_, bad) = listed("add bad 192.0.2.1,tcp:80\nadd bad\nadd bad 192.0.2.0/24 nomatch\nadd bad 192.0.2.1 timeout x\n");
+        let (_, bad) = listed(
+            "add bad 192.0.2.1,tcp:80\nadd bad\nadd bad 192.0.2.0/24 nomatch\nadd bad 192.0.2.1 timeout x\n",
+        );
         assert_eq!(
             bad,
             [
@@ -255,10 +260,17 @@ mod tests {
 
     #[test]
     fn names_of_sets_and_exceptions_are_kept() {
-        let list = read("add a 192.0.2.1\nadd b 192.0.2.1\nadd a 192.0.2.2\n192.0.2.3\nallow 192.0.2.9\n".as_bytes(), 9, |_| {});
+        let list = read(
+            "add a 192.0.2.1\nadd b 192.0.2.1\nadd a 192.0.2.2\n192.0.2.3\nallow 192.0.2.9\n".as_bytes(),
+            9,
+            |_| {},
+        );
         let list = list.unwrap();
         assert_eq!(list.items.iter().map(|item| item.set).collect::<Vec<_>>(), [0, 1, 0, NO_SET]);
-        assert_eq!((list.sets, list.allowed), (vec!["a".to_owned(), "b".to_owned()], vec!["192.0.2.9/32".parse().unwrap()]));
+        assert_eq!(
+            (list.sets, list.allowed),
+            (vec!["a".to_owned(), "b".to_owned()], vec!["192.0.2.9/32".parse().unwrap()])
+        );
     }
 
     #[test]
@@ -266,9 +278,19 @@ mod tests {
         lists(
             "table inet filter {\n\tset bad {\n\t\ttype ipv4_addr\n\t\tflags interval,timeout\n\t\telements = { 192.0.2.0/24, 198.51.100.1-198.51.100.2,\n\
              \t\t\t     203.0.113.7 timeout 1h expires 59m58s, 203.0.113.8 counter packets 0 bytes 0 comment \"x, } y\" }\n\t}\n}\n192.0.2.1\n",
-            &["192.0.2.0/24", "198.51.100.1", "198.51.100.2", "203.0.113.7 3598s", "203.0.113.8", "192.0.2.1"],
+            &[
+                "192.0.2.0/24",
+                "198.51.100.1",
+                "198.51.100.2",
+                "203.0.113.7 3598s",
+                "203.0.113.8",
+                "192.0.2.1",
+            ],
         );
-        lists("add element inet filter bad { 192.0.2.1, 192.0.2.2 timeout 1d }\n", &["192.0.2.1", "192.0.2.2 86400s"]);
+        lists(
+            "add element inet filter bad { 192.0.2.1, 192.0.2.2 timeout 1d }\n",
+            &["192.0.2.1", "192.0.2.2 86400s"],
+        );
         let (_, bad) = listed("add element inet filter bad { 192.0.2.1, banana }\nelements = { 192.0.2.9");
         assert_eq!(
             bad,

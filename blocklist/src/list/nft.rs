@@ -6,7 +6,17 @@ use crate::{duration, prefix};
 
 /// Words that begin a line of a ruleset, outside of elements.
 const BEGINNINGS: [&str; 11] = [
-    "table", "set", "map", "type", "typeof", "flags", "size", "timeout", "auto-merge", "policy", "gc-interval",
+    "table",
+    "set",
+    "map",
+    "type",
+    "typeof",
+    "flags",
+    "size",
+    "timeout",
+    "auto-merge",
+    "policy",
+    "gc-interval",
 ];
 
 /// Whether the line is one of a ruleset: a frame around elements, or the beginning of elements.

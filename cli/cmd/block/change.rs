@@ -61,7 +61,12 @@ fn allow_list(args: &Exceptions) -> Result<()> {
 /// Tells of what has gone, and then fails for what was not there.
 fn tell_removed(prefixes: &[IpNet], answers: &[bool], what: &str, form: crate::args::Form) -> Result<()> {
     let of = |wanted: bool| -> Vec<IpNet> {
-        prefixes.iter().zip(answers).filter(|(_, there)| **there == wanted).map(|(prefix, _)| *prefix).collect()
+        prefixes
+            .iter()
+            .zip(answers)
+            .filter(|(_, there)| **there == wanted)
+            .map(|(prefix, _)| *prefix)
+            .collect()
     };
     let (gone, missing) = (of(true), of(false));
     if !gone.is_empty() {
@@ -95,7 +100,10 @@ impl Changed {
 impl fmt::Display for Changed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.changes.len() <= MANY {
-            return self.changes.iter().try_for_each(|Change { prefix, done }| writeln!(f, "{done} {prefix}"));
+            return self
+                .changes
+                .iter()
+                .try_for_each(|Change { prefix, done }| writeln!(f, "{done} {prefix}"));
         }
         for word in ["added", "changed", "unchanged", "deleted"] {
             let count = self.changes.iter().filter(|change| change.done == word).count();

@@ -91,7 +91,8 @@ impl fmt::Display for List {
 
 pub(super) fn test(args: &args::Test) -> Result<()> {
     let address: IpAddr = args.address.parse().map_err(|_| {
-        let message = format!("{} is no address: expected one such as 192.0.2.1 or 2001:db8::1", quote(&args.address));
+        let message =
+            format!("{} is no address: expected one such as 192.0.2.1 or 2001:db8::1", quote(&args.address));
         Error::new(ErrorKind::InvalidInput, message)
     })?;
     let mut reader = Reader::open(&maps(&args.home))?;

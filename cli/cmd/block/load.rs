@@ -26,14 +26,16 @@ pub(super) fn run(args: &Load) -> Result<()> {
     let room = writer.reader().settings()?.max_rules as usize;
     let mut lists = Lists::default();
     for file in &args.files {
-        let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+        let name =
+            if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
         let list = read_file(file, room)?;
         lists.take(args, &name, list)?;
     }
     if lists.sets.values().all(Vec::is_empty) && !args.force {
         let message = "the list is empty, nothing was changed".to_owned();
-        return Err(Error::new(ErrorKind::InvalidInput, message)
-            .with_help("--force empties the set all the same"));
+        return Err(
+            Error::new(ErrorKind::InvalidInput, message).with_help("--force empties the set all the same")
+        );
     }
     let duplicates = lists.sets.values_mut().map(list::sort_out).sum();
     let prefixes = lists.sets.values().flatten().map(|item| item.prefix);
@@ -41,7 +43,8 @@ pub(super) fn run(args: &Load) -> Result<()> {
     if !args.dry_run && !lists.allowed.is_empty() {
         writer.allow(&lists.allowed)?;
     }
-    let mut document = Document { dry_run: args.dry_run, skipped: lists.skipped, duplicates, sets: Vec::new() };
+    let mut document =
+        Document { dry_run: args.dry_run, skipped: lists.skipped, duplicates, sets: Vec::new() };
     for (name, items) in &lists.sets {
         let swap = writer.load(name, items, args.ttl, args.dry_run)?;
         document.sets.push(Loaded {
@@ -72,7 +75,10 @@ impl Lists {
         }
         if list.with_host_bits > 0 {
             let count = list.with_host_bits;
-            output::remark(format_args!("note: {}: {count} prefixes had host bits set, which were cleared", escape(name)));
+            output::remark(format_args!(
+                "note: {}: {count} prefixes had host bits set, which were cleared",
+                escape(name)
+            ));
         }
         self.allowed.append(&mut list.allowed);
         let set_of = |item: &Item| match &args.set {
@@ -101,7 +107,8 @@ fn read_file(path: &Path, room: usize) -> Result<List> {
         return read_list(name, io::stdin().lock(), None, room);
     }
     let name = path.display().to_string();
-    let cannot = |error: io::Error| Error::os("open(2)", quote(&name), error.raw_os_error().unwrap_or_default());
+    let cannot =
+        |error: io::Error| Error::os("open(2)", quote(&name), error.raw_os_error().unwrap_or_default());
     let file = File::open(path).map_err(cannot)?;
     let before = file.metadata().map_err(cannot)?;
     if before.is_dir() {
@@ -113,7 +120,8 @@ fn read_file(path: &Path, room: usize) -> Result<List> {
     let stamp = |meta: &std::fs::Metadata| (meta.len(), meta.modified().ok());
     if before.is_file() && stamp(&before) != stamp(&after) {
         let message = format!("{} changed while it was read, nothing was changed", quote(&name));
-        return Err(Error::new(ErrorKind::Conflict, message).with_help("load a copy, or replace the file by rename(2)"));
+        return Err(Error::new(ErrorKind::Conflict, message)
+            .with_help("load a copy, or replace the file by rename(2)"));
     }
     Ok(list)
 }
@@ -138,7 +146,8 @@ fn read_list(name: &str, input: impl Read, length: Option<u64>, room: usize) -> 
 /// The error for a list that could not be read to its end.
 pub(super) fn stopped(name: &str, stop: &Stop, room: usize) -> Error {
     let name = quote(name);
-    let malformed = |what: String| Error::new(ErrorKind::Malformed, format!("{name} {what}, nothing was changed"));
+    let malformed =
+        |what: String| Error::new(ErrorKind::Malformed, format!("{name} {what}, nothing was changed"));
     match stop {
         Stop::Io(error) => Error::os("read(2)", name, error.raw_os_error().unwrap_or_default()),
         Stop::Binary { line } => malformed(format!("is no text (line {line})")),
@@ -162,7 +171,11 @@ pub(super) fn refuse_bad_lines(name: &str, list: &List) -> Result<()> {
 fn tell_bad_lines(name: &str, list: &List) {
     for bad in &list.bad {
         let (name, text) = (escape(name), quote(&bad.text));
-        output::remark(format_args!("skipped: {name}, line {}: {text}: {}", bad.number, escape(&bad.reason.0)));
+        output::remark(format_args!(
+            "skipped: {name}, line {}: {text}: {}",
+            bad.number,
+            escape(&bad.reason.0)
+        ));
     }
     if list.more_bad > 0 {
         output::remark(format_args!("skipped: {}: {} more bad lines", escape(name), list.more_bad));

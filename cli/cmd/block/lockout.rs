@@ -15,11 +15,7 @@ const SSH_CONNECTION: &str = "SSH_CONNECTION";
 const ANCESTORS: usize = 32;
 
 /// Fails if one of the rules would cover an address that this host, its gateway or this session has, unless `force`.
-pub(super) fn check(
-    prefixes: impl IntoIterator<Item = IpNet>,
-    reader: &Reader,
-    force: bool,
-) -> Result<()> {
+pub(super) fn check(prefixes: impl IntoIterator<Item = IpNet>, reader: &Reader, force: bool) -> Result<()> {
     if force {
         return Ok(());
     }
@@ -28,7 +24,10 @@ pub(super) fn check(
         Some(found) => {
             let help = match &found.protected {
                 Some(protected) => {
-                    format!("`xdpload block allow add {}` makes an exception; --force does it all the same", protected.address)
+                    format!(
+                        "`xdpload block allow add {}` makes an exception; --force does it all the same",
+                        protected.address
+                    )
                 }
                 None => "--force does it all the same".to_owned(),
             };
@@ -40,7 +39,8 @@ pub(super) fn check(
 
 /// Addresses that no rule should cover.
 pub(super) fn protected() -> Vec<Protected> {
-    let peer = ssh_peer().map(|address| Protected { address, whose: "the peer of this SSH connection".to_owned() });
+    let peer =
+        ssh_peer().map(|address| Protected { address, whose: "the peer of this SSH connection".to_owned() });
     peer.into_iter().chain(of_this_host()).collect()
 }
 

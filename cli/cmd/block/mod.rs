@@ -52,8 +52,9 @@ fn read_prefixes(prefixes: &Prefixes) -> Result<Vec<IpNet>> {
 }
 
 fn one_prefix(word: &str) -> Result<IpNet> {
-    let written = prefix::parse(word)
-        .map_err(|reason| Error::new(ErrorKind::InvalidInput, format!("{} is no prefix: {reason}", quote(word))))?;
+    let written = prefix::parse(word).map_err(|reason| {
+        Error::new(ErrorKind::InvalidInput, format!("{} is no prefix: {reason}", quote(word)))
+    })?;
     if written.had_host_bits {
         let canonical = Shown(written.prefix);
         output::remark(format_args!("note: {} is taken as {canonical}", quote(word)));

@@ -56,8 +56,10 @@ fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> 
 /// Makes the blocklist, and tells before how much memory that takes.
 fn make(maps: &Maps, args: &On, default_drop: Option<bool>, lock: &Lock) -> Result<()> {
     let max_rules = args.max_rules.unwrap_or(MAX_RULES);
-    let megabytes = memory(max_rules).div_ceil(1_000_000);
-    output::remark(format_args!("room for {max_rules} rules takes {megabytes} MB of kernel memory, preallocated"));
+    let megabytes = (memory(max_rules) + 500_000) / 1_000_000;
+    output::remark(format_args!(
+        "room for {max_rules} rules takes {megabytes} MB of kernel memory, preallocated"
+    ));
     let count_only = args.count_only.unwrap_or(false);
     maps.make(&Wishes { max_rules, count_only, default_drop: default_drop.unwrap_or(false) }, lock)
 }
@@ -179,10 +181,13 @@ pub(super) fn off(args: &Off) -> Result<()> {
             return Err(Error::new(ErrorKind::NotFound, message));
         }
     }
-    let left = all.iter().filter(|interface| chosen.iter().all(|own| own.index() != interface.index())).count();
+    let left =
+        all.iter().filter(|interface| chosen.iter().all(|own| own.index() != interface.index())).count();
     if args.purge && left > 0 {
         let message = format!("the blocklist stays on {left} other interfaces, which need its rules");
-        return Err(Error::new(ErrorKind::Conflict, message).with_help("`block off --purge` turns it off everywhere"));
+        return Err(
+            Error::new(ErrorKind::Conflict, message).with_help("`block off --purge` turns it off everywhere")
+        );
     }
     for interface in &chosen {
         let id = running_on(&interface.look()?, &ids).and_then(|program| program.id);

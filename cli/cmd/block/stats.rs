@@ -65,7 +65,8 @@ fn watch(maps: &Maps, args: &Stats) -> Result<()> {
         let mut lines = String::new();
         for (name, counters) in now {
             if let Some(before) = before.insert(counters.ifindex, counters.clone()) {
-                lines += &format!("{:<16}{}\n", escape(&name), Rates { before: &before, now: &counters, seconds });
+                lines +=
+                    &format!("{:<16}{}\n", escape(&name), Rates { before: &before, now: &counters, seconds });
             }
         }
         output::print(&lines)?;

@@ -62,7 +62,8 @@ struct Change {
 fn parse(text: &str) -> Result<Change> {
     let wrong = |reason: String| Error::new(ErrorKind::InvalidInput, format!("{}: {reason}", quote(text)));
     let (action, value, time) = if text.starts_with('{') {
-        let object: Value = serde_json::from_str(text).map_err(|error| wrong(format!("this is no JSON: {error}")))?;
+        let object: Value =
+            serde_json::from_str(text).map_err(|error| wrong(format!("this is no JSON: {error}")))?;
         let word = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
         (word("action").unwrap_or_default(), word("value").unwrap_or_default(), word("duration"))
     } else {

@@ -4,8 +4,8 @@ use super::elements::lacks_batch;
 use super::entries::has_buckets;
 use super::{Map, UpdateFlags, is_indexed};
 use crate::error::{Error, Result};
-use crate::sys::map::Batch;
 use crate::sys::Errno;
+use crate::sys::map::Batch;
 use crate::uapi::bpf::Cmd;
 
 /// Entries of a call in bulk: enough that the call itself costs nothing beside them.
@@ -69,7 +69,7 @@ impl Map {
         self.delete_batch(keys.chunks_exact(self.key_size().max(1)))
     }
 
-    /// Gives all entries to `give`, some at a time: keys one behind the other, and the values likewise. A per-CPU value
+    /// Gives all entries to `give`, one or more at a time: keys one behind the other, and the values likewise. A per-CPU value
     /// is one for each possible CPU, each padded to a multiple of 8 bytes.
     ///
     /// Reads by `BPF_MAP_LOOKUP_BATCH` (5.6), and as [`Map::entries`] does where the kernel or the map's type has it
@@ -95,7 +95,9 @@ impl Map {
                 // A bucket has more entries than there is room for; it has no more than the map.
                 Err(Errno::ENOSPC) if size <= self.max_entries() as usize => size *= 2,
                 Ok(()) | Err(Errno::ENOENT | Errno::EINTR) => {
-                    give(&keys[..count * key_size], &values[..count * value_bytes]);
+                    if count > 0 {
+                        give(&keys[..count * key_size], &values[..count * value_bytes]);
+                    }
                     if answer != Ok(()) && answer != Err(Errno::EINTR) || count == 0 {
                         return Ok(());
                     }
