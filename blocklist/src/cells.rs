@@ -1,6 +1,7 @@
 //! The entries of an array in the kernel, read when they are asked for and written when they have changed.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use loader::Result;
 use loader::map::{Map, UpdateFlags};
@@ -61,12 +62,12 @@ impl<T: Cell> Cells<T> {
         match &mut self.known {
             Known::All(all) => Ok(&mut all[index as usize]),
             Known::Some(some) => {
-                if !some.contains_key(&index) {
+                if let Entry::Vacant(vacant) = some.entry(index) {
                     let value = self.map.lookup(&index.to_ne_bytes())?;
                     let bytes = value.as_ref().and_then(|value| value.single()).unwrap_or_default();
                     // The entries of an array are always there.
                     let bytes = if bytes.len() == T::SIZE { bytes } else { &vec![0; T::SIZE] };
-                    some.insert(index, T::decode(bytes));
+                    vacant.insert(T::decode(bytes));
                 }
                 Ok(some.get_mut(&index).expect("it was put there"))
             }

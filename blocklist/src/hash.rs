@@ -45,7 +45,7 @@ fn hash4(key: Key, seed: u32) -> u64 {
 pub(crate) struct Bits {
     pub(crate) line: u32,
     pub(crate) word: usize,
-    pub(crate) bits: u64,
+    pub(crate) mask: u64,
 }
 
 /// The bits of `filter` without which packets do not look for a rule; there are none for IPv4 up to /16, nor for IPv6
@@ -68,8 +68,8 @@ pub(crate) fn bits(prefix: IpNet, config: &Config) -> Bits {
         }
     };
     let line = low(mix(first_bits ^ u64::from(how_many) << 57 ^ u64::from(seed)) >> 32) & config.line_mask;
-    let bits = 1 << (hash >> 55 & 63) | 1 << (hash >> 49 & 63) | 1 << (hash >> 43 & 63);
-    Bits { line, word: usize::try_from(hash >> 61).expect("three bits"), bits }
+    let mask = 1 << (hash >> 55 & 63) | 1 << (hash >> 49 & 63) | 1 << (hash >> 43 & 63);
+    Bits { line, word: usize::try_from(hash >> 61).expect("three bits"), mask }
 }
 
 /// The words of `heads` that tell of an IPv4 rule: the first one, and how many.

@@ -106,7 +106,7 @@ impl Maps {
     /// Makes the maps and loads the program. Whoever calls has the lock, and has seen that there is no whole one.
     ///
     /// What a process that was killed has left is removed first. After a failure nothing is left.
-    pub fn make(&self, wishes: &Wishes, _lock: &Lock) -> Result<()> {
+    pub fn make(&self, wishes: Wishes, _lock: &Lock) -> Result<()> {
         if wishes.max_rules == 0 || wishes.max_rules > MOST_RULES {
             let message =
                 format!("there cannot be room for {} rules: from 1 to {MOST_RULES}", wishes.max_rules);
@@ -174,7 +174,7 @@ impl Maps {
     }
 
     /// Tells the program how it is set. From then on the blocklist is whole.
-    fn fill(&self, wishes: &Wishes) -> Result<()> {
+    fn fill(&self, wishes: Wishes) -> Result<()> {
         let sizes = Sizes::of(wishes.max_rules);
         let flag = |wish, flag| if wish { flag } else { 0 };
         let config = Config {

@@ -93,8 +93,8 @@ impl Cell for Config {
 
     fn encode(&self, out: &mut Vec<u8>) {
         let words = [self.flags, self.lengths4, self.lengths6, self.bucket_mask, self.line_mask, self.seed];
-        words.iter().for_each(|word| out.extend(word.to_ne_bytes()));
-        [self.next_end, self.stale].iter().for_each(|number| out.extend(number.to_ne_bytes()));
+        out.extend(words.map(u32::to_ne_bytes).as_flattened());
+        out.extend([self.next_end, self.stale].map(u64::to_ne_bytes).as_flattened());
     }
 }
 
@@ -174,7 +174,7 @@ impl Cell for Bucket {
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend(self.header.to_ne_bytes());
-        self.keys.iter().for_each(|key| out.extend(key.to_ne_bytes()));
+        out.extend(self.keys.map(u32::to_ne_bytes).as_flattened());
     }
 }
 
@@ -246,8 +246,8 @@ impl Cell for RuleValue {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        [self.packets, self.bytes].iter().for_each(|number| out.extend(number.to_ne_bytes()));
-        [self.end, self.sets].iter().for_each(|number| out.extend(number.to_ne_bytes()));
+        out.extend([self.packets, self.bytes].map(u64::to_ne_bytes).as_flattened());
+        out.extend([self.end, self.sets].map(u32::to_ne_bytes).as_flattened());
     }
 }
 
@@ -279,7 +279,7 @@ impl Cell for Heads {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        self.0.iter().for_each(|word| out.extend(word.to_ne_bytes()));
+        out.extend(self.0.map(u32::to_ne_bytes).as_flattened());
     }
 }
 
@@ -295,7 +295,7 @@ impl Cell for Line {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        self.0.iter().for_each(|word| out.extend(word.to_ne_bytes()));
+        out.extend(self.0.map(u64::to_ne_bytes).as_flattened());
     }
 }
 
@@ -322,14 +322,14 @@ impl Cell for Set {
         let len = name.len().min(NAME_BYTES - 1);
         bytes[..len].copy_from_slice(&name[..len]);
         out.extend(bytes);
-        [self.next_end, 0].iter().for_each(|number| out.extend(number.to_ne_bytes()));
+        out.extend([self.next_end, 0].map(u32::to_ne_bytes).as_flattened());
     }
 }
 
 /// The key of `wide`: `struct block_wide_key`.
 pub(crate) fn wide_key(prefix: IpNet) -> [u8; 20] {
     let (family, address) = match prefix.addr() {
-        IpAddr::V4(address) => (4_u32, padded(&address.octets())),
+        IpAddr::V4(address) => (4_u32, padded(address.octets())),
         IpAddr::V6(address) => (6, address.octets()),
     };
     let mut key = [0; 20];
@@ -380,8 +380,8 @@ pub(crate) fn hold_key(prefix: IpNet, set: u32) -> [u8; 24] {
     key
 }
 
-fn padded(octets: &[u8; 4]) -> [u8; 16] {
+fn padded(octets: [u8; 4]) -> [u8; 16] {
     let mut bytes = [0; 16];
-    bytes[..4].copy_from_slice(octets);
+    bytes[..4].copy_from_slice(&octets);
     bytes
 }

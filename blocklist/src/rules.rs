@@ -1,4 +1,4 @@
-//! The blocklist as it is read: rules with the sets that hold them, what they have dropped, and the time they have left.
+//! The blocklist as it is read: rules, the sets that hold them, what they have dropped, and how long they will stay.
 
 use std::net::IpAddr;
 use std::time::Duration;

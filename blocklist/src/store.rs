@@ -50,7 +50,9 @@ pub struct Maps {
 
 /// Held by the one process that writes. The kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, not looked at")] Flock<OwnedFd>);
+pub struct Lock {
+    _held: Flock<OwnedFd>,
+}
 
 impl Maps {
     /// The blocklist at `dir`, which may be not there yet.
@@ -98,7 +100,7 @@ impl Maps {
             }
         };
         match Flock::lock(dir, FlockArg::LockExclusive) {
-            Ok(lock) => Ok(Lock(lock)),
+            Ok(lock) => Ok(Lock { _held: lock }),
             Err((_, errno)) => Err(Error::os("flock(2)", self.shown(), errno as i32)),
         }
     }

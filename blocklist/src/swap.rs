@@ -103,7 +103,8 @@ impl Writer {
             return Ok(());
         }
         let message = format!(
-            "there is no room: the rules that are there and the new ones are {rules}, and there is room for {max_rules}; nothing was changed"
+            "there is no room: with the new rules there would be {rules}, and there is room for {max_rules}; \
+             nothing was changed"
         );
         Err(Error::new(ErrorKind::Os, message).with_help(MORE_ROOM))
     }

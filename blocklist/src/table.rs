@@ -274,8 +274,8 @@ impl Table {
         self.change_config(|config| lights.tell(config))?;
         if let Some(bits) = lights.bits {
             let line = self.lines.get(bits.line)?;
-            if line.0[bits.word] & bits.bits != bits.bits {
-                line.0[bits.word] |= bits.bits;
+            if line.0[bits.word] & bits.mask != bits.mask {
+                line.0[bits.word] |= bits.mask;
                 self.lines.mark(bits.line);
             }
         }
@@ -354,7 +354,7 @@ impl Table {
             let lights = Lights::of(prefix, &before, place);
             lights.tell(&mut config);
             if let Some(bits) = lights.bits {
-                lines[bits.line as usize].0[bits.word] |= bits.bits;
+                lines[bits.line as usize].0[bits.word] |= bits.mask;
             }
             let (first, count) = lights.heads;
             for index in first..first + count {

@@ -212,7 +212,9 @@ impl Writer {
             match self.reader.table.find(holds[0].0)? {
                 Some(found) => self.let_go(&found, mask)?,
                 None => {
-                    holds.iter().try_for_each(|(prefix, set)| self.reader.sets.set_end(*prefix, *set, 0))?
+                    for (prefix, set) in holds {
+                        self.reader.sets.set_end(*prefix, *set, 0)?;
+                    }
                 }
             }
         }

@@ -276,8 +276,10 @@ mod tests {
     #[test]
     fn elements_of_nft_are_read() {
         lists(
-            "table inet filter {\n\tset bad {\n\t\ttype ipv4_addr\n\t\tflags interval,timeout\n\t\telements = { 192.0.2.0/24, 198.51.100.1-198.51.100.2,\n\
-             \t\t\t     203.0.113.7 timeout 1h expires 59m58s, 203.0.113.8 counter packets 0 bytes 0 comment \"x, } y\" }\n\t}\n}\n192.0.2.1\n",
+            "table inet filter {\n\tset bad {\n\t\ttype ipv4_addr\n\t\tflags interval,timeout\n\
+             \t\telements = { 192.0.2.0/24, 198.51.100.1-198.51.100.2,\n\
+             \t\t\t     203.0.113.7 timeout 1h expires 59m58s,\n\
+             203.0.113.8 counter packets 0 bytes 0 comment \"x, } y\" }\n\t}\n}\n192.0.2.1\n",
             &[
                 "192.0.2.0/24",
                 "198.51.100.1",

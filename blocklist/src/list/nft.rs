@@ -96,6 +96,8 @@ fn read_element(text: &str, list: &mut List) -> Result<(), Reason> {
     let mut found = Vec::new();
     let complain = |reason: prefix::NoPrefix| Reason::new(format!("`{word}`: {reason}"));
     prefix::parse_range(word, |prefix| found.push(prefix)).map_err(complain)?;
-    found.into_iter().for_each(|prefix| list.push(prefix, seconds));
+    for prefix in found {
+        list.push(prefix, seconds);
+    }
     Ok(())
 }

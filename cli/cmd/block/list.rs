@@ -106,7 +106,7 @@ pub(super) fn test(args: &args::Test) -> Result<()> {
     };
     output::answer(
         args.form,
-        &Verdict {
+        &Tested {
             address: address.to_string(),
             verdict,
             rule: rule.as_ref().map(|rule| Listed::new(rule, &reader)),
@@ -116,14 +116,14 @@ pub(super) fn test(args: &args::Test) -> Result<()> {
 }
 
 #[derive(Serialize)]
-struct Verdict {
+struct Tested {
     address: String,
     verdict: &'static str,
     rule: Option<Listed>,
     allowed: Option<String>,
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Tested {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.verdict {
             "dropped" => "is dropped",

@@ -114,7 +114,7 @@ fn read_file(path: &Path, room: usize) -> Result<List> {
     if before.is_dir() {
         return Err(Error::new(ErrorKind::InvalidInput, format!("{} is a directory", quote(&name))));
     }
-    let length = before.is_file().then(|| before.len());
+    let length = before.is_file().then_some(before.len());
     let list = read_list(&name, &file, length, room)?;
     let after = file.metadata().map_err(cannot)?;
     let stamp = |meta: &std::fs::Metadata| (meta.len(), meta.modified().ok());

@@ -61,7 +61,7 @@ fn make(maps: &Maps, args: &On, default_drop: Option<bool>, lock: &Lock) -> Resu
         "room for {max_rules} rules takes {megabytes} MB of kernel memory, preallocated"
     ));
     let count_only = args.count_only.unwrap_or(false);
-    maps.make(&Wishes { max_rules, count_only, default_drop: default_drop.unwrap_or(false) }, lock)
+    maps.make(Wishes { max_rules, count_only, default_drop: default_drop.unwrap_or(false) }, lock)
 }
 
 /// What is said again of a blocklist that is there.

@@ -1,7 +1,7 @@
 //! `xdpload block stats`: what has become of packets.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -65,8 +65,9 @@ fn watch(maps: &Maps, args: &Stats) -> Result<()> {
         let mut lines = String::new();
         for (name, counters) in now {
             if let Some(before) = before.insert(counters.ifindex, counters.clone()) {
-                lines +=
-                    &format!("{:<16}{}\n", escape(&name), Rates { before: &before, now: &counters, seconds });
+                let rates = Rates { before: &before, now: &counters, seconds };
+                // Writing to a String cannot fail.
+                let _ = writeln!(lines, "{:<16}{rates}", escape(&name));
             }
         }
         output::print(&lines)?;
@@ -152,21 +153,16 @@ struct Prometheus<'a>(&'a Document);
 
 impl fmt::Display for Prometheus<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let metrics: [(&str, &str, fn(&Row) -> u64); 2] = [
-            ("packets", "Packets by interface and verdict.", |row| row.packets),
-            ("bytes", "Bytes of packets by interface and verdict.", |row| row.bytes),
-        ];
-        for (metric, help, value) in metrics {
-            writeln!(f, "# HELP xdpload_block_{metric}_total {help}")?;
+        for (metric, help) in [("packets", "Packets"), ("bytes", "Bytes of packets")] {
+            writeln!(f, "# HELP xdpload_block_{metric}_total {help} by interface and verdict.")?;
             writeln!(f, "# TYPE xdpload_block_{metric}_total counter")?;
-            for interface in &self.0.interfaces {
-                for row in &interface.verdicts {
+            for Interface { name, verdicts, .. } in &self.0.interfaces {
+                for Row { verdict, packets, bytes } in verdicts {
+                    let value = if metric == "bytes" { bytes } else { packets };
+                    let name = label(name);
                     writeln!(
                         f,
-                        "xdpload_block_{metric}_total{{interface=\"{}\",verdict=\"{}\"}} {}",
-                        label(&interface.name),
-                        row.verdict,
-                        value(row)
+                        "xdpload_block_{metric}_total{{interface=\"{name}\",verdict=\"{verdict}\"}} {value}"
                     )?;
                 }
             }

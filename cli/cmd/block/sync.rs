@@ -25,7 +25,7 @@ pub(super) fn run(args: &Sync) -> Result<()> {
             Ok(0) => break,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                line = "(no text)".to_owned();
+                "(no text)".clone_into(&mut line);
             }
             Err(error) => {
                 return Err(Error::os("read(2)", "standard input", error.raw_os_error().unwrap_or_default()));
