@@ -7,7 +7,7 @@ use blocklist::{MAX_RULES, duration};
 use clap::{Args, Subcommand, ValueEnum};
 use loader::netlink::{LinkRef, ModeChoice};
 
-use crate::args::{Form, Place};
+use crate::args::{Form, Place, Trial};
 
 /// What to do with the blocklist.
 #[derive(Debug, Subcommand)]
@@ -74,6 +74,8 @@ pub(crate) struct On {
     /// Drop by default although that may lock out whoever asks for it
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) trial: Trial,
     #[command(flatten)]
     pub(crate) home: Home,
     #[command(flatten)]

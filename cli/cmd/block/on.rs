@@ -12,6 +12,8 @@ use serde::Serialize;
 
 use super::args::{self, Off, On};
 use super::maps;
+use crate::cmd::Planned;
+use crate::cmd::trial::{self, TrialDocument};
 use crate::output;
 
 /// The longest MTU whose packets are in one buffer for sure: drivers differ, and this is what the least of them takes.
@@ -19,9 +21,11 @@ const MTU_IN_ONE_BUFFER: u32 = 3000;
 
 pub(super) fn on(args: &On) -> Result<()> {
     let default_drop = args.default.map(|default| default == args::Default::Drop);
-    if default_drop == Some(true) && !args.force {
-        let message = "--default drop cuts off whatever is not allowed, this session too: it wants --force";
-        return Err(Error::new(ErrorKind::InvalidInput, message));
+    let is_risky = default_drop == Some(true) && !args.force;
+    if is_risky && args.trial.confirm.is_none() {
+        let message = "--default drop cuts off whatever is not allowed, perhaps this session";
+        return Err(Error::new(ErrorKind::InvalidInput, message)
+            .with_help("--confirm 60s takes it back unless it is confirmed; --force does it all the same"));
     }
     let netns = crate::cmd::netns(&args.place)?;
     // What is not there costs nothing.
@@ -29,6 +33,11 @@ pub(super) fn on(args: &On) -> Result<()> {
     let maps = maps(&args.home);
     let lock = maps.prepare(&args.home.root)?;
     let is_new = !maps.are_whole()?;
+    if is_risky && !is_new {
+        let message =
+            "--confirm takes the program off again, but would leave --default drop on where it is already";
+        return Err(Error::new(ErrorKind::Conflict, message).with_help("--force does it all the same"));
+    }
     if is_new {
         make(&maps, args, default_drop, &lock)?;
     }
@@ -105,9 +114,10 @@ fn attach_one(maps: &Maps, args: &On, interface: &Interface, lock: &Lock) -> Res
             mode: program.mode.to_string(),
             program: program.id,
             changed: false,
+            trial: None,
         });
     }
-    let loaded = run_plan(maps, args, &link, lock)?;
+    let (loaded, trial) = run_plan(maps, args, &link, lock)?;
     let attached = loaded.attached().expect("the plan was to attach");
     if let Some(refusal) = &attached.native_refusal {
         output::remark(format_args!(
@@ -122,11 +132,12 @@ fn attach_one(maps: &Maps, args: &On, interface: &Interface, lock: &Lock) -> Res
         mode: attached.mode.to_string(),
         program: attached.info.as_ref().map(|info| info.id),
         changed: true,
+        trial,
     })
 }
 
-/// Attaches as `xdpload attach --pinned` does.
-fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock) -> Result<Loaded> {
+/// Attaches as `xdpload attach --pinned` does, on trial if that is asked for.
+fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock) -> Result<(Loaded, Option<TrialDocument>)> {
     let path = maps.program(link.mtu > MTU_IN_ONE_BUFFER, lock)?;
     let target = Target {
         link: LinkRef::named(link.name.clone())?,
@@ -135,7 +146,10 @@ fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock) -> Result<Load
         replace: false,
         by: AttachBy::Netlink,
     };
-    Plan::of_attaching(&Existing::Pinned(path.to_string_lossy().into_owned()), &target)?.execute(|_| {})
+    let program = Existing::Pinned(path.to_string_lossy().into_owned());
+    let planned = Planned { plan: Plan::of_attaching(&program, &target)?, btf_flaw: None };
+    let report = crate::args::Report { verbose: false, verifier_log: None };
+    trial::execute(&planned, &report, args.trial, &args.place, &args.home.root.to_string_lossy())
 }
 
 #[derive(Serialize)]
@@ -153,14 +167,18 @@ struct IsOn {
     program: Option<u32>,
     /// Whether it was not on before.
     changed: bool,
+    /// How it is taken off again, unless that is confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<TrialDocument>,
 }
 
 impl fmt::Display for OnDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let only = if self.count_only { ", and only counts" } else { "" };
-        self.interfaces.iter().try_for_each(|IsOn { name, mode, changed, .. }| {
+        self.interfaces.iter().try_for_each(|IsOn { name, mode, changed, trial, .. }| {
             let already = if *changed { "" } else { " already" };
-            writeln!(f, "the blocklist is on{already}: {} in {mode} mode{only}", escape(name))
+            writeln!(f, "the blocklist is on{already}: {} in {mode} mode{only}", escape(name))?;
+            trial.iter().try_for_each(|trial| trial.fmt(f))
         })
     }
 }

@@ -330,7 +330,7 @@ impl<'o> Loader<'o> {
 }
 
 /// Mounts bpffs where it is not mounted yet.
-fn ensure_bpffs(bpffs: &str) -> Step {
+pub(super) fn ensure_bpffs(bpffs: &str) -> Step {
     let path = || bpffs.to_owned();
     Step::new(Call::Statfs { path: path() })
         .or(On::NotBpffs, vec![Step::new(Call::MountBpffs { path: path() })])
