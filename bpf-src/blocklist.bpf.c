@@ -26,7 +26,9 @@ char _license[] SEC("license") = "Dual MIT/GPL";
 #define TRIE_TRIES 3
 
 // The numbers of entries are for 65,536 rules. A loader asks for what is wanted.
+#ifndef MAX_RULES
 #define MAX_RULES 65536
+#endif
 #define BUCKETS (MAX_RULES / 8)
 
 struct {
