@@ -10,29 +10,33 @@
 //                      has one.
 //   IPv4, /0 to /16    `wide`, a hash map of the kernel's. A rule that finds its bucket full
 //                      goes there too.
-//   IPv6               `wide`, if it has one of the lengths in BLOCK_LENGTHS6, else `trie6`.
+//   IPv6               `wide`, if it has one of the lengths below, else `trie6`.
 //
 // Three looks keep packets away from tables that they are not in:
 //
 //   config       which lengths there are at all
 //   heads        for each /16 of IPv4 which lengths of rules lie in it or cover it: one word.
 //                Nobody asks while there are only single addresses.
-//   filter       cache lines of bits, three for each rule, but for those of IPv4 up to /16. The
+//   filter       cache lines of bits, two for each rule, but for those of IPv4 up to /16. The
 //                rules that a packet may match share one line, or a few.
 //
 // Whoever changes rules keeps to an order, so that packets never see half of a rule: the bits
 // of a new one are set first, then its length, then it is written where it will be, then it is
 // made present. Bits are cleared after the rule is gone, or never: a bit that is set without a
-// rule costs a look and nothing else. Among rules that match, the longest counts.
+// rule costs a look and nothing else. Among rules that match, the longest counts; those that found
+// their bucket full come after.
 #pragma once
 
 #include <linux/types.h>
 
 #define BLOCK_KEYS 15
-#define BLOCK_LENGTHS6(EACH)                                                                       \
-	EACH(0, 128) EACH(1, 120) EACH(2, 112) EACH(3, 96) EACH(4, 64) EACH(5, 60) EACH(6, 56)     \
-	EACH(7, 52) EACH(8, 48) EACH(9, 44) EACH(10, 40) EACH(11, 36) EACH(12, 32) EACH(13, 29)    \
-	EACH(14, 28) EACH(15, 24)
+// The lengths of IPv6 rules in `wide`, each with the number of its bit, by the line of the
+// filter that they share.
+#define BLOCK_LENGTHS6_FROM_64(EACH) EACH(0, 128) EACH(1, 64)
+#define BLOCK_LENGTHS6_FROM_48(EACH) EACH(2, 56) EACH(3, 48)
+#define BLOCK_LENGTHS6_FROM_32(EACH) EACH(4, 44) EACH(5, 40) EACH(6, 36) EACH(7, 32)
+#define BLOCK_LENGTHS6_FROM_16(EACH) EACH(8, 29) EACH(9, 28)
+#define BLOCK_LENGTH6_BIT(number, length) | 1 << (number)
 // Times are numbers of 2^30 ns (1.07 s) of CLOCK_MONOTONIC, for which a shift is enough.
 #define BLOCK_TIME_SHIFT 30
 
@@ -53,7 +57,7 @@ struct block_config {
 	__u32 flags;
 	// Bit 32 - length for each length of IPv4 rules in use, from /1 to /32.
 	__u32 lengths4;
-	// Bit i for the length that BLOCK_LENGTHS6 numbers i.
+	// Bit i for the length that is numbered i below.
 	__u32 lengths6;
 	// How many buckets there are, and lines of the filter, less one: both are powers of two.
 	__u32 bucket_mask;
@@ -61,6 +65,10 @@ struct block_config {
 	// Goes into each hash, so that nobody can choose addresses which share a bucket. Never
 	// changes while there are rules.
 	__u32 seed;
+	// Always 0. The verifier does not know that, and so does not try each number that the program
+	// counts from here.
+	__u32 zero;
+	__u32 padding;
 	// Of no interest to the program: when the first rule may end (0 for never), and how many
 	// rules have been deleted since the filter was made.
 	__u64 next_end;
@@ -71,11 +79,16 @@ struct block_config {
 struct block_bucket {
 	// Bit i: key i is present. Bit 15 + i: it is a prefix, not a single address.
 	__u32 header;
-	// block_code() of a rule.
+	// block_code() of a rule. The program looks at the first that is equal to what it looks for,
+	// present or not, and at no other. So a code that is here already is used again; and if a
+	// rule of the other kind has it, the new one goes to `wide`. Code 0 is 0.0.0.0.
 	__u32 keys[BLOCK_KEYS];
 };
 
-#define BLOCK_IS_PREFIX_SHIFT 15
+// Those two bits of a slot, when the header is shifted right by the slot: of any rule, and of one
+// with this length.
+#define BLOCK_KIND_MASK (1 | 1 << 15)
+#define BLOCK_KIND(length) ((length) == 32 ? 1 : BLOCK_KIND_MASK)
 // Some rule here has an end.
 #define BLOCK_HAS_END (1u << 30)
 // Rules that belong here are in `wide`.
@@ -175,26 +188,26 @@ static inline __attribute__((always_inline)) __u64 block_mix(__u64 number)
 
 // How an IPv4 rule is written in a bucket: a single address as a number, and a prefix with a 1
 // behind its last bit, so that its length can be read from it.
-static inline __attribute__((always_inline)) __u32 block_code(__u32 prefix, __u32 length)
+static inline __attribute__((always_inline)) __u64 block_code(__u64 prefix, __u32 length)
 {
-	return length == 32 ? prefix : prefix | 1u << (31 - length);
+	return length == 32 ? prefix : prefix | 1ull << (31 - length);
 }
 
 // The hash of an IPv4 rule of /17 to /32.
-static inline __attribute__((always_inline)) __u64 block_hash4(__u32 code, __u32 length, __u32 seed)
+static inline __attribute__((always_inline)) __u64 block_hash4(__u64 code, __u32 length, __u64 seed)
 {
-	return block_mix((code | (__u64)(length != 32) << 32) ^ seed);
+	return block_mix((length == 32 ? code : code | 1ull << 32) ^ seed);
 }
 
 // The hash of an IPv6 rule, of whose prefix `high` and `low` are the halves as numbers.
-static inline __attribute__((always_inline)) __u64 block_hash6(__u64 high, __u64 low, __u32 length,
-							       __u32 seed)
+static inline __attribute__((always_inline)) __u64 block_hash6(__u64 high, __u64 low, __u64 length,
+							       __u64 seed)
 {
-	return block_mix(block_mix(high ^ seed) ^ low ^ length);
+	return block_mix((high ^ seed ^ length << 32) * BLOCK_MULTIPLIER ^ low);
 }
 
 // The bucket of a rule with this hash.
-static inline __attribute__((always_inline)) __u32 block_bucket_of(__u64 hash, __u32 bucket_mask)
+static inline __attribute__((always_inline)) __u32 block_bucket_of(__u64 hash, __u64 bucket_mask)
 {
 	return hash >> 20 & bucket_mask;
 }
@@ -202,19 +215,20 @@ static inline __attribute__((always_inline)) __u32 block_bucket_of(__u64 hash, _
 // Which line of the filter has the bits of a rule. Rules share a line with all others that
 // start with the same bits: of IPv4 rules the first 24, or of one up to /23 the first 16; of
 // IPv6 rules the first 64, 48 or 32, whatever a rule has, or 16.
-static inline __attribute__((always_inline)) __u32 block_line_of(__u64 first_bits, __u32 how_many,
-								 __u32 seed, __u32 line_mask)
+static inline __attribute__((always_inline)) __u32 block_line_of(__u64 first_bits, __u64 how_many,
+								 __u64 seed, __u64 line_mask)
 {
-	return block_mix(first_bits ^ (__u64)how_many << 57 ^ seed) >> 32 & line_mask;
+	return block_mix(first_bits ^ how_many << 56 ^ seed) >> 32 & line_mask;
 }
 
-// Which of the line's words, and which bits of it.
-static inline __attribute__((always_inline)) __u32 block_word_of(__u64 hash)
+// Which of the line's words, and which bits of it. Two bits err three times as often as three
+// would, but take less time to look at than that costs.
+static inline __attribute__((always_inline)) __u64 block_word_of(__u64 hash)
 {
-	return hash >> 61;
+	return hash >> 49 & 7;
 }
 
 static inline __attribute__((always_inline)) __u64 block_bits_of(__u64 hash)
 {
-	return 1ull << (hash >> 55 & 63) | 1ull << (hash >> 49 & 63) | 1ull << (hash >> 43 & 63);
+	return 1ull << (hash >> 58) | 1ull << (hash >> 52 & 63);
 }

@@ -6,10 +6,7 @@
 
 #define IPPROTO_ICMPV6 58
 
+// The system's header has a union, of which this is the part that reads whole words.
 struct in6_addr {
-	union {
-		__u8 u6_addr8[16];
-		__be16 u6_addr16[8];
-		__be32 u6_addr32[4];
-	} in6_u;
+	__be32 s6_addr32[4];
 };
