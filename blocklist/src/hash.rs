@@ -63,13 +63,13 @@ pub(crate) fn bits(prefix: IpNet, config: &Config) -> Bits {
             let halves = [address >> 64, address & u128::from(u64::MAX)];
             let [high, low] = halves.map(|half| u64::try_from(half).expect("64 bits"));
             let many = [64, 48, 32].into_iter().find(|&many| u32::from(length) >= many).unwrap_or(16);
-            let hash = mix(mix(high ^ u64::from(seed)) ^ low ^ u64::from(length));
+            let hash = mix((high ^ u64::from(seed) ^ u64::from(length) << 32).wrapping_mul(MULTIPLIER) ^ low);
             (high >> (64 - many), many, hash)
         }
     };
-    let line = low(mix(first_bits ^ u64::from(how_many) << 57 ^ u64::from(seed)) >> 32) & config.line_mask;
-    let mask = 1 << (hash >> 55 & 63) | 1 << (hash >> 49 & 63) | 1 << (hash >> 43 & 63);
-    Bits { line, word: usize::try_from(hash >> 61).expect("three bits"), mask }
+    let line = low(mix(first_bits ^ u64::from(how_many) << 56 ^ u64::from(seed)) >> 32) & config.line_mask;
+    let mask = 1 << (hash >> 58) | 1 << (hash >> 52 & 63);
+    Bits { line, word: usize::try_from(hash >> 49 & 7).expect("three bits"), mask }
 }
 
 /// The words of `heads` that tell of an IPv4 rule: the first one, and how many.

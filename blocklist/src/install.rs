@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use loader::map::{Map, MapParams, UpdateFlags};
 use loader::netlink::LinkInfo;
 use loader::program::Program;
-use loader::uapi::bpf::{BPF_F_NO_PREALLOC, ObjName};
-use loader::{Context as _, Error, ErrorKind, Kernel, Loader, Object, Result, pin, quote};
+use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, ObjName};
+use loader::{Context as _, Error, ErrorKind, Kernel, Loader, Object, Plan, Result, pin, quote};
+use nix::libc::EINVAL;
 
 use crate::layout::{Cell as _, Config, HEAD_LINES, Heads, RuleValue, SETS, SLOTS, flags};
 use crate::store::{Lock, Maps, SHAPES};
@@ -122,17 +123,34 @@ impl Maps {
     }
 
     fn load(&self, max_rules: u32) -> Result<()> {
-        self.load_program(PROGRAM, Some(max_rules))?;
+        self.load_program(false, Some(max_rules))?;
         self.make_map("sets", SETS, 0)?;
         self.make_map("holds", max_rules, BPF_F_NO_PREALLOC)
     }
 
-    /// Loads one of the programs, with the maps that are pinned or new ones, and pins it.
-    fn load_program(&self, program: &str, max_rules: Option<u32>) -> Result<()> {
-        let object = Object::parse(OBJECT).context(|| "reading the built-in blocklist.o")?;
-        let bpffs = self.bpffs();
-        let mut loader =
-            Loader::new(&object).bpffs(bpffs).program(program).pin_under(self.dir().to_string_lossy());
+    /// Loads the program, with the maps that are pinned or new ones, and pins it.
+    fn load_program(&self, frags: bool, max_rules: Option<u32>) -> Result<()> {
+        let mut object = Object::parse(OBJECT).context(|| "reading the built-in blocklist.o")?;
+        for program in &mut object.programs {
+            program.kind.frags = frags;
+        }
+        let loaded = match self.plan(&object, max_rules)?.execute(|_| {}) {
+            // Before 5.5 there are no maps for mmap(2). They are only asked for because their values then begin with a
+            // cache line.
+            Err(error) if error.errno() == Some(EINVAL) => {
+                for map in &mut object.maps {
+                    map.shape.flags &= !BPF_F_MMAPABLE;
+                }
+                self.plan(&object, max_rules)?.execute(|_| {}).map_err(|_| error)
+            }
+            answer => answer,
+        };
+        let loaded = loaded.context(|| "loading the blocklist's program")?;
+        loaded.program(PROGRAM)?.pin(&self.path(if frags { PROGRAM_FRAGS } else { PROGRAM }))
+    }
+
+    fn plan(&self, object: &Object, max_rules: Option<u32>) -> Result<Plan> {
+        let mut loader = Loader::new(object).bpffs(self.bpffs()).program(PROGRAM);
         for map in &object.maps {
             loader = loader.pin_map(&map.name, self.path(&map.name).to_string_lossy());
             let entries = match max_rules {
@@ -143,8 +161,7 @@ impl Maps {
                 loader = loader.max_entries(&map.name, entries);
             }
         }
-        let plan = loader.ask_kernel()?.plan(&Kernel::current()?)?;
-        plan.execute(|_| {}).map(drop).context(|| "loading the blocklist's program")
+        loader.ask_kernel()?.plan(&Kernel::current()?)
     }
 
     /// The mount that the directory is in; the loader only wants to know that pins are below it.
@@ -194,7 +211,7 @@ impl Maps {
     pub fn program(&self, frags: bool, _lock: &Lock) -> Result<PathBuf> {
         let path = self.path(if frags { PROGRAM_FRAGS } else { PROGRAM });
         if frags && pin::get(&path)?.is_none() {
-            self.load_program(PROGRAM_FRAGS, None)?;
+            self.load_program(true, None)?;
         }
         Ok(path)
     }

@@ -17,7 +17,7 @@ pub(crate) const HEADS: u32 = 16;
 /// Lines of `heads`.
 pub(crate) const HEAD_LINES: u32 = 4096;
 /// Lengths of IPv6 rules that are in `wide`; each is known by its place here.
-pub(crate) const LENGTHS6: [u8; 16] = [128, 120, 112, 96, 64, 60, 56, 52, 48, 44, 40, 36, 32, 29, 28, 24];
+pub(crate) const LENGTHS6: [u8; 10] = [128, 64, 56, 48, 44, 40, 36, 32, 29, 28];
 /// The longest IPv4 prefix that is in `wide` and not in `buckets`.
 pub(crate) const MAX_WIDE4: u8 = 16;
 /// Named sets.
@@ -76,7 +76,7 @@ pub(crate) struct Config {
 }
 
 impl Cell for Config {
-    const SIZE: usize = 40;
+    const SIZE: usize = 48;
 
     fn decode(bytes: &[u8]) -> Self {
         Self {
@@ -86,14 +86,16 @@ impl Cell for Config {
             bucket_mask: u32_at(bytes, 12),
             line_mask: u32_at(bytes, 16),
             seed: u32_at(bytes, 20),
-            next_end: u64_at(bytes, 24),
-            stale: u64_at(bytes, 32),
+            next_end: u64_at(bytes, 32),
+            stale: u64_at(bytes, 40),
         }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
         let words = [self.flags, self.lengths4, self.lengths6, self.bucket_mask, self.line_mask, self.seed];
         out.extend(words.map(u32::to_ne_bytes).as_flattened());
+        // A number that is always 0, and padding.
+        out.extend([0; 8]);
         out.extend([self.next_end, self.stale].map(u64::to_ne_bytes).as_flattened());
     }
 }
@@ -197,6 +199,16 @@ impl Bucket {
             let is_prefix = header & (1 << (IS_PREFIX_SHIFT as usize + slot)) != 0;
             (u32::try_from(slot).expect("15 slots"), Key { code: keys[slot], is_prefix })
         })
+    }
+
+    /// The slot for a key that is not present, if there is one: packets look only at the first slot with its code, so
+    /// that one which has the code is used again or none. `taken` are the slots that packets may find something in.
+    pub(crate) fn free_slot(&self, key: Key, taken: u16) -> Option<usize> {
+        let is_free = |slot: &usize| taken & (1 << slot) == 0;
+        match self.keys.iter().position(|&code| code == key.code) {
+            Some(slot) => Some(slot).filter(is_free),
+            None => (0..KEYS).find(is_free),
+        }
     }
 
     /// Writes a key that is not present yet.

@@ -8,11 +8,11 @@ use loader::Result;
 use loader::map::Map;
 
 use crate::clock::Now;
-use crate::layout::{Config, flags, trie_key, trie_prefix, u32_at};
+use crate::layout::{Config, Home, flags, home, trie_key, trie_prefix, u32_at};
 use crate::prefix::{covering, single};
 use crate::sets::Sets;
 use crate::store::Maps;
-use crate::table::{Found, Table};
+use crate::table::{Found, Place, Table};
 
 /// A rule that counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,8 +120,14 @@ impl Reader {
     pub fn test(&mut self, address: IpAddr) -> Result<Test> {
         let mut rule = None;
         for prefix in covering(address) {
-            rule = self.rule(prefix)?;
-            if rule.is_some() {
+            let found = self.table.find(prefix)?.filter(|found| !self.now.is_past(found.value.end));
+            let Some(found) = found else { continue };
+            // Packets come last to a rule that found its bucket full.
+            let is_last = found.place == Place::Wide && matches!(home(prefix), Home::Bucket(_));
+            if rule.is_none() || !is_last {
+                rule = Some(Rule::new(&found, self.now));
+            }
+            if !is_last {
                 break;
             }
         }

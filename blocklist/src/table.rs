@@ -14,8 +14,8 @@ use crate::cells::{self, Cells};
 use crate::draft::Draft;
 use crate::hash;
 use crate::layout::{
-    Bucket, Cell, Config, HEAD_LINES, HEADS, Heads, Home, KEYS, Key, Line, RuleValue, SLOTS, flags, home,
-    index6, trie_key, trie_prefix, u32_at, wide_key, wide_prefix,
+    Bucket, Cell, Config, HEAD_LINES, HEADS, Heads, Home, Key, Line, RuleValue, SLOTS, flags, home, index6,
+    trie_key, trie_prefix, u32_at, wide_key, wide_prefix,
 };
 use crate::store::Maps;
 
@@ -258,7 +258,7 @@ impl Table {
         let taken = bucket.present() | changes.removed;
         self.buckets.mark(index);
         let bucket = self.buckets.get(index)?;
-        let Some(slot) = (0..KEYS).find(|slot| taken & (1 << slot) == 0) else {
+        let Some(slot) = bucket.free_slot(key, taken) else {
             bucket.set_overflows();
             return Ok(Place::Wide);
         };

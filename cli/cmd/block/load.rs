@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufReader, IsTerminal as _, Read};
 use std::path::Path;
 
@@ -25,12 +25,20 @@ pub(super) fn run(args: &Load) -> Result<()> {
     let mut writer = Writer::open(&maps(&args.home))?;
     let room = writer.reader().settings()?.max_rules as usize;
     let mut lists = Lists::default();
-    for file in &args.files {
-        let name =
-            if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
-        let list = read_file(file, room)?;
-        lists.take(args, &name, list)?;
+    let mut watched = Vec::new();
+    for path in &args.files {
+        let list = if path == Path::new("-") {
+            read_list("standard input", io::stdin().lock(), None, room)?
+        } else {
+            let file = Watched::open(path)?;
+            let length = file.before.is_file().then_some(file.before.len());
+            let list = read_list(&file.name, &file.file, length, room)?;
+            watched.push(file);
+            list
+        };
+        lists.take(args, &path.display().to_string(), list)?;
     }
+    watched.iter().try_for_each(Watched::check)?;
     if lists.sets.values().all(Vec::is_empty) && !args.force {
         let message = "the list is empty, nothing was changed".to_owned();
         return Err(
@@ -101,29 +109,36 @@ impl Lists {
     }
 }
 
-fn read_file(path: &Path, room: usize) -> Result<List> {
-    if path == Path::new("-") {
-        let name = "standard input";
-        return read_list(name, io::stdin().lock(), None, room);
+/// A file that was read, and what it was like before.
+struct Watched {
+    name: String,
+    file: File,
+    before: Metadata,
+}
+
+impl Watched {
+    fn open(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+        let (before, file) = opened
+            .map_err(|error| Error::os("open(2)", quote(&name), error.raw_os_error().unwrap_or_default()))?;
+        if before.is_dir() {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("{} is a directory", quote(&name))));
+        }
+        Ok(Self { name, file, before })
     }
-    let name = path.display().to_string();
-    let cannot =
-        |error: io::Error| Error::os("open(2)", quote(&name), error.raw_os_error().unwrap_or_default());
-    let file = File::open(path).map_err(cannot)?;
-    let before = file.metadata().map_err(cannot)?;
-    if before.is_dir() {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("{} is a directory", quote(&name))));
+
+    /// Fails if the file is another one than when it was opened. Half of a list that is being written is no list.
+    fn check(&self) -> Result<()> {
+        let stamp = |meta: &Metadata| (meta.len(), meta.modified().ok());
+        let is_same = self.file.metadata().is_ok_and(|after| stamp(&after) == stamp(&self.before));
+        if is_same || !self.before.is_file() {
+            return Ok(());
+        }
+        let message = format!("{} changed while it was read, nothing was changed", quote(&self.name));
+        Err(Error::new(ErrorKind::Conflict, message)
+            .with_help("load a copy, or replace the file by rename(2)"))
     }
-    let length = before.is_file().then_some(before.len());
-    let list = read_list(&name, &file, length, room)?;
-    let after = file.metadata().map_err(cannot)?;
-    let stamp = |meta: &std::fs::Metadata| (meta.len(), meta.modified().ok());
-    if before.is_file() && stamp(&before) != stamp(&after) {
-        let message = format!("{} changed while it was read, nothing was changed", quote(&name));
-        return Err(Error::new(ErrorKind::Conflict, message)
-            .with_help("load a copy, or replace the file by rename(2)"));
-    }
-    Ok(list)
 }
 
 fn read_list(name: &str, input: impl Read, length: Option<u64>, room: usize) -> Result<List> {

@@ -1,19 +1,20 @@
 //! `xdpload block on` and `off`.
 
 use std::fmt;
+use std::path::Path;
 
 use blocklist::{Lock, MAX_RULES, Maps, Reader, Wishes, Writer, memory, running_on};
 use loader::attach::{self, Interface, NetNs};
 use loader::load::Loaded;
 use loader::netlink::{LinkInfo, LinkRef};
-use loader::plan::{AttachBy, Existing, Plan, Target};
-use loader::{Error, ErrorKind, Result, escape, quote};
+use loader::plan::{AttachBy, Existing, Plan, Target, keep_root};
+use loader::{Error, ErrorKind, Result, escape, pin, quote};
 use serde::Serialize;
 
 use super::args::{self, Off, On};
 use super::maps;
-use crate::cmd::Planned;
 use crate::cmd::trial::{self, TrialDocument};
+use crate::cmd::{Planned, detach};
 use crate::output;
 
 /// The longest MTU whose packets are in one buffer for sure: drivers differ, and this is what the least of them takes.
@@ -65,10 +66,11 @@ fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> 
 /// Makes the blocklist, and tells before how much memory that takes.
 fn make(maps: &Maps, args: &On, default_drop: Option<bool>, lock: &Lock) -> Result<()> {
     let max_rules = args.max_rules.unwrap_or(MAX_RULES);
-    let megabytes = (memory(max_rules) + 500_000) / 1_000_000;
-    output::remark(format_args!(
-        "room for {max_rules} rules takes {megabytes} MB of kernel memory, preallocated"
-    ));
+    let memory = match memory(max_rules) {
+        bytes @ 0..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
+        bytes => format!("{} MB", (bytes + 500_000) / 1_000_000),
+    };
+    output::remark(format_args!("room for {max_rules} rules takes {memory} of kernel memory, preallocated"));
     let count_only = args.count_only.unwrap_or(false);
     maps.make(Wishes { max_rules, count_only, default_drop: default_drop.unwrap_or(false) }, lock)
 }
@@ -209,13 +211,24 @@ pub(super) fn off(args: &Off) -> Result<()> {
     }
     for interface in &chosen {
         let id = running_on(&interface.look()?, &ids).and_then(|program| program.id);
-        attach::detach(interface, id)?;
+        take_off(interface, id, &args.home.root)?;
     }
     if args.purge {
         maps.purge(&lock)?;
     }
     let interfaces = chosen.iter().map(|interface| interface.name().to_owned()).collect();
     output::answer(args.form, &OffDocument { interfaces, purged: args.purge })
+}
+
+/// Takes the program off, whatever holds it: after a trial that is a link.
+fn take_off(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<()> {
+    if !detach::is_own_link(interface, bpffs)? {
+        return attach::detach(interface, id).map(drop);
+    }
+    attach::detach_links(interface, id, bpffs)?;
+    // If nothing else is in it.
+    let _ = pin::remove_dir(Path::new(&keep_root(&bpffs.to_string_lossy())));
+    Ok(())
 }
 
 /// The interfaces that the blocklist is on.
