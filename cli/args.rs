@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::MapDialect;
 
+pub(crate) use crate::cmd::block::args::Block;
+
 use crate::format::Format;
 
 /// Load an XDP object file that clang has built into the kernel, and look after it there.
@@ -45,6 +47,9 @@ pub(crate) enum Command {
     /// Read and change the entries of maps
     #[command(subcommand)]
     Map(Map),
+    /// Drop packets from listed addresses at the network card: the IP blocklist
+    #[command(subcommand)]
+    Block(Block),
     /// See packets pass, dropped and passing again in private network namespaces; touches no real interface
     Demo(Demo),
 }

@@ -47,6 +47,7 @@ fn run(command: Command) -> Result<()> {
         Command::Pins(args) => cmd::pins::run(&args),
         Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Map(args) => cmd::map::run(&args),
+        Command::Block(args) => cmd::block::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
     }
 }

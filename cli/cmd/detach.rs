@@ -54,7 +54,7 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
 }
 
 /// Whether a link that a trial has left holds what is on the interface.
-fn is_own_link(interface: &Interface, bpffs: &Path) -> Result<bool> {
+pub(super) fn is_own_link(interface: &Interface, bpffs: &Path) -> Result<bool> {
     let Some(link) = attach::open_own_link(bpffs, interface)? else { return Ok(false) };
     let (state, seen) = (link.state()?, interface.look()?);
     Ok(seen.xdp.programs().iter().any(|program| state.holds(seen.index, *program)))

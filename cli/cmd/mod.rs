@@ -1,6 +1,7 @@
 //! One file for each command, and what several of them do alike.
 
 pub(crate) mod attach;
+pub(crate) mod block;
 pub(crate) mod confirm;
 pub(crate) mod demo;
 pub(crate) mod detach;

@@ -28,6 +28,9 @@ mod xdpload;
 
 mod adopting;
 mod bad_input;
+mod block_bad_input;
+mod block_commands;
+mod block_writers;
 mod bpf_links;
 mod btf_text;
 mod cli_text;
