@@ -64,6 +64,7 @@ struct Inner {
     verifier_log: Option<String>,
     rule: Option<String>,
     help: Option<String>,
+    notes: Vec<String>,
 }
 
 impl Error {
@@ -81,6 +82,7 @@ impl Error {
             verifier_log: None,
             rule: None,
             help: None,
+            notes: Vec::new(),
         }))
     }
 
@@ -156,6 +158,13 @@ impl Error {
         self
     }
 
+    /// Adds lines that say more than one line can, such as a table.
+    #[cold]
+    pub fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.0.notes = notes;
+        self
+    }
+
     /// What sort of failure this is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -189,6 +198,11 @@ impl Error {
     /// The one rule that was broken, when it is certain.
     pub fn rule(&self) -> Option<&str> {
         self.0.rule.as_deref()
+    }
+
+    /// Lines that say more than one line can.
+    pub fn notes(&self) -> &[String] {
+        &self.0.notes
     }
 
     /// One line on what to do about it, when the cause is certain.
