@@ -40,10 +40,10 @@ pub(crate) enum Command {
     Confirm(Confirm),
     /// Show which XDP programs run on which interfaces
     Status(Status),
-    /// Show what is pinned, and who uses it
-    Pins(Pins),
     /// Tell what this kernel, this process and the interfaces allow, and what to do where they do not
     Doctor(Doctor),
+    /// Show what is pinned, and who uses it
+    Pins(Pins),
     /// Read and change the entries of maps
     #[command(subcommand)]
     Map(Map),
@@ -348,6 +348,19 @@ pub(crate) struct Status {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// The interface, by name or index; all if it is left out
+    #[arg(value_name = "IF")]
+    pub(crate) interface: Option<LinkRef>,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Pins {
     #[command(subcommand)]
     pub(crate) command: Option<PinsCommand>,
@@ -369,19 +382,6 @@ pub(crate) struct PinsGc {
     /// Only say what would be removed
     #[arg(long)]
     pub(crate) dry_run: bool,
-    #[command(flatten)]
-    pub(crate) form: Form,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Doctor {
-    /// The interface, by name or index; all if it is left out
-    #[arg(value_name = "IF")]
-    pub(crate) interface: Option<LinkRef>,
-    #[command(flatten)]
-    pub(crate) bpffs: Bpffs,
-    #[command(flatten)]
-    pub(crate) place: Place,
     #[command(flatten)]
     pub(crate) form: Form,
 }

@@ -9,7 +9,6 @@ use loader::plan::Plan;
 use loader::{Error, ErrorKind, Interface, Result, escape};
 use serde::Serialize;
 
-use super::holder;
 use super::transcript::RecordDocument;
 use super::trial::{self, TrialDocument};
 use crate::format::hex;
@@ -20,16 +19,17 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let planned = super::plan(&args.source, &args.load, Some(target), |loader| {
         loader.keep_maps(super::keep(args.target.upgrade))
     })?;
+    let explain = |error| doctor::explain(error, &planned.plan, Path::new(&args.load.bpffs));
     let executed =
         trial::execute(&planned, &args.report, args.target.trial, &args.target.place, &args.load.bpffs);
     let (loaded, trial) = match executed {
         Err(refusal) if is_displacement(&refusal) && may_run_already(args) => {
-            return output::answer(args.form, &runs_already(&planned.plan, args, refusal)?);
+            return output::answer(args.form, &runs_already(&planned.plan, args, refusal).map_err(explain)?);
         }
-        executed => executed.map_err(|error| explain(error, args))?,
+        executed => executed.map_err(explain)?,
     };
     if let Some(attached) = loaded.attached() {
-        warn(attached, &planned.plan);
+        warn(attached, &planned.plan, Path::new(&args.load.bpffs));
     }
     output::answer(args.form, &Document { trial, ..Document::new(&loaded, args) })
 }
@@ -67,27 +67,14 @@ fn runs_already(plan: &Plan, args: &args::Attach, refusal: Error) -> Result<Docu
     }
 }
 
-/// Says of a refusal who is in the way.
-fn explain(refusal: Error, args: &args::Attach) -> Error {
-    if !holder::is_in_the_way(&refusal) {
-        return refusal;
-    }
-    let interface =
-        super::netns(&args.target.place).and_then(|netns| Interface::open(&args.interface, netns.as_ref()));
-    match interface {
-        Ok(interface) => holder::explain(refusal, &interface, Path::new(&args.load.bpffs)),
-        Err(_) => refusal,
-    }
-}
-
 /// Says aloud what the user may not have asked for.
-fn warn(attached: &AttachedTo, plan: &Plan) {
+fn warn(attached: &AttachedTo, plan: &Plan, bpffs: &Path) {
     if let Some(refusal) = &attached.native_refusal {
         output::remark(format_args!(
             "warning: attached in generic mode, which is much slower: native mode was refused: {}",
             escape(&refusal.to_string())
         ));
-        output::reason(&doctor::explain_native(refusal.clone(), plan));
+        output::reason(&doctor::explain_native(refusal.clone(), plan, bpffs));
     }
     if attached.info.is_none() {
         output::remark("warning: it is attached, but the kernel tells neither its id nor its tag");

@@ -6,7 +6,6 @@ pub(crate) mod confirm;
 pub(crate) mod demo;
 pub(crate) mod detach;
 pub(crate) mod doctor;
-mod holder;
 pub(crate) mod inspect;
 mod inspect_btf;
 pub(crate) mod load;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use loader::doctor;
 use loader::load::{Loaded, Outcome, Record};
 use loader::{Error, Result, errno_name, escape, quote};
 use serde::Serialize;
@@ -34,7 +33,6 @@ pub(super) fn execute_with(
         Some(guard) => planned.plan.execute_on_trial(&guard.socket, observe),
         None => planned.plan.execute(observe),
     };
-    let loaded = loaded.map_err(|error| doctor::explain(error, &planned.plan));
     let loaded = match (loaded, &report.verifier_log) {
         (Err(error), Some(path)) => return Err(keep_log(path, error)),
         (loaded, _) => loaded?,

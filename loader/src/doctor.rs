@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use nix::libc::{EACCES, ENOSYS, EPERM};
+use nix::libc::{EACCES, EBUSY, ENOSYS, EPERM};
 
-use crate::attach::{NetNs, RouteSocket};
+use crate::attach::{Interface, NetNs, RouteSocket};
 use crate::diagnosis::{
     AttachWish, Holder, InterfaceFacts, Permissions, Privilege, Verdict, forecast, why_not_permitted,
     why_refused,
@@ -16,38 +16,37 @@ use crate::error::{Error, Result};
 use crate::features::Feature;
 use crate::kernel::{permissions, probe};
 use crate::netlink::{LinkRef, Mode, OR_DETACH};
-use crate::pin::BPFFS_ROOT;
 use crate::plan::{Attach, AttachBy, Call, Plan, Step};
 use crate::sys::bpf;
 use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, Cmd};
 
 /// Adds to the error with which `plan` has failed the rule that it broke on its interface, and the command that would
-/// work. An error of another kind stays as it is, and so does one whose cause is not certain.
-pub fn explain(error: Error, plan: &Plan) -> Error {
+/// work; pins of `bpf_link`s are looked for below `bpffs`. An error of another kind stays as it is, and so does one whose cause is not certain.
+pub fn explain(error: Error, plan: &Plan, bpffs: &Path) -> Error {
     match &plan.attach {
         Some(attach) => {
-            explain_in(error, plan, attach, attach.mode.fallback().unwrap_or(attach.mode.first()))
+            explain_in(error, plan, attach, attach.mode.fallback().unwrap_or(attach.mode.first()), bpffs)
         }
         None => error,
     }
 }
 
 /// The same for the refusal of native mode, after which `plan` went on in generic mode.
-pub fn explain_native(error: Error, plan: &Plan) -> Error {
+pub fn explain_native(error: Error, plan: &Plan, bpffs: &Path) -> Error {
     match &plan.attach {
-        Some(attach) => explain_in(error, plan, attach, Mode::Native),
+        Some(attach) => explain_in(error, plan, attach, Mode::Native, bpffs),
         None => error,
     }
 }
 
-fn explain_in(error: Error, plan: &Plan, attach: &Attach, mode: Mode) -> Error {
+fn explain_in(error: Error, plan: &Plan, attach: &Attach, mode: Mode, bpffs: &Path) -> Error {
     let wish = AttachWish {
         mode,
         frags: takes_fragments(&plan.steps),
         by_link: matches!(attach.by, AttachBy::Link { .. }),
         replace: attach.replace,
     };
-    let facts = || look(&attach.link, netns(&plan.steps)).ok();
+    let facts = || look(&attach.link, netns(&plan.steps), bpffs).ok();
     // A program for the card is refused when it is loaded.
     let is_attach = error.call().is_some_and(|call| {
         let attaches = ["netlink(RTM_SETLINK)", "bpf(BPF_LINK_CREATE)"];
@@ -74,9 +73,22 @@ fn explain_in(error: Error, plan: &Plan, attach: &Attach, mode: Mode) -> Error {
     }
 }
 
-fn look(link: &LinkRef, netns: Option<&str>) -> Result<InterfaceFacts> {
+fn look(link: &LinkRef, netns: Option<&str>, bpffs: &Path) -> Result<InterfaceFacts> {
     let netns = netns.map(NetNs::at).transpose()?;
-    RouteSocket::open(netns.as_ref())?.facts(link, Path::new(BPFFS_ROOT))
+    RouteSocket::open(netns.as_ref())?.facts(link, bpffs)
+}
+
+/// Adds to the error with which taking off what runs on `interface` has failed who holds it by a `bpf_link`.
+pub fn explain_detach(error: Error, interface: &Interface, bpffs: &Path) -> Error {
+    let (Some(EBUSY), Ok(facts)) = (error.errno(), interface.facts(bpffs)) else { return error };
+    let held = |holder: &Holder| {
+        let wish = AttachWish { mode: holder.program.mode, frags: None, by_link: false, replace: true };
+        why_refused(wish, EBUSY, error.kernel_message(), &facts)
+    };
+    match facts.holders.iter().find_map(held) {
+        Some(verdict) => error.with_verdict(verdict),
+        None => error,
+    }
 }
 
 /// The namespace that the plan opens its socket in.

@@ -195,14 +195,14 @@ impl Error {
         self.0.verifier_log.as_deref()
     }
 
-    /// Lines that say more than one line can.
-    pub fn notes(&self) -> &[String] {
-        &self.0.notes
-    }
-
     /// The one rule that was broken, when it is certain.
     pub fn rule(&self) -> Option<&str> {
         self.0.rule.as_deref()
+    }
+
+    /// Lines that say more than one line can.
+    pub fn notes(&self) -> &[String] {
+        &self.0.notes
     }
 
     /// One line on what to do about it, when the cause is certain.

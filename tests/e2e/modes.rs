@@ -267,7 +267,7 @@ fn an_interface_that_a_link_holds_is_left_to_the_link() {
         .fails(1)
         .stderr_has("kernel: Can't replace active BPF XDP link")
         .stderr_has("  rule: bpf_link ");
-    xdpload(&["detach", NEAR]).fails(1).stderr_has("BPF XDP link").stderr_has("help: a bpf_link holds");
+    xdpload(&["detach", NEAR]).fails(1).stderr_has("BPF XDP link").stderr_has("  rule: bpf_link ");
     assert_eq!(attached_by_ip(NEAR).unwrap().id, id);
     assert!(Path::new(link).exists());
 }

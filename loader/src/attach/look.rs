@@ -3,10 +3,11 @@
 //! Nothing here changes anything, and what may not be asked or is not told is left out.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::{Link, RouteSocket, link_of, link_pins};
+use super::{Interface, Link, RouteSocket, link_of, link_pins};
 use crate::diagnosis::{Channels, Holder, InterfaceFacts};
 use crate::error::Result;
 use crate::netlink::{self, LinkInfo, LinkRef, XdpFeatures, XdpProgram};
@@ -30,6 +31,13 @@ impl RouteSocket {
         let around = Neighbourhood::new(self, bpffs)?;
         let links: Vec<_> = around.links.values().cloned().collect();
         Ok(links.into_iter().map(|link| around.facts(link)).collect())
+    }
+}
+
+impl Interface {
+    /// What is known of it now; see [`RouteSocket::facts`].
+    pub fn facts(&self, bpffs: &Path) -> Result<InterfaceFacts> {
+        self.socket().facts(&LinkRef::Index(self.index()), bpffs)
     }
 }
 
@@ -121,11 +129,38 @@ impl<'s> Neighbourhood<'s> {
         let name = program.id.and_then(|id| Program::from_id(id).ok()?.info().ok()).map(|info| info.name);
         if let Some((id, path)) = self.pins.iter().find(holds) {
             let pin = Some(path.to_string_lossy().into_owned());
-            return Holder { program, name, link: Some(*id), pin };
+            return Holder { program, name, link: Some(*id), pin, processes: Vec::new() };
         }
         let found = link_of(link, program).ok().flatten().and_then(|link| link.state().ok());
-        Holder { program, name, link: found.map(|state| state.id), pin: None }
+        let id = found.map(|state| state.id);
+        Holder {
+            program,
+            name,
+            link: id,
+            pin: None,
+            processes: id.map(processes_with_link).unwrap_or_default(),
+        }
     }
+}
+
+/// The processes that have an fd of the link, as far as /proc shows them.
+fn processes_with_link(id: u32) -> Vec<String> {
+    let mark = format!("link_id:\t{id}");
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let fds = fs::read_dir(entry.path().join("fdinfo")).into_iter().flatten().flatten();
+        let has_it = |fd: fs::DirEntry| {
+            fs::read_to_string(fd.path()).is_ok_and(|info| info.lines().any(|line| line == mark))
+        };
+        if fds.into_iter().any(has_it) {
+            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            found.push(format!("process {pid} ({})", name.trim()));
+        }
+    }
+    found
 }
 
 /// A socket to the family `netdev`.

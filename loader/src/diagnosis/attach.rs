@@ -232,7 +232,7 @@ mod tests {
         let program = facts.link.xdp.programs()[0];
         let name = Some("xdp_drop".to_owned());
         let pin = link.map(|_| "/sys/fs/bpf/edge".to_owned());
-        facts.holders = vec![Holder { program, name, link, pin }];
+        facts.holders = vec![Holder { program, name, link, pin, processes: Vec::new() }];
         facts
     }
 

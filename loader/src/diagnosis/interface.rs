@@ -79,6 +79,8 @@ pub struct Holder {
     pub link: Option<u32>,
     /// The pin of that link.
     pub pin: Option<String>,
+    /// The processes that have it open, as `process 12 (name)`; only looked for where no pin is found.
+    pub processes: Vec<String>,
 }
 
 impl InterfaceFacts {

@@ -98,7 +98,8 @@ fn program(holder: &Holder) -> String {
 }
 
 fn holder_in(facts: &InterfaceFacts, mode: Mode) -> Option<Holder> {
-    let plain = |program: XdpProgram| Holder { program, name: None, link: None, pin: None };
+    let plain =
+        |program: XdpProgram| Holder { program, name: None, link: None, pin: None, processes: Vec::new() };
     facts.holder(mode).cloned().or_else(|| facts.link.xdp.in_mode(mode).map(plain))
 }
 
@@ -108,7 +109,11 @@ fn held_by_link(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     if wish.by_link && wish.replace {
         return None;
     }
-    let pin = holder.pin.as_ref().map_or_else(String::new, |pin| format!(", pinned at {},", quote(pin)));
+    let pin = match (&holder.pin, &holder.processes[..]) {
+        (Some(pin), _) => format!(", pinned at {},", quote(pin)),
+        (None, []) => String::new(),
+        (None, processes) => format!(", which {} has open,", escape(&processes.join(" and "))),
+    };
     let rule =
         format!("bpf_link {link}{pin} holds {}, and only through it may that be changed", program(&holder));
     let remedy =
