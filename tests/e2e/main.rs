@@ -26,6 +26,8 @@ mod veth;
 mod xdpload;
 
 mod bad_input;
+mod blocklist_packets;
+mod blocklist_tables;
 mod bpf_links;
 mod btf_text;
 mod cli_text;
