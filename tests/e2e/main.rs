@@ -31,6 +31,8 @@ mod bad_input;
 mod block_bad_input;
 mod block_commands;
 mod block_writers;
+mod blocklist_packets;
+mod blocklist_tables;
 mod bpf_links;
 mod btf_text;
 mod cli_text;
