@@ -1,14 +1,20 @@
 //! The program `xdpload`: words in, library calls, text out.
 
+// `start` has the function that the C library calls.
+#![cfg_attr(not(test), no_main)]
+#![deny(unsafe_code)]
+
 mod args;
 mod cmd;
 mod demo;
 mod exit;
 mod format;
 mod output;
+#[cfg(not(test))]
+mod start;
 mod value;
 
-use std::process::ExitCode;
+use std::ffi::OsString;
 
 use clap::Parser as _;
 use loader::Result;
@@ -16,8 +22,9 @@ use loader::Result;
 use crate::args::{Arguments, Command};
 use crate::exit::Exit;
 
-fn main() -> ExitCode {
-    let exit = match Arguments::try_parse() {
+/// Does what the words of the command line ask for.
+fn main(words: Vec<OsString>) -> Exit {
+    match Arguments::try_parse_from(words) {
         Ok(arguments) => match run(arguments.command) {
             Ok(()) => Exit::Done,
             Err(error) => {
@@ -26,8 +33,7 @@ fn main() -> ExitCode {
             }
         },
         Err(words) => output::usage(&words),
-    };
-    ExitCode::from(exit.code())
+    }
 }
 
 fn run(command: Command) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `xdpload attach`: load an object and attach its program, or attach one that is loaded already.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use loader::load::{AttachedTo, Loaded};
 use loader::{Result, escape};
@@ -11,14 +12,14 @@ use crate::format::hex;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Attach) -> Result<()> {
-    let target = super::target(&args.interface, &args.target, args.pin.as_deref());
-    let planned = super::plan(&args.source, &args.load, Some(target), |loader| {
+    let (interfaces, source) = args.split()?;
+    let target = |interface| super::target(interface, &args.target, args.pin.as_deref());
+    let targets = interfaces.iter().map(target).collect();
+    let planned = super::plan(&source, &args.load, targets, |loader| {
         loader.keep_maps(super::keep(args.target.upgrade))
     })?;
     let loaded = transcript::execute(&planned, &args.report)?;
-    if let Some(attached) = loaded.attached() {
-        warn(attached);
-    }
+    loaded.attachments().iter().for_each(warn);
     output::answer(args.form, &Document::new(&loaded, args))
 }
 
@@ -54,7 +55,36 @@ struct Document {
     /// Those of the maps that are the replaced program's.
     kept: Vec<String>,
     copied: Vec<Copied>,
+    /// The other interfaces, if several were named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<Place>,
     transcript: Vec<RecordDocument>,
+}
+
+/// Where the program was attached too.
+#[derive(Serialize)]
+struct Place {
+    interface: String,
+    ifindex: u32,
+    mode: String,
+    replaced: Option<u32>,
+    prog_arrays: Vec<ProgArray>,
+}
+
+impl Place {
+    fn new(attached: &AttachedTo) -> Self {
+        let array = |(map, pin): &(String, PathBuf)| ProgArray {
+            map: map.clone(),
+            pin: pin.to_string_lossy().into_owned(),
+        };
+        Self {
+            interface: attached.name.clone(),
+            ifindex: attached.index,
+            mode: attached.mode.to_string(),
+            replaced: attached.replaced.and_then(|program| program.id),
+            prog_arrays: attached.prog_arrays.iter().map(array).collect(),
+        }
+    }
 }
 
 /// What the kernel does not tell of a link is none.
@@ -89,24 +119,25 @@ struct Program {
 
 impl Document {
     fn new(loaded: &Loaded, args: &args::Attach) -> Self {
-        let (by_object, by_link) = (args.source.object.is_some(), args.target.link);
-        let attached = loaded.attached().expect("the plan was to attach");
+        let (by_object, by_link) = (args.prog_id.is_none() && args.pinned.is_none(), args.target.link);
+        let (attached, others) = loaded.attachments().split_first().expect("the plan was to attach");
         let (name, _) = loaded.programs().next().expect("the plan was to load a program");
         let info = attached.info.as_ref();
         // One that was loaded by somebody else has the name that the kernel keeps.
         let existing = info.filter(|info| !info.name.is_empty() && !by_object);
         let name = existing.map_or(name, |info| &info.name);
+        let Place { interface, ifindex, mode, replaced, prog_arrays } = Place::new(attached);
         Self {
-            interface: attached.name.clone(),
-            ifindex: attached.index,
-            mode: attached.mode.to_string(),
+            interface,
+            ifindex,
+            mode,
             program: Program {
                 name: name.to_owned(),
                 id: info.map(|info| info.id),
                 tag: info.map(|info| hex(&info.tag)),
                 map_ids: info.map(|info| info.map_ids.clone()).unwrap_or_default(),
             },
-            replaced: attached.replaced.and_then(|program| program.id),
+            replaced,
             link: by_link.then(|| Link { id: attached.link.map(|link| link.id), pin: args.pin.clone() }),
             kept: loaded.kept_maps().to_vec(),
             copied: loaded
@@ -115,11 +146,8 @@ impl Document {
                 .map(|(map, entries)| Copied { map: map.clone(), entries: *entries })
                 .collect(),
             maps: loaded.maps().map(|(name, _)| name.to_owned()).collect(),
-            prog_arrays: attached
-                .prog_arrays
-                .iter()
-                .map(|(map, pin)| ProgArray { map: map.clone(), pin: pin.to_string_lossy().into_owned() })
-                .collect(),
+            prog_arrays,
+            also: others.iter().map(Place::new).collect(),
             transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
         }
     }
@@ -139,10 +167,7 @@ impl fmt::Display for Document {
             let pin = pin.as_ref().map_or_else(String::new, |pin| format!(" pinned at {}", escape(pin)));
             write!(f, " by bpf_link{id}{pin}")?;
         }
-        match self.replaced {
-            Some(id) => writeln!(f, ", replacing program {id}")?,
-            None => writeln!(f)?,
-        }
+        write_replaced(f, self.replaced)?;
         if !self.kept.is_empty() {
             let kept: Vec<_> = self.kept.iter().map(|map| escape(map)).collect();
             writeln!(f, "went on with its maps {}", kept.join(", "))?;
@@ -150,9 +175,25 @@ impl fmt::Display for Document {
         self.copied.iter().try_for_each(|Copied { map, entries }| {
             writeln!(f, "copied {entries} entries of its map {} into a new one", escape(map))
         })?;
-        self.prog_arrays.iter().try_for_each(|ProgArray { map, pin }| {
-            let (map, pin) = (escape(map), escape(pin));
-            writeln!(f, "prog array {map} is pinned at {pin} until the program is detached")
+        write_kept(f, &self.prog_arrays)?;
+        self.also.iter().try_for_each(|place| {
+            write!(f, "attached it to {} in {} mode", escape(&place.interface), place.mode)?;
+            write_replaced(f, place.replaced)?;
+            write_kept(f, &place.prog_arrays)
         })
     }
+}
+
+fn write_replaced(f: &mut fmt::Formatter<'_>, replaced: Option<u32>) -> fmt::Result {
+    match replaced {
+        Some(id) => writeln!(f, ", replacing program {id}"),
+        None => writeln!(f),
+    }
+}
+
+fn write_kept(f: &mut fmt::Formatter<'_>, prog_arrays: &[ProgArray]) -> fmt::Result {
+    prog_arrays.iter().try_for_each(|ProgArray { map, pin }| {
+        let (map, pin) = (escape(map), escape(pin));
+        writeln!(f, "prog array {map} is pinned at {pin} until the program is detached")
+    })
 }

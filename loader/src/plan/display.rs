@@ -107,7 +107,7 @@ impl Printer<'_> {
             heading(f, depth + 1, &format!("{again}: again, a few times"))?;
         }
         // Who makes a directory for several pins is the first of them, and so the last to take it back.
-        self.undo.extend(step.call.undo().filter(|undo| !self.undo.contains(undo)));
+        self.undo.extend(self.plan.undo(&step.call).filter(|undo| !self.undo.contains(undo)));
         if !step.then.is_empty() {
             heading(f, depth + 1, "if it succeeds:")?;
             self.steps(f, &step.then, depth + 2)?;

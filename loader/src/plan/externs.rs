@@ -17,6 +17,10 @@ pub struct Wants {
     pub types: bool,
     /// Those of its modules too, since the kernel itself lacks some.
     pub modules: bool,
+    /// Its version: [`Kernel::version_code`](crate::Kernel::version_code).
+    pub version: bool,
+    /// How many CPUs the machine may have: [`Kernel::possible_cpus`](crate::Kernel::possible_cpus).
+    pub cpus: bool,
 }
 
 /// Where symbols of the kernel are, as `/proc/kallsyms` tells.
