@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loader::netlink::{LinkRef, ModeChoice};
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Load(LoadAndPin),
     /// Take off the XDP program of an interface
     Detach(Detach),
+    /// Keep a change that `--confirm` has put on trial
+    Confirm(Confirm),
     /// Show which XDP programs run on which interfaces
     Status(Status),
     /// Read and change the entries of maps
@@ -146,6 +149,16 @@ pub(crate) struct Target {
     pub(crate) link: bool,
     #[command(flatten)]
     pub(crate) upgrade: Upgrade,
+    #[command(flatten)]
+    pub(crate) trial: Trial,
+}
+
+/// Whether a change is taken back by itself.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Trial {
+    /// Put back what was there before, unless `xdpload confirm` comes within TIME: 90, 60s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) confirm: Option<Duration>,
 }
 
 /// What becomes of the maps of the program that is replaced.
@@ -313,6 +326,8 @@ pub(crate) struct Detach {
     #[arg(long)]
     pub(crate) link: bool,
     #[command(flatten)]
+    pub(crate) trial: Trial,
+    #[command(flatten)]
     pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) place: Place,
@@ -326,6 +341,17 @@ pub(crate) struct Bpffs {
     /// Where bpffs is mounted
     #[arg(long = "bpffs", value_name = "DIR", default_value = "/sys/fs/bpf")]
     pub(crate) root: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Confirm {
+    /// The interface, by name or index; needed when changes of several wait
+    #[arg(value_name = "IF")]
+    pub(crate) interface: Option<LinkRef>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) form: Form,
 }
 
 #[derive(Args, Debug)]
@@ -460,6 +486,22 @@ pub(crate) struct Demo {
 }
 
 /// `NAME=VALUE`.
+/// A time that an operator may need to see that the line still works: from a second to a day.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 60 * 60),
+        _ => (text, 1),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    match seconds {
+        Some(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        Some(_) => Err("expected from 1s to 24h".to_owned()),
+        None => Err("expected a number of seconds, or one with s, m or h behind it".to_owned()),
+    }
+}
+
 fn assignment<T: std::str::FromStr>(text: &str) -> Result<(String, T), String>
 where
     T::Err: std::fmt::Display,

@@ -9,6 +9,7 @@ mod cmd;
 mod demo;
 mod exit;
 mod format;
+mod guard;
 mod output;
 #[cfg(not(test))]
 mod start;
@@ -24,6 +25,10 @@ use crate::exit::Exit;
 
 /// Does what the words of the command line ask for.
 fn main(words: Vec<OsString>) -> Exit {
+    if guard::is_meant(&words) {
+        guard::run(&words);
+        return Exit::Done;
+    }
     match Arguments::try_parse_from(words) {
         Ok(arguments) => match run(arguments.command) {
             Ok(()) => Exit::Done,
@@ -43,6 +48,7 @@ fn run(command: Command) -> Result<()> {
         Command::Attach(args) => cmd::attach::run(&args),
         Command::Load(args) => cmd::load::run(&args),
         Command::Detach(args) => cmd::detach::run(&args),
+        Command::Confirm(args) => cmd::confirm::run(&args),
         Command::Status(args) => cmd::status::run(&args),
         Command::Map(args) => cmd::map::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),

@@ -52,7 +52,7 @@ fn open_standard_streams() {
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
-/// Where a panic ends the program, nobody walks up the stack: the message says where it happened, and that is all. These
+/// Where a panic ends the program, nobody walks up the stack: the message says where it happened, and that is all. They
 /// stand in for libunwind, and with it go the readers of debug information, which the static program does not have.
 /// That is a sixth of it.
 #[cfg(all(panic = "abort", target_env = "musl"))]

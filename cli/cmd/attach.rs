@@ -1,13 +1,16 @@
 //! `xdpload attach`: load an object and attach its program, or attach one that is loaded already.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use loader::load::{AttachedTo, Loaded};
-use loader::{Result, escape};
+use loader::load::{AttachedTo, Loaded, RunsAlready};
+use loader::plan::Plan;
+use loader::{Error, ErrorKind, Interface, LinkRef, Result, escape};
 use serde::Serialize;
 
-use super::transcript::{self, RecordDocument};
+use super::holder;
+use super::transcript::RecordDocument;
+use super::trial::{self, TrialDocument};
 use crate::format::hex;
 use crate::{args, output};
 
@@ -18,9 +21,56 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let planned = super::plan(&source, &args.load, targets, |loader| {
         loader.keep_maps(super::keep(args.target.upgrade))
     })?;
-    let loaded = transcript::execute(&planned, &args.report)?;
+    let executed =
+        trial::execute(&planned, &args.report, args.target.trial, &args.target.place, &args.load.bpffs);
+    let (loaded, trial) = match (executed, &interfaces[..]) {
+        (Err(refusal), [interface]) if is_displacement(&refusal) && may_run_already(&source, args) => {
+            return output::answer(args.form, &runs_already(&planned.plan, interface, args, refusal)?);
+        }
+        (executed, [interface]) => executed.map_err(|error| explain(error, interface, args))?,
+        (executed, _) => executed?,
+    };
     loaded.attachments().iter().for_each(warn);
-    output::answer(args.form, &Document::new(&loaded, args))
+    output::answer(args.form, &Document { trial, ..Document::new(&loaded, args) })
+}
+
+/// Whether something is refused since it is in the way, and not by the kernel.
+fn is_displacement(refusal: &Error) -> bool {
+    refusal.kind() == ErrorKind::Conflict && refusal.errno().is_none()
+}
+
+/// Whether a program that is there would do, if it is the one that was to be attached.
+fn may_run_already(source: &args::Source, args: &args::Attach) -> bool {
+    source.object.is_some() && !args.target.replace
+}
+
+/// What to answer where the program of `plan` runs already; where another does, the `refusal` stands.
+fn runs_already(plan: &Plan, interface: &LinkRef, args: &args::Attach, refusal: Error) -> Result<Document> {
+    let netns = super::netns(&args.target.place)?;
+    let interface = Interface::open(interface, netns.as_ref())?;
+    if interface.look()?.xdp.is_empty() {
+        return Err(refusal);
+    }
+    match plan.compare(&interface, Path::new(&args.load.bpffs)) {
+        Ok(Ok(running)) => Ok(Document::of_running(plan, &interface, &running)),
+        Ok(Err(difference)) => {
+            let message = format!("{refusal}, and is not the same: {difference}");
+            let help = refusal.help().unwrap_or_default().to_owned();
+            Err(Error::new(ErrorKind::Conflict, message).with_help(help))
+        }
+        // Whoever may not look must take it for another.
+        Err(_) => Err(refusal),
+    }
+}
+
+/// Says of a refusal who is in the way.
+fn explain(refusal: Error, interface: &LinkRef, args: &args::Attach) -> Error {
+    let interface =
+        super::netns(&args.target.place).and_then(|netns| Interface::open(interface, netns.as_ref()));
+    match interface {
+        Ok(interface) => holder::explain(refusal, &interface, Path::new(&args.load.bpffs)),
+        Err(_) => refusal,
+    }
 }
 
 /// Says aloud what the user may not have asked for.
@@ -44,6 +94,8 @@ struct Document {
     interface: String,
     ifindex: u32,
     mode: String,
+    /// Whether the program ran there before, so that nothing was changed.
+    already: bool,
     program: Program,
     replaced: Option<u32>,
     /// The bpf_link that holds the program.
@@ -58,6 +110,9 @@ struct Document {
     /// The other interfaces, if several were named.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     also: Vec<Place>,
+    /// How the change is taken back, unless it is confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<TrialDocument>,
     transcript: Vec<RecordDocument>,
 }
 
@@ -118,6 +173,31 @@ struct Program {
 }
 
 impl Document {
+    fn of_running(plan: &Plan, interface: &Interface, running: &RunsAlready) -> Self {
+        let RunsAlready { program, info, link, .. } = running;
+        Self {
+            interface: interface.name().to_owned(),
+            ifindex: interface.index().get(),
+            mode: program.mode.to_string(),
+            already: true,
+            program: Program {
+                name: plan.programs.first().cloned().unwrap_or_default(),
+                id: Some(info.id),
+                tag: Some(hex(&info.tag)),
+                map_ids: info.map_ids.clone(),
+            },
+            replaced: None,
+            link: link.map(|link| Link { id: Some(link.id), pin: None }),
+            maps: plan.maps[..plan.maps.len() - plan.templates].to_vec(),
+            prog_arrays: Vec::new(),
+            kept: Vec::new(),
+            copied: Vec::new(),
+            also: Vec::new(),
+            trial: None,
+            transcript: Vec::new(),
+        }
+    }
+
     fn new(loaded: &Loaded, args: &args::Attach) -> Self {
         let (by_object, by_link) = (args.prog_id.is_none() && args.pinned.is_none(), args.target.link);
         let (attached, others) = loaded.attachments().split_first().expect("the plan was to attach");
@@ -131,6 +211,7 @@ impl Document {
             interface,
             ifindex,
             mode,
+            already: false,
             program: Program {
                 name: name.to_owned(),
                 id: info.map(|info| info.id),
@@ -138,7 +219,9 @@ impl Document {
                 map_ids: info.map(|info| info.map_ids.clone()).unwrap_or_default(),
             },
             replaced,
-            link: by_link.then(|| Link { id: attached.link.map(|link| link.id), pin: args.pin.clone() }),
+            // While on trial, the guard's link holds what netlink would.
+            link: (by_link || attached.link.is_some())
+                .then(|| Link { id: attached.link.map(|link| link.id), pin: args.pin.clone() }),
             kept: loaded.kept_maps().to_vec(),
             copied: loaded
                 .copied_maps()
@@ -148,6 +231,7 @@ impl Document {
             maps: loaded.maps().map(|(name, _)| name.to_owned()).collect(),
             prog_arrays,
             also: others.iter().map(Place::new).collect(),
+            trial: None,
             transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
         }
     }
@@ -157,9 +241,15 @@ impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Program { name, id, tag, .. } = &self.program;
         let (name, interface) = (escape(name), escape(&self.interface));
-        write!(f, "attached {name}")?;
+        if !self.already {
+            f.write_str("attached ")?;
+        }
+        f.write_str(&name)?;
         if let (Some(id), Some(tag)) = (id, tag) {
             write!(f, " (id {id}, tag {tag})")?;
+        }
+        if self.already {
+            return writeln!(f, " runs on {interface} in {} mode already: nothing was changed", self.mode);
         }
         write!(f, " to {interface} in {} mode", self.mode)?;
         if let Some(Link { id, pin }) = &self.link {
@@ -180,7 +270,8 @@ impl fmt::Display for Document {
             write!(f, "attached it to {} in {} mode", escape(&place.interface), place.mode)?;
             write_replaced(f, place.replaced)?;
             write_kept(f, &place.prog_arrays)
-        })
+        })?;
+        self.trial.iter().try_for_each(|trial| trial.fmt(f))
     }
 }
 

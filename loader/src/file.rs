@@ -38,6 +38,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// How the images begin from which machines boot Linux, on x86 and with EFI on others.
+const DOS_MAGIC: &[u8] = b"MZ";
+
 /// The types of a kernel whose BTF is in the file at `path`, as [`btf`] reads it.
 pub fn kernel_types(path: &Path) -> Result<KernelTypes> {
     Ok(KernelTypes { vmlinux: Some(btf(path)?), modules: None })
@@ -47,6 +50,12 @@ pub fn kernel_types(path: &Path) -> Result<KernelTypes> {
 pub fn btf(path: &Path) -> Result<LazyBtf> {
     let name = quote(&path.to_string_lossy());
     let bytes = read(path)?;
+    if bytes.starts_with(DOS_MAGIC) {
+        let message = format!("{name} is an image to boot from, in which the kernel is compressed");
+        return Err(Error::new(ErrorKind::Unsupported, message).with_help(
+            "give `vmlinux`, of which it was made, or what that kernel has in /sys/kernel/btf/vmlinux",
+        ));
+    }
     if !bytes.starts_with(&ELFMAG) {
         return LazyBtf::from_bytes(bytes, name);
     }

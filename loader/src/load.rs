@@ -6,16 +6,21 @@
 mod extension;
 mod interface;
 mod prog_arrays;
+mod running;
+mod trial;
 mod upgrade;
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
 use self::extension::Extended;
+pub use self::running::{Comparison, RunsAlready};
 use crate::attach::{Link, LinkState, RouteSocket};
 use crate::bytes::ByteOrder;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
@@ -181,7 +186,21 @@ impl Plan {
     /// When one fails, what this run has pinned, made or mounted is taken back, and the error is that call's. What
     /// the plan attaches stays attached when the process ends.
     pub fn execute(&self, observe: impl FnMut(&Record)) -> Result<Loaded> {
-        let mut execution = Execution::new(self, Box::new(observe));
+        self.execute_with(None, Box::new(observe))
+    }
+
+    /// The same for a plan [on trial](Plan::on_trial), with a guard at the other end of `guard` which knows how to read
+    /// a [`Trial`](crate::attach::Trial).
+    pub fn execute_on_trial(&self, guard: &UnixStream, observe: impl FnMut(&Record)) -> Result<Loaded> {
+        self.execute_with(Some(guard), Box::new(observe))
+    }
+
+    fn execute_with<'p>(
+        &'p self,
+        guard: Option<&'p UnixStream>,
+        observe: Box<dyn FnMut(&Record) + 'p>,
+    ) -> Result<Loaded> {
+        let mut execution = Execution { guard, ..Execution::new(self, observe) };
         match execution.steps(&self.steps) {
             Ok(()) => Ok(execution.finish()),
             Err(error) => Err(execution.take_back(error)),
@@ -243,6 +262,8 @@ struct Execution<'p> {
     kept: Vec<MapSlot>,
     copied: Vec<(MapSlot, usize)>,
     bpf_link: Option<Link>,
+    /// Who takes a change on trial back.
+    guard: Option<&'p UnixStream>,
     infos: Vec<Option<ProgramInfo>>,
     /// What takes back what was done, and at which interface.
     undo: Vec<(usize, Call)>,
@@ -272,6 +293,7 @@ impl<'p> Execution<'p> {
             kept: Vec::new(),
             copied: Vec::new(),
             bpf_link: None,
+            guard: None,
             infos: plan.programs.iter().map(|_| None).collect(),
             undo: Vec::new(),
             transcript: Vec::new(),
@@ -368,6 +390,11 @@ impl<'p> Execution<'p> {
                 }
                 Ok(())
             }
+            // It is somebody else's link.
+            On::Held => match done {
+                Err(failure) if failure.kind() == ErrorKind::NotFound => Err(refusal),
+                done => done,
+            },
             // The probe has found no excuse.
             On::Unexplained => done.and(Err(refusal)),
             On::Unanswered => Err(match done {
@@ -432,6 +459,7 @@ impl<'p> Execution<'p> {
             Call::Extend { program } => self.extend(*program),
             Call::OpenProgram { program, existing } => self.open_program(*program, existing),
             Call::PinProgram { program, path } => done(self.pin_program(*program, path)),
+            Call::FindSameProgram { program, path } => self.find_same_program(*program, path),
             Call::ProgBindMap { program, map } => {
                 done(self.program(*program).bind_map(self.map(*map).as_fd()))
             }
@@ -447,6 +475,9 @@ impl<'p> Execution<'p> {
             Call::CopyMap { map, by } => self.copy_map(*map, *by),
             Call::FindLink => self.find_link(),
             Call::OpenLink { path } => self.open_link(path),
+            Call::OpenOwnLink { bpffs } => self.open_own_link(bpffs),
+            Call::Arm(arm) => done(self.arm(arm)),
+            Call::HandOver => done(self.hand_over()),
             Call::LinkCreate(create) => self.create_link(create),
             Call::LinkUpdate { program } => self.update_link(*program),
             Call::PinLink { path } => done(self.bpf_link().pin(Path::new(path))),
@@ -716,6 +747,26 @@ impl Execution<'_> {
         let name = quote(&self.plan.programs[slot.0]);
         pin::pin_in_bpffs(self.program(slot).as_fd(), Path::new(path))
             .context(|| format!("pinning program {name}"))
+    }
+
+    /// What was pinned by an earlier run of the same load, perhaps by one that was killed, is taken over.
+    fn find_same_program(&mut self, slot: ProgramSlot, path: &str) -> Result<Outcome> {
+        let ours = self.program(slot).info()?;
+        let pinned = Program::open_pinned(Path::new(path))?;
+        let there = pinned.info()?;
+        let maps = |info: &ProgramInfo| info.map_ids.iter().copied().collect::<BTreeSet<_>>();
+        let difference = if there.tag != ours.tag {
+            "other code"
+        } else if maps(&there) != maps(&ours) {
+            "the same code with other maps"
+        } else {
+            self.programs[slot.0] = Some(pinned);
+            return Ok(Outcome::Found(format!("program {}, the same", there.id)));
+        };
+        let name = quote(&self.plan.programs[slot.0]);
+        let message =
+            format!("pinning program {name}: {} is pinned already, as program {}", quote(path), there.id);
+        Err(Error::new(ErrorKind::Conflict, format!("{message}, with {difference}")))
     }
 
     /// Asks for what is told of a program that was pinned or attached.

@@ -133,6 +133,13 @@ fn each_document_is_what_the_page_says() {
     say("detach", &answer(&["detach", NEAR, "--link"]));
     say("attach", &answer(&["attach", NEAR, &object("tail_calls"), "--prog=enter"]));
     say("detach", &answer(&["detach", NEAR]));
+    let trial = answer(&["attach", NEAR, &counter, "--confirm=10m"]);
+    say("attach", &trial);
+    say("status", &answer(&["status"]));
+    say("confirm", &answer(&["confirm"]));
+    say("detach", &answer(&["detach", NEAR, "--confirm=10m"]));
+    say("status", &answer(&["status"]));
+    say("confirm", &answer(&["confirm"]));
     say("load", &answer(&["load", &gobpf, "--pin=/sys/fs/bpf/edge"]));
 
     let documented = documentation();

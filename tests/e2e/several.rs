@@ -2,25 +2,28 @@
 
 use serde_json::Value;
 
+use crate::acceptor::Ending;
 use crate::command::{command, run};
 use crate::objects::object;
 use crate::peers::{attached_by_ip, number};
 use crate::requirement::Missing;
 use crate::sandbox::Sandbox;
-use crate::strace_plan::{Ending, run_as_planned};
+use crate::strace_plan::run_as_planned;
 use crate::veth::{NEAR, Veth, pair};
 use crate::xdpload::{answer, xdpload};
 
 /// Other interfaces in the sandbox, with a driver that runs programs.
 const OTHERS: [&str; 2] = ["left0", "right0"];
 
-/// One whose driver does not.
-const DUMMY: &str = "dummy0";
+/// One whose driver does not, as packets are too large for it.
+const LARGE: &str = "large0";
 
 fn interfaces() -> Result<(Sandbox, Veth), Missing> {
     let (sandbox, veth) = pair(&["strace"])?;
     run(&mut command("ip", &["link", "add", OTHERS[0], "type", "veth", "peer", "name", OTHERS[1]])).ok();
-    run(&mut command("ip", &["link", "add", DUMMY, "type", "dummy"])).ok();
+    let peer = ["peer", "name", "large1", "mtu", "9000"];
+    let large = [&["link", "add", LARGE, "mtu", "9000", "type", "veth"][..], &peer].concat();
+    run(&mut command("ip", &large)).ok();
     Ok((sandbox, veth))
 }
 
@@ -58,15 +61,15 @@ fn all_of_them_get_the_program() {
 fn one_that_refuses_leaves_the_others_as_they_were() {
     let (sandbox, _veth) = need!(interfaces());
     let (drop, pass) = (object("xdp_drop"), object("xdp_pass"));
-    let plan = [&drop, "--dev", NEAR, "--dev", OTHERS[0], "--dev", DUMMY];
-    let refusal = "attaching to `dummy0` in native mode";
-    let attach = ["attach", NEAR, OTHERS[0], DUMMY, &drop];
+    let plan = [&drop, "--dev", NEAR, "--dev", OTHERS[0], "--dev", LARGE];
+    let refusal = "attaching to `large0` in native mode";
+    let attach = ["attach", NEAR, OTHERS[0], LARGE, &drop];
     run_as_planned(&sandbox, &plan, &attach, Ending::AsTheKernelSays).fails(1).stderr_has(refusal);
     assert_eq!(ids(), [None; 3]);
 
     xdpload(&["attach", NEAR, OTHERS[1], &pass]).ok();
     let before = ids();
-    xdpload(&["attach", NEAR, OTHERS[0], DUMMY, OTHERS[1], &drop, "--replace"]).fails(1).stderr_has(refusal);
+    xdpload(&["attach", NEAR, OTHERS[0], LARGE, OTHERS[1], &drop, "--replace"]).fails(1).stderr_has(refusal);
     assert_eq!(ids(), before);
 
     xdpload(&["attach", OTHERS[0], OTHERS[1], &drop])

@@ -124,6 +124,14 @@ pub enum Call {
         /// The pin.
         path: String,
     },
+    /// Open the program that is pinned where one was to be pinned. If it is the same, with the same maps, it takes
+    /// the other's place, and nothing was missing.
+    FindSameProgram {
+        /// The program.
+        program: ProgramSlot,
+        /// The pin.
+        path: String,
+    },
     /// Have a program hold a map that its instructions do not use, so that the map lives as long.
     ProgBindMap {
         /// The program.
@@ -174,6 +182,16 @@ pub enum Call {
         /// The pin.
         path: String,
     },
+    /// Open the `bpf_link` that a trial has left pinned, which must hold the attached program; see
+    /// [`own_link`](super::own_link).
+    OpenOwnLink {
+        /// The root of bpffs.
+        bpffs: String,
+    },
+    /// Tell the guard of a trial what it would have to put back, and wait until it is ready.
+    Arm(Arm),
+    /// Give the guard the `bpf_link` that was made.
+    HandOver,
     /// Make a `bpf_link` that holds a program on the interface.
     LinkCreate(LinkCreate),
     /// Put a program in the place of the attached one, in the `bpf_link` that holds it.
@@ -386,6 +404,15 @@ pub struct WantedMap {
     pub name: ObjName,
     /// The shape that it must have.
     pub shape: MapShape,
+}
+
+/// What a guard is told beside what was found and made; see [`Plan::on_trial`](super::Plan::on_trial).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arm {
+    /// The root of bpffs.
+    pub bpffs: String,
+    /// Where a new link is pinned when it is confirmed; none for [`own_link`](super::own_link).
+    pub pin: Option<String>,
 }
 
 /// How the entries of a map are copied.

@@ -8,7 +8,7 @@ use super::call::{
     BtfLoad, Call, CopyBy, Existing, FdValue, LinkCreate, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink,
 };
 use super::externs::ModuleSlot;
-use super::{Attachment, FIRST_LOG_SIZE, Keep, KeepAction, Plan, keep_dir};
+use super::{Attachment, FIRST_LOG_SIZE, Keep, KeepAction, Plan, keep_dir, own_link};
 use crate::btf::BtfAddition;
 use crate::bytes::ByteOrder;
 use crate::error::escape;
@@ -114,6 +114,7 @@ impl Plan {
             Call::Extend { program } => vec![extend(self.program(*program))],
             Call::OpenProgram { program, existing } => self.open_program(*program, existing),
             Call::PinProgram { program, path } => vec![obj_pin(path, self.program(*program))],
+            Call::FindSameProgram { program, path } => self.find_same(*program, path),
             Call::ProgBindMap { program, map } => vec![
                 KernelCall::bpf("BPF_PROG_BIND_MAP")
                     .with("prog_fd", self.program(*program))
@@ -139,6 +140,12 @@ impl Plan {
             Call::OpenLink { path } => {
                 vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(LINK), info(LINK)]
             }
+            Call::OpenOwnLink { bpffs } => {
+                let path = own_link(bpffs, NETNS_COOKIE, IFINDEX);
+                vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(&path)).gives(LINK), info(LINK)]
+            }
+            Call::Arm(_) => tell_guard("<what is put back, and fds of it>").into(),
+            Call::HandOver => tell_guard("<the bpf_link>").into(),
             Call::LinkCreate(create) => self.link_create(*create),
             Call::LinkUpdate { program } => vec![self.link_update(*program)],
             Call::PinLink { path } => vec![obj_pin(path, LINK)],
@@ -277,6 +284,13 @@ impl Plan {
         open_existing(existing, &self.program(program)).into()
     }
 
+    /// Asks what was to be pinned, then what is, by name: twice, as it tells of its maps in a second answer.
+    fn find_same(&self, program: ProgramSlot, path: &str) -> Vec<KernelCall> {
+        let ours = self.program(program);
+        let [open, ask] = open_existing(&Existing::Pinned(path.to_owned()), &ours);
+        vec![info(&*ours), open, ask, info(ours)]
+    }
+
     fn link_create(&self, create: LinkCreate) -> Vec<KernelCall> {
         let enter = create.elsewhere.then(|| enter_namespace("<netns of the route socket>"));
         let create = KernelCall::bpf("BPF_LINK_CREATE")
@@ -410,6 +424,12 @@ fn mmap(map: String, len: u64) -> KernelCall {
         .with("offset", "0")
 }
 
+/// A message to the guard of a trial, and its answer.
+fn tell_guard(message: &str) -> [KernelCall; 2] {
+    let to_guard = |name| KernelCall::new(name).with("sockfd", "<guard>");
+    [to_guard("sendmsg").with("msg", message), to_guard("recvmsg")]
+}
+
 /// Goes through all links of the kernel.
 fn find_link() -> Vec<KernelCall> {
     let next = KernelCall::bpf("BPF_LINK_GET_NEXT_ID").with("start_id", "<id of the link before>");
@@ -457,6 +477,10 @@ fn probe(feature: Feature) -> KernelCall {
             .with("license", text("GPL"))
             .with("expected_attach_type", "BPF_XDP"),
         Feature::BtfWith(addition) => probe_of_types(addition),
+        Feature::XdpLinks => KernelCall::bpf("BPF_LINK_CREATE")
+            .with("prog_fd", "-1")
+            .with("target_ifindex", "0")
+            .with("attach_type", "BPF_XDP"),
         Feature::MemcgAccounting => KernelCall::bpf("BPF_PROG_LOAD")
             .with("prog_type", "BPF_PROG_TYPE_SOCKET_FILTER")
             .with("insn_cnt", "2")

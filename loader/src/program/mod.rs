@@ -193,6 +193,12 @@ impl Program {
     }
 }
 
+impl From<Program> for OwnedFd {
+    fn from(program: Program) -> Self {
+        program.fd
+    }
+}
+
 impl AsFd for Program {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

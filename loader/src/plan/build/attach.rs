@@ -5,6 +5,7 @@ use std::path::Path;
 use nix::libc::EINVAL;
 
 use super::maps::make_parents;
+use super::tail_calls::netns_cookie;
 use super::{BPFFS, Target, ensure_bpffs};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::netlink::{Mode, ModeChoice};
@@ -24,7 +25,10 @@ impl Plan {
         if targets.iter().any(|target| target.link_pin().is_some()) {
             steps.push(ensure_bpffs(BPFFS));
         }
-        let attach = |target| attach_steps(program, target, BPFFS, None);
+        let attach = |target: &Target| {
+            let cookie = (target.replace && target.by == AttachBy::Netlink).then(netns_cookie);
+            cookie.into_iter().chain(attach_steps(program, target, BPFFS, None)).collect()
+        };
         steps.extend(at_each(targets.iter().map(attach).collect()));
         let name = match existing {
             Existing::Pinned(path) => format!("pinned at {path}"),
@@ -165,7 +169,7 @@ pub(super) fn attach_steps(
     let bound = load.is_some_and(|load| load.bound);
     let fallback = target.mode.fallback().filter(|_| !bound);
     let mut steps = match &target.by {
-        AttachBy::Netlink => by_netlink(program, target, fallback),
+        AttachBy::Netlink => by_netlink(program, target, fallback, bpffs, load),
         AttachBy::Link { pin } => {
             let pin = pin.as_deref().map(|path| (path, bpffs));
             by_link(program, target, fallback, pin, load)
@@ -179,7 +183,13 @@ pub(super) fn attach_steps(
     steps
 }
 
-fn by_netlink(program: ProgramSlot, target: &Target, fallback: Option<Mode>) -> Vec<Step> {
+fn by_netlink(
+    program: ProgramSlot,
+    target: &Target,
+    fallback: Option<Mode>,
+    bpffs: &str,
+    load: Option<&ProgLoad>,
+) -> Vec<Step> {
     let set = |mode, replace| {
         let set = SetLink { program, mode, replace };
         let put_back = Step::new(Call::PutBack(set.clone()));
@@ -196,7 +206,11 @@ fn by_netlink(program: ProgramSlot, target: &Target, fallback: Option<Mode>) -> 
         ModeChoice::Only(mode) => Some(mode),
         ModeChoice::Auto => None,
     };
-    let replace = set(same_mode, true).or(On::Unexplained, vec![Step::new(Call::ProbeCompare)]);
+    let through_link =
+        vec![Step::new(Call::OpenOwnLink { bpffs: bpffs.to_owned() }), update_link(program, load)];
+    let replace = set(same_mode, true)
+        .or(On::Unexplained, vec![Step::new(Call::ProbeCompare)])
+        .or(On::Held, through_link);
     vec![replace.when(When::Occupied), attach.when(When::Vacant)]
 }
 

@@ -242,8 +242,7 @@ impl<'o> Loader<'o> {
                 _ => None,
             });
             let attach = |target| self.attach_steps(target, attached, load.as_ref(), &arrays);
-            let places = self.targets.iter().map(attach).collect::<Result<Vec<_>>>()?;
-            steps.extend(at_each(places));
+            steps.extend(at_each(self.targets.iter().map(attach).collect::<Result<_>>()?));
         }
         Ok(Plan {
             maps,
@@ -337,7 +336,7 @@ impl<'o> Loader<'o> {
 }
 
 /// Mounts bpffs where it is not mounted yet.
-fn ensure_bpffs(bpffs: &str) -> Step {
+pub(super) fn ensure_bpffs(bpffs: &str) -> Step {
     let path = || bpffs.to_owned();
     Step::new(Call::Statfs { path: path() })
         .or(On::NotBpffs, vec![Step::new(Call::MountBpffs { path: path() })])
