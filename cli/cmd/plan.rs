@@ -127,8 +127,8 @@ impl CallDocument {
     }
 }
 
-fn call_list(plan: &plan::Plan, call: &Call) -> Vec<CallDocument> {
-    plan.kernel_calls(call).iter().map(CallDocument::new).collect()
+fn call_list(plan: &plan::Plan, at: usize, call: &Call) -> Vec<CallDocument> {
+    plan.kernel_calls_at(at, call).iter().map(CallDocument::new).collect()
 }
 
 impl Document {
@@ -182,12 +182,12 @@ impl StepDocument {
                 other => plan.condition(other),
             },
             repeated: step.call.repeated(),
-            calls: call_list(plan, &step.call),
+            calls: call_list(plan, step.at, &step.call),
             adapted: step.call.adapted().map(|adapted| adapted.to_string()),
             again_on: step.call.again_on().iter().map(|&errno| errno_name(errno)).collect(),
             then: Self::list(plan, &step.then),
             otherwise: step.otherwise.iter().map(|other| AlternativeDocument::new(plan, other)).collect(),
-            undo: plan.undo(&step.call).map(|undo| call_list(plan, &undo)).unwrap_or_default(),
+            undo: plan.undo(&step.call).map(|undo| call_list(plan, step.at, &undo)).unwrap_or_default(),
         }
     }
 }
@@ -197,7 +197,7 @@ impl AlternativeDocument {
         Self {
             on: other.on.to_string(),
             lacking: other.lacking.map(|feature| feature.to_string()),
-            probe: other.lacking.map(|feature| call_list(plan, &Call::Probe(feature))).unwrap_or_default(),
+            probe: other.lacking.map(|feature| call_list(plan, 0, &Call::Probe(feature))).unwrap_or_default(),
             steps: StepDocument::list(plan, &other.steps),
         }
     }

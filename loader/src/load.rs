@@ -432,7 +432,8 @@ impl<'p> Execution<'p> {
                 None => Outcome::Found(error.to_string()),
             },
         };
-        let record = Record { calls: self.plan.kernel_calls(call), outcome, took: start.elapsed() };
+        let record =
+            Record { calls: self.plan.kernel_calls_at(self.at, call), outcome, took: start.elapsed() };
         (self.observe)(&record);
         self.transcript.push(record);
         answer.map(drop)
