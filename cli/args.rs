@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Confirm(Confirm),
     /// Show which XDP programs run on which interfaces
     Status(Status),
+    /// Show what is pinned, and who uses it
+    Pins(Pins),
     /// Read and change the entries of maps
     #[command(subcommand)]
     Map(Map),
@@ -363,6 +365,32 @@ pub(crate) struct Status {
     pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Pins {
+    #[command(subcommand)]
+    pub(crate) command: Option<PinsCommand>,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+/// What to do with pins.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PinsCommand {
+    /// Remove what serves nobody any more: what was kept for attachments that are gone, and detached bpf_links
+    Gc(PinsGc),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PinsGc {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) form: Form,
 }

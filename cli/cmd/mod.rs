@@ -9,6 +9,7 @@ pub(crate) mod inspect;
 mod inspect_btf;
 pub(crate) mod load;
 pub(crate) mod map;
+pub(crate) mod pins;
 pub(crate) mod plan;
 pub(crate) mod status;
 mod transcript;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::fd::AsFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -163,6 +164,8 @@ impl Guard {
             return true;
         }
         self.is_told = true;
+        // Should they still wait for an answer, they hear that none will come.
+        let _ = self.control.shutdown(Shutdown::Both);
         // What cannot be seen now may be seen when time is up.
         let is_made = self.on_trial.is_made().unwrap_or(true);
         if is_made {

@@ -62,6 +62,7 @@ struct Inner {
     kernel_message: Option<String>,
     verifier_log: Option<String>,
     help: Option<String>,
+    notes: Vec<String>,
 }
 
 impl Error {
@@ -77,6 +78,7 @@ impl Error {
             kernel_message: None,
             verifier_log: None,
             help: None,
+            notes: Vec::new(),
         }))
     }
 
@@ -145,6 +147,13 @@ impl Error {
         self
     }
 
+    /// Adds lines that say more than one line can, such as a table.
+    #[cold]
+    pub fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.0.notes = notes;
+        self
+    }
+
     /// What sort of failure this is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -168,6 +177,11 @@ impl Error {
     /// The verifier's log, when it refused a program.
     pub fn verifier_log(&self) -> Option<&str> {
         self.0.verifier_log.as_deref()
+    }
+
+    /// Lines that say more than one line can.
+    pub fn notes(&self) -> &[String] {
+        &self.0.notes
     }
 
     /// One line on what to do about it, when the cause is certain.

@@ -27,7 +27,7 @@ use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::insn::encode_all;
 use crate::kernel::{self, LoadedBtf, VerifierLog};
-use crate::map::compare::differences;
+use crate::map::compare::{differences, table};
 use crate::map::{Map, MapParams, Mapping, UpdateFlags};
 use crate::netlink::{LinkInfo, Mode, XdpChange, XdpProgram};
 use crate::object::MapShape;
@@ -337,7 +337,7 @@ impl<'p> Execution<'p> {
             When::Occupied => occupied,
             When::Vacant => !occupied,
             When::New(map) => !self.kept.contains(&map),
-            When::Copied(map) => self.old_maps[map.0].is_some(),
+            When::Copied(map) | When::Outgrown(map) => self.old_maps[map.0].is_some(),
             When::Made(map) => self.maps[map.0].is_some(),
         }
     }
@@ -446,7 +446,9 @@ impl<'p> Execution<'p> {
             Call::MountBpffs { path } => done(mount_bpffs(path)),
             Call::Mkdir { path } => make_directory(path),
             Call::ObjGet { path, map } => self.get_map(path, *map),
-            Call::MapInfo { map, wanted } => self.check_shape(*map, wanted),
+            Call::MapInfo { map, wanted, copy } => self.check_shape(*map, wanted, *copy),
+            Call::MovePin { from, to, .. } => done(pin::replace(Path::new(from), Path::new(to))),
+            Call::PutPinBack { map, from, to } => done(self.put_pin_back(*map, from, to)),
             Call::BtfLoad(load) => self.load_btf(*load, None),
             Call::ModuleBtf { module } => self.find_module_btf(*module),
             Call::MapCreate(create) => self.create_map(create),
@@ -512,19 +514,23 @@ impl Execution<'_> {
     }
 
     /// Takes over the pinned map, if it is interchangeable with the one that the object asks for.
-    fn check_shape(&mut self, slot: MapSlot, wanted: &MapShape) -> Result<Outcome> {
+    fn check_shape(&mut self, slot: MapSlot, wanted: &MapShape, copy: bool) -> Result<Outcome> {
         let Found { fd, path } =
             self.found[slot.0].take().expect("a plan asks for a map's shape after it has opened the map");
         let (map, info) = Map::with_info(fd).context(|| format!("pin {}", pin::show(&path)))?;
         let differences = differences(wanted, &info, kernel::possible_cpus()?);
+        if !differences.is_empty() && copy && MapShape::from(&info).can_be_copied_into(wanted) {
+            self.old_maps[slot.0] = Some(map);
+            return Ok(Outcome::Found("another shape".to_owned()));
+        }
         if !differences.is_empty() {
             let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
             let name = quote(&self.plan.maps[slot.0]);
             let message =
                 format!("map {name}: the one at {} has another shape: {}", pin::show(&path), list.join(", "));
-            return Err(Error::new(ErrorKind::Mismatch, message).with_help(
-                "load with the shape that it has, or remove the pin if nobody needs its entries",
-            ));
+            return Err(Error::new(ErrorKind::Mismatch, message)
+                .with_notes(table(wanted, &info, kernel::possible_cpus()?))
+                .with_help(way_out_of_pin(&MapShape::from(&info), wanted)));
         }
         Ok(self.keep_map(slot, map))
     }
@@ -559,6 +565,13 @@ impl Execution<'_> {
         pin::pin_in_bpffs(self.map(slot).as_fd(), Path::new(path)).context(|| format!("pinning map {name}"))
     }
 
+    /// What is pinned at `from` is the map of a plan that has failed.
+    fn put_pin_back(&self, slot: MapSlot, from: &str, to: &str) -> Result<()> {
+        let before = self.old_maps[slot.0].as_ref().expect("a plan moves the pin of a map that it has found");
+        pin::pin_in_bpffs(before.as_fd(), Path::new(from))?;
+        pin::replace(Path::new(from), Path::new(to))
+    }
+
     fn fill_map(&self, map: MapSlot, content: &[u8]) -> Result<()> {
         self.map(map).update(&0_u32.to_ne_bytes(), content, UpdateFlags::ANY)
     }
@@ -583,6 +596,16 @@ fn cannot_do_without(feature: Feature, refusal: Error) -> Error {
     refusal
         .with_kind(ErrorKind::Unsupported)
         .context(format!("the kernel lacks {feature}, which came with Linux {}", feature.since()))
+}
+
+/// What to do about a pinned map of another shape.
+fn way_out_of_pin(found: &MapShape, wanted: &MapShape) -> &'static str {
+    if found.can_be_copied_into(wanted) {
+        "`attach --replace --migrate-maps` copies its entries into a new one; or load with the shape that it has, or \
+         remove the pin if nobody needs its entries"
+    } else {
+        "load with the shape that it has, or remove the pin if nobody needs its entries"
+    }
 }
 
 fn done(result: Result<()>) -> Result<Outcome> {

@@ -79,6 +79,11 @@ pub fn unpin(path: &Path) -> Result<()> {
     fs::remove_file(path).map_err(|error| io_error("unlink(2)", path, &error))
 }
 
+/// Moves the pin at `from` to `to`, in the place of what is pinned there, in one step: one rename(2).
+pub fn replace(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|error| io_error("rename(2)", to, &error))
+}
+
 /// Removes every pin in the directory `dir`, one unlink(2) each, and gives their paths.
 pub fn unpin_all(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);

@@ -49,6 +49,8 @@ mod modes;
 mod no_hole;
 mod outage;
 mod packet_program;
+mod pinned_upgrades;
+mod pins;
 mod privileges;
 mod same_load;
 mod shapes;

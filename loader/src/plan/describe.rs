@@ -112,6 +112,10 @@ impl Plan {
                 vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(self.map(*map))]
             }
             Call::MapInfo { map, .. } => vec![info(self.map(*map))],
+            Call::MovePin { from, to, .. } => vec![rename(from, to)],
+            Call::PutPinBack { map, from, to } => {
+                vec![obj_pin(from, self.map_before(*map)), rename(from, to)]
+            }
             Call::BtfLoad(load) => vec![self.btf_load(*load)],
             Call::ModuleBtf { module } => self.find_module_btf(*module),
             Call::MapCreate(create) => vec![self.map_create(create)],
@@ -155,13 +159,8 @@ impl Plan {
             }
             Call::CopyMap { map, by } => self.copy_map(*map, *by),
             Call::FindLink => find_link(),
-            Call::OpenLink { path } => {
-                vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(LINK), info(LINK)]
-            }
-            Call::OpenOwnLink { bpffs } => {
-                let path = own_link(bpffs, NETNS_COOKIE, IFINDEX);
-                vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(&path)).gives(LINK), info(LINK)]
-            }
+            Call::OpenLink { path } => open_link(path),
+            Call::OpenOwnLink { bpffs } => open_link(&own_link(bpffs, NETNS_COOKIE, IFINDEX)),
             Call::Arm(_) => tell_guard("<what is put back, and fds of it>").into(),
             Call::HandOver => tell_guard("<the bpf_link>").into(),
             Call::LinkCreate(create) => self.link_create(*create),
@@ -186,6 +185,11 @@ impl Plan {
             .with("key", key.to_string())
             .with("value", value)
             .with("flags", "BPF_ANY")
+    }
+
+    /// The map that one of the plan takes the place of.
+    fn map_before(&self, slot: MapSlot) -> String {
+        format!("<map {} before>", escape(&self.maps[slot.0]))
     }
 
     fn map(&self, slot: MapSlot) -> String {
@@ -330,7 +334,7 @@ impl Plan {
 
     /// Reads entries of the attached program's map, and writes them into the one that takes its name.
     fn copy_map(&self, map: MapSlot, by: CopyBy) -> Vec<KernelCall> {
-        let (from, to) = (format!("<attached program's map {}>", escape(&self.maps[map.0])), self.map(map));
+        let (from, to) = (self.map_before(map), self.map(map));
         let read = |command| KernelCall::bpf(command).with("map_fd", from.clone());
         let write = |command| KernelCall::bpf(command).with("map_fd", to.clone());
         let inner = || KernelCall::bpf("BPF_MAP_GET_FD_BY_ID").with("map_id", "<id of an inner map>");
@@ -440,6 +444,14 @@ fn mmap(map: String, len: u64) -> KernelCall {
         .with("flags", "MAP_SHARED")
         .with("fd", map)
         .with("offset", "0")
+}
+
+fn open_link(path: &str) -> Vec<KernelCall> {
+    vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(LINK), info(LINK)]
+}
+
+fn rename(from: &str, to: &str) -> KernelCall {
+    KernelCall::new("rename").with("oldpath", text(from)).with("newpath", text(to))
 }
 
 /// A message to the guard of a trial, and its answer.

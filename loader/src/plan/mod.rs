@@ -176,6 +176,8 @@ pub enum When {
     New(MapSlot),
     /// If the attached program has this map in another shape, so that its entries are copied.
     Copied(MapSlot),
+    /// If this map is pinned in another shape, so that its entries are copied into a new one.
+    Outgrown(MapSlot),
     /// If this map was made, which the programs can do without.
     Made(MapSlot),
 }

@@ -231,6 +231,7 @@ impl<'o> Loader<'o> {
         only_new(&mut steps, &wanted);
         if self.keep_maps == KeepMaps::Copy {
             steps.extend(copy_steps(&wanted));
+            steps.extend(self.migrate_pins(&pins, kernel)?);
         }
         if let Some(dir) = &self.pin_dir {
             steps.extend(self.pin_programs(dir, &specs)?);
