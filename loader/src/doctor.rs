@@ -12,7 +12,7 @@ use crate::diagnosis::{
     AttachWish, Holder, InterfaceFacts, Permissions, Privilege, Verdict, forecast, why_not_permitted,
     why_refused,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quote};
 use crate::features::Feature;
 use crate::kernel::{permissions, probe};
 use crate::netlink::{LinkRef, Mode, OR_DETACH};
@@ -21,9 +21,10 @@ use crate::sys::bpf;
 use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, Cmd};
 
 /// Adds to the error with which `plan` has failed the rule that it broke on its interface, and the command that would
-/// work; pins of `bpf_link`s are looked for below `bpffs`. An error of another kind stays as it is, and so does one whose cause is not certain.
+/// work; pins of `bpf_link`s are looked for below `bpffs`. An error of another kind stays as it is, and so does one
+/// whose cause is not certain.
 pub fn explain(error: Error, plan: &Plan, bpffs: &Path) -> Error {
-    match &plan.attach {
+    match attach_of(&error, plan) {
         Some(attach) => {
             explain_in(error, plan, attach, attach.mode.fallback().unwrap_or(attach.mode.first()), bpffs)
         }
@@ -33,9 +34,23 @@ pub fn explain(error: Error, plan: &Plan, bpffs: &Path) -> Error {
 
 /// The same for the refusal of native mode, after which `plan` went on in generic mode.
 pub fn explain_native(error: Error, plan: &Plan, bpffs: &Path) -> Error {
-    match &plan.attach {
+    match attach_of(&error, plan) {
         Some(attach) => explain_in(error, plan, attach, Mode::Native, bpffs),
         None => error,
+    }
+}
+
+/// The attach that has failed: the only one, or of several the one whose interface the error names.
+fn attach_of<'p>(error: &Error, plan: &'p Plan) -> Option<&'p Attach> {
+    match &plan.attach[..] {
+        [attach] => Some(attach),
+        several => {
+            let text = error.to_string();
+            several.iter().find(|attach| match &attach.link {
+                LinkRef::Name(name) => text.contains(&quote(name.as_str())),
+                LinkRef::Index(_) => false,
+            })
+        }
     }
 }
 

@@ -191,7 +191,8 @@ impl<'c> Walk<'c> {
         match refusal {
             None if ends => Ok(Went::Wrong),
             None => {
-                self.undo.extend(step.get("undo"));
+                // The last is undone first, but each by its calls in their order.
+                self.undo.extend(step.get("undo").into_iter().flat_map(list).rev());
                 self.steps(list(&step["then"]))
             }
             Some(refusal) => match self.other_way(step, &refusal)? {
@@ -558,7 +559,7 @@ fn sample() -> (Value, Vec<Call>) {
         "steps": [
             { "calls": [{ "name": "mkdir", "arguments": { "pathname": "\"/d\"", "mode": "0700" } }],
               "otherwise": [{ "on": "if refused with EEXIST", "steps": [] }],
-              "undo": { "name": "rmdir", "arguments": { "pathname": "\"/d\"" } } },
+              "undo": [{ "name": "rmdir", "arguments": { "pathname": "\"/d\"" } }] },
             { "calls": [{ "name": "bpf", "command": "BPF_MAP_CREATE", "arguments": { "key_size": "4" } }] },
         ],
     });

@@ -79,7 +79,7 @@ fn wrong_words_get_a_hint_and_exit_code_2() {
     let cases: [(&[&str], &str); 8] = [
         (&["atach", NEAR, &object], "similar subcommands exist: 'detach', 'attach'"),
         (&["attach", NEAR, &object, "--replcae"], "a similar argument exists: '--replace'"),
-        (&["attach", NEAR], "<OBJECT>"),
+        (&["attach", NEAR], "expected <IF>... <OBJECT>"),
         (&["attach", NEAR, &object, "--mode", "fast"], "invalid value 'fast' for '--mode <MODE>'"),
         (&["attach", NEAR, &object, "--max-entries", "blacklist=many"], "invalid value 'blacklist=many'"),
         (&["detach"], "<IF>"),

@@ -20,6 +20,7 @@ mod objects;
 mod packets;
 mod peers;
 mod sandbox;
+mod several;
 mod strace;
 mod tally;
 mod traced;
