@@ -121,7 +121,7 @@ fn without_a_blocklist_or_the_right_to_it() {
         refused(&[&["block"], words].concat(), 1, &[off]);
     }
     refused(&["block", "on", "nowhere0"], 1, &["there is no interface named `nowhere0`"]);
-    refused(&["block", "on", NEAR, "--max-rules", "0"], 2, &["there cannot be room for 0 rules"]);
+    refused(&["block", "on", NEAR, "--max-rules", "0"], 2, &["0 is not in 1..=67108864"]);
     assert!(!Path::new("/sys/fs/bpf/xdpload/block/config").exists());
     block(&["on", NEAR]).ok();
     let mut nobody = command(
@@ -168,8 +168,9 @@ fn an_interface_that_goes_away_takes_nothing_with_it() {
 fn a_program_that_is_there_stays() {
     let (sandbox, _veth) = need!(pair(&["bpftool"]));
     crate::xdpload::xdpload(&["attach", NEAR, &crate::objects::object("xdp_pass")]).ok();
-    refused(&["block", "on", NEAR], 1, &["near0"]);
-    assert_eq!(sandbox.pins(), ["xdpload"]);
+    let words = "another XDP program is on `near0`, which the blocklist would displace";
+    refused(&["block", "on", NEAR], 1, &[words, "`xdpload detach near0` takes it off"]);
+    assert!(sandbox.pins().is_empty());
 }
 
 #[test]

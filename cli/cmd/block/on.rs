@@ -32,6 +32,7 @@ pub(super) fn on(args: &On) -> Result<()> {
     // What is not there costs nothing.
     let interfaces = open_all(&args.interfaces, netns.as_ref())?;
     let maps = maps(&args.home);
+    refuse_to_displace(&interfaces, &maps)?;
     let lock = maps.prepare(&args.home.root)?;
     let is_new = !maps.are_whole()?;
     if is_risky && !is_new {
@@ -61,6 +62,20 @@ pub(super) fn on(args: &On) -> Result<()> {
 
 fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> {
     links.iter().map(|link| Interface::open(link, netns)).collect()
+}
+
+fn refuse_to_displace(interfaces: &[Interface], maps: &Maps) -> Result<()> {
+    let ids = maps.program_ids()?;
+    for interface in interfaces {
+        let link = interface.look()?;
+        if !link.xdp.is_empty() && running_on(&link, &ids).is_none() {
+            let message =
+                format!("another XDP program is on {interface}, which the blocklist would displace");
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .with_help(format!("`xdpload detach {}` takes it off", interface.name())));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the blocklist, and tells before how much memory that takes.
