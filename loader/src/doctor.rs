@@ -21,7 +21,8 @@ use crate::sys::bpf;
 use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, Cmd};
 
 /// Adds to the error with which `plan` has failed the rule that it broke on its interface, and the command that would
-/// work; pins of `bpf_link`s are looked for below `bpffs`. An error of another kind stays as it is, and so does one whose cause is not certain.
+/// work; pins of `bpf_link`s are looked for below `bpffs`. An error of another kind stays as it is, and so does one
+/// whose cause is not certain.
 pub fn explain(error: Error, plan: &Plan, bpffs: &Path) -> Error {
     match &plan.attach {
         Some(attach) => {
