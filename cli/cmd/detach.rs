@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::Path;
 
 use loader::attach::{self, DetachedLink, Interface, Trial};
+use loader::doctor;
 use loader::netlink::XdpProgram;
 use loader::plan::keep_root;
 use loader::{Context as _, Result, escape, pin};
 use serde::Serialize;
 
-use super::holder;
 use super::trial::{self, TrialDocument};
 use crate::{args, output};
 
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
         attach::detach_links(&interface, args.id, bpffs)?.iter().map(Program::held_by).collect()
     } else {
         attach::detach(&interface, args.id)
-            .map_err(|error| holder::explain(error, &interface, bpffs))?
+            .map_err(|error| doctor::explain_detach(error, &interface, bpffs))?
             .iter()
             .map(Program::new)
             .collect()

@@ -60,9 +60,6 @@ fn fields(value: &Value) -> BTreeSet<String> {
 fn walk(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(object) if !path.ends_with(".arguments") => {
-            if path.ends_with("undo") {
-                found.insert(path.to_owned());
-            }
             let separator = if path.is_empty() { "" } else { "." };
             object.iter().for_each(|(key, value)| walk(value, &format!("{path}{separator}{key}"), found));
         }
@@ -81,7 +78,7 @@ fn shorten(path: &str) -> String {
         let ends = marks.iter().filter_map(|mark| path.rfind(mark).map(|at| at + mark.len()));
         ends.max().map(|end| &path[end..])
     };
-    match (behind(&["calls[].", "probe[].", "undo."]), behind(&["steps[].", "then[]."])) {
+    match (behind(&["calls[].", "probe[].", "undo[]."]), behind(&["steps[].", "then[]."])) {
         (Some(rest), _) => format!("call.{rest}"),
         (None, Some(rest)) => format!("step.{rest}"),
         (None, None) => path.to_owned(),
@@ -110,6 +107,7 @@ fn each_document_is_what_the_page_says() {
     let xdpload_here = sandbox.scratch().join("xdpload");
     fs::copy(xdpload_command::<&str>(&[]).get_program(), &xdpload_here).expect("the sandbox is writable");
     say("status", &run(stripped.arg(&xdpload_here).args(["status", "--json"])).ok().json());
+    say("pins", &answer(&["pins"]));
     say("map list", &answer(&["map", "list"]));
     let blacklist = format!("{NEAR}:blacklist");
     say("map set", &answer(&["map", "set", &blacklist, "192.0.2.77", "1"]));
@@ -136,6 +134,9 @@ fn each_document_is_what_the_page_says() {
     say("detach", &answer(&["detach", NEAR, "--link"]));
     say("attach", &answer(&["attach", NEAR, &object("tail_calls"), "--prog=enter"]));
     say("detach", &answer(&["detach", NEAR]));
+    answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]);
+    run(&mut command("bpftool", &["link", "detach", "pinned", "/sys/fs/bpf/link"])).ok();
+    say("pins gc", &answer(&["pins", "gc"]));
     let trial = answer(&["attach", NEAR, &counter, "--confirm=10m"]);
     say("attach", &trial);
     say("status", &answer(&["status"]));
@@ -144,14 +145,19 @@ fn each_document_is_what_the_page_says() {
     say("status", &answer(&["status"]));
     say("confirm", &answer(&["confirm"]));
     say("load", &answer(&["load", &gobpf, "--pin=/sys/fs/bpf/edge"]));
+    say("attach", &answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]));
+    say("doctor", &answer(&["doctor"]));
     run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
+    say("block on", &answer(&["block", "on", "two0", "--confirm=10m"]));
+    xdpload(&["confirm", "two0"]).ok();
     run(&mut command("ip", &["link", "set", "two0", "up"])).ok();
     run(&mut command("ip", &["link", "set", "two1", "up"])).ok();
+    // An interface that comes up says so to its neighbours.
+    while answer(&["block", "stats"])["interfaces"] == Value::Array(Vec::new()) {}
     let list = sandbox.scratch().join("list");
     fs::write(&list, "198.51.100.0/24\n").expect("the sandbox is writable");
     for (name, words) in [
-        ("block on", &["two0", "--confirm=10m"][..]),
-        ("block add", &["192.0.2.77"]),
+        ("block add", &["192.0.2.77"][..]),
         ("block list", &[]),
         ("block test", &["192.0.2.77"]),
         ("block test", &["192.0.2.78"]),

@@ -53,7 +53,7 @@ fn programs_and_maps_are_pinned_and_nothing_is_attached() {
 
     // Something else under such a name is in the way.
     fs::remove_file(format!("{DIR}/pass_all")).unwrap();
-    let other = answer(&["load", &object("xdp_pass"), "--pin", "/sys/fs/bpf/other"]);
+    let other = answer(&["load", &object("xdp_drop"), "--pin", "/sys/fs/bpf/other"]);
     let other = other["programs"][0]["id"].to_string();
     run(&mut command("bpftool", &["prog", "pin", "id", &other, &format!("{DIR}/pass_all")])).ok();
     let words = format!(
@@ -72,12 +72,12 @@ fn a_map_that_is_pinned_is_taken_over_by_the_next_load() {
         (&"xdp_ip_filter".into(), &"blacklist".into())
     );
     assert_eq!(first["maps"][0]["pin"], format!("{DIR}/maps/blacklist"));
-    std::fs::remove_file(format!("{DIR}/xdp_ip_filter")).unwrap();
+    fs::remove_file(format!("{DIR}/xdp_ip_filter")).unwrap();
     let second = answer(&load);
     assert_ne!(first["programs"][0]["id"], second["programs"][0]["id"]);
     assert_eq!(first["programs"][0]["map_ids"], second["programs"][0]["map_ids"]);
     assert_eq!(first["programs"][0]["tag"], second["programs"][0]["tag"]);
-    std::fs::remove_file(format!("{DIR}/xdp_ip_filter")).unwrap();
+    fs::remove_file(format!("{DIR}/xdp_ip_filter")).unwrap();
     refused(&[&load[..], &["--max-entries", "blacklist=9"]].concat(), 1, &["has another shape", "wanted 9"]);
     assert_eq!(sandbox.pins(), ["edge", "edge/maps", "edge/maps/blacklist"]);
 }

@@ -42,6 +42,7 @@ pub(crate) fn arguments(call: &Call) -> BTreeMap<String, String> {
         "umount2" => &["target", "flags"],
         "mkdir" => &["pathname", "mode"],
         "rmdir" | "unlink" => &["pathname"],
+        "rename" => &["oldpath", "newpath"],
         "socket" => &["domain", "type", "protocol"],
         "getsockopt" | "setsockopt" => &["sockfd", "level", "optname", "optval", "optlen"],
         "mmap" => &["addr", "length", "prot", "flags", "fd", "offset"],

@@ -20,7 +20,8 @@ use crate::objects::object;
 use crate::packets::assert_udp;
 use crate::peers::{attached_by_ip, number, text};
 use crate::sandbox::Sandbox;
-use crate::strace::{Call, trace};
+use crate::strace::{Call, Fault, trace, trace_with_fault};
+use crate::tally::tally;
 use crate::veth::{FAR, FAR_V4, NEAR, OTHER, Veth, pair};
 use crate::xdpload::{answer, xdpload, xdpload_command};
 
@@ -475,4 +476,61 @@ fn the_plan_of_a_trial_is_what_is_done() {
     assert_udp(&veth, OTHER, 0);
     xdpload(&["detach", NEAR, "--link"]).ok();
     assert_eq!((near(), sandbox.pins()), (None, vec![]));
+}
+
+/// Calls of a trial, the guard's among them, each with an errno that it may give.
+const FAULTS: [(&str, &str); 9] = [
+    ("bpf", "ENOMEM"),
+    ("sendto", "ENOBUFS"),
+    ("recvfrom", "ENOBUFS"),
+    ("sendmsg", "ENOBUFS"),
+    ("recvmsg", "ENOMEM"),
+    ("socket", "EMFILE"),
+    ("bind", "ENOMEM"),
+    ("setsid", "EPERM"),
+    ("execve", "ENOMEM"),
+];
+
+/// Whichever call fails, on either side: when the time is up and the guard has ended, all is as it was.
+fn end_as_they_began(command: &[&str], least: usize, bench: &(Sandbox, Veth)) {
+    let (sandbox, before) = (&bench.0, (near(), bench.0.pins()));
+    let command_line = xdpload_command(command);
+    let mut faults = 0;
+    for (call, errno) in FAULTS {
+        // The first execve is that of the command itself.
+        let first = if call == "execve" { 2 } else { 1 };
+        for nth in first..30 {
+            let fault = Fault { call, errno, nth: (nth, nth) };
+            let (ran, calls) = trace_with_fault(sandbox, call, fault, &command_line);
+            if !calls.iter().any(|call| call.result.contains("(INJECTED)")) {
+                break;
+            }
+            faults += 1;
+            assert_eq!((near(), sandbox.pins()), before, "{fault:?}\n{}", ran.report());
+        }
+    }
+    assert!(faults >= least, "{faults}");
+    tally("failed", faults, command);
+}
+
+#[test]
+fn a_trial_where_nothing_was_ends_as_it_began() {
+    let bench = need!(pair(&["strace"]));
+    end_as_they_began(&["attach", NEAR, &object("xdp_pass"), SHORT], 15, &bench);
+}
+
+#[test]
+fn a_trial_of_a_replacement_ends_as_it_began() {
+    let bench = need!(pair(&["strace"]));
+    attach("xdp_drop", &[]);
+    end_as_they_began(&["attach", NEAR, &object("xdp_pass"), "--replace", SHORT], 15, &bench);
+    xdpload(&["detach", NEAR]).ok();
+}
+
+#[test]
+fn a_detach_on_trial_ends_as_it_began() {
+    let bench = need!(pair(&["strace"]));
+    attach("xdp_drop", &[]);
+    end_as_they_began(&["detach", NEAR, SHORT], 15, &bench);
+    xdpload(&["detach", NEAR]).ok();
 }

@@ -53,6 +53,26 @@ pub enum Call {
         map: MapSlot,
         /// The shape that the object asks for.
         wanted: MapShape,
+        /// Whether the entries of one of another shape are copied into a new map; otherwise it is refused.
+        copy: bool,
+    },
+    /// Move a pin to where another is, which it takes the place of in one step.
+    MovePin {
+        /// The map.
+        map: MapSlot,
+        /// Its pin.
+        from: String,
+        /// The pin that it becomes.
+        to: String,
+    },
+    /// Take that back: pin the map that was there before once more, and move the pin.
+    PutPinBack {
+        /// The map.
+        map: MapSlot,
+        /// Where it is pinned first.
+        from: String,
+        /// Where the pin was.
+        to: String,
     },
     /// Hand over the object's types.
     BtfLoad(BtfLoad),
@@ -157,7 +177,7 @@ pub enum Call {
     ProgGetFdById,
     /// Set the program of the interface.
     SetLink(SetLink),
-    /// Make the opposite of this change, to which no answer came. If it was not made, the kernel refuses.
+    /// Make the opposite of this change. If it was not made, as may be where no answer came, the kernel refuses.
     PutBack(SetLink),
     /// Ask the attached program for the ids of its maps.
     RunningMapIds,
@@ -476,6 +496,9 @@ impl Call {
             Self::Mkdir { path } => Some(Self::Rmdir { path: path.clone() }),
             Self::Keep(keep) => keep.undo().map(Self::Keep),
             Self::LinkCreate(_) => Some(Self::LinkDetach),
+            Self::MovePin { map, from, to } => {
+                Some(Self::PutPinBack { map: *map, from: from.clone(), to: to.clone() })
+            }
             Self::ObjPin { path, .. } | Self::PinProgram { path, .. } | Self::PinLink { path } => {
                 Some(Self::Unlink { path: path.clone() })
             }

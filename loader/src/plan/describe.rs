@@ -82,7 +82,25 @@ impl fmt::Display for KernelCall {
 }
 
 impl Plan {
-    /// The system calls that `call` makes, in order.
+    /// The system calls that `call` makes at one of the plan's interfaces, in order: what is one for each of several
+    /// has the interface's place in its name, `<ifindex 2>`.
+    pub fn kernel_calls_at(&self, at: usize, call: &Call) -> Vec<KernelCall> {
+        let mut calls = self.kernel_calls(call);
+        if self.attach.len() > 1 {
+            let values = calls.iter_mut().flat_map(|call| {
+                call.arguments.iter_mut().map(|(_, value)| value).chain(call.result.as_mut())
+            });
+            for value in values {
+                for name in [IFINDEX, ATTACHED, ATTACHED_ID] {
+                    let numbered = format!("{} {}>", name.trim_end_matches('>'), at + 1);
+                    *value = value.replace(name, &numbered);
+                }
+            }
+        }
+        calls
+    }
+
+    /// The system calls that `call` makes, in order, at the plan's only interface if at one.
     pub fn kernel_calls(&self, call: &Call) -> Vec<KernelCall> {
         match call {
             Call::Statfs { path } => vec![KernelCall::new("statfs").with("path", text(path))],
@@ -94,6 +112,10 @@ impl Plan {
                 vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(self.map(*map))]
             }
             Call::MapInfo { map, .. } => vec![info(self.map(*map))],
+            Call::MovePin { from, to, .. } => vec![rename(from, to)],
+            Call::PutPinBack { map, from, to } => {
+                vec![obj_pin(from, self.map_before(*map)), rename(from, to)]
+            }
             Call::BtfLoad(load) => vec![self.btf_load(*load)],
             Call::ModuleBtf { module } => self.find_module_btf(*module),
             Call::MapCreate(create) => vec![self.map_create(create)],
@@ -137,13 +159,8 @@ impl Plan {
             }
             Call::CopyMap { map, by } => self.copy_map(*map, *by),
             Call::FindLink => find_link(),
-            Call::OpenLink { path } => {
-                vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(LINK), info(LINK)]
-            }
-            Call::OpenOwnLink { bpffs } => {
-                let path = own_link(bpffs, NETNS_COOKIE, IFINDEX);
-                vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(&path)).gives(LINK), info(LINK)]
-            }
+            Call::OpenLink { path } => open_link(path),
+            Call::OpenOwnLink { bpffs } => open_link(&own_link(bpffs, NETNS_COOKIE, IFINDEX)),
             Call::Arm(_) => tell_guard("<what is put back, and fds of it>").into(),
             Call::HandOver => tell_guard("<the bpf_link>").into(),
             Call::LinkCreate(create) => self.link_create(*create),
@@ -168,6 +185,11 @@ impl Plan {
             .with("key", key.to_string())
             .with("value", value)
             .with("flags", "BPF_ANY")
+    }
+
+    /// The map that one of the plan takes the place of.
+    fn map_before(&self, slot: MapSlot) -> String {
+        format!("<map {} before>", escape(&self.maps[slot.0]))
     }
 
     fn map(&self, slot: MapSlot) -> String {
@@ -284,7 +306,7 @@ impl Plan {
         open_existing(existing, &self.program(program)).into()
     }
 
-    /// Asks what was to be pinned, then what is, which takes its name: twice, as it tells of its maps in a second answer.
+    /// Asks what was to be pinned, then what is, by name: twice, as it tells of its maps in a second answer.
     fn find_same(&self, program: ProgramSlot, path: &str) -> Vec<KernelCall> {
         let ours = self.program(program);
         let [open, ask] = open_existing(&Existing::Pinned(path.to_owned()), &ours);
@@ -312,7 +334,7 @@ impl Plan {
 
     /// Reads entries of the attached program's map, and writes them into the one that takes its name.
     fn copy_map(&self, map: MapSlot, by: CopyBy) -> Vec<KernelCall> {
-        let (from, to) = (format!("<attached program's map {}>", escape(&self.maps[map.0])), self.map(map));
+        let (from, to) = (self.map_before(map), self.map(map));
         let read = |command| KernelCall::bpf(command).with("map_fd", from.clone());
         let write = |command| KernelCall::bpf(command).with("map_fd", to.clone());
         let inner = || KernelCall::bpf("BPF_MAP_GET_FD_BY_ID").with("map_id", "<id of an inner map>");
@@ -422,6 +444,14 @@ fn mmap(map: String, len: u64) -> KernelCall {
         .with("flags", "MAP_SHARED")
         .with("fd", map)
         .with("offset", "0")
+}
+
+fn open_link(path: &str) -> Vec<KernelCall> {
+    vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(LINK), info(LINK)]
+}
+
+fn rename(from: &str, to: &str) -> KernelCall {
+    KernelCall::new("rename").with("oldpath", text(from)).with("newpath", text(to))
 }
 
 /// A message to the guard of a trial, and its answer.
