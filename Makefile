@@ -61,5 +61,8 @@ fuzz: ## fuzz each door for a minute; needs Rust nightly and cargo-fuzz
 datapath: ## measure what the blocklist costs a packet; needs root and some minutes
 	$(SUDO) scripts/bench/blocklist
 
+filling: ## measure how fast the blocklist is filled and listed; needs root
+	$(SUDO) scripts/bench/block-fill
+
 clean: ## remove what was built
 	cargo clean
