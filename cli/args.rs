@@ -1,10 +1,13 @@
 //! The words of the command line, and what they mean to the library.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::MapDialect;
+
+pub(crate) use crate::cmd::block::args::Block;
 
 use crate::format::Format;
 
@@ -33,11 +36,20 @@ pub(crate) enum Command {
     Load(LoadAndPin),
     /// Take off the XDP program of an interface
     Detach(Detach),
+    /// Keep a change that `--confirm` has put on trial
+    Confirm(Confirm),
     /// Show which XDP programs run on which interfaces
     Status(Status),
+    /// Tell what this kernel, this process and the interfaces allow, and what to do where they do not
+    Doctor(Doctor),
+    /// Show what is pinned, and who uses it
+    Pins(Pins),
     /// Read and change the entries of maps
     #[command(subcommand)]
     Map(Map),
+    /// Drop packets from listed addresses at the network card: the IP blocklist
+    #[command(subcommand)]
+    Block(Block),
     /// See packets pass, dropped and passing again in private network namespaces; touches no real interface
     Demo(Demo),
 }
@@ -144,6 +156,16 @@ pub(crate) struct Target {
     pub(crate) link: bool,
     #[command(flatten)]
     pub(crate) upgrade: Upgrade,
+    #[command(flatten)]
+    pub(crate) trial: Trial,
+}
+
+/// Whether a change is taken back by itself.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Trial {
+    /// Put back what was there before, unless `xdpload confirm` comes within TIME: 90, 60s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) confirm: Option<Duration>,
 }
 
 /// What becomes of the maps of the program that is replaced.
@@ -284,6 +306,8 @@ pub(crate) struct Detach {
     #[arg(long)]
     pub(crate) link: bool,
     #[command(flatten)]
+    pub(crate) trial: Trial,
+    #[command(flatten)]
     pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) place: Place,
@@ -300,6 +324,17 @@ pub(crate) struct Bpffs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Confirm {
+    /// The interface, by name or index; needed when changes of several wait
+    #[arg(value_name = "IF")]
+    pub(crate) interface: Option<LinkRef>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Status {
     /// The interface, by name or index; all that have a program if it is left out
     #[arg(value_name = "IF")]
@@ -308,6 +343,45 @@ pub(crate) struct Status {
     pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// The interface, by name or index; all if it is left out
+    #[arg(value_name = "IF")]
+    pub(crate) interface: Option<LinkRef>,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Pins {
+    #[command(subcommand)]
+    pub(crate) command: Option<PinsCommand>,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+/// What to do with pins.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PinsCommand {
+    /// Remove what serves nobody any more: what was kept for attachments that are gone, and detached bpf_links
+    Gc(PinsGc),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PinsGc {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) form: Form,
 }
@@ -431,6 +505,22 @@ pub(crate) struct Demo {
 }
 
 /// `NAME=VALUE`.
+/// A time that an operator may need to see that the line still works: from a second to a day.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 60 * 60),
+        _ => (text, 1),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    match seconds {
+        Some(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        Some(_) => Err("expected from 1s to 24h".to_owned()),
+        None => Err("expected a number of seconds, or one with s, m or h behind it".to_owned()),
+    }
+}
+
 fn assignment<T: std::str::FromStr>(text: &str) -> Result<(String, T), String>
 where
     T::Err: std::fmt::Display,

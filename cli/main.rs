@@ -5,6 +5,7 @@ mod cmd;
 mod demo;
 mod exit;
 mod format;
+mod guard;
 mod output;
 mod value;
 
@@ -17,6 +18,10 @@ use crate::args::{Arguments, Command};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
+    if guard::is_meant() {
+        guard::run();
+        return ExitCode::SUCCESS;
+    }
     let exit = match Arguments::try_parse() {
         Ok(arguments) => match run(arguments.command) {
             Ok(()) => Exit::Done,
@@ -37,8 +42,12 @@ fn run(command: Command) -> Result<()> {
         Command::Attach(args) => cmd::attach::run(&args),
         Command::Load(args) => cmd::load::run(&args),
         Command::Detach(args) => cmd::detach::run(&args),
+        Command::Confirm(args) => cmd::confirm::run(&args),
         Command::Status(args) => cmd::status::run(&args),
+        Command::Doctor(args) => cmd::doctor::run(&args),
+        Command::Pins(args) => cmd::pins::run(&args),
         Command::Map(args) => cmd::map::run(&args),
+        Command::Block(args) => cmd::block::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
     }
 }

@@ -88,8 +88,19 @@ pub(crate) fn usage(words: &clap::Error) -> Exit {
 /// Prints an error and what is known beside it on standard error.
 pub(crate) fn error(error: &Error) {
     remark(format_args!("error: {}", escape(&error.to_string())));
+    for note in error.notes() {
+        remark(format_args!("  {}", escape(note)));
+    }
     if let Some(log) = error.verifier_log() {
         remark(format_args!("  log: {} lines; --verifier-log FILE keeps them", log.lines().count()));
+    }
+    reason(error);
+}
+
+/// Prints the rule that was broken, and what to do, where they are known.
+pub(crate) fn reason(error: &Error) {
+    if let Some(rule) = error.rule() {
+        remark(format_args!("  rule: {}", escape(rule)));
     }
     if let Some(help) = error.help() {
         remark(format_args!("  help: {}", escape(help)));

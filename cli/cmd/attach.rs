@@ -1,12 +1,16 @@
 //! `xdpload attach`: load an object and attach its program, or attach one that is loaded already.
 
 use std::fmt;
+use std::path::Path;
 
-use loader::load::{AttachedTo, Loaded};
-use loader::{Result, escape};
+use loader::doctor;
+use loader::load::{AttachedTo, Loaded, RunsAlready};
+use loader::plan::Plan;
+use loader::{Error, ErrorKind, Interface, Result, escape};
 use serde::Serialize;
 
-use super::transcript::{self, RecordDocument};
+use super::transcript::RecordDocument;
+use super::trial::{self, TrialDocument};
 use crate::format::hex;
 use crate::{args, output};
 
@@ -15,20 +19,62 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let planned = super::plan(&args.source, &args.load, Some(target), |loader| {
         loader.keep_maps(super::keep(args.target.upgrade))
     })?;
-    let loaded = transcript::execute(&planned, &args.report)?;
+    let explain = |error| doctor::explain(error, &planned.plan, Path::new(&args.load.bpffs));
+    let executed =
+        trial::execute(&planned, &args.report, args.target.trial, &args.target.place, &args.load.bpffs);
+    let (loaded, trial) = match executed {
+        Err(refusal) if is_displacement(&refusal) && may_run_already(args) => {
+            return output::answer(args.form, &runs_already(&planned.plan, args, refusal).map_err(explain)?);
+        }
+        executed => executed.map_err(explain)?,
+    };
     if let Some(attached) = loaded.attached() {
-        warn(attached);
+        warn(attached, &planned.plan, Path::new(&args.load.bpffs));
     }
-    output::answer(args.form, &Document::new(&loaded, args))
+    output::answer(args.form, &Document { trial, ..Document::new(&loaded, args) })
+}
+
+/// Whether something is refused since it is in the way, and not by the kernel.
+fn is_displacement(refusal: &Error) -> bool {
+    refusal.kind() == ErrorKind::Conflict && refusal.errno().is_none()
+}
+
+/// Whether a program that is there would do, if it is the one that was to be attached.
+fn may_run_already(args: &args::Attach) -> bool {
+    args.source.object.is_some() && !args.target.replace
+}
+
+/// What to answer where the program of `plan` runs already; where another does, the `refusal` stands.
+fn runs_already(plan: &Plan, args: &args::Attach, refusal: Error) -> Result<Document> {
+    let netns = super::netns(&args.target.place)?;
+    let interface = Interface::open(&args.interface, netns.as_ref())?;
+    if interface.look()?.xdp.is_empty() {
+        return Err(refusal);
+    }
+    match plan.compare(&interface, Path::new(&args.load.bpffs)) {
+        Ok(Ok(running)) => Ok(Document::of_running(plan, &interface, &running)),
+        Ok(Err(difference)) => {
+            let message = format!("{refusal}, and is not the same: {difference}");
+            let help = refusal.help().unwrap_or_default().to_owned();
+            let error = Error::new(ErrorKind::Conflict, message).with_help(help);
+            Err(match refusal.rule() {
+                Some(rule) => error.with_rule(rule),
+                None => error,
+            })
+        }
+        // Whoever may not look must take it for another.
+        Err(_) => Err(refusal),
+    }
 }
 
 /// Says aloud what the user may not have asked for.
-fn warn(attached: &AttachedTo) {
+fn warn(attached: &AttachedTo, plan: &Plan, bpffs: &Path) {
     if let Some(refusal) = &attached.native_refusal {
         output::remark(format_args!(
             "warning: attached in generic mode, which is much slower: native mode was refused: {}",
             escape(&refusal.to_string())
         ));
+        output::reason(&doctor::explain_native(refusal.clone(), plan, bpffs));
     }
     if attached.info.is_none() {
         output::remark("warning: it is attached, but the kernel tells neither its id nor its tag");
@@ -43,6 +89,8 @@ struct Document {
     interface: String,
     ifindex: u32,
     mode: String,
+    /// Whether the program ran there before, so that nothing was changed.
+    already: bool,
     program: Program,
     replaced: Option<u32>,
     /// The bpf_link that holds the program.
@@ -54,6 +102,9 @@ struct Document {
     /// Those of the maps that are the replaced program's.
     kept: Vec<String>,
     copied: Vec<Copied>,
+    /// How the change is taken back, unless it is confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<TrialDocument>,
     transcript: Vec<RecordDocument>,
 }
 
@@ -88,6 +139,30 @@ struct Program {
 }
 
 impl Document {
+    fn of_running(plan: &Plan, interface: &Interface, running: &RunsAlready) -> Self {
+        let RunsAlready { program, info, link, .. } = running;
+        Self {
+            interface: interface.name().to_owned(),
+            ifindex: interface.index().get(),
+            mode: program.mode.to_string(),
+            already: true,
+            program: Program {
+                name: plan.programs.first().cloned().unwrap_or_default(),
+                id: Some(info.id),
+                tag: Some(hex(&info.tag)),
+                map_ids: info.map_ids.clone(),
+            },
+            replaced: None,
+            link: link.map(|link| Link { id: Some(link.id), pin: None }),
+            maps: plan.maps[..plan.maps.len() - plan.templates].to_vec(),
+            prog_arrays: Vec::new(),
+            kept: Vec::new(),
+            copied: Vec::new(),
+            trial: None,
+            transcript: Vec::new(),
+        }
+    }
+
     fn new(loaded: &Loaded, args: &args::Attach) -> Self {
         let (by_object, by_link) = (args.source.object.is_some(), args.target.link);
         let attached = loaded.attached().expect("the plan was to attach");
@@ -100,6 +175,7 @@ impl Document {
             interface: attached.name.clone(),
             ifindex: attached.index,
             mode: attached.mode.to_string(),
+            already: false,
             program: Program {
                 name: name.to_owned(),
                 id: info.map(|info| info.id),
@@ -107,7 +183,9 @@ impl Document {
                 map_ids: info.map(|info| info.map_ids.clone()).unwrap_or_default(),
             },
             replaced: attached.replaced.and_then(|program| program.id),
-            link: by_link.then(|| Link { id: attached.link.map(|link| link.id), pin: args.pin.clone() }),
+            // While on trial, the guard's link holds what netlink would.
+            link: (by_link || attached.link.is_some())
+                .then(|| Link { id: attached.link.map(|link| link.id), pin: args.pin.clone() }),
             kept: loaded.kept_maps().to_vec(),
             copied: loaded
                 .copied_maps()
@@ -120,6 +198,7 @@ impl Document {
                 .iter()
                 .map(|(map, pin)| ProgArray { map: map.clone(), pin: pin.to_string_lossy().into_owned() })
                 .collect(),
+            trial: None,
             transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
         }
     }
@@ -129,9 +208,15 @@ impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Program { name, id, tag, .. } = &self.program;
         let (name, interface) = (escape(name), escape(&self.interface));
-        write!(f, "attached {name}")?;
+        if !self.already {
+            f.write_str("attached ")?;
+        }
+        f.write_str(&name)?;
         if let (Some(id), Some(tag)) = (id, tag) {
             write!(f, " (id {id}, tag {tag})")?;
+        }
+        if self.already {
+            return writeln!(f, " runs on {interface} in {} mode already: nothing was changed", self.mode);
         }
         write!(f, " to {interface} in {} mode", self.mode)?;
         if let Some(Link { id, pin }) = &self.link {
@@ -153,6 +238,7 @@ impl fmt::Display for Document {
         self.prog_arrays.iter().try_for_each(|ProgArray { map, pin }| {
             let (map, pin) = (escape(map), escape(pin));
             writeln!(f, "prog array {map} is pinned at {pin} until the program is detached")
-        })
+        })?;
+        self.trial.iter().try_for_each(|trial| trial.fmt(f))
     }
 }

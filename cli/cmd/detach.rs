@@ -1,30 +1,63 @@
 //! `xdpload detach`: take off the program of an interface.
 
 use std::fmt;
+use std::path::Path;
 
-use loader::attach::{self, DetachedLink, Interface};
+use loader::attach::{self, DetachedLink, Interface, Trial};
+use loader::doctor;
 use loader::netlink::XdpProgram;
-use loader::{Context as _, Result, escape};
+use loader::plan::keep_root;
+use loader::{Context as _, Result, escape, pin};
 use serde::Serialize;
 
+use super::trial::{self, TrialDocument};
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Detach) -> Result<()> {
     let netns = super::netns(&args.place)?;
     let interface = Interface::open(&args.interface, netns.as_ref())?;
     let bpffs = &args.bpffs.root;
-    let detached: Vec<Program> = if args.link {
+    // What a trial has left is held by a link that nobody has asked for.
+    let by_link = args.link || is_own_link(&interface, bpffs)?;
+    let guard = trial::guard(args.trial, &args.place)?;
+    let trial = match &guard {
+        Some(guard) => {
+            let trial = Trial::of_detach(&interface, args.id, bpffs, by_link)?;
+            trial.send(&guard.socket)?;
+            let before = trial.before.iter().map(|(program, _)| *program).collect();
+            Some(TrialDocument::of_detach(guard, interface.name(), before))
+        }
+        None => None,
+    };
+    let detached: Vec<Program> = if by_link {
         attach::detach_links(&interface, args.id, bpffs)?.iter().map(Program::held_by).collect()
     } else {
-        attach::detach(&interface, args.id)?.iter().map(Program::new).collect()
+        attach::detach(&interface, args.id)
+            .map_err(|error| doctor::explain_detach(error, &interface, bpffs))?
+            .iter()
+            .map(Program::new)
+            .collect()
     };
+    if by_link && trial.is_none() {
+        // If nothing else is in it.
+        let _ = pin::remove_dir(Path::new(&keep_root(&bpffs.to_string_lossy())));
+    }
     let mut unpinned = Vec::new();
-    for id in detached.iter().filter_map(|program| program.id) {
+    // Until it is confirmed, the guard may need them.
+    let gone = if trial.is_some() { &[][..] } else { &detached[..] };
+    for id in gone.iter().filter_map(|program| program.id) {
         let pins = attach::let_go_of_prog_arrays(bpffs, &interface, id)
             .context(|| format!("program {id} is detached, but the pins of its prog arrays stay"))?;
         unpinned.extend(pins.iter().map(|pin| pin.to_string_lossy().into_owned()));
     }
-    output::answer(args.form, &Document { interface: interface.name().to_owned(), detached, unpinned })
+    output::answer(args.form, &Document { interface: interface.name().to_owned(), detached, unpinned, trial })
+}
+
+/// Whether a link that a trial has left holds what is on the interface.
+pub(super) fn is_own_link(interface: &Interface, bpffs: &Path) -> Result<bool> {
+    let Some(link) = attach::open_own_link(bpffs, interface)? else { return Ok(false) };
+    let (state, seen) = (link.state()?, interface.look()?);
+    Ok(seen.xdp.programs().iter().any(|program| state.holds(seen.index, *program)))
 }
 
 #[derive(Serialize)]
@@ -33,6 +66,9 @@ struct Document {
     detached: Vec<Program>,
     /// The pins of prog arrays that were kept for these programs.
     unpinned: Vec<String>,
+    /// How the change is taken back, unless it is confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<TrialDocument>,
 }
 
 #[derive(Serialize)]
@@ -77,6 +113,7 @@ impl fmt::Display for Document {
             }
             writeln!(f)
         })?;
-        self.unpinned.iter().try_for_each(|path| writeln!(f, "unpinned {}", escape(path)))
+        self.unpinned.iter().try_for_each(|path| writeln!(f, "unpinned {}", escape(path)))?;
+        self.trial.iter().try_for_each(|trial| trial.fmt(f))
     }
 }

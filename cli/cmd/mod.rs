@@ -1,15 +1,20 @@
 //! One file for each command, and what several of them do alike.
 
 pub(crate) mod attach;
+pub(crate) mod block;
+pub(crate) mod confirm;
 pub(crate) mod demo;
 pub(crate) mod detach;
+pub(crate) mod doctor;
 pub(crate) mod inspect;
 mod inspect_btf;
 pub(crate) mod load;
 pub(crate) mod map;
+pub(crate) mod pins;
 pub(crate) mod plan;
 pub(crate) mod status;
 mod transcript;
+mod trial;
 
 use std::path::Path;
 
@@ -148,7 +153,7 @@ pub(crate) fn netns(place: &args::Place) -> Result<Option<NetNs>> {
 }
 
 /// A namespace by path has a slash; one by name is where ip-netns(8) keeps it.
-fn netns_path(netns: &str) -> String {
+pub(crate) fn netns_path(netns: &str) -> String {
     if netns.contains('/') {
         netns.to_owned()
     } else {

@@ -26,7 +26,11 @@ pub(crate) fn run(args: &args::Plan) -> Result<()> {
             None => loader,
         }
     })?;
-    output::answer(args.form, &Document::new(planned.plan, args.verbose))
+    let plan = match args.target.trial.confirm {
+        Some(_) => planned.plan.on_trial(&args.load.bpffs)?,
+        None => planned.plan,
+    };
+    output::answer(args.form, &Document::new(plan, args.verbose))
 }
 
 /// The plan as a document: the steps as a tree, each with its system calls.

@@ -13,6 +13,7 @@ use loader::{Result, escape};
 use serde::Serialize;
 
 use crate::format::hex;
+use crate::guard::{self, Pending};
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Status) -> Result<()> {
@@ -20,10 +21,16 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
     let socket = RouteSocket::open(netns.as_ref())?;
     let links = match &args.interface {
         Some(link) => vec![socket.link(link)?],
-        None => socket.links()?.into_iter().filter(|link| !link.xdp.is_empty()).collect(),
+        None => socket.links()?,
     };
     let holders = Holders::new(&links, &args.bpffs.root);
-    let interfaces = links.iter().map(|link| Interface::new(link, &holders)).collect();
+    let mut interfaces = Vec::new();
+    for link in links {
+        let pending = guard::pending(netns.as_ref(), link.index)?;
+        if args.interface.is_some() || !link.xdp.is_empty() || pending.is_some() {
+            interfaces.push(Interface::new(&link, &holders, pending));
+        }
+    }
     output::answer(args.form, &Document { interfaces })
 }
 
@@ -65,6 +72,21 @@ struct Interface {
     index: u32,
     mtu: u32,
     programs: Vec<Running>,
+    /// What `xdpload confirm` would keep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<Trial>,
+}
+
+/// A change that is taken back, unless it is confirmed.
+#[derive(Serialize)]
+struct Trial {
+    milliseconds_left: u128,
+    /// The process that waits.
+    guard: u32,
+    /// The ids of the programs that it puts back.
+    puts_back: Vec<Option<u32>>,
+    #[serde(skip)]
+    words: String,
 }
 
 #[derive(Serialize)]
@@ -109,7 +131,7 @@ struct MapName {
 }
 
 impl Interface {
-    fn new(link: &LinkInfo, holders: &Holders) -> Self {
+    fn new(link: &LinkInfo, holders: &Holders, pending: Option<Pending>) -> Self {
         Self {
             name: link.name.clone(),
             index: link.index,
@@ -120,6 +142,12 @@ impl Interface {
                 .iter()
                 .map(|program| Running::new(program, holders.of(link, *program)))
                 .collect(),
+            trial: pending.map(|pending| Trial {
+                milliseconds_left: pending.left.as_millis(),
+                guard: pending.pid,
+                puts_back: pending.before.iter().map(|program| program.id).collect(),
+                words: pending.back,
+            }),
         }
     }
 }
@@ -130,8 +158,8 @@ impl Running {
             Ok(Some(known)) => Details::Known(known),
             Ok(None) => Details::Unknown { error: "this kernel does not tell the program's id".to_owned() },
             Err(error) => {
-                let help = error.help().map_or_else(String::new, |help| format!("; {help}"));
-                Details::Unknown { error: format!("{error}{help}") }
+                let rule = error.rule().map_or_else(String::new, |rule| format!("; {rule}"));
+                Details::Unknown { error: format!("{error}{rule}") }
             }
         };
         Self { mode: program.mode.to_string(), id: program.id, link, details }
@@ -163,9 +191,14 @@ impl fmt::Display for Interface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = format!("{} ({})", escape(&self.name), self.index);
         if self.programs.is_empty() {
-            return writeln!(f, "{head}  no XDP program");
+            writeln!(f, "{head}  no XDP program")?;
         }
-        self.programs.iter().try_for_each(|program| writeln!(f, "{head}  {program}"))
+        self.programs.iter().try_for_each(|program| writeln!(f, "{head}  {program}"))?;
+        self.trial.iter().try_for_each(|trial| {
+            let seconds = trial.milliseconds_left.div_ceil(1000);
+            let (name, words) = (escape(&self.name), escape(&trial.words));
+            writeln!(f, "{head}  on trial: in {seconds} s {words}, unless `xdpload confirm {name}` comes")
+        })
     }
 }
 

@@ -10,15 +10,29 @@ use serde::Serialize;
 
 use super::Planned;
 use super::plan::CallDocument;
+use crate::guard::Guard;
 use crate::{args, output};
 
 /// Carries a plan out, and tells of it as `report` says.
 pub(super) fn execute(planned: &Planned, report: &args::Report) -> Result<Loaded> {
-    let loaded = planned.plan.execute(|record| {
+    execute_with(planned, report, None)
+}
+
+/// The same with the guard of a plan on trial.
+pub(super) fn execute_with(
+    planned: &Planned,
+    report: &args::Report,
+    guard: Option<&Guard>,
+) -> Result<Loaded> {
+    let observe = |record: &Record| {
         if report.verbose {
             output::remark(Line(record));
         }
-    });
+    };
+    let loaded = match guard {
+        Some(guard) => planned.plan.execute_on_trial(&guard.socket, observe),
+        None => planned.plan.execute(observe),
+    };
     let loaded = match (loaded, &report.verifier_log) {
         (Err(error), Some(path)) => return Err(keep_log(path, error)),
         (loaded, _) => loaded?,

@@ -22,6 +22,8 @@ pub enum Feature {
     MmapableArrays,
     /// BTF may contain this. With functions came `func_info` and `line_info` of a program.
     BtfWith(BtfAddition),
+    /// A `bpf_link` holds an XDP program.
+    XdpLinks,
     /// Maps and programs are charged to the memory control group, not to `RLIMIT_MEMLOCK`.
     MemcgAccounting,
 }
@@ -35,6 +37,7 @@ impl Feature {
             Self::GlobalData => "5.2",
             Self::MmapableArrays => "5.5",
             Self::BtfWith(addition) => addition.since(),
+            Self::XdpLinks => "5.9",
             Self::MemcgAccounting => "5.11",
         }
     }
@@ -48,6 +51,7 @@ impl fmt::Display for Feature {
             Self::ExpectedAttachType => "expected_attach_type",
             Self::GlobalData => "global data",
             Self::MmapableArrays => "arrays that can be mapped into memory",
+            Self::XdpLinks => "bpf_links for XDP",
             Self::MemcgAccounting => "memory accounting by control group",
         })
     }

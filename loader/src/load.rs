@@ -6,23 +6,28 @@
 mod extension;
 mod interface;
 mod prog_arrays;
+mod running;
+mod trial;
 mod upgrade;
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
 use self::extension::Extended;
+pub use self::running::{Comparison, RunsAlready};
 use crate::attach::{Link, LinkState, RouteSocket};
 use crate::bytes::ByteOrder;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::insn::encode_all;
 use crate::kernel::{self, LoadedBtf, VerifierLog};
-use crate::map::compare::differences;
+use crate::map::compare::{differences, table};
 use crate::map::{Map, MapParams, Mapping, UpdateFlags};
 use crate::netlink::{LinkInfo, Mode, XdpChange, XdpProgram};
 use crate::object::MapShape;
@@ -176,7 +181,21 @@ impl Plan {
     /// When one fails, what this run has pinned, made or mounted is taken back, and the error is that call's. What
     /// the plan attaches stays attached when the process ends.
     pub fn execute(&self, observe: impl FnMut(&Record)) -> Result<Loaded> {
-        let mut execution = Execution::new(self, Box::new(observe));
+        self.execute_with(None, Box::new(observe))
+    }
+
+    /// The same for a plan [on trial](Plan::on_trial), with a guard at the other end of `guard` which knows how to read
+    /// a [`Trial`](crate::attach::Trial).
+    pub fn execute_on_trial(&self, guard: &UnixStream, observe: impl FnMut(&Record)) -> Result<Loaded> {
+        self.execute_with(Some(guard), Box::new(observe))
+    }
+
+    fn execute_with<'p>(
+        &'p self,
+        guard: Option<&'p UnixStream>,
+        observe: Box<dyn FnMut(&Record) + 'p>,
+    ) -> Result<Loaded> {
+        let mut execution = Execution { guard, ..Execution::new(self, observe) };
         match execution.steps(&self.steps) {
             Ok(()) => Ok(execution.finish()),
             Err(error) => Err(execution.take_back(error)),
@@ -221,6 +240,8 @@ struct Execution<'p> {
     kept: Vec<MapSlot>,
     copied: Vec<(MapSlot, usize)>,
     bpf_link: Option<Link>,
+    /// Who takes a change on trial back.
+    guard: Option<&'p UnixStream>,
     infos: Vec<Option<ProgramInfo>>,
     /// The change of the interface to which no answer came, so that nobody knows what came of it.
     unanswered: Option<(Mode, XdpChange)>,
@@ -254,6 +275,7 @@ impl<'p> Execution<'p> {
             kept: Vec::new(),
             copied: Vec::new(),
             bpf_link: None,
+            guard: None,
             infos: plan.programs.iter().map(|_| None).collect(),
             unanswered: None,
             attached: None,
@@ -291,7 +313,7 @@ impl<'p> Execution<'p> {
             When::Occupied => occupied,
             When::Vacant => !occupied,
             When::New(map) => !self.kept.contains(&map),
-            When::Copied(map) => self.old_maps[map.0].is_some(),
+            When::Copied(map) | When::Outgrown(map) => self.old_maps[map.0].is_some(),
             When::Made(map) => self.maps[map.0].is_some(),
         }
     }
@@ -344,6 +366,11 @@ impl<'p> Execution<'p> {
                 }
                 Ok(())
             }
+            // It is somebody else's link.
+            On::Held => match done {
+                Err(failure) if failure.kind() == ErrorKind::NotFound => Err(refusal),
+                done => done,
+            },
             // The probe has found no excuse.
             On::Unexplained => done.and(Err(refusal)),
             On::Unanswered => Err(match done {
@@ -394,7 +421,9 @@ impl<'p> Execution<'p> {
             Call::MountBpffs { path } => done(mount_bpffs(path)),
             Call::Mkdir { path } => make_directory(path),
             Call::ObjGet { path, map } => self.get_map(path, *map),
-            Call::MapInfo { map, wanted } => self.check_shape(*map, wanted),
+            Call::MapInfo { map, wanted, copy } => self.check_shape(*map, wanted, *copy),
+            Call::MovePin { from, to, .. } => done(pin::replace(Path::new(from), Path::new(to))),
+            Call::PutPinBack { map, from, to } => done(self.put_pin_back(*map, from, to)),
             Call::BtfLoad(load) => self.load_btf(*load, None),
             Call::ModuleBtf { module } => self.find_module_btf(*module),
             Call::MapCreate(create) => self.create_map(create),
@@ -408,6 +437,7 @@ impl<'p> Execution<'p> {
             Call::Extend { program } => self.extend(*program),
             Call::OpenProgram { program, existing } => self.open_program(*program, existing),
             Call::PinProgram { program, path } => done(self.pin_program(*program, path)),
+            Call::FindSameProgram { program, path } => self.find_same_program(*program, path),
             Call::ProgBindMap { program, map } => {
                 done(self.program(*program).bind_map(self.map(*map).as_fd()))
             }
@@ -423,6 +453,9 @@ impl<'p> Execution<'p> {
             Call::CopyMap { map, by } => self.copy_map(*map, *by),
             Call::FindLink => self.find_link(),
             Call::OpenLink { path } => self.open_link(path),
+            Call::OpenOwnLink { bpffs } => self.open_own_link(bpffs),
+            Call::Arm(arm) => done(self.arm(arm)),
+            Call::HandOver => done(self.hand_over()),
             Call::LinkCreate(create) => self.create_link(create),
             Call::LinkUpdate { program } => self.update_link(*program),
             Call::PinLink { path } => done(self.bpf_link().pin(Path::new(path))),
@@ -456,19 +489,23 @@ impl Execution<'_> {
     }
 
     /// Takes over the pinned map, if it is interchangeable with the one that the object asks for.
-    fn check_shape(&mut self, slot: MapSlot, wanted: &MapShape) -> Result<Outcome> {
+    fn check_shape(&mut self, slot: MapSlot, wanted: &MapShape, copy: bool) -> Result<Outcome> {
         let Found { fd, path } =
             self.found[slot.0].take().expect("a plan asks for a map's shape after it has opened the map");
         let (map, info) = Map::with_info(fd).context(|| format!("pin {}", pin::show(&path)))?;
         let differences = differences(wanted, &info, kernel::possible_cpus()?);
+        if !differences.is_empty() && copy && MapShape::from(&info).can_be_copied_into(wanted) {
+            self.old_maps[slot.0] = Some(map);
+            return Ok(Outcome::Found("another shape".to_owned()));
+        }
         if !differences.is_empty() {
             let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
             let name = quote(&self.plan.maps[slot.0]);
             let message =
                 format!("map {name}: the one at {} has another shape: {}", pin::show(&path), list.join(", "));
-            return Err(Error::new(ErrorKind::Mismatch, message).with_help(
-                "load with the shape that it has, or remove the pin if nobody needs its entries",
-            ));
+            return Err(Error::new(ErrorKind::Mismatch, message)
+                .with_notes(table(wanted, &info, kernel::possible_cpus()?))
+                .with_help(way_out_of_pin(&MapShape::from(&info), wanted)));
         }
         Ok(self.keep_map(slot, map))
     }
@@ -503,6 +540,13 @@ impl Execution<'_> {
         pin::pin_in_bpffs(self.map(slot).as_fd(), Path::new(path)).context(|| format!("pinning map {name}"))
     }
 
+    /// What is pinned at `from` is the map of a plan that has failed.
+    fn put_pin_back(&self, slot: MapSlot, from: &str, to: &str) -> Result<()> {
+        let before = self.old_maps[slot.0].as_ref().expect("a plan moves the pin of a map that it has found");
+        pin::pin_in_bpffs(before.as_fd(), Path::new(from))?;
+        pin::replace(Path::new(from), Path::new(to))
+    }
+
     fn fill_map(&self, map: MapSlot, content: &[u8]) -> Result<()> {
         self.map(map).update(&0_u32.to_ne_bytes(), content, UpdateFlags::ANY)
     }
@@ -529,6 +573,16 @@ fn cannot_do_without(feature: Feature, refusal: Error) -> Error {
         .context(format!("the kernel lacks {feature}, which came with Linux {}", feature.since()))
 }
 
+/// What to do about a pinned map of another shape.
+fn way_out_of_pin(found: &MapShape, wanted: &MapShape) -> &'static str {
+    if found.can_be_copied_into(wanted) {
+        "`attach --replace --migrate-maps` copies its entries into a new one; or load with the shape that it has, or \
+         remove the pin if nobody needs its entries"
+    } else {
+        "load with the shape that it has, or remove the pin if nobody needs its entries"
+    }
+}
+
 fn done(result: Result<()>) -> Result<Outcome> {
     result.map(|()| Outcome::Done)
 }
@@ -542,8 +596,10 @@ fn is_bpffs(path: &str) -> Result<Outcome> {
 
 fn mount_bpffs(path: &str) -> Result<()> {
     pin::mount_bpffs(Path::new(path)).map_err(|error| {
-        let lack = error.help().map_or_else(String::new, |help| format!("{help}; "));
-        error.context("pinning needs bpffs").with_help(format!("{lack}as root: mount -t bpf bpf {path}"))
+        let error = error.context("pinning needs bpffs");
+        // Root may do it, unless the place is one where it does not help.
+        let elsewhere = error.help().is_some_and(|help| help.contains(path));
+        if elsewhere { error } else { error.with_help(format!("as root: mount -t bpf bpf {path}")) }
     })
 }
 
@@ -692,6 +748,26 @@ impl Execution<'_> {
         let name = quote(&self.plan.programs[slot.0]);
         pin::pin_in_bpffs(self.program(slot).as_fd(), Path::new(path))
             .context(|| format!("pinning program {name}"))
+    }
+
+    /// What was pinned by an earlier run of the same load, perhaps by one that was killed, is taken over.
+    fn find_same_program(&mut self, slot: ProgramSlot, path: &str) -> Result<Outcome> {
+        let ours = self.program(slot).info()?;
+        let pinned = Program::open_pinned(Path::new(path))?;
+        let there = pinned.info()?;
+        let maps = |info: &ProgramInfo| info.map_ids.iter().copied().collect::<BTreeSet<_>>();
+        let difference = if there.tag != ours.tag {
+            "other code"
+        } else if maps(&there) != maps(&ours) {
+            "the same code with other maps"
+        } else {
+            self.programs[slot.0] = Some(pinned);
+            return Ok(Outcome::Found(format!("program {}, the same", there.id)));
+        };
+        let name = quote(&self.plan.programs[slot.0]);
+        let message =
+            format!("pinning program {name}: {} is pinned already, as program {}", quote(path), there.id);
+        Err(Error::new(ErrorKind::Conflict, format!("{message}, with {difference}")))
     }
 
     /// Asks for what is told of a program that was pinned or attached.

@@ -13,19 +13,23 @@ use crate::xdpload::{answer, xdpload, xdpload_command};
 const FILE: [&str; 2] = ["--section", "--maps-dialect"];
 const LOAD: [&str; 8] =
     ["--prog", "--set", "--kconfig", "--btf", "--max-entries", "--pin-map", "--pin-maps-under", "--bpffs"];
-const TARGET: [&str; 7] =
-    ["--netns", "--mode", "--replace", "--verbose", "--link", "--keep-maps", "--migrate-maps"];
+const TARGET: [&str; 8] =
+    ["--netns", "--mode", "--replace", "--verbose", "--link", "--keep-maps", "--migrate-maps", "--confirm"];
 const SOURCE: [&str; 3] = ["--pinned", "--prog-id", "--pin"];
 const FORMATS: [&str; 2] = ["--key-format", "--value-format"];
 
 /// Each command, the groups of its options, and its own.
-const COMMANDS: [(&str, &[&[&str]]); 13] = [
+const COMMANDS: [(&str, &[&[&str]]); 17] = [
     ("inspect", &[&FILE, &["--btf", "--json"]]),
     ("plan", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--dev", "--all", "--target-prog", "--json"]]),
     ("attach", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--verifier-log", "--json"]]),
     ("load", &[&FILE, &LOAD, &["--all", "--pin", "--target-prog", "--verbose", "--verifier-log", "--json"]]),
-    ("detach", &[&["--id", "--link", "--bpffs", "--netns", "--json"]]),
+    ("detach", &[&["--id", "--link", "--bpffs", "--netns", "--confirm", "--json"]]),
+    ("confirm", &[&["--netns", "--json"]]),
     ("status", &[&["--bpffs", "--netns", "--json"]]),
+    ("doctor", &[&["--bpffs", "--netns", "--json"]]),
+    ("pins", &[&["--bpffs", "--json"]]),
+    ("pins gc", &[&["--dry-run", "--json"]]),
     ("map", &[]),
     ("map list", &[&["--json"]]),
     ("map dump", &[&FORMATS, &["--netns", "--json"]]),

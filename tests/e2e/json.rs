@@ -110,6 +110,7 @@ fn each_document_is_what_the_page_says() {
     let xdpload_here = sandbox.scratch().join("xdpload");
     fs::copy(xdpload_command::<&str>(&[]).get_program(), &xdpload_here).expect("the sandbox is writable");
     say("status", &run(stripped.arg(&xdpload_here).args(["status", "--json"])).ok().json());
+    say("pins", &answer(&["pins"]));
     say("map list", &answer(&["map", "list"]));
     let blacklist = format!("{NEAR}:blacklist");
     say("map set", &answer(&["map", "set", &blacklist, "192.0.2.77", "1"]));
@@ -136,7 +137,19 @@ fn each_document_is_what_the_page_says() {
     say("detach", &answer(&["detach", NEAR, "--link"]));
     say("attach", &answer(&["attach", NEAR, &object("tail_calls"), "--prog=enter"]));
     say("detach", &answer(&["detach", NEAR]));
+    answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]);
+    run(&mut command("bpftool", &["link", "detach", "pinned", "/sys/fs/bpf/link"])).ok();
+    say("pins gc", &answer(&["pins", "gc"]));
+    let trial = answer(&["attach", NEAR, &counter, "--confirm=10m"]);
+    say("attach", &trial);
+    say("status", &answer(&["status"]));
+    say("confirm", &answer(&["confirm"]));
+    say("detach", &answer(&["detach", NEAR, "--confirm=10m"]));
+    say("status", &answer(&["status"]));
+    say("confirm", &answer(&["confirm"]));
     say("load", &answer(&["load", &gobpf, "--pin=/sys/fs/bpf/edge"]));
+    say("attach", &answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]));
+    say("doctor", &answer(&["doctor"]));
 
     let documented = documentation();
     assert_eq!(

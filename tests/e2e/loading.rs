@@ -1,5 +1,6 @@
 //! `load`, and attaching what is loaded already; the kinds of programs that only maps can run.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd as _;
 
@@ -38,11 +39,27 @@ fn programs_and_maps_are_pinned_and_nothing_is_attached() {
     }
     assert_eq!(bpftool(&["map", "show", "pinned", &format!("{DIR}/maps/by_flow")])["name"], "by_flow");
 
-    // A second time the programs are in the way, and all stays as it is.
-    let pins = sandbox.pins();
+    // A second time they are there already.
+    let (pins, ids) = (sandbox.pins(), |loaded: &serde_json::Value| {
+        let programs = loaded["programs"].as_array().unwrap().iter();
+        programs.map(|program| number(&program["id"])).collect::<Vec<_>>()
+    });
     let again = ["load", &many, "--all", "--pin", DIR];
-    refused(&again, 1, &["pinning program `pass_all`: bpf(BPF_OBJ_PIN)", "(EEXIST)"]);
+    let ran = run_as_planned(&sandbox, &again[1..], &again, Ending::AsTheKernelSays);
+    ran.ok();
+    let (first, second) = (answer(&again), answer(&again));
+    assert_eq!(ids(&first), ids(&second));
     assert_eq!(sandbox.pins(), pins);
+
+    // Something else under such a name is in the way.
+    fs::remove_file(format!("{DIR}/pass_all")).unwrap();
+    let other = answer(&["load", &object("xdp_drop"), "--pin", "/sys/fs/bpf/other"]);
+    let other = other["programs"][0]["id"].to_string();
+    run(&mut command("bpftool", &["prog", "pin", "id", &other, &format!("{DIR}/pass_all")])).ok();
+    let words = format!(
+        "pinning program `pass_all`: `{DIR}/pass_all` is pinned already, as program {other}, with other code"
+    );
+    refused(&again, 1, &[&words]);
 }
 
 #[test]
@@ -55,12 +72,12 @@ fn a_map_that_is_pinned_is_taken_over_by_the_next_load() {
         (&"xdp_ip_filter".into(), &"blacklist".into())
     );
     assert_eq!(first["maps"][0]["pin"], format!("{DIR}/maps/blacklist"));
-    std::fs::remove_file(format!("{DIR}/xdp_ip_filter")).unwrap();
+    fs::remove_file(format!("{DIR}/xdp_ip_filter")).unwrap();
     let second = answer(&load);
     assert_ne!(first["programs"][0]["id"], second["programs"][0]["id"]);
     assert_eq!(first["programs"][0]["map_ids"], second["programs"][0]["map_ids"]);
     assert_eq!(first["programs"][0]["tag"], second["programs"][0]["tag"]);
-    std::fs::remove_file(format!("{DIR}/xdp_ip_filter")).unwrap();
+    fs::remove_file(format!("{DIR}/xdp_ip_filter")).unwrap();
     refused(&[&load[..], &["--max-entries", "blacklist=9"]].concat(), 1, &["has another shape", "wanted 9"]);
     assert_eq!(sandbox.pins(), ["edge", "edge/maps", "edge/maps/blacklist"]);
 }

@@ -50,6 +50,14 @@ pub(crate) fn trace_with_fault(
     strace(sandbox, &["-e", &format!("trace={names}"), "-e", &inject], command)
 }
 
+/// Runs `command`, and kills it before its `nth` call of `name` reaches the kernel.
+#[track_caller]
+pub(crate) fn kill_before(sandbox: &Sandbox, name: &str, nth: u32, command: &Command) {
+    let inject = format!("inject={name}:signal=KILL:when={nth}");
+    let (ran, _) = strace(sandbox, &["-e", &format!("trace={name}"), "-e", &inject], command);
+    assert_eq!(ran.code(), None, "it was not killed: {}", ran.report());
+}
+
 #[track_caller]
 fn strace(sandbox: &Sandbox, options: &[&str], command: &Command) -> (Ran, Vec<Call>) {
     static RUNS: AtomicU32 = AtomicU32::new(0);

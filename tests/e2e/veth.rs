@@ -89,6 +89,11 @@ impl Veth {
         self.near_end.index
     }
 
+    /// The index of `far0`.
+    pub(crate) fn far_index(&self) -> u32 {
+        self.far_end.index
+    }
+
     /// The hardware address of `near0`.
     pub(crate) fn near_mac(&self) -> Mac {
         self.near_end.mac

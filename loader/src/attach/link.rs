@@ -12,6 +12,7 @@ use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::kernel::{Privilege, explain_refusal, link_ids};
 use crate::netlink::{self, LinkInfo, Mode, XdpProgram};
 use crate::pin::{self, Kind};
+use crate::plan::own_link;
 use crate::sys::{Errno, bpf};
 use crate::uapi::bpf::{Cmd, LinkType};
 
@@ -67,6 +68,17 @@ pub fn link_of(seen: &LinkInfo, program: XdpProgram) -> Result<Option<Link>> {
         }
     }
     Ok(found)
+}
+
+/// The link that a trial has left pinned for `interface`, if there is one; see
+/// [`Plan::on_trial`](crate::plan::Plan::on_trial).
+pub fn open_own_link(bpffs: &Path, interface: &Interface) -> Result<Option<Link>> {
+    let cookie = interface.socket().netns_cookie_or_zero()?;
+    let path = own_link(&bpffs.to_string_lossy(), cookie, interface.index());
+    match Link::open_pinned(Path::new(&path)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        link => link.map(Some),
+    }
 }
 
 /// A link that was detached.
@@ -143,7 +155,28 @@ impl LinkState {
     }
 }
 
+impl From<OwnedFd> for Link {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}
+
+impl From<Link> for OwnedFd {
+    fn from(link: Link) -> Self {
+        link.fd
+    }
+}
+
 impl Link {
+    /// A second handle of the link that `fd` is of.
+    pub(crate) fn borrowed(fd: &OwnedFd) -> Result<Self> {
+        let fd = fd.try_clone().map_err(|error| {
+            let errno = error.raw_os_error().unwrap_or_default();
+            Error::os("fcntl(F_DUPFD_CLOEXEC)", "the bpf_link", errno)
+        })?;
+        Ok(Self { fd })
+    }
+
     /// One `BPF_LINK_CREATE`, in the network namespace of `socket`.
     pub(crate) fn create(
         program: BorrowedFd<'_>,

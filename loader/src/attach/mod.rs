@@ -16,24 +16,30 @@
 
 mod interface;
 mod link;
+mod look;
 mod netns;
+mod on_trial;
 mod socket;
+mod trial;
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 pub use interface::Interface;
 pub(crate) use link::not_by_link;
-pub use link::{DetachedLink, Link, LinkState, attach_link, detach_links, link_of, link_pins};
+pub use link::{DetachedLink, Link, LinkState, attach_link, detach_links, link_of, link_pins, open_own_link};
 pub use netns::NetNs;
+pub use on_trial::{OnTrial, RolledBack};
 pub(crate) use socket::Outcome;
 pub use socket::RouteSocket;
+pub(crate) use trial::hand_over;
+pub use trial::{Heard, Leftover, Trial, answer, hear};
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::netlink::{self, Mode, ModeChoice, XdpChange, XdpProgram};
 use crate::pin;
 use crate::plan::keep_dir;
-use crate::program::Program;
+use crate::program::{Program, ProgramInfo};
 
 /// A program that this process attached.
 ///
@@ -212,7 +218,7 @@ fn replace_seen(
     id: Option<u32>,
 ) -> Result<Attached> {
     let seen = netlink::program_to_replace(&interface.look()?.xdp, choice, id)?;
-    swap(open(seen)?.as_fd(), new, interface, seen.mode)
+    swap(open_to_displace(seen)?.as_fd(), new, interface, seen.mode)
 }
 
 fn swap(old: BorrowedFd<'_>, new: BorrowedFd<'_>, interface: &Interface, mode: Mode) -> Result<Attached> {
@@ -232,6 +238,8 @@ fn swap(old: BorrowedFd<'_>, new: BorrowedFd<'_>, interface: &Interface, mode: M
 fn detach_seen(interface: &Interface, id: Option<u32>) -> Result<Vec<XdpProgram>> {
     let seen = netlink::programs_to_detach(&interface.look()?.xdp, id)?;
     for &program in &seen {
+        // Whoever names it by its id knows what it is.
+        let open = if id.is_some() { open } else { open_to_displace };
         take_off(open(program)?.as_fd(), interface, program.mode)?;
     }
     let left = interface.look()?.xdp;
@@ -266,14 +274,35 @@ fn set(interface: &Interface, mode: Mode, change: XdpChange) -> Result<Outcome> 
     interface.socket().set_xdp_or_put_back(interface.index().get(), mode, change)
 }
 
+/// What libxdp calls its dispatcher, on which it hangs several programs (`lib/libxdp/xdp-dispatcher.c.in`).
+const DISPATCHER: &str = "xdp_dispatcher";
+
+/// As [`open`], for a program that is to make room: not for libxdp's dispatcher, since programs that nobody has named
+/// would go with it. The error is of kind [`Conflict`](ErrorKind::Conflict).
+pub(crate) fn open_to_displace(program: XdpProgram) -> Result<Program> {
+    let (opened, info) = open_with_info(program)?;
+    if info.name != DISPATCHER {
+        return Ok(opened);
+    }
+    let message =
+        format!("{program} is libxdp's dispatcher, and would take along the programs that hang on it");
+    let help = "`xdp-loader status` shows them, and `xdp-loader unload` takes them off; to take it off all the \
+                same, name it: `xdpload detach IF --id N`";
+    Err(Error::new(ErrorKind::Conflict, message).with_help(help))
+}
+
 /// Opens the program that was seen, by its id: the calls of [`Program::from_id`].
 pub(crate) fn open(program: XdpProgram) -> Result<Program> {
+    open_with_info(program).map(|(program, _)| program)
+}
+
+fn open_with_info(program: XdpProgram) -> Result<(Program, ProgramInfo)> {
     let id = program.id.ok_or_else(|| {
         let message =
             "this kernel does not tell the id of the program that is there (IFLA_XDP_PROG_ID, Linux 4.13)";
         Error::new(ErrorKind::Unsupported, message)
     })?;
-    Program::from_id(id)
+    Program::from_id_with_info(id)
 }
 
 /// An fd of the program that stays open as long as the attachment, to name the program by.

@@ -50,7 +50,7 @@ impl NetNs {
     }
 
     /// Runs `call` in this namespace, on a thread of its own.
-    pub(super) fn run<T: Send>(&self, call: impl FnOnce() -> T + Send) -> Result<T> {
+    pub fn run<T: Send>(&self, call: impl FnOnce() -> T + Send) -> Result<T> {
         sys::netns::in_namespace(self.fd.as_fd(), call).map_err(|errno| match errno {
             Errno::EINVAL => Error::new(
                 ErrorKind::InvalidInput,

@@ -6,6 +6,7 @@
 pub mod disasm;
 pub mod helpers;
 mod opcode;
+pub mod tag;
 
 use std::fmt;
 

@@ -30,6 +30,12 @@ pub fn probe(feature: Feature) -> Answer {
             answer(load(attr, &insns), &[Errno::E2BIG, Errno::EINVAL])
         }
         Feature::BtfWith(addition) => answer(load_types(addition), &[Errno::EINVAL]),
+        // The attach type is looked at before the program, which does not exist.
+        Feature::XdpLinks => match bpf::probe_xdp_links() {
+            Errno::EBADF => Answer::Yes,
+            Errno::EINVAL => Answer::No,
+            _ => Answer::Unknown,
+        },
         // The helper came with the release that stopped charging. The verifier of an older one does not know it;
         // where the limit is so low that it refuses the probe itself, nothing can be told.
         Feature::MemcgAccounting => {

@@ -9,7 +9,7 @@ use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::netlink::{
     LinkInfo, LinkRef, Mode, XdpChange, XdpProgram, XdpState, program_to_replace, refuse_to_displace,
 };
-use crate::plan::{Attach, AttachBy, LinkCreate, ProgramSlot, SetLink, link_without_pin};
+use crate::plan::{Attach, AttachBy, LinkCreate, ProgramSlot, SetLink, link_without_pin, own_link};
 
 /// The calls on the interface.
 impl Execution<'_> {
@@ -43,7 +43,7 @@ impl Execution<'_> {
     pub(super) fn open_running(&mut self) -> Result<Outcome> {
         let attach = self.plan.attach.as_ref().expect("only a plan that attaches replaces a program");
         let running = program_to_replace(&self.link().xdp, attach.mode, None)?;
-        let program = attach::open(running)?;
+        let program = attach::open_to_displace(running)?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
         self.running = Some((running, program));
         Ok(outcome)
@@ -106,8 +106,17 @@ impl Execution<'_> {
 
     /// Opens the pinned link, which must be the one that holds the running program.
     pub(super) fn open_link(&mut self, path: &str) -> Result<Outcome> {
+        self.take_link(Link::open_pinned(Path::new(path))?, path)
+    }
+
+    /// The same with the link that a trial has left.
+    pub(super) fn open_own_link(&mut self, bpffs: &str) -> Result<Outcome> {
+        let path = own_link(bpffs, self.netns_cookie, self.link().index);
+        self.take_link(Link::open_pinned(Path::new(&path))?, &path)
+    }
+
+    fn take_link(&mut self, link: Link, path: &str) -> Result<Outcome> {
         let running = self.running().0;
-        let link = Link::open_pinned(Path::new(path))?;
         if !link.state()?.holds(self.link().index, running) {
             let (name, path) = (quote(&self.link().name), quote(path));
             let message = format!("the bpf_link pinned at {path} does not hold {running} on {name}");

@@ -43,6 +43,26 @@ impl fmt::Display for Difference {
 /// `possible_cpus` is [`possible_cpus`](crate::kernel::possible_cpus). What the kernel changes by itself when it
 /// creates a map is no difference; see [`MapShape::as_kept`].
 pub fn differences(wanted: &MapShape, found: &MapInfo, possible_cpus: usize) -> Vec<Difference> {
+    fields(wanted, found, possible_cpus).into_iter().filter(|field| field.wanted != field.found).collect()
+}
+
+/// The same with the fields that agree, as the lines of a table; those that differ are marked.
+pub fn table(wanted: &MapShape, found: &MapInfo, possible_cpus: usize) -> Vec<String> {
+    let fields = fields(wanted, found, possible_cpus);
+    let width = fields.iter().map(|field| field.found.len()).max().unwrap_or_default().max(5);
+    let line = |name: &str, found: &str, wanted: &str, mark: &str| {
+        format!("  {name:<11}  {found:<width$}  {wanted}{mark}")
+    };
+    let head = line("field", "found", "wanted", "");
+    let rows = fields.iter().map(|field| {
+        let mark = if field.wanted == field.found { "" } else { "  <- differs" };
+        line(field.field, &field.found, &field.wanted, mark)
+    });
+    std::iter::once(head).chain(rows).collect()
+}
+
+/// All fields of a shape, as they are wanted and found.
+fn fields(wanted: &MapShape, found: &MapInfo, possible_cpus: usize) -> Vec<Difference> {
     let (wanted, found) = (wanted.as_kept(possible_cpus), MapShape::from(found));
     let flags = |flags: u32| (flags, flag_names(flags, MAP_FLAGS));
     let number = |number: u32| (number, number.to_string());
@@ -61,7 +81,6 @@ pub fn differences(wanted: &MapShape, found: &MapInfo, possible_cpus: usize) -> 
     });
     fields
         .into_iter()
-        .filter(|(_, wanted, found)| wanted.0 != found.0)
         .map(|(field, wanted, found)| Difference { field, wanted: wanted.1, found: found.1 })
         .chain(extra)
         .collect()

@@ -53,6 +53,26 @@ pub enum Call {
         map: MapSlot,
         /// The shape that the object asks for.
         wanted: MapShape,
+        /// Whether the entries of one of another shape are copied into a new map; otherwise it is refused.
+        copy: bool,
+    },
+    /// Move a pin to where another is, which it takes the place of in one step.
+    MovePin {
+        /// The map.
+        map: MapSlot,
+        /// Its pin.
+        from: String,
+        /// The pin that it becomes.
+        to: String,
+    },
+    /// Take that back: pin the map that was there before once more, and move the pin.
+    PutPinBack {
+        /// The map.
+        map: MapSlot,
+        /// Where it is pinned first.
+        from: String,
+        /// Where the pin was.
+        to: String,
     },
     /// Hand over the object's types.
     BtfLoad(BtfLoad),
@@ -124,6 +144,14 @@ pub enum Call {
         /// The pin.
         path: String,
     },
+    /// Open the program that is pinned where one was to be pinned. If it is the same, with the same maps, it takes
+    /// the other's place, and nothing was missing.
+    FindSameProgram {
+        /// The program.
+        program: ProgramSlot,
+        /// The pin.
+        path: String,
+    },
     /// Have a program hold a map that its instructions do not use, so that the map lives as long.
     ProgBindMap {
         /// The program.
@@ -174,6 +202,16 @@ pub enum Call {
         /// The pin.
         path: String,
     },
+    /// Open the `bpf_link` that a trial has left pinned, which must hold the attached program; see
+    /// [`own_link`](super::own_link).
+    OpenOwnLink {
+        /// The root of bpffs.
+        bpffs: String,
+    },
+    /// Tell the guard of a trial what it would have to put back, and wait until it is ready.
+    Arm(Arm),
+    /// Give the guard the `bpf_link` that was made.
+    HandOver,
     /// Make a `bpf_link` that holds a program on the interface.
     LinkCreate(LinkCreate),
     /// Put a program in the place of the attached one, in the `bpf_link` that holds it.
@@ -388,6 +426,15 @@ pub struct WantedMap {
     pub shape: MapShape,
 }
 
+/// What a guard is told beside what was found and made; see [`Plan::on_trial`](super::Plan::on_trial).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arm {
+    /// The root of bpffs.
+    pub bpffs: String,
+    /// Where a new link is pinned when it is confirmed; none for [`own_link`](super::own_link).
+    pub pin: Option<String>,
+}
+
 /// How the entries of a map are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyBy {
@@ -449,6 +496,9 @@ impl Call {
             Self::Mkdir { path } => Some(Self::Rmdir { path: path.clone() }),
             Self::Keep(keep) => keep.undo().map(Self::Keep),
             Self::LinkCreate(_) => Some(Self::LinkDetach),
+            Self::MovePin { map, from, to } => {
+                Some(Self::PutPinBack { map: *map, from: from.clone(), to: to.clone() })
+            }
             Self::ObjPin { path, .. } | Self::PinProgram { path, .. } | Self::PinLink { path } => {
                 Some(Self::Unlink { path: path.clone() })
             }

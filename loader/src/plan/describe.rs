@@ -8,7 +8,7 @@ use super::call::{
     BtfLoad, Call, CopyBy, Existing, FdValue, LinkCreate, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink,
 };
 use super::externs::ModuleSlot;
-use super::{Attachment, FIRST_LOG_SIZE, Keep, KeepAction, Plan, keep_dir};
+use super::{Attachment, FIRST_LOG_SIZE, Keep, KeepAction, Plan, keep_dir, own_link};
 use crate::btf::BtfAddition;
 use crate::bytes::ByteOrder;
 use crate::error::escape;
@@ -94,6 +94,10 @@ impl Plan {
                 vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(self.map(*map))]
             }
             Call::MapInfo { map, .. } => vec![info(self.map(*map))],
+            Call::MovePin { from, to, .. } => vec![rename(from, to)],
+            Call::PutPinBack { map, from, to } => {
+                vec![obj_pin(from, self.map_before(*map)), rename(from, to)]
+            }
             Call::BtfLoad(load) => vec![self.btf_load(*load)],
             Call::ModuleBtf { module } => self.find_module_btf(*module),
             Call::MapCreate(create) => vec![self.map_create(create)],
@@ -114,6 +118,7 @@ impl Plan {
             Call::Extend { program } => vec![extend(self.program(*program))],
             Call::OpenProgram { program, existing } => self.open_program(*program, existing),
             Call::PinProgram { program, path } => vec![obj_pin(path, self.program(*program))],
+            Call::FindSameProgram { program, path } => self.find_same(*program, path),
             Call::ProgBindMap { program, map } => vec![
                 KernelCall::bpf("BPF_PROG_BIND_MAP")
                     .with("prog_fd", self.program(*program))
@@ -136,9 +141,10 @@ impl Plan {
             }
             Call::CopyMap { map, by } => self.copy_map(*map, *by),
             Call::FindLink => find_link(),
-            Call::OpenLink { path } => {
-                vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(LINK), info(LINK)]
-            }
+            Call::OpenLink { path } => open_link(path),
+            Call::OpenOwnLink { bpffs } => open_link(&own_link(bpffs, NETNS_COOKIE, IFINDEX)),
+            Call::Arm(_) => tell_guard("<what is put back, and fds of it>").into(),
+            Call::HandOver => tell_guard("<the bpf_link>").into(),
             Call::LinkCreate(create) => self.link_create(*create),
             Call::LinkUpdate { program } => vec![self.link_update(*program)],
             Call::PinLink { path } => vec![obj_pin(path, LINK)],
@@ -161,6 +167,11 @@ impl Plan {
             .with("key", key.to_string())
             .with("value", value)
             .with("flags", "BPF_ANY")
+    }
+
+    /// The map that one of the plan takes the place of.
+    fn map_before(&self, slot: MapSlot) -> String {
+        format!("<map {} before>", escape(&self.maps[slot.0]))
     }
 
     fn map(&self, slot: MapSlot) -> String {
@@ -277,6 +288,14 @@ impl Plan {
         open_existing(existing, &self.program(program)).into()
     }
 
+    /// Asks what was to be pinned, then what is, which takes its name: twice, as it tells of its maps in a second
+    /// answer.
+    fn find_same(&self, program: ProgramSlot, path: &str) -> Vec<KernelCall> {
+        let ours = self.program(program);
+        let [open, ask] = open_existing(&Existing::Pinned(path.to_owned()), &ours);
+        vec![info(&*ours), open, ask, info(ours)]
+    }
+
     fn link_create(&self, create: LinkCreate) -> Vec<KernelCall> {
         let enter = create.elsewhere.then(|| enter_namespace("<netns of the route socket>"));
         let create = KernelCall::bpf("BPF_LINK_CREATE")
@@ -298,7 +317,7 @@ impl Plan {
 
     /// Reads entries of the attached program's map, and writes them into the one that takes its name.
     fn copy_map(&self, map: MapSlot, by: CopyBy) -> Vec<KernelCall> {
-        let (from, to) = (format!("<attached program's map {}>", escape(&self.maps[map.0])), self.map(map));
+        let (from, to) = (self.map_before(map), self.map(map));
         let read = |command| KernelCall::bpf(command).with("map_fd", from.clone());
         let write = |command| KernelCall::bpf(command).with("map_fd", to.clone());
         let inner = || KernelCall::bpf("BPF_MAP_GET_FD_BY_ID").with("map_id", "<id of an inner map>");
@@ -410,6 +429,20 @@ fn mmap(map: String, len: u64) -> KernelCall {
         .with("offset", "0")
 }
 
+fn open_link(path: &str) -> Vec<KernelCall> {
+    vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(LINK), info(LINK)]
+}
+
+fn rename(from: &str, to: &str) -> KernelCall {
+    KernelCall::new("rename").with("oldpath", text(from)).with("newpath", text(to))
+}
+
+/// A message to the guard of a trial, and its answer.
+fn tell_guard(message: &str) -> [KernelCall; 2] {
+    let to_guard = |name| KernelCall::new(name).with("sockfd", "<guard>");
+    [to_guard("sendmsg").with("msg", message), to_guard("recvmsg")]
+}
+
 /// Goes through all links of the kernel.
 fn find_link() -> Vec<KernelCall> {
     let next = KernelCall::bpf("BPF_LINK_GET_NEXT_ID").with("start_id", "<id of the link before>");
@@ -457,6 +490,10 @@ fn probe(feature: Feature) -> KernelCall {
             .with("license", text("GPL"))
             .with("expected_attach_type", "BPF_XDP"),
         Feature::BtfWith(addition) => probe_of_types(addition),
+        Feature::XdpLinks => KernelCall::bpf("BPF_LINK_CREATE")
+            .with("prog_fd", "-1")
+            .with("target_ifindex", "0")
+            .with("attach_type", "BPF_XDP"),
         Feature::MemcgAccounting => KernelCall::bpf("BPF_PROG_LOAD")
             .with("prog_type", "BPF_PROG_TYPE_SOCKET_FILTER")
             .with("insn_cnt", "2")

@@ -47,6 +47,7 @@ impl Plan {
             When::Always => None,
             When::Occupied => Some("if a program is attached there".to_owned()),
             When::Vacant => Some("if none is attached there".to_owned()),
+            When::Outgrown(slot) => Some(format!("if map {} is pinned in another shape", map(slot))),
             When::Made(slot) => Some(format!("if {} was made", map(slot))),
             When::New(slot) => Some(format!("unless map {} of the attached program is kept", map(slot))),
             When::Copied(slot) => {
@@ -186,6 +187,7 @@ fn in_few_words(feature: Feature) -> &'static str {
         Feature::GlobalData => "give up",
         Feature::MmapableArrays => "again without BPF_F_MMAPABLE",
         Feature::BtfWith(_) => "again without this and all newer additions",
+        Feature::XdpLinks => "by netlink",
         Feature::MemcgAccounting => "raise RLIMIT_MEMLOCK, again",
     }
 }
@@ -198,6 +200,7 @@ impl Display for On {
                 write!(f, "if refused with {}", names.join(" or "))
             }
             Self::AnyErrno => f.write_str("if refused"),
+            Self::Held => f.write_str("if a bpf_link holds it"),
             Self::Driver => f.write_str("if the driver refuses"),
             Self::Unanswered => f.write_str("if no answer comes"),
             Self::Unexplained => f.write_str("if refused with EINVAL and no reason"),

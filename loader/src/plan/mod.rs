@@ -12,19 +12,21 @@ mod externs;
 mod keep;
 mod lacking;
 mod pin_path;
+mod trial;
 
 pub(crate) use build::link_without_pin;
 pub use build::{KeepMaps, Loader, Target};
 pub use call::{
-    Adapted, BtfLoad, Call, CopyBy, Existing, FIRST_LOG_SIZE, FdValue, Fit, LinkCreate, MapCreate, MapFd,
-    MapSlot, ModuleFd, ProgInfo, ProgLoad, ProgramSlot, SetLink, WantedMap,
+    Adapted, Arm, BtfLoad, Call, CopyBy, Existing, FIRST_LOG_SIZE, FdValue, Fit, LinkCreate, MapCreate,
+    MapFd, MapSlot, ModuleFd, ProgInfo, ProgLoad, ProgramSlot, SetLink, WantedMap,
 };
 pub use describe::KernelCall;
 pub use externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
 pub use keep::{Attachment, Keep, KeepAction, keep_dir, keep_name, keep_root};
 pub use pin_path::check_pin_path;
+pub use trial::own_link;
 
-use nix::libc::{E2BIG, EINVAL, EOPNOTSUPP};
+use nix::libc::{E2BIG, EBUSY, EINVAL, EOPNOTSUPP};
 
 use crate::btf::{Btf, BtfAddition};
 use crate::bytes::ByteOrder;
@@ -154,6 +156,8 @@ pub enum When {
     New(MapSlot),
     /// If the attached program has this map in another shape, so that its entries are copied.
     Copied(MapSlot),
+    /// If this map is pinned in another shape, so that its entries are copied into a new one.
+    Outgrown(MapSlot),
     /// If this map was made, which the programs can do without.
     Made(MapSlot),
 }
@@ -181,6 +185,8 @@ pub enum On {
     Driver,
     /// EINVAL without the kernel's sentence; see [`is_unexplained`].
     Unexplained,
+    /// EBUSY: a `bpf_link` holds the program, and only through it can that be replaced.
+    Held,
     /// No answer to a netlink request came, so that nobody knows what came of it.
     Unanswered,
     /// An errno with which the kernel refuses the types of a map's entries, where it was told any.
@@ -199,6 +205,7 @@ impl On {
             (Self::Unanswered, _) | (_, None) => false,
             (Self::Errno(list), Some(errno)) => list.contains(&errno),
             (Self::AnyErrno, Some(_)) => true,
+            (Self::Held, Some(errno)) => errno == EBUSY,
             (Self::EntryTypes, Some(errno)) => [EINVAL, EOPNOTSUPP, ENOTSUPP].contains(&errno),
             (Self::ProgInfo, Some(errno)) => is_about_info(refusal, errno),
             (Self::Driver, Some(errno)) => may_fall_back(errno),

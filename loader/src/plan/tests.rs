@@ -364,5 +364,5 @@ fn a_refusal_matches_its_own_errnos() {
     let matches = |on: On, errno| on.matches(&Error::os("bpf(BPF_MAP_CREATE)", "m", errno));
     assert!(matches(On::Errno(&[1, 2]), 2) && !matches(On::Errno(&[1, 2]), 3));
     assert!(matches(On::AnyErrno, 7) && !matches(On::NotBpffs, 7));
-    assert!(matches(On::Driver, EOPNOTSUPP) && !matches(On::Driver, libc::EBUSY));
+    assert!(matches(On::Driver, EOPNOTSUPP) && !matches(On::Driver, EBUSY));
 }

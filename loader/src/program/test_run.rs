@@ -37,6 +37,17 @@ impl Program {
         }
     }
 
+    /// Sends `count` copies of the Ethernet frame `packet` where the program's verdicts say: one `BPF_PROG_TEST_RUN`
+    /// with `BPF_F_TEST_XDP_LIVE_FRAMES` (5.18), a generator at the full rate of one CPU.
+    ///
+    /// To the program they come in by the interface `ifindex` of the calling thread's network namespace: `XDP_TX` sends
+    /// them out there, `XDP_PASS` hands them to the network stack as received there. A frame that a driver has no room
+    /// for is lost, and counts in the driver's statistics alone.
+    pub fn send_live(&self, packet: &[u8], ifindex: u32, count: u32) -> Result<()> {
+        bpf::prog_run_live(self.as_fd(), packet, ifindex, count)
+            .map_err(|errno| self.test_run_error(packet.len(), errno))
+    }
+
     fn test_run_error(&self, len: usize, errno: Errno) -> Error {
         let error = Error::os(&Cmd::PROG_TEST_RUN.call(), &self.label, errno.0);
         if errno == Errno::EINVAL && len < ETHERNET_HEADER {

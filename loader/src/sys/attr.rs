@@ -183,6 +183,34 @@ kernel_struct! {
 }
 
 kernel_struct! {
+    /// `BPF_PROG_TEST_RUN` of an XDP program whose frames go on as its verdicts say (5.18).
+    struct ProgRunLive: 80 {
+        pub(super) prog_fd: u32 = 0,
+        pub(super) retval: u32 = 4,
+        /// In bytes.
+        pub(super) data_size_in: u32 = 8,
+        pub(super) data_size_out: u32 = 12,
+        /// Address of the packet.
+        pub(super) data_in: u64 = 16,
+        pub(super) data_out: u64 = 24,
+        /// How many frames.
+        pub(super) repeat: u32 = 32,
+        pub(super) duration: u32 = 36,
+        /// Bytes of the context.
+        pub(super) ctx_size_in: u32 = 40,
+        pub(super) ctx_size_out: u32 = 44,
+        /// Address of the context.
+        pub(super) ctx_in: u64 = 48,
+        pub(super) ctx_out: u64 = 56,
+        pub(super) flags: u32 = 64,
+        pub(super) cpu: u32 = 68,
+        /// Frames that are made at once; 0 for 64.
+        pub(super) batch_size: u32 = 72,
+        pub(super) padding: u32 = 76,
+    }
+}
+
+kernel_struct! {
     /// `BPF_PROG_BIND_MAP`, the kernel's `prog_bind_map` member (5.10).
     struct ProgBindMap: 12 {
         pub(super) prog_fd: u32 = 0,

@@ -11,13 +11,36 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use super::Errno;
 use super::attr::{
     BtfInfo, BtfLoad, ById, LinkCreate, LinkDetach, LinkInfo, LinkUpdate, MapElem, MapInfo, Obj, ObjInfo,
-    ProgBindMap, ProgInfo, ProgLoad, ProgTestRun, RawTracepointOpen,
+    ProgBindMap, ProgInfo, ProgLoad, ProgRunLive, ProgTestRun, RawTracepointOpen,
 };
 use crate::uapi::bpf::{
-    AttachType, BPF_CALL, BPF_F_REPLACE, BPF_INSN_SIZE, BPF_LD_IMM64, BPF_PSEUDO_KFUNC_CALL,
-    BPF_PSEUDO_MAP_IDX, BPF_PSEUDO_MAP_IDX_VALUE, Cmd,
+    AttachType, BPF_CALL, BPF_F_REPLACE, BPF_F_TEST_XDP_LIVE_FRAMES, BPF_INSN_SIZE, BPF_LD_IMM64,
+    BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_IDX, BPF_PSEUDO_MAP_IDX_VALUE, Cmd,
 };
 use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
+
+/// How `cmd` is refused when nothing is handed over with it; none where it is not refused, or is one that might do
+/// something even so. The kernel's own checks refuse it for its content, a filter in front of them for its name.
+pub(crate) fn refusal_of_blank(cmd: Cmd) -> Option<i32> {
+    let is_harmless = matches!(
+        cmd,
+        Cmd::MAP_CREATE
+            | Cmd::PROG_LOAD
+            | Cmd::BTF_LOAD
+            | Cmd::PROG_GET_NEXT_ID
+            | Cmd::MAP_GET_NEXT_ID
+            | Cmd::PROG_GET_FD_BY_ID
+            | Cmd::MAP_GET_FD_BY_ID
+            | Cmd::BTF_GET_FD_BY_ID
+    );
+    if !is_harmless {
+        return None;
+    }
+    // SAFETY: with a length of 0 the kernel reads nothing, and takes all of the attributes for 0: a map or program of
+    // no type, an object without id.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, cmd.0, std::ptr::null::<u8>(), 0) };
+    (answer == -1).then(|| Errno::last().0)
+}
 
 /// Makes `fd` findable at `path` in a bpffs.
 pub(crate) fn obj_pin(fd: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
@@ -172,6 +195,27 @@ pub(crate) fn prog_test_run(fd: BorrowedFd<'_>, data: &[u8], repeat: u32) -> Res
     Ok(TestRun { retval: attr.retval, duration: attr.duration, data: out })
 }
 
+/// Runs the XDP program `fd` on `repeat` copies of the packet `data`, as if they had come in by the interface
+/// `ifindex`, and has them go where its verdicts say.
+pub(crate) fn prog_run_live(fd: BorrowedFd<'_>, data: &[u8], ifindex: u32, repeat: u32) -> Result<(), Errno> {
+    let len = u32::try_from(data.len()).map_err(|_| Errno::EINVAL)?;
+    // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    let context = [0, len, 0, ifindex, 0, 0].map(u32::to_ne_bytes);
+    let context = context.as_flattened();
+    let mut attr = ProgRunLive {
+        prog_fd: number(fd),
+        data_size_in: len,
+        data_in: address(data),
+        repeat,
+        ctx_size_in: u32::try_from(context.len()).map_err(|_| Errno::EINVAL)?,
+        ctx_in: address(context),
+        flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+        ..ProgRunLive::default()
+    };
+    // SAFETY: the kernel reads `data_size_in` bytes of the packet and `ctx_size_in` of the context.
+    unsafe { bpf(Cmd::PROG_TEST_RUN, &mut attr) }.map(drop)
+}
+
 /// Bytes of room for the packet that a test run leaves.
 ///
 /// Kernels before 5.0 write it without minding how much room there is (`bpf_test_finish()` in `net/bpf/test_run.c`).
@@ -254,6 +298,13 @@ pub(crate) fn link_create_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32)
     let mut attr = LinkCreate { prog_fd: number(program), target: ifindex, attach_type, flags };
     // SAFETY: the command reads no address for this attach type, and returns a new fd.
     unsafe { bpf_fd(Cmd::LINK_CREATE, &mut attr) }
+}
+
+/// Asks for a link of a program that does not exist: EBADF from a kernel with links for XDP, EINVAL from one without.
+pub(crate) fn probe_xdp_links() -> Errno {
+    let mut attr = LinkCreate { prog_fd: u32::MAX, attach_type: AttachType::XDP.0, ..LinkCreate::default() };
+    // SAFETY: the command reads no address for this attach type; should it succeed, it returns a new fd.
+    unsafe { bpf_fd(Cmd::LINK_CREATE, &mut attr) }.err().unwrap_or(Errno::EBADF)
 }
 
 /// Makes a link that lets the extension `program` take the place of the function that it was loaded for.

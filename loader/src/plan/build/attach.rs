@@ -5,6 +5,7 @@ use std::path::Path;
 use nix::libc::EINVAL;
 
 use super::maps::make_parents;
+use super::tail_calls::netns_cookie;
 use super::{BPFFS, Target, ensure_bpffs};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::netlink::{Mode, ModeChoice};
@@ -23,6 +24,9 @@ impl Plan {
         steps.push(Step::new(Call::OpenProgram { program, existing: existing.clone() }));
         if target.link_pin().is_some() {
             steps.push(ensure_bpffs(BPFFS));
+        }
+        if target.replace && target.by == AttachBy::Netlink {
+            steps.push(netns_cookie());
         }
         steps.extend(attach_steps(program, target, BPFFS, None));
         let name = match existing {
@@ -123,7 +127,7 @@ pub(super) fn attach_steps(
     let bound = load.is_some_and(|load| load.bound);
     let fallback = target.mode.fallback().filter(|_| !bound);
     let mut steps = match &target.by {
-        AttachBy::Netlink => by_netlink(program, target, fallback),
+        AttachBy::Netlink => by_netlink(program, target, fallback, bpffs, load),
         AttachBy::Link { pin } => {
             let pin = pin.as_deref().map(|path| (path, bpffs));
             by_link(program, target, fallback, pin, load)
@@ -137,7 +141,13 @@ pub(super) fn attach_steps(
     steps
 }
 
-fn by_netlink(program: ProgramSlot, target: &Target, fallback: Option<Mode>) -> Vec<Step> {
+fn by_netlink(
+    program: ProgramSlot,
+    target: &Target,
+    fallback: Option<Mode>,
+    bpffs: &str,
+    load: Option<&ProgLoad>,
+) -> Vec<Step> {
     let set = |mode, replace| {
         let set = SetLink { program, mode, replace };
         let put_back = Step::new(Call::PutBack(set.clone()));
@@ -154,7 +164,11 @@ fn by_netlink(program: ProgramSlot, target: &Target, fallback: Option<Mode>) -> 
         ModeChoice::Only(mode) => Some(mode),
         ModeChoice::Auto => None,
     };
-    let replace = set(same_mode, true).or(On::Unexplained, vec![Step::new(Call::ProbeCompare)]);
+    let through_link =
+        vec![Step::new(Call::OpenOwnLink { bpffs: bpffs.to_owned() }), update_link(program, load)];
+    let replace = set(same_mode, true)
+        .or(On::Unexplained, vec![Step::new(Call::ProbeCompare)])
+        .or(On::Held, through_link);
     vec![replace.when(When::Occupied), attach.when(When::Vacant)]
 }
 

@@ -5,14 +5,15 @@ use std::path::Path;
 
 use nix::libc::{EEXIST, ENOENT};
 
-use super::{Loader, NEWER, charged, name_for};
+use super::upgrade::copy_steps;
+use super::{KeepMaps, Loader, NEWER, charged, name_for};
 use crate::error::{Context, Error, ErrorKind, Result, escape, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::object::{InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotValue};
-use crate::plan::call::{Adapted, Call, FdValue, Fit, MapCreate, MapSlot};
+use crate::plan::call::{Adapted, Call, FdValue, Fit, MapCreate, MapSlot, WantedMap};
 use crate::plan::pin_path::check_pin_path;
-use crate::plan::{On, Step};
-use crate::uapi::bpf::{BPF_F_NUMA_NODE, MapType};
+use crate::plan::{On, Step, When};
+use crate::uapi::bpf::{BPF_F_NUMA_NODE, MapType, ObjName};
 
 impl Loader<'_> {
     /// Where `map` is to be pinned, if it is.
@@ -65,9 +66,12 @@ impl Loader<'_> {
                 self.create_steps(slot, templates, kernel)
             };
         };
+        // One of another shape makes room when all else is done.
+        let anew = if self.copies() { self.anew(slot, path, templates, kernel)? } else { Vec::new() };
         let get = || {
-            let info = Step::new(Call::MapInfo { map: slot, wanted: shape });
-            Step::new(Call::ObjGet { path: path.to_owned(), map: slot }).then(vec![info])
+            let info = Step::new(Call::MapInfo { map: slot, wanted: shape, copy: self.copies() });
+            let then = std::iter::once(info).chain(anew.clone()).collect();
+            Step::new(Call::ObjGet { path: path.to_owned(), map: slot }).then(then)
         };
         // Whoever pins first wins; the other takes that map instead of its own.
         let place = Step::new(Call::ObjPin { map: slot, path: path.to_owned() })
@@ -76,6 +80,45 @@ impl Loader<'_> {
         absent.extend(self.create_steps(slot, templates, kernel)?);
         absent.push(place);
         Ok(vec![get().or(On::Errno(&[ENOENT]), absent)])
+    }
+
+    /// Makes a map beside the pinned one, and pins it there.
+    fn anew(
+        &self,
+        slot: MapSlot,
+        path: &str,
+        templates: &Templates<'_>,
+        kernel: &Kernel,
+    ) -> Result<Vec<Step>> {
+        let beside = beside(path);
+        let pin = || Step::new(Call::ObjPin { map: slot, path: beside.clone() });
+        // What is there was left by somebody who was killed.
+        let unpin = Step::new(Call::Unlink { path: beside.clone() });
+        let mut steps = self.create_steps(slot, templates, kernel)?;
+        steps.push(pin().or(On::Errno(&[EEXIST]), vec![unpin, pin()]));
+        Ok(steps.into_iter().map(|step| step.when(When::Outgrown(slot))).collect())
+    }
+
+    /// Copies the entries of pinned maps of another shape, and then puts the new maps in their places.
+    pub(super) fn migrate_pins(&self, pins: &[Option<String>], kernel: &Kernel) -> Result<Vec<Step>> {
+        let (mut copies, mut moves) = (Vec::new(), Vec::new());
+        for (index, (map, path)) in self.object.maps.iter().zip(pins).enumerate() {
+            let (Some(path), true) = (path, self.copies()) else { continue };
+            let slot = MapSlot(index);
+            let (shape, _) = self.shape(map, kernel)?;
+            let wanted = WantedMap { map: slot, name: ObjName::from_symbol(&map.name), shape };
+            copies.extend(copy_steps(&[wanted]).map(|step| step.when(When::Outgrown(slot))));
+            let from = beside(path);
+            moves.push(
+                Step::new(Call::MovePin { map: slot, from, to: path.clone() }).when(When::Outgrown(slot)),
+            );
+        }
+        copies.append(&mut moves);
+        Ok(copies)
+    }
+
+    fn copies(&self) -> bool {
+        self.keep_maps == KeepMaps::Copy
     }
 
     /// Makes a map and before it, where it needs one, a template for its values; puts the maps into it that are in it.
@@ -236,6 +279,11 @@ pub(super) fn make_parents(path: &str, bpffs: &str) -> Vec<Step> {
             Step::new(Call::Mkdir { path }).or(On::Errno(&[EEXIST]), Vec::new())
         })
         .collect()
+}
+
+/// Where a map is pinned until it takes the place of the one at `path`.
+fn beside(path: &str) -> String {
+    format!("{path}_new")
 }
 
 /// Templates of maps of maps come first: the outer map is made with the fd of its template.

@@ -230,6 +230,7 @@ impl<'o> Loader<'o> {
         only_new(&mut steps, &wanted);
         if self.keep_maps == KeepMaps::Copy {
             steps.extend(copy_steps(&wanted));
+            steps.extend(self.migrate_pins(&pins, kernel)?);
         }
         if let Some(dir) = &self.pin_dir {
             steps.extend(self.pin_programs(dir, &specs)?);
@@ -330,7 +331,7 @@ impl<'o> Loader<'o> {
 }
 
 /// Mounts bpffs where it is not mounted yet.
-fn ensure_bpffs(bpffs: &str) -> Step {
+pub(super) fn ensure_bpffs(bpffs: &str) -> Step {
     let path = || bpffs.to_owned();
     Step::new(Call::Statfs { path: path() })
         .or(On::NotBpffs, vec![Step::new(Call::MountBpffs { path: path() })])

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use nix::libc::EEXIST;
+
 use super::data::DataMaps;
 use super::externs::Externs;
 use super::maps::make_parents;
@@ -67,7 +69,8 @@ impl Loader<'_> {
             if slot == 0 {
                 steps.extend(make_parents(&path, &self.bpffs));
             }
-            steps.push(Step::new(Call::PinProgram { program, path }));
+            let find = Step::new(Call::FindSameProgram { program, path: path.clone() });
+            steps.push(Step::new(Call::PinProgram { program, path }).or(On::Errno(&[EEXIST]), vec![find]));
             steps.push(Step::new(Call::ProgInfo { program }).or(On::AnyErrno, Vec::new()));
         }
         Ok(steps)

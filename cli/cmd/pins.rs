@@ -1,0 +1,223 @@
+//! `xdpload pins`: what is pinned, who uses it, and what serves nobody any more.
+
+use std::fmt;
+use std::fs;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use loader::attach::{Link, LinkState, RouteSocket};
+use loader::kernel::{link_ids, program_ids};
+use loader::map::Map;
+use loader::netlink::LinkInfo;
+use loader::pin::{self, Kind};
+use loader::plan::keep_root;
+use loader::program::{Program, ProgramInfo};
+use loader::uapi::bpf::LinkType;
+use loader::{Result, escape};
+use serde::Serialize;
+
+use crate::{args, guard, output};
+
+pub(crate) fn run(args: &args::Pins) -> Result<()> {
+    let kernel = Kernel::look()?;
+    let mut pins = Vec::new();
+    for path in files_below(&args.bpffs.root) {
+        pins.extend(Pin::look(&path, &args.bpffs.root, &kernel)?);
+    }
+    match &args.command {
+        None => output::answer(args.form, &List { pins }),
+        Some(args::PinsCommand::Gc(gc)) => {
+            let mut removed: Vec<_> = pins.into_iter().filter(|pin| pin.orphaned.is_some()).collect();
+            removed.retain(|pin| gc.dry_run || pin::unpin(Path::new(&pin.path)).is_ok());
+            if !gc.dry_run {
+                remove_empty_directories(&args.bpffs.root);
+            }
+            output::answer(gc.form, &Collected { dry_run: gc.dry_run, removed })
+        }
+    }
+}
+
+/// What the pins are compared with.
+struct Kernel {
+    programs: Vec<ProgramInfo>,
+    links: Vec<LinkState>,
+    /// The interfaces of this network namespace.
+    interfaces: Vec<LinkInfo>,
+    /// The namespace's number; 0 where the kernel has none.
+    cookie: u64,
+}
+
+impl Kernel {
+    fn look() -> Result<Self> {
+        let socket = RouteSocket::open(None)?;
+        // One may be gone meanwhile; without the privilege to look, all would seem to be of no use.
+        let mut programs = Vec::new();
+        for id in program_ids() {
+            programs.extend(Program::from_id(id?).and_then(|program| program.info()));
+        }
+        let mut links = Vec::new();
+        for id in link_ids() {
+            links.extend(Link::from_id(id?).and_then(|link| link.state()));
+        }
+        let cookie = socket.netns_cookie().unwrap_or(0);
+        Ok(Self { programs, links, interfaces: socket.links()?, cookie })
+    }
+
+    fn interface(&self, index: u32) -> Option<&LinkInfo> {
+        self.interfaces.iter().find(|interface| interface.index == index)
+    }
+
+    /// Who uses the map with this id.
+    fn users_of_map(&self, id: u32) -> Vec<String> {
+        let users = self.programs.iter().filter(|program| program.map_ids.contains(&id));
+        users.map(|program| format!("program {} ({})", program.id, program.name)).collect()
+    }
+
+    /// Who uses the program with this id.
+    fn users_of_program(&self, id: u32) -> Vec<String> {
+        let mut users = Vec::new();
+        for interface in &self.interfaces {
+            let modes = interface.xdp.programs().iter().filter(|program| program.id == Some(id));
+            users.extend(modes.map(|program| format!("{} in {} mode", interface.name, program.mode)));
+        }
+        let links = self.links.iter().filter(|link| link.program == id);
+        users.extend(links.map(|link| format!("bpf_link {}", link.id)));
+        users
+    }
+
+    /// Why the pins of an attachment, in a directory with this name, serve nobody; none if they may.
+    fn why_let_go(&self, directory: &str) -> Result<Option<String>> {
+        let mut numbers = directory.split('_').map(str::parse::<u64>);
+        let (Some(Ok(cookie)), Some(Ok(ifindex)), Some(Ok(program)), None) =
+            (numbers.next(), numbers.next(), numbers.next(), numbers.next())
+        else {
+            return Ok(None);
+        };
+        if !self.programs.iter().any(|info| u64::from(info.id) == program) {
+            return Ok(Some(format!("program {program} is gone")));
+        }
+        let Some(ifindex) = u32::try_from(ifindex).ok().filter(|_| cookie == self.cookie) else {
+            return Ok(None);
+        };
+        let there = self.interface(ifindex).is_some_and(|interface| {
+            interface.xdp.programs().iter().any(|it| it.id.map(u64::from) == Some(program))
+        });
+        // A guard may put it back.
+        let is_idle = !there && guard::pending(None, ifindex)?.is_none();
+        Ok(is_idle.then(|| format!("program {program} is not on interface {ifindex} any more")))
+    }
+}
+
+/// Something that is pinned.
+#[derive(Serialize)]
+struct Pin {
+    path: String,
+    kind: String,
+    id: u32,
+    name: String,
+    /// Who uses it, as far as the kernel tells.
+    used_by: Vec<String>,
+    /// Why nobody ever will, if that is certain.
+    orphaned: Option<String>,
+}
+
+impl Pin {
+    /// What is pinned at `path`; none if it is something else, or gone.
+    fn look(path: &Path, bpffs: &Path, kernel: &Kernel) -> Result<Option<Self>> {
+        let Ok(Some(fd)) = pin::get(path) else { return Ok(None) };
+        let (kind, id, name, used_by, mut orphaned) = match pin::kind(fd.as_fd()) {
+            Some(Kind::Map) => {
+                let (_, info) = Map::with_info(fd)?;
+                ("map", info.id, info.name, kernel.users_of_map(info.id), None)
+            }
+            Some(Kind::Program) => {
+                let (_, info) = Program::with_info(fd)?;
+                ("program", info.id, info.name, kernel.users_of_program(info.id), None)
+            }
+            Some(Kind::Link) => {
+                let state = Link::from(fd).state()?;
+                let is_xdp = state.link_type == LinkType::XDP;
+                let detached = (is_xdp && state.ifindex == 0).then(|| "it is detached".to_owned());
+                let interface = kernel.interface(state.ifindex).filter(|_| is_xdp);
+                let used_by = interface.map(|interface| interface.name.clone()).into_iter().collect();
+                ("link", state.id, format!("of program {}", state.program), used_by, detached)
+            }
+            _ => return Ok(None),
+        };
+        let kept = path.parent().filter(|parent| {
+            parent.parent().is_some_and(|root| root == Path::new(&keep_root(&bpffs.to_string_lossy())))
+        });
+        if let Some(directory) = kept.and_then(Path::file_name) {
+            orphaned = orphaned.or(kernel.why_let_go(&directory.to_string_lossy())?);
+        }
+        let path = path.display().to_string();
+        Ok(Some(Self { path, kind: kind.to_owned(), id, name, used_by, orphaned }))
+    }
+}
+
+/// All files below `root`, in the order of their paths.
+fn files_below(root: &Path) -> Vec<PathBuf> {
+    let (mut files, mut directories) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => directories.push(entry.path()),
+                Ok(kind) if kind.is_file() => files.push(entry.path()),
+                _ => {}
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Removes the directories of attachments that have no pins any more, and the one that they are in.
+fn remove_empty_directories(bpffs: &Path) {
+    let root = PathBuf::from(keep_root(&bpffs.to_string_lossy()));
+    let directories = fs::read_dir(&root).into_iter().flatten().flatten().map(|entry| entry.path());
+    for directory in directories.filter(|path| path.is_dir()).chain([root.clone()]) {
+        // One that is not empty stays.
+        let _ = pin::remove_dir(&directory);
+    }
+}
+
+#[derive(Serialize)]
+struct List {
+    pins: Vec<Pin>,
+}
+
+#[derive(Serialize)]
+struct Collected {
+    dry_run: bool,
+    removed: Vec<Pin>,
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pins.is_empty() {
+            return writeln!(f, "nothing is pinned");
+        }
+        self.pins.iter().try_for_each(|pin| {
+            let Pin { path, kind, id, name, .. } = pin;
+            write!(f, "{}  {kind} {id} {}", escape(path), escape(name))?;
+            match (&pin.orphaned, &pin.used_by[..]) {
+                (Some(reason), _) => writeln!(f, "  orphaned: {}", escape(reason)),
+                (None, []) => writeln!(f, "  used by nobody that can be seen"),
+                (None, users) => writeln!(f, "  used by {}", escape(&users.join(", "))),
+            }
+        })
+    }
+}
+
+impl fmt::Display for Collected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.removed.is_empty() {
+            return writeln!(f, "nothing is orphaned");
+        }
+        let verb = if self.dry_run { "would remove" } else { "removed" };
+        self.removed.iter().try_for_each(|pin| {
+            let reason = pin.orphaned.as_deref().unwrap_or_default();
+            writeln!(f, "{verb} {}: {}", escape(&pin.path), escape(reason))
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! What commands that change an interface share when the change is on trial (`--confirm`).
+
+use std::fmt;
+use std::path;
+
+use loader::load::{AttachedTo, Loaded};
+use loader::netlink::XdpProgram;
+use loader::{Error, Result, escape, quote};
+use serde::Serialize;
+
+use super::{Planned, transcript};
+use crate::args;
+use crate::guard::Guard;
+
+/// Starts a guard, if the command line asks for one.
+pub(super) fn guard(trial: args::Trial, place: &args::Place) -> Result<Option<Guard>> {
+    let Some(patience) = trial.confirm else { return Ok(None) };
+    let netns = place.netns.as_deref().map(|netns| absolute(&super::netns_path(netns))).transpose()?;
+    Guard::start(patience, netns.as_deref()).map(Some)
+}
+
+/// The guard works in another directory.
+fn absolute(path: &str) -> Result<String> {
+    match path::absolute(path) {
+        Ok(absolute) => Ok(absolute.display().to_string()),
+        Err(error) => Err(Error::os("getcwd(3)", quote(path), error.raw_os_error().unwrap_or_default())),
+    }
+}
+
+/// Carries out a plan that attaches, with its bpffs at `bpffs`: on trial if the command line says so, and then gives
+/// what is to be said of that.
+pub(crate) fn execute(
+    planned: &Planned,
+    report: &args::Report,
+    trial: args::Trial,
+    place: &args::Place,
+    bpffs: &str,
+) -> Result<(Loaded, Option<TrialDocument>)> {
+    if trial.confirm.is_none() {
+        return Ok((transcript::execute(planned, report)?, None));
+    }
+    let planned = Planned { plan: planned.plan.clone().on_trial(bpffs)?, btf_flaw: planned.btf_flaw.clone() };
+    let guard = guard(trial, place)?;
+    let loaded = transcript::execute_with(&planned, report, guard.as_ref())?;
+    let document = guard.zip(loaded.attached()).map(|(guard, attached)| TrialDocument::of(&guard, attached));
+    Ok((loaded, document))
+}
+
+/// A change on trial.
+#[derive(Serialize)]
+pub(crate) struct TrialDocument {
+    seconds: u64,
+    /// The process that waits.
+    guard: u32,
+    /// The ids of the programs that it puts back.
+    puts_back: Vec<Option<u32>>,
+    /// What becomes of the interface if the guard is killed.
+    without_guard: WithoutGuard,
+    #[serde(skip)]
+    interface: String,
+    #[serde(skip)]
+    before: Vec<XdpProgram>,
+}
+
+/// What a guard that is killed cannot put back.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum WithoutGuard {
+    /// Nothing: the guard's `bpf_link` goes with it, and the program with that.
+    ProgramGoes,
+    /// The new program stays, in the place of another.
+    ProgramStays,
+    /// The new program stays, since the kernel has no such links.
+    NoLinks,
+    /// What was taken off stays off.
+    StaysOff,
+}
+
+impl TrialDocument {
+    fn of(guard: &Guard, attached: &AttachedTo) -> Self {
+        let without_guard = match (&attached.replaced, &attached.link) {
+            (Some(_), _) => WithoutGuard::ProgramStays,
+            (None, Some(_)) => WithoutGuard::ProgramGoes,
+            (None, None) => WithoutGuard::NoLinks,
+        };
+        Self::new(guard, &attached.name, attached.replaced.into_iter().collect(), without_guard)
+    }
+
+    /// Of taking `before` off `interface`.
+    pub(super) fn of_detach(guard: &Guard, interface: &str, before: Vec<XdpProgram>) -> Self {
+        Self::new(guard, interface, before, WithoutGuard::StaysOff)
+    }
+
+    fn new(guard: &Guard, interface: &str, before: Vec<XdpProgram>, without_guard: WithoutGuard) -> Self {
+        Self {
+            seconds: guard.patience.as_secs(),
+            guard: guard.pid,
+            puts_back: before.iter().map(|program| program.id).collect(),
+            without_guard,
+            interface: interface.to_owned(),
+            before,
+        }
+    }
+}
+
+impl fmt::Display for TrialDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seconds, guard, before, .. } = self;
+        let then = match &before[..] {
+            [] => "it is taken off again".to_owned(),
+            before => {
+                let list: Vec<_> = before.iter().map(ToString::to_string).collect();
+                format!("{} is put back", list.join(" and "))
+            }
+        };
+        let interface = escape(&self.interface);
+        writeln!(f, "unless `xdpload confirm {interface}` comes within {seconds} s, {then}")?;
+        let limit = match self.without_guard {
+            WithoutGuard::ProgramGoes => "goes with it",
+            WithoutGuard::ProgramStays => "stays, since nothing but the guard knows the one before",
+            WithoutGuard::NoLinks => "stays, since this kernel has no bpf_link for XDP (Linux 5.9)",
+            WithoutGuard::StaysOff => "stays off, since nothing but the guard knows it",
+        };
+        writeln!(f, "if the guard of this trial, process {guard}, is killed, the program {limit}")
+    }
+}

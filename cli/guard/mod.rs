@@ -1,0 +1,69 @@
+//! The guard of a change on trial: a process of its own, which takes the change back unless it is confirmed in time.
+//!
+//! It is this program, started anew under another name so that it has next to no memory, in a session of its own so
+//! that it outlives the login of whoever started it. It keeps nothing on any disk: all it knows is in fds that it was
+//! handed, and it is found by a socket whose name goes with it.
+
+mod client;
+mod log;
+mod process;
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{env, io};
+
+use loader::{Error, Result};
+
+pub(crate) use client::{Pending, confirm, pending};
+pub(crate) use process::run;
+
+/// What the process is called.
+const NAME: &str = "xdpload-guard";
+
+/// A guard that was started, and waits to be told what it is to put back.
+pub(crate) struct Guard {
+    /// Where it is told.
+    pub(crate) socket: UnixStream,
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// How long it waits to be told that all is well.
+    pub(crate) patience: Duration,
+}
+
+impl Guard {
+    /// Starts a guard that works in the network namespace at the path `netns`, or in that of this process. It ends when
+    /// its socket is closed before it was told of a change.
+    pub(crate) fn start(patience: Duration, netns: Option<&str>) -> Result<Self> {
+        let (socket, theirs) = UnixStream::pair().map_err(|error| failed("socketpair(2)", &error))?;
+        let child = Command::new("/proc/self/exe")
+            .arg0(NAME)
+            .arg(patience.as_secs().to_string())
+            .args(netns)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| failed("execve(2) of /proc/self/exe", &error))?;
+        Ok(Self { socket, pid: child.id(), patience })
+    }
+}
+
+fn failed(call: &str, error: &io::Error) -> Error {
+    Error::os(call, "the guard", error.raw_os_error().unwrap_or_default())
+        .context("starting the guard that takes the change back")
+}
+
+/// Whether this process was started as a guard.
+pub(crate) fn is_meant() -> bool {
+    env::args_os().next().is_some_and(|name| name == NAME)
+}
+
+/// The name of the socket in the abstract namespace, which is one for each network namespace.
+fn socket_name(ifindex: u32) -> String {
+    format!("{NAME}/{ifindex}")
+}

@@ -1,0 +1,253 @@
+//! The guard's side of a trial: is the change made, keep it, put back what was before.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::trial::{Leftover, Trial};
+use super::{Interface, Link, let_go_of_prog_arrays, open_own_link, set};
+use crate::error::{Error, ErrorKind, Result, quote};
+use crate::netlink::{LinkRef, Mode, XdpChange, XdpProgram, XdpState};
+use crate::pin;
+use crate::program::Program;
+use crate::sys::memory;
+
+/// A change on trial, with all that it takes to end the trial either way.
+#[derive(Debug)]
+pub struct OnTrial {
+    trial: Trial,
+    interface: Interface,
+    /// The number of the new program.
+    new: Option<u32>,
+    /// The `bpf_link` that holds the new program and would go with this process.
+    link: Option<Link>,
+}
+
+/// How a roll-back ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RolledBack {
+    /// What was before is there again.
+    PutBack,
+    /// Somebody else has changed the interface meanwhile, and it was left as it is; what was found there, in words.
+    LeftAlone(String),
+}
+
+impl OnTrial {
+    /// Takes over `trial`, in the network namespace of this process.
+    pub fn new(trial: Trial) -> Result<Self> {
+        let missing = || Error::new(ErrorKind::NotFound, "the interface has no number");
+        let index = NonZeroU32::new(trial.ifindex).ok_or_else(missing)?;
+        let interface = Interface::open(&LinkRef::Index(index), None)?;
+        interface.socket().refuse_if_it_cannot_compare(trial.ifindex)?;
+        let new = trial.new.as_ref().map(OwnedFd::try_clone).transpose();
+        let new = new.map_err(|error| {
+            Error::os("fcntl(F_DUPFD_CLOEXEC)", "the new program", error.raw_os_error().unwrap_or_default())
+        })?;
+        let new = new.map(Program::with_info).transpose()?.map(|(_, info)| info.id);
+        Ok(Self { trial, interface, new, link: None })
+    }
+
+    /// The interface.
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// What is put back unless the change is confirmed.
+    pub fn before(&self) -> Vec<XdpProgram> {
+        self.trial.before.iter().map(|(program, _)| *program).collect()
+    }
+
+    /// The number of the program on trial; none if the change took one off.
+    pub fn new_program(&self) -> Option<u32> {
+        self.new
+    }
+
+    /// Gives back the memory that waiting does not take: the pages of the program's own file.
+    pub fn rest(&self) {
+        memory::give_back();
+    }
+
+    /// Takes over the link that holds the new program.
+    pub fn hold(&mut self, link: OwnedFd) {
+        self.link = Some(Link::from(link));
+    }
+
+    /// Whether the interface is as the change makes it.
+    pub fn is_made(&self) -> Result<bool> {
+        let there = self.look()?;
+        Ok(match self.new {
+            Some(new) => has(&there, new),
+            None => !there.programs().iter().any(|program| self.before().contains(program)),
+        })
+    }
+
+    /// Makes the change last, and gives the pin of its link if it has one. After a failure the trial goes on.
+    pub fn keep(&mut self) -> Result<Option<PathBuf>> {
+        if !self.is_made()? {
+            let message = format!("the program on {} is not the one that is on trial", self.interface);
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        let pin = match &self.link {
+            Some(link) => Some(self.pin(link)?),
+            None => None,
+        };
+        self.link = None;
+        self.trial.before.iter().filter_map(|(program, _)| program.id).for_each(|id| self.let_go(id));
+        Ok(pin)
+    }
+
+    /// Puts back what was before, if the interface is still as the change made it.
+    pub fn put_back(&mut self) -> Result<RolledBack> {
+        let there = match self.look() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(self.leave("the interface is gone"));
+            }
+            there => there?,
+        };
+        match self.new {
+            Some(new) if has(&there, new) => self.take_off(&there, new)?,
+            None if there.is_empty() => self.put_on()?,
+            _ if self.link.is_some() => self.leave_link()?,
+            _ => {
+                let found = found(&there);
+                return Ok(self.leave(&found));
+            }
+        }
+        if self.look()?.programs() != self.before() {
+            let found = found(&self.look()?);
+            return Ok(self.leave(&found));
+        }
+        self.remove_leftovers();
+        Ok(RolledBack::PutBack)
+    }
+
+    fn look(&self) -> Result<XdpState> {
+        Ok(self.interface.look()?.xdp)
+    }
+
+    /// Takes the new program off, or puts the old one in its place.
+    fn take_off(&self, there: &XdpState, new: u32) -> Result<()> {
+        let new_fd = self.trial.new.as_ref().expect("a new program has an fd");
+        if let Some(link) = &self.link {
+            return link.detach();
+        }
+        let program = there.programs().iter().find(|program| program.id == Some(new));
+        let mode = program.expect("the caller has seen it there").mode;
+        let Some((_, old)) = self.trial.before.iter().find(|(program, _)| program.mode == mode) else {
+            return self.change(mode, XdpChange::Detach { expected: new_fd.as_raw_fd() });
+        };
+        if let Some(link) = &self.trial.link {
+            return Link::borrowed(link)?.update(old, new_fd);
+        }
+        let swap = XdpChange::Replace { new: old.as_raw_fd(), expected: new_fd.as_raw_fd() };
+        match self.change(mode, swap) {
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                match open_own_link(self.bpffs(), &self.interface)? {
+                    Some(link) => link.update(old, new_fd),
+                    None => Err(error),
+                }
+            }
+            done => done,
+        }
+    }
+
+    /// Attaches again what a detach has taken off.
+    fn put_on(&self) -> Result<()> {
+        for (program, fd) in &self.trial.before {
+            if self.trial.link.is_none() {
+                self.change(program.mode, XdpChange::Attach { new: fd.as_raw_fd() })?;
+                continue;
+            }
+            let ifindex = self.interface.index().get();
+            let link = Link::create(fd.as_fd(), self.interface.socket(), ifindex, program.mode)?;
+            for path in &self.trial.link_pins {
+                link.pin(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&self, mode: Mode, change: XdpChange) -> Result<()> {
+        set(&self.interface, mode, change)?.into_result().map(drop)
+    }
+
+    /// Somebody has updated the link, which would go with this process.
+    fn leave_link(&mut self) -> Result<()> {
+        let Some(link) = self.link.take() else { return Ok(()) };
+        if link.state()?.ifindex != 0 {
+            self.pin(&link)?;
+        }
+        Ok(())
+    }
+
+    fn pin(&self, link: &Link) -> Result<PathBuf> {
+        let directory = self.trial.pin.parent().unwrap_or(self.bpffs());
+        let is_new = pin::create_dir(directory)?;
+        if let Err(error) = link.pin(&self.trial.pin) {
+            // As it was before.
+            let _ = if is_new { pin::remove_dir(directory) } else { Ok(()) };
+            return Err(error);
+        }
+        Ok(self.trial.pin.clone())
+    }
+
+    fn leave(&self, found: &str) -> RolledBack {
+        // Whoever has put another program there let go of what it has found, and knows nothing of the one before.
+        let Ok(there) = self.look() else { return RolledBack::LeftAlone(found.to_owned()) };
+        let ids = self.trial.before.iter().filter_map(|(program, _)| program.id).chain(self.new);
+        ids.filter(|&id| !has(&there, id)).for_each(|id| self.let_go(id));
+        RolledBack::LeftAlone(found.to_owned())
+    }
+
+    /// Removes the pins that kept the prog arrays of a program which is not attached any more.
+    fn let_go(&self, id: u32) {
+        // What cannot be removed does no harm, and `pins gc` finds it.
+        let _ = let_go_of_prog_arrays(self.bpffs(), &self.interface, id);
+    }
+
+    fn remove_leftovers(&self) {
+        if let Some(new) = self.new {
+            self.let_go(new);
+        }
+        for leftover in &self.trial.leftovers {
+            // As after a failed load: what somebody else has begun to use stays.
+            let _ = match leftover {
+                Leftover::Pin(path) => pin::unpin(path),
+                Leftover::Directory(path) => pin::remove_dir(path),
+                Leftover::Bpffs(path) => pin::unmount_bpffs(path),
+            };
+        }
+    }
+
+    fn bpffs(&self) -> &Path {
+        Path::new(&self.trial.bpffs)
+    }
+}
+
+/// In words: what is put back.
+impl fmt::Display for OnTrial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = quote(self.interface.name());
+        match (&self.before()[..], self.new) {
+            ([], Some(new)) => write!(f, "program {new} is taken off {name}"),
+            (before, _) => write!(f, "{} is put back on {name}", list(before)),
+        }
+    }
+}
+
+fn has(there: &XdpState, id: u32) -> bool {
+    there.programs().iter().any(|program| program.id == Some(id))
+}
+
+fn found(there: &XdpState) -> String {
+    if there.is_empty() {
+        "no XDP program is there".to_owned()
+    } else {
+        format!("{} is there", list(there.programs()))
+    }
+}
+
+fn list(programs: &[XdpProgram]) -> String {
+    programs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}

@@ -1,0 +1,303 @@
+//! What a guard is told of a change on trial, and how: fds and words over a Unix socket.
+//!
+//! Each message has an answer: nothing, or the words of an error. The end of the conversation is no message; the guard
+//! then looks whether the change was made.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use super::{Interface, link_of, not_by_link, open_to_displace};
+use crate::error::{Error, ErrorKind, Result};
+use crate::netlink::{Mode, XdpProgram, programs_to_detach};
+use crate::sys::{Errno, unix};
+
+/// Bytes of the longest message; pins are the longest of what it has.
+const MAX_MESSAGE: usize = 64 * 1024;
+
+/// A change of the program of an interface that is taken back unless somebody confirms it.
+#[derive(Debug)]
+pub struct Trial {
+    /// The interface's number in its network namespace.
+    pub ifindex: u32,
+    /// The interface's name.
+    pub name: String,
+    /// The root of bpffs.
+    pub bpffs: String,
+    /// Where the `bpf_link` of a new program is pinned when the change is confirmed.
+    pub pin: PathBuf,
+    /// What runs there before the change and is put back, with an fd of each.
+    pub before: Vec<(XdpProgram, OwnedFd)>,
+    /// The `bpf_link` that holds it, if one does.
+    pub link: Option<OwnedFd>,
+    /// The pins of that link, which a detach removes.
+    pub link_pins: Vec<PathBuf>,
+    /// The program that comes there; none if the change takes off what is there.
+    pub new: Option<OwnedFd>,
+    /// What was made for the change and goes with it, the last first.
+    pub leftovers: Vec<Leftover>,
+}
+
+/// Something that the loading of a program has made beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leftover {
+    /// A pin.
+    Pin(PathBuf),
+    /// A directory, which goes if it is empty.
+    Directory(PathBuf),
+    /// A bpffs that was mounted here, which goes if nobody uses it.
+    Bpffs(PathBuf),
+}
+
+impl Trial {
+    /// A trial of taking off what runs on `interface`, or only program `id`; `by_link` is how [`detach_links`] does it,
+    /// with the pins below `bpffs`, and otherwise [`detach`](super::detach) does.
+    ///
+    /// A link without a pin is held by a process and could not be put back as it was: it is refused.
+    pub fn of_detach(interface: &Interface, id: Option<u32>, bpffs: &Path, by_link: bool) -> Result<Self> {
+        let seen = interface.look()?;
+        let (mut before, mut link, mut link_pins) = (Vec::new(), None, Vec::new());
+        for program in programs_to_detach(&seen.xdp, id)? {
+            let open = if id.is_some() { super::open } else { open_to_displace };
+            before.push((program, open(program)?.into()));
+            if !by_link {
+                continue;
+            }
+            let held = link_of(&seen, program)?.ok_or_else(|| not_by_link(program))?;
+            let own = held.state()?.id;
+            link_pins
+                .extend(super::link_pins(bpffs).into_iter().filter(|(id, _)| *id == own).map(|(_, pin)| pin));
+            if link_pins.is_empty() {
+                let message =
+                    format!("bpf_link {own} is not pinned, so that it could not be put back on {interface}");
+                return Err(Error::new(ErrorKind::Conflict, message)
+                    .with_help("its owner, who holds it open, can detach it; or leave out `--confirm`"));
+            }
+            link = Some(held.into());
+        }
+        Ok(Self {
+            ifindex: interface.index().get(),
+            name: interface.name().to_owned(),
+            bpffs: bpffs.to_string_lossy().into_owned(),
+            pin: PathBuf::new(),
+            before,
+            link,
+            link_pins,
+            new: None,
+            leftovers: Vec::new(),
+        })
+    }
+
+    /// Tells the guard at the other end of `guard`, and waits until it is ready.
+    pub fn send(&self, guard: &UnixStream) -> Result<()> {
+        let fds = self.before.iter().map(|(_, fd)| fd).chain(&self.link).chain(&self.new);
+        let fds: Vec<_> = fds.map(AsFd::as_fd).collect();
+        send(guard, &self.words().join("\0"), &fds)?;
+        receive_answer(guard)
+    }
+
+    /// Waits for what [`send`](Self::send) sends; none if the other end is closed before.
+    pub fn receive(socket: &UnixStream) -> Result<Option<Self>> {
+        match receive(socket)? {
+            Some((words, fds)) => Self::read(&words, fds).map(Some).ok_or_else(not_understood),
+            None => Ok(None),
+        }
+    }
+
+    fn words(&self) -> Vec<String> {
+        let paths =
+            |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        let mut words = vec![self.ifindex.to_string(), self.name.clone(), self.bpffs.clone()];
+        words.extend(paths(std::slice::from_ref(&self.pin)));
+        words.push(self.before.len().to_string());
+        for (program, _) in &self.before {
+            words.push(program.mode.to_string());
+            words.push(program.id.unwrap_or(0).to_string());
+        }
+        words.push(u8::from(self.link.is_some()).to_string());
+        words.push(u8::from(self.new.is_some()).to_string());
+        words.push(self.link_pins.len().to_string());
+        words.extend(paths(&self.link_pins));
+        for leftover in &self.leftovers {
+            let (kind, path) = match leftover {
+                Leftover::Pin(path) => ("pin", path),
+                Leftover::Directory(path) => ("directory", path),
+                Leftover::Bpffs(path) => ("bpffs", path),
+            };
+            words.push(kind.to_owned());
+            words.extend(paths(std::slice::from_ref(path)));
+        }
+        words
+    }
+
+    /// The opposite of [`words`](Self::words).
+    fn read(words: &str, fds: Vec<OwnedFd>) -> Option<Self> {
+        let (mut words, mut fds) = (words.split('\0'), fds.into_iter());
+        let ifindex = words.next()?.parse().ok()?;
+        let (name, bpffs) = (words.next()?.to_owned(), words.next()?.to_owned());
+        let pin = PathBuf::from(words.next()?);
+        let mut before = Vec::new();
+        for _ in 0..words.next()?.parse::<usize>().ok()? {
+            let word = words.next()?;
+            let mode = Mode::ALL.into_iter().find(|mode| mode.to_string() == word)?;
+            let id = words.next()?.parse().ok().filter(|&id| id != 0);
+            before.push((XdpProgram { mode, id }, fds.next()?));
+        }
+        let link = if words.next()? == "1" { Some(fds.next()?) } else { None };
+        let new = if words.next()? == "1" { Some(fds.next()?) } else { None };
+        let count = words.next()?.parse::<usize>().ok()?;
+        let link_pins: Vec<_> = words.by_ref().take(count).map(PathBuf::from).collect();
+        let mut leftovers = Vec::new();
+        while let Some(kind) = words.next() {
+            let path = PathBuf::from(words.next()?);
+            leftovers.push(match kind {
+                "pin" => Leftover::Pin(path),
+                "directory" => Leftover::Directory(path),
+                "bpffs" => Leftover::Bpffs(path),
+                _ => return None,
+            });
+        }
+        Some(Self { ifindex, name, bpffs, pin, before, link, link_pins, new, leftovers })
+    }
+}
+
+/// Gives the guard the `bpf_link` that holds the new program, and waits until it has it.
+pub(crate) fn hand_over(guard: &UnixStream, link: BorrowedFd<'_>) -> Result<()> {
+    send(guard, "link", &[link])?;
+    receive_answer(guard)
+}
+
+/// What a guard hears after the [`Trial`].
+#[derive(Debug)]
+pub enum Heard {
+    /// The `bpf_link` that holds the new program.
+    Link(OwnedFd),
+    /// Nothing more: whoever makes the change is done, or dead.
+    End,
+}
+
+/// Waits for what comes after a [`Trial`].
+pub fn hear(socket: &UnixStream) -> Result<Heard> {
+    match receive(socket)? {
+        None => Ok(Heard::End),
+        Some((_, fds)) => fds.into_iter().next().map(Heard::Link).ok_or_else(not_understood),
+    }
+}
+
+/// Answers a message.
+pub fn answer(socket: &UnixStream, answer: &Result<()>) -> Result<()> {
+    let words = match answer {
+        Ok(()) => String::new(),
+        Err(error) => match error.help() {
+            Some(help) => format!("{error}\0{help}"),
+            None => error.to_string(),
+        },
+    };
+    send(socket, &words, &[])
+}
+
+/// The guard's answer to a message.
+fn receive_answer(guard: &UnixStream) -> Result<()> {
+    let Some((words, _)) = receive(guard)? else {
+        return Err(Error::new(ErrorKind::Os, "the guard that was to take the change back has ended"));
+    };
+    match words.split_once('\0') {
+        _ if words.is_empty() => Ok(()),
+        Some((words, help)) => Err(Error::new(ErrorKind::Conflict, words).with_help(help)),
+        None => Err(Error::new(ErrorKind::Conflict, words)),
+    }
+}
+
+fn send(socket: &UnixStream, words: &str, fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let len = u32::try_from(words.len()).ok().filter(|&len| len as usize <= MAX_MESSAGE);
+    let len = len.ok_or_else(|| Error::new(ErrorKind::Unsupported, "too much is to be told to the guard"))?;
+    let message = [&len.to_ne_bytes()[..], words.as_bytes()].concat();
+    let (mut rest, mut fds) = (&message[..], fds);
+    while !rest.is_empty() {
+        let sent = unix::send(socket.as_fd(), rest, fds).map_err(|errno| failed("sendmsg", errno))?;
+        (rest, fds) = (&rest[sent..], &[]);
+    }
+    Ok(())
+}
+
+/// The next message, or none after the last.
+fn receive(socket: &UnixStream) -> Result<Option<(String, Vec<OwnedFd>)>> {
+    let (mut message, mut all_fds) = (Vec::new(), Vec::new());
+    let mut wanted = size_of::<u32>();
+    while message.len() < wanted {
+        let mut part = vec![0; wanted - message.len()];
+        let (len, fds) =
+            unix::receive(socket.as_fd(), &mut part).map_err(|errno| failed("recvmsg", errno))?;
+        if len == 0 {
+            return Ok(None);
+        }
+        message.extend_from_slice(&part[..len]);
+        all_fds.extend(fds);
+        if let Ok(len) = <[u8; 4]>::try_from(&message[..]) {
+            wanted += (u32::from_ne_bytes(len) as usize).min(MAX_MESSAGE);
+        }
+    }
+    let words = String::from_utf8(message.split_off(size_of::<u32>())).map_err(|_| not_understood())?;
+    Ok(Some((words, all_fds)))
+}
+
+fn failed(call: &str, errno: Errno) -> Error {
+    Error::os(call, "the socket of the guard", errno.0)
+}
+
+fn not_understood() -> Error {
+    Error::new(ErrorKind::Malformed, "the message to the guard cannot be understood")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    fn fd() -> OwnedFd {
+        File::open("/dev/null").unwrap().into()
+    }
+
+    #[test]
+    fn a_trial_arrives_as_it_was_sent() {
+        let program = |mode, id| XdpProgram { mode, id: Some(id) };
+        let trial = Trial {
+            ifindex: 7,
+            name: "eth0".to_owned(),
+            bpffs: "/sys/fs/bpf".to_owned(),
+            pin: "/sys/fs/bpf/link".into(),
+            before: vec![(program(Mode::Native, 3), fd()), (program(Mode::Offload, 4), fd())],
+            link: Some(fd()),
+            link_pins: vec!["/sys/fs/bpf/a".into(), "/sys/fs/bpf/b".into()],
+            new: Some(fd()),
+            leftovers: vec![Leftover::Pin("/p".into()), Leftover::Directory("/d".into())],
+        };
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        answer(&theirs, &Ok(())).unwrap();
+        trial.send(&ours).unwrap();
+        let got = Trial::receive(&theirs).unwrap().unwrap();
+        assert_eq!(got.words(), trial.words());
+        assert_eq!((got.before.len(), got.link.is_some(), got.new.is_some()), (2, true, true));
+        answer(&theirs, &Err(not_understood().with_help("say it again"))).unwrap();
+        let error = hand_over(&ours, trial.link.as_ref().unwrap().as_fd()).unwrap_err();
+        assert_eq!((error.to_string(), error.help()), (not_understood().to_string(), Some("say it again")));
+        assert!(matches!(hear(&theirs).unwrap(), Heard::Link(_)));
+        drop(ours);
+        assert!(matches!(hear(&theirs).unwrap(), Heard::End));
+        assert!(Trial::receive(&theirs).unwrap().is_none());
+    }
+
+    #[test]
+    fn half_a_trial_is_none() {
+        let words = "7\0eth0\0/sys/fs/bpf\0/sys/fs/bpf/link\x001\0native\x003\x001\x001\x000\0pin\0/p";
+        let read = |words, fds: usize| Trial::read(words, (0..fds).map(|_| fd()).collect());
+        assert!(read(words, 3).is_some());
+        assert!(read(words, 2).is_none());
+        for (end, _) in words.char_indices() {
+            if let Some(trial) = read(&words[..end], 3) {
+                assert!(trial.leftovers.len() <= 1);
+            }
+        }
+    }
+}

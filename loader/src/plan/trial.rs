@@ -1,0 +1,116 @@
+//! A plan whose change of the interface is on trial: unless somebody confirms it in time, it is taken back.
+//!
+//! Before the change, a guard (another process, which outlives this one) is told what it would have to put back, with
+//! fds of all that takes. Where no program was before, the guard alone holds the new one, by a `bpf_link` without a
+//! pin: a guard that is killed takes the program with it. Whatever else the plan would let go of stays until the guard
+//! knows the outcome.
+
+use std::fmt::Display;
+
+use super::build::ensure_bpffs;
+use super::call::{Arm, Call, LinkCreate, SetLink};
+use super::keep::{Attachment, keep_root};
+use super::{AttachBy, On, Plan, Step, When};
+use crate::error::{Error, ErrorKind, Result};
+use crate::features::Feature;
+use crate::netlink::Mode;
+use nix::libc::{EINVAL, ENOPROTOOPT};
+
+/// Where the `bpf_link` is pinned that holds the program of the interface `ifindex`, in the namespace with this
+/// cookie, after a trial by a plan that attaches by netlink.
+pub fn own_link(bpffs: &str, netns_cookie: impl Display, ifindex: impl Display) -> String {
+    format!("{}/link_{netns_cookie}_{ifindex}", keep_root(bpffs))
+}
+
+impl Plan {
+    /// The same plan on trial, with its bpffs at `bpffs`: for [`execute_on_trial`](Plan::execute_on_trial).
+    pub fn on_trial(self, bpffs: &str) -> Result<Self> {
+        let Some(attach) = &self.attach else {
+            let message = "only a plan that attaches its program can be on trial";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        };
+        let pin = match &attach.by {
+            AttachBy::Link { pin } => pin.clone(),
+            AttachBy::Netlink => None,
+        };
+        let elsewhere =
+            self.steps.iter().any(|step| matches!(&step.call, Call::OpenRouteSocket { netns: Some(_) }));
+        let trial =
+            Trial { bpffs: bpffs.to_owned(), by_link: attach.by != AttachBy::Netlink, pin, elsewhere };
+        let mut steps = Vec::new();
+        for step in &self.steps {
+            if !steps.iter().any(is_arming) && is_change(&step.call) {
+                steps.extend(trial.arm(&self.steps));
+            }
+            steps.extend(trial.step(step));
+        }
+        Ok(Self { steps, ..self })
+    }
+}
+
+fn is_arming(step: &Step) -> bool {
+    matches!(step.call, Call::Arm(_))
+}
+
+fn is_change(call: &Call) -> bool {
+    matches!(call, Call::SetLink(_) | Call::LinkCreate(_) | Call::LinkUpdate { .. })
+}
+
+struct Trial {
+    bpffs: String,
+    by_link: bool,
+    pin: Option<String>,
+    elsewhere: bool,
+}
+
+impl Trial {
+    /// Tells the guard, after all that its knowledge and a pin after the trial take.
+    fn arm(&self, before: &[Step]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if !before.iter().any(|step| step.call == Call::NetnsCookie) {
+            steps.push(Step::new(Call::NetnsCookie).or(On::Errno(&[ENOPROTOOPT]), Vec::new()));
+        }
+        let has_bpffs = before.iter().any(|step| matches!(step.call, Call::Statfs { .. }));
+        if !self.by_link && !has_bpffs {
+            steps.push(ensure_bpffs(&self.bpffs).when(When::Vacant));
+        }
+        steps.push(Step::new(Call::Arm(Arm { bpffs: self.bpffs.clone(), pin: self.pin.clone() })));
+        steps
+    }
+
+    /// What becomes of a step of the plan.
+    fn step(&self, step: &Step) -> Vec<Step> {
+        let when = step.when;
+        match &step.call {
+            // The guard lets go of these when it knows the outcome, and makes this pin.
+            Call::Keep(keep) if keep.of == Attachment::Replaced => Vec::new(),
+            Call::PinLink { .. } => vec![Step::new(Call::HandOver).when(when)],
+            Call::SetLink(set) if !set.replace => vec![self.held_by_guard(step, set)],
+            _ => vec![step.clone()],
+        }
+    }
+
+    /// Attaches by a link that the guard gets, or by netlink where the kernel has no such links.
+    fn held_by_guard(&self, by_netlink: &Step, set: &SetLink) -> Step {
+        let create = |mode| {
+            let create = LinkCreate { program: set.program, mode, elsewhere: self.elsewhere };
+            let tell = Step::new(Call::LinkInfo).or(On::AnyErrno, Vec::new());
+            Step::new(Call::LinkCreate(create)).then(vec![Step::new(Call::HandOver), tell])
+        };
+        let plain = Step { when: When::Always, ..by_netlink.clone() };
+        let mut step = create(set.mode.unwrap_or(Mode::Native)).or_lacking(
+            On::Errno(&[EINVAL]),
+            Feature::XdpLinks,
+            vec![plain],
+        );
+        let fallback = by_netlink.otherwise.iter().find(|other| other.on == On::Driver);
+        let generic = fallback.and_then(|other| match other.steps.first().map(|step| &step.call) {
+            Some(Call::SetLink(set)) => set.mode,
+            _ => None,
+        });
+        if let Some(mode) = generic {
+            step = step.or(On::Driver, vec![create(mode)]);
+        }
+        step.when(by_netlink.when)
+    }
+}

@@ -1,0 +1,99 @@
+//! `xdpload pins`: what is pinned, by whom it is used, and what serves nobody any more.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::command::{command, run};
+use crate::objects::object;
+use crate::peers::{attached_by_ip, bpftool, number, text};
+use crate::veth::{NEAR, pair};
+use crate::xdpload::{answer, xdpload};
+
+/// What is told of the pin at `path`.
+#[track_caller]
+fn told(path: &str) -> Value {
+    let pins = answer(&["pins"])["pins"].clone();
+    let pin = pins.as_array().expect("a list").iter().find(|pin| pin["path"] == path);
+    pin.unwrap_or_else(|| panic!("{path} is not among {pins:#}")).clone()
+}
+
+#[test]
+fn each_pin_is_told_with_its_users() {
+    let (_sandbox, _veth) = need!(pair(&["bpftool"]));
+    xdpload(&["load", &object("blacklist"), "--pin=/sys/fs/bpf/edge"]).ok();
+    let (map, program) = ("/sys/fs/bpf/edge/maps/blacklist", "/sys/fs/bpf/edge/xdp_ip_filter");
+    let id = told(program)["id"].clone();
+    assert_eq!(id, bpftool(&["prog", "show", "pinned", program])["id"]);
+    assert_eq!(told(map)["id"], bpftool(&["map", "show", "pinned", map])["id"]);
+    assert_eq!(told(map)["used_by"], serde_json::json!([format!("program {id} (xdp_ip_filter)")]));
+    assert_eq!(told(program)["used_by"], serde_json::json!([]));
+    xdpload(&["pins"]).ok().stdout_has("used by nobody that can be seen");
+    xdpload(&["attach", NEAR, "--pinned", program]).ok();
+    assert_eq!(told(program)["used_by"], serde_json::json!(["near0 in native mode"]));
+    xdpload(&["detach", NEAR]).ok();
+    xdpload(&["attach", NEAR, "--pinned", program, "--link", "--pin=/sys/fs/bpf/link"]).ok();
+    let link = told("/sys/fs/bpf/link");
+    assert_eq!((text(&link["kind"]), &link["used_by"]), ("link".to_owned(), &serde_json::json!(["near0"])));
+    xdpload(&["pins"])
+        .ok()
+        .stdout_has(&format!("program {id} xdp_ip_filter  used by near0 in native mode, bpf_link "));
+    // Nothing of it is anybody's to remove.
+    xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+    xdpload(&["detach", NEAR, "--link"]).ok();
+}
+
+#[test]
+fn what_serves_nobody_is_collected() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    // Prog arrays that were kept for a program which somebody else has taken off.
+    let attached = answer(&[
+        "attach",
+        NEAR,
+        &object("tail_calls"),
+        "--prog=enter",
+        "--pin-map=answer=/sys/fs/bpf/answer",
+    ]);
+    let id = number(&attached["program"]["id"]);
+    xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+    run(&mut command("ip", &["link", "set", "dev", NEAR, "xdpdrv", "off"])).ok();
+    // A link that holds nothing any more.
+    xdpload(&["attach", NEAR, &object("xdp_pass"), "--link", "--pin=/sys/fs/bpf/link"]).ok();
+    run(&mut command("bpftool", &["link", "detach", "pinned", "/sys/fs/bpf/link"])).ok();
+    let before = sandbox.pins();
+    let ran = xdpload(&["pins", "gc", "--dry-run"]).ok();
+    let is_gone = [format!("program {id} is gone"), format!("program {id} is not on interface ")];
+    assert!(is_gone.iter().any(|words| ran.stdout().contains(words)), "{}", ran.report());
+    ran.stdout_has("would remove /sys/fs/bpf/link: it is detached");
+    assert_eq!(sandbox.pins(), before);
+    let removed = answer(&["pins", "gc"])["removed"].clone();
+    assert_eq!(removed.as_array().map(Vec::len), Some(3), "{removed:#}");
+    assert_eq!(sandbox.pins(), ["answer"]);
+    xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+}
+
+#[test]
+fn what_a_guard_may_need_is_left() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    xdpload(&["attach", NEAR, &object("tail_calls"), "--prog=enter"]).ok();
+    let (before, pins) = (attached_by_ip(NEAR), sandbox.pins());
+    let trial = answer(&["detach", NEAR, "--confirm=10m"]);
+    xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+    assert_eq!(sandbox.pins(), pins);
+    // A guard that is killed leaves them to nobody.
+    let guard = number(&trial["trial"]["guard"]);
+    kill(Pid::from_raw(i32::try_from(guard).expect("an id is small")), Signal::SIGKILL).expect("it is there");
+    let is_there = || {
+        let stat = fs::read_to_string(Path::new("/proc").join(guard.to_string()).join("stat"));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    while is_there() {
+        std::thread::yield_now();
+    }
+    xdpload(&["pins", "gc"]).ok().stdout_has("removed /sys/fs/bpf/xdpload/");
+    assert_eq!(sandbox.pins(), [""; 0]);
+    assert_ne!(attached_by_ip(NEAR), before);
+}

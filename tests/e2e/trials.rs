@@ -1,0 +1,536 @@
+//! `--confirm`: a change is taken back by itself, unless it is confirmed, and never over somebody else's.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::acceptor::{Ending, TRACED, accept};
+use crate::bench::refused;
+use crate::command::{command, run};
+use crate::leftovers::assert_program_goes;
+use crate::objects::object;
+use crate::packets::assert_udp;
+use crate::peers::{attached_by_ip, number, text};
+use crate::sandbox::Sandbox;
+use crate::strace::{Call, Fault, trace, trace_with_fault};
+use crate::tally::tally;
+use crate::veth::{FAR, FAR_V4, NEAR, OTHER, Veth, pair};
+use crate::xdpload::{answer, xdpload, xdpload_command};
+
+/// How long a guard may take to notice.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A trial that ends while the test waits.
+const SHORT: &str = "--confirm=1s";
+/// A trial that the test ends.
+const LONG: &str = "--confirm=10m";
+
+/// The guard of a trial.
+#[derive(Clone, Copy)]
+struct Guard(u64);
+
+impl Guard {
+    /// The guard of the change that `answer` tells of.
+    #[track_caller]
+    fn of(answer: &Value) -> Self {
+        Self(number(&answer["trial"]["guard"]))
+    }
+
+    fn signal(self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.0).expect("an id is small")), signal)
+            .expect("the guard is there");
+    }
+
+    /// What /proc says of it, while it is there and alive.
+    fn proc(self, file: &str) -> Option<String> {
+        let text = fs::read_to_string(format!("/proc/{}/{file}", self.0)).ok()?;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
+        // One that nobody has reaped yet has ended all the same.
+        (!stat.rsplit(") ").next()?.starts_with('Z')).then_some(text)
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    fn ends(self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.proc("stat").is_some() {
+            assert!(Instant::now() < deadline, "guard {} is still there after {PATIENCE:?}", self.0);
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Asserts that the kernel's log has a line of this guard with `words`.
+    #[track_caller]
+    fn has_logged(self, words: &str) {
+        let log = run(&mut command("dmesg", &[""; 0])).ok();
+        let mine = format!("xdpload[{}]: ", self.0);
+        let lines: Vec<_> = log.stdout().lines().filter(|line| line.contains(&mine)).collect();
+        assert!(lines.iter().any(|line| line.contains(words)), "no {words:?} in {lines:#?}");
+    }
+}
+
+/// What ip(8) says of `near0`: the mode and the id of its program.
+fn near() -> Option<(String, u64)> {
+    attached_by_ip(NEAR).map(|program| (program.mode, program.id))
+}
+
+fn attach(name: &str, options: &[&str]) -> Value {
+    let object = object(name);
+    answer(&[&["attach", NEAR, &object], options].concat())
+}
+
+#[test]
+fn what_nobody_confirms_is_taken_off() {
+    let (sandbox, veth) = need!(pair(&["bpftool"]));
+    for mode in ["native", "generic"] {
+        let attached = attach("xdp_drop", &[SHORT, "--mode", mode]);
+        let id = number(&attached["program"]["id"]);
+        assert_eq!(attached["trial"]["without_guard"], "program_goes");
+        let guard = Guard::of(&attached);
+        guard.ends();
+        assert_eq!((near(), sandbox.pins()), (None, vec![]));
+        assert_program_goes(id);
+        assert_udp(&veth, OTHER, 5);
+        guard.has_logged(&format!("unless confirmed within 1 s, program {id} is taken off `near0`"));
+        guard.has_logged(&format!("program {id} is taken off `near0`: nobody has confirmed it"));
+    }
+}
+
+#[test]
+fn what_nobody_confirms_makes_room_for_what_was_there() {
+    let (sandbox, veth) = need!(pair(&[]));
+    for mode in ["native", "generic"] {
+        attach("xdp_pass", &["--mode", mode]);
+        let before = near();
+        let id = before.as_ref().unwrap().1;
+        let attached = attach("xdp_drop", &["--replace", LONG, "--mode", mode]);
+        assert_eq!(attached["trial"]["puts_back"], json!([id]));
+        assert_eq!(attached["trial"]["without_guard"], "program_stays");
+        assert_udp(&veth, OTHER, 0);
+        // As if the time were up.
+        let guard = Guard::of(&attached);
+        guard.signal(Signal::SIGTERM);
+        guard.ends();
+        assert_eq!((near(), sandbox.pins()), (before, vec![]));
+        assert_udp(&veth, OTHER, 5);
+        guard.has_logged(&format!(
+            "XDP program {id} in {mode} mode is put back on `near0`: the guard was told"
+        ));
+        xdpload(&["detach", NEAR]).ok();
+    }
+}
+
+#[test]
+fn what_is_confirmed_stays() {
+    let (sandbox, veth) = need!(pair(&[]));
+    // The words first.
+    let says = "unless `xdpload confirm near0` comes within 600 s, it is taken off again\n";
+    let ran = xdpload(&["attach", NEAR, &object("xdp_drop"), LONG]).ok().stdout_has(says);
+    ran.stdout_has("is killed, the program goes with it");
+    let status = answer(&["status", NEAR]);
+    let trial = &status["interfaces"][0]["trial"];
+    let left = number(&trial["milliseconds_left"]);
+    assert!((1..=600_000).contains(&left), "{status}");
+    assert_eq!(trial["puts_back"], json!([]));
+    let guard = Guard(number(&trial["guard"]));
+    xdpload(&["status"]).ok().stdout_has("on trial: in ").stdout_has("unless `xdpload confirm near0` comes");
+
+    let pin = format!("xdpload/{}", own_link(&confirm()));
+    guard.ends();
+    guard.has_logged("the change of `near0` is confirmed");
+    assert_eq!(sandbox.pins(), ["xdpload", &pin]);
+    assert_udp(&veth, OTHER, 0);
+    let status = answer(&["status", NEAR]);
+    assert_eq!(status["interfaces"][0]["programs"][0]["link"]["pin"], format!("/sys/fs/bpf/{pin}"));
+    assert_eq!(status["interfaces"][0]["trial"], Value::Null);
+
+    // From here on nobody needs to know that a link holds it: not a replacement, on trial or not, and not a detach.
+    let (_, first) = near().unwrap();
+    assert_eq!(attach("xdp_pass", &["--replace"])["replaced"], first);
+    let (_, second) = near().unwrap();
+    let attached = attach("xdp_drop", &["--replace", LONG]);
+    assert_udp(&veth, OTHER, 0);
+    Guard::of(&attached).signal(Signal::SIGTERM);
+    Guard::of(&attached).ends();
+    assert_eq!(near().unwrap().1, second);
+    assert_udp(&veth, OTHER, 5);
+    attach("xdp_drop", &["--replace", LONG]);
+    assert_eq!(confirm()["pin"], Value::Null);
+    assert_udp(&veth, OTHER, 0);
+    xdpload(&["detach", NEAR]).ok();
+    assert_eq!((near(), sandbox.pins()), (None, vec![]));
+}
+
+#[track_caller]
+fn confirm() -> Value {
+    let confirmed = answer(&["confirm"]);
+    assert_eq!(confirmed["interface"], NEAR);
+    confirmed
+}
+
+/// The name of the pin that a confirmed trial leaves.
+fn own_link(confirmed: &Value) -> String {
+    let pin = text(&confirmed["pin"]);
+    pin.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_replacement_that_is_confirmed_is_as_one_without_a_trial() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    attach("xdp_pass", &[]);
+    let attached = attach("xdp_drop", &["--replace", LONG]);
+    let says = "confirmed: program";
+    xdpload(&["confirm", NEAR]).ok().stdout_has(says);
+    Guard::of(&attached).ends();
+    assert_eq!(near().unwrap().1, number(&attached["program"]["id"]));
+    assert_eq!(sandbox.pins(), [""; 0]);
+    xdpload(&["detach", NEAR]).ok();
+}
+
+#[test]
+fn a_guard_that_is_killed_takes_its_program_along() {
+    let (sandbox, veth) = need!(pair(&["bpftool"]));
+    for options in [&[LONG][..], &[LONG, "--link", "--pin=/sys/fs/bpf/link"]] {
+        let attached = attach("xdp_drop", options);
+        assert_udp(&veth, OTHER, 0);
+        Guard::of(&attached).signal(Signal::SIGKILL);
+        Guard::of(&attached).ends();
+        assert_program_goes(number(&attached["program"]["id"]));
+        assert_eq!((near(), sandbox.pins()), (None, vec![]));
+        assert_udp(&veth, OTHER, 5);
+        refused(&["confirm", NEAR], 1, &["no change of `near0` waits to be confirmed"]);
+    }
+    // In the place of another it cannot, and that was said.
+    attach("xdp_pass", &[]);
+    let ran = xdpload(&["attach", NEAR, &object("xdp_drop"), "--replace", LONG]).ok();
+    let ran =
+        ran.stdout_has("is killed, the program stays, since nothing but the guard knows the one before");
+    let guard = Guard(number(&answer(&["status"])["interfaces"][0]["trial"]["guard"]));
+    guard.signal(Signal::SIGKILL);
+    guard.ends();
+    assert_eq!(attached_by_ip(NEAR).unwrap().name, "xdp_drop", "{}", ran.report());
+    xdpload(&["detach", NEAR]).ok();
+}
+
+#[test]
+fn what_somebody_else_has_changed_meanwhile_is_left_alone() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    let left_alone = |guard: Guard, found: &str| {
+        guard.signal(Signal::SIGTERM);
+        guard.ends();
+        guard.has_logged("`near0` is left as it is, since somebody has changed it meanwhile: ");
+        guard.has_logged(found);
+    };
+    let by_ip = |words: &[&str]| {
+        run(&mut command("ip", &[&["-force", "link", "set", "dev", NEAR], words].concat())).ok();
+    };
+    let pass = object("xdp_pass");
+
+    // Replaced by another tool, and taken off.
+    attach("xdp_pass", &[]);
+    let guard = Guard::of(&attach("xdp_drop", &["--replace", LONG]));
+    by_ip(&["xdpdrv", "obj", &pass, "sec", "xdp"]);
+    let theirs = near();
+    left_alone(guard, &format!("XDP program {} in native mode is there", theirs.as_ref().unwrap().1));
+    assert_eq!(near(), theirs);
+    let guard = Guard::of(&attach("xdp_drop", &["--replace", LONG]));
+    by_ip(&["xdpdrv", "off"]);
+    left_alone(guard, "no XDP program is there");
+    assert_eq!(near(), None);
+
+    // The guard's own link, updated: it must not go with the guard.
+    let guard = Guard::of(&attach("xdp_drop", &[LONG]));
+    attach("xdp_pass", &["--replace", "--link"]);
+    let theirs = near();
+    left_alone(guard, &format!("XDP program {} in native mode is there", theirs.as_ref().unwrap().1));
+    assert_eq!(near(), theirs);
+    xdpload(&["detach", NEAR, "--link"]).ok();
+
+    // Something came after a detach.
+    attach("xdp_drop", &[]);
+    let guard = Guard::of(&answer(&["detach", NEAR, LONG]));
+    by_ip(&["xdpgeneric", "obj", &pass, "sec", "xdp"]);
+    let theirs = near();
+    left_alone(guard, &format!("XDP program {} in generic mode is there", theirs.as_ref().unwrap().1));
+    assert_eq!(near(), theirs);
+    xdpload(&["detach", NEAR]).ok();
+
+    // The interface is gone, and another has its name.
+    let guard = Guard::of(&attach("xdp_drop", &[LONG]));
+    run(&mut command("ip", &["link", "del", NEAR])).ok();
+    left_alone(guard, "the interface is gone");
+    // What ip(8) has made there is its own.
+    let pins = sandbox.pins();
+    assert!(pins.iter().all(|pin| !pin.starts_with("xdpload")), "{pins:?}");
+}
+
+#[test]
+fn a_detach_is_taken_back_too() {
+    let (sandbox, veth) = need!(pair(&[]));
+    for (mode, link) in [("native", false), ("generic", false), ("native", true)] {
+        let by_link: &[&str] = if link { &["--link", "--pin=/sys/fs/bpf/link"] } else { &[] };
+        attach("xdp_drop", &[by_link, &["--mode", mode]].concat());
+        let (before, pins) = (near(), sandbox.pins());
+        let says = "is killed, the program stays off, since nothing but the guard knows it";
+        let detach: &[&str] = if link { &["detach", NEAR, "--link"] } else { &["detach", NEAR] };
+        xdpload(&[detach, &[LONG]].concat()).ok().stdout_has(says);
+        assert_udp(&veth, OTHER, 5);
+        let trial = answer(&["status"])["interfaces"][0]["trial"].clone();
+        assert_eq!(trial["puts_back"], json!([before.as_ref().unwrap().1]));
+        let guard = Guard(number(&trial["guard"]));
+        guard.signal(Signal::SIGTERM);
+        guard.ends();
+        assert_eq!((near(), sandbox.pins()), (before, pins));
+        assert_udp(&veth, OTHER, 0);
+
+        let guard = Guard::of(&answer(&[detach, &[LONG]].concat()));
+        xdpload(&["confirm"]).ok().stdout_has("near0 stays without the program that was taken off");
+        guard.ends();
+        assert_eq!((near(), sandbox.pins()), (None, vec![]));
+    }
+}
+
+#[test]
+fn one_trial_at_a_time() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    refused(&["confirm"], 1, &["no change waits to be confirmed", "help: the time may be up"]);
+    let guard = Guard::of(&attach("xdp_drop", &[LONG]));
+    let state = near();
+    let words = ["another change of `near0` waits to be confirmed", "help: `xdpload confirm near0` keeps it"];
+    refused(&["attach", NEAR, &object("xdp_pass"), "--replace", LONG], 1, &words);
+    refused(&["detach", NEAR, "--link", LONG], 1, &["bpf_link", "is not pinned"]);
+    assert_eq!((near(), sandbox.pins()), (state, vec![]));
+    // That of another interface is none of this one's.
+    run(&mut command("ip", &["link", "add", "other0", "type", "veth", "peer", "name", "other1"])).ok();
+    let other = Guard::of(&answer(&["attach", "other0", &object("xdp_pass"), LONG]));
+    let both = "changes of `near0` and `other0` wait to be confirmed";
+    let both_ways = ["changes of", both, "`other0` and `near0` wait to be confirmed"];
+    let ran = xdpload(&["confirm"]).fails(2);
+    assert!(both_ways.iter().any(|words| ran.stderr().contains(words)), "{}", ran.report());
+    xdpload(&["confirm", "other0"]).ok();
+    xdpload(&["confirm"]).ok().stdout_has("stays on near0");
+    [guard, other].into_iter().for_each(Guard::ends);
+    xdpload(&["detach", NEAR]).ok();
+    xdpload(&["detach", "other0"]).ok();
+    for time in ["0", "2d", "25h", "", "-1s", "99999999999999999999m"] {
+        let attach = ["attach", NEAR, &object("xdp_pass"), &format!("--confirm={time}")];
+        xdpload(&attach).fails(2).stderr_has("expected ");
+    }
+    assert_eq!((near(), sandbox.pins()), (None, vec![]));
+}
+
+#[test]
+fn the_guard_outlives_the_session_and_is_small() {
+    let (_sandbox, _veth) = need!(pair(&[]));
+    // That the answer comes at all shows that the guard does not hold the ends of its pipes.
+    let guard = Guard::of(&attach("xdp_drop", &[LONG]));
+    let stat = guard.proc("stat").expect("the guard waits");
+    let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    let [group, session, terminal] = [fields[2], fields[3], fields[4]];
+    assert_eq!([group, session, terminal], [&guard.0.to_string(), &guard.0.to_string(), "0"]);
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        guard.signal(signal);
+    }
+    assert_eq!(guard.proc("comm").as_deref(), Some("xdpload-guard\n"));
+    assert_eq!(fs::read_link(format!("/proc/{}/cwd", guard.0)).unwrap(), Path::new("/"));
+    // What is its own; the rest is pages of files, which a static program has few of.
+    let status = guard.proc("status").unwrap();
+    let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let own: u32 = own.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(own < 1024, "{own} kB\n{status}");
+    xdpload(&["confirm"]).ok();
+    guard.ends();
+    xdpload(&["detach", NEAR]).ok();
+}
+
+#[test]
+fn in_another_namespace() {
+    let (sandbox, veth) = need!(pair(&[]));
+    let far = veth.far.path().display().to_string();
+    let attach = answer(&["attach", FAR, &object("xdp_pass"), "--netns", &far, LONG]);
+    xdpload(&["status"]).ok().stdout_has("no interface has an XDP program");
+    xdpload(&["status", "--netns", "far"]).ok().stdout_has("on trial");
+    refused(&["confirm"], 1, &["no change waits to be confirmed"]);
+    xdpload(&["confirm", "--netns", "far"]).ok();
+    Guard::of(&attach).ends();
+    let detach = answer(&["detach", FAR, "--netns", "far", LONG]);
+    Guard::of(&detach).signal(Signal::SIGTERM);
+    Guard::of(&detach).ends();
+    xdpload(&["status", "--netns", "far"]).ok().stdout_has("xdp_pass");
+    xdpload(&["detach", FAR, "--netns", "far"]).ok();
+    assert_eq!(sandbox.pins(), [""; 0]);
+}
+
+#[test]
+fn prog_arrays_of_either_program_last_as_long_as_the_trial() {
+    let (sandbox, veth) = need!(pair(&[]));
+    let chain = |options: &[&str]| {
+        attach("tail_calls", &[&["--prog=enter", "--pin-map=answer=/sys/fs/bpf/answer"], options].concat())
+    };
+    let verdict = |verdict| xdpload(&["map", "set", "/sys/fs/bpf/answer", "0", verdict]).ok();
+    chain(&[]);
+    let pins = sandbox.pins();
+    let guard = Guard::of(&attach("xdp_pass", &["--replace", LONG]));
+    verdict("1");
+    assert_udp(&veth, FAR_V4, 5);
+    guard.signal(Signal::SIGTERM);
+    guard.ends();
+    // A chain that is broken passes everything.
+    assert_udp(&veth, FAR_V4, 0);
+    assert_eq!(sandbox.pins(), pins);
+
+    let guard = Guard::of(&chain(&["--replace", LONG]));
+    xdpload(&["confirm"]).ok();
+    guard.ends();
+    assert_udp(&veth, FAR_V4, 0);
+    assert_eq!(sandbox.pins().len(), pins.len());
+    let guard = Guard::of(&answer(&["detach", NEAR, LONG]));
+    guard.signal(Signal::SIGTERM);
+    guard.ends();
+    assert_udp(&veth, FAR_V4, 0);
+    xdpload(&["detach", NEAR]).ok();
+    let guard = Guard::of(&chain(&[LONG]));
+    guard.signal(Signal::SIGTERM);
+    guard.ends();
+    assert_eq!((near(), sandbox.pins()), (None, vec!["answer".to_owned(), "xdpload".to_owned()]));
+}
+
+#[test]
+fn pins_of_the_object_go_with_it() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    let guard = Guard::of(&attach("blacklist_gobpf", &[LONG]));
+    assert_ne!(sandbox.pins(), [""; 0]);
+    guard.signal(Signal::SIGTERM);
+    guard.ends();
+    assert_eq!((near(), sandbox.pins()), (None, vec![]));
+}
+
+#[test]
+fn syslog_hears_it_where_there_is_one() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    let dev = sandbox.scratch().join("dev");
+    fs::create_dir(&dev).unwrap();
+    fs::write(dev.join("null"), "").unwrap();
+    bind(Path::new("/dev/null"), &dev.join("null"));
+    let log = UnixDatagram::bind(dev.join("log")).unwrap();
+    log.set_read_timeout(Some(PATIENCE)).unwrap();
+    bind(&dev, Path::new("/dev"));
+    let attached = attach("xdp_drop", &[SHORT]);
+    let hear = || {
+        let mut line = [0; 512];
+        match log.recv(&mut line) {
+            Ok(len) => String::from_utf8_lossy(&line[..len]).into_owned(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("nothing came"),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let (guard, id) = (Guard::of(&attached), number(&attached["program"]["id"]));
+    assert_eq!(
+        hear(),
+        format!("<29>xdpload[{}]: unless confirmed within 1 s, program {id} is taken off `near0`", guard.0)
+    );
+    assert_eq!(
+        hear(),
+        format!("<28>xdpload[{}]: program {id} is taken off `near0`: nobody has confirmed it", guard.0)
+    );
+    guard.ends();
+}
+
+fn bind(from: &Path, to: &Path) {
+    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("root may mount");
+}
+
+/// Carries out an attach on trial under strace, and asserts that its own calls are those that the plan lists.
+#[track_caller]
+fn run_as_planned(sandbox: &Sandbox, name: &str, options: &[&str]) {
+    let object = object(name);
+    let plan = answer(&[&["plan", &object, "--dev", NEAR, SHORT], options].concat());
+    let attach = [&["attach", NEAR, &object, SHORT, "--json"], options].concat();
+    let (ran, calls) = trace(sandbox, TRACED, &xdpload_command(&attach));
+    let guard = Guard::of(&ran.ok().json());
+    // Rust's runtime asks how many files it may have open, to start the guard.
+    let start = |call: &Call| call.name == "prlimit64" && call.arguments.contains("RLIMIT_NOFILE, NULL");
+    let own = |call: &Call| u64::from(call.process) != guard.0 && !start(call);
+    let own: Vec<_> = calls.into_iter().filter(own).collect();
+    accept(&plan, &own, Ending::AsTheKernelSays);
+}
+
+#[test]
+fn the_plan_of_a_trial_is_what_is_done() {
+    let (sandbox, veth): (_, Veth) = need!(pair(&["strace"]));
+    run_as_planned(&sandbox, "xdp_pass", &[]);
+    run_as_planned(&sandbox, "xdp_pass", &["--link", "--pin=/sys/fs/bpf/a/link"]);
+    attach("xdp_drop", &[]);
+    run_as_planned(&sandbox, "xdp_pass", &["--replace"]);
+    run_as_planned(&sandbox, "blacklist", &["--replace", "--mode=auto"]);
+    xdpload(&["detach", NEAR]).ok();
+    attach("xdp_drop", &["--link", "--pin=/sys/fs/bpf/link"]);
+    run_as_planned(&sandbox, "xdp_pass", &["--replace", "--link"]);
+    assert_udp(&veth, OTHER, 0);
+    xdpload(&["detach", NEAR, "--link"]).ok();
+    assert_eq!((near(), sandbox.pins()), (None, vec![]));
+}
+
+/// Calls of a trial, the guard's among them, each with an errno that it may give.
+const FAULTS: [(&str, &str); 9] = [
+    ("bpf", "ENOMEM"),
+    ("sendto", "ENOBUFS"),
+    ("recvfrom", "ENOBUFS"),
+    ("sendmsg", "ENOBUFS"),
+    ("recvmsg", "ENOMEM"),
+    ("socket", "EMFILE"),
+    ("bind", "ENOMEM"),
+    ("setsid", "EPERM"),
+    ("execve", "ENOMEM"),
+];
+
+/// Whichever call fails, on either side: when the time is up and the guard has ended, all is as it was.
+fn end_as_they_began(command: &[&str], least: usize, bench: &(Sandbox, Veth)) {
+    let (sandbox, before) = (&bench.0, (near(), bench.0.pins()));
+    let command_line = xdpload_command(command);
+    let mut faults = 0;
+    for (call, errno) in FAULTS {
+        // The first execve is that of the command itself.
+        let first = if call == "execve" { 2 } else { 1 };
+        for nth in first..30 {
+            let fault = Fault { call, errno, nth: (nth, nth) };
+            let (ran, calls) = trace_with_fault(sandbox, call, fault, &command_line);
+            if !calls.iter().any(|call| call.result.contains("(INJECTED)")) {
+                break;
+            }
+            faults += 1;
+            assert_eq!((near(), sandbox.pins()), before, "{fault:?}\n{}", ran.report());
+        }
+    }
+    assert!(faults >= least, "{faults}");
+    tally("failed", faults, command);
+}
+
+#[test]
+fn a_trial_where_nothing_was_ends_as_it_began() {
+    let bench = need!(pair(&["strace"]));
+    end_as_they_began(&["attach", NEAR, &object("xdp_pass"), SHORT], 15, &bench);
+}
+
+#[test]
+fn a_trial_of_a_replacement_ends_as_it_began() {
+    let bench = need!(pair(&["strace"]));
+    attach("xdp_drop", &[]);
+    end_as_they_began(&["attach", NEAR, &object("xdp_pass"), "--replace", SHORT], 15, &bench);
+    xdpload(&["detach", NEAR]).ok();
+}
+
+#[test]
+fn a_detach_on_trial_ends_as_it_began() {
+    let bench = need!(pair(&["strace"]));
+    attach("xdp_drop", &[]);
+    end_as_they_began(&["detach", NEAR, SHORT], 15, &bench);
+    xdpload(&["detach", NEAR]).ok();
+}
