@@ -27,7 +27,10 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
         (Err(refusal), [interface]) if is_displacement(&refusal) && may_run_already(&source, args) => {
             return output::answer(args.form, &runs_already(&planned.plan, interface, args, refusal)?);
         }
-        (executed, [interface]) => executed.map_err(|error| explain(error, interface, args))?,
+        // Nothing else is asked of the kernel than the plan says, but for that.
+        (Err(refusal), [interface]) if holder::is_in_the_way(&refusal) => {
+            return Err(explain(refusal, interface, args));
+        }
         (executed, _) => executed?,
     };
     loaded.attachments().iter().for_each(warn);

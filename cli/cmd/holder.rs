@@ -7,9 +7,14 @@ use loader::attach::{Interface, link_of, link_pins};
 use loader::{Error, Result, escape};
 use nix::libc::EBUSY;
 
+/// Whether a refusal may be for a link that holds what is there.
+pub(super) fn is_in_the_way(refusal: &Error) -> bool {
+    refusal.errno() == Some(EBUSY)
+}
+
 /// Adds to the kernel's refusal to change what a link holds which link that is, where it is pinned, and who has it.
 pub(super) fn explain(refusal: Error, interface: &Interface, bpffs: &Path) -> Error {
-    if refusal.errno() != Some(EBUSY) {
+    if !is_in_the_way(&refusal) {
         return refusal;
     }
     match link_on(interface, bpffs) {
