@@ -9,6 +9,8 @@ use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::MapDialect;
 use loader::{Error, ErrorKind};
 
+pub(crate) use crate::cmd::block::args::Block;
+
 use crate::format::Format;
 
 /// Load an XDP object file that clang has built into the kernel, and look after it there.
@@ -40,11 +42,16 @@ pub(crate) enum Command {
     Confirm(Confirm),
     /// Show which XDP programs run on which interfaces
     Status(Status),
+    /// Tell what this kernel, this process and the interfaces allow, and what to do where they do not
+    Doctor(Doctor),
     /// Show what is pinned, and who uses it
     Pins(Pins),
     /// Read and change the entries of maps
     #[command(subcommand)]
     Map(Map),
+    /// Drop packets from listed addresses at the network card: the IP blocklist
+    #[command(subcommand)]
+    Block(Block),
     /// See packets pass, dropped and passing again in private network namespaces; touches no real interface
     Demo(Demo),
 }
@@ -359,6 +366,19 @@ pub(crate) struct Confirm {
 #[derive(Args, Debug)]
 pub(crate) struct Status {
     /// The interface, by name or index; all that have a program if it is left out
+    #[arg(value_name = "IF")]
+    pub(crate) interface: Option<LinkRef>,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// The interface, by name or index; all if it is left out
     #[arg(value_name = "IF")]
     pub(crate) interface: Option<LinkRef>,
     #[command(flatten)]

@@ -50,8 +50,10 @@ fn run(command: Command) -> Result<()> {
         Command::Detach(args) => cmd::detach::run(&args),
         Command::Confirm(args) => cmd::confirm::run(&args),
         Command::Status(args) => cmd::status::run(&args),
+        Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Pins(args) => cmd::pins::run(&args),
         Command::Map(args) => cmd::map::run(&args),
+        Command::Block(args) => cmd::block::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
     }
 }

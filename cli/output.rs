@@ -94,6 +94,14 @@ pub(crate) fn error(error: &Error) {
     if let Some(log) = error.verifier_log() {
         remark(format_args!("  log: {} lines; --verifier-log FILE keeps them", log.lines().count()));
     }
+    reason(error);
+}
+
+/// Prints the rule that was broken, and what to do, where they are known.
+pub(crate) fn reason(error: &Error) {
+    if let Some(rule) = error.rule() {
+        remark(format_args!("  rule: {}", escape(rule)));
+    }
     if let Some(help) = error.help() {
         remark(format_args!("  help: {}", escape(help)));
     }

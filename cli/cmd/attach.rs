@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use loader::doctor;
 use loader::load::{AttachedTo, Loaded, RunsAlready};
 use loader::plan::Plan;
 use loader::{Error, ErrorKind, Interface, LinkRef, Result, escape};
 use serde::Serialize;
 
-use super::holder;
 use super::transcript::RecordDocument;
 use super::trial::{self, TrialDocument};
 use crate::format::hex;
@@ -21,19 +21,18 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let planned = super::plan(&source, &args.load, targets, |loader| {
         loader.keep_maps(super::keep(args.target.upgrade))
     })?;
+    let explain = |error| doctor::explain(error, &planned.plan, Path::new(&args.load.bpffs));
     let executed =
         trial::execute(&planned, &args.report, args.target.trial, &args.target.place, &args.load.bpffs);
     let (loaded, trial) = match (executed, &interfaces[..]) {
         (Err(refusal), [interface]) if is_displacement(&refusal) && may_run_already(&source, args) => {
-            return output::answer(args.form, &runs_already(&planned.plan, interface, args, refusal)?);
+            let running = runs_already(&planned.plan, interface, args, refusal);
+            return output::answer(args.form, &running.map_err(explain)?);
         }
-        // Nothing else is asked of the kernel than the plan says, but for that.
-        (Err(refusal), [interface]) if holder::is_in_the_way(&refusal) => {
-            return Err(explain(refusal, interface, args));
-        }
-        (executed, _) => executed?,
+        (executed, _) => executed.map_err(explain)?,
     };
-    loaded.attachments().iter().for_each(warn);
+    let bpffs = Path::new(&args.load.bpffs);
+    loaded.attachments().iter().for_each(|attached| warn(attached, &planned.plan, bpffs));
     output::answer(args.form, &Document { trial, ..Document::new(&loaded, args) })
 }
 
@@ -59,30 +58,25 @@ fn runs_already(plan: &Plan, interface: &LinkRef, args: &args::Attach, refusal: 
         Ok(Err(difference)) => {
             let message = format!("{refusal}, and is not the same: {difference}");
             let help = refusal.help().unwrap_or_default().to_owned();
-            Err(Error::new(ErrorKind::Conflict, message).with_help(help))
+            let error = Error::new(ErrorKind::Conflict, message).with_help(help);
+            Err(match refusal.rule() {
+                Some(rule) => error.with_rule(rule),
+                None => error,
+            })
         }
         // Whoever may not look must take it for another.
         Err(_) => Err(refusal),
     }
 }
 
-/// Says of a refusal who is in the way.
-fn explain(refusal: Error, interface: &LinkRef, args: &args::Attach) -> Error {
-    let interface =
-        super::netns(&args.target.place).and_then(|netns| Interface::open(interface, netns.as_ref()));
-    match interface {
-        Ok(interface) => holder::explain(refusal, &interface, Path::new(&args.load.bpffs)),
-        Err(_) => refusal,
-    }
-}
-
 /// Says aloud what the user may not have asked for.
-fn warn(attached: &AttachedTo) {
+fn warn(attached: &AttachedTo, plan: &Plan, bpffs: &Path) {
     if let Some(refusal) = &attached.native_refusal {
         output::remark(format_args!(
             "warning: attached in generic mode, which is much slower: native mode was refused: {}",
             escape(&refusal.to_string())
         ));
+        output::reason(&doctor::explain_native(refusal.clone(), plan, bpffs));
     }
     if attached.info.is_none() {
         output::remark("warning: it is attached, but the kernel tells neither its id nor its tag");

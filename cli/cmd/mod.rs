@@ -1,10 +1,11 @@
 //! One file for each command, and what several of them do alike.
 
 pub(crate) mod attach;
+pub(crate) mod block;
 pub(crate) mod confirm;
 pub(crate) mod demo;
 pub(crate) mod detach;
-mod holder;
+pub(crate) mod doctor;
 pub(crate) mod inspect;
 mod inspect_btf;
 pub(crate) mod load;

@@ -59,8 +59,10 @@ struct Inner {
     message: String,
     place: Option<Place>,
     errno: Option<i32>,
+    call: Option<String>,
     kernel_message: Option<String>,
     verifier_log: Option<String>,
+    rule: Option<String>,
     help: Option<String>,
     notes: Vec<String>,
 }
@@ -75,8 +77,10 @@ impl Error {
             message: message.into(),
             place: None,
             errno: None,
+            call: None,
             kernel_message: None,
             verifier_log: None,
+            rule: None,
             help: None,
             notes: Vec::new(),
         }))
@@ -102,6 +106,7 @@ impl Error {
         };
         let mut error = Self::new(kind, format!("{call} for {object} failed: {}", errno_text(errno)));
         error.0.errno = Some(errno);
+        error.0.call = Some(call.to_owned());
         error
     }
 
@@ -141,6 +146,12 @@ impl Error {
         self
     }
 
+    /// Adds the one rule that was broken, with the numbers of this case: one line. Only where it is certain.
+    pub fn with_rule(mut self, rule: impl Into<String>) -> Self {
+        self.0.rule = Some(rule.into());
+        self
+    }
+
     /// Adds one line that says what to do. Only for a cause that is certain.
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.0.help = Some(help.into());
@@ -169,6 +180,11 @@ impl Error {
         self.0.errno
     }
 
+    /// The system call that was refused, as its manual page writes it: `bpf(BPF_MAP_CREATE)`.
+    pub fn call(&self) -> Option<&str> {
+        self.0.call.as_deref()
+    }
+
     /// The kernel's own explanation of a refused netlink request.
     pub fn kernel_message(&self) -> Option<&str> {
         self.0.kernel_message.as_deref()
@@ -177,6 +193,11 @@ impl Error {
     /// The verifier's log, when it refused a program.
     pub fn verifier_log(&self) -> Option<&str> {
         self.0.verifier_log.as_deref()
+    }
+
+    /// The one rule that was broken, when it is certain.
+    pub fn rule(&self) -> Option<&str> {
+        self.0.rule.as_deref()
     }
 
     /// Lines that say more than one line can.

@@ -621,8 +621,10 @@ fn is_bpffs(path: &str) -> Result<Outcome> {
 
 fn mount_bpffs(path: &str) -> Result<()> {
     pin::mount_bpffs(Path::new(path)).map_err(|error| {
-        let lack = error.help().map_or_else(String::new, |help| format!("{help}; "));
-        error.context("pinning needs bpffs").with_help(format!("{lack}as root: mount -t bpf bpf {path}"))
+        let error = error.context("pinning needs bpffs");
+        // Root may do it, unless the place is one where it does not help.
+        let elsewhere = error.help().is_some_and(|help| help.contains(path));
+        if elsewhere { error } else { error.with_help(format!("as root: mount -t bpf bpf {path}")) }
     })
 }
 

@@ -19,7 +19,7 @@ const SOURCE: [&str; 3] = ["--pinned", "--prog-id", "--pin"];
 const FORMATS: [&str; 2] = ["--key-format", "--value-format"];
 
 /// Each command, the groups of its options, and its own.
-const COMMANDS: [(&str, &[&[&str]]); 16] = [
+const COMMANDS: [(&str, &[&[&str]]); 17] = [
     ("inspect", &[&FILE, &["--btf", "--json"]]),
     ("plan", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--dev", "--all", "--target-prog", "--json"]]),
     ("attach", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--verifier-log", "--json"]]),
@@ -27,6 +27,7 @@ const COMMANDS: [(&str, &[&[&str]]); 16] = [
     ("detach", &[&["--id", "--link", "--bpffs", "--netns", "--confirm", "--json"]]),
     ("confirm", &[&["--netns", "--json"]]),
     ("status", &[&["--bpffs", "--netns", "--json"]]),
+    ("doctor", &[&["--bpffs", "--netns", "--json"]]),
     ("pins", &[&["--bpffs", "--json"]]),
     ("pins gc", &[&["--dry-run", "--json"]]),
     ("map", &[]),

@@ -150,6 +150,8 @@ fn each_document_is_what_the_page_says() {
     say("status", &answer(&["status"]));
     say("confirm", &answer(&["confirm"]));
     say("load", &answer(&["load", &gobpf, "--pin=/sys/fs/bpf/edge"]));
+    say("attach", &answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]));
+    say("doctor", &answer(&["doctor"]));
 
     let documented = documentation();
     assert_eq!(

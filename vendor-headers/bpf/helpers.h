@@ -51,6 +51,7 @@ BPF_HELPER(long, xdp_adjust_head, struct xdp_md *ctx, int delta);
 BPF_HELPER(long, redirect_map, void *map, __u64 key, __u64 flags);
 BPF_HELPER(long, xdp_adjust_meta, struct xdp_md *ctx, int delta);
 BPF_HELPER(long, xdp_adjust_tail, struct xdp_md *ctx, int delta);
+BPF_HELPER(__u64, xdp_get_buff_len, struct xdp_md *ctx);
 
 BPF_HELPER(void *, this_cpu_ptr, const void *percpu_ptr);
 BPF_HELPER(long, loop, __u32 iterations, void *callback, void *callback_ctx, __u64 flags);

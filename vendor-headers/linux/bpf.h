@@ -127,4 +127,5 @@ enum bpf_func_id {
 	BPF_FUNC_probe_read_kernel = 113,
 	BPF_FUNC_this_cpu_ptr = 154,
 	BPF_FUNC_loop = 181,
+	BPF_FUNC_xdp_get_buff_len = 188,
 };

@@ -1,11 +1,12 @@
 //! The conversation with the kernel's routing family: one request, its replies.
 
 use std::fmt::{self, Display};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::netns::NetNs;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernel::{Privilege, explain_refusal};
 use crate::netlink::{self, Body, LinkInfo, LinkRef, Mode, Reply, XdpChange};
 use crate::sys::{self, Errno};
 
@@ -120,6 +121,22 @@ impl RouteSocket {
         }
     }
 
+    /// Looks at the interface `index` of the namespace that this one has the number `netns_id` for. It takes
+    /// CAP_NET_ADMIN there (4.15).
+    pub fn link_elsewhere(&self, netns_id: i32, index: u32) -> Result<LinkInfo> {
+        let object = format!("interface {index} of namespace {netns_id}");
+        let request = |sequence| netlink::get_link_elsewhere(netns_id, index, sequence);
+        let mut replies = self.exchange(GETLINK, &object, DATAGRAM, request)?;
+        match replies.pop().map(|reply| reply.body) {
+            Some(Body::Link(link)) => Ok(link),
+            body => Err(refusal(GETLINK, &object, body)),
+        }
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// Looks at all interfaces of the namespace, in the kernel's order.
     pub fn links(&self) -> Result<Vec<LinkInfo>> {
         for _ in 0..MAX_DUMPS {
@@ -147,9 +164,10 @@ impl RouteSocket {
         }
         let error = refusal(SETLINK, &interface(index), body);
         let errno = error.errno().unwrap_or_default();
+        let error = explain_refusal(error, &[Privilege::Interface]);
         Ok(Outcome::Refused(match netlink::help_for_refusal(mode, errno, error.kernel_message()) {
-            Some(help) => error.with_help(help),
-            None => error,
+            Some(help) if error.help().is_none() => error.with_help(help),
+            _ => error,
         }))
     }
 

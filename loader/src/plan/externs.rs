@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result, escape, quote};
 
 /// What is still to be known of the kernel before a plan can be made: the programs to load take it from there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Wants {
     /// How it is configured: [`Loader::kconfig`](super::Loader::kconfig).
     pub kconfig: bool,

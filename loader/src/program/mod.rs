@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::btf::{FuncInfo, LineInfo};
 use crate::error::{Context as _, Error, ErrorKind, Result, errno_name, escape, quote};
-use crate::kernel::{LoadedBtf, Privilege, explain_refusal};
+use crate::kernel::{LoadedBtf, Privilege, explain_refusal, explain_rejection};
 use crate::pin::{self, Kind};
 use crate::sys::{Errno, attr, bpf};
 use crate::uapi::bpf::{AttachType, BPF_INSN_SIZE, Cmd, ObjName, ProgType};
@@ -250,12 +250,18 @@ fn load_error(label: &str, errno: Errno, log: Option<&VerifierLog>) -> Error {
     let error = Error::os(&Cmd::PROG_LOAD.call(), label, errno.0);
     let text = log.map(VerifierLog::text).unwrap_or_default();
     match (errno, verdict(&text)) {
+        // So the verifier refuses, too, and is heard when the program is loaded with a log.
+        (Errno(libc::EACCES), None) if log.is_none() => error,
         (_, None) => explain_refusal(error, &[Privilege::Bpf, Privilege::BpfNetwork]),
-        (Errno::EPERM | Errno::ENOSPC | Errno::EAGAIN, _) => error.with_verifier_log(text),
+        (Errno::EPERM, _) => {
+            explain_refusal(error.with_verifier_log(text), &[Privilege::Bpf, Privilege::BpfNetwork])
+        }
+        (Errno::ENOSPC | Errno::EAGAIN, _) => error.with_verifier_log(text),
         (_, Some(verdict)) => {
             let message =
                 format!("the verifier refused {label}: {} ({})", escape(verdict), errno_name(errno.0));
-            Error::new(ErrorKind::VerifierRejected, message).with_errno(errno.0).with_verifier_log(text)
+            let error = Error::new(ErrorKind::VerifierRejected, message).with_errno(errno.0);
+            explain_rejection(error.with_verifier_log(text))
         }
     }
 }
