@@ -129,6 +129,11 @@ fn each_document_is_what_the_page_says() {
     say("plan", &answer(&[&["plan", &counter, "--dev", NEAR], &larger[..]].concat()));
     say("attach", &answer(&[&["attach", NEAR, &counter], &larger[..]].concat()));
     say("detach", &answer(&["detach", NEAR]));
+    run(&mut command("ip", &["link", "add", "left0", "type", "veth", "peer", "name", "right0"])).ok();
+    say("attach", &answer(&["attach", NEAR, "left0", &object("tail_calls"), "--prog=enter"]));
+    for interface in [NEAR, "left0"] {
+        answer(&["detach", interface]);
+    }
     say("attach", &answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]));
     say("status", &answer(&["status"]));
     say("detach", &answer(&["detach", NEAR, "--link"]));
