@@ -7,6 +7,7 @@ mod exit;
 mod format;
 mod guard;
 mod output;
+mod refusal;
 mod value;
 
 use std::process::ExitCode;
@@ -23,13 +24,18 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let exit = match Arguments::try_parse() {
-        Ok(arguments) => match run(arguments.command) {
-            Ok(()) => Exit::Done,
-            Err(error) => {
-                output::error(&error);
-                Exit::from(&error)
+        Ok(arguments) => {
+            let wishes = refusal::Wishes::of(&arguments.command);
+            match run(arguments.command) {
+                Ok(()) => Exit::Done,
+                Err(error) => {
+                    if !refusal::tell(&error, &wishes) {
+                        output::error(&error);
+                    }
+                    Exit::from(&error)
+                }
             }
-        },
+        }
         Err(words) => output::usage(&words),
     };
     ExitCode::from(exit.code())

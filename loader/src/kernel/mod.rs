@@ -19,7 +19,7 @@ use crate::sys::{cpus, os};
 pub use btf::LoadedBtf;
 pub use capabilities::Capabilities;
 pub use ids::{Ids, link_ids, map_ids, program_ids};
-pub use log::{VerifierLog, verdict};
+pub use log::VerifierLog;
 pub use memlock::{memlock_limit, raise_memlock};
 pub use module_btf::module_btf_fd;
 pub(crate) use privilege::{Privilege, explain_refusal};

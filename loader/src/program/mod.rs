@@ -8,13 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use crate::btf::{FuncInfo, LineInfo};
-use crate::error::{Context as _, Error, ErrorKind, Result, errno_name, escape, quote};
+use crate::error::{Context as _, Error, ErrorKind, Explanation, Result, quote};
 use crate::kernel::{LoadedBtf, Privilege, explain_refusal};
 use crate::pin::{self, Kind};
 use crate::sys::{Errno, attr, bpf};
 use crate::uapi::bpf::{AttachType, BPF_INSN_SIZE, Cmd, ObjName, ProgType};
 
-pub use crate::kernel::{VerifierLog, verdict};
+pub use crate::kernel::VerifierLog;
+pub use crate::verifier::verdict;
 pub use info::ProgramInfo;
 pub use test_run::TestRun;
 
@@ -253,9 +254,12 @@ fn load_error(label: &str, errno: Errno, log: Option<&VerifierLog>) -> Error {
         (_, None) => explain_refusal(error, &[Privilege::Bpf, Privilege::BpfNetwork]),
         (Errno::EPERM | Errno::ENOSPC | Errno::EAGAIN, _) => error.with_verifier_log(text),
         (_, Some(verdict)) => {
-            let message =
-                format!("the verifier refused {label}: {} ({})", escape(verdict), errno_name(errno.0));
-            Error::new(ErrorKind::VerifierRejected, message).with_errno(errno.0).with_verifier_log(text)
+            // Whoever knows the object behind the instructions can say more.
+            let explanation = Explanation::new(verdict, text.lines().count());
+            Error::new(ErrorKind::VerifierRejected, format!("{label} was refused by the verifier"))
+                .with_errno(errno.0)
+                .with_verifier_log(text)
+                .with_explanation(explanation)
         }
     }
 }
