@@ -51,6 +51,7 @@ mod packet_program;
 mod pinned_upgrades;
 mod pins;
 mod privileges;
+mod refusals;
 mod same_load;
 mod shapes;
 mod smoke;

@@ -67,6 +67,38 @@ pub enum RefusalKind {
 }
 
 impl RefusalKind {
+    /// Every sort that there is.
+    pub const ALL: [Self; 28] = [
+        Self::PacketBounds,
+        Self::MapValueBounds,
+        Self::MemoryBounds,
+        Self::ReadOnly,
+        Self::Misaligned,
+        Self::NullUnchecked,
+        Self::NotAPointer,
+        Self::Uninitialised,
+        Self::StackBounds,
+        Self::StackDepth,
+        Self::CallDepth,
+        Self::EndlessLoop,
+        Self::TooComplex,
+        Self::BackEdge,
+        Self::HelperNotAllowed,
+        Self::KfuncNotAllowed,
+        Self::ArgumentType,
+        Self::GplOnly,
+        Self::ContextAccess,
+        Self::Unreachable,
+        Self::CodeMissing,
+        Self::ReturnValue,
+        Self::PointerLeak,
+        Self::PointerArithmetic,
+        Self::ReferenceLeak,
+        Self::TypesMissing,
+        Self::KernelLacks,
+        Self::Unrecognised,
+    ];
+
     /// The name in documents and JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -207,6 +239,8 @@ impl fmt::Display for Instruction {
 impl fmt::Display for SourceLine {
     /// The place: `bpf-src/blacklist.bpf.c:41`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", escape(&self.file), self.line)
+        // Clang is told to begin paths so where the repository must not be in them.
+        let file = self.file.strip_prefix("./").unwrap_or(&self.file);
+        write!(f, "{}:{}", escape(file), self.line)
     }
 }
