@@ -13,10 +13,6 @@ use std::{env, fs};
 use loader::verifier::{Subject, explain, verdict};
 use loader::{Explanation, RefusalKind};
 
-mod support;
-
-use support::{files_below, tests_dir};
-
 #[test]
 fn each_log_is_explained_as_it_was() {
     for path in logs() {
@@ -51,7 +47,7 @@ fn only_words_that_nobody_has_said_are_not_recognised() {
 /// The page lists each kind that there is.
 #[test]
 fn the_page_has_each_kind() {
-    let page = tests_dir().join("../../docs/verifier.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verifier.md");
     let page = fs::read_to_string(page).unwrap();
     let listed: BTreeSet<_> =
         page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
@@ -102,7 +98,13 @@ fn told(log: &str) -> Explanation {
 }
 
 fn logs() -> Vec<PathBuf> {
-    let mut logs = files_below(Path::new(&tests_dir().join("logs")));
+    let entries = |directory: &Path| {
+        let entries =
+            fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+        entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let kernels = entries(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/logs"));
+    let mut logs: Vec<_> = kernels.iter().flat_map(|kernel| entries(kernel)).collect();
     logs.retain(|path| path.extension().is_some_and(|ending| ending == "log"));
     logs.sort();
     assert!(!logs.is_empty());

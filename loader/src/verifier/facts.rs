@@ -10,6 +10,9 @@ use super::{Subject, instruction, log, template};
 use crate::error::{Instruction, RefusalKind, quote};
 use crate::insn::{Call, Insn, helpers};
 
+/// Names of an upper bound of what varies in a register.
+const UPPER: [&str; 4] = ["umax", "smax", "umax_value", "smax_value"];
+
 /// What is known of a refusal.
 pub(super) struct Facts<'l> {
     subject: &'l Subject<'l>,
@@ -75,9 +78,12 @@ impl<'l> Facts<'l> {
             "found_words" => self.words_for(self.hole("found")?),
             "what_words" => self.words_for(self.hole("what")?),
             "expected_words" => self.expected(),
-            "least" => self.bound(&["smin", "umin", "smin_value", "umin_value"]),
-            "most" => self.bound(&["umax", "smax", "umax_value", "smax_value"]),
-            "value_size" => self.hole(name).map(str::to_owned).or_else(|| self.number_of("vs")),
+            "least" => self.offset(self.least()?),
+            "most" => self.offset(self.number_of(&UPPER)?),
+            "value_size" => self
+                .hole(name)
+                .map(str::to_owned)
+                .or_else(|| self.number_of(&["vs"]).map(|size| size.to_string())),
             "map" => self.map(),
             "pointer" => self.pointer(&["->", "["]),
             "struct" => self.pointer(&["->"]),
@@ -126,6 +132,7 @@ impl<'l> Facts<'l> {
     fn sized(&self) -> Option<String> {
         let size = self.hole("size").map(str::to_owned);
         let size = size.or_else(|| Some(self.refused_insn()?.access_size()?.to_string()));
+        let size = size.or_else(|| Some(accessed(&self.stop()?.text)?.to_string()));
         match size.as_deref() {
             Some("1") => Some("1 byte".to_owned()),
             Some(size) => Some(format!("{size} bytes")),
@@ -138,27 +145,35 @@ impl<'l> Facts<'l> {
         *self.state.get_or_init(|| log::register(self.log, self.hole("reg")?.parse().ok()?))
     }
 
-    /// A number that the log says of the register, by the first of its `names` that is there.
-    fn number_of(&self, name: &str) -> Option<String> {
+    /// A number that the log says of the register, by the first of `names` that it uses.
+    fn number_of(&self, names: &[&str]) -> Option<i128> {
         let (_, inside) = self.state()?.split_once('(')?;
-        // `smin=umin=0` says two things of one number.
-        let parts = inside.trim_end_matches(')').split(',');
-        let mut values = parts.filter_map(|part| {
-            let (names, value) = part.rsplit_once('=')?;
-            names.split('=').any(|own| own == name).then_some(value)
-        });
-        values.next().and_then(number).map(|number| number.to_string())
+        let value_of = |name: &str| {
+            // `smin=umin=0` says two things of one number.
+            let mut parts = inside.trim_end_matches(')').split(',').filter_map(|part| part.rsplit_once('='));
+            parts
+                .find(|(names, _)| names.split('=').any(|own| own == name))
+                .and_then(|(_, value)| number(value))
+        };
+        names.iter().find_map(|name| value_of(name))
     }
 
-    /// A bound of the offset that a register adds: with what is fixed of it.
-    fn bound(&self, names: &[&str]) -> Option<String> {
-        let variable: i128 = names.iter().find_map(|name| self.number_of(name))?.parse().ok()?;
-        let fixed: i128 = match self.hole("off") {
-            // The verifier has added what the instruction does.
+    /// The lower bound of what varies in the register. A log before 6.6 does not mention one of 0.
+    fn least(&self) -> Option<i128> {
+        let unmentioned = || self.number_of(&UPPER).filter(|most| *most <= i128::from(i64::MAX)).map(|_| 0);
+        self.number_of(&["smin", "umin", "smin_value", "umin_value"]).or_else(unmentioned)
+    }
+
+    /// Where an access is, given what varies of the offset: with what is fixed of it.
+    fn offset(&self, variable: i128) -> Option<String> {
+        let fixed = match self.hole("off") {
+            // The verifier has added up what the pointer and the instruction have.
             Some(off) => off.parse().ok()?,
-            None => i128::from(self.refused_insn().map_or(0, |insn| insn.off)),
+            None => {
+                let in_insn = self.refused_insn().map_or(0, |insn| i128::from(insn.off));
+                in_insn.checked_add(self.number_of(&["off"]).unwrap_or_default())?
+            }
         };
-        // The offset in a sentence on a map's value is the end of the range already.
         Some(variable.checked_add(fixed)?.to_string())
     }
 
@@ -198,8 +213,12 @@ impl<'l> Facts<'l> {
             let whole = self.subject.maps.iter().find(|(own, _)| own.starts_with(name));
             return Some(quote(whole.map_or(name, |(own, _)| own)));
         }
-        let size: u32 =
-            self.hole("value_size").map(str::to_owned).or_else(|| self.number_of("vs"))?.parse().ok()?;
+        let size: u32 = self
+            .hole("value_size")
+            .map(str::to_owned)
+            .or_else(|| self.number_of(&["vs"]).map(|size| size.to_string()))?
+            .parse()
+            .ok()?;
         let mut of_size = self.subject.maps.iter().filter(|(_, own)| *own == size);
         match (of_size.next(), of_size.next()) {
             (Some((name, _)), None) => Some(quote(name)),
@@ -276,6 +295,13 @@ impl<'l> Facts<'l> {
         let mut ends = starts.chain([insns.len()]).filter_map(|end| end.checked_sub(1));
         ends.find(|last| insns.get(*last).is_some_and(|insn| !insn.is_exit() && !insn.is_plain_jump()))
     }
+}
+
+/// How many bytes an instruction accesses, in the verifier's words: `*(u32 *)`.
+fn accessed(text: &str) -> Option<u32> {
+    let (_, rest) = text.split_once("*(u").or_else(|| text.split_once("*(s"))?;
+    let bits: u32 = rest.split(' ').next()?.parse().ok()?;
+    Some(bits / 8)
 }
 
 /// A number of the log, decimal or not.

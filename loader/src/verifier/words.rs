@@ -69,9 +69,9 @@ pub(super) const TABLE: &[Row] = &[
         PacketBounds,
         &["invalid access to packet, off={off} size={size}, R{reg}(id={id},off={at},r={proven})"],
         &[
-            "{access} of {sized} at packet offset {least} to {most}, known only when the program runs, \
+            "{access} of {sized} at a packet offset from {least} to {most}, known only when the program runs, \
              and {proven} bytes are proven to be inside the packet from there on",
-            "{access} of {sized} at a packet offset that is known only when the program runs, plus {off}, \
+            "{access} of {sized}, {off} after a packet offset that is known only when the program runs, \
              and {proven} bytes are proven to be inside the packet from there on",
         ],
         &[
@@ -191,7 +191,7 @@ pub(super) const TABLE: &[Row] = &[
             "invalid indirect read from stack off {off}+{first} size {size}",
         ],
         &["read of {sized} at stack offset {off}, where nothing was written at byte {first}"],
-        &["set the variable as a whole before, padding included: `= {}` or __builtin_memset"],
+        &["set the variable as a whole before, padding included, for instance by __builtin_memset"],
     ),
     row(
         StackBounds,
@@ -223,7 +223,7 @@ pub(super) const TABLE: &[Row] = &[
         StackDepth,
         &["combined stack size of {calls} calls is {stack}. Too large"],
         &[
-            "{calls} functions that call each other take {stack} bytes of stack together, and at most 512 are allowed",
+            "{calls} functions, each called by the one before, take {stack} bytes of stack together, and at most 512 are allowed",
         ],
         SMALLER_STACK,
     ),
@@ -292,7 +292,7 @@ pub(super) const TABLE: &[Row] = &[
         HelperNotAllowed,
         &["invalid func unknown#{number}", "unknown func unknown#{number}"],
         &["helper {number} is called, and this kernel has no such helper"],
-        &["`if` around the call does not help; build for this kernel, or take another helper"],
+        &["take another helper, or a newer kernel"],
     ),
     row(
         HelperNotAllowed,
