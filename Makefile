@@ -1,7 +1,7 @@
 # The one front door; `make` alone prints what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint drift kernels build static bpf setup fixtures golden fuzz clean
+.PHONY: help demo test lint drift kernels build static bpf setup fixtures golden fuzz datapath clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -57,6 +57,9 @@ golden: ## rewrite the golden files of the tests, to be read in the diff
 
 fuzz: ## fuzz each door for a minute; needs Rust nightly and cargo-fuzz
 	scripts/fuzz
+
+datapath: ## measure what the blocklist costs a packet; needs root and some minutes
+	$(SUDO) scripts/bench/blocklist
 
 clean: ## remove what was built
 	cargo clean

@@ -1,11 +1,15 @@
 //! The words of the command line, and what they mean to the library.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::MapDialect;
+use loader::{Error, ErrorKind};
+
+pub(crate) use crate::cmd::block::args::Block;
 
 use crate::format::Format;
 
@@ -38,11 +42,16 @@ pub(crate) enum Command {
     Confirm(Confirm),
     /// Show which XDP programs run on which interfaces
     Status(Status),
+    /// Tell what this kernel, this process and the interfaces allow, and what to do where they do not
+    Doctor(Doctor),
     /// Show what is pinned, and who uses it
     Pins(Pins),
     /// Read and change the entries of maps
     #[command(subcommand)]
     Map(Map),
+    /// Drop packets from listed addresses at the network card: the IP blocklist
+    #[command(subcommand)]
+    Block(Block),
     /// See packets pass, dropped and passing again in private network namespaces; touches no real interface
     Demo(Demo),
 }
@@ -61,16 +70,16 @@ pub(crate) struct Source {
     #[arg(required_unless_present_any = ["pinned", "prog_id"])]
     pub(crate) object: Option<PathBuf>,
     /// Instead of an object, take the program that is pinned at this path
-    #[arg(long, value_name = "PATH", conflicts_with_all = OF_AN_OBJECT)]
+    #[arg(long, value_name = "PATH", conflicts_with = "object", conflicts_with_all = OF_AN_OBJECT)]
     pub(crate) pinned: Option<String>,
     /// Instead of an object, take the program with this id
-    #[arg(long, value_name = "N", conflicts_with = "pinned", conflicts_with_all = OF_AN_OBJECT)]
+    #[arg(long, value_name = "N", conflicts_with_all = ["object", "pinned"], conflicts_with_all = OF_AN_OBJECT)]
     pub(crate) prog_id: Option<u32>,
 }
 
 /// What only makes sense for a program that is loaded now.
-const OF_AN_OBJECT: [&str; 7] =
-    ["object", "sections", "maps_dialect", "prog", "max_entries", "pin_map", "pin_maps_under"];
+const OF_AN_OBJECT: [&str; 6] =
+    ["sections", "maps_dialect", "prog", "max_entries", "pin_map", "pin_maps_under"];
 
 /// What the file does not say about itself.
 #[derive(Args, Debug)]
@@ -210,9 +219,9 @@ pub(crate) struct Plan {
     /// Plan for loading every program of the object
     #[arg(long, conflicts_with_all = ["prog", "dev", "pinned", "prog_id"])]
     pub(crate) all: bool,
-    /// Plan for attaching to this interface, by name or index
+    /// Plan for attaching to this interface, by name or index; several may be named
     #[arg(long, value_name = "IF")]
-    pub(crate) dev: Option<LinkRef>,
+    pub(crate) dev: Vec<LinkRef>,
     #[command(flatten)]
     pub(crate) target: Target,
     /// Plan for pinning: what is loaded under this directory, or with --dev and --link the bpf_link at this path
@@ -228,12 +237,17 @@ pub(crate) struct Plan {
 }
 
 #[derive(Args, Debug)]
+#[command(override_usage = ATTACH_USAGE)]
 pub(crate) struct Attach {
-    /// The interface, by name or index
-    #[arg(value_name = "IF")]
-    pub(crate) interface: LinkRef,
-    #[command(flatten)]
-    pub(crate) source: Source,
+    /// One interface or several, by name or index, and then the object file: ELF, built with `clang -target bpf -c`
+    #[arg(value_name = "IF|OBJECT", required = true)]
+    pub(crate) words: Vec<OsString>,
+    /// Instead of an object, take the program that is pinned at this path
+    #[arg(long, value_name = "PATH", conflicts_with_all = OF_AN_OBJECT)]
+    pub(crate) pinned: Option<String>,
+    /// Instead of an object, take the program with this id
+    #[arg(long, value_name = "N", conflicts_with = "pinned", conflicts_with_all = OF_AN_OBJECT)]
+    pub(crate) prog_id: Option<u32>,
     #[command(flatten)]
     pub(crate) load: Load,
     #[command(flatten)]
@@ -245,6 +259,28 @@ pub(crate) struct Attach {
     pub(crate) report: Report,
     #[command(flatten)]
     pub(crate) form: Form,
+}
+
+const ATTACH_USAGE: &str = "\
+xdpload attach [OPTIONS] <IF>... <OBJECT>
+       xdpload attach [OPTIONS] <IF>... --pinned <PATH>|--prog-id <N>";
+
+impl Attach {
+    /// Which of the words are interfaces, and which is the object.
+    pub(crate) fn split(&self) -> loader::Result<(Vec<LinkRef>, Source)> {
+        let has_object = self.pinned.is_none() && self.prog_id.is_none();
+        let (object, interfaces) = match self.words.split_last() {
+            Some((object, interfaces)) if has_object => (Some(PathBuf::from(object)), interfaces),
+            _ => (None, &self.words[..]),
+        };
+        if interfaces.is_empty() {
+            let message = "an interface or the object is missing: expected <IF>... <OBJECT>";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let interfaces =
+            interfaces.iter().map(|word| word.to_string_lossy().parse()).collect::<Result<_, _>>()?;
+        Ok((interfaces, Source { object, pinned: self.pinned.clone(), prog_id: self.prog_id }))
+    }
 }
 
 #[derive(Args, Debug)]
@@ -330,6 +366,19 @@ pub(crate) struct Confirm {
 #[derive(Args, Debug)]
 pub(crate) struct Status {
     /// The interface, by name or index; all that have a program if it is left out
+    #[arg(value_name = "IF")]
+    pub(crate) interface: Option<LinkRef>,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// The interface, by name or index; all if it is left out
     #[arg(value_name = "IF")]
     pub(crate) interface: Option<LinkRef>,
     #[command(flatten)]

@@ -1,5 +1,9 @@
 //! The program `xdpload`: words in, library calls, text out.
 
+// `start` has the function that the C library calls.
+#![cfg_attr(not(test), no_main)]
+#![deny(unsafe_code)]
+
 mod args;
 mod cmd;
 mod demo;
@@ -8,9 +12,11 @@ mod format;
 mod guard;
 mod output;
 mod refusal;
+#[cfg(not(test))]
+mod start;
 mod value;
 
-use std::process::ExitCode;
+use std::ffi::OsString;
 
 use clap::Parser as _;
 use loader::Result;
@@ -18,12 +24,13 @@ use loader::Result;
 use crate::args::{Arguments, Command};
 use crate::exit::Exit;
 
-fn main() -> ExitCode {
-    if guard::is_meant() {
-        guard::run();
-        return ExitCode::SUCCESS;
+/// Does what the words of the command line ask for.
+fn main(words: Vec<OsString>) -> Exit {
+    if guard::is_meant(&words) {
+        guard::run(&words);
+        return Exit::Done;
     }
-    let exit = match Arguments::try_parse() {
+    match Arguments::try_parse_from(words) {
         Ok(arguments) => {
             let wishes = refusal::Wishes::of(&arguments.command);
             match run(arguments.command) {
@@ -37,8 +44,7 @@ fn main() -> ExitCode {
             }
         }
         Err(words) => output::usage(&words),
-    };
-    ExitCode::from(exit.code())
+    }
 }
 
 fn run(command: Command) -> Result<()> {
@@ -50,8 +56,10 @@ fn run(command: Command) -> Result<()> {
         Command::Detach(args) => cmd::detach::run(&args),
         Command::Confirm(args) => cmd::confirm::run(&args),
         Command::Status(args) => cmd::status::run(&args),
+        Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Pins(args) => cmd::pins::run(&args),
         Command::Map(args) => cmd::map::run(&args),
+        Command::Block(args) => cmd::block::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
     }
 }

@@ -91,6 +91,14 @@ pub(crate) fn error(error: &Error) {
     for note in error.notes() {
         remark(format_args!("  {}", escape(note)));
     }
+    reason(error);
+}
+
+/// Prints the rule that was broken, and what to do, where they are known.
+pub(crate) fn reason(error: &Error) {
+    if let Some(rule) = error.rule() {
+        remark(format_args!("  rule: {}", escape(rule)));
+    }
     if let Some(help) = error.help() {
         remark(format_args!("  help: {}", escape(help)));
     }

@@ -1,35 +1,38 @@
 //! `xdpload attach`: load an object and attach its program, or attach one that is loaded already.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use loader::doctor;
 use loader::load::{AttachedTo, Loaded, RunsAlready};
 use loader::plan::Plan;
-use loader::{Error, ErrorKind, Interface, Result, escape};
+use loader::{Error, ErrorKind, Interface, LinkRef, Result, escape};
 use serde::Serialize;
 
-use super::holder;
 use super::transcript::RecordDocument;
 use super::trial::{self, TrialDocument};
 use crate::format::hex;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Attach) -> Result<()> {
-    let target = super::target(&args.interface, &args.target, args.pin.as_deref());
-    let planned = super::plan(&args.source, &args.load, Some(target), |loader| {
+    let (interfaces, source) = args.split()?;
+    let target = |interface| super::target(interface, &args.target, args.pin.as_deref());
+    let targets = interfaces.iter().map(target).collect();
+    let planned = super::plan(&source, &args.load, targets, |loader| {
         loader.keep_maps(super::keep(args.target.upgrade))
     })?;
+    let explain = |error| doctor::explain(error, &planned.plan, Path::new(&args.load.bpffs));
     let executed =
         trial::execute(&planned, &args.report, args.target.trial, &args.target.place, &args.load.bpffs);
-    let (loaded, trial) = match executed {
-        Err(refusal) if is_displacement(&refusal) && may_run_already(args) => {
-            return output::answer(args.form, &runs_already(&planned.plan, args, refusal)?);
+    let (loaded, trial) = match (executed, &interfaces[..]) {
+        (Err(refusal), [interface]) if is_displacement(&refusal) && may_run_already(&source, args) => {
+            let running = runs_already(&planned.plan, interface, args, refusal);
+            return output::answer(args.form, &running.map_err(explain)?);
         }
-        executed => executed.map_err(|error| explain(error, args))?,
+        (executed, _) => executed.map_err(explain)?,
     };
-    if let Some(attached) = loaded.attached() {
-        warn(attached);
-    }
+    let bpffs = Path::new(&args.load.bpffs);
+    loaded.attachments().iter().for_each(|attached| warn(attached, &planned.plan, bpffs));
     output::answer(args.form, &Document { trial, ..Document::new(&loaded, args) })
 }
 
@@ -39,14 +42,14 @@ fn is_displacement(refusal: &Error) -> bool {
 }
 
 /// Whether a program that is there would do, if it is the one that was to be attached.
-fn may_run_already(args: &args::Attach) -> bool {
-    args.source.object.is_some() && !args.target.replace
+fn may_run_already(source: &args::Source, args: &args::Attach) -> bool {
+    source.object.is_some() && !args.target.replace
 }
 
 /// What to answer where the program of `plan` runs already; where another does, the `refusal` stands.
-fn runs_already(plan: &Plan, args: &args::Attach, refusal: Error) -> Result<Document> {
+fn runs_already(plan: &Plan, interface: &LinkRef, args: &args::Attach, refusal: Error) -> Result<Document> {
     let netns = super::netns(&args.target.place)?;
-    let interface = Interface::open(&args.interface, netns.as_ref())?;
+    let interface = Interface::open(interface, netns.as_ref())?;
     if interface.look()?.xdp.is_empty() {
         return Err(refusal);
     }
@@ -55,30 +58,25 @@ fn runs_already(plan: &Plan, args: &args::Attach, refusal: Error) -> Result<Docu
         Ok(Err(difference)) => {
             let message = format!("{refusal}, and is not the same: {difference}");
             let help = refusal.help().unwrap_or_default().to_owned();
-            Err(Error::new(ErrorKind::Conflict, message).with_help(help))
+            let error = Error::new(ErrorKind::Conflict, message).with_help(help);
+            Err(match refusal.rule() {
+                Some(rule) => error.with_rule(rule),
+                None => error,
+            })
         }
         // Whoever may not look must take it for another.
         Err(_) => Err(refusal),
     }
 }
 
-/// Says of a refusal who is in the way.
-fn explain(refusal: Error, args: &args::Attach) -> Error {
-    let interface =
-        super::netns(&args.target.place).and_then(|netns| Interface::open(&args.interface, netns.as_ref()));
-    match interface {
-        Ok(interface) => holder::explain(refusal, &interface, Path::new(&args.load.bpffs)),
-        Err(_) => refusal,
-    }
-}
-
 /// Says aloud what the user may not have asked for.
-fn warn(attached: &AttachedTo) {
+fn warn(attached: &AttachedTo, plan: &Plan, bpffs: &Path) {
     if let Some(refusal) = &attached.native_refusal {
         output::remark(format_args!(
             "warning: attached in generic mode, which is much slower: native mode was refused: {}",
             escape(&refusal.to_string())
         ));
+        output::reason(&doctor::explain_native(refusal.clone(), plan, bpffs));
     }
     if attached.info.is_none() {
         output::remark("warning: it is attached, but the kernel tells neither its id nor its tag");
@@ -106,10 +104,39 @@ struct Document {
     /// Those of the maps that are the replaced program's.
     kept: Vec<String>,
     copied: Vec<Copied>,
+    /// The other interfaces, if several were named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<Place>,
     /// How the change is taken back, unless it is confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     trial: Option<TrialDocument>,
     transcript: Vec<RecordDocument>,
+}
+
+/// Where the program was attached too.
+#[derive(Serialize)]
+struct Place {
+    interface: String,
+    ifindex: u32,
+    mode: String,
+    replaced: Option<u32>,
+    prog_arrays: Vec<ProgArray>,
+}
+
+impl Place {
+    fn new(attached: &AttachedTo) -> Self {
+        let array = |(map, pin): &(String, PathBuf)| ProgArray {
+            map: map.clone(),
+            pin: pin.to_string_lossy().into_owned(),
+        };
+        Self {
+            interface: attached.name.clone(),
+            ifindex: attached.index,
+            mode: attached.mode.to_string(),
+            replaced: attached.replaced.and_then(|program| program.id),
+            prog_arrays: attached.prog_arrays.iter().map(array).collect(),
+        }
+    }
 }
 
 /// What the kernel does not tell of a link is none.
@@ -162,23 +189,25 @@ impl Document {
             prog_arrays: Vec::new(),
             kept: Vec::new(),
             copied: Vec::new(),
+            also: Vec::new(),
             trial: None,
             transcript: Vec::new(),
         }
     }
 
     fn new(loaded: &Loaded, args: &args::Attach) -> Self {
-        let (by_object, by_link) = (args.source.object.is_some(), args.target.link);
-        let attached = loaded.attached().expect("the plan was to attach");
+        let (by_object, by_link) = (args.prog_id.is_none() && args.pinned.is_none(), args.target.link);
+        let (attached, others) = loaded.attachments().split_first().expect("the plan was to attach");
         let (name, _) = loaded.programs().next().expect("the plan was to load a program");
         let info = attached.info.as_ref();
         // One that was loaded by somebody else has the name that the kernel keeps.
         let existing = info.filter(|info| !info.name.is_empty() && !by_object);
         let name = existing.map_or(name, |info| &info.name);
+        let Place { interface, ifindex, mode, replaced, prog_arrays } = Place::new(attached);
         Self {
-            interface: attached.name.clone(),
-            ifindex: attached.index,
-            mode: attached.mode.to_string(),
+            interface,
+            ifindex,
+            mode,
             already: false,
             program: Program {
                 name: name.to_owned(),
@@ -186,7 +215,7 @@ impl Document {
                 tag: info.map(|info| hex(&info.tag)),
                 map_ids: info.map(|info| info.map_ids.clone()).unwrap_or_default(),
             },
-            replaced: attached.replaced.and_then(|program| program.id),
+            replaced,
             // While on trial, the guard's link holds what netlink would.
             link: (by_link || attached.link.is_some())
                 .then(|| Link { id: attached.link.map(|link| link.id), pin: args.pin.clone() }),
@@ -197,11 +226,8 @@ impl Document {
                 .map(|(map, entries)| Copied { map: map.clone(), entries: *entries })
                 .collect(),
             maps: loaded.maps().map(|(name, _)| name.to_owned()).collect(),
-            prog_arrays: attached
-                .prog_arrays
-                .iter()
-                .map(|(map, pin)| ProgArray { map: map.clone(), pin: pin.to_string_lossy().into_owned() })
-                .collect(),
+            prog_arrays,
+            also: others.iter().map(Place::new).collect(),
             trial: None,
             transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
         }
@@ -228,10 +254,7 @@ impl fmt::Display for Document {
             let pin = pin.as_ref().map_or_else(String::new, |pin| format!(" pinned at {}", escape(pin)));
             write!(f, " by bpf_link{id}{pin}")?;
         }
-        match self.replaced {
-            Some(id) => writeln!(f, ", replacing program {id}")?,
-            None => writeln!(f)?,
-        }
+        write_replaced(f, self.replaced)?;
         if !self.kept.is_empty() {
             let kept: Vec<_> = self.kept.iter().map(|map| escape(map)).collect();
             writeln!(f, "went on with its maps {}", kept.join(", "))?;
@@ -239,10 +262,26 @@ impl fmt::Display for Document {
         self.copied.iter().try_for_each(|Copied { map, entries }| {
             writeln!(f, "copied {entries} entries of its map {} into a new one", escape(map))
         })?;
-        self.prog_arrays.iter().try_for_each(|ProgArray { map, pin }| {
-            let (map, pin) = (escape(map), escape(pin));
-            writeln!(f, "prog array {map} is pinned at {pin} until the program is detached")
+        write_kept(f, &self.prog_arrays)?;
+        self.also.iter().try_for_each(|place| {
+            write!(f, "attached it to {} in {} mode", escape(&place.interface), place.mode)?;
+            write_replaced(f, place.replaced)?;
+            write_kept(f, &place.prog_arrays)
         })?;
         self.trial.iter().try_for_each(|trial| trial.fmt(f))
     }
+}
+
+fn write_replaced(f: &mut fmt::Formatter<'_>, replaced: Option<u32>) -> fmt::Result {
+    match replaced {
+        Some(id) => writeln!(f, ", replacing program {id}"),
+        None => writeln!(f),
+    }
+}
+
+fn write_kept(f: &mut fmt::Formatter<'_>, prog_arrays: &[ProgArray]) -> fmt::Result {
+    prog_arrays.iter().try_for_each(|ProgArray { map, pin }| {
+        let (map, pin) = (escape(map), escape(pin));
+        writeln!(f, "prog array {map} is pinned at {pin} until the program is detached")
+    })
 }

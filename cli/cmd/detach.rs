@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::Path;
 
 use loader::attach::{self, DetachedLink, Interface, Trial};
+use loader::doctor;
 use loader::netlink::XdpProgram;
 use loader::plan::keep_root;
 use loader::{Context as _, Result, escape, pin};
 use serde::Serialize;
 
-use super::holder;
 use super::trial::{self, TrialDocument};
 use crate::{args, output};
 
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
         attach::detach_links(&interface, args.id, bpffs)?.iter().map(Program::held_by).collect()
     } else {
         attach::detach(&interface, args.id)
-            .map_err(|error| holder::explain(error, &interface, bpffs))?
+            .map_err(|error| doctor::explain_detach(error, &interface, bpffs))?
             .iter()
             .map(Program::new)
             .collect()
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
 }
 
 /// Whether a link that a trial has left holds what is on the interface.
-fn is_own_link(interface: &Interface, bpffs: &Path) -> Result<bool> {
+pub(super) fn is_own_link(interface: &Interface, bpffs: &Path) -> Result<bool> {
     let Some(link) = attach::open_own_link(bpffs, interface)? else { return Ok(false) };
     let (state, seen) = (link.state()?, interface.look()?);
     Ok(seen.xdp.programs().iter().any(|program| state.holds(seen.index, *program)))

@@ -1,10 +1,11 @@
 //! One file for each command, and what several of them do alike.
 
 pub(crate) mod attach;
+pub(crate) mod block;
 pub(crate) mod confirm;
 pub(crate) mod demo;
 pub(crate) mod detach;
-mod holder;
+pub(crate) mod doctor;
 pub(crate) mod inspect;
 mod inspect_btf;
 pub(crate) mod load;
@@ -22,7 +23,7 @@ use loader::kernel::kconfig_file;
 use loader::netlink::LinkRef;
 use loader::object::{Object, ParseOptions};
 use loader::plan::{AttachBy, Existing, KeepMaps, Loader, Plan, Target};
-use loader::{Error, ErrorKind, Kernel, Result, file};
+use loader::{Error, ErrorKind, Result, file};
 
 use crate::{args, value};
 
@@ -75,26 +76,25 @@ pub(crate) struct Planned {
     btf_flaw: Option<String>,
 }
 
-/// The plan of attaching what `source` names to `target`, or of loading it without one. `more` says what else the
+/// The plan of attaching what `source` names to `targets`, or of loading it without any. `more` says what else the
 /// command asks of a load.
 pub(crate) fn plan(
     source: &args::Source,
     load: &args::Load,
-    target: Option<Target>,
+    targets: Vec<Target>,
     more: impl FnOnce(Loader<'_>) -> Loader<'_>,
 ) -> Result<Planned> {
     let existing = match (&source.pinned, source.prog_id) {
         (Some(path), _) => Some(Existing::Pinned(path.clone())),
         (None, id) => id.map(Existing::Id),
     };
-    match (existing, target, &source.object) {
-        (Some(existing), Some(target), _) => {
-            Ok(Planned { plan: Plan::of_attaching(&existing, &target)?, btf_flaw: None })
+    match (existing, &source.object) {
+        (Some(existing), _) if !targets.is_empty() => {
+            Ok(Planned { plan: Plan::of_attaching(&existing, &targets)?, btf_flaw: None })
         }
-        (None, target, Some(path)) => plan_of_object(path, load, |loader| match target {
-            Some(target) => more(loader).attach_to(target),
-            None => more(loader),
-        }),
+        (None, Some(path)) => {
+            plan_of_object(path, load, |loader| targets.into_iter().fold(more(loader), Loader::attach_to))
+        }
         _ => {
             let message = "a program that is loaded already can only be attached";
             Err(Error::new(ErrorKind::InvalidInput, message).with_help("say where: --dev IF"))
@@ -110,7 +110,8 @@ pub(crate) fn plan_of_object(
 ) -> Result<Planned> {
     let object = open_to_load(path, load)?;
     // What programs take from the running kernel depends on which of them are loaded.
-    let plan = more(loader(&object, path, load)?).ask_kernel()?.plan(&Kernel::current()?)?;
+    let loader = more(loader(&object, path, load)?).ask_kernel()?;
+    let plan = loader.plan(&loader.running_kernel()?)?;
     Ok(Planned { plan, btf_flaw: object.btf_flaw })
 }
 

@@ -12,13 +12,13 @@ use crate::{args, output};
 
 pub(crate) fn run(args: &args::Plan) -> Result<()> {
     let pin = args.pin.as_deref();
-    let target = args.dev.as_ref().map(|link| super::target(link, &args.target, pin));
-    if pin.is_some() && args.dev.is_some() && !args.target.link {
+    let targets = args.dev.iter().map(|link| super::target(link, &args.target, pin)).collect();
+    if pin.is_some() && !args.dev.is_empty() && !args.target.link {
         let message = "with `--dev` only a bpf_link is pinned";
         return Err(Error::new(ErrorKind::InvalidInput, message).with_help("add --link, or leave out --dev"));
     }
-    let pin_dir = pin.filter(|_| args.dev.is_none());
-    let planned = super::plan(&args.source, &args.load, target, |loader| {
+    let pin_dir = pin.filter(|_| args.dev.is_empty());
+    let planned = super::plan(&args.source, &args.load, targets, |loader| {
         let loader = if args.all { loader.all_programs() } else { loader };
         let loader = loader.keep_maps(super::keep(args.target.upgrade));
         match pin_dir {
@@ -83,8 +83,8 @@ struct StepDocument {
     then: Vec<StepDocument>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     otherwise: Vec<AlternativeDocument>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    undo: Option<CallDocument>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    undo: Vec<CallDocument>,
 }
 
 #[derive(Serialize)]
@@ -127,8 +127,8 @@ impl CallDocument {
     }
 }
 
-fn call_list(plan: &plan::Plan, call: &Call) -> Vec<CallDocument> {
-    plan.kernel_calls(call).iter().map(CallDocument::new).collect()
+fn call_list(plan: &plan::Plan, at: usize, call: &Call) -> Vec<CallDocument> {
+    plan.kernel_calls_at(at, call).iter().map(CallDocument::new).collect()
 }
 
 impl Document {
@@ -182,12 +182,12 @@ impl StepDocument {
                 other => plan.condition(other),
             },
             repeated: step.call.repeated(),
-            calls: call_list(plan, &step.call),
+            calls: call_list(plan, step.at, &step.call),
             adapted: step.call.adapted().map(|adapted| adapted.to_string()),
             again_on: step.call.again_on().iter().map(|&errno| errno_name(errno)).collect(),
             then: Self::list(plan, &step.then),
             otherwise: step.otherwise.iter().map(|other| AlternativeDocument::new(plan, other)).collect(),
-            undo: step.call.undo().and_then(|undo| call_list(plan, &undo).pop()),
+            undo: plan.undo(&step.call).map(|undo| call_list(plan, step.at, &undo)).unwrap_or_default(),
         }
     }
 }
@@ -197,7 +197,7 @@ impl AlternativeDocument {
         Self {
             on: other.on.to_string(),
             lacking: other.lacking.map(|feature| feature.to_string()),
-            probe: other.lacking.map(|feature| call_list(plan, &Call::Probe(feature))).unwrap_or_default(),
+            probe: other.lacking.map(|feature| call_list(plan, 0, &Call::Probe(feature))).unwrap_or_default(),
             steps: StepDocument::list(plan, &other.steps),
         }
     }

@@ -158,8 +158,8 @@ impl Running {
             Ok(Some(known)) => Details::Known(known),
             Ok(None) => Details::Unknown { error: "this kernel does not tell the program's id".to_owned() },
             Err(error) => {
-                let help = error.help().map_or_else(String::new, |help| format!("; {help}"));
-                Details::Unknown { error: format!("{error}{help}") }
+                let rule = error.rule().map_or_else(String::new, |rule| format!("; {rule}"));
+                Details::Unknown { error: format!("{error}{rule}") }
             }
         };
         Self { mode: program.mode.to_string(), id: program.id, link, details }

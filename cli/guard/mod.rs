@@ -8,12 +8,13 @@ mod client;
 mod log;
 mod process;
 
+use std::ffi::OsString;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use std::{env, io};
 
 use loader::{Error, Result};
 
@@ -59,8 +60,8 @@ fn failed(call: &str, error: &io::Error) -> Error {
 }
 
 /// Whether this process was started as a guard.
-pub(crate) fn is_meant() -> bool {
-    env::args_os().next().is_some_and(|name| name == NAME)
+pub(crate) fn is_meant(words: &[OsString]) -> bool {
+    words.first().is_some_and(|name| name == NAME)
 }
 
 /// The name of the socket in the abstract namespace, which is one for each network namespace.

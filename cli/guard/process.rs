@@ -1,5 +1,6 @@
 //! The guard's life: armed, waiting, and one of two ends.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -7,7 +8,7 @@ use std::os::fd::AsFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
-use std::{env, process, thread};
+use std::{process, thread};
 
 use loader::attach::{self, Heard, OnTrial, RolledBack, Trial};
 use loader::{Context as _, Error, ErrorKind, Result, quote};
@@ -28,8 +29,8 @@ const ATTEMPTS: u32 = 60;
 const REQUEST: Duration = Duration::from_secs(2);
 
 /// Runs as a guard, to its end.
-pub(crate) fn run() {
-    if let Err(error) = start().and_then(|guard| guard.map_or(Ok(()), Guard::stand)) {
+pub(crate) fn run(words: &[OsString]) {
+    if let Err(error) = start(words).and_then(|guard| guard.map_or(Ok(()), Guard::stand)) {
         log(Level::Warning, format_args!("the guard ends: {error}"));
     }
 }
@@ -57,13 +58,14 @@ enum Event {
 }
 
 /// Comes up as `Guard::start` has started it; none if nothing is on trial.
-fn start() -> Result<Option<Guard>> {
-    let mut words = env::args().skip(1);
-    let seconds = words.next().and_then(|word| word.parse().ok());
+fn start(words: &[OsString]) -> Result<Option<Guard>> {
+    let mut words = words.iter().skip(1);
+    let seconds = words.next().and_then(|word| word.to_str()?.parse().ok());
     let patience = Duration::from_secs(seconds.ok_or_else(|| invalid("a guard wants its seconds"))?);
     let signals = leave_the_session()?;
     if let Some(path) = words.next() {
-        let file = File::open(&path).map_err(|error| os("open(2)", &quote(&path), &error))?;
+        let file =
+            File::open(path).map_err(|error| os("open(2)", &quote(&path.to_string_lossy()), &error))?;
         setns(file, CloneFlags::CLONE_NEWNET).map_err(|errno| nix_error("setns(2)", errno))?;
     }
     let control =

@@ -63,9 +63,11 @@ struct Inner {
     message: String,
     place: Option<Place>,
     errno: Option<i32>,
+    call: Option<String>,
     kernel_message: Option<String>,
     verifier_log: Option<String>,
     explanation: Option<Explanation>,
+    rule: Option<String>,
     help: Option<String>,
     notes: Vec<String>,
 }
@@ -80,9 +82,11 @@ impl Error {
             message: message.into(),
             place: None,
             errno: None,
+            call: None,
             kernel_message: None,
             verifier_log: None,
             explanation: None,
+            rule: None,
             help: None,
             notes: Vec::new(),
         }))
@@ -108,6 +112,7 @@ impl Error {
         };
         let mut error = Self::new(kind, format!("{call} for {object} failed: {}", errno_text(errno)));
         error.0.errno = Some(errno);
+        error.0.call = Some(call.to_owned());
         error
     }
 
@@ -148,9 +153,19 @@ impl Error {
     }
 
     /// Adds what the verifier's log means, with its help.
-    pub fn with_explanation(mut self, explanation: Explanation) -> Self {
-        self.0.help.clone_from(&explanation.help);
+    pub fn with_explanation(mut self, mut explanation: Explanation) -> Self {
+        // What is certain about the process comes before what is usual for the program.
+        if let Some(rule) = &self.0.rule {
+            explanation.rule.clone_from(rule);
+            explanation.help.clone_from(&self.0.help);
+        }
         self.0.explanation = Some(explanation);
+        self
+    }
+
+    /// Adds the one rule that was broken, with the numbers of this case: one line. Only where it is certain.
+    pub fn with_rule(mut self, rule: impl Into<String>) -> Self {
+        self.0.rule = Some(rule.into());
         self
     }
 
@@ -182,6 +197,11 @@ impl Error {
         self.0.errno
     }
 
+    /// The system call that was refused, as its manual page writes it: `bpf(BPF_MAP_CREATE)`.
+    pub fn call(&self) -> Option<&str> {
+        self.0.call.as_deref()
+    }
+
     /// The kernel's own explanation of a refused netlink request.
     pub fn kernel_message(&self) -> Option<&str> {
         self.0.kernel_message.as_deref()
@@ -190,6 +210,12 @@ impl Error {
     /// The verifier's log, when it refused a program.
     pub fn verifier_log(&self) -> Option<&str> {
         self.0.verifier_log.as_deref()
+    }
+
+    /// The one rule that was broken, when it is certain.
+    pub fn rule(&self) -> Option<&str> {
+        let explained = self.explanation().map(|explanation| &*explanation.rule);
+        self.0.rule.as_deref().or(explained)
     }
 
     /// Lines that say more than one line can.
@@ -210,7 +236,8 @@ impl Error {
 
     /// One line on what to do about it, when the cause is certain.
     pub fn help(&self) -> Option<&str> {
-        self.0.help.as_deref()
+        let explained = self.explanation().and_then(|explanation| explanation.help.as_deref());
+        self.0.help.as_deref().or(explained)
     }
 }
 

@@ -48,7 +48,7 @@
 //! * Attaches by a pinned `bpf_link` where that is asked for, and attaches programs that somebody else has loaded.
 //! * Lets a new program go on with the maps of the one that it replaces, or with copies.
 //! * Reads and writes maps one by one and in bulk, by sizes that the kernel tells.
-//! * Takes back what a load has made when it fails half-way.
+//! * Takes back what a load has made when it fails half-way, and says by which rule it was refused.
 //!
 //! # What it does not do
 //!
@@ -67,9 +67,11 @@
 //! | [`elf`], [`btf`], [`insn`], [`kconfig`], [`netlink`] | pure readers and writers of one format each |
 //! | [`object`], [`core_reloc`], [`features`] | what the file says, CO-RE, and what a kernel can do, as plain data |
 //! | [`verifier`] | what the verifier's log of a refused program means |
+//! | [`diagnosis`] | from facts to the one rule that a refusal comes from |
 //! | [`linker`] | a program with the functions that it calls, references typed, maps still symbolic |
 //! | [`plan`] | the kernel calls to make, and where a refusal leads |
 //! | [`mod@file`], [`kernel`], [`map`], [`program`], [`attach`], [`pin`] | handles that own an fd |
+//! | [`doctor`] | the facts for a diagnosis, after a refusal or beforehand |
 //! | [`load`] | a plan carried out step by step: the page to audit |
 //!
 //! Unsafe code is in one private room, `sys`. What errors look like stands in [`error`], and whoever comes from Go
@@ -82,6 +84,8 @@ pub mod attach;
 pub mod btf;
 pub mod bytes;
 pub mod core_reloc;
+pub mod diagnosis;
+pub mod doctor;
 pub mod elf;
 pub mod error;
 pub mod features;

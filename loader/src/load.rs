@@ -53,7 +53,7 @@ pub struct Loaded {
     kept: Vec<String>,
     copied: Vec<(String, usize)>,
     btf_refusal: Option<Error>,
-    attached: Option<AttachedTo>,
+    attached: Vec<AttachedTo>,
     transcript: Vec<Record>,
 }
 
@@ -157,9 +157,14 @@ impl Loaded {
         self.btf_refusal.as_ref()
     }
 
-    /// Where the program was attached, if the plan did so.
+    /// Where the program was attached, if the plan did so: the first of the interfaces.
     pub fn attached(&self) -> Option<&AttachedTo> {
-        self.attached.as_ref()
+        self.attached.first()
+    }
+
+    /// Where the program was attached, in the plan's order.
+    pub fn attachments(&self) -> &[AttachedTo] {
+        &self.attached
     }
 
     /// Every call that was made, in order.
@@ -209,6 +214,21 @@ struct Found {
     path: PathBuf,
 }
 
+/// An interface of a plan that is half-way.
+#[derive(Default)]
+struct Place {
+    link: Option<LinkInfo>,
+    /// The program that is to be replaced there.
+    running: Option<(XdpProgram, Program)>,
+    /// The change of the interface that was asked for last.
+    change: Option<(Mode, XdpChange)>,
+    /// Whether no answer came to it, so that nobody knows what came of it.
+    unanswered: bool,
+    attached: Option<AttachedTo>,
+    /// Where the prog arrays of the program to attach are pinned.
+    prog_arrays: Vec<(String, PathBuf)>,
+}
+
 /// A plan half-way: what exists so far.
 struct Execution<'p> {
     plan: &'p Plan,
@@ -227,12 +247,14 @@ struct Execution<'p> {
     /// Why it has not.
     btf_refusal: Option<Error>,
     socket: Option<RouteSocket>,
-    link: Option<LinkInfo>,
+    /// What is known and done at each interface.
+    places: Vec<Place>,
+    /// At which of them the steps are.
+    at: usize,
     /// The namespace's number; 0 for kernels that have none.
     netns_cookie: u64,
     /// The program that is to be extended.
     extended: Option<Extended>,
-    running: Option<(XdpProgram, Program)>,
     /// The maps of the running program, by id.
     running_maps: Vec<u32>,
     /// Those of its maps that are to be copied into the map of the same slot.
@@ -243,12 +265,8 @@ struct Execution<'p> {
     /// Who takes a change on trial back.
     guard: Option<&'p UnixStream>,
     infos: Vec<Option<ProgramInfo>>,
-    /// The change of the interface to which no answer came, so that nobody knows what came of it.
-    unanswered: Option<(Mode, XdpChange)>,
-    attached: Option<AttachedTo>,
-    /// Where the prog arrays of the program to attach are pinned.
-    prog_arrays: Vec<(String, PathBuf)>,
-    undo: Vec<Call>,
+    /// What takes back what was done, and at which interface.
+    undo: Vec<(usize, Call)>,
     transcript: Vec<Record>,
 }
 
@@ -266,10 +284,10 @@ impl<'p> Execution<'p> {
             btf: None,
             btf_refusal: None,
             socket: None,
-            link: None,
+            places: std::iter::repeat_with(Place::default).take(plan.attach.len().max(1)).collect(),
+            at: 0,
             netns_cookie: 0,
             extended: None,
-            running: None,
             running_maps: Vec::new(),
             old_maps: plan.maps.iter().map(|_| None).collect(),
             kept: Vec::new(),
@@ -277,9 +295,6 @@ impl<'p> Execution<'p> {
             bpf_link: None,
             guard: None,
             infos: plan.programs.iter().map(|_| None).collect(),
-            unanswered: None,
-            attached: None,
-            prog_arrays: Vec::new(),
             undo: Vec::new(),
             transcript: Vec::new(),
         }
@@ -291,12 +306,13 @@ impl<'p> Execution<'p> {
 
     /// Makes the call of a step, and follows the plan to where the answer leads.
     fn step(&mut self, step: &Step) -> Result<()> {
+        self.at = step.at;
         if !self.applies(step.when) {
             return Ok(());
         }
         match self.call(&step.call) {
             Ok(()) => {
-                self.undo.extend(step.call.undo());
+                self.undo.extend(self.plan.undo(&step.call).map(|undo| (step.at, undo)));
                 self.steps(&step.then)
             }
             Err(refusal) => match self.other_way(step, &refusal)? {
@@ -306,8 +322,16 @@ impl<'p> Execution<'p> {
         }
     }
 
+    fn here(&self) -> &Place {
+        &self.places[self.at]
+    }
+
+    fn here_mut(&mut self) -> &mut Place {
+        &mut self.places[self.at]
+    }
+
     fn applies(&self, when: When) -> bool {
-        let occupied = self.link.as_ref().is_some_and(|link| !link.xdp.is_empty());
+        let occupied = self.here().link.as_ref().is_some_and(|link| !link.xdp.is_empty());
         match when {
             When::Always => true,
             When::Occupied => occupied,
@@ -321,7 +345,7 @@ impl<'p> Execution<'p> {
     /// The first alternative that fits the refusal of the step's call.
     fn other_way<'s>(&mut self, step: &'s Step, refusal: &Error) -> Result<Option<&'s Alternative>> {
         // A conversation that broke off is no refusal.
-        if self.unanswered.is_some() {
+        if self.here().unanswered {
             return Ok(step.otherwise.iter().find(|other| other.on == On::Unanswered));
         }
         // The verifier has spoken: no way leads around its verdict, unless that is on what the compiler said.
@@ -361,7 +385,7 @@ impl<'p> Execution<'p> {
         match other.on {
             On::Driver => {
                 done.map_err(|error| error.context(format!("after {refusal}")))?;
-                if let Some(attached) = &mut self.attached {
+                if let Some(attached) = &mut self.here_mut().attached {
                     attached.native_refusal = Some(refusal);
                 }
                 Ok(())
@@ -408,7 +432,8 @@ impl<'p> Execution<'p> {
                 None => Outcome::Found(error.to_string()),
             },
         };
-        let record = Record { calls: self.plan.kernel_calls(call), outcome, took: start.elapsed() };
+        let record =
+            Record { calls: self.plan.kernel_calls_at(self.at, call), outcome, took: start.elapsed() };
         (self.observe)(&record);
         self.transcript.push(record);
         answer.map(drop)
@@ -596,8 +621,10 @@ fn is_bpffs(path: &str) -> Result<Outcome> {
 
 fn mount_bpffs(path: &str) -> Result<()> {
     pin::mount_bpffs(Path::new(path)).map_err(|error| {
-        let lack = error.help().map_or_else(String::new, |help| format!("{help}; "));
-        error.context("pinning needs bpffs").with_help(format!("{lack}as root: mount -t bpf bpf {path}"))
+        let error = error.context("pinning needs bpffs");
+        // Root may do it, unless the place is one where it does not help.
+        let elsewhere = error.help().is_some_and(|help| help.contains(path));
+        if elsewhere { error } else { error.with_help(format!("as root: mount -t bpf bpf {path}")) }
     })
 }
 
@@ -772,7 +799,7 @@ impl Execution<'_> {
     fn ask_for_info(&mut self, slot: ProgramSlot) -> Result<Outcome> {
         let info = self.program(slot).info()?;
         let outcome = Outcome::Found(format!("id {}", info.id));
-        if let Some(attached) = &mut self.attached {
+        if let Some(attached) = &mut self.here_mut().attached {
             attached.info = Some(info.clone());
         }
         self.infos[slot.0] = Some(info);
@@ -823,12 +850,16 @@ fn made<T>(names: &[String], items: Vec<Option<T>>) -> Vec<(String, T)> {
 impl Execution<'_> {
     fn finish(self) -> Loaded {
         let Plan { maps, templates, programs, sections, .. } = self.plan;
-        let prog_arrays = self.prog_arrays;
-        let attached = self.attached.map(|attached| AttachedTo { prog_arrays, ..attached });
+        // It is the same program everywhere, and was asked about once.
+        let info = self.places.iter().find_map(|place| place.attached.as_ref()?.info.clone());
+        let attached = self.places.into_iter().filter_map(|Place { attached, prog_arrays, .. }| {
+            attached.map(|attached| AttachedTo { prog_arrays, info: info.clone(), ..attached })
+        });
         // The templates have served; dropping them closes them.
         let lasting = maps.len() - templates;
         let name = |slot: &MapSlot| maps[slot.0].clone();
         Loaded {
+            attached: attached.collect(),
             infos: self.infos,
             kept: self.kept.iter().map(name).collect(),
             copied: self.copied.iter().map(|(slot, count)| (name(slot), *count)).collect(),
@@ -836,7 +867,6 @@ impl Execution<'_> {
             programs: made(programs, self.programs),
             sections: sections.clone(),
             btf_refusal: self.btf_refusal,
-            attached,
             transcript: self.transcript,
         }
     }
@@ -844,7 +874,8 @@ impl Execution<'_> {
     /// Undoes what was done, last things first, and says so if that fails too.
     fn take_back(mut self, error: Error) -> Error {
         let mut left = Vec::new();
-        while let Some(call) = self.undo.pop() {
+        while let Some((at, call)) = self.undo.pop() {
+            self.at = at;
             match self.call(&call) {
                 // Somebody else has taken to it meanwhile, or has removed it.
                 Err(failure) if matches!(failure.errno(), Some(ENOTEMPTY | EBUSY | ENOENT)) => {}

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use crate::error::{Error, ErrorKind, Result, quote};
-use crate::kernel::{Privilege, explain_refusal};
+use crate::kernel::{explain_mount, explain_path};
 use crate::sys::{Errno, bpf, os};
 use crate::uapi::bpf::Cmd;
 
@@ -102,7 +102,10 @@ pub fn create_dir(path: &Path) -> Result<bool> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
-        Err(error) => Err(io_error("mkdir(2)", path, &error)),
+        Err(error) => {
+            let error = io_error("mkdir(2)", path, &error);
+            Err(if is_barred(&error) { explain_path(error, path, true) } else { error })
+        }
     }
 }
 
@@ -132,8 +135,7 @@ pub fn is_bpffs(path: &Path) -> Result<bool> {
 /// Mounts a bpffs on the directory `path`, for root alone: one mount(2). It needs CAP_SYS_ADMIN.
 pub fn mount_bpffs(path: &Path) -> Result<()> {
     os::mount_bpffs(path).map_err(|errno| {
-        let error = Error::os("mount(2)", format_args!("bpffs on {}", show(path)), errno.0);
-        explain_refusal(error, &[Privilege::Admin])
+        explain_mount(Error::os("mount(2)", format_args!("bpffs on {}", show(path)), errno.0), path)
     })
 }
 
@@ -175,7 +177,7 @@ fn is_elsewhere(path: &Path) -> bool {
 fn explain(cmd: Cmd, path: &Path, errno: Errno, is_elsewhere: impl FnOnce(&Path) -> bool) -> Error {
     let error = Error::os(&cmd.call(), show(path), errno.0);
     let name = path.file_name().map(Path::new);
-    if errno != Errno::EPERM && errno != Errno::EACCES {
+    if !is_barred(&error) {
         error
     } else if path.is_dir() {
         error.with_kind(ErrorKind::Conflict).context(format!("{} is a directory, not a pin", show(path)))
@@ -184,8 +186,13 @@ fn explain(cmd: Cmd, path: &Path, errno: Errno, is_elsewhere: impl FnOnce(&Path)
     } else if errno == Errno::EPERM && name.is_some_and(has_dot) {
         error.with_kind(ErrorKind::InvalidInput).context("the kernel allows no dot in a pin's name")
     } else {
-        error
+        explain_path(error, path, cmd == Cmd::OBJ_PIN)
     }
+}
+
+/// Whether a directory or a file may be what refuses.
+fn is_barred(error: &Error) -> bool {
+    error.errno().is_some_and(|errno| [libc::EPERM, libc::EACCES, libc::EROFS].contains(&errno))
 }
 
 fn has_dot(path: &Path) -> bool {

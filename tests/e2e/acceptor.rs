@@ -31,11 +31,11 @@ pub(crate) enum Ending {
 #[track_caller]
 pub(crate) fn accept(plan: &Value, calls: &[Call], ending: Ending) {
     let calls: Vec<_> = calls.iter().filter(|call| !is_of_the_start(plan, call)).collect();
-    // A program that is in the way is compared with the one that was to be attached, in another conversation.
+    // What is in the way of a plan that has ended is looked at in another conversation.
     let mut sockets = 0;
     let is_of_the_plan = |call: &&&Call| {
         sockets += u32::from(call.name == "socket");
-        sockets < 2 || ending != Ending::After("RTM_GETLINK")
+        sockets < 2
     };
     let calls: Vec<_> = calls.iter().take_while(is_of_the_plan).copied().collect();
     let done = Walk::new(&calls, ending).plan(plan);
@@ -55,7 +55,13 @@ fn show(call: &Call) -> String {
 fn is_of_the_start(plan: &Value, call: &Call) -> bool {
     match call.name.as_str() {
         // Rust's runtime asks how large the stack of the main thread may become.
-        "prlimit64" => call.arguments.starts_with("0, RLIMIT_STACK, NULL, "),
+        "prlimit64" => ["0, RLIMIT_STACK, NULL, ", "0, RLIMIT_MEMLOCK, NULL, "]
+            .iter()
+            .any(|look| call.arguments.starts_with(look)),
+        // What is looked at when a privilege seems to be missing; the refused command once more without content shows
+        // whether a filter refuses it.
+        "statfs" => call.arguments.starts_with("\"/sys\", "),
+        "bpf" => call.arguments.ends_with(", NULL, 0"),
         // Memory of the program's own, and its libraries.
         "mmap" => !call.arguments.contains("MAP_SHARED"),
         // The kernel's types are read before the plan is made, if they are where the kernel has put them.
@@ -65,6 +71,17 @@ fn is_of_the_start(plan: &Value, call: &Call) -> bool {
             let calls = list(&plan["steps"]).iter().flat_map(|step| list(&step["calls"]));
             !calls.filter(|call| call["name"] == "openat").any(|call| call["arguments"]["pathname"] == path)
         }
+        _ => false,
+    }
+}
+
+/// Whether `call` changes nothing but what the program itself holds open.
+fn is_look(call: &Call) -> bool {
+    match call.name.as_str() {
+        "socket" | "setsockopt" | "recvfrom" | "setns" | "statfs" | "fstatfs" => true,
+        "openat" => call.arguments.contains("O_RDONLY"),
+        "sendto" => command(call).as_deref() != Some("RTM_SETLINK"),
+        "bpf" => command(call).is_some_and(|name| name.contains("_GET")),
         _ => false,
     }
 }
@@ -100,6 +117,8 @@ struct Walk<'c> {
     /// The number of the last request over netlink.
     sequence: Option<u32>,
     is_occupied: bool,
+    /// Whether a call was refused, or what it told stood in the way.
+    was_refused: bool,
     /// Whether the kernel has taken the object's types.
     has_btf: bool,
     /// Whether the kernel has the features that were probed.
@@ -116,6 +135,7 @@ impl<'c> Walk<'c> {
             names,
             sequence: None,
             is_occupied: false,
+            was_refused: false,
             has_btf: false,
             features,
             undo: Vec::new(),
@@ -130,6 +150,8 @@ impl<'c> Walk<'c> {
         }
         match self.calls {
             [] => Ok(()),
+            // What has refused is looked for afterwards.
+            looks if self.was_refused && looks.iter().all(|call| is_look(call)) => Ok(()),
             [next, ..] => Err(format!("the plan is at its end before {}", show(next))),
         }
     }
@@ -164,10 +186,13 @@ impl<'c> Walk<'c> {
         while refusal.as_ref().is_some_and(|refusal| self.comes_again(step, refusal)) {
             refusal = self.calls(calls)?;
         }
+        let ends = refusal.is_none() && self.ends_after(calls);
+        self.was_refused |= refusal.is_some() || ends;
         match refusal {
-            None if self.ends_after(calls) => Ok(Went::Wrong),
+            None if ends => Ok(Went::Wrong),
             None => {
-                self.undo.extend(step.get("undo"));
+                // The last is undone first, but each by its calls in their order.
+                self.undo.extend(step.get("undo").into_iter().flat_map(list).rev());
                 self.steps(list(&step["then"]))
             }
             Some(refusal) => match self.other_way(step, &refusal)? {
@@ -534,7 +559,7 @@ fn sample() -> (Value, Vec<Call>) {
         "steps": [
             { "calls": [{ "name": "mkdir", "arguments": { "pathname": "\"/d\"", "mode": "0700" } }],
               "otherwise": [{ "on": "if refused with EEXIST", "steps": [] }],
-              "undo": { "name": "rmdir", "arguments": { "pathname": "\"/d\"" } } },
+              "undo": [{ "name": "rmdir", "arguments": { "pathname": "\"/d\"" } }] },
             { "calls": [{ "name": "bpf", "command": "BPF_MAP_CREATE", "arguments": { "key_size": "4" } }] },
         ],
     });

@@ -120,7 +120,7 @@ fn neither_way_stands_in_for_the_other() {
     // Held by a link.
     attach_as_planned(&sandbox, "xdp_pass", &["--pin", PIN]).ok();
     let (_, id) = link_by_bpftool(&veth, PIN);
-    let held = "help: a bpf_link holds the program that is there, and only through that link (`--link`)";
+    let held = "  rule: bpf_link ";
     xdpload(&["attach", NEAR, &object("xdp_drop"), "--replace"]).fails(1).stderr_has(held);
     xdpload(&["detach", NEAR]).fails(1).stderr_has(held);
     assert_eq!(link_by_bpftool(&veth, PIN).1, id);

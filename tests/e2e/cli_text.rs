@@ -19,7 +19,7 @@ const SOURCE: [&str; 3] = ["--pinned", "--prog-id", "--pin"];
 const FORMATS: [&str; 2] = ["--key-format", "--value-format"];
 
 /// Each command, the groups of its options, and its own.
-const COMMANDS: [(&str, &[&[&str]]); 16] = [
+const COMMANDS: [(&str, &[&[&str]]); 17] = [
     ("inspect", &[&FILE, &["--btf", "--json"]]),
     ("plan", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--dev", "--all", "--target-prog", "--json"]]),
     ("attach", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--verifier-log", "--json"]]),
@@ -27,6 +27,7 @@ const COMMANDS: [(&str, &[&[&str]]); 16] = [
     ("detach", &[&["--id", "--link", "--bpffs", "--netns", "--confirm", "--json"]]),
     ("confirm", &[&["--netns", "--json"]]),
     ("status", &[&["--bpffs", "--netns", "--json"]]),
+    ("doctor", &[&["--bpffs", "--netns", "--json"]]),
     ("pins", &[&["--bpffs", "--json"]]),
     ("pins gc", &[&["--dry-run", "--json"]]),
     ("map", &[]),
@@ -78,7 +79,7 @@ fn wrong_words_get_a_hint_and_exit_code_2() {
     let cases: [(&[&str], &str); 8] = [
         (&["atach", NEAR, &object], "similar subcommands exist: 'detach', 'attach'"),
         (&["attach", NEAR, &object, "--replcae"], "a similar argument exists: '--replace'"),
-        (&["attach", NEAR], "<OBJECT>"),
+        (&["attach", NEAR], "expected <IF>... <OBJECT>"),
         (&["attach", NEAR, &object, "--mode", "fast"], "invalid value 'fast' for '--mode <MODE>'"),
         (&["attach", NEAR, &object, "--max-entries", "blacklist=many"], "invalid value 'blacklist=many'"),
         (&["detach"], "<IF>"),

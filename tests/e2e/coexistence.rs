@@ -91,7 +91,7 @@ fn a_link_is_named_with_its_pin_or_its_process() {
         &["detach", NEAR],
     ];
     xdpload(&["attach", NEAR, &object("xdp_drop"), "--link", "--pin=/sys/fs/bpf/theirs"]).ok();
-    let words = ["bpf_link ", " holds XDP program ", "and it is pinned at /sys/fs/bpf/theirs", "--link"];
+    let words = ["  rule: bpf_link ", ", pinned at `/sys/fs/bpf/theirs`, holds XDP program ", "--link"];
     assert_unharmed(&displace, &words);
     xdpload(&["detach", NEAR, "--link"]).ok();
 
@@ -100,7 +100,7 @@ fn a_link_is_named_with_its_pin_or_its_process() {
     let program = Program::open_pinned(Path::new("/sys/fs/bpf/one/xdp_drop")).expect("it was pinned");
     let near = Interface::named(NEAR).expect("it is there");
     let link: Link = attach::attach_link(&program, &near, Mode::Native).expect("nothing was there");
-    let holder = format!("and it is held by process {} (", process::id());
+    let holder = format!(", which process {} (", process::id());
     assert_unharmed(&displace, &["bpf_link ", &holder]);
     assert_unharmed(
         &[&["detach", NEAR, "--link", "--confirm=10m"]],

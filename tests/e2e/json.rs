@@ -60,9 +60,6 @@ fn fields(value: &Value) -> BTreeSet<String> {
 fn walk(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(object) if !path.ends_with(".arguments") => {
-            if path.ends_with("undo") {
-                found.insert(path.to_owned());
-            }
             let separator = if path.is_empty() { "" } else { "." };
             object.iter().for_each(|(key, value)| walk(value, &format!("{path}{separator}{key}"), found));
         }
@@ -81,7 +78,7 @@ fn shorten(path: &str) -> String {
         let ends = marks.iter().filter_map(|mark| path.rfind(mark).map(|at| at + mark.len()));
         ends.max().map(|end| &path[end..])
     };
-    match (behind(&["calls[].", "probe[].", "undo."]), behind(&["steps[].", "then[]."])) {
+    match (behind(&["calls[].", "probe[].", "undo[]."]), behind(&["steps[].", "then[]."])) {
         (Some(rest), _) => format!("call.{rest}"),
         (None, Some(rest)) => format!("step.{rest}"),
         (None, None) => path.to_owned(),
@@ -151,6 +148,8 @@ fn each_document_is_what_the_page_says() {
     say("status", &answer(&["status"]));
     say("confirm", &answer(&["confirm"]));
     say("load", &answer(&["load", &gobpf, "--pin=/sys/fs/bpf/edge"]));
+    say("attach", &answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]));
+    say("doctor", &answer(&["doctor"]));
 
     let documented = documentation();
     assert_eq!(

@@ -56,7 +56,7 @@ fn a_program_runs_in_the_mode_that_was_asked_for() {
 fn auto_falls_back_and_says_so_aloud() {
     let (_sandbox, veth) = need!(pair(&[]));
     veth.set_mtu(9000);
-    attach_with("xdp_drop", &[]).fails(1).stderr_has("MTU").stderr_has("or use generic mode");
+    attach_with("xdp_drop", &[]).fails(1).stderr_has("MTU").stderr_has("--mode generic");
     assert_eq!(seen(), None);
 
     let ran = attach_with("xdp_drop", &["--mode", "auto"]).ok();
@@ -76,7 +76,7 @@ fn a_driver_without_native_mode_is_refused_with_the_way_out() {
         .fails(1)
         .stderr_has("attaching to `lo` in native mode")
         .stderr_has("EOPNOTSUPP")
-        .stderr_has("help: generic mode works with every driver");
+        .stderr_has("help: xdpload attach lo OBJ --mode generic\n");
     let ran = xdpload(&["attach", "lo", &object, "--mode", "auto"]).ok();
     ran.stdout_has("in generic mode").stderr_has("warning: ").stderr_has("much slower");
     xdpload(&["detach", "lo"]).ok().stdout_has("in generic mode from lo");
@@ -266,8 +266,8 @@ fn an_interface_that_a_link_holds_is_left_to_the_link() {
     attach_with("xdp_drop", &["--replace"])
         .fails(1)
         .stderr_has("kernel: Can't replace active BPF XDP link")
-        .stderr_has("help: a bpf_link holds the program");
-    xdpload(&["detach", NEAR]).fails(1).stderr_has("BPF XDP link").stderr_has("help: a bpf_link holds");
+        .stderr_has("  rule: bpf_link ");
+    xdpload(&["detach", NEAR]).fails(1).stderr_has("BPF XDP link").stderr_has("  rule: bpf_link ");
     assert_eq!(attached_by_ip(NEAR).unwrap().id, id);
     assert!(Path::new(link).exists());
 }

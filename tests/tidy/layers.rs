@@ -28,7 +28,7 @@ const fn handle(name: &'static str, row: u8, beside: &'static [&'static str]) ->
     Module { name, row, beside, unless: &[] }
 }
 
-const TABLE: [Module; 21] = [
+const TABLE: [Module; 23] = [
     Module { name: "uapi", row: 0, beside: &[], unless: &[] },
     Module { name: "error", row: 0, beside: &[], unless: &[] },
     Module { name: "bytes", row: 0, beside: &["error"], unless: &[] },
@@ -42,6 +42,7 @@ const TABLE: [Module; 21] = [
     pure("core_reloc", 2),
     pure("features", 2),
     pure("verifier", 2),
+    Module { name: "diagnosis", row: 2, beside: &["features"], unless: &["sys"] },
     pure("linker", 3),
     pure("plan", 4),
     handle("file", 5, &[]),
@@ -50,6 +51,7 @@ const TABLE: [Module; 21] = [
     handle("map", 5, &["kernel", "pin"]),
     handle("program", 5, &["kernel", "pin"]),
     handle("attach", 5, &["kernel", "pin", "program"]),
+    handle("doctor", 5, &["attach", "kernel", "pin"]),
 ];
 
 /// Modules above the table; they may import all of it.

@@ -52,6 +52,7 @@ BPF_HELPER(long, xdp_adjust_head, struct xdp_md *ctx, int delta);
 BPF_HELPER(long, redirect_map, void *map, __u64 key, __u64 flags);
 BPF_HELPER(long, xdp_adjust_meta, struct xdp_md *ctx, int delta);
 BPF_HELPER(long, xdp_adjust_tail, struct xdp_md *ctx, int delta);
+BPF_HELPER(__u64, xdp_get_buff_len, struct xdp_md *ctx);
 
 BPF_HELPER(void *, ringbuf_reserve, void *map, __u64 size, __u64 flags);
 BPF_HELPER(void, ringbuf_discard, void *record, __u64 flags);

@@ -130,4 +130,5 @@ enum bpf_func_id {
 	BPF_FUNC_ringbuf_discard = 133,
 	BPF_FUNC_this_cpu_ptr = 154,
 	BPF_FUNC_loop = 181,
+	BPF_FUNC_xdp_get_buff_len = 188,
 };

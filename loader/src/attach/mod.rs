@@ -16,6 +16,7 @@
 
 mod interface;
 mod link;
+mod look;
 mod netns;
 mod on_trial;
 mod socket;

@@ -1,17 +1,20 @@
 //! The conversation with the kernel's routing family: one request, its replies.
 
 use std::fmt::{self, Display};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::netns::NetNs;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernel::{Privilege, explain_refusal};
 use crate::netlink::{self, Body, LinkInfo, LinkRef, Mode, Reply, XdpChange};
 use crate::sys::{self, Errno};
 
 /// Room for any datagram. The kernel fills 32 KiB of a dump (`netlink_recvmsg` in `net/netlink/af_netlink.c`), or as
 /// much as one link takes; the longest part of a link, its alternative names, is one attribute of at most 64 KiB.
 const DATAGRAM: usize = 128 * 1024;
+/// Room for the answer to nearly every other request: one interface has about 1,100 bytes, a refusal fewer.
+const FIRST_DATAGRAM: usize = 8 * 1024;
 /// How often a list of interfaces is asked for anew because some came or went meanwhile.
 const MAX_DUMPS: usize = 16;
 
@@ -50,9 +53,11 @@ impl Outcome {
     }
 }
 
+#[derive(Default)]
 struct Turn {
     /// The number of the last request. Replies to an older one, left by a failed turn, are told by it.
     sequence: u32,
+    /// Has room for the datagrams that were expected so far.
     buffer: Vec<u8>,
 }
 
@@ -75,7 +80,7 @@ impl RouteSocket {
     }
 
     fn over(fd: OwnedFd, place: String) -> Self {
-        Self { fd, place, namespace: None, turn: Mutex::new(Turn { sequence: 0, buffer: vec![0; DATAGRAM] }) }
+        Self { fd, place, namespace: None, turn: Mutex::default() }
     }
 
     /// Runs `call` in the namespace of this socket: on a thread of its own where that is another one.
@@ -103,7 +108,12 @@ impl RouteSocket {
     /// Looks at one interface. One that does not exist is of kind [`NotFound`](ErrorKind::NotFound).
     pub fn link(&self, which: &LinkRef) -> Result<LinkInfo> {
         let object = format!("interface {which}");
-        let mut replies = self.exchange(GETLINK, &object, |sequence| netlink::get_link(which, sequence))?;
+        let ask = |room| self.exchange(GETLINK, &object, room, |sequence| netlink::get_link(which, sequence));
+        let mut replies = match ask(FIRST_DATAGRAM) {
+            // It did not fit: an interface with very many names.
+            Err(error) if error.kind() == ErrorKind::Unsupported => ask(DATAGRAM)?,
+            replies => replies?,
+        };
         match replies.pop().map(|reply| reply.body) {
             Some(Body::Link(link)) => Ok(link),
             Some(Body::Error { errno, .. }) if errno == libc::ENODEV => Err(self.no_such_link(which)),
@@ -111,10 +121,26 @@ impl RouteSocket {
         }
     }
 
+    /// Looks at the interface `index` of the namespace that this one has the number `netns_id` for. It takes
+    /// CAP_NET_ADMIN there (4.15).
+    pub fn link_elsewhere(&self, netns_id: i32, index: u32) -> Result<LinkInfo> {
+        let object = format!("interface {index} of namespace {netns_id}");
+        let request = |sequence| netlink::get_link_elsewhere(netns_id, index, sequence);
+        let mut replies = self.exchange(GETLINK, &object, DATAGRAM, request)?;
+        match replies.pop().map(|reply| reply.body) {
+            Some(Body::Link(link)) => Ok(link),
+            body => Err(refusal(GETLINK, &object, body)),
+        }
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// Looks at all interfaces of the namespace, in the kernel's order.
     pub fn links(&self) -> Result<Vec<LinkInfo>> {
         for _ in 0..MAX_DUMPS {
-            let mut replies = self.exchange(GETLINK, &ALL, netlink::dump_links)?;
+            let mut replies = self.exchange(GETLINK, &ALL, DATAGRAM, netlink::dump_links)?;
             let interrupted = replies.iter().any(|reply| reply.interrupted);
             match replies.pop().map(|reply| reply.body) {
                 Some(Body::Done) if interrupted => {}
@@ -138,9 +164,10 @@ impl RouteSocket {
         }
         let error = refusal(SETLINK, &interface(index), body);
         let errno = error.errno().unwrap_or_default();
+        let error = explain_refusal(error, &[Privilege::Interface]);
         Ok(Outcome::Refused(match netlink::help_for_refusal(mode, errno, error.kernel_message()) {
-            Some(help) => error.with_help(help),
-            None => error,
+            Some(help) if error.help().is_none() => error.with_help(help),
+            _ => error,
         }))
     }
 
@@ -169,26 +196,28 @@ impl RouteSocket {
     }
 
     fn change(&self, index: u32, request: impl FnOnce(u32) -> Vec<u8>) -> Result<Option<Body>> {
-        let mut replies = self.exchange(SETLINK, &interface(index), request)?;
+        let mut replies = self.exchange(SETLINK, &interface(index), FIRST_DATAGRAM, request)?;
         Ok(replies.pop().map(|reply| reply.body))
     }
 
-    /// Sends a request and receives up to its last reply.
+    /// Sends a request and receives up to its last reply. Datagrams of more than `room` bytes are an error.
     fn exchange(
         &self,
         call: &str,
         object: &dyn Display,
+        room: usize,
         request: impl FnOnce(u32) -> Vec<u8>,
     ) -> Result<Vec<Reply>> {
         let failed = |syscall| move |errno: Errno| Error::os(syscall, format!("{call} of {object}"), errno.0);
         let Turn { sequence, buffer } = &mut *self.take_turn();
         *sequence = sequence.wrapping_add(1);
+        buffer.resize(buffer.len().max(room), 0);
         sys::netlink::send_request(self.fd.as_fd(), &request(*sequence)).map_err(failed("sendto"))?;
 
         let mut replies = Vec::new();
         loop {
             let len = sys::netlink::receive(self.fd.as_fd(), buffer).map_err(failed("recvfrom"))?;
-            let datagram = buffer.get(..len).ok_or_else(|| cut_short(call, object, len))?;
+            let datagram = buffer.get(..len).ok_or_else(|| cut_short(call, object, len, buffer.len()))?;
             let received = netlink::read_replies(datagram).map_err(|error| error.context(call))?;
             replies.extend(received.into_iter().filter(|reply| reply.sequence == *sequence));
             if replies.last().is_some_and(|reply| !reply.more) {
@@ -237,9 +266,9 @@ fn refusal(call: &str, object: &dyn Display, body: Option<Body>) -> Error {
     }
 }
 
-fn cut_short(call: &str, object: &dyn Display, len: usize) -> Error {
+fn cut_short(call: &str, object: &dyn Display, len: usize, room: usize) -> Error {
     let message =
-        format!("{call} for {object} was answered by {len} bytes, and {DATAGRAM} is the most that is taken");
+        format!("{call} for {object} was answered by {len} bytes, and {room} is the most that is taken");
     Error::new(ErrorKind::Unsupported, message)
 }
 
@@ -324,6 +353,15 @@ mod tests {
         let restless = (1..=16).map(|sequence| vec![done(NLM_F_DUMP_INTR, sequence)]).collect();
         let error = fake_kernel(restless).links().unwrap_err();
         assert_eq!(error.to_string(), "the interfaces changed during each of 16 looks at them");
+    }
+
+    #[test]
+    fn an_interface_with_a_long_answer_is_asked_for_again() {
+        let long = [0; FIRST_DATAGRAM];
+        let link = message(RTM_NEWLINK, 0, 2, &[&[0; 4], &3u32.to_ne_bytes()[..], &[0; 8]].concat());
+        let socket =
+            fake_kernel(vec![vec![[&message(RTM_NEWLINK, 0, 1, &[])[..], &long].concat()], vec![link]]);
+        assert_eq!(socket.link(&"3".parse().unwrap()).unwrap().index, 3);
     }
 
     #[test]

@@ -6,23 +6,26 @@ mod ids;
 mod log;
 mod memlock;
 mod module_btf;
+mod permissions;
 mod privilege;
 mod probe;
 mod version;
 mod vmlinux;
 mod wanted;
 
+pub(crate) use crate::diagnosis::Privilege;
 use crate::error::{Error, Result};
 use crate::features::Kernel;
 use crate::sys::{cpus, os};
 
+pub use crate::diagnosis::Capabilities;
 pub use btf::LoadedBtf;
-pub use capabilities::Capabilities;
 pub use ids::{Ids, link_ids, map_ids, program_ids};
 pub use log::VerifierLog;
 pub use memlock::{memlock_limit, raise_memlock};
 pub use module_btf::module_btf_fd;
-pub(crate) use privilege::{Privilege, explain_refusal};
+pub use permissions::permissions;
+pub(crate) use privilege::{explain_mount, explain_path, explain_refusal, explain_rejection};
 pub use probe::probe;
 pub use version::KernelVersion;
 pub use vmlinux::{kernel_btf, module_btf, modules_with_btf};

@@ -1,60 +1,61 @@
-//! Which missing privilege explains a refusal: looked at only after the kernel has said EPERM, never before.
+//! Which missing privilege explains a refusal: looked at only after the kernel has said no, never before.
 
-use nix::libc::EPERM;
+use std::path::Path;
 
-use super::Capabilities;
+use nix::libc::{EACCES, ENOSYS, EPERM, EROFS};
+
+use super::permissions::{permissions, user_and_groups, way_to};
+use super::{Capabilities, Privilege};
+use crate::diagnosis::{Verdict, who_bars, why_no_bpffs, why_not_permitted, why_rejected};
 use crate::error::Error;
-use crate::uapi::capability::Capability;
+use crate::sys::bpf;
+use crate::uapi::bpf::Cmd;
 
-/// A privilege that a call takes (`kernel/bpf/syscall.c`, Linux 6.18).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Privilege {
-    /// To create maps and load programs.
-    Bpf,
-    /// To create maps and load programs that have to do with network interfaces.
-    BpfNetwork,
-    /// To open what others have made, by its id; to mount.
-    Admin,
-}
-
-impl Privilege {
-    fn is_held(self, held: Capabilities) -> bool {
-        match self {
-            Self::Bpf => held.has_bpf(),
-            Self::BpfNetwork => held.has_net_admin() || held.has_sys_admin(),
-            Self::Admin => held.has_sys_admin(),
-        }
-    }
-
-    fn capability(self) -> Capability {
-        match self {
-            Self::Bpf => Capability::BPF,
-            Self::BpfNetwork => Capability::NET_ADMIN,
-            Self::Admin => Capability::SYS_ADMIN,
-        }
-    }
-}
-
-/// Says in the help of an EPERM which of the capabilities that the call takes this process lacks.
+/// Says of a refusal that is a matter of privileges which of those `needed` this process lacks, or who else refuses.
 ///
-/// If it lacks none, the refusal has another cause (a user namespace, lockdown, a security module), and the error
-/// stays as it is: nothing is guessed.
+/// If it lacks none and nobody is seen, the error stays as it is: nothing is guessed.
 pub(crate) fn explain_refusal(error: Error, needed: &[Privilege]) -> Error {
-    if error.errno() != Some(EPERM) {
+    let Some(errno) = error.errno().filter(|errno| [EPERM, EACCES, ENOSYS].contains(errno)) else {
         return error;
+    };
+    let mut facts = permissions();
+    if facts.has_all(needed) {
+        facts.blank = error.call().and_then(command).and_then(bpf::refusal_of_blank);
     }
-    match Capabilities::current().ok().and_then(|held| lacking(held, needed)) {
-        Some(help) => error.with_help(help),
+    told(error, why_not_permitted(errno, needed, &facts))
+}
+
+/// The same for mount(2) of a bpffs on `path`.
+pub(crate) fn explain_mount(error: Error, path: &Path) -> Error {
+    let errno = error.errno().unwrap_or_default();
+    told(error, why_no_bpffs(&path.to_string_lossy(), errno, &permissions()))
+}
+
+/// Says whose directory or file bars the way to `path`, if one does. `make` tells that something was to be made there.
+pub(crate) fn explain_path(error: Error, path: &Path, make: bool) -> Error {
+    let (uid, groups) = user_and_groups();
+    let way = way_to(path, make, error.errno() == Some(EROFS));
+    let verdict = who_bars(&way, uid, &groups);
+    told(error, verdict)
+}
+
+/// Says that the verifier's words, with which it refused a program, are for those without CAP_PERFMON.
+pub(crate) fn explain_rejection(error: Error) -> Error {
+    let words = error.verifier_log().unwrap_or_default();
+    let verdict = Capabilities::current().ok().and_then(|held| why_rejected(words, held));
+    told(error, verdict)
+}
+
+fn told(error: Error, verdict: Option<Verdict>) -> Error {
+    match verdict {
+        Some(verdict) => error.with_verdict(verdict),
         None => error,
     }
 }
 
-/// What `held` lacks of what is `needed`, in words; none if all is there.
-fn lacking(held: Capabilities, needed: &[Privilege]) -> Option<String> {
-    let missing: Vec<_> = needed.iter().filter(|privilege| !privilege.is_held(held)).collect();
-    let names: Vec<_> = missing.iter().map(|privilege| format!("{:?}", privilege.capability())).collect();
-    let before = if missing.contains(&&Privilege::Bpf) { " (before Linux 5.8: CAP_SYS_ADMIN)" } else { "" };
-    (!names.is_empty()).then(|| format!("this process lacks {}{before}", names.join(" and ")))
+/// The command of bpf(2) in the name of a call such as `bpf(BPF_MAP_CREATE)`.
+fn command(call: &str) -> Option<Cmd> {
+    Cmd::from_name(call.strip_prefix("bpf(")?.strip_suffix(')')?)
 }
 
 #[cfg(test)]
@@ -63,31 +64,11 @@ mod tests {
 
     use super::*;
 
-    const LOAD: [Privilege; 2] = [Privilege::Bpf, Privilege::BpfNetwork];
-
-    fn help(held: &[Capability], needed: &[Privilege]) -> String {
-        let held = held.iter().fold(0, |bits, capability| bits | 1 << capability.0);
-        lacking(Capabilities::of_bits(held), needed).unwrap_or_default()
-    }
-
     #[test]
-    fn what_is_missing_is_named() {
-        assert_eq!(
-            help(&[], &LOAD),
-            "this process lacks CAP_BPF and CAP_NET_ADMIN (before Linux 5.8: CAP_SYS_ADMIN)"
-        );
-        assert_eq!(help(&[Capability::BPF], &LOAD), "this process lacks CAP_NET_ADMIN");
-        assert_eq!(
-            help(&[Capability::BPF, Capability::NET_ADMIN], &[Privilege::Admin]),
-            "this process lacks CAP_SYS_ADMIN"
-        );
-    }
-
-    #[test]
-    fn with_all_privileges_nothing_is_guessed() {
-        assert_eq!(help(&[Capability::SYS_ADMIN], &LOAD), "");
-        assert_eq!(help(&[Capability::BPF, Capability::NET_ADMIN], &LOAD), "");
-        let busy = explain_refusal(Error::os("bpf(BPF_MAP_CREATE)", "a map", EBUSY), &LOAD);
-        assert_eq!(busy.help(), None);
+    fn other_refusals_are_left_alone() {
+        let busy = explain_refusal(Error::os("bpf(BPF_MAP_CREATE)", "a map", EBUSY), &[Privilege::Bpf]);
+        assert_eq!((busy.rule(), busy.help()), (None, None));
+        assert_eq!(command("bpf(BPF_MAP_CREATE)"), Some(Cmd::MAP_CREATE));
+        assert_eq!(command("mount(2)"), None);
     }
 }

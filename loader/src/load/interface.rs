@@ -18,7 +18,7 @@ impl Execution<'_> {
     }
 
     pub(super) fn link(&self) -> &LinkInfo {
-        self.link.as_ref().expect("a plan uses an interface after it has asked for it")
+        self.here().link.as_ref().expect("a plan uses an interface after it has asked for it")
     }
 
     pub(super) fn open_socket(&mut self, netns: Option<&str>) -> Result<Outcome> {
@@ -30,28 +30,28 @@ impl Execution<'_> {
     /// Looks at the interface, and refuses at once what the kernel would refuse after all the work.
     pub(super) fn get_link(&mut self, link: &LinkRef) -> Result<Outcome> {
         let link = self.socket().link(link)?;
-        let attach = self.plan.attach.as_ref().expect("only a plan that attaches asks for an interface");
+        let attach = self.plan.attach.get(self.at).expect("only a plan that attaches asks for an interface");
         let name = quote(&link.name);
         refuse_in_vain(attach, &link.xdp).context(|| format!("attaching to {name}"))?;
         let list: Vec<_> = link.xdp.programs().iter().map(ToString::to_string).collect();
         let programs = if list.is_empty() { "no XDP program".to_owned() } else { list.join(", ") };
         let found = format!("interface {} {name}, {programs}", link.index);
-        self.link = Some(link);
+        self.here_mut().link = Some(link);
         Ok(Outcome::Found(found))
     }
 
     pub(super) fn open_running(&mut self) -> Result<Outcome> {
-        let attach = self.plan.attach.as_ref().expect("only a plan that attaches replaces a program");
+        let attach = self.plan.attach.get(self.at).expect("only a plan that attaches replaces a program");
         let running = program_to_replace(&self.link().xdp, attach.mode, None)?;
         let program = attach::open_to_displace(running)?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
-        self.running = Some((running, program));
+        self.here_mut().running = Some((running, program));
         Ok(outcome)
     }
 
     pub(super) fn set_link(&mut self, set: &SetLink) -> Result<Outcome> {
         let new = self.program(set.program).as_fd().as_raw_fd();
-        let running = self.running.as_ref().filter(|_| set.replace);
+        let running = self.here().running.as_ref().filter(|_| set.replace);
         let change = match running {
             Some((_, program)) => XdpChange::Replace { new, expected: program.as_fd().as_raw_fd() },
             None => XdpChange::Attach { new },
@@ -62,23 +62,30 @@ impl Execution<'_> {
         let link = self.link();
         let (index, name) = (link.index, link.name.clone());
         let answer = self.socket().set_xdp(index, mode, change);
-        self.unanswered = answer.is_err().then_some((mode, change));
+        let here = self.here_mut();
+        (here.change, here.unanswered) = (Some((mode, change)), answer.is_err());
         let warning = match answer {
             Ok(attach::Outcome::Done { warning }) => Ok(warning),
             Ok(attach::Outcome::Refused(error)) | Err(error) => Err(error),
         }
         .context(|| format!("attaching to {} in {mode} mode", quote(&name)))?;
-        self.attached = Some(AttachedTo { warning, ..attached_to(index, name, mode, replaced) });
+        self.here_mut().attached = Some(AttachedTo { warning, ..attached_to(index, name, mode, replaced) });
         Ok(Outcome::Done)
     }
 
-    /// Makes the opposite of a change that may have been made. The kernel refuses it if the change was not.
+    /// Makes the opposite of a change. Where it may not have been made, the kernel may refuse that.
     pub(super) fn put_back(&self) -> Result<Outcome> {
-        let (mode, change) = self.unanswered.expect("a plan puts back a change to which no answer came");
+        let (mode, change) = self.here().change.expect("a plan puts back a change that it has asked for");
         let back = change.undo().expect("a plan attaches or replaces, which has an opposite");
         match self.socket().set_xdp(self.link().index, mode, back)? {
             attach::Outcome::Done { .. } => Ok(Outcome::Done),
-            attach::Outcome::Refused(error) => Ok(Outcome::Refused(error.errno().unwrap_or_default())),
+            attach::Outcome::Refused(error) if self.here().unanswered => {
+                Ok(Outcome::Refused(error.errno().unwrap_or_default()))
+            }
+            attach::Outcome::Refused(error) => {
+                let name = quote(&self.link().name);
+                Err(error.context(format!("putting back what was on {name} in {mode} mode")))
+            }
         }
     }
 }
@@ -90,7 +97,10 @@ impl Execution<'_> {
     }
 
     fn running(&self) -> &(XdpProgram, crate::program::Program) {
-        self.running.as_ref().expect("a plan opens the running program before it looks for what it has")
+        self.here()
+            .running
+            .as_ref()
+            .expect("a plan opens the running program before it looks for what it has")
     }
 
     /// Looks at all links for the one that holds the running program.
@@ -133,7 +143,7 @@ impl Execution<'_> {
             .context(|| format!("attaching to {} by a bpf_link", quote(&name)))?;
         let outcome = Outcome::Fd(link.as_fd().as_raw_fd());
         self.bpf_link = Some(link);
-        self.attached = Some(attached_to(index, name, mode, None));
+        self.here_mut().attached = Some(attached_to(index, name, mode, None));
         Ok(outcome)
     }
 
@@ -143,14 +153,14 @@ impl Execution<'_> {
         self.bpf_link()
             .update(self.program(program), old)
             .context(|| format!("replacing the program on {} in its bpf_link", quote(&name)))?;
-        self.attached = Some(attached_to(index, name, running.mode, Some(*running)));
+        self.here_mut().attached = Some(attached_to(index, name, running.mode, Some(*running)));
         Ok(Outcome::Done)
     }
 
     /// Asks for what is told of the link that holds the program now.
     pub(super) fn ask_for_link(&mut self) -> Result<Outcome> {
         let state = self.bpf_link().state()?;
-        if let Some(attached) = &mut self.attached {
+        if let Some(attached) = &mut self.here_mut().attached {
             attached.link = Some(state);
         }
         Ok(Outcome::Found(format!("bpf_link {}", state.id)))

@@ -18,7 +18,7 @@ impl Execution<'_> {
     pub(super) fn keep(&mut self, keep: &Keep) -> Result<Outcome> {
         let id = match keep.of {
             Attachment::New(slot) => self.infos[slot.0].as_ref().map(|info| info.id),
-            Attachment::Replaced => self.running.as_ref().and_then(|(program, _)| program.id),
+            Attachment::Replaced => self.here().running.as_ref().and_then(|(program, _)| program.id),
         };
         let id = id.expect("a plan names an attachment after it has asked for the program's id");
         let dir = keep_dir(&keep.bpffs, self.netns_cookie, self.link().index, id);
@@ -36,7 +36,7 @@ impl Execution<'_> {
         let name = self.plan.maps[map.0].clone();
         pin::pin_in_bpffs(self.map(map).as_fd(), &path)
             .context(|| format!("pinning the prog array {}", quote(&name)))?;
-        self.prog_arrays.push((name, path));
+        self.here_mut().prog_arrays.push((name, path));
         Ok(())
     }
 }

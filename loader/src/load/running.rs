@@ -101,7 +101,7 @@ struct Running<'p> {
 impl<'p> Running<'p> {
     /// Opens what runs there and its maps, if it may be the same program.
     fn find(plan: &'p Plan, interface: &Interface) -> Result<std::result::Result<Self, String>> {
-        let attach = plan.attach.as_ref().ok_or_else(|| invalid("the plan attaches nothing"))?;
+        let attach = plan.attach.first().ok_or_else(|| invalid("the plan attaches nothing"))?;
         let load = plan.attached_program().and_then(|slot| plan.load_of(slot));
         let load = load.ok_or_else(|| invalid("the plan loads nothing"))?;
         let seen = interface.look()?;
@@ -137,7 +137,7 @@ impl<'p> Running<'p> {
     }
 
     fn compare_holder(&self, interface: &Interface, bpffs: &Path) -> Result<Option<String>> {
-        let attach = self.plan.attach.as_ref().expect("the caller has seen it");
+        let attach = self.plan.attach.first().expect("the caller has seen it");
         let pinned = match &attach.by {
             AttachBy::Netlink => open_own_link(bpffs, interface)?,
             AttachBy::Link { pin: Some(path) } if self.link.is_some() => {

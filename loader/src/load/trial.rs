@@ -21,7 +21,7 @@ impl Execution<'_> {
         let program = self.plan.attached_program().expect("only a plan that attaches is on trial");
         let link = self.link();
         let own = || own_link(&arm.bpffs, self.netns_cookie, link.index);
-        let before = match &self.running {
+        let before = match &self.here().running {
             Some((program, running)) => vec![(*program, keep(running.as_fd())?)],
             None => Vec::new(),
         };
@@ -34,7 +34,7 @@ impl Execution<'_> {
             link: self.bpf_link.as_ref().map(|link| keep(link.as_fd())).transpose()?,
             link_pins: Vec::new(),
             new: Some(keep(self.program(program).as_fd())?),
-            leftovers: self.undo.iter().rev().filter_map(leftover).collect(),
+            leftovers: self.undo.iter().rev().filter_map(|(_, call)| leftover(call)).collect(),
         }
         .send(self.guard()?)
     }

@@ -11,7 +11,7 @@ use crate::uapi::bpf::ObjName;
 
 impl Execution<'_> {
     pub(super) fn ask_for_map_ids(&mut self) -> Result<Outcome> {
-        let (_, running) = self.running.as_ref().expect("a plan opens the running program first");
+        let (_, running) = self.here().running.as_ref().expect("a plan opens the running program first");
         self.running_maps = running.info()?.map_ids;
         Ok(Outcome::Found(format!("maps {:?}", self.running_maps)))
     }

@@ -272,12 +272,12 @@ impl Map {
         }
     }
 
-    fn misfit(&self, what: std::fmt::Arguments<'_>) -> Error {
+    pub(super) fn misfit(&self, what: std::fmt::Arguments<'_>) -> Error {
         Error::new(ErrorKind::InvalidInput, format!("{}: {what}", self.label))
     }
 
     /// Says what the errno of a write means for this type of map, where that is certain.
-    fn update_error(&self, cmd: Cmd, key: &[u8], flags: UpdateFlags, errno: Errno) -> Error {
+    pub(super) fn update_error(&self, cmd: Cmd, key: &[u8], flags: UpdateFlags, errno: Errno) -> Error {
         let error = Error::os(&cmd.call(), &self.label, errno.0);
         let max_entries = self.max_entries();
         match errno {

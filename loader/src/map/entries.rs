@@ -216,7 +216,7 @@ impl Iterator for Entries<'_> {
 
 /// Whether a bulk read goes by hash bucket, each read as a whole: then nothing is read twice
 /// (`__htab_map_lookup_and_delete_batch()` in `kernel/bpf/hashtab.c`).
-fn has_buckets(map_type: MapType) -> bool {
+pub(super) fn has_buckets(map_type: MapType) -> bool {
     matches!(
         map_type,
         MapType::HASH

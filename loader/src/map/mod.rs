@@ -4,6 +4,7 @@ pub mod compare;
 mod copy;
 mod elements;
 mod entries;
+mod packed;
 mod value;
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -18,6 +19,7 @@ use crate::sys::{Errno, attr, bpf, map::MapFd};
 use crate::uapi::bpf::{BPF_ANY, BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, Cmd, MapType, ObjName};
 
 pub use entries::{Entries, Entry};
+pub use packed::Interrupted;
 pub use value::Value;
 
 /// What is created: the fields of `BPF_MAP_CREATE`.

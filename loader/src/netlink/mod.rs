@@ -11,6 +11,7 @@
 mod attribute;
 mod link_ref;
 mod mode;
+mod netdev;
 mod policy;
 mod read;
 mod state;
@@ -18,10 +19,12 @@ mod write;
 
 pub use link_ref::{LinkName, LinkRef};
 pub use mode::{Mode, ModeChoice, XdpFlags};
+pub use netdev::{XdpFeatures, get_netdev_family, get_xdp_features, read_family, read_xdp_features};
+pub(crate) use policy::OR_DETACH;
 pub use policy::{
     help_for_refusal, is_unexplained, may_fall_back, program_to_replace, programs_to_detach,
     refuse_to_displace,
 };
 pub use read::{Body, LinkInfo, Reply, read_replies};
 pub use state::{XdpProgram, XdpState};
-pub use write::{XdpChange, dump_links, get_link, probe_compare, set_xdp};
+pub use write::{XdpChange, dump_links, get_link, get_link_elsewhere, probe_compare, set_xdp};

@@ -7,6 +7,9 @@ use super::mode::{Mode, ModeChoice};
 use super::state::{XdpProgram, XdpState};
 use crate::error::{Error, ErrorKind, Result};
 
+/// How the help ends of each refusal for a program that is in the way.
+pub(crate) const OR_DETACH: &str = "or detach it first";
+
 /// Fails with [`Conflict`](ErrorKind::Conflict) if a program runs there in any mode: attaching displaces none.
 ///
 /// The kernel's own check (`XDP_FLAGS_UPDATE_IF_NOEXIST`) looks at one mode only, and its refusal names no program.
@@ -15,7 +18,7 @@ pub fn refuse_to_displace(state: &XdpState) -> Result<()> {
         return Ok(());
     }
     let message = format!("{} is there already", list(state.programs()));
-    Err(Error::new(ErrorKind::Conflict, message).with_help("replace it (`--replace`), or detach it first"))
+    Err(Error::new(ErrorKind::Conflict, message).with_help(format!("replace it (`--replace`), {OR_DETACH}")))
 }
 
 /// The program that a replacement with this choice of mode takes the place of, which must be program `id` if one
@@ -29,7 +32,7 @@ pub fn program_to_replace(state: &XdpState, choice: ModeChoice, id: Option<u32>)
         ([program], ModeChoice::Only(mode)) if program.mode == mode => Ok(*program),
         ([program], ModeChoice::Only(mode)) => {
             let message = format!("{program} is there, and cannot be replaced by one in {mode} mode");
-            let help = format!("replace it in {} mode, or detach it first", program.mode);
+            let help = format!("replace it in {} mode, {OR_DETACH}", program.mode);
             Err(Error::new(ErrorKind::Conflict, message).with_help(help))
         }
         (several, ModeChoice::Only(mode)) => {

@@ -8,8 +8,9 @@ use super::write::{IFINFOMSG_LEN, NLMSG_HDRLEN};
 use crate::bytes::{ByteOrder, Bytes};
 use crate::error::{Error, Result};
 use crate::uapi::if_link::{
-    IFF_UP, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, IFLA_XDP, NLM_F_ACK_TLVS, NLM_F_CAPPED,
-    NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE, NLMSG_ERROR, NLMSGERR_ATTR_MSG, RTM_NEWLINK,
+    IFF_UP, IFLA_BOND_MODE, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINK_NETNSID,
+    IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, IFLA_NUM_RX_QUEUES, IFLA_NUM_TX_QUEUES, IFLA_XDP, NLM_F_ACK_TLVS,
+    NLM_F_CAPPED, NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE, NLMSG_ERROR, NLMSGERR_ATTR_MSG, RTM_NEWLINK,
 };
 
 /// The largest errno that the kernel uses (`MAX_ERRNO` in `include/linux/err.h`).
@@ -28,6 +29,18 @@ pub struct LinkInfo {
     pub up: bool,
     /// The kind of a device made of software, such as `veth` or `bridge`. Hardware has none.
     pub kind: Option<String>,
+    /// The bridge, bond or the like that it is a port of, by index.
+    pub master: Option<u32>,
+    /// The interface that it stands on, or for a veth its peer, by index.
+    pub lower: Option<u32>,
+    /// The network namespace of that one, by number, where it is another.
+    pub lower_netns: Option<i32>,
+    /// How many receive queues it has room for.
+    pub rx_queues: u32,
+    /// How many transmit queues it has room for.
+    pub tx_queues: u32,
+    /// For a bond, the number of the rule by which it picks a port.
+    pub bond_mode: Option<u8>,
     /// The XDP programs that run on it.
     pub xdp: XdpState,
 }
@@ -113,8 +126,16 @@ fn read_link(message: Bytes<'_>) -> Result<LinkInfo> {
         let value = attribute.value();
         match attribute.kind() {
             IFLA_IFNAME => link.name = text(value),
-            IFLA_MTU => link.mtu = Bytes::new(value, ByteOrder::NATIVE, "IFLA_MTU").u32(0, "the MTU")?,
-            IFLA_LINKINFO => link.kind = read_kind(value, offset)?,
+            IFLA_MTU => link.mtu = number(value, "IFLA_MTU")?,
+            IFLA_MASTER => link.master = Some(number(value, "IFLA_MASTER")?),
+            IFLA_LINK => link.lower = Some(number(value, "IFLA_LINK")?).filter(|index| *index != 0),
+            IFLA_LINK_NETNSID => {
+                let id = number(value, "IFLA_LINK_NETNSID")?;
+                link.lower_netns = Some(i32::from_ne_bytes(id.to_ne_bytes()));
+            }
+            IFLA_NUM_RX_QUEUES => link.rx_queues = number(value, "IFLA_NUM_RX_QUEUES")?,
+            IFLA_NUM_TX_QUEUES => link.tx_queues = number(value, "IFLA_NUM_TX_QUEUES")?,
+            IFLA_LINKINFO => (link.kind, link.bond_mode) = read_kind(value, offset)?,
             IFLA_XDP => link.xdp = XdpState::read(value, offset)?,
             _ => {}
         }
@@ -122,15 +143,32 @@ fn read_link(message: Bytes<'_>) -> Result<LinkInfo> {
     Ok(link)
 }
 
-fn read_kind(nest: &[u8], offset: usize) -> Result<Option<String>> {
-    let mut kind = None;
+fn number(value: &[u8], name: &'static str) -> Result<u32> {
+    Bytes::new(value, ByteOrder::NATIVE, name).u32(0, "the number")
+}
+
+/// The kind, and for a bond its mode.
+fn read_kind(nest: &[u8], offset: usize) -> Result<(Option<String>, Option<u8>)> {
+    let (mut kind, mut data) = (None, None);
     for attribute in attributes(nest, offset) {
-        let (attribute, _) = attribute?;
-        if attribute.kind() == IFLA_INFO_KIND {
-            kind = Some(text(attribute.value()));
+        let (attribute, offset) = attribute?;
+        match attribute.kind() {
+            IFLA_INFO_KIND => kind = Some(text(attribute.value())),
+            IFLA_INFO_DATA => data = Some((attribute, offset)),
+            _ => {}
         }
     }
-    Ok(kind)
+    let Some((data, offset)) = data.filter(|_| kind.as_deref() == Some("bond")) else {
+        return Ok((kind, None));
+    };
+    let mut mode = None;
+    for attribute in attributes(data.value(), offset) {
+        let (attribute, _) = attribute?;
+        if attribute.kind() == IFLA_BOND_MODE {
+            mode = attribute.value().first().copied();
+        }
+    }
+    Ok((kind, mode))
 }
 
 /// `struct nlmsgerr`: the negative errno, the header of the request, perhaps the rest of the request, and then the

@@ -6,8 +6,8 @@ use netlink_packet_route::link::LinkXdp;
 use super::link_ref::LinkRef;
 use super::mode::{Mode, XdpFlags};
 use crate::uapi::if_link::{
-    IFLA_EXT_MASK, IFLA_IFNAME, IFLA_XDP, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST,
-    RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, RTM_SETLINK,
+    IFLA_EXT_MASK, IFLA_IFNAME, IFLA_TARGET_NETNSID, IFLA_XDP, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP,
+    NLM_F_REQUEST, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, RTM_SETLINK,
 };
 
 /// Bytes of `struct nlmsghdr` (`include/uapi/linux/netlink.h`).
@@ -88,6 +88,13 @@ pub fn get_link(link: &LinkRef, sequence: u32) -> Vec<u8> {
     }
 }
 
+/// `RTM_GETLINK` for the interface `index` of another network namespace, by the number that the socket's has for it
+/// (4.15). It takes CAP_NET_ADMIN there. The answer is one message.
+pub fn get_link_elsewhere(netns_id: i32, index: u32, sequence: u32) -> Vec<u8> {
+    let netns = DefaultNla::new(IFLA_TARGET_NETNSID, netns_id.to_ne_bytes().to_vec());
+    request(RTM_GETLINK, 0, index, &[netns, without_statistics()], sequence)
+}
+
 /// `RTM_GETLINK` for all interfaces of the network namespace. The answer is many messages and a `DONE`.
 pub fn dump_links(sequence: u32) -> Vec<u8> {
     request(RTM_GETLINK, NLM_F_DUMP, 0, &[without_statistics()], sequence)
@@ -129,19 +136,30 @@ fn xdp_nest(attributes: &[LinkXdp]) -> DefaultNla {
     DefaultNla::new(IFLA_XDP | NLA_F_NESTED, emitted(&attributes))
 }
 
-/// A message: `nlmsghdr`, `ifinfomsg` with nothing but the index, attributes.
+/// A message of the routing family: `nlmsghdr`, `ifinfomsg` with nothing but the index, attributes.
 fn request(kind: u16, flags: u16, index: u32, attributes: &[DefaultNla], sequence: u32) -> Vec<u8> {
     let mut link = [0; IFINFOMSG_LEN];
     link[4..8].copy_from_slice(&index.to_ne_bytes());
-    let attributes = emitted(&attributes);
+    message(kind, flags, &link, attributes, sequence)
+}
 
+/// A message: `nlmsghdr`, the header of its family, attributes.
+pub(super) fn message(
+    kind: u16,
+    flags: u16,
+    family: &[u8],
+    attributes: &[DefaultNla],
+    sequence: u32,
+) -> Vec<u8> {
+    let attributes = emitted(&attributes);
     let mut header = NetlinkHeader::default();
-    header.length = u32::try_from(NLMSG_HDRLEN + link.len() + attributes.len()).expect("a request is short");
+    header.length =
+        u32::try_from(NLMSG_HDRLEN + family.len() + attributes.len()).expect("a request is short");
     header.message_type = kind;
     header.flags = NLM_F_REQUEST | flags;
     header.sequence_number = sequence;
 
-    [emitted(&header), link.to_vec(), attributes].concat()
+    [emitted(&header), family.to_vec(), attributes].concat()
 }
 
 fn emitted(part: &impl Emitable) -> Vec<u8> {

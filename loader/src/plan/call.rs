@@ -177,7 +177,7 @@ pub enum Call {
     ProgGetFdById,
     /// Set the program of the interface.
     SetLink(SetLink),
-    /// Make the opposite of this change, to which no answer came. If it was not made, the kernel refuses.
+    /// Make the opposite of this change. If it was not made, as may be where no answer came, the kernel refuses.
     PutBack(SetLink),
     /// Ask the attached program for the ids of its maps.
     RunningMapIds,

@@ -82,7 +82,25 @@ impl fmt::Display for KernelCall {
 }
 
 impl Plan {
-    /// The system calls that `call` makes, in order.
+    /// The system calls that `call` makes at one of the plan's interfaces, in order: what is one for each of several
+    /// has the interface's place in its name, `<ifindex 2>`.
+    pub fn kernel_calls_at(&self, at: usize, call: &Call) -> Vec<KernelCall> {
+        let mut calls = self.kernel_calls(call);
+        if self.attach.len() > 1 {
+            let values = calls.iter_mut().flat_map(|call| {
+                call.arguments.iter_mut().map(|(_, value)| value).chain(call.result.as_mut())
+            });
+            for value in values {
+                for name in [IFINDEX, ATTACHED, ATTACHED_ID] {
+                    let numbered = format!("{} {}>", name.trim_end_matches('>'), at + 1);
+                    *value = value.replace(name, &numbered);
+                }
+            }
+        }
+        calls
+    }
+
+    /// The system calls that `call` makes, in order, at the plan's only interface if at one.
     pub fn kernel_calls(&self, call: &Call) -> Vec<KernelCall> {
         match call {
             Call::Statfs { path } => vec![KernelCall::new("statfs").with("path", text(path))],
@@ -288,7 +306,7 @@ impl Plan {
         open_existing(existing, &self.program(program)).into()
     }
 
-    /// Asks what was to be pinned, then what is, which takes its name: twice, as it tells of its maps in a second answer.
+    /// Asks what was to be pinned, then what is, by name: twice, as it tells of its maps in a second answer.
     fn find_same(&self, program: ProgramSlot, path: &str) -> Vec<KernelCall> {
         let ours = self.program(program);
         let [open, ask] = open_existing(&Existing::Pinned(path.to_owned()), &ours);

@@ -32,7 +32,7 @@ impl Display for Plan {
         if !printer.undo.is_empty() {
             writeln!(f, "    if a later call fails, what was done of these is undone:")?;
         }
-        for call in printer.undo.iter().rev().flat_map(|undo| self.kernel_calls(undo)) {
+        for call in printer.undo.iter().rev().flat_map(|(at, undo)| self.kernel_calls_at(*at, undo)) {
             writeln!(f, "    {INDENT}{call}")?;
         }
         Ok(())
@@ -62,7 +62,8 @@ const INDENT: &str = "    ";
 struct Printer<'p> {
     plan: &'p Plan,
     number: usize,
-    undo: Vec<Call>,
+    /// Calls, and at which interface.
+    undo: Vec<(usize, Call)>,
     /// What has been spelled out, with the number of the call that hands it over.
     spelled: BTreeMap<Vec<u8>, usize>,
 }
@@ -90,7 +91,7 @@ impl Printer<'_> {
             }
             None => depth,
         };
-        for call in self.plan.kernel_calls(&step.call) {
+        for call in self.plan.kernel_calls_at(step.at, &step.call) {
             self.number += 1;
             writeln!(f, "{:3} {}{call}", self.number, INDENT.repeat(depth))?;
             if f.alternate() {
@@ -108,7 +109,8 @@ impl Printer<'_> {
             heading(f, depth + 1, &format!("{again}: again, a few times"))?;
         }
         // Who makes a directory for several pins is the first of them, and so the last to take it back.
-        self.undo.extend(step.call.undo().filter(|undo| !self.undo.contains(undo)));
+        let undo = self.plan.undo(&step.call).map(|undo| (step.at, undo));
+        self.undo.extend(undo.filter(|undo| !self.undo.contains(undo)));
         if !step.then.is_empty() {
             heading(f, depth + 1, "if it succeeds:")?;
             self.steps(f, &step.then, depth + 2)?;

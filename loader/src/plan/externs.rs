@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result, escape, quote};
 
 /// What is still to be known of the kernel before a plan can be made: the programs to load take it from there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Wants {
     /// How it is configured: [`Loader::kconfig`](super::Loader::kconfig).
     pub kconfig: bool,
@@ -17,6 +18,10 @@ pub struct Wants {
     pub types: bool,
     /// Those of its modules too, since the kernel itself lacks some.
     pub modules: bool,
+    /// Its version: [`Kernel::version_code`](crate::Kernel::version_code).
+    pub version: bool,
+    /// How many CPUs the machine may have: [`Kernel::possible_cpus`](crate::Kernel::possible_cpus).
+    pub cpus: bool,
 }
 
 /// Where symbols of the kernel are, as `/proc/kallsyms` tells.

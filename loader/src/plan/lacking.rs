@@ -60,7 +60,7 @@ mod tests {
             relocations: vec![vec![resolution(3, Some(8)), resolution(7, None)]],
             externs: vec![ResolvedExtern { name: "f".to_owned(), value: ExternValue::Missing }],
             modules: Vec::new(),
-            attach: None,
+            attach: Vec::new(),
             steps: Vec::new(),
         }
     }

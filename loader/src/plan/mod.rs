@@ -55,8 +55,8 @@ pub struct Plan {
     pub externs: Vec<ResolvedExtern>,
     /// The names of the modules whose types the programs refer to, by [`ModuleSlot`].
     pub modules: Vec<String>,
-    /// Where the program goes, if it is to be attached.
-    pub attach: Option<Attach>,
+    /// Where the program goes, if it is to be attached: the places of [`Step::at`].
+    pub attach: Vec<Attach>,
     /// What will be done, in order.
     pub steps: Vec<Step>,
 }
@@ -68,6 +68,15 @@ impl Plan {
             (None, _) => Ok(Vec::new()),
             (Some(btf), None) => btf.to_bytes(ByteOrder::NATIVE),
             (Some(btf), Some(addition)) => btf.without(addition).to_bytes(ByteOrder::NATIVE),
+        }
+    }
+
+    /// What takes `call` back when a later one of this plan fails: [`Call::undo`], and with several interfaces also the
+    /// change of each. After the change of the only one nothing is left that can fail.
+    pub fn undo(&self, call: &Call) -> Option<Call> {
+        match call {
+            Call::SetLink(set) if self.attach.len() > 1 => Some(Call::PutBack(set.clone())),
+            call => call.undo(),
         }
     }
 
@@ -111,6 +120,8 @@ pub enum AttachBy {
 pub struct Step {
     /// The call.
     pub call: Call,
+    /// At which interface, where the plan has several: its index in [`Plan::attach`].
+    pub at: usize,
     /// Whether it is made at all.
     pub when: When,
     /// What follows when it succeeds, before the next step.
@@ -122,7 +133,16 @@ pub struct Step {
 impl Step {
     /// A step that is always taken and has no alternatives.
     fn new(call: Call) -> Self {
-        Self { call, when: When::Always, then: Vec::new(), otherwise: Vec::new() }
+        Self { call, at: 0, when: When::Always, then: Vec::new(), otherwise: Vec::new() }
+    }
+
+    /// The same step at another interface.
+    fn at(mut self, at: usize) -> Self {
+        let others = self.otherwise.iter_mut().flat_map(|other| &mut other.steps);
+        for step in self.then.iter_mut().chain(others) {
+            *step = step.clone().at(at);
+        }
+        Self { at, ..self }
     }
 
     fn when(self, when: When) -> Self {

@@ -25,8 +25,8 @@ pub fn own_link(bpffs: &str, netns_cookie: impl Display, ifindex: impl Display) 
 impl Plan {
     /// The same plan on trial, with its bpffs at `bpffs`: for [`execute_on_trial`](Plan::execute_on_trial).
     pub fn on_trial(self, bpffs: &str) -> Result<Self> {
-        let Some(attach) = &self.attach else {
-            let message = "only a plan that attaches its program can be on trial";
+        let [attach] = &self.attach[..] else {
+            let message = "only a plan that attaches its program to one interface can be on trial";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         };
         let pin = match &attach.by {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::btf::{FuncInfo, LineInfo};
 use crate::error::{Context as _, Error, ErrorKind, Explanation, Result, quote};
-use crate::kernel::{LoadedBtf, Privilege, explain_refusal};
+use crate::kernel::{LoadedBtf, Privilege, explain_refusal, explain_rejection};
 use crate::pin::{self, Kind};
 use crate::sys::{Errno, attr, bpf};
 use crate::uapi::bpf::{AttachType, BPF_INSN_SIZE, Cmd, ObjName, ProgType};
@@ -251,15 +251,19 @@ fn load_error(label: &str, errno: Errno, log: Option<&VerifierLog>) -> Error {
     let error = Error::os(&Cmd::PROG_LOAD.call(), label, errno.0);
     let text = log.map(VerifierLog::text).unwrap_or_default();
     match (errno, verdict(&text)) {
+        // So the verifier refuses, too, and is heard when the program is loaded with a log.
+        (Errno(libc::EACCES), None) if log.is_none() => error,
         (_, None) => explain_refusal(error, &[Privilege::Bpf, Privilege::BpfNetwork]),
-        (Errno::EPERM | Errno::ENOSPC | Errno::EAGAIN, _) => error.with_verifier_log(text),
+        (Errno::EPERM, _) => {
+            explain_refusal(error.with_verifier_log(text), &[Privilege::Bpf, Privilege::BpfNetwork])
+        }
+        (Errno::ENOSPC | Errno::EAGAIN, _) => error.with_verifier_log(text),
         (_, Some(verdict)) => {
             // Whoever knows the object behind the instructions can say more.
             let explanation = Explanation::new(verdict, text.lines().count());
-            Error::new(ErrorKind::VerifierRejected, format!("{label} was refused by the verifier"))
-                .with_errno(errno.0)
-                .with_verifier_log(text)
-                .with_explanation(explanation)
+            let message = format!("{label} was refused by the verifier");
+            let error = Error::new(ErrorKind::VerifierRejected, message).with_errno(errno.0);
+            explain_rejection(error.with_verifier_log(text)).with_explanation(explanation)
         }
     }
 }

@@ -19,6 +19,29 @@ use crate::uapi::bpf::{
 };
 use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
 
+/// How `cmd` is refused when nothing is handed over with it; none where it is not refused, or is one that might do
+/// something even so. The kernel's own checks refuse it for its content, a filter in front of them for its name.
+pub(crate) fn refusal_of_blank(cmd: Cmd) -> Option<i32> {
+    let is_harmless = matches!(
+        cmd,
+        Cmd::MAP_CREATE
+            | Cmd::PROG_LOAD
+            | Cmd::BTF_LOAD
+            | Cmd::PROG_GET_NEXT_ID
+            | Cmd::MAP_GET_NEXT_ID
+            | Cmd::PROG_GET_FD_BY_ID
+            | Cmd::MAP_GET_FD_BY_ID
+            | Cmd::BTF_GET_FD_BY_ID
+    );
+    if !is_harmless {
+        return None;
+    }
+    // SAFETY: with a length of 0 the kernel reads nothing, and takes all of the attributes for 0: a map or program of
+    // no type, an object without id.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, cmd.0, std::ptr::null::<u8>(), 0) };
+    (answer == -1).then(|| Errno::last().0)
+}
+
 /// Makes `fd` findable at `path` in a bpffs.
 pub(crate) fn obj_pin(fd: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
     let mut attr = Obj { pathname: c_str_address(path), bpf_fd: number(fd), ..Obj::default() };

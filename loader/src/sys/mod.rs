@@ -2,9 +2,9 @@
 //!
 //! `attr` holds the kernel's structs, `bpf` one function per command of bpf(2), `map` the commands whose buffers
 //! are as long as a map's keys and values, `cpus` the number of CPUs that a per-CPU value depends on, `mapping` the
-//! kernel's BTF without a copy, `netlink` a socket to the kernel's routing family, `netns` a call made in another
-//! network namespace, `unix` descriptors handed to another process, `memory` what need not be in it, `os` the other
-//! calls.
+//! kernel's BTF without a copy, `netlink` sockets to the kernel's families, `ethtool` what a driver tells, `netns` a
+//! call made in another network namespace, `unix` descriptors handed to another process, `memory` what need not be in
+//! it, `os` the other calls.
 //! Nothing here knows an object file, a plan or an [`Error`](crate::error::Error): a refused call gives its
 //! [`Errno`], and the caller, who knows what it was for, makes the message.
 //!
@@ -25,6 +25,7 @@
 pub(crate) mod attr;
 pub(crate) mod bpf;
 pub(crate) mod cpus;
+pub(crate) mod ethtool;
 pub(crate) mod map;
 pub(crate) mod mapping;
 pub(crate) mod memory;
@@ -43,7 +44,6 @@ pub(crate) struct Errno(pub(crate) i32);
 impl Errno {
     pub(crate) const EBADF: Self = Self(libc::EBADF);
     pub(crate) const EPERM: Self = Self(libc::EPERM);
-    pub(crate) const EACCES: Self = Self(libc::EACCES);
     pub(crate) const ENOENT: Self = Self(libc::ENOENT);
     pub(crate) const EINTR: Self = Self(libc::EINTR);
     pub(crate) const E2BIG: Self = Self(libc::E2BIG);

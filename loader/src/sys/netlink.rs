@@ -1,4 +1,4 @@
-//! A socket to the kernel's routing family: open, send, receive.
+//! Sockets to the kernel's routing family and to its generic families: open, send, receive.
 //!
 //! The socket is never bound and has no peer: the kernel gives it a port with the first message, and a message
 //! without an address goes to the kernel itself (`netlink_sendmsg` in `net/netlink/af_netlink.c`).
@@ -12,6 +12,12 @@ use super::Errno;
 /// Opens a `NETLINK_ROUTE` socket in the network namespace of the calling thread, where it stays.
 pub(crate) fn open_route() -> Result<OwnedFd, Errno> {
     let protocol = SockProtocol::NetlinkRoute;
+    Ok(socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?)
+}
+
+/// Opens a `NETLINK_GENERIC` socket in the network namespace of the calling thread, where it stays.
+pub(crate) fn open_generic() -> Result<OwnedFd, Errno> {
+    let protocol = SockProtocol::NetlinkGeneric;
     Ok(socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?)
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{SysconfVar, sysconf};
 
 use super::Errno;
@@ -14,6 +15,11 @@ use crate::uapi::capability::LINUX_CAPABILITY_VERSION_3;
 /// Whether the file system that `path` is on is a bpffs.
 pub(crate) fn is_bpffs(path: &Path) -> Result<bool, Errno> {
     Ok(statfs(path)?.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// Whether the file system that `path` is on is mounted read-only.
+pub(crate) fn is_read_only(path: &Path) -> Result<bool, Errno> {
+    Ok(statvfs(path)?.flags().contains(FsFlags::ST_RDONLY))
 }
 
 /// Mounts a bpffs on the directory `path`, for root alone, as systemd does.

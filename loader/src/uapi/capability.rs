@@ -8,6 +8,8 @@ pub const LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 named_values! {
     /// A capability: the number of its bit.
     pub struct Capability: u8, "CAP_" {
+        /// Go past the permission bits of files.
+        DAC_OVERRIDE = 1 "dac_override";
         /// Attach to interfaces; load programs that handle packets.
         NET_ADMIN = 12 "net_admin";
         /// Everything that BPF asks for before 5.8; maps and programs by id; mounts.

@@ -38,10 +38,27 @@ named_values! {
 pub const IFLA_IFNAME: u16 = 3;
 /// The longest packet that the interface sends, in bytes without its link header (u32).
 pub const IFLA_MTU: u16 = 4;
+/// The interface that this one stands on, or a veth's peer: its index (u32).
+pub const IFLA_LINK: u16 = 5;
+/// The bridge, bond or the like that this one is a port of: its index (u32).
+pub const IFLA_MASTER: u16 = 10;
+/// How many transmit queues there are room for (u32).
+pub const IFLA_NUM_TX_QUEUES: u16 = 31;
+/// How many receive queues there are room for (u32).
+pub const IFLA_NUM_RX_QUEUES: u16 = 32;
+/// The namespace that [`IFLA_LINK`] is in, by the number that this one has for it (i32); only where it is
+/// another.
+pub const IFLA_LINK_NETNSID: u16 = 37;
+/// In a request: the namespace to look into, by the number that the socket's has for it (i32, 4.15).
+pub const IFLA_TARGET_NETNSID: u16 = 46;
 /// The nest that says what kind of device it is.
 pub const IFLA_LINKINFO: u16 = 18;
 /// In [`IFLA_LINKINFO`]: the kind's name, such as `veth`. Hardware has none.
 pub const IFLA_INFO_KIND: u16 = 1;
+/// In [`IFLA_LINKINFO`]: what only devices of that kind have.
+pub const IFLA_INFO_DATA: u16 = 2;
+/// In [`IFLA_INFO_DATA`] of a bond: by which rule it picks a port (u8).
+pub const IFLA_BOND_MODE: u16 = 1;
 /// In a request for links: what to tell of them besides, or to leave out (u32).
 pub const IFLA_EXT_MASK: u16 = 29;
 /// In [`IFLA_EXT_MASK`]: leave out the statistics of the address families (4.4).

@@ -7,6 +7,8 @@ pub mod bpf;
 pub mod btf;
 pub mod capability;
 pub mod elf;
+pub mod ethtool;
+pub mod genetlink;
 pub mod if_link;
 
 /// Defines a newtype over an integer with named values.

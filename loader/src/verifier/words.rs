@@ -422,6 +422,7 @@ pub(super) const TABLE: &[Row] = &[
         &[
             "R{reg} partial copy of pointer",
             "R{reg} pointer comparison prohibited",
+            "R{reg} pointer -= pointer prohibited",
             "attempt to corrupt spilled pointer on stack",
         ],
         &["a pointer is taken for a number, which would show an address of the kernel"],
@@ -441,7 +442,7 @@ pub(super) const TABLE: &[Row] = &[
     ),
     row(
         PointerArithmetic,
-        &["R{reg} pointer += pointer prohibited", "R{reg} pointer -= pointer prohibited"],
+        &["R{reg} pointer += pointer prohibited"],
         &["two pointers are added: only numbers may be added to and taken from a pointer"],
         &[],
     ),

@@ -16,19 +16,20 @@ use crate::plan::{Attach, AttachBy, On, Plan, Step, When};
 use crate::uapi::bpf::AttachType;
 
 impl Plan {
-    /// The plan of attaching a program that is loaded already to `target`, without an object.
-    pub fn of_attaching(existing: &Existing, target: &Target) -> Result<Self> {
-        target.refuse_what_does_not_fit(BPFFS)?;
+    /// The plan of attaching a program that is loaded already to `targets`, without an object.
+    pub fn of_attaching(existing: &Existing, targets: &[Target]) -> Result<Self> {
+        refuse_targets(targets, BPFFS)?;
         let program = ProgramSlot(0);
-        let mut steps = find_interface(target);
+        let mut steps = find_interfaces(targets);
         steps.push(Step::new(Call::OpenProgram { program, existing: existing.clone() }));
-        if target.link_pin().is_some() {
+        if targets.iter().any(|target| target.link_pin().is_some()) {
             steps.push(ensure_bpffs(BPFFS));
         }
-        if target.replace && target.by == AttachBy::Netlink {
-            steps.push(netns_cookie());
-        }
-        steps.extend(attach_steps(program, target, BPFFS, None));
+        let attach = |target: &Target| {
+            let cookie = (target.replace && target.by == AttachBy::Netlink).then(netns_cookie);
+            cookie.into_iter().chain(attach_steps(program, target, BPFFS, None)).collect()
+        };
+        steps.extend(at_each(targets.iter().map(attach).collect()));
         let name = match existing {
             Existing::Pinned(path) => format!("pinned at {path}"),
             Existing::Id(id) => format!("with id {id}"),
@@ -42,7 +43,7 @@ impl Plan {
             relocations: Vec::new(),
             externs: Vec::new(),
             modules: Vec::new(),
-            attach: Some(target.attach()),
+            attach: targets.iter().map(Target::attach).collect(),
             steps,
         })
     }
@@ -73,6 +74,32 @@ impl Target {
     }
 }
 
+/// Refuses what cannot be attached together. Interfaces of one plan are asked for over one socket, and what is told of
+/// a `bpf_link` or of kept maps is told of one.
+pub(super) fn refuse_targets(targets: &[Target], bpffs: &str) -> Result<()> {
+    targets.iter().try_for_each(|target| target.refuse_what_does_not_fit(bpffs))?;
+    let [first, others @ ..] = targets else { return Ok(()) };
+    let refusal = |message: String| Err(Error::new(ErrorKind::InvalidInput, message));
+    for (index, other) in others.iter().enumerate() {
+        if targets[..=index].iter().any(|before| before.link == other.link) {
+            return refusal(format!("interface {} is named twice", other.link));
+        }
+        if other.netns != first.netns {
+            return refusal("interfaces of one plan are in one network namespace".to_owned());
+        }
+        if [first, other].iter().any(|target| target.by != AttachBy::Netlink) {
+            return Err(several("a bpf_link holds a program on one interface"));
+        }
+    }
+    Ok(())
+}
+
+/// The refusal of what can be done at one interface only.
+pub(super) fn several(why: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("{why}, and several are named"))
+        .with_help("attach one by one")
+}
+
 /// A link that nothing holds goes when this process ends, and its program with it.
 pub(crate) fn link_without_pin() -> Error {
     let message = "a new bpf_link ends with the process that made it, unless it is pinned";
@@ -96,13 +123,28 @@ pub(super) fn refuse_to_attach(program: &ProgramSpec) -> Result<()> {
     Err(Error::new(ErrorKind::InvalidInput, message).with_help(help))
 }
 
-/// Looks at the interface before anything is made, so that a wrong name costs nothing, and opens what will be
+/// Looks at the interfaces before anything is made, so that a wrong name costs nothing, and opens what will be
 /// replaced there.
-pub(super) fn find_interface(target: &Target) -> Vec<Step> {
-    let mut steps = vec![
-        Step::new(Call::OpenRouteSocket { netns: target.netns.clone() }),
-        Step::new(Call::GetLink { link: target.link.clone() }),
-    ];
+pub(super) fn find_interfaces(targets: &[Target]) -> Vec<Step> {
+    let netns = targets.first().and_then(|target| target.netns.clone());
+    let mut steps = vec![Step::new(Call::OpenRouteSocket { netns })];
+    steps.extend(at_each(targets.iter().map(find_interface).collect()));
+    steps
+}
+
+/// The steps for each of a plan's interfaces, one interface after the other. The first attachment of a program waits
+/// until all CPUs have seen it, up to some ten milliseconds; those after it do not, so that to attach them at the same
+/// time would win nothing. What the first has asked for that is the same for all is not asked for again.
+pub(super) fn at_each(places: Vec<Vec<Step>>) -> Vec<Step> {
+    let is_said = |step: &Step| matches!(step.call, Call::ProgInfo { .. } | Call::NetnsCookie);
+    let at = |(at, steps): (usize, Vec<Step>)| {
+        steps.into_iter().filter(move |step| at == 0 || !is_said(step)).map(move |step| step.at(at))
+    };
+    places.into_iter().enumerate().flat_map(at).collect()
+}
+
+fn find_interface(target: &Target) -> Vec<Step> {
+    let mut steps = vec![Step::new(Call::GetLink { link: target.link.clone() })];
     if target.replace {
         steps.push(Step::new(Call::ProgGetFdById).when(When::Occupied));
         steps.extend(match &target.by {

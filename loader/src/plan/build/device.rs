@@ -1,6 +1,7 @@
 //! Programs that ask the network card about a packet: the kernel wants them bound to their interface.
 
 use super::Loader;
+use super::attach::several;
 use super::externs::Externs;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::linker::Linked;
@@ -20,7 +21,7 @@ impl Loader<'_> {
             return Ok(false);
         };
         let calls = format!("program {} calls {}", quote(&program.name), quote(function));
-        let Some(target) = &self.target else {
+        let Some(target) = self.targets.first() else {
             let message = format!("{calls}, and so must be bound to an interface when it is loaded");
             return Err(Error::new(ErrorKind::InvalidInput, message)
                 .with_help("attach it in the same step, or name the interface to plan for with --dev"));
@@ -33,6 +34,9 @@ impl Loader<'_> {
             let message = format!("{calls}, and so must be loaded in the network namespace of its interface");
             return Err(Error::new(ErrorKind::Unsupported, message)
                 .with_help("start xdpload in there, with `ip netns exec NAME`"));
+        }
+        if self.targets.len() > 1 {
+            return Err(several(&format!("{calls}, and so is loaded for one interface")));
         }
         Ok(true)
     }

@@ -29,7 +29,7 @@ impl Loader<'_> {
             quote(&program.name),
             quote(function)
         );
-        if self.target.is_some() {
+        if !self.targets.is_empty() {
             let message = format!("{is}, and cannot be attached to an interface");
             return Err(Error::new(ErrorKind::InvalidInput, message)
                 .with_help("say which program: xdpload load --target-prog ID|PATH --pin DIR"));

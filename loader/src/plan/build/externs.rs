@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::Loader;
-use super::options::{HAS_BPF_COOKIE, HAS_SYSCALL_WRAPPER, bytes, is_of_config, syscall_wrapper, unknown};
+use super::maps::may_be_sized_by_cpus;
+use super::options::{
+    HAS_BPF_COOKIE, HAS_SYSCALL_WRAPPER, KERNEL_VERSION, bytes, is_of_config, syscall_wrapper, unknown,
+};
 use super::tail_calls::Programs;
 use crate::btf::{Btf, KernelTypes, LazyBtf, Shape, TypeId, Types as _};
 use crate::core_reloc::{are_compatible, essential};
@@ -12,7 +15,7 @@ use crate::features::Kernel;
 use crate::insn::{Insn, halves};
 use crate::kconfig::Kconfig;
 use crate::linker::Linked;
-use crate::object::{ExternKind, ExternSpec, Object, OptionSpec};
+use crate::object::{CURRENT_KERNEL_VERSION, ExternKind, ExternSpec, Object, OptionSpec};
 use crate::plan::Step;
 use crate::plan::call::{Call, ModuleFd};
 use crate::plan::externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
@@ -57,13 +60,18 @@ impl Loader<'_> {
     /// What must be known of the kernel before the plan can be made, since the programs to load take it from there, and
     /// has not been said yet. Whether modules are wanted turns out when the types of the kernel itself are known.
     pub fn wants(&self) -> Result<Wants> {
-        let mut wants = Wants::default();
+        let mut wants = Wants {
+            version: self.object.version == Some(CURRENT_KERNEL_VERSION),
+            cpus: self.object.maps.iter().any(may_be_sized_by_cpus),
+            ..Wants::default()
+        };
         let linked = self.linked()?;
         self.want_types(&linked, &mut wants)?;
         for external in referred(self.object, &linked).values() {
             let name = &*external.name;
             match external.kind {
                 ExternKind::Option(_) if is_of_config(name) => wants.kconfig = self.kconfig.is_none(),
+                ExternKind::Option(_) if name == KERNEL_VERSION => wants.version = true,
                 ExternKind::Option(_) if name == HAS_BPF_COOKIE => wants.types |= self.kernel_types.is_none(),
                 ExternKind::Option(_) if name == HAS_SYSCALL_WRAPPER => {
                     wants.symbols.extend(syscall_wrapper().map(str::to_owned));

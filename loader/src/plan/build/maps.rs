@@ -343,6 +343,11 @@ fn adapt(name: &str, map_type: MapType, asked: u32, kernel: &Kernel) -> Result<O
     Ok((became != asked).then_some(Adapted { asked, became, to }))
 }
 
+/// Whether the number of CPUs may decide on the size of the map.
+pub(super) fn may_be_sized_by_cpus(map: &MapSpec) -> bool {
+    map.shape.map_type == MapType::PERF_EVENT_ARRAY
+}
+
 const PAGE_SIZE: &str = "the size of a page";
 
 /// What is known of the machine, where a map's size depends on it.

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use nix::libc::{E2BIG, EINVAL, EPERM};
 
 pub(crate) use self::attach::link_without_pin;
-use self::attach::{attach_steps, find_interface, refuse_to_attach};
+use self::attach::{at_each, attach_steps, find_interfaces, refuse_targets, refuse_to_attach, several};
 use self::btf::btf_step;
 use self::data::DataMaps;
 use self::maps::{Templates, creation_order, late_inner_map_steps, refuse_shared_pins};
@@ -73,7 +73,7 @@ pub struct Loader<'o> {
     pins: BTreeMap<String, String>,
     pin_dir: Option<String>,
     extended: Option<Existing>,
-    target: Option<Target>,
+    targets: Vec<Target>,
     kconfig: Option<Kconfig>,
     kernel_symbols: Option<KernelSymbols>,
     kernel_types: Option<KernelTypes>,
@@ -96,7 +96,7 @@ impl<'o> Loader<'o> {
             pins: BTreeMap::new(),
             pin_dir: None,
             extended: None,
-            target: None,
+            targets: Vec::new(),
             kconfig: None,
             kernel_symbols: None,
             kernel_types: None,
@@ -169,9 +169,10 @@ impl<'o> Loader<'o> {
         self
     }
 
-    /// Attaches the program to an interface after loading it.
+    /// Attaches the program to an interface after loading it. Said again, it attaches it to that one too, and when
+    /// one of them refuses, it is taken off the others.
     pub fn attach_to(mut self, target: Target) -> Self {
-        self.target = Some(target);
+        self.targets.push(target);
         self
     }
 
@@ -188,9 +189,9 @@ impl<'o> Loader<'o> {
         let templates = Templates::new(&self.object.maps, maps.len());
         maps.extend(templates.names());
         let mut steps = Vec::new();
-        if let Some(target) = &self.target {
+        if !self.targets.is_empty() {
             refuse_to_attach(programs.specs[attached.0])?;
-            steps.extend(find_interface(target));
+            steps.extend(find_interfaces(&self.targets));
         }
         let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
         refuse_shared_pins(&self.object.maps, &pins)?;
@@ -202,10 +203,10 @@ impl<'o> Loader<'o> {
         if let Some(btf) = &self.object.btf {
             steps.push(btf_step(btf, kernel));
         }
-        let arrays = self.target.iter().flat_map(|_| programs.reached_arrays(attached));
+        let arrays = self.targets.first().into_iter().flat_map(|_| programs.reached_arrays(attached));
         // Whoever pins a prog array for good keeps it.
         let arrays: Vec<_> = arrays.filter(|&map| pins[map].is_none()).collect();
-        let link_pin = self.target.as_ref().and_then(Target::link_pin);
+        let link_pin = self.targets.iter().find_map(Target::link_pin);
         let pinned = pins.iter().any(Option::is_some) || link_pin.is_some() || self.pin_dir.is_some();
         if pinned || !arrays.is_empty() {
             steps.push(ensure_bpffs(&self.bpffs));
@@ -236,12 +237,13 @@ impl<'o> Loader<'o> {
             steps.extend(self.pin_programs(dir, &specs)?);
             steps.extend(self.extension_steps(dir, &specs)?);
         }
-        if let Some(target) = &self.target {
+        if !self.targets.is_empty() {
             let load = steps.iter().find_map(|step| match &step.call {
                 Call::ProgLoad(load) if load.program == attached => Some(load.clone()),
                 _ => None,
             });
-            steps.extend(self.attach_steps(target, attached, load.as_ref(), &arrays)?);
+            let attach = |target| self.attach_steps(target, attached, load.as_ref(), &arrays);
+            steps.extend(at_each(self.targets.iter().map(attach).collect::<Result<_>>()?));
         }
         Ok(Plan {
             maps,
@@ -252,7 +254,7 @@ impl<'o> Loader<'o> {
             relocations,
             externs: externs.list(self.object),
             modules: externs.modules,
-            attach: self.target.as_ref().map(Target::attach),
+            attach: self.targets.iter().map(Target::attach).collect(),
             steps,
         })
     }
@@ -287,7 +289,7 @@ impl<'o> Loader<'o> {
         let chosen = match (&self.program, &all[..]) {
             (Some(name), _) => self.object.program(name)?,
             // With nothing to attach there is nothing to choose.
-            (None, [first, ..]) if self.all_programs && self.target.is_none() => first,
+            (None, [first, ..]) if self.all_programs && self.targets.is_empty() => first,
             (None, _) => self.object.only_program()?,
         };
         if !self.all_programs || all.is_empty() {
@@ -317,7 +319,11 @@ impl<'o> Loader<'o> {
             }
         }
         self.refuse_to_keep_without_replacing()?;
-        self.target.as_ref().map_or(Ok(()), |target| target.refuse_what_does_not_fit(&self.bpffs))
+        refuse_targets(&self.targets, &self.bpffs)?;
+        if self.is_offload() && self.targets.len() > 1 {
+            return Err(several("the program is loaded for one network card"));
+        }
+        Ok(())
     }
 
     /// Whether this is the name of a template, which has a size of its own.
@@ -326,7 +332,7 @@ impl<'o> Loader<'o> {
     }
 
     fn is_offload(&self) -> bool {
-        self.target.as_ref().is_some_and(|target| target.mode.first() == Mode::Offload)
+        self.targets.first().is_some_and(|target| target.mode.first() == Mode::Offload)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::object::{ExternSpec, OptionKind, OptionSpec};
 use crate::uapi::btf::BtfKind;
 
 /// The kernel's version as `LINUX_VERSION_CODE` puts it.
-const KERNEL_VERSION: &str = "LINUX_KERNEL_VERSION";
+pub(super) const KERNEL_VERSION: &str = "LINUX_KERNEL_VERSION";
 /// Whether programs can ask for the cookie that they were attached with (5.15).
 pub(super) const HAS_BPF_COOKIE: &str = "LINUX_HAS_BPF_COOKIE";
 /// The helper's number among `enum bpf_func_id`.

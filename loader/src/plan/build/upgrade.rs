@@ -1,6 +1,7 @@
 //! The steps of a hot upgrade: the new program goes on with the maps of the one that it replaces.
 
 use super::Loader;
+use super::attach::several;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::Kernel;
 use crate::object::MapShape;
@@ -41,9 +42,13 @@ impl Loader<'_> {
     }
 
     pub(super) fn refuse_to_keep_without_replacing(&self) -> Result<()> {
-        let replaces = self.target.as_ref().is_some_and(|target| target.replace);
-        if self.keep_maps == KeepMaps::No || replaces {
+        if self.keep_maps == KeepMaps::No {
             return Ok(());
+        }
+        match &self.targets[..] {
+            [target] if target.replace => return Ok(()),
+            [_, _, ..] => return Err(several("the program goes on with the maps of one other")),
+            _ => {}
         }
         let message = "only a program that replaces another can go on with its maps";
         Err(Error::new(ErrorKind::InvalidInput, message))

@@ -287,11 +287,11 @@ fn nothing_is_wanted_that_no_program_refers_to() {
     let mut object = object(&all, &local);
     let wants = Loader::new(&object).wants().unwrap();
     let symbols = ["symbol".to_owned()].into();
-    assert_eq!(wants, Wants { kconfig: true, symbols, types: true, modules: false });
+    assert_eq!(wants, Wants { kconfig: true, symbols, types: true, version: true, ..Wants::default() });
     let loader = Loader::new(&object);
     let told = loader.kconfig(Kconfig::new("config", b"CONFIG_A=1\n".to_vec()));
     let told = told.kernel_types(KernelTypes::default()).kernel_symbols(KernelSymbols::default());
-    assert_eq!(told.wants().unwrap(), Wants::default());
+    assert_eq!(told.wants().unwrap(), Wants { version: true, ..Wants::default() });
     object.programs[0].references.clear();
     object.programs[0].insns = vec![EXIT];
     assert_eq!(Loader::new(&object).wants().unwrap(), Wants::default());

@@ -1,0 +1,125 @@
+//! The entries of an array in the kernel, read when they are asked for and written when they have changed.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use loader::Result;
+use loader::map::{Map, UpdateFlags};
+
+use crate::layout::Cell;
+
+/// Entries on their way to the kernel at a time.
+const PAGE: usize = 16_384;
+
+/// An array, as far as it is known.
+#[derive(Debug)]
+pub(crate) struct Cells<T> {
+    map: Map,
+    known: Known<T>,
+    /// A bit for each entry that has changed.
+    changed: Vec<u64>,
+}
+
+#[derive(Debug)]
+enum Known<T> {
+    Some(HashMap<u32, T>),
+    All(Vec<T>),
+}
+
+impl<T: Cell> Cells<T> {
+    pub(crate) fn new(map: Map) -> Self {
+        let words = (map.max_entries() as usize).div_ceil(64);
+        Self { map, known: Known::Some(HashMap::new()), changed: vec![0; words] }
+    }
+
+    /// Reads all entries that have not changed here.
+    pub(crate) fn read_all(&mut self) -> Result<()> {
+        if let Known::Some(some) = &mut self.known {
+            let mut all = Vec::with_capacity(self.map.max_entries() as usize);
+            self.map.scan(|_, values| all.extend(values.chunks_exact(T::SIZE).map(T::decode)))?;
+            for (index, cell) in some.drain() {
+                all[index as usize] = cell;
+            }
+            self.known = Known::All(all);
+        }
+        Ok(())
+    }
+
+    /// All entries, for whoever has read them.
+    pub(crate) fn all(&self) -> &[T] {
+        match &self.known {
+            Known::All(all) => all,
+            Known::Some(_) => &[],
+        }
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.map.max_entries()
+    }
+
+    /// An entry, as it will be.
+    pub(crate) fn get(&mut self, index: u32) -> Result<&mut T> {
+        match &mut self.known {
+            Known::All(all) => Ok(&mut all[index as usize]),
+            Known::Some(some) => {
+                if let Entry::Vacant(vacant) = some.entry(index) {
+                    let value = self.map.lookup(&index.to_ne_bytes())?;
+                    let bytes = value.as_ref().and_then(|value| value.single()).unwrap_or_default();
+                    // The entries of an array are always there.
+                    let bytes = if bytes.len() == T::SIZE { bytes } else { &vec![0; T::SIZE] };
+                    vacant.insert(T::decode(bytes));
+                }
+                Ok(some.get_mut(&index).expect("it was put there"))
+            }
+        }
+    }
+
+    /// The entry was changed and is to be written.
+    pub(crate) fn mark(&mut self, index: u32) {
+        self.changed[index as usize / 64] |= 1 << (index % 64);
+    }
+
+    /// Which entries were changed.
+    pub(crate) fn changed(&self) -> Vec<u32> {
+        let bits = |(at, &word): (usize, &u64)| {
+            let first = u32::try_from(at * 64).unwrap_or(u32::MAX);
+            (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| first + bit)
+        };
+        self.changed.iter().enumerate().filter(|(_, word)| **word != 0).flat_map(bits).collect()
+    }
+
+    /// Writes all entries that were changed.
+    pub(crate) fn write(&mut self) -> Result<()> {
+        let changed = self.changed();
+        self.write_as(&changed, |_, cell| cell.clone())?;
+        self.forget_changes();
+        Ok(())
+    }
+
+    /// Nothing is to be written any more.
+    pub(crate) fn forget_changes(&mut self) {
+        self.changed.fill(0);
+    }
+
+    /// Writes these entries, each as `image` shows it.
+    pub(crate) fn write_as(&mut self, indexes: &[u32], image: impl Fn(u32, &T) -> T) -> Result<()> {
+        for page in indexes.chunks(PAGE) {
+            let mut values = Vec::with_capacity(page.len() * T::SIZE);
+            for &index in page {
+                image(index, self.get(index)?).encode(&mut values);
+            }
+            write(&self.map, page, &values)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes entries of an array; a single one by the call that every kernel has.
+pub(crate) fn write(map: &Map, indexes: &[u32], values: &[u8]) -> Result<()> {
+    let keys: Vec<u8> = indexes.iter().flat_map(|index| index.to_ne_bytes()).collect();
+    match indexes {
+        [] => Ok(()),
+        [_] => map.update(&keys, values, UpdateFlags::ANY),
+        _ => map.update_packed(&keys, values).map_err(|interrupted| interrupted.error),
+    }
+}

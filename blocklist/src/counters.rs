@@ -1,0 +1,111 @@
+//! What has become of packets, by interface and verdict.
+
+use loader::Result;
+
+use crate::layout::{u32_at, u64_at};
+use crate::store::Maps;
+
+/// Bytes of `struct block_counters`.
+pub(crate) const VALUE_SIZE: usize = 8 + 16 * VERDICTS;
+const VERDICTS: usize = 8;
+
+/// What becomes of a packet: `enum block_verdict`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Neither IPv4 nor IPv6, or neighbour discovery: passed.
+    Other,
+    /// IPv4 that no rule is about.
+    Passed4,
+    /// IPv6 that no rule is about.
+    Passed6,
+    /// IPv4 from a listed address.
+    Dropped4,
+    /// IPv6 from a listed address.
+    Dropped6,
+    /// Listed, and allowed all the same.
+    Allowed,
+    /// Listed, while packets are only counted.
+    WouldDrop,
+    /// Too short for its own headers: passed.
+    Truncated,
+}
+
+impl Verdict {
+    /// All of them, in the order of the kernel's numbers.
+    pub const ALL: [Self; VERDICTS] = [
+        Self::Other,
+        Self::Passed4,
+        Self::Passed6,
+        Self::Dropped4,
+        Self::Dropped6,
+        Self::Allowed,
+        Self::WouldDrop,
+        Self::Truncated,
+    ];
+
+    /// Its name in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Other => "other",
+            Self::Passed4 => "passed4",
+            Self::Passed6 => "passed6",
+            Self::Dropped4 => "dropped4",
+            Self::Dropped6 => "dropped6",
+            Self::Allowed => "allowed",
+            Self::WouldDrop => "would_drop",
+            Self::Truncated => "truncated",
+        }
+    }
+}
+
+/// How many packets, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes from the Ethernet header on.
+    pub bytes: u64,
+}
+
+/// The counts of one interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// The index of the interface. Interfaces whose indices are the same modulo 256 share their counts.
+    pub ifindex: u32,
+    /// By verdict, in the order of [`Verdict::ALL`].
+    pub counts: [Count; VERDICTS],
+}
+
+impl Counters {
+    /// The sum over some verdicts.
+    pub fn sum(&self, verdicts: &[Verdict]) -> Count {
+        let of = |verdict: &Verdict| self.counts[*verdict as usize];
+        verdicts.iter().map(of).fold(Count::default(), |sum, count| Count {
+            packets: sum.packets.wrapping_add(count.packets),
+            bytes: sum.bytes.wrapping_add(count.bytes),
+        })
+    }
+}
+
+/// The counts of every interface that has seen a packet, by index.
+pub fn read(maps: &Maps) -> Result<Vec<Counters>> {
+    let map = maps.open("counters")?;
+    let mut found = Vec::new();
+    for entry in map.entries() {
+        let entry = entry?;
+        let mut counters = Counters { ifindex: 0, counts: [Count::default(); VERDICTS] };
+        for value in entry.value.all().filter(|value| value.len() >= VALUE_SIZE) {
+            counters.ifindex = counters.ifindex.max(u32_at(value, 0));
+            for (at, count) in counters.counts.iter_mut().enumerate() {
+                count.packets = count.packets.wrapping_add(u64_at(value, 8 + 16 * at));
+                count.bytes = count.bytes.wrapping_add(u64_at(value, 16 + 16 * at));
+            }
+        }
+        if counters.ifindex != 0 {
+            found.push(counters);
+        }
+    }
+    found.sort_by_key(|counters| counters.ifindex);
+    Ok(found)
+}

@@ -1,0 +1,71 @@
+//! Entries of a hash or a trie on their way to the kernel.
+
+use loader::map::{Interrupted, Map, UpdateFlags};
+use loader::{Error, Result};
+use nix::libc::{E2BIG, ENOSPC};
+
+use crate::layout::{Cell as _, RuleValue};
+
+/// What will be written and deleted.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    /// The keys among `keys` that are new.
+    new: Vec<u8>,
+    gone: Vec<u8>,
+}
+
+impl Draft {
+    /// `more` is what the value has behind the rule.
+    pub(crate) fn put(&mut self, key: &[u8], value: RuleValue, more: &[u8], is_new: bool) {
+        self.keys.extend(key);
+        value.encode(&mut self.values);
+        self.values.extend(more);
+        if is_new {
+            self.new.extend(key);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: &[u8]) {
+        self.gone.extend(key);
+    }
+
+    /// Writes all, or, if there is no room, none of what is new.
+    pub(crate) fn write(&self, map: &Map) -> Result<()> {
+        match &self.keys[..] {
+            [] => Ok(()),
+            key if key.len() == map.key_size() => {
+                map.update(key, &self.values, UpdateFlags::ANY).map_err(explain)
+            }
+            keys => map.update_packed(keys, &self.values).map_err(|Interrupted { error, .. }| {
+                self.take_back(map);
+                explain(error)
+            }),
+        }
+    }
+
+    /// Deletes what is new. A failure of that has nobody to be told to: the one that led here is told.
+    pub(crate) fn take_back(&self, map: &Map) {
+        let _ = map.delete_packed(&self.new);
+    }
+
+    pub(crate) fn delete(&self, map: &Map) -> Result<()> {
+        match &self.gone[..] {
+            [] => Ok(()),
+            key if key.len() == map.key_size() => map.delete(key).map(drop),
+            keys => map.delete_packed(keys).map(drop),
+        }
+    }
+}
+
+fn explain(error: Error) -> Error {
+    match error.errno() {
+        Some(E2BIG | ENOSPC) => error.context("there is no room for another rule").with_help(MORE_ROOM),
+        _ => error,
+    }
+}
+
+/// The help that fits every refusal for want of room.
+pub(crate) const MORE_ROOM: &str =
+    "save the list, `block off --purge`, `block on` with a higher --max-rules, and load it again";

@@ -1,0 +1,303 @@
+//! Making a blocklist and taking it away: its maps and programs, and where they are pinned.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use loader::map::{Map, MapParams, UpdateFlags};
+use loader::netlink::LinkInfo;
+use loader::program::Program;
+use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, ObjName};
+use loader::{Context as _, Error, ErrorKind, Kernel, Loader, Object, Plan, Result, pin, quote};
+use nix::libc::EINVAL;
+
+use crate::layout::{Cell as _, Config, HEAD_LINES, Heads, RuleValue, SETS, SLOTS, flags};
+use crate::store::{Lock, Maps, SHAPES};
+
+/// The packet program, built in.
+const OBJECT: &[u8] = include_bytes!("../../bpf-src/prebuilt/blocklist.o");
+
+/// The program for packets in one buffer.
+pub const PROGRAM: &str = "xdp_blocklist";
+/// The same for packets in several, which a large MTU needs (5.18).
+pub const PROGRAM_FRAGS: &str = "xdp_blocklist_frags";
+
+/// Rules that there is room for unless somebody says otherwise.
+pub const MAX_RULES: u32 = 100_000;
+/// The most rules that can be asked for.
+pub const MOST_RULES: u32 = 1 << 26;
+
+/// How a blocklist is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Wishes {
+    /// How many rules there is to be room for.
+    pub max_rules: u32,
+    /// Whether packets are only counted.
+    pub count_only: bool,
+    /// Whether to drop what no rule is about.
+    pub default_drop: bool,
+}
+
+/// How many entries the maps have that are as large as they will ever be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sizes {
+    buckets: u32,
+    lines: u32,
+}
+
+impl Sizes {
+    fn of(max_rules: u32) -> Self {
+        let power = |number: u32| number.max(64).next_power_of_two();
+        Self { buckets: power(max_rules.div_ceil(8)), lines: power(max_rules.div_ceil(32)) }
+    }
+}
+
+/// Bytes of kernel memory that a blocklist takes at once, whatever it holds. Beside these a rule of IPv6, or of IPv4
+/// up to /16, takes some 100 bytes when it is added.
+pub fn memory(max_rules: u32) -> u64 {
+    let Sizes { buckets, lines } = Sizes::of(max_rules);
+    let slots = u64::from(buckets) * u64::from(SLOTS);
+    let line = crate::layout::Bucket::SIZE as u64;
+    // A hash has a bucket of 16 bytes for each entry, rounded up (`htab_map_alloc()` in `kernel/bpf/hashtab.c`); there
+    // are two.
+    let hashes = 2 * 16 * u64::from(max_rules.next_power_of_two());
+    let heads = u64::from(HEAD_LINES) * Heads::SIZE as u64;
+    u64::from(buckets) * line
+        + slots * (RuleValue::HITS + RuleValue::MARK) as u64
+        + u64::from(lines) * line
+        + heads
+        + hashes
+}
+
+impl Maps {
+    /// The one under the bpffs that is mounted at `bpffs`.
+    pub fn under(bpffs: &Path) -> Self {
+        Self::at(bpffs.join("xdpload").join("block"))
+    }
+
+    /// Whether there is a blocklist that was made to its end.
+    pub fn are_whole(&self) -> Result<bool> {
+        if !self.exist()? {
+            return Ok(false);
+        }
+        let value = self.open("config")?.lookup(&0_u32.to_ne_bytes())?;
+        let config = value.as_ref().and_then(|value| value.single().map(Config::decode));
+        Ok(config.is_some_and(|config| config.line_mask != 0))
+    }
+
+    /// Makes the directory, mounting a bpffs on `bpffs` where there is none, and waits until nobody else writes.
+    pub fn prepare(&self, bpffs: &Path) -> Result<Lock> {
+        if !pin::is_bpffs(bpffs)? {
+            pin::mount_bpffs(bpffs)?;
+        }
+        let below = self.dir().strip_prefix(bpffs).map_err(|_| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("{} is not below {}", self.shown(), quote(&bpffs.to_string_lossy())),
+            )
+        })?;
+        let mut dir = bpffs.to_path_buf();
+        for part in below {
+            dir.push(part);
+            pin::create_dir(&dir)?;
+        }
+        self.lock()
+    }
+
+    /// Makes the maps and loads the program. Whoever calls has the lock, and has seen that there is no whole one.
+    ///
+    /// What a process that was killed has left is removed first. After a failure nothing is left.
+    pub fn make(&self, wishes: Wishes, _lock: &Lock) -> Result<()> {
+        if wishes.max_rules == 0 || wishes.max_rules > MOST_RULES {
+            let message =
+                format!("there cannot be room for {} rules: from 1 to {MOST_RULES}", wishes.max_rules);
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        self.remove_pins()?;
+        let made = self.load(wishes.max_rules).and_then(|()| self.fill(wishes));
+        if made.is_err() {
+            // The failure that is told is the first one.
+            let _ = self.remove_pins();
+        }
+        made
+    }
+
+    fn load(&self, max_rules: u32) -> Result<()> {
+        self.load_program(false, Some(max_rules))?;
+        self.make_map("sets", SETS, 0)?;
+        self.make_map("holds", max_rules, BPF_F_NO_PREALLOC)
+    }
+
+    /// Loads the program, with the maps that are pinned or new ones, and pins it.
+    fn load_program(&self, frags: bool, max_rules: Option<u32>) -> Result<()> {
+        let mut object = Object::parse(OBJECT).context(|| "reading the built-in blocklist.o")?;
+        for program in &mut object.programs {
+            program.kind.frags = frags;
+        }
+        let loaded = match self.plan(&object, max_rules)?.execute(|_| {}) {
+            // Before 5.5 there are no maps for mmap(2). They are only asked for because their values then begin with a
+            // cache line.
+            Err(error) if error.errno() == Some(EINVAL) => {
+                for map in &mut object.maps {
+                    map.shape.flags &= !BPF_F_MMAPABLE;
+                }
+                self.plan(&object, max_rules)?.execute(|_| {}).map_err(|_| error)
+            }
+            answer => answer,
+        };
+        let loaded = loaded.context(|| "loading the blocklist's program")?;
+        loaded.program(PROGRAM)?.pin(&self.path(if frags { PROGRAM_FRAGS } else { PROGRAM }))
+    }
+
+    fn plan(&self, object: &Object, max_rules: Option<u32>) -> Result<Plan> {
+        let mut loader = Loader::new(object).bpffs(self.bpffs()).program(PROGRAM);
+        for map in &object.maps {
+            loader = loader.pin_map(&map.name, self.path(&map.name).to_string_lossy());
+            let entries = match max_rules {
+                Some(max_rules) => entries_of(&map.name, max_rules),
+                None => Some(self.open(&map.name)?.max_entries()),
+            };
+            if let Some(entries) = entries {
+                loader = loader.max_entries(&map.name, entries);
+            }
+        }
+        loader.ask_kernel()?.plan(&Kernel::current()?)
+    }
+
+    /// The mount that the directory is in; the loader only wants to know that pins are below it.
+    fn bpffs(&self) -> String {
+        let parents = self.dir().ancestors().nth(2).unwrap_or(self.dir());
+        parents.to_string_lossy().into_owned()
+    }
+
+    /// A map that no program uses.
+    fn make_map(&self, name: &'static str, max_entries: u32, flags: u32) -> Result<()> {
+        let shape = SHAPES.iter().find(|shape| shape.name == name).expect("it is one of ours");
+        let map = Map::create(&MapParams {
+            label: name,
+            map_type: shape.map_type,
+            key_size: shape.key_size,
+            value_size: u32::try_from(shape.value_size).expect("a value of ours is small"),
+            max_entries,
+            flags,
+            name: Some(ObjName::from_symbol(name)),
+            inner_map: None,
+            numa_node: None,
+            ifindex: 0,
+            map_extra: 0,
+            types: None,
+        })?;
+        map.pin(&self.path(name))
+    }
+
+    /// Tells the program how it is set. From then on the blocklist is whole.
+    fn fill(&self, wishes: Wishes) -> Result<()> {
+        let sizes = Sizes::of(wishes.max_rules);
+        let flag = |wish, flag| if wish { flag } else { 0 };
+        let config = Config {
+            flags: flag(wishes.count_only, flags::COUNT_ONLY)
+                | flag(wishes.default_drop, flags::DEFAULT_DROP),
+            bucket_mask: sizes.buckets - 1,
+            line_mask: sizes.lines - 1,
+            seed: random()?,
+            ..Config::default()
+        };
+        let mut bytes = Vec::with_capacity(Config::SIZE);
+        config.encode(&mut bytes);
+        self.open("config")?.update(&0_u32.to_ne_bytes(), &bytes, UpdateFlags::ANY)
+    }
+
+    /// The path of the program for an interface; the one for several buffers is loaded when it is first asked for.
+    pub fn program(&self, frags: bool, _lock: &Lock) -> Result<PathBuf> {
+        let path = self.path(if frags { PROGRAM_FRAGS } else { PROGRAM });
+        if frags && pin::get(&path)?.is_none() {
+            self.load_program(true, None)?;
+        }
+        Ok(path)
+    }
+
+    /// The ids of the programs; none where there is no blocklist.
+    pub fn program_ids(&self) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        for name in [PROGRAM, PROGRAM_FRAGS] {
+            if let Some(fd) = pin::get(&self.path(name))? {
+                ids.push(Program::from_fd(fd)?.info()?.id);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Removes all pins and the directory: rules, counters and exceptions are gone once no interface has the program.
+    pub fn purge(&self, _lock: &Lock) -> Result<()> {
+        self.remove_pins()?;
+        pin::remove_dir(self.dir())
+    }
+
+    fn remove_pins(&self) -> Result<()> {
+        if fs::exists(self.dir()).unwrap_or(true) {
+            pin::unpin_all(self.dir())?;
+        }
+        Ok(())
+    }
+}
+
+/// How the blocklist runs on an interface: the id of its program there, and the mode.
+pub fn running_on(link: &LinkInfo, ids: &[u32]) -> Option<loader::netlink::XdpProgram> {
+    let is_ours = |id: Option<u32>| id.is_some_and(|id| ids.contains(&id));
+    link.xdp.programs().iter().copied().find(|program| is_ours(program.id))
+}
+
+/// How many entries a map of the object is to have.
+fn entries_of(name: &str, max_rules: u32) -> Option<u32> {
+    let Sizes { buckets, lines } = Sizes::of(max_rules);
+    match name {
+        "buckets" => Some(buckets),
+        "hits" | "marks" => Some(buckets * SLOTS),
+        "filter" => Some(lines),
+        "wide" | "trie6" | "allow4" | "allow6" => Some(max_rules),
+        _ => None,
+    }
+}
+
+/// A number that nobody outside can know.
+fn random() -> Result<u32> {
+    let mut bytes = [0; 4];
+    let read = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|error| Error::os("read(2)", "/dev/urandom", error.raw_os_error().unwrap_or_default()))?;
+    Ok(u32::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{HEADS, Set};
+    use loader::object::MapSpec;
+
+    /// What the program and this library call the same is the same.
+    #[test]
+    fn the_layout_is_that_of_the_object() {
+        let object = Object::parse(OBJECT).unwrap();
+        let in_object = |name: &str| object.map(name).map(|map: &MapSpec| map.shape);
+        for shape in SHAPES.iter().filter(|shape| !["sets", "holds"].contains(&shape.name)) {
+            let found = in_object(shape.name).unwrap_or_else(|| panic!("there is no map {}", shape.name));
+            let value_size = u32::try_from(shape.value_size).unwrap();
+            assert_eq!(
+                (found.map_type, found.key_size, found.value_size),
+                (shape.map_type, shape.key_size, value_size),
+                "{}",
+                shape.name
+            );
+        }
+        assert_eq!(in_object("heads").unwrap().max_entries, HEAD_LINES);
+        assert_eq!(object.maps.len() + 2, SHAPES.len());
+        assert_eq!(HEADS as usize * 4, Heads::SIZE);
+        assert_eq!(Set::SIZE, 56);
+    }
+
+    #[test]
+    fn memory_grows_with_the_rules() {
+        // A gateway of 64 MB has room for 100,000.
+        assert!(memory(100_000) < 12 << 20, "{}", memory(100_000));
+        assert!(memory(1_000_000) > 4 * memory(100_000));
+    }
+}

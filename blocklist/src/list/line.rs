@@ -1,0 +1,116 @@
+//! One line of a list: which form it has, and what it lists.
+
+use std::fmt;
+
+use super::{Item, List, json, nft};
+use crate::prefix::{self, NoPrefix};
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(pub String);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Reason {
+    pub(super) fn new(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+}
+
+impl From<NoPrefix> for Reason {
+    fn from(reason: NoPrefix) -> Self {
+        Self(reason.0)
+    }
+}
+
+/// What is remembered from line to line.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    nft: nft::State,
+}
+
+impl State {
+    /// Reads a line into `list`.
+    pub(super) fn read(&mut self, line: &str, list: &mut List) -> Result<(), Reason> {
+        let line = line.trim_start_matches('\u{feff}').trim();
+        if self.nft.is_inside() {
+            return self.nft.read(line, list);
+        }
+        let word = line.split(char::is_whitespace).next().unwrap_or_default();
+        match word.as_bytes().first() {
+            None | Some(b'#' | b';') => Ok(()),
+            Some(b'{') => json::read(line, list),
+            // Most lines begin with an address.
+            Some(first) if first.is_ascii_digit() => plain(line, list),
+            _ if word == "add" && !nft::begins(line) => ipset(line, list),
+            _ if word == "allow" => {
+                let written = prefix::parse(line[word.len()..].trim())?;
+                list.allowed.push(written.prefix);
+                Ok(())
+            }
+            _ if matches!(word, "create" | "flush" | "destroy") => Ok(()),
+            _ if nft::begins(line) => self.nft.read(line, list),
+            _ => plain(line, list),
+        }
+    }
+
+    /// What is wrong if the list ends here.
+    pub(super) fn unfinished(&self) -> Option<Reason> {
+        self.nft.is_inside().then(|| Reason::new("the elements have no closing brace"))
+    }
+}
+
+/// A prefix, and names or a comment behind it.
+fn plain(line: &str, list: &mut List) -> Result<(), Reason> {
+    let text = line.split(['#', ';']).next().unwrap_or_default();
+    let mut words = text.split_whitespace();
+    let Some(word) = words.next() else {
+        return Ok(());
+    };
+    let written = prefix::parse(word)?;
+    if let Some(next) = words.next() {
+        let address = written.prefix.addr();
+        if prefix::parse(next).is_ok() {
+            return Err(Reason::new("expected one prefix on a line, found two"));
+        }
+        if address.is_unspecified() || address.is_loopback() {
+            let words = format!("this points a name at {address}, it lists no address to block");
+            return Err(Reason::new(words));
+        }
+    }
+    list.with_host_bits += u64::from(written.had_host_bits);
+    list.push(written.prefix, 0);
+    Ok(())
+}
+
+/// `add SET PREFIX [timeout SECONDS] ...`, as `ipset save` writes it.
+fn ipset(line: &str, list: &mut List) -> Result<(), Reason> {
+    let mut words = line.split_whitespace().skip(1);
+    let name = words.next().unwrap_or_default();
+    let word = words.next().ok_or_else(|| Reason::new("expected a prefix behind the name of the set"))?;
+    let mut seconds = 0;
+    while let Some(option) = words.next() {
+        match option {
+            "timeout" => {
+                let number = words.next().and_then(|number| number.parse().ok());
+                seconds = number.ok_or_else(|| Reason::new("expected seconds behind `timeout`"))?;
+            }
+            "nomatch" => {
+                let words = "`nomatch` makes an exception, which belongs into `block allow`";
+                return Err(Reason::new(words));
+            }
+            // The rest is in quotes.
+            "comment" => break,
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    prefix::parse_range(word, |prefix| found.push(prefix))?;
+    let set = list.set_number(name);
+    list.items.extend(found.into_iter().map(|prefix| Item { prefix, set, seconds }));
+    Ok(())
+}

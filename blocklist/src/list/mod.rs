@@ -1,0 +1,333 @@
+//! List files: which prefixes a file lists, whoever wrote it.
+//!
+//! The form is told line by line, so that a file may be of any of them, or of several put one behind the other:
+//!
+//! * plain lists and FireHOL's `.netset` and `.ipset`: a prefix a line, with comments behind `#` or `;`;
+//! * Spamhaus DROP as text (`192.0.2.0/24 ; SBL1`) and as JSON (`{"cidr":"192.0.2.0/24",...}`);
+//! * what `ipset save` writes (`add NAME 192.0.2.1 timeout 60`);
+//! * elements of sets as `nft list` writes them and as `nft add element` takes them;
+//! * hosts: an address, and names or a comment behind it.
+
+mod json;
+mod line;
+mod nft;
+
+use std::io::{BufRead, Read as _};
+
+use ipnet::IpNet;
+
+pub use line::Reason;
+
+/// Bytes of a line that is still taken for one; a longer one is of no list.
+const MAX_LINE: usize = 1 << 16;
+
+/// What a list says of a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Item {
+    /// The prefix, without bits behind its length.
+    pub prefix: IpNet,
+    /// The set that the list names for it: its place in [`List::sets`], or [`NO_SET`].
+    pub set: u16,
+    /// Seconds that the list gives it; 0 for no end.
+    pub seconds: u32,
+}
+
+/// The list names no set.
+pub const NO_SET: u16 = u16::MAX;
+
+/// A line that lists nothing, although it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadLine {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Its beginning, at most 60 characters.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: Reason,
+}
+
+/// What a file has told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    /// What it lists, in its order.
+    pub items: Vec<Item>,
+    /// The sets that it names, as `ipset save` and `block save` do.
+    pub sets: Vec<String>,
+    /// Exceptions, as `block save` writes them.
+    pub allowed: Vec<IpNet>,
+    /// Lines that list nothing, although they should.
+    pub bad: Vec<BadLine>,
+    /// How many bad lines there are beyond those in `bad`.
+    pub more_bad: u64,
+    /// How many prefixes had bits behind their length, which were cleared.
+    pub with_host_bits: u64,
+    /// How many lines there are.
+    pub lines: u64,
+}
+
+/// How many bad lines are kept in words.
+const MAX_BAD: usize = 10;
+/// More sets than the blocklist has.
+const MAX_SETS: usize = 64;
+
+/// Why reading a list ended before its end.
+#[derive(Debug)]
+pub enum Stop {
+    /// The file cannot be read.
+    Io(std::io::Error),
+    /// It is no text.
+    Binary {
+        /// The line with the first byte that no text has.
+        line: u64,
+    },
+    /// A line is longer than any of a list.
+    LongLine {
+        /// Its number, from 1.
+        line: u64,
+    },
+    /// It lists more prefixes than there is room for.
+    Full,
+}
+
+/// Reads a list to its end, and stops when there is a byte that no text has, or more than `room` prefixes.
+///
+/// Tells `progress` how many lines were read, now and then.
+pub fn read(mut input: impl BufRead, room: usize, mut progress: impl FnMut(u64)) -> Result<List, Stop> {
+    let mut list = List::default();
+    let mut state = line::State::default();
+    let mut bytes = Vec::with_capacity(256);
+    loop {
+        bytes.clear();
+        let limit = MAX_LINE as u64 + 1;
+        let len = input.by_ref().take(limit).read_until(b'\n', &mut bytes).map_err(Stop::Io)?;
+        if len == 0 {
+            break;
+        }
+        list.lines += 1;
+        let number = list.lines;
+        if bytes.contains(&0) {
+            return Err(Stop::Binary { line: number });
+        }
+        if len > MAX_LINE {
+            return Err(Stop::LongLine { line: number });
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| Stop::Binary { line: number })?;
+        if let Err(reason) = state.read(text, &mut list) {
+            list.complain(number, text, reason);
+        }
+        if list.items.len() > room {
+            return Err(Stop::Full);
+        }
+        if number % 4096 == 0 {
+            progress(number);
+        }
+    }
+    if let Some(reason) = state.unfinished() {
+        list.complain(list.lines, "", reason);
+    }
+    progress(list.lines);
+    Ok(list)
+}
+
+impl List {
+    fn complain(&mut self, number: u64, text: &str, reason: Reason) {
+        if self.bad.len() == MAX_BAD {
+            self.more_bad += 1;
+            return;
+        }
+        let text = text.trim().chars().take(60).collect();
+        self.bad.push(BadLine { number, text, reason });
+    }
+
+    fn push(&mut self, prefix: IpNet, seconds: u32) {
+        self.items.push(Item { prefix, set: NO_SET, seconds });
+    }
+
+    /// The number of a set that the list names; beyond all bounds there are no names.
+    fn set_number(&mut self, name: &str) -> u16 {
+        // Lines of a set stand together.
+        let place = match self.sets.iter().rposition(|own| own == name) {
+            Some(place) => place,
+            None if self.sets.len() < MAX_SETS => {
+                self.sets.push(name.to_owned());
+                self.sets.len() - 1
+            }
+            None => return NO_SET,
+        };
+        u16::try_from(place).unwrap_or(NO_SET)
+    }
+}
+
+/// Sorts the items and leaves one of those with the same prefix: the one that stays the longest. Gives how many were
+/// left out.
+pub fn sort_out(items: &mut Vec<Item>) -> usize {
+    let before = items.len();
+    // No end is 0, and so the longest comes first when counted down from below.
+    let lasting = |item: &Item| item.seconds.wrapping_sub(1);
+    if !items.is_sorted_by(|a, b| a.prefix < b.prefix) {
+        items.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| lasting(b).cmp(&lasting(a))));
+        items.dedup_by_key(|item| item.prefix);
+    }
+    before - items.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prefix::Shown;
+
+    /// What a text lists, as words, and its bad lines.
+    fn listed(text: &str) -> (Vec<String>, Vec<String>) {
+        let list = read(text.as_bytes(), 1000, |_| {}).unwrap();
+        let word = |item: &Item| match item.seconds {
+            0 => Shown(item.prefix).to_string(),
+            seconds => format!("{} {seconds}s", Shown(item.prefix)),
+        };
+        let bad = list.bad.iter().map(|bad| format!("{}: {}", bad.number, bad.reason)).collect();
+        (list.items.iter().map(word).collect(), bad)
+    }
+
+    #[track_caller]
+    fn lists(text: &str, expected: &[&str]) {
+        assert_eq!(listed(text), (expected.iter().map(ToString::to_string).collect(), Vec::new()));
+    }
+
+    #[test]
+    fn plain_lists_are_read() {
+        lists(
+            "# comment\n\n; comment\n  192.0.2.1\r\n192.0.2.0/24 # why\n198.51.100.0/24 ; SBL1\n2001:db8::/32",
+            &["192.0.2.1", "192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32"],
+        );
+        lists("", &[]);
+        lists("\u{feff}192.0.2.1\n", &["192.0.2.1"]);
+    }
+
+    #[test]
+    fn hosts_have_names_behind_them() {
+        lists(
+            "192.0.2.1\tscanner.example.org alias\n192.0.2.2 seen on Monday\n",
+            &["192.0.2.1", "192.0.2.2"],
+        );
+        let (_, bad) = listed("0.0.0.0 ads.example.org\n127.0.0.1 localhost\n192.0.2.1 192.0.2.2\n");
+        assert_eq!(
+            bad,
+            [
+                "1: this points a name at 0.0.0.0, it lists no address to block",
+                "2: this points a name at 127.0.0.1, it lists no address to block",
+                "3: expected one prefix on a line, found two",
+            ]
+        );
+    }
+
+    #[test]
+    fn spamhaus_json_is_read() {
+        lists(
+            "{\"cidr\":\"192.0.2.0/24\",\"sblid\":\"SBL1\",\"rir\":\"arin\"}\n\
+             {\"type\":\"metadata\",\"timestamp\":1,\"size\":2,\"records\":1}\n",
+            &["192.0.2.0/24"],
+        );
+        let (_, bad) = listed("{\"cidr\":7}\n{\"asn\":7}\n{\"cidr\n");
+        assert_eq!(
+            bad,
+            [
+                "1: expected a text as \"cidr\"",
+                "2: expected a JSON object with \"cidr\"",
+                "3: this is no JSON object on one line",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_ipset_saves_is_read() {
+        lists(
+            "create bad hash:net family inet hashsize 1024 maxelem 65536\nadd bad 192.0.2.0/24\n\
+             add bad 192.0.2.7 timeout 90 comment \"a # b\"\nadd bad 198.51.100.0-198.51.100.1 packets 1 bytes 2\n",
+            &["192.0.2.0/24", "192.0.2.7 90s", "198.51.100.0/31"],
+        );
+        let (_, bad) = listed(
+            "add bad 192.0.2.1,tcp:80\nadd bad\nadd bad 192.0.2.0/24 nomatch\nadd bad 192.0.2.1 timeout x\n",
+        );
+        assert_eq!(
+            bad,
+            [
+                "1: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24",
+                "2: expected a prefix behind the name of the set",
+                "3: `nomatch` makes an exception, which belongs into `block allow`",
+                "4: expected seconds behind `timeout`",
+            ]
+        );
+    }
+
+    #[test]
+    fn names_of_sets_and_exceptions_are_kept() {
+        let list = read(
+            "add a 192.0.2.1\nadd b 192.0.2.1\nadd a 192.0.2.2\n192.0.2.3\nallow 192.0.2.9\n".as_bytes(),
+            9,
+            |_| {},
+        );
+        let list = list.unwrap();
+        assert_eq!(list.items.iter().map(|item| item.set).collect::<Vec<_>>(), [0, 1, 0, NO_SET]);
+        assert_eq!(
+            (list.sets, list.allowed),
+            (vec!["a".to_owned(), "b".to_owned()], vec!["192.0.2.9/32".parse().unwrap()])
+        );
+    }
+
+    #[test]
+    fn elements_of_nft_are_read() {
+        lists(
+            "table inet filter {\n\tset bad {\n\t\ttype ipv4_addr\n\t\tflags interval,timeout\n\
+             \t\telements = { 192.0.2.0/24, 198.51.100.1-198.51.100.2,\n\
+             \t\t\t     203.0.113.7 timeout 1h expires 59m58s,\n\
+             203.0.113.8 counter packets 0 bytes 0 comment \"x, } y\" }\n\t}\n}\n192.0.2.1\n",
+            &[
+                "192.0.2.0/24",
+                "198.51.100.1",
+                "198.51.100.2",
+                "203.0.113.7 3598s",
+                "203.0.113.8",
+                "192.0.2.1",
+            ],
+        );
+        lists(
+            "add element inet filter bad { 192.0.2.1, 192.0.2.2 timeout 1d }\n",
+            &["192.0.2.1", "192.0.2.2 86400s"],
+        );
+        let (_, bad) = listed("add element inet filter bad { 192.0.2.1, banana }\nelements = { 192.0.2.9");
+        assert_eq!(
+            bad,
+            [
+                "1: `banana`: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24",
+                "2: the elements have no closing brace",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_list_stops_the_reading() {
+        assert!(matches!(read(&b"192.0.2.1\n\0"[..], 9, |_| {}), Err(Stop::Binary { line: 2 })));
+        assert!(matches!(read(&b"\xff\xfe\n"[..], 9, |_| {}), Err(Stop::Binary { line: 1 })));
+        let long = vec![b'1'; MAX_LINE + 2];
+        assert!(matches!(read(&long[..], 9, |_| {}), Err(Stop::LongLine { line: 1 })));
+        assert!(matches!(read(&b"192.0.2.1\n192.0.2.2\n"[..], 1, |_| {}), Err(Stop::Full)));
+    }
+
+    #[test]
+    fn bad_lines_beyond_the_first_are_counted() {
+        let list = read("x\n".repeat(25).as_bytes(), 9, |_| {}).unwrap();
+        assert_eq!((list.bad.len(), list.more_bad, list.lines), (10, 15, 25));
+    }
+
+    #[test]
+    fn of_two_the_longer_lasting_stays() {
+        let item = |text: &str, seconds| Item { prefix: text.parse().unwrap(), set: NO_SET, seconds };
+        let mut items = vec![
+            item("192.0.2.2/32", 5),
+            item("192.0.2.1/32", 5),
+            item("192.0.2.2/32", 0),
+            item("192.0.2.1/32", 9),
+        ];
+        assert_eq!(sort_out(&mut items), 2);
+        assert_eq!(items, [item("192.0.2.1/32", 9), item("192.0.2.2/32", 0)]);
+    }
+}

@@ -1,0 +1,103 @@
+//! Elements of sets as nft(8) writes and takes them.
+
+use super::List;
+use super::line::Reason;
+use crate::{duration, prefix};
+
+/// Words that begin a line of a ruleset, outside of elements.
+const BEGINNINGS: [&str; 11] = [
+    "table",
+    "set",
+    "map",
+    "type",
+    "typeof",
+    "flags",
+    "size",
+    "timeout",
+    "auto-merge",
+    "policy",
+    "gc-interval",
+];
+
+/// Whether the line is one of a ruleset: a frame around elements, or the beginning of elements.
+pub(super) fn begins(line: &str) -> bool {
+    let word = line.split(|c: char| c.is_whitespace() || c == '=').next().unwrap_or_default();
+    let is_element = line.strip_prefix("add").is_some_and(|rest| rest.trim_start().starts_with("element "));
+    matches!(word, "elements" | "}" | "counter" | "comment") || BEGINNINGS.contains(&word) || is_element
+}
+
+/// Where in a ruleset the next line is.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Between the braces of elements.
+    inside: bool,
+    /// An element that is not at its end.
+    element: String,
+    quoted: bool,
+}
+
+impl State {
+    /// Whether the next line goes on with elements.
+    pub(super) fn is_inside(&self) -> bool {
+        self.inside
+    }
+
+    pub(super) fn read(&mut self, line: &str, list: &mut List) -> Result<(), Reason> {
+        let mut rest = line;
+        if !self.inside {
+            let is_elements = line.starts_with("elements") || line.starts_with("add");
+            match line.split_once('{') {
+                Some((_, elements)) if is_elements => rest = elements,
+                _ => return Ok(()),
+            }
+            self.inside = true;
+        }
+        let mut first_wrong = None;
+        for c in rest.chars().chain(['\n']) {
+            match c {
+                '"' => self.quoted = !self.quoted,
+                ',' | '}' if !self.quoted => {
+                    let element = std::mem::take(&mut self.element);
+                    if let Err(reason) = read_element(&element, list) {
+                        first_wrong.get_or_insert(reason);
+                    }
+                    if c == '}' {
+                        self.inside = false;
+                        break;
+                    }
+                }
+                '\n' => self.element.push(' '),
+                _ => self.element.push(c),
+            }
+            if self.element.len() > super::MAX_LINE {
+                self.element.clear();
+                first_wrong.get_or_insert(Reason::new("an element has no end"));
+            }
+        }
+        first_wrong.map_or(Ok(()), Err)
+    }
+}
+
+/// `PREFIX [timeout TIME [expires TIME]] ...`.
+fn read_element(text: &str, list: &mut List) -> Result<(), Reason> {
+    let mut words = text.split_whitespace();
+    let Some(word) = words.next() else {
+        return Ok(());
+    };
+    let mut seconds = 0;
+    while let Some(option) = words.next() {
+        if matches!(option, "timeout" | "expires") {
+            let time = words.next().and_then(|time| duration::parse(time).ok());
+            let time = time.ok_or_else(|| Reason::new(format!("expected a time behind `{option}`")))?;
+            // What is left counts, however little it is.
+            seconds = u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX);
+        }
+    }
+    let mut found = Vec::new();
+    let complain = |reason: prefix::NoPrefix| Reason::new(format!("`{word}`: {reason}"));
+    prefix::parse_range(word, |prefix| found.push(prefix)).map_err(complain)?;
+    for prefix in found {
+        list.push(prefix, seconds);
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Prefixes as people write them: an address, or an address and a length.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Subnets, Ipv6Subnets};
+
+/// What somebody wrote, understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The prefix, without bits behind its length.
+    pub prefix: IpNet,
+    /// Whether bits behind its length were set.
+    pub had_host_bits: bool,
+}
+
+/// Why a word is no prefix, in words that follow "it ".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoPrefix(pub String);
+
+impl fmt::Display for NoPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Reads `192.0.2.1`, `192.0.2.0/24`, `2001:db8::1` or `2001:db8::/32`.
+///
+/// An IPv6 address that stands for an IPv4 one (`::ffff:192.0.2.1`) is refused: no packet has it as its source, so a
+/// rule for it would block nothing.
+pub fn parse(word: &str) -> Result<Written, NoPrefix> {
+    let (address, length) = match word.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (word, None),
+    };
+    let address: IpAddr = address
+        .parse()
+        .map_err(|_| NoPrefix("expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24".to_owned()))?;
+    let width = width(address);
+    let length = match length {
+        None => width,
+        Some(digits) => parse_length(digits, width)?,
+    };
+    if is_mapped(address) && length >= 96 {
+        return Err(NoPrefix("it stands for an IPv4 address: write that".to_owned()));
+    }
+    let prefix = IpNet::new(address, length).map_err(|error| NoPrefix(error.to_string()))?;
+    let canonical = prefix.trunc();
+    Ok(Written { prefix: canonical, had_host_bits: canonical != prefix })
+}
+
+/// The prefix of `word`, which may be a range (`192.0.2.1-192.0.2.9`) of one or several.
+pub(crate) fn parse_range(word: &str, mut give: impl FnMut(IpNet)) -> Result<(), NoPrefix> {
+    let Some((first, last)) = word.split_once('-') else {
+        give(parse(word)?.prefix);
+        return Ok(());
+    };
+    let end = |text: &str| {
+        text.parse::<IpAddr>()
+            .map_err(|_| NoPrefix("expected a range of two addresses, FIRST-LAST".to_owned()))
+    };
+    match (end(first)?, end(last)?) {
+        (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => {
+            Ipv4Subnets::new(first, last, 0).map(IpNet::V4).for_each(give);
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) if first <= last => {
+            Ipv6Subnets::new(first, last, 0).map(IpNet::V6).for_each(give);
+        }
+        _ => return Err(NoPrefix("a range goes from a lower to a higher address of one family".to_owned())),
+    }
+    Ok(())
+}
+
+fn parse_length(digits: &str, width: u8) -> Result<u8, NoPrefix> {
+    let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let length = digits.parse().ok().filter(|&length: &u8| is_number && length <= width);
+    length.ok_or_else(|| NoPrefix(format!("the length behind the slash goes from 0 to {width}")))
+}
+
+/// Bits of an address of the same family.
+fn width(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some())
+}
+
+/// A prefix as it is listed: a single address without its length.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown(pub IpNet);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = width(self.0.addr());
+        if self.0.prefix_len() == width { write!(f, "{}", self.0.addr()) } else { write!(f, "{}", self.0) }
+    }
+}
+
+/// The address and its family's prefixes that cover it, the longest first.
+pub fn covering(address: IpAddr) -> impl Iterator<Item = IpNet> {
+    (0..=width(address)).rev().map(move |length| {
+        let net = match address {
+            IpAddr::V4(address) => Ipv4Net::new(address, length).map(IpNet::V4),
+            IpAddr::V6(address) => Ipv6Net::new(address, length).map(IpNet::V6),
+        };
+        net.expect("the length fits the family").trunc()
+    })
+}
+
+/// The prefix that has only this address in it.
+pub fn single(address: IpAddr) -> IpNet {
+    IpNet::from(address)
+}
+
+/// The lowest prefix of IPv4 and of IPv6.
+pub fn everything() -> [IpNet; 2] {
+    [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
+        .map(|address| IpNet::new(address, 0).expect("0 is a length"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn addresses_and_prefixes_are_read() {
+        for (word, expected, had_host_bits) in [
+            ("192.0.2.1", "192.0.2.1/32", false),
+            ("192.0.2.1/24", "192.0.2.0/24", true),
+            ("0.0.0.0/0", "0.0.0.0/0", false),
+            ("2001:DB8::1", "2001:db8::1/128", false),
+            ("2001:db8::1/32", "2001:db8::/32", true),
+        ] {
+            assert_eq!(parse(word), Ok(Written { prefix: prefix(expected), had_host_bits }), "{word}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_prefix_says_why() {
+        let expected = "expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24";
+        for (word, reason) in [
+            ("banana", expected),
+            ("", expected),
+            ("192.0.2", expected),
+            ("192.0.2.01", expected),
+            ("192.0.2.0/33", "the length behind the slash goes from 0 to 32"),
+            ("192.0.2.0/+8", "the length behind the slash goes from 0 to 32"),
+            ("192.0.2.0/", "the length behind the slash goes from 0 to 32"),
+            ("::/129", "the length behind the slash goes from 0 to 128"),
+            ("::ffff:192.0.2.1", "it stands for an IPv4 address: write that"),
+        ] {
+            assert_eq!(parse(word).unwrap_err().0, reason, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_range_becomes_the_prefixes_that_fill_it() {
+        let of = |word: &str| {
+            let mut found = Vec::new();
+            parse_range(word, |prefix| found.push(Shown(prefix).to_string())).map(|()| found)
+        };
+        assert_eq!(
+            of("192.0.2.1-192.0.2.4"),
+            Ok(["192.0.2.1", "192.0.2.2/31", "192.0.2.4"].map(String::from).into())
+        );
+        assert_eq!(of("0.0.0.0-255.255.255.255"), Ok(vec!["0.0.0.0/0".to_owned()]));
+        assert_eq!(of("2001:db8::-2001:db8::1"), Ok(vec!["2001:db8::/127".to_owned()]));
+        let reason = "a range goes from a lower to a higher address of one family";
+        for word in ["192.0.2.9-192.0.2.1", "192.0.2.1-::1"] {
+            assert_eq!(of(word).unwrap_err().0, reason);
+        }
+    }
+
+    #[test]
+    fn covering_prefixes_come_longest_first() {
+        let address: IpAddr = "192.0.2.77".parse().unwrap();
+        let all: Vec<_> = covering(address).collect();
+        assert_eq!(
+            (all.len(), all[0], all[8], all[32]),
+            (33, single(address), prefix("192.0.2.0/24"), everything()[0])
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! The blocklist as it is read: rules, the sets that hold them, what they have dropped, and how long they will stay.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use loader::Result;
+use loader::map::Map;
+
+use crate::clock::Now;
+use crate::layout::{Config, Home, flags, home, trie_key, trie_prefix, u32_at};
+use crate::prefix::{covering, single};
+use crate::sets::Sets;
+use crate::store::Maps;
+use crate::table::{Found, Place, Table};
+
+/// A rule that counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rule {
+    /// What it is about.
+    pub prefix: IpNet,
+    /// The sets that hold it: bit n for the n-th of [`Reader::set_names`].
+    pub sets: u32,
+    /// Packets that it has dropped, or would have.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How long it will stay; none for as long as it is held.
+    pub left: Option<Duration>,
+}
+
+impl Rule {
+    fn new(found: &Found, now: Now) -> Self {
+        let value = &found.value;
+        Self {
+            prefix: found.prefix,
+            sets: value.sets,
+            packets: value.packets,
+            bytes: value.bytes,
+            left: (value.end != 0).then(|| now.until(value.end)),
+        }
+    }
+}
+
+/// What would become of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Test {
+    /// The rule that counts, if one is about the address.
+    pub rule: Option<Rule>,
+    /// The exception that lets it pass, looked for if it would not pass by itself.
+    pub allowed: Option<IpNet>,
+    /// Whether it would be dropped, or, where packets are only counted, counted.
+    pub drops: bool,
+}
+
+/// How the blocklist is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Packets are counted and pass.
+    pub count_only: bool,
+    /// Whatever no rule is about is dropped, unless it is allowed.
+    pub default_drop: bool,
+    /// How many rules there is room for.
+    pub max_rules: u32,
+}
+
+/// The blocklist in the kernel, to be read.
+#[derive(Debug)]
+pub struct Reader {
+    pub(crate) table: Table,
+    pub(crate) sets: Sets,
+    pub(crate) allow: [Map; 2],
+    pub(crate) now: Now,
+}
+
+impl Reader {
+    /// Opens the blocklist. That there is none is an error of kind [`NotFound`](loader::ErrorKind::NotFound).
+    pub fn open(maps: &Maps) -> Result<Self> {
+        Ok(Self {
+            table: Table::open(maps)?,
+            sets: Sets::open(maps)?,
+            allow: [maps.open("allow4")?, maps.open("allow6")?],
+            now: Now::read()?,
+        })
+    }
+
+    /// Every rule that has not ended, in the order of addresses.
+    pub fn rules(&mut self) -> Result<Vec<Rule>> {
+        let mut found = self.table.all()?;
+        found.retain(|found| !self.now.is_past(found.value.end));
+        found.sort_unstable_by_key(|found| found.prefix);
+        Ok(found.iter().map(|found| Rule::new(found, self.now)).collect())
+    }
+
+    /// The rule with exactly this prefix.
+    pub fn rule(&mut self, prefix: IpNet) -> Result<Option<Rule>> {
+        let found = self.table.find(prefix)?.filter(|found| !self.now.is_past(found.value.end));
+        Ok(found.map(|found| Rule::new(&found, self.now)))
+    }
+
+    /// The names of the sets in a rule's mask.
+    pub fn set_names(&self, mask: u32) -> Vec<String> {
+        self.sets.names(mask)
+    }
+
+    /// How it is set.
+    pub fn settings(&mut self) -> Result<Settings> {
+        let config: Config = self.table.config()?;
+        Ok(Settings {
+            count_only: config.has(flags::COUNT_ONLY),
+            default_drop: config.has(flags::DEFAULT_DROP),
+            max_rules: self.table.max_rules(),
+        })
+    }
+
+    /// What would become of a packet from `address`: the longest rule counts, and an exception overrules it.
+    pub fn test(&mut self, address: IpAddr) -> Result<Test> {
+        let mut rule = None;
+        for prefix in covering(address) {
+            let found = self.table.find(prefix)?.filter(|found| !self.now.is_past(found.value.end));
+            let Some(found) = found else { continue };
+            // Packets come last to a rule that found its bucket full.
+            let is_last = found.place == Place::Wide && matches!(home(prefix), Home::Bucket(_));
+            if rule.is_none() || !is_last {
+                rule = Some(Rule::new(&found, self.now));
+            }
+            if !is_last {
+                break;
+            }
+        }
+        let settings = self.settings()?;
+        // No rule of IPv6 and no default are about an address that no packet has.
+        let drops = rule.is_some() || settings.default_drop;
+        let allowed = if drops { self.allowed(address)? } else { None };
+        Ok(Test { rule, allowed, drops: drops && allowed.is_none() })
+    }
+
+    /// The exception that an address is under.
+    pub fn allowed(&self, address: IpAddr) -> Result<Option<IpNet>> {
+        let value = self.allow_map(single(address)).lookup(&trie_key(single(address)))?;
+        let length = value.and_then(|value| value.single().map(|bytes| u32_at(bytes, 0)));
+        let length = length.and_then(|length| u8::try_from(length).ok());
+        Ok(length.map(|length| crate::layout::net(address, length)))
+    }
+
+    /// All exceptions, in the order of addresses.
+    pub fn exceptions(&self) -> Result<Vec<IpNet>> {
+        let mut found = Vec::new();
+        for map in &self.allow {
+            let key_size = map.key_size();
+            map.scan(|keys, _| found.extend(keys.chunks_exact(key_size).map(trie_prefix)))?;
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    pub(crate) fn allow_map(&self, prefix: IpNet) -> &Map {
+        &self.allow[usize::from(matches!(prefix, IpNet::V6(_)))]
+    }
+}

@@ -1,0 +1,197 @@
+//! Named sets: which of them hold a rule, and until when.
+
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+use loader::map::{Map, UpdateFlags};
+use loader::{Error, ErrorKind, Result, quote};
+
+use crate::cells::Cells;
+use crate::clock::Now;
+use crate::layout::{NAME_BYTES, SETS, Set, hold_key, u32_at, wide_prefix};
+use crate::store::Maps;
+
+/// The set of what is added without saying to which.
+pub const DEFAULT: &str = "default";
+
+/// The sets and the holds with an end.
+#[derive(Debug)]
+pub(crate) struct Sets {
+    cells: Cells<Set>,
+    holds: Map,
+    /// All holds, once they were read.
+    known: Option<HashMap<(IpNet, u32), u32>>,
+    put: (Vec<u8>, Vec<u8>),
+    gone: Vec<u8>,
+}
+
+impl Sets {
+    pub(crate) fn open(maps: &Maps) -> Result<Self> {
+        let mut cells = Cells::new(maps.open("sets")?);
+        cells.read_all()?;
+        Ok(Self { cells, holds: maps.open("holds")?, known: None, put: Default::default(), gone: Vec::new() })
+    }
+
+    pub(crate) fn get(&self, set: u32) -> &Set {
+        &self.cells.all()[set as usize]
+    }
+
+    /// The names of the sets in a mask.
+    pub(crate) fn names(&self, mask: u32) -> Vec<String> {
+        let name = |set: u32| match &*self.get(set).name {
+            "" if set == 0 => DEFAULT.to_owned(),
+            "" => format!("set {set}"),
+            name => name.to_owned(),
+        };
+        (0..SETS).filter(|set| mask & (1 << set) != 0).map(name).collect()
+    }
+
+    /// The number of the set with this name, if there is one.
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+        if name == DEFAULT {
+            return Some(0);
+        }
+        (1..SETS).find(|set| self.get(*set).name == name)
+    }
+
+    /// The number of the set with this name, which is given a free place if there is none yet.
+    pub(crate) fn find_or_make(&mut self, name: &str) -> Result<u32> {
+        check_name(name)?;
+        if let Some(set) = self.find(name) {
+            return Ok(set);
+        }
+        let free = (1..SETS).find(|set| self.get(*set).name.is_empty()).ok_or_else(|| {
+            let message = format!("there is no room for the set {}: there are {SETS} already", quote(name));
+            Error::new(ErrorKind::Conflict, message)
+                .with_help("a set goes when the last of its rules has gone and another list is loaded")
+        })?;
+        *self.cells.get(free)? = Set { name: name.to_owned(), ..Set::default() };
+        self.cells.mark(free);
+        Ok(free)
+    }
+
+    /// Gives back the places of sets that hold nothing, by a mask of those that do.
+    pub(crate) fn free_unused(&mut self, used: u32) -> Result<()> {
+        for set in 1..SETS {
+            let cell = self.cells.get(set)?;
+            if used & (1 << set) == 0 && !cell.name.is_empty() {
+                *cell = Set::default();
+                self.cells.mark(set);
+            }
+        }
+        Ok(())
+    }
+
+    /// Until when a set holds a prefix that it is known to hold; 0 for no end.
+    pub(crate) fn end_of(&self, prefix: IpNet, set: u32) -> Result<u32> {
+        if self.get(set).next_end == 0 {
+            return Ok(0);
+        }
+        if let Some(known) = &self.known {
+            return Ok(known.get(&(prefix, set)).copied().unwrap_or(0));
+        }
+        let value = self.holds.lookup(&hold_key(prefix, set))?;
+        Ok(value.and_then(|value| value.single().map(|bytes| u32_at(bytes, 0))).unwrap_or(0))
+    }
+
+    /// Drafts until when a set holds a prefix; 0 for no end, or for no hold at all.
+    pub(crate) fn set_end(&mut self, prefix: IpNet, set: u32, end: u32) -> Result<()> {
+        let key = hold_key(prefix, set);
+        let next_end = self.get(set).next_end;
+        if end == 0 {
+            if next_end != 0 {
+                self.gone.extend(key);
+            }
+            return Ok(());
+        }
+        self.put.0.extend(key);
+        self.put.1.extend(end.to_ne_bytes());
+        if next_end == 0 || end < next_end {
+            self.cells.get(set)?.next_end = end;
+            self.cells.mark(set);
+        }
+        Ok(())
+    }
+
+    /// Reads every hold, for whoever asks for many.
+    pub(crate) fn read_holds(&mut self) -> Result<()> {
+        if self.known.is_none() {
+            let mut known = HashMap::new();
+            if self.cells.all().iter().any(|set| set.next_end != 0) {
+                self.holds.scan(|keys, values| {
+                    let ends = values.chunks_exact(4).map(|value| u32_at(value, 0));
+                    let holds = keys.chunks_exact(24).map(|key| (wide_prefix(key), u32_at(key, 20)));
+                    known.extend(holds.zip(ends));
+                })?;
+            }
+            self.known = Some(known);
+        }
+        Ok(())
+    }
+
+    /// Whether some hold may have ended.
+    pub(crate) fn may_have_ended(&self, now: Now) -> bool {
+        self.cells.all().iter().any(|set| now.is_past(set.next_end))
+    }
+
+    /// The holds that have ended. All others are known afterwards, and when the first of each set ends.
+    pub(crate) fn ended(&mut self, now: Now) -> Result<Vec<(IpNet, u32)>> {
+        self.read_holds()?;
+        let known = self.known.take().unwrap_or_default();
+        let mut next = [0_u32; SETS as usize];
+        let mut ended = Vec::new();
+        for (&(prefix, set), &end) in &known {
+            if now.is_past(end) {
+                ended.push((prefix, set));
+            } else if let Some(next) = next.get_mut(set as usize) {
+                *next = if *next == 0 { end } else { end.min(*next) };
+            }
+        }
+        self.known = Some(known);
+        for (set, next_end) in (0..SETS).zip(next) {
+            // What has ended keeps counting until it is swept.
+            let next_end = if ended.iter().any(|(_, other)| *other == set) { 1 } else { next_end };
+            let cell = self.cells.get(set)?;
+            if cell.next_end != next_end {
+                cell.next_end = next_end;
+                self.cells.mark(set);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Writes names and new ends: before rules are written that need them.
+    pub(crate) fn commit_new(&mut self) -> Result<()> {
+        self.cells.write()?;
+        let (keys, values) = std::mem::take(&mut self.put);
+        match &keys[..] {
+            [] => {}
+            key if key.len() == 24 => self.holds.update(key, &values, UpdateFlags::ANY)?,
+            keys => self.holds.update_packed(keys, &values).map_err(|interrupted| interrupted.error)?,
+        }
+        self.known = None;
+        Ok(())
+    }
+
+    /// Forgets ends: after the rules that needed them were written.
+    pub(crate) fn commit_gone(&mut self) -> Result<()> {
+        let gone = std::mem::take(&mut self.gone);
+        if !gone.is_empty() {
+            self.holds.delete_packed(&gone)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let fits = !name.is_empty() && name.len() < NAME_BYTES;
+    if fits && name.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != ',') {
+        return Ok(());
+    }
+    let message = format!(
+        "{} cannot name a set: expected 1 to {} bytes without blanks and commas",
+        quote(name),
+        NAME_BYTES - 1
+    );
+    Err(Error::new(ErrorKind::InvalidInput, message))
+}

@@ -1,0 +1,141 @@
+//! Where the blocklist lives: maps and programs pinned under one directory of bpffs, and the lock of those who write.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use loader::map::{Map, MapInfo};
+use loader::uapi::bpf::MapType;
+use loader::{Error, ErrorKind, Result, pin, quote};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::layout::{Bucket, Cell, Config, Heads, Line, RuleValue, Set};
+
+/// The shape of a map: everything but its capacity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) name: &'static str,
+    pub(crate) map_type: MapType,
+    pub(crate) key_size: u32,
+    pub(crate) value_size: usize,
+}
+
+const fn shape(name: &'static str, map_type: MapType, key_size: u32, value_size: usize) -> Shape {
+    Shape { name, map_type, key_size, value_size }
+}
+
+/// The maps of the object.
+pub(crate) const SHAPES: [Shape; 13] = [
+    shape("config", MapType::ARRAY, 4, Config::SIZE),
+    shape("heads", MapType::ARRAY, 4, Heads::SIZE),
+    shape("filter", MapType::ARRAY, 4, Line::SIZE),
+    shape("buckets", MapType::ARRAY, 4, Bucket::SIZE),
+    shape("hits", MapType::ARRAY, 4, RuleValue::HITS),
+    shape("marks", MapType::ARRAY, 4, RuleValue::MARK),
+    shape("wide", MapType::HASH, 20, RuleValue::SIZE),
+    shape("trie6", MapType::LPM_TRIE, 20, RuleValue::IN_TRIE),
+    shape("allow4", MapType::LPM_TRIE, 8, 4),
+    shape("allow6", MapType::LPM_TRIE, 20, 4),
+    shape("counters", MapType::PERCPU_ARRAY, 4, crate::counters::VALUE_SIZE),
+    shape("sets", MapType::ARRAY, 4, Set::SIZE),
+    shape("holds", MapType::HASH, 24, 4),
+];
+
+/// The directory of bpffs with all that there is of a blocklist.
+#[derive(Clone, Debug)]
+pub struct Maps {
+    dir: PathBuf,
+}
+
+/// Held by the one process that writes. The kernel lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _held: Flock<OwnedFd>,
+}
+
+impl Maps {
+    /// The blocklist at `dir`, which may be not there yet.
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether there is a blocklist. A directory that nobody may look into is an error.
+    pub fn exist(&self) -> Result<bool> {
+        Ok(pin::get(&self.path("config"))?.is_some())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub(crate) fn open(&self, name: &str) -> Result<Map> {
+        let path = self.path(name);
+        let fd = match pin::get(&path) {
+            Ok(Some(fd)) => fd,
+            Ok(None) => return Err(self.is_off()),
+            Err(error) => return Err(self.explain(error)),
+        };
+        let (map, info) = Map::with_info(fd)?;
+        let wanted = SHAPES.iter().find(|shape| shape.name == name).expect("only our own maps are opened");
+        compare(wanted, &info, &path)?;
+        Ok(map)
+    }
+
+    /// Waits until nobody else writes.
+    pub fn lock(&self) -> Result<Lock> {
+        let dir = match File::open(&self.dir) {
+            Ok(dir) => OwnedFd::from(dir),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or_default();
+                if Errno::from_raw(errno) == Errno::ENOENT {
+                    return Err(self.is_off());
+                }
+                return Err(self.explain(Error::os("open(2)", self.shown(), errno)));
+            }
+        };
+        match Flock::lock(dir, FlockArg::LockExclusive) {
+            Ok(lock) => Ok(Lock { _held: lock }),
+            Err((_, errno)) => Err(Error::os("flock(2)", self.shown(), errno as i32)),
+        }
+    }
+
+    fn is_off(&self) -> Error {
+        Error::new(ErrorKind::NotFound, format!("there is no blocklist at {}", self.shown()))
+            .with_help("`xdpload block on IF` makes one")
+    }
+
+    fn explain(&self, error: Error) -> Error {
+        if error.kind() == ErrorKind::PermissionDenied {
+            return error.context(format!("the blocklist at {} is for root alone", self.shown()));
+        }
+        error
+    }
+
+    pub(crate) fn shown(&self) -> String {
+        quote(&self.dir.to_string_lossy())
+    }
+}
+
+/// Refuses a map that is pinned in the place of ours.
+fn compare(wanted: &Shape, found: &MapInfo, path: &Path) -> Result<()> {
+    let value_size = found.value_size as usize;
+    let difference = if found.map_type != wanted.map_type {
+        format!("map_type is {}, wanted {}", found.map_type, wanted.map_type)
+    } else if found.key_size != wanted.key_size {
+        format!("key_size is {}, wanted {}", found.key_size, wanted.key_size)
+    } else if value_size != wanted.value_size {
+        format!("value_size is {value_size}, wanted {}", wanted.value_size)
+    } else {
+        return Ok(());
+    };
+    let path = quote(&path.to_string_lossy());
+    let message = format!("the map pinned at {path} is not of this program's blocklist: {difference}");
+    Err(Error::new(ErrorKind::Mismatch, message)
+        .with_help("`xdpload block off --purge` removes a blocklist that another release has made"))
+}

@@ -1,0 +1,435 @@
+//! The rules in the kernel: found, drafted, and written in the order that packets can bear.
+//!
+//! A draft is made in memory first. [`Table::commit`] then writes: bits that let packets look, what is new, and only
+//! then takes out what is to go. A writer that is killed between two calls leaves rules that are whole, and bits that
+//! are too many, which is the side on which they may err.
+
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+use loader::Result;
+use loader::map::Map;
+
+use crate::cells::{self, Cells};
+use crate::draft::Draft;
+use crate::hash;
+use crate::layout::{
+    Bucket, Cell, Config, HEAD_LINES, HEADS, Heads, Home, Key, Line, RuleValue, SLOTS, flags, home, index6,
+    trie_key, trie_prefix, u32_at, wide_key, wide_prefix,
+};
+use crate::store::Maps;
+
+/// Where a rule is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In `buckets`; its halves are at this index of `hits` and `marks`.
+    Slot(u32),
+    Wide,
+    Trie,
+}
+
+/// A rule that is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) prefix: IpNet,
+    pub(crate) place: Place,
+    pub(crate) value: RuleValue,
+}
+
+/// What will be different in the slots of a bucket.
+#[derive(Clone, Copy, Debug, Default)]
+struct Changes {
+    added: u16,
+    removed: u16,
+}
+
+/// The rules, as they are and as they will be.
+#[derive(Debug)]
+pub(crate) struct Table {
+    config: Cells<Config>,
+    heads: Cells<Heads>,
+    lines: Cells<Line>,
+    buckets: Cells<Bucket>,
+    hits: Map,
+    marks: Map,
+    wide: Map,
+    trie: Map,
+    changes: HashMap<u32, Changes>,
+    /// What will be in `marks`, and whether the rule is new.
+    slots: Vec<(u32, RuleValue, bool)>,
+    wide_draft: Draft,
+    trie_draft: Draft,
+    /// The rules of the trie, which can only be found by reading all.
+    in_trie: Option<HashMap<IpNet, RuleValue>>,
+    removed: u64,
+}
+
+impl Table {
+    pub(crate) fn open(maps: &Maps) -> Result<Self> {
+        Ok(Self {
+            config: Cells::new(maps.open("config")?),
+            heads: Cells::new(maps.open("heads")?),
+            lines: Cells::new(maps.open("filter")?),
+            buckets: Cells::new(maps.open("buckets")?),
+            hits: maps.open("hits")?,
+            marks: maps.open("marks")?,
+            wide: maps.open("wide")?,
+            trie: maps.open("trie6")?,
+            changes: HashMap::new(),
+            slots: Vec::new(),
+            wide_draft: Draft::default(),
+            trie_draft: Draft::default(),
+            in_trie: None,
+            removed: 0,
+        })
+    }
+
+    pub(crate) fn config(&mut self) -> Result<Config> {
+        self.config.get(0).copied()
+    }
+
+    /// Changes what the program is told, when the draft is written.
+    pub(crate) fn change_config(&mut self, change: impl FnOnce(&mut Config)) -> Result<()> {
+        let config = self.config.get(0)?;
+        let before = *config;
+        change(config);
+        if *config != before {
+            self.config.mark(0);
+        }
+        Ok(())
+    }
+
+    /// How many rules there is room for.
+    pub(crate) fn max_rules(&self) -> u32 {
+        self.wide.max_entries()
+    }
+
+    /// Reads all buckets and filters at once, for whoever drafts many rules.
+    pub(crate) fn read_all(&mut self) -> Result<()> {
+        self.buckets.read_all()?;
+        self.heads.read_all()?;
+        self.lines.read_all()
+    }
+
+    /// The rule with exactly this prefix, as the kernel has it.
+    pub(crate) fn find(&mut self, prefix: IpNet) -> Result<Option<Found>> {
+        let (place, value) = match home(prefix) {
+            Home::Bucket(key) => match self.slot_of(key)? {
+                Some(index) => (Place::Slot(index), Some(self.value_at(index)?)),
+                None if self.overflows(key)? => (Place::Wide, self.in_wide(prefix)?),
+                None => return Ok(None),
+            },
+            Home::Wide => (Place::Wide, self.in_wide(prefix)?),
+            Home::Trie => (Place::Trie, self.trie_rules()?.get(&prefix).copied()),
+        };
+        Ok(value.map(|value| Found { prefix, place, value }))
+    }
+
+    /// The slot of a key that is present.
+    fn slot_of(&mut self, key: Key) -> Result<Option<u32>> {
+        let index = hash::bucket(key, &self.config()?);
+        let found = self.buckets.get(index)?.present_keys().find(|(_, other)| *other == key);
+        Ok(found.map(|(slot, _)| index * SLOTS + slot))
+    }
+
+    fn overflows(&mut self, key: Key) -> Result<bool> {
+        let index = hash::bucket(key, &self.config()?);
+        Ok(self.buckets.get(index)?.overflows())
+    }
+
+    fn value_at(&self, index: u32) -> Result<RuleValue> {
+        let mut bytes = Vec::with_capacity(RuleValue::SIZE);
+        for map in [&self.hits, &self.marks] {
+            let value = map.lookup(&index.to_ne_bytes())?;
+            bytes.extend(value.as_ref().and_then(|value| value.single()).unwrap_or_default());
+        }
+        bytes.resize(RuleValue::SIZE, 0);
+        Ok(RuleValue::decode(&bytes))
+    }
+
+    fn in_wide(&self, prefix: IpNet) -> Result<Option<RuleValue>> {
+        let value = self.wide.lookup(&wide_key(prefix))?;
+        Ok(value.and_then(|value| value.single().map(RuleValue::decode)))
+    }
+
+    fn trie_rules(&mut self) -> Result<&HashMap<IpNet, RuleValue>> {
+        if self.in_trie.is_none() {
+            let mut rules = HashMap::new();
+            if self.config()?.has(flags::HAS_TRIE6) {
+                let key_size = self.trie.key_size();
+                self.trie.scan(|keys, values| {
+                    let values = values.chunks_exact(RuleValue::IN_TRIE).map(RuleValue::decode);
+                    rules.extend(keys.chunks_exact(key_size).map(trie_prefix).zip(values));
+                })?;
+            }
+            self.in_trie = Some(rules);
+        }
+        Ok(self.in_trie.as_ref().expect("it was put there"))
+    }
+
+    /// Every rule, in no order.
+    pub(crate) fn all(&mut self) -> Result<Vec<Found>> {
+        self.buckets.read_all()?;
+        let mut found = Vec::new();
+        for (index, bucket) in (0..).zip(self.buckets.all()) {
+            found.extend(bucket.present_keys().map(|(slot, key)| {
+                let place = Place::Slot(index * SLOTS + slot);
+                Found { prefix: key.prefix(), place, value: RuleValue::default() }
+            }));
+        }
+        if !found.is_empty() {
+            read_slots(&self.hits, &mut found, |value, bytes| {
+                let RuleValue { packets, bytes, .. } =
+                    RuleValue::decode(&[bytes, &[0; RuleValue::MARK]].concat());
+                (value.packets, value.bytes) = (packets, bytes);
+            })?;
+            read_slots(&self.marks, &mut found, |value, bytes| {
+                (value.end, value.sets) = (u32_at(bytes, 0), u32_at(bytes, 4));
+            })?;
+        }
+        let key_size = self.wide.key_size();
+        self.wide.scan(|keys, values| {
+            let values = values.chunks_exact(RuleValue::SIZE).map(RuleValue::decode);
+            let rules = keys.chunks_exact(key_size).map(wide_prefix).zip(values);
+            found.extend(rules.map(|(prefix, value)| Found { prefix, place: Place::Wide, value }));
+        })?;
+        let rules = self.trie_rules()?.iter();
+        found.extend(rules.map(|(&prefix, &value)| Found { prefix, place: Place::Trie, value }));
+        Ok(found)
+    }
+
+    /// Drafts a rule for `prefix`: another value for the one at `old`, or a new one.
+    pub(crate) fn put(&mut self, prefix: IpNet, old: Option<Place>, value: RuleValue) -> Result<()> {
+        let place = match old {
+            Some(place) => place,
+            None => self.claim(prefix)?,
+        };
+        match place {
+            Place::Slot(index) => {
+                self.slots.push((index, value, old.is_none()));
+                let bucket = index / SLOTS;
+                if value.end != 0 && !self.buckets.get(bucket)?.has_end() {
+                    self.buckets.get(bucket)?.set_has_end();
+                    self.buckets.mark(bucket);
+                }
+            }
+            Place::Wide => self.wide_draft.put(&wide_key(prefix), value, &[], old.is_none()),
+            Place::Trie => {
+                let length = [u32::from(prefix.prefix_len()), 0].map(u32::to_ne_bytes);
+                self.trie_draft.put(&trie_key(prefix), value, length.as_flattened(), old.is_none());
+            }
+        }
+        Ok(())
+    }
+
+    /// Drafts that a rule goes.
+    pub(crate) fn remove(&mut self, found: &Found) -> Result<()> {
+        self.removed += 1;
+        match found.place {
+            Place::Slot(index) => {
+                let (bucket, slot) = (index / SLOTS, index % SLOTS);
+                let cell = self.buckets.get(bucket)?;
+                *cell = cell.with_present(cell.present() & !(1 << slot));
+                self.buckets.mark(bucket);
+                self.changes.entry(bucket).or_default().removed |= 1 << slot;
+            }
+            Place::Wide => self.wide_draft.remove(&wide_key(found.prefix)),
+            Place::Trie => self.trie_draft.remove(&trie_key(found.prefix)),
+        }
+        Ok(())
+    }
+
+    /// A place for a rule that is not there, and the bits that lead packets to it.
+    fn claim(&mut self, prefix: IpNet) -> Result<Place> {
+        let place = match home(prefix) {
+            Home::Bucket(key) => self.claim_slot(key)?,
+            Home::Wide => Place::Wide,
+            Home::Trie => Place::Trie,
+        };
+        self.light(prefix, place)?;
+        Ok(place)
+    }
+
+    fn claim_slot(&mut self, key: Key) -> Result<Place> {
+        let index = hash::bucket(key, &self.config()?);
+        let changes = self.changes.entry(index).or_default();
+        let bucket = self.buckets.get(index)?;
+        // Until the draft is written, packets may still find what is to go.
+        let taken = bucket.present() | changes.removed;
+        self.buckets.mark(index);
+        let bucket = self.buckets.get(index)?;
+        let Some(slot) = bucket.free_slot(key, taken) else {
+            bucket.set_overflows();
+            return Ok(Place::Wide);
+        };
+        bucket.write(slot, key);
+        *bucket = bucket.with_present(bucket.present() | 1 << slot);
+        changes.added |= 1 << slot;
+        Ok(Place::Slot(index * SLOTS + u32::try_from(slot).expect("15 slots")))
+    }
+
+    /// Sets the bits without which packets do not look for a rule.
+    fn light(&mut self, prefix: IpNet, place: Place) -> Result<()> {
+        let lights = Lights::of(prefix, &self.config()?, place);
+        self.change_config(|config| lights.tell(config))?;
+        if let Some(bits) = lights.bits {
+            let line = self.lines.get(bits.line)?;
+            if line.0[bits.word] & bits.mask != bits.mask {
+                line.0[bits.word] |= bits.mask;
+                self.lines.mark(bits.line);
+            }
+        }
+        let (first, count) = lights.heads;
+        for index in first..first + count {
+            let (line, word) = (index / HEADS, (index % HEADS) as usize);
+            let heads = self.heads.get(line)?;
+            if heads.0[word] & lights.lengths4 == 0 {
+                heads.0[word] |= lights.lengths4;
+                self.heads.mark(line);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was drafted. If there is no room, the rules are what they were before.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        self.lines.write()?;
+        self.heads.write()?;
+        let removed = std::mem::take(&mut self.removed);
+        if removed != 0 {
+            self.change_config(|config| config.stale += removed)?;
+        }
+        self.config.write()?;
+        let (wide, trie) = (std::mem::take(&mut self.wide_draft), std::mem::take(&mut self.trie_draft));
+        // These alone can be full.
+        wide.write(&self.wide)?;
+        trie.write(&self.trie).inspect_err(|_| wide.take_back(&self.wide))?;
+        self.write_values()?;
+        self.write_buckets()?;
+        wide.delete(&self.wide)?;
+        trie.delete(&self.trie)?;
+        self.in_trie = None;
+        Ok(())
+    }
+
+    fn write_values(&mut self) -> Result<()> {
+        let mut slots = std::mem::take(&mut self.slots);
+        slots.sort_unstable_by_key(|(index, ..)| *index);
+        let indexes: Vec<_> = slots.iter().map(|(index, ..)| *index).collect();
+        let marks: Vec<u8> = slots.iter().flat_map(|(_, value, _)| value.mark()).collect();
+        cells::write(&self.marks, &indexes, &marks)?;
+        // Nothing counts on them yet, so that nothing is lost.
+        let new: Vec<_> = slots.iter().filter(|(.., is_new)| *is_new).map(|(index, ..)| *index).collect();
+        cells::write(&self.hits, &new, &vec![0; new.len() * RuleValue::HITS])
+    }
+
+    /// Keys are written before they are present, since packets see a bucket while it is written.
+    fn write_buckets(&mut self) -> Result<()> {
+        let changes = std::mem::take(&mut self.changes);
+        let of = |index: u32| changes.get(&index).copied().unwrap_or_default();
+        let changed = self.buckets.changed();
+        let with = |bucket: &Bucket, changes: Changes| {
+            bucket.with_present(bucket.present() & !changes.added | changes.removed)
+        };
+        self.buckets.write_as(&changed, |index, bucket| with(bucket, of(index)))?;
+        let added: Vec<_> = changed.iter().copied().filter(|index| of(*index).added != 0).collect();
+        self.buckets
+            .write_as(&added, |index, bucket| bucket.with_present(bucket.present() | of(index).removed))?;
+        let removed: Vec<_> = changed.into_iter().filter(|index| of(*index).removed != 0).collect();
+        self.buckets.write_as(&removed, |_, bucket| *bucket)?;
+        self.buckets.forget_changes();
+        Ok(())
+    }
+
+    /// Clears the bits that lead to no rule any more; `rules` are all that there are.
+    pub(crate) fn rebuild(&mut self, rules: impl Iterator<Item = IpNet>) -> Result<()> {
+        let before = self.config()?;
+        let mut config = before;
+        (config.lengths4, config.lengths6, config.stale) = (0, 0, 0);
+        config.flags &= !(flags::HAS_TRIE6 | flags::HAS_ANY4);
+        let mut heads = vec![Heads::default(); HEAD_LINES as usize];
+        let mut lines = vec![Line::default(); self.lines.len() as usize];
+        for prefix in rules {
+            let place = if home(prefix) == Home::Trie { Place::Trie } else { Place::Wide };
+            let lights = Lights::of(prefix, &before, place);
+            lights.tell(&mut config);
+            if let Some(bits) = lights.bits {
+                lines[bits.line as usize].0[bits.word] |= bits.mask;
+            }
+            let (first, count) = lights.heads;
+            for index in first..first + count {
+                heads[(index / HEADS) as usize].0[(index % HEADS) as usize] |= lights.lengths4;
+            }
+        }
+        self.change_config(|own| *own = config)?;
+        self.config.write()?;
+        replace(&mut self.heads, heads)?;
+        replace(&mut self.lines, lines)
+    }
+}
+
+/// What leads packets to a rule.
+#[derive(Clone, Copy, Debug)]
+struct Lights {
+    flags: u32,
+    lengths4: u32,
+    lengths6: u32,
+    bits: Option<hash::Bits>,
+    /// The words of `heads` that have the bit of `lengths4`.
+    heads: (u32, u32),
+}
+
+impl Lights {
+    fn of(prefix: IpNet, config: &Config, place: Place) -> Self {
+        let length = prefix.prefix_len();
+        let none = Self { flags: 0, lengths4: 0, lengths6: 0, bits: None, heads: (0, 0) };
+        match prefix {
+            IpNet::V4(_) if length == 0 => Self { flags: flags::HAS_ANY4, ..none },
+            IpNet::V4(net) => Self {
+                lengths4: 1 << (32 - length),
+                bits: matches!(home(prefix), Home::Bucket(_)).then(|| hash::bits(prefix, config)),
+                heads: hash::heads(net),
+                ..none
+            },
+            IpNet::V6(_) if place == Place::Trie => Self { flags: flags::HAS_TRIE6, ..none },
+            IpNet::V6(_) => Self {
+                lengths6: index6(length).map_or(0, |index| 1 << index),
+                bits: Some(hash::bits(prefix, config)),
+                ..none
+            },
+        }
+    }
+
+    fn tell(&self, config: &mut Config) {
+        config.flags |= self.flags;
+        config.lengths4 |= self.lengths4;
+        config.lengths6 |= self.lengths6;
+    }
+}
+
+/// Reads a map into the rules, which stand in the order of their slots.
+fn read_slots(map: &Map, found: &mut [Found], take: impl Fn(&mut RuleValue, &[u8])) -> Result<()> {
+    let size = map.value_size().next_multiple_of(8);
+    let mut rest = found.iter_mut().peekable();
+    map.scan(|keys, values| {
+        let first = u32_at(keys, 0);
+        for (index, value) in (first..).zip(values.chunks_exact(size)) {
+            if let Some(found) = rest.next_if(|found| found.place == Place::Slot(index)) {
+                take(&mut found.value, value);
+            }
+        }
+    })
+}
+
+/// Writes those of `wanted` that are different.
+fn replace<T: Cell + PartialEq>(cells: &mut Cells<T>, wanted: Vec<T>) -> Result<()> {
+    cells.read_all()?;
+    for (index, cell) in (0..).zip(wanted) {
+        let own = cells.get(index)?;
+        if *own != cell {
+            *own = cell;
+            cells.mark(index);
+        }
+    }
+    cells.write()
+}

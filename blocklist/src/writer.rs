@@ -1,0 +1,243 @@
+//! Changes to the blocklist, by one process at a time.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use loader::map::UpdateFlags;
+use loader::{Context as _, Error, ErrorKind, Result};
+use nix::libc::ENOSPC;
+
+use crate::draft::MORE_ROOM;
+use crate::layout::{RuleValue, flags, trie_key, u32_at};
+use crate::prefix::Shown;
+use crate::rules::Reader;
+use crate::sets::DEFAULT;
+use crate::store::{Lock, Maps};
+use crate::table::Found;
+
+/// The right to change the blocklist: whoever has it is the only one.
+#[derive(Debug)]
+pub struct Writer {
+    pub(crate) reader: Reader,
+    _lock: Lock,
+}
+
+/// What has become of a prefix that was to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Added {
+    /// It is a rule now.
+    New,
+    /// It was one, and is held by one more set, or for another time.
+    Changed,
+    /// It was one, and all is as it was.
+    Kept,
+}
+
+impl Writer {
+    /// Waits for the lock, and takes out what has ended.
+    pub fn open(maps: &Maps) -> Result<Self> {
+        let lock = maps.lock()?;
+        let mut writer = Self { reader: Reader::open(maps)?, _lock: lock };
+        writer.sweep()?;
+        Ok(writer)
+    }
+
+    /// The same, where nothing is known of what a change is for.
+    pub fn reader(&mut self) -> &mut Reader {
+        &mut self.reader
+    }
+
+    /// Lets the set called `set`, or the default one, hold each prefix, for `ttl` from now or for good: all of them, or
+    /// after a refusal none.
+    pub fn add(
+        &mut self,
+        prefixes: &[IpNet],
+        set: Option<&str>,
+        ttl: Option<Duration>,
+    ) -> Result<Vec<Added>> {
+        let set = self.reader.sets.find_or_make(set.unwrap_or(DEFAULT))?;
+        let end = ttl.map_or(0, |ttl| self.reader.now.end_after(ttl));
+        if prefixes.len() > MANY {
+            self.reader.table.read_all()?;
+        }
+        let mut seen = std::collections::HashSet::new();
+        let mut answers = Vec::with_capacity(prefixes.len());
+        for &prefix in prefixes {
+            if prefixes.len() > 1 && !seen.insert(prefix) {
+                answers.push(Added::Kept);
+                continue;
+            }
+            let old = self.reader.table.find(prefix)?;
+            answers.push(self.hold(prefix, old.as_ref(), set, end)?);
+        }
+        self.commit()?;
+        Ok(answers)
+    }
+
+    /// Takes each prefix out of all sets, or out of the one called `set`, and tells which of them were there.
+    pub fn remove(&mut self, prefixes: &[IpNet], set: Option<&str>) -> Result<Vec<bool>> {
+        let mask = match set {
+            None => u32::MAX,
+            Some(name) => self.reader.sets.find(name).map_or(0, |set| 1 << set),
+        };
+        let mut seen = std::collections::HashSet::new();
+        let mut answers = Vec::with_capacity(prefixes.len());
+        for &prefix in prefixes {
+            let found = if seen.insert(prefix) { self.reader.table.find(prefix)? } else { None };
+            let held = found.filter(|found| found.value.sets & mask != 0);
+            if let Some(found) = &held {
+                self.let_go(found, mask)?;
+            }
+            answers.push(held.is_some());
+        }
+        self.commit()?;
+        self.rebuild_if_stale()?;
+        Ok(answers)
+    }
+
+    /// Lets packets from these prefixes pass whatever the rules say, and tells which are new.
+    pub fn allow(&mut self, prefixes: &[IpNet]) -> Result<Vec<bool>> {
+        let mut answers = Vec::with_capacity(prefixes.len());
+        for &prefix in prefixes {
+            let is_new = !self.is_exception(prefix)?;
+            let length = u32::from(prefix.prefix_len()).to_ne_bytes();
+            let map = self.reader.allow_map(prefix);
+            map.update(&trie_key(prefix), &length, UpdateFlags::ANY).map_err(|error| {
+                match error.errno() {
+                    Some(ENOSPC) => {
+                        error.context(format!("there is no room for {}", Shown(prefix))).with_help(MORE_ROOM)
+                    }
+                    _ => error,
+                }
+            })?;
+            // The program asks only if it is told that there is something to find.
+            let flag = if matches!(prefix, IpNet::V4(_)) { flags::HAS_ALLOW4 } else { flags::HAS_ALLOW6 };
+            self.reader.table.change_config(|config| config.flags |= flag)?;
+            self.commit()?;
+            answers.push(is_new);
+        }
+        Ok(answers)
+    }
+
+    /// Takes back exceptions, and tells which of them were there.
+    pub fn disallow(&mut self, prefixes: &[IpNet]) -> Result<Vec<bool>> {
+        prefixes.iter().map(|&prefix| self.reader.allow_map(prefix).delete(&trie_key(prefix))).collect()
+    }
+
+    fn is_exception(&self, prefix: IpNet) -> Result<bool> {
+        let value = self.reader.allow_map(prefix).lookup(&trie_key(prefix))?;
+        let length = value.and_then(|value| value.single().map(|bytes| u32_at(bytes, 0)));
+        Ok(length == Some(u32::from(prefix.prefix_len())))
+    }
+
+    /// Tells the program whether to drop, and what to do with what no rule is about.
+    pub fn set(&mut self, count_only: Option<bool>, default_drop: Option<bool>) -> Result<()> {
+        self.reader.table.change_config(|config| {
+            for (flag, wish) in [(flags::COUNT_ONLY, count_only), (flags::DEFAULT_DROP, default_drop)] {
+                match wish {
+                    Some(true) => config.flags |= flag,
+                    Some(false) => config.flags &= !flag,
+                    None => {}
+                }
+            }
+        })?;
+        self.commit()
+    }
+
+    /// Drafts that `set` holds a prefix until `end`.
+    pub(crate) fn hold(&mut self, prefix: IpNet, old: Option<&Found>, set: u32, end: u32) -> Result<Added> {
+        let now = self.reader.now;
+        let alive = old.filter(|found| !now.is_past(found.value.end));
+        let before = alive.map_or(0, |found| found.value.sets);
+        let held = before & (1 << set) != 0;
+        let old_end = if held { self.reader.sets.end_of(prefix, set)? } else { 0 };
+        if held && old_end == end {
+            return Ok(Added::Kept);
+        }
+        self.reader.sets.set_end(prefix, set, end)?;
+        let rule_end = self.latest_end(prefix, before & !(1 << set), end)?;
+        let (packets, bytes) = alive.map_or((0, 0), |found| (found.value.packets, found.value.bytes));
+        let value = RuleValue { packets, bytes, end: rule_end, sets: before | 1 << set };
+        self.reader.table.put(prefix, old.map(|found| found.place), value)?;
+        Ok(if alive.is_some() { Added::Changed } else { Added::New })
+    }
+
+    /// When a rule ends that `end` is one end of, and the holds of `sets` the others; 0 for never.
+    fn latest_end(&self, prefix: IpNet, sets: u32, end: u32) -> Result<u32> {
+        let mut latest = end;
+        for set in (0..32).filter(|set| sets & (1 << set) != 0) {
+            if latest == 0 {
+                break;
+            }
+            let other = self.reader.sets.end_of(prefix, set)?;
+            latest = if other == 0 { 0 } else { latest.max(other) };
+        }
+        Ok(latest)
+    }
+
+    /// Drafts that the sets in `mask` let go of a rule.
+    pub(crate) fn let_go(&mut self, found: &Found, mask: u32) -> Result<()> {
+        let gone = found.value.sets & mask;
+        let left = found.value.sets & !mask;
+        for set in (0..32).filter(|set| gone & (1 << set) != 0) {
+            self.reader.sets.set_end(found.prefix, set, 0)?;
+        }
+        if left == 0 {
+            return self.reader.table.remove(found);
+        }
+        let first = left.trailing_zeros();
+        let end = self.reader.sets.end_of(found.prefix, first)?;
+        let end = self.latest_end(found.prefix, left & !(1 << first), end)?;
+        let value = RuleValue { end, sets: left, ..found.value };
+        self.reader.table.put(found.prefix, Some(found.place), value)
+    }
+
+    /// Writes what was drafted.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        self.reader.sets.commit_new()?;
+        self.reader.table.commit()?;
+        self.reader.sets.commit_gone()
+    }
+
+    /// Takes out the holds that have ended, and the rules that nothing else holds.
+    fn sweep(&mut self) -> Result<()> {
+        if !self.reader.sets.may_have_ended(self.reader.now) {
+            return Ok(());
+        }
+        let mut ended = self.reader.sets.ended(self.reader.now)?;
+        ended.sort_unstable();
+        for holds in ended.chunk_by(|a, b| a.0 == b.0) {
+            let mask = holds.iter().fold(0, |mask, (_, set)| mask | 1 << set);
+            match self.reader.table.find(holds[0].0)? {
+                Some(found) => self.let_go(&found, mask)?,
+                None => {
+                    for (prefix, set) in holds {
+                        self.reader.sets.set_end(*prefix, *set, 0)?;
+                    }
+                }
+            }
+        }
+        self.commit().context(|| "taking out what has ended")
+    }
+
+    /// Clears the filter's bits of rules that have gone, once they are many.
+    fn rebuild_if_stale(&mut self) -> Result<()> {
+        let limit = u64::from(self.reader.table.max_rules() / 8).max(64);
+        if self.reader.table.config()?.stale <= limit {
+            return Ok(());
+        }
+        let found = self.reader.table.all()?;
+        self.reader.table.rebuild(found.iter().map(|found| found.prefix))
+    }
+}
+
+/// From so many rules on it is quicker to read all buckets than each by itself.
+const MANY: usize = 2000;
+
+/// The error for prefixes that were not there.
+pub fn not_there(prefixes: &[IpNet], what: &str) -> Error {
+    let shown: Vec<_> = prefixes.iter().take(5).map(|prefix| Shown(*prefix).to_string()).collect();
+    let more = if prefixes.len() > 5 { format!(" and {} more", prefixes.len() - 5) } else { String::new() };
+    Error::new(ErrorKind::NotFound, format!("not {what}: {}{more}", shown.join(", ")))
+}

@@ -1,0 +1,197 @@
+//! `xdpload block list`, `test` and `save`.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
+use std::path::Path;
+
+use blocklist::duration;
+use blocklist::prefix::{IpNet, Shown};
+use blocklist::{Reader, Rule, Test};
+use loader::{Error, ErrorKind, Result, escape, quote};
+use serde::Serialize;
+
+use super::{args, maps, one_prefix};
+use crate::output;
+
+pub(super) fn list(args: &args::List) -> Result<()> {
+    let within = args.prefix.as_deref().map(one_prefix).transpose()?;
+    let mut reader = Reader::open(&maps(&args.home))?;
+    let mut rules = reader.rules()?;
+    if let Some(within) = within {
+        rules.retain(|rule| within.contains(&rule.prefix) || rule.prefix.contains(&within));
+    }
+    if args.form.json {
+        let rules = rules.iter().map(|rule| Listed::new(rule, &reader)).collect();
+        return output::answer(args.form, &List { rules });
+    }
+    let mut out = BufWriter::with_capacity(1 << 16, output::stream());
+    write_rules(&mut out, &rules, &reader, args.hits).map_err(|error| output::write_error(&error))
+}
+
+fn write_rules(out: &mut impl Write, rules: &[Rule], reader: &Reader, hits: bool) -> io::Result<()> {
+    let mut names: (u32, String) = (0, String::new());
+    for rule in rules {
+        if names.0 != rule.sets {
+            names = (rule.sets, escape(&reader.set_names(rule.sets).join(",")).into_owned());
+        }
+        // Most rules of a long list are single IPv4 addresses, and an octet is quickly written.
+        match rule.prefix {
+            IpNet::V4(net) if net.prefix_len() == 32 => {
+                let [a, b, c, d] = net.addr().octets();
+                write!(out, "{a}.{b}.{c}.{d} {}", names.1)?;
+            }
+            prefix => write!(out, "{} {}", Shown(prefix), names.1)?,
+        }
+        if let Some(left) = rule.left {
+            write!(out, " {} left", duration::Shown(left))?;
+        }
+        if hits {
+            write!(out, " {} packets {} bytes", rule.packets, rule.bytes)?;
+        }
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}
+
+#[derive(Serialize)]
+struct List {
+    rules: Vec<Listed>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    prefix: String,
+    sets: Vec<String>,
+    packets: u64,
+    bytes: u64,
+    /// Seconds; none for as long as it is held.
+    left: Option<u64>,
+}
+
+impl Listed {
+    fn new(rule: &Rule, reader: &Reader) -> Self {
+        Self {
+            prefix: Shown(rule.prefix).to_string(),
+            sets: reader.set_names(rule.sets),
+            packets: rule.packets,
+            bytes: rule.bytes,
+            left: rule.left.map(|left| left.as_secs()),
+        }
+    }
+}
+
+/// The list as text is written while it is made.
+impl fmt::Display for List {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
+
+pub(super) fn test(args: &args::Test) -> Result<()> {
+    let address: IpAddr = args.address.parse().map_err(|_| {
+        let message =
+            format!("{} is no address: expected one such as 192.0.2.1 or 2001:db8::1", quote(&args.address));
+        Error::new(ErrorKind::InvalidInput, message)
+    })?;
+    let mut reader = Reader::open(&maps(&args.home))?;
+    let Test { rule, allowed, drops, .. } = reader.test(address)?;
+    let settings = reader.settings()?;
+    let verdict = match (drops, allowed.is_some(), settings.count_only) {
+        (true, _, true) => "would_drop",
+        (true, _, false) => "dropped",
+        (false, true, _) => "allowed",
+        (false, false, _) => "passed",
+    };
+    output::answer(
+        args.form,
+        &Tested {
+            address: address.to_string(),
+            verdict,
+            rule: rule.as_ref().map(|rule| Listed::new(rule, &reader)),
+            allowed: allowed.map(|prefix| Shown(prefix).to_string()),
+        },
+    )
+}
+
+#[derive(Serialize)]
+struct Tested {
+    address: String,
+    verdict: &'static str,
+    rule: Option<Listed>,
+    allowed: Option<String>,
+}
+
+impl fmt::Display for Tested {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.verdict {
+            "dropped" => "is dropped",
+            "would_drop" => "would be dropped, but is only counted,",
+            _ => "passes",
+        };
+        write!(f, "{} {what}", self.address)?;
+        match (&self.rule, &self.allowed) {
+            (Some(Listed { prefix, sets, .. }), None) => {
+                write!(f, " by {prefix} in {}", escape(&sets.join(",")))?;
+            }
+            (_, Some(exception)) => write!(f, ": {exception} is allowed")?,
+            (None, None) if self.verdict == "passed" => write!(f, ": no rule is about it")?,
+            (None, None) => write!(f, " by default")?,
+        }
+        match self.rule.as_ref().filter(|_| self.allowed.is_some()) {
+            Some(rule) => writeln!(f, ", though {} is blocked", rule.prefix),
+            None => writeln!(f),
+        }
+    }
+}
+
+pub(super) fn save(args: &args::Save) -> Result<()> {
+    let mut reader = Reader::open(&maps(&args.home))?;
+    let saved = Saved { rules: reader.rules()?, exceptions: reader.exceptions()? };
+    if args.file == Path::new("-") {
+        let mut out = BufWriter::new(output::stream());
+        return write_saved(&mut out, &saved, &reader).map_err(|error| output::write_error(&error));
+    }
+    // A file that was saved before stays whole until the new one is.
+    let mut name = args.file.as_os_str().to_owned();
+    name.push(".new");
+    let new = Path::new(&name);
+    let written = File::create(new)
+        .and_then(|file| {
+            let mut out = BufWriter::new(file);
+            write_saved(&mut out, &saved, &reader)?;
+            out.into_inner()?.sync_all()
+        })
+        .and_then(|()| fs::rename(new, &args.file));
+    written.map_err(|error| {
+        let _ = fs::remove_file(new);
+        let path = quote(&args.file.to_string_lossy());
+        Error::new(ErrorKind::Os, format!("cannot write {path}: {error}"))
+    })?;
+    output::print(&format!("saved {} rules", saved.rules.len()))
+}
+
+/// What is to be found again.
+struct Saved {
+    rules: Vec<Rule>,
+    exceptions: Vec<IpNet>,
+}
+
+/// As `ipset save` writes sets, so that one file has all sets, times and names; and the exceptions.
+fn write_saved(out: &mut impl Write, saved: &Saved, reader: &Reader) -> io::Result<()> {
+    for prefix in &saved.exceptions {
+        writeln!(out, "allow {}", Shown(*prefix))?;
+    }
+    let rules = &saved.rules;
+    for rule in rules {
+        for set in reader.set_names(rule.sets) {
+            write!(out, "add {set} {}", Shown(rule.prefix))?;
+            if let Some(left) = rule.left {
+                write!(out, " timeout {}", left.as_secs().max(1))?;
+            }
+            out.write_all(b"\n")?;
+        }
+    }
+    out.flush()
+}

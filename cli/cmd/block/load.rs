@@ -1,0 +1,225 @@
+//! `xdpload block load`: list files into sets.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::io::{self, BufReader, IsTerminal as _, Read};
+use std::path::Path;
+
+use blocklist::list::{self, Item, List, NO_SET, Stop};
+use blocklist::prefix::IpNet;
+use blocklist::{DEFAULT_SET, Writer};
+use indicatif::ProgressBar;
+use loader::{Error, ErrorKind, Result, escape, quote};
+use serde::Serialize;
+
+use super::args::Load;
+use super::{lockout, maps};
+use crate::output;
+
+/// From so many lines on a terminal shows how far the reading is.
+const LONG: u64 = 100_000;
+
+pub(super) fn run(args: &Load) -> Result<()> {
+    // What cannot be written need not be read.
+    let mut writer = Writer::open(&maps(&args.home))?;
+    let room = writer.reader().settings()?.max_rules as usize;
+    let mut lists = Lists::default();
+    let mut watched = Vec::new();
+    for path in &args.files {
+        let list = if path == Path::new("-") {
+            read_list("standard input", io::stdin().lock(), None, room)?
+        } else {
+            let file = Watched::open(path)?;
+            let length = file.before.is_file().then_some(file.before.len());
+            let list = read_list(&file.name, &file.file, length, room)?;
+            watched.push(file);
+            list
+        };
+        lists.take(args, &path.display().to_string(), list)?;
+    }
+    watched.iter().try_for_each(Watched::check)?;
+    if lists.sets.values().all(Vec::is_empty) && !args.force {
+        let message = "the list is empty, nothing was changed".to_owned();
+        return Err(
+            Error::new(ErrorKind::InvalidInput, message).with_help("--force empties the set all the same")
+        );
+    }
+    let duplicates = lists.sets.values_mut().map(list::sort_out).sum();
+    let prefixes = lists.sets.values().flatten().map(|item| item.prefix);
+    lockout::check(prefixes, writer.reader(), args.force)?;
+    if !args.dry_run && !lists.allowed.is_empty() {
+        writer.allow(&lists.allowed)?;
+    }
+    let mut document =
+        Document { dry_run: args.dry_run, skipped: lists.skipped, duplicates, sets: Vec::new() };
+    for (name, items) in &lists.sets {
+        let swap = writer.load(name, items, args.ttl, args.dry_run)?;
+        document.sets.push(Loaded {
+            name: name.clone(),
+            added: swap.added,
+            kept: swap.kept,
+            removed: swap.removed,
+        });
+    }
+    output::answer(args.form, &document)
+}
+
+/// What all files list, by set.
+#[derive(Default)]
+struct Lists {
+    sets: BTreeMap<String, Vec<Item>>,
+    allowed: Vec<IpNet>,
+    skipped: u64,
+}
+
+impl Lists {
+    fn take(&mut self, args: &Load, name: &str, mut list: List) -> Result<()> {
+        if args.skip_bad {
+            tell_bad_lines(name, &list);
+            self.skipped += list.bad.len() as u64 + list.more_bad;
+        } else {
+            refuse_bad_lines(name, &list)?;
+        }
+        if list.with_host_bits > 0 {
+            let count = list.with_host_bits;
+            output::remark(format_args!(
+                "note: {}: {count} prefixes had host bits set, which were cleared",
+                escape(name)
+            ));
+        }
+        self.allowed.append(&mut list.allowed);
+        let set_of = |item: &Item| match &args.set {
+            Some(set) => set.as_str(),
+            None if item.set == NO_SET => DEFAULT_SET,
+            None => &list.sets[usize::from(item.set)],
+        };
+        if args.set.is_some() || list.sets.is_empty() {
+            let name = args.set.as_deref().unwrap_or(DEFAULT_SET);
+            self.sets.entry(name.to_owned()).or_default().append(&mut list.items);
+            return Ok(());
+        }
+        for &item in &list.items {
+            match self.sets.get_mut(set_of(&item)) {
+                Some(items) => items.push(item),
+                None => drop(self.sets.insert(set_of(&item).to_owned(), vec![item])),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file that was read, and what it was like before.
+struct Watched {
+    name: String,
+    file: File,
+    before: Metadata,
+}
+
+impl Watched {
+    fn open(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+        let (before, file) = opened
+            .map_err(|error| Error::os("open(2)", quote(&name), error.raw_os_error().unwrap_or_default()))?;
+        if before.is_dir() {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("{} is a directory", quote(&name))));
+        }
+        Ok(Self { name, file, before })
+    }
+
+    /// Fails if the file is another one than when it was opened. Half of a list that is being written is no list.
+    fn check(&self) -> Result<()> {
+        let stamp = |meta: &Metadata| (meta.len(), meta.modified().ok());
+        let is_same = self.file.metadata().is_ok_and(|after| stamp(&after) == stamp(&self.before));
+        if is_same || !self.before.is_file() {
+            return Ok(());
+        }
+        let message = format!("{} changed while it was read, nothing was changed", quote(&self.name));
+        Err(Error::new(ErrorKind::Conflict, message)
+            .with_help("load a copy, or replace the file by rename(2)"))
+    }
+}
+
+fn read_list(name: &str, input: impl Read, length: Option<u64>, room: usize) -> Result<List> {
+    // No line of a list is shorter than an address.
+    let may_be_long = length.is_none_or(|length| length > LONG * 8);
+    let bar = (may_be_long && io::stderr().is_terminal()).then(ProgressBar::new_spinner);
+    let progress = |lines: u64| {
+        if let Some(bar) = bar.as_ref().filter(|_| lines > LONG) {
+            bar.set_message(format!("{lines} lines"));
+            bar.set_position(lines);
+        }
+    };
+    let list = list::read(BufReader::with_capacity(1 << 18, input), room, progress);
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
+    list.map_err(|stop| stopped(name, &stop, room))
+}
+
+/// The error for a list that could not be read to its end.
+pub(super) fn stopped(name: &str, stop: &Stop, room: usize) -> Error {
+    let name = quote(name);
+    let malformed =
+        |what: String| Error::new(ErrorKind::Malformed, format!("{name} {what}, nothing was changed"));
+    match stop {
+        Stop::Io(error) => Error::os("read(2)", name, error.raw_os_error().unwrap_or_default()),
+        Stop::Binary { line } => malformed(format!("is no text (line {line})")),
+        Stop::LongLine { line } => malformed(format!("is no list: line {line} is too long for one")),
+        Stop::Full => malformed(format!("lists more than the {room} prefixes that there is room for")),
+    }
+}
+
+/// Fails if the list has a line that is no prefix.
+pub(super) fn refuse_bad_lines(name: &str, list: &List) -> Result<()> {
+    let Some(first) = list.bad.first() else {
+        return Ok(());
+    };
+    let count = list.bad.len() as u64 + list.more_bad;
+    let more = if count > 1 { format!(" (and {} more bad lines)", count - 1) } else { String::new() };
+    let place = format!("{}, line {}", quote(name), first.number);
+    let message = format!("{place}: {}: {}{more}; nothing was changed", quote(&first.text), first.reason);
+    Err(Error::new(ErrorKind::Malformed, message).with_help("`block load --skip-bad` leaves such lines out"))
+}
+
+fn tell_bad_lines(name: &str, list: &List) {
+    for bad in &list.bad {
+        let (name, text) = (escape(name), quote(&bad.text));
+        output::remark(format_args!(
+            "skipped: {name}, line {}: {text}: {}",
+            bad.number,
+            escape(&bad.reason.0)
+        ));
+    }
+    if list.more_bad > 0 {
+        output::remark(format_args!("skipped: {}: {} more bad lines", escape(name), list.more_bad));
+    }
+}
+
+#[derive(Serialize)]
+struct Document {
+    dry_run: bool,
+    /// Lines that are no prefix.
+    skipped: u64,
+    /// Prefixes that were listed before.
+    duplicates: usize,
+    sets: Vec<Loaded>,
+}
+
+#[derive(Serialize)]
+struct Loaded {
+    name: String,
+    added: usize,
+    kept: usize,
+    removed: usize,
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let would = if self.dry_run { "would have " } else { "" };
+        self.sets.iter().try_for_each(|Loaded { name, added, kept, removed }| {
+            writeln!(f, "{}: {would}added {added}, kept {kept}, removed {removed}", escape(name))
+        })
+    }
+}

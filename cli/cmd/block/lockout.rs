@@ -1,0 +1,109 @@
+//! Refuses rules that would lock out whoever adds them.
+
+use std::net::IpAddr;
+use std::os::unix::process::parent_id;
+use std::{env, fs};
+
+use blocklist::Reader;
+use blocklist::guard::{Protected, first_lock_out, of_this_host};
+use blocklist::prefix::IpNet;
+use loader::{Error, ErrorKind, Result};
+
+/// What sshd tells its sessions: the peer's address and port, and its own.
+const SSH_CONNECTION: &str = "SSH_CONNECTION";
+/// How many processes up the session is looked for.
+const ANCESTORS: usize = 32;
+
+/// Fails if one of the rules would cover an address that this host, its gateway or this session has, unless `force`.
+pub(super) fn check(prefixes: impl IntoIterator<Item = IpNet>, reader: &Reader, force: bool) -> Result<()> {
+    if force {
+        return Ok(());
+    }
+    match first_lock_out(prefixes, &protected(), Some(reader))? {
+        None => Ok(()),
+        Some(found) => {
+            let help = match &found.protected {
+                Some(protected) => {
+                    format!(
+                        "`xdpload block allow add {}` makes an exception; --force does it all the same",
+                        protected.address
+                    )
+                }
+                None => "--force does it all the same".to_owned(),
+            };
+            let message = format!("refused, nothing was changed: {found}");
+            Err(Error::new(ErrorKind::Conflict, message).with_help(help))
+        }
+    }
+}
+
+/// Addresses that no rule should cover.
+pub(super) fn protected() -> Vec<Protected> {
+    let peer =
+        ssh_peer().map(|address| Protected { address, whose: "the peer of this SSH connection".to_owned() });
+    peer.into_iter().chain(of_this_host()).collect()
+}
+
+/// The other end of the SSH connection that this process runs in. sudo takes the variable away, so that it is looked
+/// for in the processes above as well.
+fn ssh_peer() -> Option<IpAddr> {
+    if let Ok(value) = env::var(SSH_CONNECTION) {
+        return address_of(&value);
+    }
+    let mut process = parent_id();
+    for _ in 0..ANCESTORS {
+        if process <= 1 {
+            return None;
+        }
+        if let Some(address) = peer_of(process) {
+            return Some(address);
+        }
+        process = parent_of(process)?;
+    }
+    None
+}
+
+fn peer_of(process: u32) -> Option<IpAddr> {
+    let environment = fs::read(format!("/proc/{process}/environ")).ok()?;
+    let variables = environment.split(|&byte| byte == 0);
+    let mut values = variables.filter_map(|variable| {
+        std::str::from_utf8(variable).ok()?.strip_prefix(SSH_CONNECTION)?.strip_prefix('=')
+    });
+    values.find_map(address_of)
+}
+
+/// The fourth field of stat is the parent; the second, in parentheses, may have blanks.
+fn parent_of(process: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The address may have the interface behind it, if it is of the link.
+fn address_of(value: &str) -> Option<IpAddr> {
+    let word = value.split_whitespace().next()?;
+    let address: IpAddr = word.split('%').next()?.parse().ok()?;
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peer_is_the_first_word() {
+        for (value, address) in [
+            ("192.0.2.7 50000 192.0.2.1 22", Some("192.0.2.7")),
+            ("fe80::7%eth0 50000 fe80::1%eth0 22", Some("fe80::7")),
+            ("::ffff:192.0.2.7 50000 ::ffff:192.0.2.1 22", Some("192.0.2.7")),
+            ("", None),
+        ] {
+            assert_eq!(address_of(value), address.map(|address| address.parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn processes_have_parents() {
+        assert_eq!(parent_of(std::process::id()), Some(parent_id()));
+    }
+}

@@ -1,0 +1,129 @@
+//! `xdpload block sync`: changes from a feed, one a line.
+
+use std::io::{self, BufRead as _};
+use std::time::Duration;
+
+use blocklist::prefix::{self, IpNet, Shown};
+use blocklist::{Maps, Writer, duration};
+use loader::{Error, ErrorKind, Result, escape, quote};
+use serde_json::Value;
+
+use super::args::Sync;
+use super::{lockout, maps};
+use crate::output;
+
+pub(super) fn run(args: &Sync) -> Result<()> {
+    let maps = maps(&args.home);
+    // A feed that nobody can follow is told so at once.
+    drop(Writer::open(&maps)?);
+    let mut input = io::stdin().lock();
+    let mut line = String::new();
+    let (mut number, mut done, mut failed) = (0_u64, 0_u64, 0_u64);
+    loop {
+        line.clear();
+        match input.read_line(&mut line) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                "(no text)".clone_into(&mut line);
+            }
+            Err(error) => {
+                return Err(Error::os("read(2)", "standard input", error.raw_os_error().unwrap_or_default()));
+            }
+        }
+        number += 1;
+        let text = line.trim();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        match parse(text).and_then(|change| carry_out(&maps, args, &change)) {
+            Ok(words) => {
+                done += 1;
+                output::print(&words)?;
+            }
+            Err(error) => {
+                failed += 1;
+                output::remark(format_args!("line {number}: {}", escape(&error.to_string())));
+            }
+        }
+    }
+    output::remark(format_args!("{done} changes, {failed} lines that could not be carried out"));
+    Ok(())
+}
+
+/// What a line asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Change {
+    adds: bool,
+    prefix: IpNet,
+    ttl: Option<Duration>,
+}
+
+fn parse(text: &str) -> Result<Change> {
+    let wrong = |reason: String| Error::new(ErrorKind::InvalidInput, format!("{}: {reason}", quote(text)));
+    let (action, value, time) = if text.starts_with('{') {
+        let object: Value =
+            serde_json::from_str(text).map_err(|error| wrong(format!("this is no JSON: {error}")))?;
+        let word = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
+        (word("action").unwrap_or_default(), word("value").unwrap_or_default(), word("duration"))
+    } else {
+        let mut words = text.split_whitespace().map(str::to_owned);
+        let mut word = || words.next();
+        (word().unwrap_or_default(), word().unwrap_or_default(), word())
+    };
+    let adds = match &*action {
+        "add" => true,
+        "del" => false,
+        _ => return Err(wrong("expected add or del".to_owned())),
+    };
+    let prefix = prefix::parse(&value).map_err(|reason| wrong(reason.0))?.prefix;
+    let ttl = time.filter(|_| adds).map(|time| duration::parse(&time).map_err(wrong)).transpose()?;
+    Ok(Change { adds, prefix, ttl })
+}
+
+/// The lock is taken for each change, so that other commands have their turn while the feed is silent.
+fn carry_out(maps: &Maps, args: &Sync, change: &Change) -> Result<String> {
+    let mut writer = Writer::open(maps)?;
+    let shown = Shown(change.prefix);
+    if change.adds {
+        lockout::check([change.prefix], writer.reader(), args.force)?;
+        writer.add(&[change.prefix], Some(&args.set), change.ttl.or(args.ttl))?;
+        return Ok(format!("added {shown}"));
+    }
+    match writer.remove(&[change.prefix], Some(&args.set))?[..] {
+        [true] => Ok(format!("deleted {shown}")),
+        _ => Err(Error::new(ErrorKind::NotFound, format!("not blocked: {shown}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_feeds_are_read() {
+        let change = |adds, prefix: &str, seconds: Option<u64>| Change {
+            adds,
+            prefix: prefix.parse().unwrap(),
+            ttl: seconds.map(Duration::from_secs),
+        };
+        for (text, expected) in [
+            ("add 192.0.2.1", change(true, "192.0.2.1/32", None)),
+            ("add 192.0.2.0/24 10m", change(true, "192.0.2.0/24", Some(600))),
+            ("del 2001:db8::1", change(false, "2001:db8::1/128", None)),
+            (
+                r#"{"id":1,"action":"add","value":"192.0.2.1","duration":"3h59m0s","scope":"Ip","type":"ban"}"#,
+                change(true, "192.0.2.1/32", Some(14_340)),
+            ),
+            (r#"{"action":"del","value":"192.0.2.1","duration":"-1s"}"#, change(false, "192.0.2.1/32", None)),
+        ] {
+            assert_eq!(parse(text).unwrap(), expected, "{text}");
+        }
+        for (text, reason) in [
+            ("block 192.0.2.1", "`block 192.0.2.1`: expected add or del"),
+            ("add banana", "`add banana`: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24"),
+        ] {
+            assert_eq!(parse(text).unwrap_err().to_string(), reason);
+        }
+    }
+}

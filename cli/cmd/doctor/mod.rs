@@ -1,0 +1,146 @@
+//! `xdpload doctor`: what this kernel, this process and the interfaces allow, looked at beforehand.
+
+mod interface;
+mod process;
+
+use std::fmt;
+use std::path::Path;
+
+use loader::attach::RouteSocket;
+use loader::diagnosis::Verdict;
+use loader::features::{Answer, Feature};
+use loader::kernel::{KernelVersion, kernel_btf, probe};
+use loader::{Result, escape, pin};
+use serde::Serialize;
+
+use self::interface::Interface;
+use self::process::Process;
+use crate::{args, output};
+
+pub(crate) fn run(args: &args::Doctor) -> Result<()> {
+    let netns = super::netns(&args.place)?;
+    let socket = RouteSocket::open(netns.as_ref())?;
+    let bpffs = &args.bpffs.root;
+    let facts = match &args.interface {
+        Some(link) => vec![socket.facts(link, bpffs)?],
+        None => socket.all_facts(bpffs)?,
+    };
+    let document = Document {
+        kernel: Kernel::new()?,
+        process: Process::new(),
+        bpffs: Bpffs::new(bpffs),
+        interfaces: facts.iter().map(Interface::new).collect(),
+    };
+    output::answer(args.form, &document)
+}
+
+#[derive(Serialize)]
+struct Document {
+    kernel: Kernel,
+    process: Process,
+    bpffs: Bpffs,
+    interfaces: Vec<Interface>,
+}
+
+#[derive(Serialize)]
+struct Kernel {
+    version: String,
+    /// Whether it has its own types, for CO-RE.
+    btf: bool,
+    features: Vec<KernelFeature>,
+}
+
+#[derive(Serialize)]
+struct KernelFeature {
+    name: String,
+    since: &'static str,
+    answer: String,
+}
+
+impl Kernel {
+    fn new() -> Result<Self> {
+        let features = [
+            Feature::ObjectNames,
+            Feature::ExpectedAttachType,
+            Feature::GlobalData,
+            Feature::MmapableArrays,
+            Feature::MemcgAccounting,
+        ];
+        let look = |feature: Feature| KernelFeature {
+            name: feature.to_string(),
+            since: feature.since(),
+            answer: probe(feature).to_string(),
+        };
+        Ok(Self {
+            version: KernelVersion::current()?.to_string(),
+            btf: kernel_btf().is_ok(),
+            features: features.into_iter().map(look).collect(),
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Bpffs {
+    path: String,
+    mounted: bool,
+}
+
+impl Bpffs {
+    fn new(path: &Path) -> Self {
+        let mounted = path.is_dir() && pin::is_bpffs(path).unwrap_or_default();
+        Self { path: path.display().to_string(), mounted }
+    }
+}
+
+/// Whether something works: `yes`, `no` with the rule against it, or `could not tell`.
+#[derive(Serialize)]
+struct Outlook {
+    answer: String,
+    rule: Option<String>,
+    remedy: Option<String>,
+}
+
+impl Outlook {
+    fn new(answer: Answer) -> Self {
+        Self { answer: answer.to_string(), rule: None, remedy: None }
+    }
+
+    /// It works, unless a verdict stands against it.
+    fn unless(verdict: Option<Verdict>) -> Self {
+        match verdict {
+            None => Self::new(Answer::Yes),
+            Some(Verdict { rule, remedy }) => Self { rule: Some(rule), remedy, ..Self::new(Answer::No) },
+        }
+    }
+}
+
+impl fmt::Display for Outlook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.answer)?;
+        if let Some(rule) = &self.rule {
+            write!(f, ": {}", escape(rule))?;
+        }
+        match &self.remedy {
+            Some(remedy) => write!(f, "\n    help: {}", escape(remedy)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "kernel {}", self.kernel.version)?;
+        for KernelFeature { name, since, answer } in &self.kernel.features {
+            writeln!(f, "  {name} (Linux {since}): {answer}")?;
+        }
+        writeln!(f, "  types of the kernel, for CO-RE: {}", yes(self.kernel.btf))?;
+        write!(f, "{}", self.process)?;
+        let is = if self.bpffs.mounted { "a bpffs" } else { "no bpffs" };
+        writeln!(f, "bpffs\n  {} is {is}", escape(&self.bpffs.path))?;
+        self.interfaces.iter().try_for_each(|interface| interface.fmt(f))
+    }
+}
+
+fn yes(it_is: bool) -> Answer {
+    if it_is { Answer::Yes } else { Answer::No }
+}

@@ -1,0 +1,92 @@
+//! What this process may do.
+
+use std::fmt;
+
+use loader::diagnosis::Privilege;
+use loader::doctor::{examine_process, would_be_refused};
+use loader::escape;
+use loader::uapi::capability::Capability;
+use serde::Serialize;
+
+use super::Outlook;
+
+/// What bears on the work of this tool, of all that a process may have.
+const CAPABILITIES: [Capability; 5] = [
+    Capability::BPF,
+    Capability::NET_ADMIN,
+    Capability::PERFMON,
+    Capability::SYS_ADMIN,
+    Capability::SYS_RESOURCE,
+];
+
+#[derive(Serialize)]
+pub(super) struct Process {
+    uid: u32,
+    capabilities: Vec<String>,
+    in_user_namespace: Option<bool>,
+    seccomp_filters: Option<u32>,
+    lockdown: Option<String>,
+    unprivileged_bpf_disabled: Option<u32>,
+    /// In bytes; none where the kernel does not charge anything to it that is loaded.
+    memlock: Option<u64>,
+    /// To create maps and load programs.
+    load: Outlook,
+    /// To attach them.
+    attach: Outlook,
+    /// To open what others have loaded by its id, as replacing and detaching take.
+    open_by_id: Outlook,
+    /// To mount a bpffs.
+    mount: Outlook,
+}
+
+impl Process {
+    pub(super) fn new() -> Self {
+        let facts = examine_process();
+        let outlook = |needed: &[Privilege]| Outlook::unless(would_be_refused(needed, &facts));
+        let held = facts.capabilities.unwrap_or_default();
+        let charged = facts.memcg_accounting == Some(false);
+        Self {
+            uid: facts.uid,
+            capabilities: CAPABILITIES
+                .iter()
+                .filter(|it| held.has(**it))
+                .map(|it| format!("{it:?}"))
+                .collect(),
+            in_user_namespace: facts.in_user_namespace,
+            seccomp_filters: facts
+                .seccomp
+                .map(|seccomp| seccomp.filters.unwrap_or(u32::from(seccomp.mode != 0))),
+            lockdown: facts.lockdown.clone(),
+            unprivileged_bpf_disabled: facts.unprivileged_bpf_disabled,
+            memlock: facts.memlock.filter(|limit| charged && *limit != u64::MAX),
+            load: outlook(&[Privilege::Bpf, Privilege::BpfNetwork]),
+            attach: outlook(&[Privilege::Interface]),
+            open_by_id: outlook(&[Privilege::Admin]),
+            mount: outlook(&[Privilege::Mount]),
+        }
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = |number: Option<u32>| number.map_or("unknown".to_owned(), |number| number.to_string());
+        let none = if self.capabilities.is_empty() { "none of those that matter" } else { "" };
+        writeln!(f, "this process, of user {}", self.uid)?;
+        writeln!(f, "  capabilities: {none}{}", self.capabilities.join(" "))?;
+        if self.in_user_namespace == Some(true) {
+            writeln!(f, "  in a user namespace of its own")?;
+        }
+        writeln!(f, "  seccomp filters: {}", known(self.seccomp_filters))?;
+        writeln!(f, "  kernel.unprivileged_bpf_disabled: {}", known(self.unprivileged_bpf_disabled))?;
+        if let Some(lockdown) = &self.lockdown {
+            writeln!(f, "  lockdown: {}", escape(lockdown))?;
+        }
+        if let Some(limit) = self.memlock {
+            writeln!(f, "  RLIMIT_MEMLOCK: {limit} bytes")?;
+        }
+        writeln!(f, "  load programs: {}", self.load)?;
+        writeln!(f, "  attach them: {}", self.attach)?;
+        writeln!(f, "  replace and detach those of others: {}", self.open_by_id)?;
+        writeln!(f, "  mount a bpffs: {}", self.mount)
+    }
+}

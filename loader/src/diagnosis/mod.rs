@@ -1,0 +1,47 @@
+//! Why the kernel refuses: from facts that were gathered to the one rule that they break. Nothing is asked here.
+//!
+//! [`why_refused`] explains a refused attach by [`InterfaceFacts`], [`forecast`] says the same before it is tried, and
+//! [`why_not_permitted`] finds what a process lacks by [`Permissions`]. Who gathers the facts stands in the modules
+//! `attach`, `kernel` and `doctor`; a verdict follows from them alone, so that one can be tried on the facts of any
+//! machine.
+
+mod attach;
+mod interface;
+mod path;
+mod permission;
+mod rules;
+
+pub use attach::{AttachWish, forecast, why_refused};
+pub use interface::{Channels, Holder, InterfaceFacts, native_limit};
+pub use path::{PathFacts, who_bars};
+pub use permission::{
+    Capabilities, Permissions, Privilege, Seccomp, why_no_bpffs, why_not_permitted, why_rejected,
+};
+
+use crate::error::Error;
+
+/// The rule that a request breaks, and the way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The rule, with the numbers of this case: one line, lower case, no full stop.
+    pub rule: String,
+    /// What to do, commands where there are any; none where nothing is certain to work.
+    pub remedy: Option<String>,
+}
+
+impl Verdict {
+    fn new(rule: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { rule: rule.into(), remedy: Some(remedy.into()).filter(|remedy| !remedy.is_empty()) }
+    }
+}
+
+impl Error {
+    /// Adds the rule that was broken, and the way out if there is one.
+    pub fn with_verdict(self, verdict: Verdict) -> Self {
+        let error = self.with_rule(verdict.rule);
+        match verdict.remedy {
+            Some(remedy) => error.with_help(remedy),
+            None => error,
+        }
+    }
+}

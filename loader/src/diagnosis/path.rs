@@ -1,0 +1,84 @@
+//! Whose directory or file bars the way to a pin.
+
+use super::Verdict;
+use crate::error::quote;
+
+/// A directory or file on the way, or a pin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathFacts {
+    /// Where it is.
+    pub path: String,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its permission bits, the last nine of `st_mode`.
+    pub mode: u32,
+    /// What is asked of it, as in the permission bits of others: 1 to pass through, 2 to write, 4 to read.
+    pub wanted: u32,
+    /// Whether its file system is mounted read-only.
+    pub read_only: bool,
+}
+
+/// The first on the way that does not let a process of this user and these groups do what it wants, in words.
+pub fn who_bars(way: &[PathFacts], uid: u32, groups: &[u32]) -> Option<Verdict> {
+    way.iter().find_map(|facts| {
+        let path = quote(&facts.path);
+        if facts.read_only && facts.wanted & 2 != 0 {
+            let rule = format!("the bpffs at {path} is mounted read-only");
+            let remedy = format!("mount -o remount,rw,bind {path}, or start the container without `:ro`");
+            return Some(Verdict::new(rule, remedy));
+        }
+        let shift = match facts {
+            PathFacts { uid: owner, .. } if *owner == uid => 6,
+            PathFacts { gid, .. } if groups.contains(gid) => 3,
+            _ => 0,
+        };
+        if facts.mode >> shift & facts.wanted == facts.wanted {
+            return None;
+        }
+        let rule = format!(
+            "{path} belongs to user {} with mode {:04o}, and this process is user {uid} without CAP_DAC_OVERRIDE",
+            facts.uid, facts.mode
+        );
+        let remedy = format!("mount a bpffs of its own (mount -t bpf -o uid={uid} bpf DIR) and say --bpffs DIR");
+        Some(Verdict::new(rule, remedy))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(path: &str, uid: u32, mode: u32, wanted: u32) -> PathFacts {
+        PathFacts { path: path.to_owned(), uid, gid: uid, mode, wanted, read_only: false }
+    }
+
+    #[test]
+    fn the_first_that_bars_the_way_is_named() {
+        let way = [directory("/sys", 0, 0o755, 1), directory("/sys/fs/bpf", 0, 0o700, 1)];
+        let verdict = who_bars(&way, 65_534, &[65_534]).unwrap();
+        let words = "`/sys/fs/bpf` belongs to user 0 with mode 0700, and this process is user 65534";
+        assert!(verdict.rule.starts_with(words), "{}", verdict.rule);
+        assert!(verdict.remedy.unwrap().contains("-o uid=65534"));
+        assert_eq!(who_bars(&way, 0, &[0]), None);
+    }
+
+    #[test]
+    fn groups_and_others_have_their_bits() {
+        let pin = |mode| [directory("/sys/fs/bpf/map", 0, mode, 6)];
+        assert_eq!(who_bars(&pin(0o660), 1000, &[7, 0]), None);
+        assert!(who_bars(&pin(0o640), 1000, &[0]).is_some());
+        assert_eq!(who_bars(&pin(0o666), 1000, &[7]), None);
+    }
+
+    #[test]
+    fn a_read_only_bpffs_bars_who_writes() {
+        let bpffs = |wanted| [PathFacts { read_only: true, ..directory("/sys/fs/bpf", 0, 0o777, wanted) }];
+        assert_eq!(who_bars(&bpffs(1), 0, &[]), None);
+        assert_eq!(
+            who_bars(&bpffs(3), 0, &[]).unwrap().rule,
+            "the bpffs at `/sys/fs/bpf` is mounted read-only"
+        );
+    }
+}

@@ -1,0 +1,452 @@
+//! What a process lacks where the kernel says EPERM: one culprit, or none where it is not certain.
+
+use nix::libc::{EACCES, ENOSYS, EPERM};
+
+use super::Verdict;
+use crate::error::{escape, quote};
+use crate::features::Answer;
+use crate::uapi::capability::Capability;
+
+/// A set of capabilities.
+///
+/// In a user namespace of its own a process may have them all, and bpf(2) will still refuse it: the kernel looks
+/// for CAP_BPF and CAP_SYS_ADMIN in the first user namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities(u64);
+
+impl Capabilities {
+    /// Those whose bits are set, as capget(2) gives them.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// Whether this very capability is there.
+    pub fn has(self, capability: Capability) -> bool {
+        self.0.checked_shr(u32::from(capability.0)).is_some_and(|bits| bits & 1 == 1)
+    }
+
+    /// Whether maps may be created and programs loaded: CAP_BPF (5.8), or CAP_SYS_ADMIN, which includes it.
+    pub fn has_bpf(self) -> bool {
+        self.has(Capability::BPF) || self.has_sys_admin()
+    }
+
+    /// Whether programs may see kernel pointers: CAP_PERFMON (5.8), or CAP_SYS_ADMIN, which includes it.
+    pub fn has_perfmon(self) -> bool {
+        self.has(Capability::PERFMON) || self.has_sys_admin()
+    }
+
+    /// Whether a program may be attached to an interface: CAP_NET_ADMIN, which CAP_SYS_ADMIN does not include here.
+    pub fn has_net_admin(self) -> bool {
+        self.has(Capability::NET_ADMIN)
+    }
+
+    /// Whether maps and programs may be opened by id, and a bpffs mounted: CAP_SYS_ADMIN.
+    pub fn has_sys_admin(self) -> bool {
+        self.has(Capability::SYS_ADMIN)
+    }
+}
+
+/// A privilege that a call takes (`kernel/bpf/syscall.c`, `net/core/rtnetlink.c`, Linux 6.18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privilege {
+    /// To create maps and load programs.
+    Bpf,
+    /// To create maps and load programs that have to do with network interfaces.
+    BpfNetwork,
+    /// To open what others have made, by its id.
+    Admin,
+    /// To mount. The user namespace is that of the mounts.
+    Mount,
+    /// To change an interface. The user namespace is that of the interface's network namespace.
+    Interface,
+}
+
+impl Privilege {
+    fn is_held(self, held: Capabilities) -> bool {
+        match self {
+            Self::Bpf => held.has_bpf(),
+            Self::BpfNetwork => held.has_net_admin() || held.has_sys_admin(),
+            Self::Admin | Self::Mount => held.has_sys_admin(),
+            Self::Interface => held.has_net_admin(),
+        }
+    }
+
+    fn capability(self) -> Capability {
+        match self {
+            Self::Bpf => Capability::BPF,
+            Self::BpfNetwork | Self::Interface => Capability::NET_ADMIN,
+            Self::Admin | Self::Mount => Capability::SYS_ADMIN,
+        }
+    }
+
+    /// Whether the kernel looks for it in the first user namespace, wherever the process is.
+    fn is_of_the_first(self) -> bool {
+        !matches!(self, Self::Mount | Self::Interface)
+    }
+}
+
+/// What /proc tells of the seccomp filters of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seccomp {
+    /// 0 for none, 1 for the strict mode, 2 for filters.
+    pub mode: u32,
+    /// How many filters there are; kernels before 5.9 do not tell.
+    pub filters: Option<u32>,
+}
+
+/// What a process may do, and what may stand in its way. What could not be learnt is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Permissions {
+    /// The effective capabilities.
+    pub capabilities: Option<Capabilities>,
+    /// The user that it is to file systems.
+    pub uid: u32,
+    /// Whether it is in another user namespace than the machine's first one.
+    pub in_user_namespace: Option<bool>,
+    /// Its seccomp filters.
+    pub seccomp: Option<Seccomp>,
+    /// The kernel's lockdown: `none`, `integrity` or `confidentiality`.
+    pub lockdown: Option<String>,
+    /// The security modules of the kernel, by name.
+    pub security_modules: Option<String>,
+    /// The sysctl `kernel.unprivileged_bpf_disabled`.
+    pub unprivileged_bpf_disabled: Option<u32>,
+    /// RLIMIT_MEMLOCK in bytes.
+    pub memlock: Option<u64>,
+    /// Whether maps and programs are charged to the memory control group (5.11), and so not to RLIMIT_MEMLOCK.
+    pub memcg_accounting: Option<bool>,
+    /// How the kernel answers the refused command of bpf(2) when nothing is handed over with it: an errno. Its own
+    /// checks of that come to another end than EPERM for whoever has the privileges.
+    pub blank: Option<i32>,
+    /// Whether /sys is mounted read-only, as container runtimes do.
+    pub sys_is_read_only: Option<bool>,
+}
+
+impl Permissions {
+    /// Notes what a look for [`MemcgAccounting`](crate::features::Feature::MemcgAccounting) has found.
+    pub fn learn_accounting(&mut self, answer: Answer) {
+        self.memcg_accounting = match answer {
+            Answer::Yes => Some(true),
+            Answer::No => Some(false),
+            Answer::Unknown => None,
+        };
+    }
+
+    /// Whether it is known to have all of `needed`, where the kernel looks for them.
+    pub fn has_all(&self, needed: &[Privilege]) -> bool {
+        let held = self.capabilities.unwrap_or_default();
+        let counts =
+            |privilege: &Privilege| self.in_user_namespace == Some(false) || !privilege.is_of_the_first();
+        needed.iter().all(|privilege| privilege.is_held(held) && counts(privilege))
+    }
+}
+
+/// Why a call that takes the privileges `needed` was refused with `errno`.
+///
+/// None if it lacks nothing that can be seen, or if too little is known: nothing is guessed.
+pub fn why_not_permitted(errno: i32, needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
+    let by_privilege = || lacking(needed, facts).or_else(|| namespace(needed, facts));
+    match errno {
+        EPERM => by_privilege().or_else(|| someone_else(errno, facts)).or_else(|| memlock(needed, facts)),
+        EACCES | ENOSYS if facts.has_all(needed) => someone_else(errno, facts),
+        _ => None,
+    }
+}
+
+/// What `facts` lack of what is `needed`.
+fn lacking(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
+    let held = facts.capabilities?;
+    let missing: Vec<_> = needed.iter().filter(|privilege| !privilege.is_held(held)).collect();
+    let names: Vec<_> = missing.iter().map(|privilege| format!("{:?}", privilege.capability())).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let is_bpf = missing.contains(&&Privilege::Bpf);
+    let before = if is_bpf { " (before Linux 5.8: CAP_SYS_ADMIN)" } else { "" };
+    let sysctl = match facts.unprivileged_bpf_disabled {
+        Some(value) if is_bpf && value != 0 => {
+            format!(", and kernel.unprivileged_bpf_disabled is {value}, so that nobody does without")
+        }
+        _ => String::new(),
+    };
+    let place = if missing.contains(&&Privilege::Interface) {
+        " in the user namespace of the interface's network namespace"
+    } else {
+        ""
+    };
+    let rule = format!("this process lacks {}{before}{place}{sysctl}", names.join(" and "));
+    let words = names.join(",").to_lowercase();
+    Some(Verdict::new(rule, format!("run it as root, or let the program have it: setcap {words}+ep FILE")))
+}
+
+/// Capabilities that are there and do not count.
+fn namespace(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
+    let of_the_first = needed.iter().find(|privilege| privilege.is_of_the_first());
+    match (of_the_first, facts.in_user_namespace?) {
+        (_, false) => None,
+        (Some(privilege), true) => {
+            let rule = format!(
+                "this process is in a user namespace, where its {:?} does not count: bpf(2) looks for it in the \
+                 machine's first one",
+                privilege.capability()
+            );
+            Some(Verdict::new(rule, "run it outside of that user namespace"))
+        }
+        (None, true) => {
+            let rule = "this process is in a user namespace that does not own the network namespace or the mounts \
+                        that it is to change";
+            Some(Verdict::new(rule, "run it outside of that user namespace"))
+        }
+    }
+}
+
+/// Somebody who refuses the command before the kernel's own checks: even without any content, which these would
+/// answer otherwise.
+fn someone_else(errno: i32, facts: &Permissions) -> Option<Verdict> {
+    if facts.blank != Some(errno) || facts.in_user_namespace != Some(false) {
+        return None;
+    }
+    if let Some(Seccomp { mode: mode @ 1.., filters }) = facts.seccomp {
+        let what = match (mode, filters) {
+            (1, _) => "the strict mode of seccomp".to_owned(),
+            (_, Some(filters)) if filters > 1 => {
+                format!("one of the {filters} seccomp filters of this process")
+            }
+            _ => "the seccomp filter of this process".to_owned(),
+        };
+        let remedy = "let the filter pass bpf(2): for a container with `--security-opt seccomp=PROFILE`, for a \
+                      service with `SystemCallFilter=bpf`";
+        return Some(Verdict::new(format!("{what} refuses bpf(2)"), remedy));
+    }
+    let lockdown = facts.lockdown.as_deref().filter(|state| *state != "none");
+    match (lockdown, &facts.security_modules) {
+        _ if errno == ENOSYS => {
+            Some(Verdict::new("this kernel was built without bpf(2) (CONFIG_BPF_SYSCALL)", ""))
+        }
+        (Some(state), _) => {
+            let rule = format!("this kernel is locked down ({}) and refuses bpf(2)", escape(state));
+            Some(Verdict::new(rule, "start the kernel with lockdown=none, which secure boot may forbid"))
+        }
+        (None, Some(modules)) => {
+            let rule = format!("one of the kernel's security modules ({}) refuses bpf(2)", escape(modules));
+            Some(Verdict::new(rule, "its log (`dmesg`, `ausearch -m avc`) names the policy"))
+        }
+        (None, None) => Some(Verdict::new("a security module of the kernel refuses bpf(2)", "")),
+    }
+}
+
+/// The limit that kernels before 5.11 charge maps and programs to.
+fn memlock(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
+    let limit = facts.memlock.filter(|limit| *limit != u64::MAX)?;
+    if facts.memcg_accounting != Some(false) || !needed.contains(&Privilege::Bpf) {
+        return None;
+    }
+    let rule = format!(
+        "RLIMIT_MEMLOCK is {limit} bytes, and this kernel (before 5.11) charges maps and programs to it"
+    );
+    Some(Verdict::new(rule, "raise it before: ulimit -l unlimited, or LimitMEMLOCK=infinity for a service"))
+}
+
+/// Why no bpffs can be mounted at `path`, where none is.
+pub fn why_no_bpffs(path: &str, errno: i32, facts: &Permissions) -> Option<Verdict> {
+    let cause = why_not_permitted(errno, &[Privilege::Mount], facts)?;
+    let read_only = facts.sys_is_read_only == Some(true) && path.starts_with("/sys/");
+    let path = quote(path);
+    if read_only {
+        let rule = format!(
+            "{}, and no bpffs is at {path}: /sys is mounted read-only, as in a container",
+            cause.rule
+        );
+        return Some(Verdict::new(rule, "start the container with `-v /sys/fs/bpf:/sys/fs/bpf`"));
+    }
+    Some(Verdict { rule: format!("{}, and no bpffs is at {path}", cause.rule), ..cause })
+}
+
+/// What the verifier says only to programs of whoever lacks CAP_PERFMON: `allow_ptr_leaks` and `bypass_spec_v1` in
+/// `kernel/bpf/verifier.c`.
+const WITHOUT_PERFMON: [&str; 8] = [
+    "pointer -= pointer prohibited",
+    "pointer comparison prohibited",
+    "leaks addr",
+    "prohibited for !root",
+    "has pointer with unsupported alu operation",
+    "attempt to corrupt spilled pointer on stack",
+    "from different maps, paths or scalars",
+    "partial copy of pointer",
+];
+
+/// The helpers that `bpf_base_func_proto()` in `kernel/bpf/helpers.c` keeps for whoever has it.
+const HELPERS_OF_PERFMON: [&str; 11] = [
+    "bpf_trace_printk#",
+    "bpf_get_current_task#",
+    "bpf_probe_read_user#",
+    "bpf_probe_read_kernel#",
+    "bpf_probe_read_user_str#",
+    "bpf_probe_read_kernel_str#",
+    "bpf_snprintf_btf#",
+    "bpf_get_current_task_btf#",
+    "bpf_snprintf#",
+    "bpf_task_pt_regs#",
+    "bpf_trace_vprintk#",
+];
+
+/// Whether the verifier refused a program, with these words, for the lack of CAP_PERFMON.
+pub fn why_rejected(words: &str, held: Capabilities) -> Option<Verdict> {
+    let remedy = "run it as root, or let the program have it: setcap cap_perfmon+ep FILE";
+    let said = |sign: &&&str| words.contains(**sign);
+    if held.has_perfmon() {
+        return None;
+    }
+    if WITHOUT_PERFMON.iter().any(|sign| said(&sign)) {
+        let rule = "this process lacks CAP_PERFMON, and so the verifier lets no pointers leak, nor be compared or \
+                    subtracted";
+        return Some(Verdict::new(rule, remedy));
+    }
+    let is_unknown = words.contains("cannot use helper") || words.contains("unknown func");
+    let helper = HELPERS_OF_PERFMON.iter().filter(|_| is_unknown).find(said)?;
+    let rule = format!("this process lacks CAP_PERFMON, which {} takes", helper.trim_end_matches('#'));
+    Some(Verdict::new(rule, remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::libc::{EBUSY, EINVAL};
+
+    use super::*;
+
+    const LOAD: [Privilege; 2] = [Privilege::Bpf, Privilege::BpfNetwork];
+    const ALL: [Capability; 4] =
+        [Capability::BPF, Capability::NET_ADMIN, Capability::PERFMON, Capability::SYS_ADMIN];
+
+    fn held(list: &[Capability]) -> Capabilities {
+        Capabilities(list.iter().fold(0, |bits, capability| bits | 1 << capability.0))
+    }
+
+    /// A process of the first user namespace with these capabilities, on a kernel that answers as it should.
+    fn process(capabilities: &[Capability]) -> Permissions {
+        Permissions {
+            capabilities: Some(held(capabilities)),
+            in_user_namespace: Some(false),
+            seccomp: Some(Seccomp::default()),
+            lockdown: Some("none".to_owned()),
+            unprivileged_bpf_disabled: Some(0),
+            memlock: Some(65_536),
+            memcg_accounting: Some(true),
+            blank: Some(EINVAL),
+            ..Permissions::default()
+        }
+    }
+
+    fn rule(errno: i32, needed: &[Privilege], facts: &Permissions) -> String {
+        why_not_permitted(errno, needed, facts).map_or_else(String::new, |verdict| verdict.rule)
+    }
+
+    #[test]
+    fn sys_admin_includes_bpf_but_not_net_admin() {
+        let admin = held(&[Capability::SYS_ADMIN]);
+        assert!(admin.has_bpf() && admin.has_perfmon() && !admin.has_net_admin());
+        let bpf = held(&[Capability::BPF]);
+        assert!(bpf.has_bpf() && !bpf.has_perfmon() && !bpf.has_sys_admin());
+        assert!(!Capabilities(u64::MAX).has(Capability(64)));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let both = "this process lacks CAP_BPF and CAP_NET_ADMIN (before Linux 5.8: CAP_SYS_ADMIN)";
+        assert_eq!(rule(EPERM, &LOAD, &process(&[])), both);
+        let disabled = Permissions { unprivileged_bpf_disabled: Some(2), ..process(&[]) };
+        assert_eq!(
+            rule(EPERM, &LOAD, &disabled),
+            format!("{both}, and kernel.unprivileged_bpf_disabled is 2, so that nobody does without")
+        );
+        let bpf = process(&[Capability::BPF]);
+        assert_eq!(rule(EPERM, &LOAD, &bpf), "this process lacks CAP_NET_ADMIN");
+        let loader = process(&[Capability::BPF, Capability::NET_ADMIN]);
+        assert_eq!(rule(EPERM, &[Privilege::Admin], &loader), "this process lacks CAP_SYS_ADMIN");
+        let verdict = why_not_permitted(EPERM, &LOAD, &process(&[])).unwrap();
+        assert!(verdict.remedy.unwrap().ends_with("setcap cap_bpf,cap_net_admin+ep FILE"));
+        assert_eq!(
+            rule(EPERM, &[Privilege::Interface], &bpf),
+            "this process lacks CAP_NET_ADMIN in the user namespace of the interface's network namespace"
+        );
+    }
+
+    #[test]
+    fn capabilities_of_a_user_namespace_do_not_count() {
+        let inside = Permissions { in_user_namespace: Some(true), ..process(&ALL) };
+        let words = "this process is in a user namespace, where its CAP_BPF does not count";
+        assert!(rule(EPERM, &LOAD, &inside).starts_with(words));
+        assert!(rule(EPERM, &[Privilege::Interface], &inside).contains("does not own the network namespace"));
+    }
+
+    #[test]
+    fn a_filter_is_told_by_its_answer_to_a_command_without_content() {
+        let filtered = Permissions {
+            seccomp: Some(Seccomp { mode: 2, filters: Some(1) }),
+            blank: Some(EPERM),
+            ..process(&ALL)
+        };
+        assert_eq!(rule(EPERM, &LOAD, &filtered), "the seccomp filter of this process refuses bpf(2)");
+        let three = Permissions { seccomp: Some(Seccomp { mode: 2, filters: Some(3) }), ..filtered.clone() };
+        assert!(rule(EPERM, &LOAD, &three).starts_with("one of the 3 seccomp filters"));
+        let silent = Permissions { blank: Some(ENOSYS), ..filtered.clone() };
+        assert!(rule(ENOSYS, &LOAD, &silent).contains("seccomp"));
+        // A filter that lets bpf(2) pass is not to blame.
+        let innocent = Permissions { blank: Some(EINVAL), ..filtered };
+        assert_eq!(rule(EPERM, &LOAD, &innocent), "");
+    }
+
+    #[test]
+    fn lockdown_and_security_modules_are_the_last_to_blame() {
+        let refused = Permissions { blank: Some(EPERM), ..process(&ALL) };
+        let locked = Permissions { lockdown: Some("integrity".to_owned()), ..refused.clone() };
+        assert_eq!(rule(EPERM, &LOAD, &locked), "this kernel is locked down (integrity) and refuses bpf(2)");
+        let selinux = Permissions { security_modules: Some("capability,selinux".to_owned()), ..refused };
+        let words = "one of the kernel's security modules (capability,selinux) refuses bpf(2)";
+        assert_eq!(rule(EPERM, &LOAD, &selinux), words);
+        let none = Permissions { blank: Some(ENOSYS), ..process(&ALL) };
+        assert!(rule(ENOSYS, &LOAD, &none).contains("CONFIG_BPF_SYSCALL"));
+    }
+
+    #[test]
+    fn memlock_is_blamed_only_where_it_is_charged() {
+        let old = Permissions { memcg_accounting: Some(false), ..process(&ALL) };
+        assert_eq!(
+            rule(EPERM, &LOAD, &old),
+            "RLIMIT_MEMLOCK is 65536 bytes, and this kernel (before 5.11) charges maps and programs to it"
+        );
+        let unlimited = Permissions { memlock: Some(u64::MAX), ..old };
+        assert_eq!(rule(EPERM, &LOAD, &unlimited), "");
+        assert_eq!(rule(EPERM, &LOAD, &Permissions { memcg_accounting: None, ..process(&ALL) }), "");
+    }
+
+    #[test]
+    fn nothing_is_guessed() {
+        assert_eq!(rule(EPERM, &LOAD, &process(&ALL)), "");
+        assert_eq!(rule(EPERM, &LOAD, &Permissions::default()), "");
+        assert_eq!(rule(EBUSY, &LOAD, &process(&[])), "");
+    }
+
+    #[test]
+    fn a_container_gets_its_bpffs_from_outside() {
+        let verdict = |facts| why_no_bpffs("/sys/fs/bpf", EPERM, &facts).unwrap();
+        let outside = verdict(process(&[]));
+        assert_eq!(outside.rule, "this process lacks CAP_SYS_ADMIN, and no bpffs is at `/sys/fs/bpf`");
+        let inside = verdict(Permissions { sys_is_read_only: Some(true), ..process(&[]) });
+        assert!(inside.rule.ends_with("/sys is mounted read-only, as in a container"));
+        assert!(inside.remedy.unwrap().contains("-v /sys/fs/bpf:/sys/fs/bpf"));
+    }
+
+    #[test]
+    fn the_verifiers_words_show_that_perfmon_is_missing() {
+        let bpf = held(&[Capability::BPF, Capability::NET_ADMIN]);
+        let words = "R3 pointer comparison prohibited";
+        assert!(why_rejected(words, bpf).unwrap().rule.starts_with("this process lacks CAP_PERFMON"));
+        assert_eq!(why_rejected(words, held(&ALL)), None);
+        let helper = "program of this type cannot use helper bpf_get_current_task#35";
+        let rule = "this process lacks CAP_PERFMON, which bpf_get_current_task takes";
+        assert_eq!(why_rejected(helper, bpf).unwrap().rule, rule);
+        assert_eq!(why_rejected("cannot use helper bpf_msg_push_data#90", bpf), None);
+        assert_eq!(why_rejected("invalid access to packet", bpf), None);
+    }
+}

@@ -1,0 +1,399 @@
+//! The rules by which the kernel and its drivers refuse to attach, in the order in which `dev_xdp_attach()` in
+//! `net/core/dev.c` comes to them (Linux 6.18): the sentences that stand for each, and the facts that break it.
+
+use nix::libc::{E2BIG, EBUSY, EEXIST, EINVAL, ENOMEM, ENOSPC, ENOTCONN, EOPNOTSUPP, ERANGE};
+
+use super::{AttachWish, Channels, Holder, InterfaceFacts, Verdict, native_limit};
+use crate::error::{escape, quote};
+use crate::netlink::{LinkInfo, Mode, XdpFeatures, XdpProgram};
+use crate::uapi::genetlink::XdpFeature;
+
+/// A rule.
+pub(super) struct Rule {
+    /// What the kernel's sentence has in it, in lower case, when this rule is broken.
+    pub(super) words: &'static [&'static str],
+    /// By which numbers it is refused where no sentence comes.
+    pub(super) errnos: &'static [i32],
+    /// Whether the facts break it, in words.
+    pub(super) broken: fn(AttachWish, &InterfaceFacts) -> Option<Verdict>,
+    /// What to say where the kernel names it, but the facts do not tell how it is broken.
+    pub(super) said: fn(AttachWish, &InterfaceFacts) -> Verdict,
+}
+
+/// The drivers' own rules stand last, the more special before the more general.
+pub(super) const RULES: [Rule; 18] = [
+    Rule { words: &["active bpf xdp link"], errnos: &[EBUSY], broken: held_by_link, said: somebody_holds_it },
+    Rule { words: &["upper device"], errnos: &[EEXIST], broken: program_above, said: something_is_above },
+    Rule {
+        words: &["program with bpf link"],
+        errnos: &[EBUSY],
+        broken: held_by_netlink,
+        said: somebody_holds_it,
+    },
+    Rule { words: &["does not match expected"], errnos: &[], broken: never, said: changed_meanwhile },
+    Rule { words: &["already attached"], errnos: &[EBUSY], broken: same_mode, said: somebody_holds_it },
+    Rule { words: &["native and generic"], errnos: &[EEXIST], broken: other_mode, said: somebody_holds_it },
+    Rule {
+        words: &["bound to different device", "offloaded program"],
+        errnos: &[],
+        broken: never,
+        said: bound,
+    },
+    Rule { words: &["bpf_xdp_devmap programs"], errnos: &[], broken: never, said: for_devmaps },
+    Rule { words: &["bpf_xdp_cpumap programs"], errnos: &[], broken: never, said: for_cpumaps },
+    Rule { words: &["tcp-data-split", "memory provider"], errnos: &[], broken: never, said: split_headers },
+    Rule {
+        words: &["any_header_sg", "single page"],
+        errnos: &[],
+        broken: never,
+        said: host_without_header_sg,
+    },
+    Rule { words: &["bonding mode"], errnos: &[EOPNOTSUPP], broken: bond_mode, said: no_native_mode },
+    Rule { words: &["slave"], errnos: &[EOPNOTSUPP], broken: bond_slave, said: no_native_mode },
+    Rule { words: &["peer is detached"], errnos: &[ENOTCONN], broken: never, said: no_peer },
+    Rule {
+        words: &["mtu", "without frags", "does not support frags", "frame size"],
+        errnos: &[ERANGE, EINVAL, EOPNOTSUPP],
+        broken: too_long,
+        said: mtu_too_large,
+    },
+    Rule {
+        words: &["lro", "gro_hw", "gro-hw", "hw-gro", "hw gro"],
+        errnos: &[EINVAL, EOPNOTSUPP],
+        broken: joined,
+        said: joins_packets,
+    },
+    Rule {
+        words: &["queue", "ring", "channel"],
+        errnos: &[ENOSPC, ENOMEM, E2BIG],
+        broken: too_few_queues,
+        said: queues_short,
+    },
+    Rule {
+        words: &["native mode", "not support xdp"],
+        errnos: &[EOPNOTSUPP, EINVAL],
+        broken: no_driver,
+        said: no_native_mode,
+    },
+];
+
+fn never(_: AttachWish, _: &InterfaceFacts) -> Option<Verdict> {
+    None
+}
+
+fn name(facts: &InterfaceFacts) -> std::borrow::Cow<'_, str> {
+    escape(&facts.link.name)
+}
+
+fn quoted(facts: &InterfaceFacts) -> String {
+    quote(&facts.link.name)
+}
+
+/// The program as it is known: with its name, and libxdp's dispatcher as such.
+fn program(holder: &Holder) -> String {
+    match holder.name.as_deref() {
+        Some(name) if !name.is_empty() => format!("{} ({})", holder.program, quote(name)),
+        _ => holder.program.to_string(),
+    }
+}
+
+fn holder_in(facts: &InterfaceFacts, mode: Mode) -> Option<Holder> {
+    let plain =
+        |program: XdpProgram| Holder { program, name: None, link: None, pin: None, processes: Vec::new() };
+    facts.holder(mode).cloned().or_else(|| facts.link.xdp.in_mode(mode).map(plain))
+}
+
+fn held_by_link(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
+    let holder = holder_in(facts, wish.mode)?;
+    let link = holder.link?;
+    if wish.by_link && wish.replace {
+        return None;
+    }
+    let pin = match (&holder.pin, &holder.processes[..]) {
+        (Some(pin), _) => format!(", pinned at {},", quote(pin)),
+        (None, []) => String::new(),
+        (None, processes) => format!(", which {} has open,", escape(&processes.join(" and "))),
+    };
+    let rule =
+        format!("bpf_link {link}{pin} holds {}, and only through it may that be changed", program(&holder));
+    let remedy =
+        format!("xdpload attach {0} OBJ --replace --link, or: xdpload detach {0} --link", name(facts));
+    Some(Verdict::new(rule, remedy))
+}
+
+fn held_by_netlink(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
+    if wish.by_link { same_mode(wish, facts) } else { None }
+}
+
+fn same_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
+    let holder = holder_in(facts, wish.mode).filter(|_| wish.by_link || !wish.replace)?;
+    if holder.name.as_deref() == Some("xdp_dispatcher") {
+        let rule = format!(
+            "the dispatcher of libxdp, {}, is there, and runs the programs that xdp-loader has given it",
+            holder.program
+        );
+        let remedy = format!(
+            "xdp-loader status {0}, and to take all of them off: xdp-loader unload {0} --all",
+            name(facts)
+        );
+        return Some(Verdict::new(rule, remedy));
+    }
+    let rule = format!("{} is there, attached by netlink", program(&holder));
+    Some(Verdict::new(rule, replace_or_detach(wish, facts)))
+}
+
+fn replace_or_detach(wish: AttachWish, facts: &InterfaceFacts) -> String {
+    format!("xdpload attach {0} OBJ --mode {1} --replace, or: xdpload detach {0}", name(facts), wish.mode)
+}
+
+fn somebody_holds_it(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
+    let remedy = format!("look who: xdpload status {}", name(facts));
+    Verdict::new(format!("a program on {} is in the way", quoted(facts)), remedy)
+}
+
+fn changed_meanwhile(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
+    let rule = format!(
+        "another program than the one that was seen is on {}: somebody changed it meanwhile",
+        quoted(facts)
+    );
+    Verdict::new(rule, format!("look who, and try again: xdpload status {}", name(facts)))
+}
+
+fn other_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
+    let other = match wish.mode {
+        Mode::Native => Mode::Generic,
+        Mode::Generic => Mode::Native,
+        Mode::Offload => return None,
+    };
+    let holder = holder_in(facts, other)?;
+    if holder.link.is_some() {
+        return held_by_link(AttachWish { mode: other, replace: false, ..wish }, facts);
+    }
+    let rule =
+        format!("{} is there, and the kernel takes native and generic mode not at once", program(&holder));
+    Some(Verdict::new(rule, replace_or_detach(AttachWish { mode: other, ..wish }, facts)))
+}
+
+fn program_above(_: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
+    let upper = facts.uppers.iter().find(|upper| !upper.xdp.is_empty())?;
+    let rule = format!(
+        "{} runs on {}, which stands on {}, and the kernel takes none below another",
+        upper.xdp.programs()[0],
+        quote(&upper.name),
+        quoted(facts)
+    );
+    Some(Verdict::new(rule, format!("xdpload detach {}", escape(&upper.name))))
+}
+
+fn something_is_above(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
+    Verdict::new(format!("an interface that stands on {} has a program", quoted(facts)), "xdpload status")
+}
+
+fn bound(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
+    let rule = "the program was loaded for another interface, or for the card and not for the kernel";
+    Verdict::new(rule, format!("load it from its object: xdpload attach {} OBJ", name(facts)))
+}
+
+fn for_devmaps(_: AttachWish, _: &InterfaceFacts) -> Verdict {
+    Verdict::new(
+        "the program's expected_attach_type is BPF_XDP_DEVMAP: it runs for entries of a devmap, not on an interface",
+        "build it for the section `xdp`, or put it into a devmap",
+    )
+}
+
+fn for_cpumaps(_: AttachWish, _: &InterfaceFacts) -> Verdict {
+    Verdict::new(
+        "the program's expected_attach_type is BPF_XDP_CPUMAP: it runs for entries of a cpumap, not on an interface",
+        "build it for the section `xdp`, or put it into a cpumap",
+    )
+}
+
+fn split_headers(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
+    let rule = format!("{} splits headers from data (tcp-data-split, or a memory provider)", quoted(facts));
+    Verdict::new(
+        rule,
+        format!("ethtool -G {0} tcp-data-split off, or build the program for `xdp.frags`", name(facts)),
+    )
+}
+
+fn host_without_header_sg(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
+    let rule =
+        "the virtual machine's host puts header and data of a packet into two buffers (no any_header_sg)";
+    Verdict::new(rule, generic(wish, facts))
+}
+
+fn generic(_: AttachWish, facts: &InterfaceFacts) -> String {
+    format!("xdpload attach {} OBJ --mode generic", name(facts))
+}
+
+/// What native XDP on a bond takes: `bond_xdp_check()` in `drivers/net/bonding/bond_main.c`.
+fn bond_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
+    const NAMES: [&str; 7] =
+        ["balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"];
+    let mode = facts.link.bond_mode.filter(|_| wish.mode == Mode::Native && facts.is("bond"))?;
+    if matches!(mode, 0 | 1 | 2 | 4) {
+        return None;
+    }
+    let rule = format!(
+        "{} is a bond in mode {mode} ({}), and native mode takes balance-rr, active-backup, balance-xor and 802.3ad",
+        quoted(facts),
+        NAMES.get(usize::from(mode)).unwrap_or(&"unknown")
+    );
+    Some(Verdict::new(
+        rule,
+        format!("ip link set dev {} type bond mode 802.3ad, or: {}", name(facts), generic(wish, facts)),
+    ))
+}
+
+fn bond_slave(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
+    if wish.mode != Mode::Native || !facts.is("bond") {
+        return None;
+    }
+    if let Some((slave, _)) = facts.ports.iter().find(|(slave, _)| !slave.xdp.is_empty()) {
+        let rule = format!(
+            "{} runs on the slave {} of the bond {}",
+            slave.xdp.programs()[0],
+            quote(&slave.name),
+            quoted(facts)
+        );
+        return Some(Verdict::new(rule, format!("xdpload detach {}", escape(&slave.name))));
+    }
+    let (slave, _) = facts.ports.iter().find(|(_, features)| lacks(*features, XdpFeature::BASIC))?;
+    let rule = format!("the slave {} of the bond {} has no native mode", quote(&slave.name), quoted(facts));
+    Some(Verdict::new(rule, format!("take it out of the bond, or: {}", generic(wish, facts))))
+}
+
+fn lacks(features: Option<XdpFeatures>, feature: XdpFeature) -> bool {
+    features.is_some_and(|features| !features.has(feature))
+}
+
+fn no_peer(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
+    Verdict::new(format!("the veth {} has no peer any more", quoted(facts)), "make the pair anew")
+}
+
+/// Whose MTU a driver holds to its limit: a veth that of its peer, from which the packets come.
+fn measured(facts: &InterfaceFacts) -> Option<&LinkInfo> {
+    if facts.is("veth") { facts.peer.as_ref() } else { Some(&facts.link) }
+}
+
+fn too_long(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
+    let (limit, link) = (native_limit(facts)?, measured(facts)?);
+    if wish.mode != Mode::Native || wish.frags == Some(true) || link.mtu <= limit {
+        return None;
+    }
+    let page = facts.page_size?;
+    let whose = if facts.is("veth") { "its peer " } else { "" };
+    let rule = format!(
+        "the MTU of {whose}{} is {}, and native mode takes at most {limit} (a page of {page} bytes less {} for XDP and \
+         the link header) unless the program takes packets of several buffers",
+        quote(&link.name),
+        link.mtu,
+        page - limit
+    );
+    let place = if facts.is("veth") && facts.peer_is_elsewhere() { " in its network namespace" } else { "" };
+    let remedy = format!(
+        "ip link set dev {} mtu {limit}{place}, or build the program for the section `xdp.frags`, or: {}",
+        escape(&link.name),
+        generic(wish, facts)
+    );
+    Some(Verdict::new(rule, remedy))
+}
+
+fn mtu_too_large(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
+    let remedy = format!(
+        "lower it (ip link set dev {} mtu 1500), or build the program for the section `xdp.frags`, or: {}",
+        measured(facts).map_or_else(|| name(facts), |link| escape(&link.name)),
+        generic(wish, facts)
+    );
+    let rule = match measured(facts) {
+        Some(link) => format!("the MTU of {}, {}, is too large for native mode", quote(&link.name), link.mtu),
+        None => format!("the MTU of the peer of {} is too large for native mode", quoted(facts)),
+    };
+    Verdict::new(rule, remedy)
+}
+
+fn joined(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
+    (wish.mode == Mode::Native && facts.lro == Some(true)).then(|| joins_packets(wish, facts))
+}
+
+fn joins_packets(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
+    let rule =
+        format!("{} joins packets before a program could see them (LRO or GRO in hardware)", quoted(facts));
+    let remedy = format!("ethtool -K {0} lro off rx-gro-hw off, or: {1}", name(facts), generic(wish, facts));
+    Verdict::new(rule, remedy)
+}
+
+/// A veth wants a receive queue for each by which its peer sends (`veth_xdp_set()` in `drivers/net/veth.c`).
+fn too_few_queues(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
+    let (own, peer) = (facts.channels?, facts.peer_channels?);
+    let (have, want) = (own.receiving(), peer.sending());
+    if wish.mode != Mode::Native || !facts.is("veth") || have >= want {
+        return None;
+    }
+    let rule = format!(
+        "{} has {have} receive queue{}, and its peer {} sends by {want}: native mode wants no fewer",
+        quoted(facts),
+        if have == 1 { "" } else { "s" },
+        facts.peer.as_ref().map_or_else(String::new, |peer| quote(&peer.name)),
+    );
+    let remedy = if own.max_rx >= want {
+        format!("ethtool -L {} rx {want}, or: {}", name(facts), generic(wish, facts))
+    } else {
+        let peer = facts.peer.as_ref().map_or("PEER", |peer| &peer.name);
+        format!("ethtool -L {} tx {}, or: {}", escape(peer), own.max_rx, generic(wish, facts))
+    };
+    Some(Verdict::new(rule, remedy))
+}
+
+fn queues_short(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
+    match facts.channels {
+        Some(Channels { combined, max_combined, .. }) if combined > 1 => {
+            let rule = format!(
+                "{} uses {combined} of at most {max_combined} channels, and native mode wants some for itself",
+                quoted(facts)
+            );
+            let half = combined / 2;
+            Verdict::new(
+                rule,
+                format!("ethtool -L {} combined {half}, or: {}", name(facts), generic(wish, facts)),
+            )
+        }
+        _ if facts.is("veth") => {
+            let rule = format!("{} has fewer receive queues than its peer has to send by", quoted(facts));
+            Verdict::new(rule, format!("ethtool -L {} rx N, or: {}", name(facts), generic(wish, facts)))
+        }
+        _ => {
+            let rule = format!("{} has too few queues for native mode", quoted(facts));
+            Verdict::new(rule, format!("ethtool -l {} shows them; or: {}", name(facts), generic(wish, facts)))
+        }
+    }
+}
+
+/// Whether the driver has no such mode. A veth that could do it with more queues tells no features either.
+fn no_driver(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
+    let lacking = match wish.mode {
+        Mode::Native => lacks(facts.features, XdpFeature::BASIC) && !facts.is("veth"),
+        Mode::Offload => lacks(facts.features, XdpFeature::HW_OFFLOAD),
+        Mode::Generic => false,
+    };
+    lacking.then(|| no_native_mode(wish, facts))
+}
+
+fn no_native_mode(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
+    let driver = facts.driver.as_ref().map_or_else(String::new, |driver| format!(" ({})", escape(driver)));
+    if wish.mode == Mode::Offload {
+        let rule = format!("the driver of {}{driver} runs no program on the card", quoted(facts));
+        return Verdict::new(rule, format!("xdpload attach {} OBJ --mode native", name(facts)));
+    }
+    let rule = format!("the driver of {}{driver} has no native mode", quoted(facts));
+    let ports: Vec<_> =
+        facts.ports.iter().filter(|(_, features)| !lacks(*features, XdpFeature::BASIC)).collect();
+    let names: Vec<_> = ports.iter().map(|(port, _)| escape(&port.name)).collect();
+    let elsewhere = match (&facts.lower, names.len()) {
+        (_, 1) => format!("attach to its port {}, or: ", names[0]),
+        (_, 2..) => format!("attach to its ports {}, or: ", names.join(", ")),
+        (Some(lower), _) => format!("attach to {}, on which it stands, or: ", escape(&lower.name)),
+        (None, _) => String::new(),
+    };
+    Verdict::new(rule, format!("{elsewhere}{}", generic(wish, facts)))
+}

@@ -1,0 +1,141 @@
+//! Why an attach was refused, and what this process may do: looks at the interface and the process, and the verdict.
+//!
+//! A [`Plan`] lists every call that carrying it out makes; the looks here come after it, and change nothing. The
+//! verdicts themselves are made in [`diagnosis`](crate::diagnosis), from facts alone.
+
+use std::path::Path;
+
+use nix::libc::{EACCES, EBUSY, ENOSYS, EPERM};
+
+use crate::attach::{Interface, NetNs, RouteSocket};
+use crate::diagnosis::{
+    AttachWish, Holder, InterfaceFacts, Permissions, Privilege, Verdict, forecast, why_not_permitted,
+    why_refused,
+};
+use crate::error::{Error, Result, quote};
+use crate::features::Feature;
+use crate::kernel::{permissions, probe};
+use crate::netlink::{LinkRef, Mode, OR_DETACH};
+use crate::plan::{Attach, AttachBy, Call, Plan, Step};
+use crate::sys::bpf;
+use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, Cmd};
+
+/// Adds to the error with which `plan` has failed the rule that it broke on its interface, and the command that would
+/// work; pins of `bpf_link`s are looked for below `bpffs`. An error of another kind stays as it is, and so does one
+/// whose cause is not certain.
+pub fn explain(error: Error, plan: &Plan, bpffs: &Path) -> Error {
+    match attach_of(&error, plan) {
+        Some(attach) => {
+            explain_in(error, plan, attach, attach.mode.fallback().unwrap_or(attach.mode.first()), bpffs)
+        }
+        None => error,
+    }
+}
+
+/// The same for the refusal of native mode, after which `plan` went on in generic mode.
+pub fn explain_native(error: Error, plan: &Plan, bpffs: &Path) -> Error {
+    match attach_of(&error, plan) {
+        Some(attach) => explain_in(error, plan, attach, Mode::Native, bpffs),
+        None => error,
+    }
+}
+
+/// The attach that has failed: the only one, or of several the one whose interface the error names.
+fn attach_of<'p>(error: &Error, plan: &'p Plan) -> Option<&'p Attach> {
+    match &plan.attach[..] {
+        [attach] => Some(attach),
+        several => {
+            let text = error.to_string();
+            several.iter().find(|attach| match &attach.link {
+                LinkRef::Name(name) => text.contains(&quote(name.as_str())),
+                LinkRef::Index(_) => false,
+            })
+        }
+    }
+}
+
+fn explain_in(error: Error, plan: &Plan, attach: &Attach, mode: Mode, bpffs: &Path) -> Error {
+    let wish = AttachWish {
+        mode,
+        frags: takes_fragments(&plan.steps),
+        by_link: matches!(attach.by, AttachBy::Link { .. }),
+        replace: attach.replace,
+    };
+    let facts = || look(&attach.link, netns(&plan.steps), bpffs).ok();
+    // A program for the card is refused when it is loaded.
+    let is_attach = error.call().is_some_and(|call| {
+        let attaches = ["netlink(RTM_SETLINK)", "bpf(BPF_LINK_CREATE)"];
+        attaches.contains(&call) || mode == Mode::Offload && call == "bpf(BPF_PROG_LOAD)"
+    });
+    let verdict = match error.errno() {
+        Some(errno) if is_attach && errno != EPERM => {
+            facts().and_then(|facts| why_refused(wish, errno, error.kernel_message(), &facts))
+        }
+        // The program that is there was seen before the kernel was asked: worth a word if it is more than a program.
+        None if error.help().is_some_and(|help| help.ends_with(OR_DETACH)) => {
+            let special =
+                |holder: &Holder| holder.link.is_some() || holder.name.as_deref() == Some("xdp_dispatcher");
+            facts().filter(|facts| facts.holders.iter().any(special)).and_then(|facts| {
+                let mode = facts.link.xdp.programs().first()?.mode;
+                forecast(AttachWish { mode, ..wish }, &facts)
+            })
+        }
+        _ => None,
+    };
+    match verdict {
+        Some(verdict) => error.with_verdict(verdict),
+        None => error,
+    }
+}
+
+fn look(link: &LinkRef, netns: Option<&str>, bpffs: &Path) -> Result<InterfaceFacts> {
+    let netns = netns.map(NetNs::at).transpose()?;
+    RouteSocket::open(netns.as_ref())?.facts(link, bpffs)
+}
+
+/// Adds to the error with which taking off what runs on `interface` has failed who holds it by a `bpf_link`.
+pub fn explain_detach(error: Error, interface: &Interface, bpffs: &Path) -> Error {
+    let (Some(EBUSY), Ok(facts)) = (error.errno(), interface.facts(bpffs)) else { return error };
+    let held = |holder: &Holder| {
+        let wish = AttachWish { mode: holder.program.mode, frags: None, by_link: false, replace: true };
+        why_refused(wish, EBUSY, error.kernel_message(), &facts)
+    };
+    match facts.holders.iter().find_map(held) {
+        Some(verdict) => error.with_verdict(verdict),
+        None => error,
+    }
+}
+
+/// The namespace that the plan opens its socket in.
+fn netns(steps: &[Step]) -> Option<&str> {
+    steps.iter().find_map(|step| match &step.call {
+        Call::OpenRouteSocket { netns } => netns.as_deref(),
+        _ => netns(&step.then),
+    })
+}
+
+/// Whether the program that the plan loads takes packets of several buffers; none if it loads none.
+fn takes_fragments(steps: &[Step]) -> Option<bool> {
+    steps.iter().find_map(|step| match &step.call {
+        Call::ProgLoad(load) => Some(load.flags & BPF_F_XDP_HAS_FRAGS != 0),
+        _ => takes_fragments(&step.then),
+    })
+}
+
+/// What this process may do, with bpf(2) tried: one command without content, and a look at what memory is charged to.
+pub fn examine_process() -> Permissions {
+    let mut facts = permissions();
+    if facts.has_all(&[Privilege::Bpf, Privilege::BpfNetwork]) {
+        facts.blank = bpf::refusal_of_blank(Cmd::PROG_LOAD);
+        facts.learn_accounting(probe(Feature::MemcgAccounting));
+    }
+    facts
+}
+
+/// Why a call that takes the privileges `needed` would be refused; none if it would not, as far as `facts` tell.
+pub fn would_be_refused(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
+    let answered = facts.blank.filter(|errno| [EACCES, ENOSYS].contains(errno));
+    let in_its_namespace = facts.in_user_namespace == Some(true) && facts.has_all(needed);
+    // What counts in the process's own user namespace is enough for what belongs to it.
+    if in_its_namespace { None } else { why_not_permitted(answered.unwrap_or(EPERM), needed, facts) }
+}

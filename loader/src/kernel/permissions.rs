@@ -1,0 +1,127 @@
+//! What this process may do and what stands in its way, gathered where the kernel tells it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::diagnosis::{Capabilities, PathFacts, Permissions, Seccomp};
+use crate::sys::os;
+use crate::uapi::capability::Capability;
+
+/// What /proc/self/ns/user leads to in the machine's first user namespace: `PROC_USER_INIT_INO` in
+/// `include/linux/proc_ns.h`.
+const FIRST_USER_NAMESPACE: &str = "user:[4026531837]";
+
+/// What the calling thread may do: capget(2), getrlimit(2), and some files of /proc and /sys. What cannot be read is
+/// none. Nothing is tried: `blank` and `memcg_accounting` stay open.
+pub fn permissions() -> Permissions {
+    let status = Status::current();
+    Permissions {
+        capabilities: Capabilities::current().ok(),
+        uid: status.fourth("Uid").unwrap_or_default(),
+        in_user_namespace: fs::read_link("/proc/self/ns/user")
+            .ok()
+            .map(|place| place != Path::new(FIRST_USER_NAMESPACE)),
+        seccomp: status
+            .first("Seccomp")
+            .map(|mode| Seccomp { mode, filters: status.first("Seccomp_filters") }),
+        lockdown: read("/sys/kernel/security/lockdown").and_then(|list| chosen(&list)),
+        security_modules: read("/sys/kernel/security/lsm"),
+        unprivileged_bpf_disabled: read("/proc/sys/kernel/unprivileged_bpf_disabled")
+            .and_then(|number| number.parse().ok()),
+        memlock: os::memlock().ok().map(|(soft, _)| soft),
+        memcg_accounting: None,
+        blank: None,
+        sys_is_read_only: os::is_read_only(Path::new("/sys")).ok(),
+    }
+}
+
+/// The directories that lead to `path`, and what is there, as far as they can be looked at. To make something there
+/// takes the right to write into the last directory, whose file system may be read-only; to open it, to read and write
+/// it.
+pub(crate) fn way_to(path: &Path, make: bool, is_read_only: bool) -> Vec<PathFacts> {
+    let above_all = Capabilities::current().is_ok_and(|held| held.has(Capability::DAC_OVERRIDE));
+    let mut ancestors: Vec<_> = path.ancestors().collect();
+    ancestors.reverse();
+    let last = ancestors.len().saturating_sub(1);
+    let facts = |(at, place): (usize, &&Path)| {
+        let seen = fs::metadata(place).ok()?;
+        let wanted = match last - at {
+            0 if make => 0,
+            0 => 6,
+            1 if make => 3,
+            _ => 1,
+        };
+        Some(PathFacts {
+            path: place.to_string_lossy().into_owned(),
+            uid: seen.uid(),
+            gid: seen.gid(),
+            mode: if above_all { 0o777 } else { seen.mode() & 0o777 },
+            wanted,
+            read_only: is_read_only && last - at == 1,
+        })
+    };
+    ancestors.iter().enumerate().map_while(facts).collect()
+}
+
+/// The user of the calling thread, and its groups, as file systems see them.
+pub(super) fn user_and_groups() -> (u32, Vec<u32>) {
+    let status = Status::current();
+    let mut groups = status.numbers("Groups");
+    groups.extend(status.fourth("Gid"));
+    (status.fourth("Uid").unwrap_or_default(), groups)
+}
+
+/// The fields of /proc/thread-self/status.
+struct Status(String);
+
+impl Status {
+    fn current() -> Self {
+        Self(fs::read_to_string("/proc/thread-self/status").unwrap_or_default())
+    }
+
+    fn numbers(&self, name: &str) -> Vec<u32> {
+        let field = |line: &str| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned);
+        let words = self.0.lines().find_map(field).unwrap_or_default();
+        words.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    }
+
+    fn first(&self, name: &str) -> Option<u32> {
+        self.numbers(name).first().copied()
+    }
+
+    /// Of the real, the effective, the saved and the one of file systems, the last.
+    fn fourth(&self, name: &str) -> Option<u32> {
+        self.numbers(name).get(3).copied()
+    }
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+/// The word in brackets, as in `none [integrity] confidentiality`.
+fn chosen(list: &str) -> Option<String> {
+    let (_, rest) = list.split_once('[')?;
+    rest.split_once(']').map(|(word, _)| word.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_by_field() {
+        let text = "Uid:\t1\t2\t3\t4\nGroups:\t7 8 \nSeccomp:\t2\nSeccomp_filters:\t3\n";
+        let status = Status(text.to_owned());
+        assert_eq!((status.fourth("Uid"), status.numbers("Groups")), (Some(4), vec![7, 8]));
+        assert_eq!((status.first("Seccomp"), status.first("Seccomp_filters")), (Some(2), Some(3)));
+        assert_eq!(status.first("Gid"), None);
+    }
+
+    #[test]
+    fn lockdown_is_the_word_in_brackets() {
+        assert_eq!(chosen("none [integrity] confidentiality").as_deref(), Some("integrity"));
+        assert_eq!(chosen("none"), None);
+    }
+}

@@ -1,0 +1,125 @@
+//! Many entries at once as the kernel copies them: keys behind keys, values behind values, nothing allocated for each.
+
+use super::elements::lacks_batch;
+use super::entries::has_buckets;
+use super::{Map, UpdateFlags, is_indexed};
+use crate::error::{Error, Result};
+use crate::sys::Errno;
+use crate::sys::map::Batch;
+use crate::uapi::bpf::Cmd;
+
+/// Entries of a call in bulk: enough that the call itself costs nothing beside them.
+const PAGE_ENTRIES: usize = 16_384;
+
+/// A batch that was cut short.
+#[derive(Debug)]
+pub struct Interrupted {
+    /// How many entries were written, which are the first ones.
+    pub done: usize,
+    /// Why no more.
+    pub error: Error,
+}
+
+impl From<Error> for Interrupted {
+    fn from(error: Error) -> Self {
+        Self { done: 0, error }
+    }
+}
+
+impl Map {
+    /// Writes as many entries as there are keys in `keys`, one behind the other, with the values in `values` likewise:
+    /// calls of `BPF_MAP_UPDATE_BATCH` (5.6), or of `BPF_MAP_UPDATE_ELEM` where the kernel or the map's type has it
+    /// not. An entry that is there already is overwritten.
+    pub fn update_packed(&self, keys: &[u8], values: &[u8]) -> Result<(), Interrupted> {
+        let (key_size, value_bytes) = (self.key_size().max(1), self.value_bytes()?);
+        let count = self.count_packed(keys.len(), key_size, "keys")?;
+        if self.count_packed(values.len(), value_bytes, "values")? != count {
+            return Err(self.misfit(format_args!("expected a value for each key")).into());
+        }
+        let mut done = 0;
+        while done < count {
+            let page = (count - done).min(PAGE_ENTRIES);
+            let keys = &keys[done * key_size..][..page * key_size];
+            let values = &values[done * value_bytes..][..page * value_bytes];
+            let (answer, written) = self.fd.update_batch(keys, values, page);
+            done += written;
+            match answer {
+                Ok(()) => {}
+                Err(errno) if written == 0 && lacks_batch(errno) => {
+                    for (key, value) in keys.chunks_exact(key_size).zip(values.chunks_exact(value_bytes)) {
+                        let answer = self.write(key, value, UpdateFlags::ANY);
+                        answer.map_err(|error| Interrupted { done, error })?;
+                        done += 1;
+                    }
+                }
+                Err(errno) => {
+                    let key = &keys[(written * key_size).min(keys.len() - key_size)..][..key_size];
+                    let error = self.update_error(Cmd::MAP_UPDATE_BATCH, key, UpdateFlags::ANY, errno);
+                    return Err(Interrupted { done, error });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the entries of the keys in `keys`, one behind the other, and returns how many there were; see
+    /// [`Map::delete_batch`].
+    pub fn delete_packed(&self, keys: &[u8]) -> Result<usize> {
+        self.count_packed(keys.len(), self.key_size().max(1), "keys")?;
+        self.delete_batch(keys.chunks_exact(self.key_size().max(1)))
+    }
+
+    /// Gives all entries to `give`, one or more at a time: keys one behind the other, and the values likewise. A per-CPU
+    /// value is one for each possible CPU, each padded to a multiple of 8 bytes.
+    ///
+    /// Reads by `BPF_MAP_LOOKUP_BATCH` (5.6), and as [`Map::entries`] does where the kernel or the map's type has it
+    /// not. An entry that is there from the first call to the last is given once.
+    pub fn scan(&self, mut give: impl FnMut(&[u8], &[u8])) -> Result<()> {
+        let (key_size, value_bytes) = (self.key_size(), self.value_bytes()?);
+        // The walk of a trie may start over, which `entries` notices.
+        if !is_indexed(self.map_type()) && !has_buckets(self.map_type()) {
+            return self.scan_entries(give);
+        }
+        let mut size = PAGE_ENTRIES.min(self.max_entries().max(1) as usize);
+        let (mut from, mut to) = (None::<Vec<u8>>, vec![0; self.fd.place_bytes()]);
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        loop {
+            keys.resize(key_size * size, 0);
+            values.resize(value_bytes * size, 0);
+            let batch = Batch { from: from.as_deref(), to: &mut to, keys: &mut keys, values: &mut values };
+            let (answer, count) = self.fd.lookup_batch(batch, size);
+            match answer {
+                Err(errno) if from.is_none() && count == 0 && lacks_batch(errno) => {
+                    return self.scan_entries(give);
+                }
+                // A bucket has more entries than there is room for; it has no more than the map.
+                Err(Errno::ENOSPC) if size <= self.max_entries() as usize => size *= 2,
+                Ok(()) | Err(Errno::ENOENT | Errno::EINTR) => {
+                    if count > 0 {
+                        give(&keys[..count * key_size], &values[..count * value_bytes]);
+                    }
+                    if answer != Ok(()) && answer != Err(Errno::EINTR) || count == 0 {
+                        return Ok(());
+                    }
+                    from = Some(to.clone());
+                }
+                Err(errno) => return Err(Error::os(&Cmd::MAP_LOOKUP_BATCH.call(), &self.label, errno.0)),
+            }
+        }
+    }
+
+    fn scan_entries(&self, mut give: impl FnMut(&[u8], &[u8])) -> Result<()> {
+        for entry in self.entries() {
+            let entry = entry?;
+            give(&entry.key, entry.value.bytes());
+        }
+        Ok(())
+    }
+
+    fn count_packed(&self, len: usize, size: usize, what: &str) -> Result<usize> {
+        if len % size == 0 {
+            return Ok(len / size);
+        }
+        Err(self.misfit(format_args!("expected {what} of {size} bytes, found {len} bytes in all")))
+    }
+}

@@ -1,0 +1,183 @@
+//! `xdpload block` and what people give it by mistake: each refusal with its words, and nothing changed by it.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::bench::refused;
+use crate::block_commands::{block, blocked_pair, file, listed};
+use crate::command::{command, run};
+use crate::peers::bpftool;
+use crate::sandbox::Sandbox;
+use crate::veth::{NEAR, pair};
+use crate::xdpload::xdpload_command;
+
+#[test]
+fn words_that_are_no_prefix() {
+    let (_sandbox, _veth) = need!(blocked_pair(&[]));
+    for (word, code, words) in [
+        ("banana", 2, "`banana` is no prefix: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24"),
+        ("192.0.2.0/33", 2, "`192.0.2.0/33` is no prefix: the length behind the slash goes from 0 to 32"),
+        ("::ffff:192.0.2.1", 2, "`::ffff:192.0.2.1` is no prefix: it stands for an IPv4 address: write that"),
+        ("\u{1b}[31m", 2, "`\\u{1b}[31m` is no prefix"),
+    ] {
+        refused(&["block", "add", word], code, &[words]);
+        refused(&["block", "del", word], code, &[words]);
+    }
+    refused(&["block", "add", "192.0.2.77", "banana"], 2, &["`banana` is no prefix"]);
+    assert!(listed().is_empty());
+    block(&["add", "198.51.100.7/24"]).ok().stderr_has("note: `198.51.100.7/24` is taken as 198.51.100.0/24");
+    refused(&["block", "test", "192.0.2.0/24"], 2, &["`192.0.2.0/24` is no address"]);
+    refused(
+        &["block", "add", "192.0.2.77", "--ttl", "soon"],
+        2,
+        &["expected a time such as 90, 10m or 1d12h"],
+    );
+    refused(&["block", "add", "192.0.2.77", "--name", "a b"], 2, &["`a b` cannot name a set"]);
+    let gone = block(&["del", "198.51.100.0/24", "192.0.2.99"]).fails(1);
+    assert_eq!(gone.stdout(), "deleted 198.51.100.0/24\n");
+    gone.stderr_has("error: not blocked: 192.0.2.99");
+}
+
+#[test]
+fn files_that_are_no_lists() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    block(&["add", "10.0.0.0/8"]).ok();
+    let load = |path: &str, code, words: &str| drop(refused(&["block", "load", path], code, &[words]));
+    load("/nowhere", 1, "open(2) for `/nowhere` failed: No such file or directory (ENOENT)");
+    load(sandbox.scratch().to_str().unwrap(), 2, "is a directory");
+    load(&file(&sandbox, "empty", ""), 2, "the list is empty, nothing was changed");
+    load(&file(&sandbox, "binary", b"192.0.2.1\n\x7fELF\0"), 1, "is no text (line 2), nothing was changed");
+    load(
+        &file(&sandbox, "long", vec![b'1'; 70_000]),
+        1,
+        "is no list: line 1 is too long for one, nothing was changed",
+    );
+    let bad = file(&sandbox, "bad", "192.0.2.77\nbanana\n192.0.2.0/33\n");
+    let words = "line 2: `banana`: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24 (and 1 more bad lines); nothing was changed";
+    load(&bad, 1, words);
+    let many: String = (0..65).map(|last| format!("192.0.2.{last}\n")).collect();
+    load(
+        &file(&sandbox, "many", many),
+        1,
+        "lists more than the 64 prefixes that there is room for, nothing was changed",
+    );
+    // 2 GB, of which not a byte is read in vain.
+    let huge = sandbox.scratch().join("huge");
+    fs::File::create(&huge).and_then(|file| file.set_len(2 << 30)).unwrap();
+    load(huge.to_str().unwrap(), 1, "is no text (line 1), nothing was changed");
+    assert_eq!(listed(), ["10.0.0.0/8 default"]);
+
+    let skipped = block(&["load", &bad, "--skip-bad"]).ok();
+    let skipped = skipped.stderr_has("line 2: `banana`: expected an address");
+    skipped.stdout_has("default: added 1, kept 0, removed 1\n");
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read() {
+    let (sandbox, _veth) = need!(blocked_pair(&[]));
+    let path = file(&sandbox, "list", "192.0.2.77\n");
+    let pipe = sandbox.scratch().join("pipe");
+    run(&mut command("mkfifo", &[pipe.to_str().unwrap()])).ok();
+    let load =
+        xdpload_command(&["block", "load", &path, pipe.to_str().unwrap()]).stderr(Stdio::piped()).spawn();
+    // That it opens the pipe means that it has read the list before it.
+    let mut writer = fs::File::options().write(true).open(&pipe).unwrap();
+    file(&sandbox, "list", "192.0.2.77\n192.0.2.78\n");
+    writer.write_all(b"192.0.2.79\n").unwrap();
+    drop(writer);
+    let output = load.and_then(std::process::Child::wait_with_output).unwrap();
+    let words = format!("error: `{path}` changed while it was read, nothing was changed\n");
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with(&words), "{output:?}");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(listed().is_empty());
+}
+
+#[test]
+fn a_full_list_says_so_and_stays() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "2"]));
+    // Of these each has a place of its own, of which there are as many as were asked for.
+    block(&["add", "10.0.0.0/8", "11.0.0.0/8"]).ok();
+    refused(&["block", "add", "12.0.0.0/8"], 1, &["there is no room for another rule", "higher --max-rules"]);
+    refused(&["block", "add", "192.0.2.77", "12.0.0.0/8"], 1, &["there is no room for another rule"]);
+    let list = file(&sandbox, "list", "12.0.0.0/8\n");
+    let words =
+        "there is no room: with the new rules there would be 3, and there is room for 2; nothing was changed";
+    refused(&["block", "load", &list], 1, &[words]);
+    assert_eq!(listed(), ["10.0.0.0/8 default", "11.0.0.0/8 default"]);
+    refused(
+        &["block", "on", NEAR, "--max-rules", "9"],
+        1,
+        &["was made with room for 2 rules, which cannot be changed"],
+    );
+}
+
+#[test]
+fn without_a_blocklist_or_the_right_to_it() {
+    let (_sandbox, _veth) = need!(pair(&["bpftool", "setpriv"]));
+    let off = "there is no blocklist at `/sys/fs/bpf/xdpload/block`";
+    for words in [&["add", "192.0.2.77"][..], &["del", "192.0.2.77"], &["list"], &["stats"], &["off", NEAR]] {
+        refused(&[&["block"], words].concat(), 1, &[off]);
+    }
+    refused(&["block", "on", "nowhere0"], 1, &["there is no interface named `nowhere0`"]);
+    refused(&["block", "on", NEAR, "--max-rules", "0"], 2, &["0 is not in 1..=67108864"]);
+    assert!(!Path::new("/sys/fs/bpf/xdpload/block/config").exists());
+    block(&["on", NEAR]).ok();
+    let mut nobody = command(
+        "setpriv",
+        &[
+            "--reuid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+            env!("CARGO_BIN_EXE_xdpload"),
+            "block",
+            "list",
+        ],
+    );
+    run(&mut nobody).fails(3).stderr_has("is for root alone");
+}
+
+#[test]
+fn a_map_of_another_shape_is_left_alone() {
+    let (sandbox, _veth) = need!(blocked_pair(&[]));
+    let pin = "/sys/fs/bpf/xdpload/block/marks";
+    fs::remove_file(pin).unwrap();
+    let text = format!("map create {pin} type array key 4 value 4 entries 1 name m");
+    bpftool(&text.split(' ').collect::<Vec<_>>());
+    let words =
+        format!("the map pinned at `{pin}` is not of this program's blocklist: value_size is 4, wanted 8");
+    refused(&["block", "add", "192.0.2.77"], 1, &[&words, "`xdpload block off --purge`"]);
+    block(&["off", "--purge"]).ok();
+    assert_eq!(sandbox.pins(), ["xdpload"]);
+}
+
+#[test]
+fn an_interface_that_goes_away_takes_nothing_with_it() {
+    let (_sandbox, _veth) = need!(blocked_pair(&[]));
+    block(&["add", "192.0.2.77"]).ok();
+    run(&mut command("ip", &["link", "del", NEAR])).ok();
+    assert_eq!(listed(), ["192.0.2.77 default"]);
+    block(&["add", "192.0.2.78"]).ok();
+    block(&["stats"]).ok();
+    refused(&["block", "off", NEAR], 1, &["there is no interface named `near0`"]);
+    block(&["off", "--purge"]).ok();
+}
+
+#[test]
+fn a_program_that_is_there_stays() {
+    let (sandbox, _veth) = need!(pair(&["bpftool"]));
+    crate::xdpload::xdpload(&["attach", NEAR, &crate::objects::object("xdp_pass")]).ok();
+    let words = "another XDP program is on `near0`, which the blocklist would displace";
+    refused(&["block", "on", NEAR], 1, &[words, "`xdpload detach near0` takes it off"]);
+    assert!(sandbox.pins().is_empty());
+}
+
+#[test]
+fn a_system_without_bpffs_gets_one() {
+    let _sandbox = need!(Sandbox::without_bpffs());
+    run(&mut command("ip", &["link", "add", NEAR, "type", "veth", "peer", "name", "far0"])).ok();
+    block(&["on", NEAR]).ok();
+    block(&["add", "192.0.2.77"]).ok();
+    assert_eq!(listed(), ["192.0.2.77 default"]);
+}

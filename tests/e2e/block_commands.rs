@@ -1,0 +1,334 @@
+//! `xdpload block`: each command, with packets as witnesses.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use crate::bench::refused;
+use crate::command::{Ran, command, run};
+use crate::packets::assert_udp;
+use crate::peers::attached_by_ip;
+use crate::requirement::Missing;
+use crate::sandbox::Sandbox;
+use crate::veth::{BLOCKED, FAR_V4, FAR_V6, NEAR, NEAR_V4, OTHER, Veth, pair};
+use crate::xdpload::{answer, xdpload};
+
+/// `xdpload block` with these words.
+#[track_caller]
+pub(crate) fn block(words: &[&str]) -> Ran {
+    xdpload(&[&["block"], words].concat())
+}
+
+/// A pair of interfaces with the blocklist on the near one.
+pub(crate) fn blocked_pair(options: &[&str]) -> Result<(Sandbox, Veth), Missing> {
+    let (sandbox, veth) = pair(&["bpftool"])?;
+    block(&[&["on", NEAR], options].concat()).ok();
+    Ok((sandbox, veth))
+}
+
+/// A file with this text, and its path.
+pub(crate) fn file(sandbox: &Sandbox, name: &str, text: impl AsRef<[u8]>) -> String {
+    let path = sandbox.scratch().join(name);
+    fs::write(&path, text).expect("the scratch directory is writable");
+    path.to_str().expect("the path is printable").to_owned()
+}
+
+/// What `block list` prints, by lines.
+pub(crate) fn listed() -> Vec<String> {
+    block(&["list"]).ok().stdout().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn on_off_and_on_again() {
+    let (sandbox, veth) = need!(pair(&["bpftool"]));
+    let said = block(&["on", NEAR, "--max-rules", "1000"]).ok();
+    assert_eq!(said.stdout(), format!("the blocklist is on: {NEAR} in native mode\n"));
+    assert!(said.stderr().starts_with("room for 1000 rules takes "), "{}", said.report());
+    let program = attached_by_ip(NEAR).expect("it is on").id;
+    let again = block(&["on", NEAR]).ok();
+    assert_eq!(again.stdout(), format!("the blocklist is on already: {NEAR} in native mode\n"));
+    assert_eq!((again.stderr(), attached_by_ip(NEAR).unwrap().id), ("", program));
+
+    // A second interface has the same program.
+    run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
+    block(&["on", "two0"]).ok();
+    assert_eq!(attached_by_ip("two0").unwrap().id, program);
+
+    block(&["add", "192.0.2.77"]).ok();
+    assert_udp(&veth, BLOCKED, 0);
+    refused(&["block", "off", NEAR, "--purge"], 1, &["the blocklist stays on 1 other interfaces"]);
+    block(&["off", NEAR, "two0"]).ok();
+    assert_eq!((attached_by_ip(NEAR), attached_by_ip("two0")), (None, None));
+    assert_udp(&veth, BLOCKED, 5);
+    assert_eq!(listed(), ["192.0.2.77 default"]);
+    refused(&["block", "off", NEAR], 1, &["the blocklist is not on `near0`"]);
+
+    block(&["on", NEAR]).ok();
+    assert_udp(&veth, BLOCKED, 0);
+    block(&["off", "--purge"]).ok();
+    assert_eq!(sandbox.pins(), ["xdpload"]);
+    refused(
+        &["block", "list"],
+        1,
+        &["there is no blocklist at `/sys/fs/bpf/xdpload/block`", "`xdpload block on IF` makes one"],
+    );
+}
+
+#[test]
+fn every_kind_of_rule_drops_and_lets_go() {
+    let (_sandbox, veth) = need!(blocked_pair(&[]));
+    let v4 = [
+        "192.0.2.77",
+        "192.0.2.64/26",
+        "192.0.2.77/31",
+        "192.0.0.0/17",
+        "192.0.0.0/16",
+        "128.0.0.0/1",
+        "0.0.0.0/0",
+    ];
+    let v6 = ["2001:db8::2", "2001:db8::/64", "2001:db8::/126", "2001:db8::/32", "2000::/3", "::/0"];
+    let rules = v4
+        .iter()
+        .map(|rule| (rule, IpAddr::from(BLOCKED)))
+        .chain(v6.iter().map(|rule| (rule, FAR_V6.into())));
+    for (rule, source) in rules {
+        block(&["add", rule, "--force"]).ok();
+        assert_udp(&veth, source, 0);
+        let test = answer(&["block", "test", &source.to_string()]);
+        assert_eq!(test["verdict"], "dropped", "{rule}");
+        let rule_found = test["rule"]["prefix"].as_str().expect("a rule is named");
+        assert_eq!(listed(), [format!("{rule_found} default")]);
+        block(&["del", rule]).ok();
+        assert_udp(&veth, source, 5);
+    }
+    assert!(listed().is_empty());
+}
+
+#[test]
+fn rules_are_counted_and_listed_in_order() {
+    let (_sandbox, veth) = need!(blocked_pair(&[]));
+    block(&["add", "198.51.100.0/24", "192.0.2.77", "2001:db8:1::/48", "10.0.0.0/8", "192.0.2.77"])
+        .ok()
+        .stdout_has("added 192.0.2.77\n")
+        .stdout_has("unchanged 192.0.2.77\n");
+    assert_udp(&veth, BLOCKED, 0);
+    assert_udp(&veth, OTHER, 5);
+    let hits = block(&["list", "--hits"]).ok();
+    // 14 bytes of Ethernet, 20 of IP, 8 of UDP and 8 that were sent.
+    assert_eq!(
+        hits.stdout(),
+        "10.0.0.0/8 default 0 packets 0 bytes\n192.0.2.77 default 5 packets 250 bytes\n\
+         198.51.100.0/24 default 0 packets 0 bytes\n2001:db8:1::/48 default 0 packets 0 bytes\n"
+    );
+    assert_eq!(block(&["list", "192.0.2.0/24"]).ok().stdout(), "192.0.2.77 default\n");
+    assert_eq!(block(&["list", "10.1.2.3"]).ok().stdout(), "10.0.0.0/8 default\n");
+    let stats = answer(&["block", "stats", NEAR]);
+    let row = |verdict: &str| {
+        let rows = stats["interfaces"][0]["verdicts"].as_array().expect("there are verdicts").iter();
+        rows.cloned().find(|row| row["verdict"] == verdict).expect("each verdict is there")
+    };
+    assert_eq!((&row("dropped4")["packets"], &row("dropped4")["bytes"]), (&5.into(), &250.into()));
+    assert_eq!(row("passed4")["packets"], 5);
+    block(&["stats", "--prometheus"])
+        .ok()
+        .stdout_has("# TYPE xdpload_block_packets_total counter\n")
+        .stdout_has("xdpload_block_packets_total{interface=\"near0\",verdict=\"dropped4\"} 5\n");
+}
+
+#[test]
+fn exceptions_and_counting_let_packets_pass() {
+    let (_sandbox, veth) = need!(blocked_pair(&["--count-only"]));
+    block(&["add", "192.0.2.64/26"]).ok();
+    assert_udp(&veth, BLOCKED, 5);
+    block(&["test", "192.0.2.77"])
+        .ok()
+        .stdout_has("would be dropped, but is only counted, by 192.0.2.64/26 in default");
+    block(&["on", NEAR, "--count-only=false"]).ok();
+    assert_udp(&veth, BLOCKED, 0);
+    assert_eq!(block(&["allow", "add", "192.0.2.77"]).ok().stdout(), "added 192.0.2.77\n");
+    assert_eq!(block(&["allow", "add", "192.0.2.77"]).ok().stdout(), "unchanged 192.0.2.77\n");
+    assert_udp(&veth, BLOCKED, 5);
+    assert_udp(&veth, OTHER, 0);
+    assert_eq!(
+        block(&["test", "192.0.2.77"]).ok().stdout(),
+        "192.0.2.77 passes: 192.0.2.77 is allowed, though 192.0.2.64/26 is blocked\n"
+    );
+    assert_eq!(block(&["allow", "list"]).ok().stdout(), "192.0.2.77\n");
+    block(&["allow", "del", "192.0.2.77"]).ok();
+    assert_udp(&veth, BLOCKED, 0);
+    refused(&["block", "allow", "del", "192.0.2.77"], 1, &["not allowed: 192.0.2.77"]);
+}
+
+#[test]
+fn what_is_dropped_by_default_must_be_allowed() {
+    let (_sandbox, veth) = need!(pair(&["bpftool"]));
+    refused(
+        &["block", "on", NEAR, "--default", "drop"],
+        2,
+        &["--default drop cuts off", "--confirm 60s takes it back"],
+    );
+    block(&["on", NEAR, "--default", "drop", "--force"]).ok();
+    assert_udp(&veth, FAR_V4, 0);
+    block(&["allow", "add", "192.0.2.2"]).ok();
+    assert_udp(&veth, FAR_V4, 5);
+    block(&["on", NEAR, "--default", "pass"]).ok();
+    assert_udp(&veth, OTHER, 5);
+}
+
+#[test]
+fn a_trial_that_is_confirmed_stays_and_can_be_turned_off() {
+    let (sandbox, veth) = need!(pair(&["bpftool"]));
+    block(&["on", NEAR, "--confirm", "60s"])
+        .ok()
+        .stdout_has("unless `xdpload confirm near0` comes within 60 s");
+    block(&["add", "192.0.2.77"]).ok();
+    xdpload(&["confirm", NEAR]).ok();
+    assert_udp(&veth, BLOCKED, 0);
+    block(&["off", "--purge"]).ok();
+    assert_udp(&veth, BLOCKED, 5);
+    assert_eq!(sandbox.pins(), ["xdpload"]);
+}
+
+#[test]
+fn a_load_makes_a_set_equal_to_its_files() {
+    let (sandbox, veth) = need!(blocked_pair(&[]));
+    let first = file(&sandbox, "first", "# netset\n192.0.2.77\n10.0.0.0/8 ; SBL1\n\n198.51.100.7/24\n");
+    let second = file(&sandbox, "second", "{\"cidr\":\"192.0.2.78/32\"}\n10.0.0.0/8\n10.0.0.0/8\n");
+    block(&["load", &first, "--name", "drop", "--dry-run"])
+        .ok()
+        .stdout_has("drop: would have added 3, kept 0, removed 0\n");
+    assert!(listed().is_empty());
+    block(&["load", &first, "--name", "drop"])
+        .ok()
+        .stdout_has("drop: added 3, kept 0, removed 0\n")
+        .stderr_has("1 prefixes had host bits set");
+    assert_udp(&veth, BLOCKED, 0);
+    block(&["load", &second, "--name", "drop"]).ok().stdout_has("drop: added 1, kept 1, removed 2\n");
+    assert_udp(&veth, BLOCKED, 5);
+    assert_udp(&veth, OTHER, 0);
+    assert_eq!(listed(), ["10.0.0.0/8 drop", "192.0.2.78 drop"]);
+}
+
+#[test]
+fn what_two_sets_hold_stays_until_both_let_go() {
+    let (sandbox, veth) = need!(blocked_pair(&[]));
+    let list = file(&sandbox, "list", "192.0.2.77\n");
+    for set in ["a", "b"] {
+        block(&["load", &list, "--name", set]).ok();
+    }
+    assert_eq!(listed(), ["192.0.2.77 a,b"]);
+    let empty = file(&sandbox, "empty", "# nothing\n");
+    block(&["load", &empty, "--name", "a", "--force"]).ok().stdout_has("a: added 0, kept 0, removed 1\n");
+    assert_eq!(listed(), ["192.0.2.77 b"]);
+    assert_udp(&veth, BLOCKED, 0);
+    refused(&["block", "del", "192.0.2.77", "--name", "a"], 1, &["not in the set a: 192.0.2.77"]);
+    block(&["del", "192.0.2.77", "--name", "b"]).ok();
+    assert_udp(&veth, BLOCKED, 5);
+}
+
+#[test]
+fn what_is_saved_can_be_loaded_again() {
+    let (sandbox, _veth) = need!(blocked_pair(&[]));
+    block(&["add", "192.0.2.77", "2001:db8:1::/48"]).ok();
+    block(&["add", "192.0.2.77", "10.0.0.0/8", "--name", "other"]).ok();
+    block(&["add", "198.51.100.1", "--ttl", "1h"]).ok();
+    block(&["allow", "add", "192.0.2.2"]).ok();
+    let saved = sandbox.scratch().join("saved");
+    let saved = saved.to_str().unwrap();
+    assert_eq!(block(&["save", saved]).ok().stdout(), "saved 4 rules\n");
+    let before = listed();
+    block(&["off", "--purge"]).ok();
+    block(&["on", NEAR]).ok();
+    block(&["load", saved]).ok();
+    let without_time = |lines: Vec<String>| -> Vec<String> {
+        lines.iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+    };
+    assert_eq!(without_time(listed()), without_time(before));
+    block(&["list", "198.51.100.1"]).ok().stdout_has("left\n");
+    assert_eq!(block(&["allow", "list"]).ok().stdout(), "192.0.2.2\n");
+}
+
+#[test]
+fn a_rule_ends_by_itself_and_the_next_writer_sweeps_it() {
+    let (_sandbox, veth) = need!(blocked_pair(&[]));
+    block(&["add", "192.0.2.77", "--ttl", "0"]).ok();
+    // Its time is over as soon as the clock of the program moves on.
+    while !listed().is_empty() {}
+    assert_udp(&veth, BLOCKED, 5);
+    let rules = || command_json(&["map", "dump", "pinned", "/sys/fs/bpf/xdpload/block/holds"]);
+    assert_eq!(rules(), 1);
+    block(&["add", "192.0.2.78"]).ok();
+    assert_eq!(rules(), 0);
+    // One that two commands hold stays for as long as the longer of them.
+    block(&["add", "192.0.2.77", "--ttl", "1h"]).ok();
+    block(&["add", "192.0.2.77", "--name", "good"]).ok();
+    assert_eq!(listed()[0], "192.0.2.77 default,good");
+    block(&["del", "192.0.2.77", "--name", "good"]).ok();
+    block(&["list", "192.0.2.77"]).ok().stdout_has("left\n");
+    assert_udp(&veth, BLOCKED, 0);
+}
+
+/// How many entries bpftool dumps.
+fn command_json(words: &[&str]) -> usize {
+    crate::peers::bpftool(words).as_array().expect("bpftool dumps a list").len()
+}
+
+#[test]
+fn a_feed_is_followed_line_by_line() {
+    let (sandbox, veth) = need!(blocked_pair(&[]));
+    let feed = file(
+        &sandbox,
+        "feed",
+        "add 192.0.2.78 1h\n{\"action\":\"add\",\"value\":\"192.0.2.77\",\"duration\":\"4h\"}\nbanana\nadd 192.0.2.1\n\
+         del 192.0.2.78\ndel 192.0.2.99\n",
+    );
+    let words = format!("{} block sync - --name feed < {feed}", env!("CARGO_BIN_EXE_xdpload"));
+    let ran = run(&mut command("sh", &["-c", &words])).ok();
+    assert_eq!(ran.stdout(), "added 192.0.2.78\nadded 192.0.2.77\ndeleted 192.0.2.78\n");
+    let ran = ran.stderr_has("line 3: `banana`: expected add or del");
+    let ran =
+        ran.stderr_has("line 4: refused, nothing was changed: 192.0.2.1 is an address of this host (near0)");
+    ran.stderr_has("line 6: not blocked: 192.0.2.99")
+        .stderr_has("3 changes, 3 lines that could not be carried out");
+    assert_udp(&veth, BLOCKED, 0);
+    assert_udp(&veth, OTHER, 5);
+}
+
+#[test]
+fn nobody_is_locked_out() {
+    let (sandbox, _veth) = need!(blocked_pair(&[]));
+    let near = NEAR_V4.to_string();
+    refused(
+        &["block", "add", &near],
+        1,
+        &["refused, nothing was changed: 192.0.2.1 is an address of this host (near0)"],
+    );
+    run(&mut command("ip", &["route", "add", "default", "via", "192.0.2.78"])).ok();
+    refused(&["block", "add", "192.0.2.78"], 1, &["192.0.2.78 is the default gateway"]);
+    refused(&["block", "add", "192.0.2.64/26"], 1, &["192.0.2.64/26 covers 192.0.2.78, the default gateway"]);
+    refused(&["block", "add", "0.0.0.0/0"], 1, &["0.0.0.0/0 covers every address"]);
+    let list = file(&sandbox, "list", "10.0.0.0/8\n192.0.2.0/24\n");
+    refused(&["block", "load", &list], 1, &["192.0.2.0/24 covers 192.0.2.78, the default gateway"]);
+    // As sshd and sudo leave it: in the environment of a process above.
+    let words =
+        format!("env -u SSH_CONNECTION {} block add 198.51.100.7; exit $?", env!("CARGO_BIN_EXE_xdpload"));
+    let mut session = command("sh", &["-c", &words]);
+    session.env("SSH_CONNECTION", "198.51.100.7 50000 192.0.2.1 22");
+    run(&mut session).fails(1).stderr_has("198.51.100.7 is the peer of this SSH connection");
+    assert!(listed().is_empty());
+    block(&["allow", "add", "192.0.2.78", "192.0.2.1"]).ok();
+    block(&["add", "192.0.2.64/26"]).ok();
+    block(&["add", "192.0.2.1", "--force"]).ok();
+}
+
+#[test]
+fn a_large_mtu_takes_the_program_for_several_buffers() {
+    let (_sandbox, veth) = need!(pair(&["bpftool"]));
+    need!(crate::requirement::kernel((6, 3), "native XDP with several buffers on veth"));
+    veth.set_mtu(9000);
+    block(&["on", NEAR]).ok();
+    assert!(Path::new("/sys/fs/bpf/xdpload/block/xdp_blocklist_frags").exists());
+    block(&["add", "192.0.2.77"]).ok();
+    assert_udp(&veth, BLOCKED, 0);
+    assert_udp(&veth, OTHER, 5);
+}

@@ -1,0 +1,144 @@
+//! `xdpload block` by several at once, killed half-way, and while packets flow.
+
+use std::io::Read as _;
+use std::net::{IpAddr, UdpSocket};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::block_commands::{block, blocked_pair, file, listed};
+use crate::packets::assert_udp;
+use crate::peers::number;
+use crate::requirement::tool;
+use crate::strace::{Fault, trace_with_fault};
+use crate::veth::{BLOCKED, FAR_V4, NEAR_V4, OTHER};
+use crate::xdpload::xdpload_command;
+
+fn start(words: &[&str]) -> Child {
+    let mut child = xdpload_command(&[&["block"], words].concat());
+    child.stdout(Stdio::null()).spawn().expect("the program starts")
+}
+
+#[test]
+fn several_writers_lose_nothing() {
+    let (sandbox, _veth) = need!(blocked_pair(&[]));
+    let text = |set: usize| {
+        (0..400).map(|last| format!("10.{set}.{}.{}\n", last / 200, last % 200)).collect::<String>()
+    };
+    let lists: Vec<_> = (0..4).map(|set| file(&sandbox, &format!("list{set}"), text(set))).collect();
+    let names = ["a", "b", "c", "d"];
+    let mut writers: Vec<_> =
+        lists.iter().zip(names).map(|(list, name)| start(&["load", list, "--name", name])).collect();
+    writers.extend((0..20).map(|last| start(&["add", &format!("198.51.100.{last}")])));
+    for writer in &mut writers {
+        assert!(writer.wait().expect("it ends").success());
+    }
+    let rules = listed();
+    assert_eq!(rules.len(), 4 * 400 + 20);
+    for name in names {
+        assert_eq!(rules.iter().filter(|rule| rule.ends_with(&format!(" {name}"))).count(), 400);
+    }
+}
+
+/// Each call that a load makes is the last one of some load; the next load makes the set exact.
+#[test]
+fn a_load_that_is_killed_is_repaired_by_the_next() {
+    need!(tool("strace"));
+    let (sandbox, veth) = need!(blocked_pair(&["--max-rules", "256"]));
+    let old = file(&sandbox, "old", "192.0.2.77\n10.0.0.0/8\n198.51.100.0/24\n2001:db8:1::/48\n");
+    let new =
+        file(&sandbox, "new", "192.0.2.77\n11.0.0.0/8\n203.0.113.0/24\n2001:db8:2::/48\n2001:db8:3::/61\n");
+    block(&["load", &old]).ok();
+    let load = xdpload_command(&["block", "load", &new]);
+    let calls = crate::strace::trace(&sandbox, "bpf", &load).1;
+    let of_writes = calls.iter().enumerate().filter(|(_, call)| {
+        ["UPDATE", "DELETE"].iter().any(|word| call.arguments.starts_with(&format!("BPF_MAP_{word}")))
+    });
+    let writes: Vec<_> = of_writes.map(|(at, _)| u32::try_from(at + 1).unwrap()).collect();
+    assert!(writes.len() > 8, "{}", writes.len());
+    for nth in writes {
+        block(&["load", &old]).ok();
+        let fault = Fault { call: "bpf", errno: "ENOMEM:signal=KILL", nth: (nth, nth) };
+        let (ran, _) = trace_with_fault(&sandbox, "bpf", fault, &load);
+        assert_ne!(ran.code(), Some(0), "call {nth}: {}", ran.report());
+        // What both lists have is blocked, and what neither has passes.
+        assert_udp(&veth, BLOCKED, 0);
+        assert_udp(&veth, OTHER, 5);
+        block(&["load", &new]).ok();
+        let rules = ["11.0.0.0/8", "192.0.2.77", "203.0.113.0/24", "2001:db8:2::/48", "2001:db8:3::/61"];
+        assert_eq!(listed(), rules.map(|rule| format!("{rule} default")), "call {nth}");
+    }
+}
+
+#[test]
+fn a_load_leaves_no_gap() {
+    let (sandbox, veth) = need!(blocked_pair(&[]));
+    let text =
+        |net: u32| (0..2000).map(|at| format!("10.{net}.{}.{}\n", at / 250, at % 250)).collect::<String>();
+    let lists = [1, 2].map(|net| {
+        // The first has the address by itself, the second by its network.
+        let own = if net == 1 { "192.0.2.77\n" } else { "192.0.2.76/30\n192.0.2.77\n" };
+        file(&sandbox, &format!("list{net}"), text(net) + own)
+    });
+    block(&["load", &lists[0]]).ok();
+    let done = AtomicBool::new(false);
+    let bind = |address: IpAddr| UdpSocket::bind((address, 0)).expect("the address is there");
+    let near = bind(NEAR_V4.into());
+    let to = near.local_addr().unwrap();
+    let (listed_socket, clean) = veth.far.run(|| (bind(BLOCKED.into()), bind(FAR_V4.into())));
+    near.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut sent = 0_u32;
+            while !done.load(Ordering::Relaxed) {
+                listed_socket.send_to(b"listed", to).unwrap();
+                clean.send_to(b"clean", to).unwrap();
+                sent += 1;
+                thread::yield_now();
+            }
+            sent
+        });
+        let receiver = scope.spawn(|| {
+            let (mut clean, mut buffer) = (0_u32, [0; 16]);
+            while let Ok(len) = near.recv(&mut buffer) {
+                assert_eq!(&buffer[..len], b"clean", "a listed address came through");
+                clean += 1;
+            }
+            clean
+        });
+        for round in 0..6 {
+            block(&["load", &lists[(round + 1) % 2]]).ok();
+        }
+        done.store(true, Ordering::Relaxed);
+        let sent = sender.join().unwrap();
+        // The socket may overflow; what is dropped by the program is counted.
+        assert!(receiver.join().unwrap() > 0 && sent > 0);
+        let counters = crate::xdpload::answer(&["block", "stats", "near0"]);
+        let packets = |verdict: &str| {
+            let rows = counters["interfaces"][0]["verdicts"].as_array().unwrap();
+            number(&rows.iter().find(|row| row["verdict"] == verdict).unwrap()["packets"])
+        };
+        assert_eq!(packets("dropped4"), u64::from(sent));
+        assert!(packets("passed4") >= u64::from(sent));
+    });
+}
+
+#[test]
+fn a_writer_waits_for_its_turn() {
+    need!(tool("flock"));
+    let (_sandbox, _veth) = need!(blocked_pair(&[]));
+    let words = ["--no-fork", "/sys/fs/bpf/xdpload/block", "sh", "-c", "echo held; exec sleep 60"];
+    let mut flock = crate::command::command("flock", &words);
+    let mut holder = flock.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut held = [0; 4];
+    holder.stdout.take().unwrap().read_exact(&mut held).unwrap();
+    let mut writer = start(&["add", "192.0.2.77"]);
+    // Whoever only reads does not wait.
+    assert!(listed().is_empty());
+    assert!(writer.try_wait().unwrap().is_none());
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert!(writer.wait().unwrap().success());
+    assert_eq!(listed(), ["192.0.2.77 default"]);
+}

@@ -1,0 +1,300 @@
+//! The maps of the blocklist's packet program, filled by the letter of bpf-src/blocklist.h and by none of our other
+//! code.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use loader::{Kernel, Loaded, Loader, Map, Object, Program, UpdateFlags};
+
+/// Bits of `flags` in `struct block_config`.
+pub(crate) const COUNT_ONLY: u32 = 1;
+pub(crate) const DEFAULT_DROP: u32 = 2;
+const HAS_ALLOW4: u32 = 4;
+const HAS_ALLOW6: u32 = 8;
+const HAS_TRIE6: u32 = 16;
+const HAS_ANY4: u32 = 32;
+
+const HAS_END: u32 = 1 << 30;
+const OVERFLOWS: u32 = 1 << 31;
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+const SEED: u32 = 0x5eed_1e55;
+/// Few, so that buckets fill and lines are shared.
+pub(crate) const BUCKETS: u32 = 32;
+const LINES: u32 = 64;
+/// The lengths of IPv6 rules in `wide`, by their bits.
+const LENGTHS6: [u8; 10] = [128, 64, 56, 48, 44, 40, 36, 32, 29, 28];
+
+/// The committed object.
+pub(crate) fn prebuilt() -> Object {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("bpf-src/prebuilt/blocklist.o");
+    Object::open(path).expect("the object can be read")
+}
+
+/// A rule: a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Rule {
+    pub(crate) address: IpAddr,
+    pub(crate) length: u8,
+}
+
+impl Rule {
+    /// The prefix of this length that `address` is in.
+    pub(crate) fn around(address: impl Into<IpAddr>, length: u8) -> Self {
+        let address = match address.into() {
+            IpAddr::V4(v4) => Ipv4Addr::from(first_bits4(v4.into(), length)).into(),
+            IpAddr::V6(v6) => Ipv6Addr::from(first_bits6(v6.into(), length)).into(),
+        };
+        Self { address, length }
+    }
+
+    pub(crate) fn covers(self, address: IpAddr) -> bool {
+        self.address.is_ipv4() == address.is_ipv4() && Self::around(address, self.length) == self
+    }
+}
+
+fn first_bits4(number: u32, length: u8) -> u32 {
+    number & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0)
+}
+
+fn first_bits6(number: u128, length: u8) -> u128 {
+    number & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)
+}
+
+fn mix(number: u64) -> u64 {
+    let number = number.wrapping_mul(MULTIPLIER);
+    (number ^ number >> 32).wrapping_mul(MULTIPLIER)
+}
+
+fn low(number: u64) -> u32 {
+    (number & 0xffff_ffff) as u32
+}
+
+/// Where a rule is.
+#[derive(Clone, Debug)]
+enum Place {
+    Slot(u32),
+    Wide(Vec<u8>),
+    Trie(Vec<u8>),
+}
+
+/// The program, with its maps.
+pub(crate) struct Tables {
+    loaded: Loaded,
+    flags: u32,
+    lengths4: u32,
+    lengths6: u32,
+}
+
+impl Tables {
+    /// Loads `object`, with small maps.
+    pub(crate) fn load(object: &Object) -> Self {
+        Self::load_into(&Kernel::current().expect("a kernel tells its version"), object)
+    }
+
+    /// Loads `object` into this kernel, of which less may be known than is true.
+    pub(crate) fn load_into(kernel: &Kernel, object: &Object) -> Self {
+        let entries =
+            [("buckets", BUCKETS), ("hits", 16 * BUCKETS), ("marks", 16 * BUCKETS), ("filter", LINES)];
+        let mut wish = Loader::new(object);
+        for (map, number) in entries {
+            wish = wish.max_entries(map, number);
+        }
+        let plan = wish.plan(kernel).expect("a plan");
+        let loaded = plan.execute(|_| {}).expect("the kernel takes it");
+        let tables = Self { loaded, flags: 0, lengths4: 0, lengths6: 0 };
+        tables.configure();
+        tables
+    }
+
+    pub(crate) fn program(&self) -> &Program {
+        self.loaded.program("xdp_blocklist").expect("the object has it")
+    }
+
+    fn map(&self, name: &str) -> &Map {
+        self.loaded.map(name).expect("the object has it")
+    }
+
+    fn read(&self, map: &str, key: &[u8]) -> Vec<u8> {
+        let value = self.map(map).lookup(key).expect("the kernel answers").expect("the entry is there");
+        value.single().expect("one value a key").to_vec()
+    }
+
+    fn write(&self, map: &str, key: &[u8], value: &[u8]) {
+        self.map(map).update(key, value, UpdateFlags::ANY).expect("there is room");
+    }
+
+    /// Changes the word of 32 bits at `offset` of an entry of an array.
+    fn change(&self, map: &str, index: u32, offset: usize, change: impl FnOnce(u32) -> u32) {
+        let mut value = self.read(map, &index.to_ne_bytes());
+        let word = u32::from_ne_bytes(value[offset..offset + 4].try_into().expect("four bytes"));
+        value[offset..offset + 4].copy_from_slice(&change(word).to_ne_bytes());
+        self.write(map, &index.to_ne_bytes(), &value);
+    }
+
+    fn configure(&self) {
+        let numbers =
+            [self.flags, self.lengths4, self.lengths6, BUCKETS - 1, LINES - 1, SEED, 0, 0, 0, 0, 0, 0];
+        self.write("config", &[0; 4], numbers.map(u32::to_ne_bytes).as_flattened());
+    }
+
+    pub(crate) fn set(&mut self, flags: u32) {
+        self.flags |= flags;
+        self.configure();
+    }
+
+    pub(crate) fn unset(&mut self, flags: u32) {
+        self.flags &= !flags;
+        self.configure();
+    }
+
+    /// Has the filter let packets by that this hash is about.
+    fn open_filter(&self, how_many: u64, first_bits: u64, hash: u64) {
+        let line = low(mix(first_bits ^ how_many << 56 ^ u64::from(SEED)) >> 32) & (LINES - 1);
+        let mut words = self.read("filter", &line.to_ne_bytes());
+        let at = 8 * usize::try_from(hash >> 49 & 7).expect("small");
+        let word = u64::from_ne_bytes(words[at..at + 8].try_into().expect("eight bytes"));
+        let word = word | 1 << (hash >> 58) | 1 << (hash >> 52 & 63);
+        words[at..at + 8].copy_from_slice(&word.to_ne_bytes());
+        self.write("filter", &line.to_ne_bytes(), &words);
+    }
+
+    /// Adds a rule that ends at `end`, in units of 2^30 ns; 0 for never.
+    pub(crate) fn add(&mut self, rule: Rule, end: u32) -> Added {
+        let place = match rule.address {
+            IpAddr::V4(address) => self.add4(address.into(), rule.length, end),
+            IpAddr::V6(address) => self.add6(address.into(), rule.length, end),
+        };
+        self.configure();
+        Added { place }
+    }
+
+    fn add4(&mut self, number: u32, length: u8, end: u32) -> Place {
+        let wide_key = wide_key(4, length, &number.to_be_bytes());
+        if length == 0 {
+            self.flags |= HAS_ANY4;
+            return self.add_wide(wide_key, end);
+        }
+        let bit = 1 << (32 - length);
+        self.lengths4 |= bit;
+        for word in number >> 16..(number >> 16) + (1 << 16_u8.saturating_sub(length)) {
+            self.change("heads", word >> 4, 4 * (word as usize & 15), |lengths| lengths | bit);
+        }
+        if length < 17 {
+            return self.add_wide(wide_key, end);
+        }
+        let is_prefix = u32::from(length != 32);
+        let code = if length == 32 { number } else { number | 1 << (31 - length) };
+        let hash = mix((u64::from(code) | u64::from(is_prefix) << 32) ^ u64::from(SEED));
+        let how_many = if length >= 24 { 24 } else { 16 };
+        self.open_filter(how_many, u64::from(number) >> (32 - how_many), hash);
+        let bucket = low(hash >> 20) & (BUCKETS - 1);
+        let words = self.read("buckets", &bucket.to_ne_bytes());
+        let word = |n: usize| u32::from_ne_bytes(words[4 * n..4 * n + 4].try_into().expect("four bytes"));
+        let is_free = |slot: &u32| word(0) & 1 << slot == 0;
+        let same = (0..15).find(|slot| word(*slot as usize + 1) == code);
+        let Some(slot) = same.or_else(|| (0..15).find(is_free)).filter(is_free) else {
+            self.change("buckets", bucket, 0, |header| header | OVERFLOWS);
+            return self.add_wide(wide_key, end);
+        };
+        self.write("hits", &(16 * bucket + slot).to_ne_bytes(), &[0; 16]);
+        self.write(
+            "marks",
+            &(16 * bucket + slot).to_ne_bytes(),
+            [end, 1].map(u32::to_ne_bytes).as_flattened(),
+        );
+        self.change("buckets", bucket, 4 + 4 * slot as usize, |_| code);
+        self.change("buckets", bucket, 0, |header| {
+            let ends = if end == 0 { 0 } else { HAS_END };
+            header & !(1 << (15 + slot)) | 1 << slot | is_prefix << (15 + slot) | ends
+        });
+        Place::Slot(16 * bucket + slot)
+    }
+
+    fn add6(&mut self, number: u128, length: u8, end: u32) -> Place {
+        let Some(bit) = LENGTHS6.iter().position(|other| *other == length) else {
+            self.flags |= HAS_TRIE6;
+            let key = [&u32::from(length).to_ne_bytes()[..], &number.to_be_bytes()].concat();
+            let value =
+                [[0, 0, 0, 0, end, 1], [u32::from(length), 0, 0, 0, 0, 0]].as_flattened()[..8].to_vec();
+            self.write("trie6", &key, &value.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>());
+            return Place::Trie(key);
+        };
+        self.lengths6 |= 1 << bit;
+        let (high, low) = ((number >> 64) as u64, (number & u128::from(u64::MAX)) as u64);
+        let folded = (high ^ u64::from(SEED) ^ u64::from(length) << 32).wrapping_mul(MULTIPLIER);
+        let how_many = [64, 48, 32, 16].into_iter().find(|bits| *bits <= length).expect("28 is the least");
+        self.open_filter(how_many.into(), high >> (64 - how_many), mix(folded ^ low));
+        self.add_wide(wide_key(6, length, &number.to_be_bytes()), end)
+    }
+
+    fn add_wide(&self, key: Vec<u8>, end: u32) -> Place {
+        self.write("wide", &key, [0, 0, 0, 0, end, 1].map(u32::to_ne_bytes).as_flattened());
+        Place::Wide(key)
+    }
+
+    /// Takes a rule out, and leaves the bits that led to it.
+    pub(crate) fn remove(&self, added: &Added) {
+        match &added.place {
+            Place::Slot(index) => {
+                self.change("buckets", index / 16, 0, |header| header & !(1 << (index % 16)));
+            }
+            Place::Wide(key) => assert!(self.map("wide").delete(key).expect("the kernel answers")),
+            Place::Trie(key) => assert!(self.map("trie6").delete(key).expect("the kernel answers")),
+        }
+    }
+
+    /// Packets and bytes that a rule has counted.
+    pub(crate) fn hits(&self, added: &Added) -> (u64, u64) {
+        let value = match &added.place {
+            Place::Slot(index) => self.read("hits", &index.to_ne_bytes()),
+            Place::Wide(key) => self.read("wide", key),
+            Place::Trie(key) => self.read("trie6", key),
+        };
+        let number = |at: usize| u64::from_ne_bytes(value[at..at + 8].try_into().expect("eight bytes"));
+        (number(0), number(8))
+    }
+
+    pub(crate) fn allow(&mut self, rule: Rule) {
+        let length = u32::from(rule.length).to_ne_bytes();
+        let (map, flag, address) = match rule.address {
+            IpAddr::V4(address) => ("allow4", HAS_ALLOW4, address.octets().to_vec()),
+            IpAddr::V6(address) => ("allow6", HAS_ALLOW6, address.octets().to_vec()),
+        };
+        self.write(map, &[&length[..], &address].concat(), &length);
+        self.set(flag);
+    }
+
+    /// Packets and bytes of each verdict on the interface with this index, of all processors.
+    pub(crate) fn verdicts(&self, interface: u32) -> [(u64, u64); 8] {
+        let counters = self.map("counters").lookup(&(interface & 255).to_ne_bytes());
+        let counters = counters.expect("the kernel answers").expect("the entry is there");
+        let mut sums = [(0, 0); 8];
+        for cpu in counters.all() {
+            for (sum, count) in sums.iter_mut().zip(cpu[8..].chunks_exact(16)) {
+                sum.0 += u64::from_ne_bytes(count[..8].try_into().expect("eight bytes"));
+                sum.1 += u64::from_ne_bytes(count[8..].try_into().expect("eight bytes"));
+            }
+        }
+        sums
+    }
+}
+
+fn wide_key(family: u32, length: u8, address: &[u8]) -> Vec<u8> {
+    let mut key = (family << 16 | u32::from(length)).to_ne_bytes().to_vec();
+    key.extend(address);
+    key.resize(20, 0);
+    key
+}
+
+/// A rule that is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Added {
+    place: Place,
+}
+
+impl Added {
+    /// Whether its bucket was full.
+    pub(crate) fn is_wide(&self) -> bool {
+        matches!(self.place, Place::Wide(_))
+    }
+}

@@ -1,0 +1,115 @@
+//! One load for several interfaces: all of them get the program, or each keeps what it had.
+
+use serde_json::Value;
+
+use crate::acceptor::Ending;
+use crate::command::{command, run};
+use crate::objects::object;
+use crate::peers::{attached_by_ip, number};
+use crate::requirement::Missing;
+use crate::sandbox::Sandbox;
+use crate::strace_plan::run_as_planned;
+use crate::veth::{NEAR, Veth, pair};
+use crate::xdpload::{answer, xdpload};
+
+/// Other interfaces in the sandbox, with a driver that runs programs.
+const OTHERS: [&str; 2] = ["left0", "right0"];
+
+/// One whose driver does not, as packets are too large for it.
+const LARGE: &str = "large0";
+
+fn interfaces() -> Result<(Sandbox, Veth), Missing> {
+    let (sandbox, veth) = pair(&["strace"])?;
+    run(&mut command("ip", &["link", "add", OTHERS[0], "type", "veth", "peer", "name", OTHERS[1]])).ok();
+    let peer = ["peer", "name", "large1", "mtu", "9000"];
+    let large = [&["link", "add", LARGE, "mtu", "9000", "type", "veth"][..], &peer].concat();
+    run(&mut command("ip", &large)).ok();
+    Ok((sandbox, veth))
+}
+
+/// The ids of the programs on the interfaces, by ip(8).
+fn ids() -> [Option<u64>; 3] {
+    [NEAR, OTHERS[0], OTHERS[1]].map(|interface| attached_by_ip(interface).map(|program| program.id))
+}
+
+#[test]
+fn all_of_them_get_the_program() {
+    let (sandbox, _veth) = need!(interfaces());
+    let object = object("xdp_drop");
+    let plan = [&object, "--dev", NEAR, "--dev", OTHERS[0], "--dev", OTHERS[1]];
+    let attach = ["attach", NEAR, OTHERS[0], OTHERS[1], &object];
+    run_as_planned(&sandbox, &plan, &attach, Ending::AsTheKernelSays).ok().stdout_has(
+        " to near0 in native mode\nattached it to left0 in native mode\nattached it to right0 in native mode",
+    );
+    let [Some(first), Some(second), Some(third)] = ids() else { panic!("all have a program") };
+    assert_eq!((first, first), (second, third), "one program");
+
+    let again = answer(&["attach", NEAR, OTHERS[0], OTHERS[1], &object, "--replace"]);
+    let id = number(&again["program"]["id"]);
+    assert_eq!(ids(), [Some(id); 3]);
+    let replaced = |place: &Value| number(&place["replaced"]);
+    let also = again["also"].as_array().expect("the others are a list");
+    assert_eq!(also.iter().chain([&again]).map(replaced).collect::<Vec<_>>(), [first; 3]);
+    let names: Vec<_> = also.iter().map(|place| place["interface"].as_str()).collect();
+    assert_eq!(names, [Some(OTHERS[0]), Some(OTHERS[1])]);
+    for interface in [NEAR, OTHERS[0], OTHERS[1]] {
+        xdpload(&["detach", interface]).ok();
+    }
+}
+
+#[test]
+fn one_that_refuses_leaves_the_others_as_they_were() {
+    let (sandbox, _veth) = need!(interfaces());
+    let (drop, pass) = (object("xdp_drop"), object("xdp_pass"));
+    let plan = [&drop, "--dev", NEAR, "--dev", OTHERS[0], "--dev", LARGE];
+    let refusal = "attaching to `large0` in native mode";
+    let attach = ["attach", NEAR, OTHERS[0], LARGE, &drop];
+    run_as_planned(&sandbox, &plan, &attach, Ending::AsTheKernelSays).fails(1).stderr_has(refusal);
+    assert_eq!(ids(), [None; 3]);
+
+    xdpload(&["attach", NEAR, OTHERS[1], &pass]).ok();
+    let before = ids();
+    xdpload(&["attach", NEAR, OTHERS[0], LARGE, OTHERS[1], &drop, "--replace"]).fails(1).stderr_has(refusal);
+    assert_eq!(ids(), before);
+
+    xdpload(&["attach", OTHERS[0], OTHERS[1], &drop])
+        .fails(1)
+        .stderr_has("attaching to `right0`")
+        .stderr_has("--replace");
+    assert_eq!(ids(), before);
+}
+
+#[test]
+fn prog_arrays_are_kept_for_each() {
+    let (sandbox, _veth) = need!(interfaces());
+    let attached = answer(&["attach", NEAR, OTHERS[0], &object("tail_calls"), "--prog=enter"]);
+    let pin = |place: &Value| place["prog_arrays"][0]["pin"].as_str().map(str::to_owned);
+    let pins = [pin(&attached), pin(&attached["also"][0])].map(|pin| pin.expect("its prog array is pinned"));
+    assert_ne!(pins[0], pins[1]);
+    assert!(pins.iter().all(|pin| std::path::Path::new(pin).exists()), "{pins:?}");
+    xdpload(&["detach", NEAR]).ok();
+    xdpload(&["detach", OTHERS[0]]).ok();
+    assert_eq!(sandbox.pins(), ["xdpload"], "the directory of all such pins, empty");
+}
+
+#[test]
+fn what_can_be_done_at_one_only_is_refused() {
+    let (_sandbox, _veth) = need!(interfaces());
+    let object = object("xdp_drop");
+    let cases: [(&[&str], &str); 4] = [
+        (&[NEAR, NEAR, &object], "interface named `near0` is named twice"),
+        (
+            &[NEAR, OTHERS[0], &object, "--link", "--pin=/sys/fs/bpf/x"],
+            "a bpf_link holds a program on one interface",
+        ),
+        (
+            &[NEAR, OTHERS[0], &object, "--replace", "--keep-maps"],
+            "the program goes on with the maps of one other",
+        ),
+        (&[&object], "expected <IF>... <OBJECT>"),
+    ];
+    for (words, message) in cases {
+        xdpload(&[&["attach"], words].concat()).fails(2).stderr_has(message);
+    }
+    assert_eq!(ids(), [None; 3]);
+}
