@@ -3,7 +3,12 @@
 //! The sentences are those of 5.10 to 6.18 (`kernel/bpf/verifier.c`); holes are as in [`super::template`]. What holes of
 //! ours stand for is in [`super::facts`]. Of the rules, and of the repairs, the first holds whose holes are all known.
 
-use crate::error::RefusalKind::{self, *};
+use crate::error::RefusalKind::{
+    self, ArgumentType, BackEdge, CallDepth, CodeMissing, ContextAccess, EndlessLoop, GplOnly,
+    HelperNotAllowed, KfuncNotAllowed, MapValueBounds, MemoryBounds, Misaligned, NotAPointer, NullUnchecked,
+    PacketBounds, PointerArithmetic, PointerLeak, ReadOnly, ReferenceLeak, ReturnValue, StackBounds,
+    StackDepth, TooComplex, TypesMissing, Uninitialised, Unreachable,
+};
 
 /// Sentences that mean the same.
 pub(super) struct Row {
