@@ -151,6 +151,24 @@ fn each_privilege_is_missed_on_its_own() {
 }
 
 #[test]
+fn without_perfmon_no_pointer_goes_out() {
+    let bench = need!(bench());
+    let loader = Nobody::with(&bench, "+bpf,+net_admin");
+    let path = loader.bench.sandbox.scratch().join("leak.o");
+    fs::copy(object("reject/registers"), &path).expect("the sandbox is writable");
+    let path = path.to_str().expect("it is printable");
+    let attach = ["attach", NEAR, path, "--prog=pointer_leaked"];
+    loader
+        .xdpload(&attach)
+        .fails(4)
+        .stderr_has("   asm volatile(\"%0 = %1\"")
+        .stderr_has("  rule:  this process lacks CAP_PERFMON, and so the verifier lets no pointers leak");
+    Nobody::with(&bench, LOADER).xdpload(&attach).ok();
+    xdpload(&["detach", NEAR]).ok();
+    bench.assert_clean();
+}
+
+#[test]
 fn without_bpffs_only_pinning_fails() {
     let bench = need!(bench());
     umount("/sys/fs/bpf").expect("the sandbox has mounted it");
