@@ -1,7 +1,7 @@
 # The one front door; `make` alone prints what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint drift kernels build static bpf setup fixtures golden fuzz datapath clean
+.PHONY: help demo test lint drift kernels build static size bpf setup fixtures golden fuzz datapath clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -42,6 +42,9 @@ build: ## build the program
 static: ## build the program as one static file
 	scripts/build-static
 
+size: ## compare the size of the static program with what is recorded
+	scripts/size
+
 bpf: ## compile bpf-src/ to target/bpf/
 	scripts/build-bpf
 
@@ -60,6 +63,9 @@ fuzz: ## fuzz each door for a minute; needs Rust nightly and cargo-fuzz
 
 datapath: ## measure what the blocklist costs a packet; needs root and some minutes
 	$(SUDO) scripts/bench/blocklist
+
+filling: ## measure how fast the blocklist is filled and listed; needs root
+	$(SUDO) scripts/bench/block-fill
 
 clean: ## remove what was built
 	cargo clean

@@ -43,6 +43,9 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
         let _ = pin::remove_dir(Path::new(&keep_root(&bpffs.to_string_lossy())));
     }
     let mut unpinned = Vec::new();
+    if let Some(guard) = &guard {
+        attach::tell_made(&guard.socket)?;
+    }
     // Until it is confirmed, the guard may need them.
     let gone = if trial.is_some() { &[][..] } else { &detached[..] };
     for id in gone.iter().filter_map(|program| program.id) {

@@ -23,7 +23,7 @@ pub(super) fn log(level: Level, text: impl Display) {
     let line = format!("<{}>xdpload[{}]: {text}", level as u8, process::id());
     let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(line.as_bytes(), SYSLOG));
     if sent.is_err() {
-        let kernel = OpenOptions::new().write(true).open(KERNEL_LOG);
+        let kernel = OpenOptions::new().append(true).open(KERNEL_LOG);
         let _ = kernel.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
     }
 }

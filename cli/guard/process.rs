@@ -39,8 +39,10 @@ pub(crate) fn run(words: &[OsString]) {
 struct Guard {
     on_trial: OnTrial,
     control: UnixStream,
-    /// Whether whoever makes the change is still there.
+    /// Whether whoever makes the change has nothing more to say.
     is_told: bool,
+    /// Whether the change is known to be made.
+    is_made: bool,
     /// None when the trial is over, so that the next one may begin.
     listener: Option<UnixListener>,
     signals: SignalFd,
@@ -80,7 +82,16 @@ fn start(words: &[OsString]) -> Result<Option<Guard>> {
     attach::answer(&control, &Ok(()))?;
     let deadline = Instant::now() + patience;
     let listener = Some(listener);
-    Ok(Some(Guard { on_trial, control, is_told: false, listener, signals, patience, deadline }))
+    Ok(Some(Guard {
+        on_trial,
+        control,
+        is_told: false,
+        is_made: false,
+        listener,
+        signals,
+        patience,
+        deadline,
+    }))
 }
 
 /// Outlives the login that it was started in. SIGTERM is heard as the end of the trial; the other signals that a
@@ -157,22 +168,30 @@ impl Guard {
 
     /// Hears what comes from whoever makes the change. False when they have ended without making it.
     fn hear(&mut self) -> bool {
-        if let Ok(Heard::Link(link)) = attach::hear(&self.control) {
-            self.on_trial.hold(link);
-            // If nobody listens, they are dead, which is heard next.
-            let _ = attach::answer(&self.control, &Ok(()));
-            return true;
+        match attach::hear(&self.control) {
+            Ok(Heard::Link(link)) => self.on_trial.hold(link),
+            Ok(Heard::Made) => self.begin(),
+            Ok(Heard::End) | Err(_) => {
+                self.is_told = true;
+                // Should they still wait for an answer, they hear that none will come.
+                let _ = self.control.shutdown(Shutdown::Both);
+                // Who was killed has not said whether it is made. What cannot be seen now may be seen when time is up.
+                if !self.is_made && self.on_trial.is_made().unwrap_or(true) {
+                    self.begin();
+                }
+                return self.is_made;
+            }
         }
-        self.is_told = true;
-        // Should they still wait for an answer, they hear that none will come.
-        let _ = self.control.shutdown(Shutdown::Both);
-        // What cannot be seen now may be seen when time is up.
-        let is_made = self.on_trial.is_made().unwrap_or(true);
-        if is_made {
-            let seconds = self.patience.as_secs();
-            log(Level::Notice, format_args!("unless confirmed within {seconds} s, {}", self.on_trial));
-        }
-        is_made
+        // If nobody listens, they are dead, which is heard next.
+        let _ = attach::answer(&self.control, &Ok(()));
+        true
+    }
+
+    /// From here on there is something to put back.
+    fn begin(&mut self) {
+        self.is_made = true;
+        let seconds = self.patience.as_secs();
+        log(Level::Notice, format_args!("unless confirmed within {seconds} s, {}", self.on_trial));
     }
 
     /// Answers whoever has connected. True when that was the end of the trial.

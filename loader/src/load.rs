@@ -21,7 +21,7 @@ use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
 use self::extension::Extended;
 pub use self::running::{Comparison, RunsAlready};
-use crate::attach::{Link, LinkState, RouteSocket};
+use crate::attach::{self, Link, LinkState, RouteSocket};
 use crate::bytes::ByteOrder;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
@@ -481,6 +481,7 @@ impl<'p> Execution<'p> {
             Call::OpenOwnLink { bpffs } => self.open_own_link(bpffs),
             Call::Arm(arm) => done(self.arm(arm)),
             Call::HandOver => done(self.hand_over()),
+            Call::TellMade => done(self.guard().and_then(attach::tell_made)),
             Call::LinkCreate(create) => self.create_link(create),
             Call::LinkUpdate { program } => self.update_link(*program),
             Call::PinLink { path } => done(self.bpf_link().pin(Path::new(path))),

@@ -125,7 +125,7 @@ fn rules_are_counted_and_listed_in_order() {
     let stats = answer(&["block", "stats", NEAR]);
     let row = |verdict: &str| {
         let rows = stats["interfaces"][0]["verdicts"].as_array().expect("there are verdicts").iter();
-        rows.cloned().find(|row| row["verdict"] == verdict).expect("each verdict is there")
+        rows.clone().find(|row| row["verdict"] == verdict).expect("each verdict is there").clone()
     };
     assert_eq!((&row("dropped4")["packets"], &row("dropped4")["bytes"]), (&5.into(), &250.into()));
     assert_eq!(row("passed4")["packets"], 5);

@@ -24,7 +24,8 @@ fn start(words: &[&str]) -> Child {
 fn several_writers_lose_nothing() {
     let (sandbox, _veth) = need!(blocked_pair(&[]));
     let text = |set: usize| {
-        (0..400).map(|last| format!("10.{set}.{}.{}\n", last / 200, last % 200)).collect::<String>()
+        let lines = (0..400).map(|last| format!("10.{set}.{}.{}\n", last / 200, last % 200));
+        lines.collect::<Vec<_>>().concat()
     };
     let lists: Vec<_> = (0..4).map(|set| file(&sandbox, &format!("list{set}"), text(set))).collect();
     let names = ["a", "b", "c", "d"];
@@ -74,8 +75,9 @@ fn a_load_that_is_killed_is_repaired_by_the_next() {
 #[test]
 fn a_load_leaves_no_gap() {
     let (sandbox, veth) = need!(blocked_pair(&[]));
-    let text =
-        |net: u32| (0..2000).map(|at| format!("10.{net}.{}.{}\n", at / 250, at % 250)).collect::<String>();
+    let text = |net: u32| {
+        (0..2000).map(|at| format!("10.{net}.{}.{}\n", at / 250, at % 250)).collect::<Vec<_>>().concat()
+    };
     let lists = [1, 2].map(|net| {
         // The first has the address by itself, the second by its network.
         let own = if net == 1 { "192.0.2.77\n" } else { "192.0.2.76/30\n192.0.2.77\n" };

@@ -220,7 +220,8 @@ impl Tables {
             return Place::Trie(key);
         };
         self.lengths6 |= 1 << bit;
-        let (high, low) = ((number >> 64) as u64, (number & u128::from(u64::MAX)) as u64);
+        let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).expect("64 bits");
+        let (high, low) = (half(number >> 64), half(number));
         let folded = (high ^ u64::from(SEED) ^ u64::from(length) << 32).wrapping_mul(MULTIPLIER);
         let how_many = [64, 48, 32, 16].into_iter().find(|bits| *bits <= length).expect("28 is the least");
         self.open_filter(how_many.into(), high >> (64 - how_many), mix(folded ^ low));

@@ -132,6 +132,11 @@ fn each_document_is_what_the_page_says() {
     let load = ["load", &rejected, "--prog=calls_too_deep", "--pin=/sys/fs/bpf/deep", "--json"];
     say("a refusal by the verifier", &xdpload(&load).fails(4).json());
     say("detach", &answer(&["detach", NEAR]));
+    run(&mut command("ip", &["link", "add", "left0", "type", "veth", "peer", "name", "right0"])).ok();
+    say("attach", &answer(&["attach", NEAR, "left0", &object("tail_calls"), "--prog=enter"]));
+    for interface in [NEAR, "left0"] {
+        answer(&["detach", interface]);
+    }
     say("attach", &answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]));
     say("status", &answer(&["status"]));
     say("detach", &answer(&["detach", NEAR, "--link"]));
@@ -150,6 +155,31 @@ fn each_document_is_what_the_page_says() {
     say("load", &answer(&["load", &gobpf, "--pin=/sys/fs/bpf/edge"]));
     say("attach", &answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]));
     say("doctor", &answer(&["doctor"]));
+    run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
+    say("block on", &answer(&["block", "on", "two0", "--confirm=10m"]));
+    xdpload(&["confirm", "two0"]).ok();
+    run(&mut command("ip", &["link", "set", "two0", "up"])).ok();
+    run(&mut command("ip", &["link", "set", "two1", "up"])).ok();
+    // An interface that comes up says so to its neighbours.
+    while answer(&["block", "stats"])["interfaces"] == Value::Array(Vec::new()) {}
+    let list = sandbox.scratch().join("list");
+    fs::write(&list, "198.51.100.0/24\n").expect("the sandbox is writable");
+    for (name, words) in [
+        ("block add", &["192.0.2.77"][..]),
+        ("block list", &[]),
+        ("block test", &["192.0.2.77"]),
+        ("block test", &["192.0.2.78"]),
+        ("block del", &["192.0.2.77"]),
+        ("block allow add", &["192.0.2.2"]),
+        ("block allow list", &[]),
+        ("block allow del", &["192.0.2.2"]),
+        ("block load", &[list.to_str().expect("the path is printable")]),
+        ("block stats", &[]),
+        ("block off", &["--purge"]),
+    ] {
+        let command: Vec<_> = name.split(' ').chain(words.iter().copied()).collect();
+        say(name, &answer(&command));
+    }
 
     let documented = documentation();
     assert_eq!(

@@ -12,8 +12,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Asserts that no process that the test started is still in the calling thread's network namespace.
 #[track_caller]
 pub(crate) fn assert_no_process_here() {
-    let found = processes_here();
-    assert!(found.is_empty(), "the test leaves processes behind: {}", found.join(", "));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = processes_here();
+        if found.is_empty() {
+            return;
+        }
+        // One that has done its work may take a moment to end.
+        assert!(Instant::now() < deadline, "the test leaves processes behind: {}", found.join(", "));
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The processes besides this one in the calling thread's network namespace, as `id (name)`.

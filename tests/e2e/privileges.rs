@@ -34,7 +34,7 @@ impl<'b> Nobody<'b> {
         // Where cargo builds, others may not be let in.
         let program = bench.sandbox.scratch().join("xdpload");
         if !program.exists() {
-            // By another process: a copy that is still open here would be handed on to what other tests start meanwhile.
+            // By another process: a copy that is open here would be handed on to what other tests start meanwhile.
             let from = xdpload_command::<&str>(&[]).get_program().to_string_lossy().into_owned();
             run(&mut command("cp", &[&*from, &program.to_string_lossy()])).ok();
         }

@@ -19,6 +19,7 @@ use crate::leftovers::assert_program_goes;
 use crate::objects::object;
 use crate::packets::assert_udp;
 use crate::peers::{attached_by_ip, number, text};
+use crate::requirement::Missing;
 use crate::sandbox::Sandbox;
 use crate::strace::{Call, Fault, trace, trace_with_fault};
 use crate::tally::tally;
@@ -69,11 +70,23 @@ impl Guard {
     /// Asserts that the kernel's log has a line of this guard with `words`.
     #[track_caller]
     fn has_logged(self, words: &str) {
-        let log = run(&mut command("dmesg", &[""; 0])).ok();
+        let log = fs::read_to_string(KERNEL_LOG).expect("it is a file here");
         let mine = format!("xdpload[{}]: ", self.0);
-        let lines: Vec<_> = log.stdout().lines().filter(|line| line.contains(&mine)).collect();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(&mine)).collect();
         assert!(lines.iter().any(|line| line.contains(words)), "no {words:?} in {lines:#?}");
     }
+}
+
+/// Where the kernel takes lines for its log, which all processes of the machine share.
+const KERNEL_LOG: &str = "/dev/kmsg";
+
+/// A sandbox with a kernel log of its own: a file.
+fn bench(tools: &[&str]) -> Result<(Sandbox, Veth), Missing> {
+    let (sandbox, veth) = pair(tools)?;
+    let log = sandbox.scratch().join("kmsg");
+    fs::write(&log, "").expect("the sandbox is writable");
+    bind(&log, Path::new(KERNEL_LOG));
+    Ok((sandbox, veth))
 }
 
 /// What ip(8) says of `near0`: the mode and the id of its program.
@@ -88,7 +101,7 @@ fn attach(name: &str, options: &[&str]) -> Value {
 
 #[test]
 fn what_nobody_confirms_is_taken_off() {
-    let (sandbox, veth) = need!(pair(&["bpftool"]));
+    let (sandbox, veth) = need!(bench(&["bpftool"]));
     for mode in ["native", "generic"] {
         let attached = attach("xdp_drop", &[SHORT, "--mode", mode]);
         let id = number(&attached["program"]["id"]);
@@ -105,7 +118,7 @@ fn what_nobody_confirms_is_taken_off() {
 
 #[test]
 fn what_nobody_confirms_makes_room_for_what_was_there() {
-    let (sandbox, veth) = need!(pair(&[]));
+    let (sandbox, veth) = need!(bench(&[]));
     for mode in ["native", "generic"] {
         attach("xdp_pass", &["--mode", mode]);
         let before = near();
@@ -129,7 +142,7 @@ fn what_nobody_confirms_makes_room_for_what_was_there() {
 
 #[test]
 fn what_is_confirmed_stays() {
-    let (sandbox, veth) = need!(pair(&[]));
+    let (sandbox, veth) = need!(bench(&[]));
     // The words first.
     let says = "unless `xdpload confirm near0` comes within 600 s, it is taken off again\n";
     let ran = xdpload(&["attach", NEAR, &object("xdp_drop"), LONG]).ok().stdout_has(says);
@@ -183,7 +196,7 @@ fn own_link(confirmed: &Value) -> String {
 
 #[test]
 fn a_replacement_that_is_confirmed_is_as_one_without_a_trial() {
-    let (sandbox, _veth) = need!(pair(&[]));
+    let (sandbox, _veth) = need!(bench(&[]));
     attach("xdp_pass", &[]);
     let attached = attach("xdp_drop", &["--replace", LONG]);
     let says = "confirmed: program";
@@ -196,7 +209,7 @@ fn a_replacement_that_is_confirmed_is_as_one_without_a_trial() {
 
 #[test]
 fn a_guard_that_is_killed_takes_its_program_along() {
-    let (sandbox, veth) = need!(pair(&["bpftool"]));
+    let (sandbox, veth) = need!(bench(&["bpftool"]));
     for options in [&[LONG][..], &[LONG, "--link", "--pin=/sys/fs/bpf/link"]] {
         let attached = attach("xdp_drop", options);
         assert_udp(&veth, OTHER, 0);
@@ -221,7 +234,7 @@ fn a_guard_that_is_killed_takes_its_program_along() {
 
 #[test]
 fn what_somebody_else_has_changed_meanwhile_is_left_alone() {
-    let (sandbox, _veth) = need!(pair(&[]));
+    let (sandbox, _veth) = need!(bench(&[]));
     let left_alone = |guard: Guard, found: &str| {
         guard.signal(Signal::SIGTERM);
         guard.ends();
@@ -273,7 +286,7 @@ fn what_somebody_else_has_changed_meanwhile_is_left_alone() {
 
 #[test]
 fn a_detach_is_taken_back_too() {
-    let (sandbox, veth) = need!(pair(&[]));
+    let (sandbox, veth) = need!(bench(&[]));
     for (mode, link) in [("native", false), ("generic", false), ("native", true)] {
         let by_link: &[&str] = if link { &["--link", "--pin=/sys/fs/bpf/link"] } else { &[] };
         attach("xdp_drop", &[by_link, &["--mode", mode]].concat());
@@ -299,7 +312,7 @@ fn a_detach_is_taken_back_too() {
 
 #[test]
 fn one_trial_at_a_time() {
-    let (sandbox, _veth) = need!(pair(&[]));
+    let (sandbox, _veth) = need!(bench(&[]));
     refused(&["confirm"], 1, &["no change waits to be confirmed", "help: the time may be up"]);
     let guard = Guard::of(&attach("xdp_drop", &[LONG]));
     let state = near();
@@ -328,7 +341,7 @@ fn one_trial_at_a_time() {
 
 #[test]
 fn the_guard_outlives_the_session_and_is_small() {
-    let (_sandbox, _veth) = need!(pair(&[]));
+    let (_sandbox, _veth) = need!(bench(&[]));
     // That the answer comes at all shows that the guard does not hold the ends of its pipes.
     let guard = Guard::of(&attach("xdp_drop", &[LONG]));
     let stat = guard.proc("stat").expect("the guard waits");
@@ -352,7 +365,7 @@ fn the_guard_outlives_the_session_and_is_small() {
 
 #[test]
 fn in_another_namespace() {
-    let (sandbox, veth) = need!(pair(&[]));
+    let (sandbox, veth) = need!(bench(&[]));
     let far = veth.far.path().display().to_string();
     let attach = answer(&["attach", FAR, &object("xdp_pass"), "--netns", &far, LONG]);
     xdpload(&["status"]).ok().stdout_has("no interface has an XDP program");
@@ -370,7 +383,7 @@ fn in_another_namespace() {
 
 #[test]
 fn prog_arrays_of_either_program_last_as_long_as_the_trial() {
-    let (sandbox, veth) = need!(pair(&[]));
+    let (sandbox, veth) = need!(bench(&[]));
     let chain = |options: &[&str]| {
         attach("tail_calls", &[&["--prog=enter", "--pin-map=answer=/sys/fs/bpf/answer"], options].concat())
     };
@@ -404,7 +417,7 @@ fn prog_arrays_of_either_program_last_as_long_as_the_trial() {
 
 #[test]
 fn pins_of_the_object_go_with_it() {
-    let (sandbox, _veth) = need!(pair(&[]));
+    let (sandbox, _veth) = need!(bench(&[]));
     let guard = Guard::of(&attach("blacklist_gobpf", &[LONG]));
     assert_ne!(sandbox.pins(), [""; 0]);
     guard.signal(Signal::SIGTERM);
@@ -414,7 +427,7 @@ fn pins_of_the_object_go_with_it() {
 
 #[test]
 fn syslog_hears_it_where_there_is_one() {
-    let (sandbox, _veth) = need!(pair(&[]));
+    let (sandbox, _veth) = need!(bench(&[]));
     let dev = sandbox.scratch().join("dev");
     fs::create_dir(&dev).unwrap();
     fs::write(dev.join("null"), "").unwrap();
@@ -464,7 +477,7 @@ fn run_as_planned(sandbox: &Sandbox, name: &str, options: &[&str]) {
 
 #[test]
 fn the_plan_of_a_trial_is_what_is_done() {
-    let (sandbox, veth): (_, Veth) = need!(pair(&["strace"]));
+    let (sandbox, veth): (_, Veth) = need!(bench(&["strace"]));
     run_as_planned(&sandbox, "xdp_pass", &[]);
     run_as_planned(&sandbox, "xdp_pass", &["--link", "--pin=/sys/fs/bpf/a/link"]);
     attach("xdp_drop", &[]);
@@ -515,13 +528,13 @@ fn end_as_they_began(command: &[&str], least: usize, bench: &(Sandbox, Veth)) {
 
 #[test]
 fn a_trial_where_nothing_was_ends_as_it_began() {
-    let bench = need!(pair(&["strace"]));
+    let bench = need!(bench(&["strace"]));
     end_as_they_began(&["attach", NEAR, &object("xdp_pass"), SHORT], 15, &bench);
 }
 
 #[test]
 fn a_trial_of_a_replacement_ends_as_it_began() {
-    let bench = need!(pair(&["strace"]));
+    let bench = need!(bench(&["strace"]));
     attach("xdp_drop", &[]);
     end_as_they_began(&["attach", NEAR, &object("xdp_pass"), "--replace", SHORT], 15, &bench);
     xdpload(&["detach", NEAR]).ok();
@@ -529,7 +542,7 @@ fn a_trial_of_a_replacement_ends_as_it_began() {
 
 #[test]
 fn a_detach_on_trial_ends_as_it_began() {
-    let bench = need!(pair(&["strace"]));
+    let bench = need!(bench(&["strace"]));
     attach("xdp_drop", &[]);
     end_as_they_began(&["detach", NEAR, SHORT], 15, &bench);
     xdpload(&["detach", NEAR]).ok();

@@ -94,6 +94,22 @@ pub(crate) fn imports_follow_the_table(file: &File) -> Vec<Violation> {
     file.paths.iter().filter_map(refusal).collect()
 }
 
+/// The crate beside the library stands on it, and below the program.
+pub(crate) fn the_blocklist_stands_between(file: &File) -> Vec<Violation> {
+    let forbidden: &[&str] = if file.is_under(&["blocklist/src/"]) {
+        &["clap", "indicatif", "serde", "xdpload"]
+    } else if file.is_under(&[LIBRARY]) {
+        &["blocklist"]
+    } else {
+        return Vec::new();
+    };
+    let refusal = |path: &CodePath| {
+        let name = forbidden.iter().find(|name| path.is_below(name))?;
+        Some(file.breach_in_product(path.offset, format!("`{name}` stands above this crate")))
+    };
+    file.paths.iter().filter_map(refusal).collect()
+}
+
 /// Nobody reaches the crate's root through `super`, where the table would not see it.
 pub(crate) fn the_root_is_called_crate(file: &File) -> Vec<Violation> {
     if module_of(file).is_none() {
@@ -200,6 +216,15 @@ mod tests {
         assert_eq!(breaches(rule, "loader/src/elf/mod.rs", "use super::bytes::Bytes;").len(), 1);
         assert_eq!(breaches(rule, "loader/src/elf/header.rs", "use super::super::bytes::Bytes;").len(), 1);
         assert!(breaches(rule, "loader/src/elf/header.rs", "use super::section::S;").is_empty());
+    }
+
+    #[test]
+    fn the_blocklist_has_a_row() {
+        let rule = the_blocklist_stands_between;
+        assert_eq!(breaches(rule, "blocklist/src/a.rs", "use serde::Serialize;").len(), 1);
+        assert_eq!(breaches(rule, "loader/src/a.rs", "use blocklist::Maps;").len(), 1);
+        assert!(breaches(rule, "blocklist/src/a.rs", "use loader::Map; use serde_json::Value;").is_empty());
+        assert!(breaches(rule, "cli/a.rs", "use blocklist::Maps;").is_empty());
     }
 
     #[test]

@@ -23,8 +23,9 @@ type FileRule = fn(&File) -> Vec<Violation>;
 /// A rule that looks at all files together.
 type TreeRule = fn(&[File]) -> Vec<Violation>;
 
-const FILE_RULES: [FileRule; 19] = [
+const FILE_RULES: [FileRule; 20] = [
     layers::imports_follow_the_table,
+    layers::the_blocklist_stands_between,
     layers::the_root_is_called_crate,
     layers::the_pure_rows_ask_nobody,
     layers::the_root_only_reexports,

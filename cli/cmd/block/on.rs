@@ -164,7 +164,7 @@ fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock) -> Result<(Loa
         by: AttachBy::Netlink,
     };
     let program = Existing::Pinned(path.to_string_lossy().into_owned());
-    let planned = Planned { plan: Plan::of_attaching(&program, &target)?, btf_flaw: None };
+    let planned = Planned { plan: Plan::of_attaching(&program, &[target])?, btf_flaw: None };
     let report = crate::args::Report { verbose: false, verifier_log: None };
     trial::execute(&planned, &report, args.trial, &args.place, &args.home.root.to_string_lossy())
 }

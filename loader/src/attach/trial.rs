@@ -167,11 +167,19 @@ pub(crate) fn hand_over(guard: &UnixStream, link: BorrowedFd<'_>) -> Result<()> 
     receive_answer(guard)
 }
 
+/// Tells the guard that the change is made, and waits until it has heard it. A guard that is not told looks itself.
+pub fn tell_made(guard: &UnixStream) -> Result<()> {
+    send(guard, "made", &[])?;
+    receive_answer(guard)
+}
+
 /// What a guard hears after the [`Trial`].
 #[derive(Debug)]
 pub enum Heard {
     /// The `bpf_link` that holds the new program.
     Link(OwnedFd),
+    /// The change is made.
+    Made,
     /// Nothing more: whoever makes the change is done, or dead.
     End,
 }
@@ -180,6 +188,7 @@ pub enum Heard {
 pub fn hear(socket: &UnixStream) -> Result<Heard> {
     match receive(socket)? {
         None => Ok(Heard::End),
+        Some((words, _)) if words == "made" => Ok(Heard::Made),
         Some((_, fds)) => fds.into_iter().next().map(Heard::Link).ok_or_else(not_understood),
     }
 }
@@ -283,6 +292,9 @@ mod tests {
         let error = hand_over(&ours, trial.link.as_ref().unwrap().as_fd()).unwrap_err();
         assert_eq!((error.to_string(), error.help()), (not_understood().to_string(), Some("say it again")));
         assert!(matches!(hear(&theirs).unwrap(), Heard::Link(_)));
+        answer(&theirs, &Ok(())).unwrap();
+        tell_made(&ours).unwrap();
+        assert!(matches!(hear(&theirs).unwrap(), Heard::Made));
         drop(ours);
         assert!(matches!(hear(&theirs).unwrap(), Heard::End));
         assert!(Trial::receive(&theirs).unwrap().is_none());

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Arm, Call, own_link};
 
 impl Execution<'_> {
-    fn guard(&self) -> Result<&UnixStream> {
+    pub(super) fn guard(&self) -> Result<&UnixStream> {
         self.guard.ok_or_else(|| {
             Error::new(ErrorKind::InvalidInput, "a plan on trial is carried out with a guard alone")
         })

@@ -212,6 +212,8 @@ pub enum Call {
     Arm(Arm),
     /// Give the guard the `bpf_link` that was made.
     HandOver,
+    /// Tell the guard that the change is made.
+    TellMade,
     /// Make a `bpf_link` that holds a program on the interface.
     LinkCreate(LinkCreate),
     /// Put a program in the place of the attached one, in the `bpf_link` that holds it.

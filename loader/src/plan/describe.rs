@@ -163,6 +163,7 @@ impl Plan {
             Call::OpenOwnLink { bpffs } => open_link(&own_link(bpffs, NETNS_COOKIE, IFINDEX)),
             Call::Arm(_) => tell_guard("<what is put back, and fds of it>").into(),
             Call::HandOver => tell_guard("<the bpf_link>").into(),
+            Call::TellMade => tell_guard("<that it is made>").into(),
             Call::LinkCreate(create) => self.link_create(*create),
             Call::LinkUpdate { program } => vec![self.link_update(*program)],
             Call::PinLink { path } => vec![obj_pin(path, LINK)],

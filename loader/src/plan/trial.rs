@@ -44,6 +44,7 @@ impl Plan {
             }
             steps.extend(trial.step(step));
         }
+        steps.push(Step::new(Call::TellMade));
         Ok(Self { steps, ..self })
     }
 }

@@ -200,14 +200,12 @@ impl<'o> Loader<'o> {
         if !wanted.is_empty() {
             steps.extend(find_maps(&wanted, self.keep_maps == KeepMaps::Copy));
         }
-        if let Some(btf) = &self.object.btf {
-            steps.push(btf_step(btf, kernel));
-        }
+        steps.extend(self.object.btf.as_ref().map(|btf| btf_step(btf, kernel)));
         let arrays = self.targets.first().into_iter().flat_map(|_| programs.reached_arrays(attached));
         // Whoever pins a prog array for good keeps it.
         let arrays: Vec<_> = arrays.filter(|&map| pins[map].is_none()).collect();
-        let link_pin = self.targets.iter().find_map(Target::link_pin);
-        let pinned = pins.iter().any(Option::is_some) || link_pin.is_some() || self.pin_dir.is_some();
+        let pins_link = self.targets.iter().any(|target| target.link_pin().is_some());
+        let pinned = pins.iter().any(Option::is_some) || pins_link || self.pin_dir.is_some();
         if pinned || !arrays.is_empty() {
             steps.push(ensure_bpffs(&self.bpffs));
         }
