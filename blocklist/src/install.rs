@@ -271,7 +271,9 @@ fn random() -> Result<u32> {
 mod tests {
     use super::*;
     use crate::layout::{HEADS, Set};
+    use loader::btf::Member;
     use loader::object::MapSpec;
+    use loader::uapi::btf::BtfKind;
 
     /// What the program and this library call the same is the same.
     #[test]
@@ -292,6 +294,37 @@ mod tests {
         assert_eq!(object.maps.len() + 2, SHAPES.len());
         assert_eq!(HEADS as usize * 4, Heads::SIZE);
         assert_eq!(Set::SIZE, 56);
+    }
+
+    /// The places of fields that `layout` reads and writes are those that the program was compiled with.
+    #[test]
+    fn the_fields_are_where_the_object_has_them() {
+        let object = Object::parse(OBJECT).unwrap();
+        let btf = object.btf.as_ref().expect("the object describes its types");
+        for (name, fields) in [
+            (
+                "block_config",
+                "flags@0 lengths4@4 lengths6@8 bucket_mask@12 line_mask@16 seed@20 zero@24 padding@28 next_end@32 stale@40",
+            ),
+            ("block_bucket", "header@0 keys@4"),
+            ("block_hits", "packets@0 bytes@8"),
+            ("block_mark", "end@0 sets@4"),
+            ("block_rule", "hits@0 mark@16"),
+            ("block_trie_rule", "rule@0 length@24 padding@28"),
+            ("block_wide_key", "family_length@0 address@4"),
+            ("block_prefix4", "length@0 address@4"),
+            ("block_prefix6", "length@0 address@4"),
+            ("block_heads", "lengths@0"),
+            ("block_line", "words@0"),
+            ("block_counters", "ifindex@0 padding@4 verdicts@8"),
+        ] {
+            let id = btf.find(BtfKind::STRUCT, name).unwrap_or_else(|| panic!("there is no struct {name}"));
+            let field = |member: &Member| {
+                format!("{}@{}", btf.text(member.name).expect("it has a name"), member.bit_offset / 8)
+            };
+            let found: Vec<_> = btf.members(id).unwrap().iter().map(field).collect();
+            assert_eq!(found.join(" "), fields, "{name}");
+        }
     }
 
     #[test]
