@@ -1,7 +1,7 @@
 //! What the verifier refuses is explained: each kind on the running kernel, the whole message.
 //!
-//! `refusals/*.txt` hold the messages; `UPDATE_GOLDEN=1` writes them anew. What varies with the kernel's build is masked:
-//! how many lines a log has, and the numbers of the kernel's functions.
+//! `refusals/*.txt` hold the messages; `UPDATE_GOLDEN=1` writes them anew. What varies with the kernel's build is
+//! masked: how many lines a log has, and the numbers of the kernel's functions.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The numbers and names of one refusal, by the names of the holes in our sentences.
 //!
-//! First come the parts of the verifier's sentence, as [`super::words`] names them. From these, the program and what the
-//! log says of registers come the others, such as `sized` (`4 bytes`), `access` (`read`), `map` or `holds`.
+//! First come the parts of the verifier's sentence, as [`super::words`] names them. From these, the program and what
+//! the log says of registers come the others, such as `sized` (`4 bytes`), `access` (`read`), `map` or `holds`.
 
 use std::cell::OnceCell;
 
