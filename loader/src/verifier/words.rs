@@ -1,7 +1,8 @@
 //! The verifier's sentences, and what each comes to: a table, to which the words of another kernel are added as data.
 //!
 //! The sentences are those of 5.10 to 6.18 (`kernel/bpf/verifier.c`); holes are as in [`super::template`]. What holes
-//! of ours stand for is in [`super::facts`]. Of the rules, and of the repairs, the first holds whose holes are all known.
+//! of ours stand for is in [`super::facts`]. Of the rules, and of the repairs, the first holds whose holes are all
+//! known.
 
 use crate::error::RefusalKind::{self, *};
 
