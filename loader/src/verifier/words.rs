@@ -4,7 +4,12 @@
 //! of ours stand for is in [`super::facts`]. Of the rules, and of the repairs, the first holds whose holes are all
 //! known.
 
-use crate::error::RefusalKind::{self, *};
+use crate::error::RefusalKind::{
+    self, ArgumentType, BackEdge, CallDepth, CodeMissing, ContextAccess, EndlessLoop, GplOnly,
+    HelperNotAllowed, KfuncNotAllowed, MapValueBounds, MemoryBounds, Misaligned, NotAPointer, NullUnchecked,
+    PacketBounds, PointerArithmetic, PointerLeak, ReadOnly, ReferenceLeak, ReturnValue, StackBounds,
+    StackDepth, TooComplex, TypesMissing, Uninitialised, Unreachable,
+};
 
 /// Sentences that mean the same.
 pub(super) struct Row {
