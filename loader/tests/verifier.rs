@@ -1,4 +1,4 @@
-//! Logs of the verifier and what they are explained as: `logs/<kernel>/<name>.log`, with the lines in a `.txt` beside.
+//! Logs of the verifier, `logs/<kernel>/<name>.log`, and what each is explained as, in a `.txt` beside it.
 //!
 //! Those of 6.18 were recorded, the others have the sentences of that kernel's `kernel/bpf/verifier.c` after
 //! instructions as it prints them. `UPDATE_GOLDEN=1` writes the explanations anew.
