@@ -11,6 +11,7 @@ mod exit;
 mod format;
 mod guard;
 mod output;
+mod refusal;
 #[cfg(not(test))]
 mod start;
 mod value;
@@ -30,13 +31,18 @@ fn main(words: Vec<OsString>) -> Exit {
         return Exit::Done;
     }
     match Arguments::try_parse_from(words) {
-        Ok(arguments) => match run(arguments.command) {
-            Ok(()) => Exit::Done,
-            Err(error) => {
-                output::error(&error);
-                Exit::from(&error)
+        Ok(arguments) => {
+            let wishes = refusal::Wishes::of(&arguments.command);
+            match run(arguments.command) {
+                Ok(()) => Exit::Done,
+                Err(error) => {
+                    if !refusal::tell(&error, &wishes) {
+                        output::error(&error);
+                    }
+                    Exit::from(&error)
+                }
             }
-        },
+        }
         Err(words) => output::usage(&words),
     }
 }

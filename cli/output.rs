@@ -18,14 +18,14 @@ impl<T: Display + Serialize> Answer for T {}
 
 /// Prints an answer on standard output.
 pub(crate) fn answer(form: Form, answer: &impl Answer) -> Result<()> {
-    let text = if form.json {
-        let json = serde_json::to_string_pretty(answer)
-            .map_err(|error| Error::new(ErrorKind::Os, format!("cannot write JSON: {error}")))?;
-        escape_json(&json)
-    } else {
-        answer.to_string()
-    };
-    print(&text)
+    if form.json { answer_json(answer) } else { print(&answer.to_string()) }
+}
+
+/// Prints a JSON document on standard output.
+pub(crate) fn answer_json(document: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_string_pretty(document)
+        .map_err(|error| Error::new(ErrorKind::Os, format!("cannot write JSON: {error}")))?;
+    print(&escape_json(&json))
 }
 
 /// The same JSON document, made fit for a terminal: it has such characters in strings only, where they may be written
@@ -90,9 +90,6 @@ pub(crate) fn error(error: &Error) {
     remark(format_args!("error: {}", escape(&error.to_string())));
     for note in error.notes() {
         remark(format_args!("  {}", escape(note)));
-    }
-    if let Some(log) = error.verifier_log() {
-        remark(format_args!("  log: {} lines; --verifier-log FILE keeps them", log.lines().count()));
     }
     reason(error);
 }

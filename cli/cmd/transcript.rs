@@ -1,11 +1,9 @@
 //! The calls of a plan as they are told while it is carried out, and in the answer.
 
 use std::fmt;
-use std::fs;
-use std::path::Path;
 
 use loader::load::{Loaded, Outcome, Record};
-use loader::{Error, Result, errno_name, escape, quote};
+use loader::{Result, errno_name, escape};
 use serde::Serialize;
 
 use super::Planned;
@@ -30,12 +28,8 @@ pub(super) fn execute_with(
         }
     };
     let loaded = match guard {
-        Some(guard) => planned.plan.execute_on_trial(&guard.socket, observe),
-        None => planned.plan.execute(observe),
-    };
-    let loaded = match (loaded, &report.verifier_log) {
-        (Err(error), Some(path)) => return Err(keep_log(path, error)),
-        (loaded, _) => loaded?,
+        Some(guard) => planned.plan.execute_on_trial(&guard.socket, observe)?,
+        None => planned.plan.execute(observe)?,
     };
     if let Some(flaw) = &planned.btf_flaw {
         output::remark(format_args!("warning: loaded without the object's types: {}", escape(flaw)));
@@ -44,17 +38,6 @@ pub(super) fn execute_with(
         output::remark(format_args!("warning: loaded without types: {}", escape(&refusal.to_string())));
     }
     Ok(loaded)
-}
-
-/// Writes the verifier's log where the user wants it.
-fn keep_log(path: &Path, error: Error) -> Error {
-    let Some(log) = error.verifier_log() else {
-        return error;
-    };
-    match fs::write(path, log) {
-        Ok(()) => error,
-        Err(failure) => error.context(format!("cannot write {}: {failure}", quote(&path.to_string_lossy()))),
-    }
 }
 
 #[derive(Serialize)]

@@ -4,10 +4,14 @@
 //! The text of an error is one line without a full stop. It reads from the outside in, and names the thing at
 //! fault: for a file the section and the offset, for a refused system call the call, the object and the errno.
 
+mod explanation;
+
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 
 use nix::errno::Errno;
+
+pub use explanation::{Explanation, Instruction, RefusalKind, SourceLine};
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -62,6 +66,7 @@ struct Inner {
     call: Option<String>,
     kernel_message: Option<String>,
     verifier_log: Option<String>,
+    explanation: Option<Explanation>,
     rule: Option<String>,
     help: Option<String>,
     notes: Vec<String>,
@@ -80,6 +85,7 @@ impl Error {
             call: None,
             kernel_message: None,
             verifier_log: None,
+            explanation: None,
             rule: None,
             help: None,
             notes: Vec::new(),
@@ -146,6 +152,17 @@ impl Error {
         self
     }
 
+    /// Adds what the verifier's log means, with its help.
+    pub fn with_explanation(mut self, mut explanation: Explanation) -> Self {
+        // What is certain about the process comes before what is usual for the program.
+        if let Some(rule) = &self.0.rule {
+            explanation.rule.clone_from(rule);
+            explanation.help.clone_from(&self.0.help);
+        }
+        self.0.explanation = Some(explanation);
+        self
+    }
+
     /// Adds the one rule that was broken, with the numbers of this case: one line. Only where it is certain.
     pub fn with_rule(mut self, rule: impl Into<String>) -> Self {
         self.0.rule = Some(rule.into());
@@ -197,7 +214,8 @@ impl Error {
 
     /// The one rule that was broken, when it is certain.
     pub fn rule(&self) -> Option<&str> {
-        self.0.rule.as_deref()
+        let explained = self.explanation().map(|explanation| &*explanation.rule);
+        self.0.rule.as_deref().or(explained)
     }
 
     /// Lines that say more than one line can.
@@ -205,25 +223,53 @@ impl Error {
         &self.0.notes
     }
 
+    /// What the verifier's log means, when it refused a program.
+    pub fn explanation(&self) -> Option<&Explanation> {
+        self.0.explanation.as_ref()
+    }
+
+    /// What failed, without the explanation of the verifier's refusal: the headline above that. Its text is escaped as
+    /// that of the error is.
+    pub fn headline(&self) -> impl Display + '_ {
+        Headline(self)
+    }
+
     /// One line on what to do about it, when the cause is certain.
     pub fn help(&self) -> Option<&str> {
-        self.0.help.as_deref()
+        let explained = self.explanation().and_then(|explanation| explanation.help.as_deref());
+        self.0.help.as_deref().or(explained)
+    }
+}
+
+/// An error's text, up to what the verifier has to do with it.
+struct Headline<'e>(&'e Error);
+
+impl Display for Headline<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { contexts, message, place, kernel_message, .. } = &*self.0.0;
+        for context in contexts.iter().rev() {
+            write!(f, "{context}: ")?;
+        }
+        if let Some(place) = place {
+            write!(f, "{} at offset {:#x}: ", escape(&place.section), place.offset)?;
+        }
+        f.write_str(message)?;
+        match kernel_message {
+            Some(text) => write!(f, " (kernel: {})", escape(text)),
+            None => Ok(()),
+        }
     }
 }
 
 impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for context in self.0.contexts.iter().rev() {
-            write!(f, "{context}: ")?;
+        write!(f, "{}", self.headline())?;
+        let Some(explanation) = self.explanation() else { return Ok(()) };
+        write!(f, ": ")?;
+        if let Some(at) = &explanation.at {
+            write!(f, "instruction {}: ", at.index)?;
         }
-        if let Some(place) = &self.0.place {
-            write!(f, "{} at offset {:#x}: ", escape(&place.section), place.offset)?;
-        }
-        f.write_str(&self.0.message)?;
-        if let Some(text) = &self.0.kernel_message {
-            write!(f, " (kernel: {})", escape(text))?;
-        }
-        Ok(())
+        write!(f, "{}", escape(&explanation.rule))
     }
 }
 

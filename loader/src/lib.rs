@@ -42,7 +42,7 @@
 //!   and functions for them. What an older kernel does not take is left out, where the program does without.
 //! * Lists the kernel calls of a load before any is made, and makes no other.
 //! * Creates maps, finds pinned ones again if type, sizes and flags agree, and loads programs; a refused one comes with
-//!   the verifier's whole log, however long.
+//!   the verifier's whole log, however long, and with what it means: [`Explanation`].
 //! * Attaches, replaces and detaches through netlink (`IFLA_XDP`), in this or another network namespace, and never
 //!   displaces a program that was not named.
 //! * Attaches by a pinned `bpf_link` where that is asked for, and attaches programs that somebody else has loaded.
@@ -66,6 +66,7 @@
 //! | [`uapi`], [`error`], [`bytes`] | the kernel's numbers; the error type; the reader that checks bounds |
 //! | [`elf`], [`btf`], [`insn`], [`kconfig`], [`netlink`] | pure readers and writers of one format each |
 //! | [`object`], [`core_reloc`], [`features`] | what the file says, CO-RE, and what a kernel can do, as plain data |
+//! | [`verifier`] | what the verifier's log of a refused program means |
 //! | [`diagnosis`] | from facts to the one rule that a refusal comes from |
 //! | [`linker`] | a program with the functions that it calls, references typed, maps still symbolic |
 //! | [`plan`] | the kernel calls to make, and where a refusal leads |
@@ -102,9 +103,10 @@ pub mod plan;
 pub mod program;
 mod sys;
 pub mod uapi;
+pub mod verifier;
 
 pub use attach::{Attached, Interface};
-pub use error::{Context, Error, ErrorKind, Result, errno_name, escape, quote};
+pub use error::{Context, Error, ErrorKind, Explanation, RefusalKind, Result, errno_name, escape, quote};
 pub use features::Kernel;
 pub use load::Loaded;
 pub use map::{Map, UpdateFlags};

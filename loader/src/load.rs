@@ -746,7 +746,7 @@ impl Execution<'_> {
             },
             log,
         )
-        .map_err(|error| self.for_what_is_lacking(error, load.program))
+        .map_err(|error| self.explained(error, load))
         .map_err(|error| self.for_interface(error, load.bound))
         .map_err(|error| self.for_network_card(error, load.offload))?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
@@ -807,12 +807,10 @@ impl Execution<'_> {
         Ok(outcome)
     }
 
-    /// Says of a refusal that the verifier has come to an instruction which must not be reached, and what was meant.
-    fn for_what_is_lacking(&self, error: Error, program: ProgramSlot) -> Error {
-        match error.verifier_log().and_then(|log| self.plan.lacking(program, log)) {
-            Some(lacking) => error
-                .context(lacking)
-                .with_help("the program is to ask whether the kernel has it, and go another way"),
+    /// Says what the verifier's log of a refusal means for this program.
+    fn explained(&self, error: Error, load: &ProgLoad) -> Error {
+        match error.verifier_log().map(|log| self.plan.explain(load, log)) {
+            Some(explanation) => error.with_explanation(explanation),
             None => error,
         }
     }

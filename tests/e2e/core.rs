@@ -116,7 +116,7 @@ fn a_program_that_gets_to_what_the_kernel_lacks_is_refused_by_the_name_of_that()
     let (_sandbox, _veth) = need!(pair(&[]));
     let missing = object("reject/core_missing");
     let words = [
-        "the verifier refused program `look`",
+        "program `look` was refused by the verifier",
         "needs the byte offset of struct task_struct___part.no_such_field, which the kernel's types do not have",
         "the program is to ask whether the kernel has it, and go another way",
     ];

@@ -96,7 +96,7 @@ fn what_is_to_be_loaded_is_said() {
     xdpload(&["load", &many, "--all", "--prog", "pass_all", "--pin", DIR])
         .fails(2)
         .stderr_has("cannot be used with");
-    refused(&["load", &object("reject/packet_unchecked"), "--pin", DIR], 4, &["the verifier refused"]);
+    refused(&["load", &object("reject/packet_unchecked"), "--pin", DIR], 4, &["was refused by the verifier"]);
     refused(&["plan", "--prog-id", "1"], 2, &["can only be attached", "--dev IF"]);
     refused(&["plan", &pass, "--dev", NEAR, "--pin", DIR], 2, &["with `--dev` only a bpf_link is pinned"]);
     assert_eq!(sandbox.pins(), [""; 0]);

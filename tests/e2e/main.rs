@@ -58,6 +58,7 @@ mod packet_program;
 mod pinned_upgrades;
 mod pins;
 mod privileges;
+mod refusals;
 mod same_load;
 mod shapes;
 mod smoke;

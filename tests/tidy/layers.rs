@@ -28,7 +28,7 @@ const fn handle(name: &'static str, row: u8, beside: &'static [&'static str]) ->
     Module { name, row, beside, unless: &[] }
 }
 
-const TABLE: [Module; 22] = [
+const TABLE: [Module; 23] = [
     Module { name: "uapi", row: 0, beside: &[], unless: &[] },
     Module { name: "error", row: 0, beside: &[], unless: &[] },
     Module { name: "bytes", row: 0, beside: &["error"], unless: &[] },
@@ -41,6 +41,7 @@ const TABLE: [Module; 22] = [
     pure("object", 2),
     pure("core_reloc", 2),
     pure("features", 2),
+    pure("verifier", 2),
     Module { name: "diagnosis", row: 2, beside: &["features"], unless: &["sys"] },
     pure("linker", 3),
     pure("plan", 4),

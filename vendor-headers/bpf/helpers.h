@@ -43,6 +43,7 @@ BPF_HELPER(__u32, get_prandom_u32, void);
 BPF_HELPER(__u32, get_smp_processor_id, void);
 BPF_HELPER(long, tail_call, void *ctx, void *prog_array, __u32 index);
 BPF_HELPER(long, redirect, __u32 ifindex, __u64 flags);
+BPF_HELPER(long, skb_load_bytes, const void *skb, __u32 offset, void *to, __u32 size);
 BPF_HELPER(__u64, get_current_task, void);
 BPF_HELPER(long, probe_read_kernel, void *to, __u32 size, const void *from);
 BPF_HELPER(long, perf_event_output, void *ctx, void *map, __u64 flags, const void *data,
@@ -53,6 +54,8 @@ BPF_HELPER(long, xdp_adjust_meta, struct xdp_md *ctx, int delta);
 BPF_HELPER(long, xdp_adjust_tail, struct xdp_md *ctx, int delta);
 BPF_HELPER(__u64, xdp_get_buff_len, struct xdp_md *ctx);
 
+BPF_HELPER(void *, ringbuf_reserve, void *map, __u64 size, __u64 flags);
+BPF_HELPER(void, ringbuf_discard, void *record, __u64 flags);
 BPF_HELPER(void *, this_cpu_ptr, const void *percpu_ptr);
 BPF_HELPER(long, loop, __u32 iterations, void *callback, void *callback_ctx, __u64 flags);
 

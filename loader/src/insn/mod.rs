@@ -143,6 +143,16 @@ impl Insn {
         matches!(self.class(), opcode::BPF_LDX | opcode::BPF_ST | opcode::BPF_STX).then_some(bytes)
     }
 
+    /// Whether this is a plain load from memory.
+    pub fn reads(self) -> bool {
+        self.class() == opcode::BPF_LDX
+    }
+
+    /// Whether this jumps in any case.
+    pub fn is_plain_jump(self) -> bool {
+        matches!(self.code, JA | JA32)
+    }
+
     /// The same load or store of `bytes` bytes, or `None` where no instruction has as many.
     pub fn with_access_size(self, bytes: u32) -> Option<Self> {
         let size = match bytes {

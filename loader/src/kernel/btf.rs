@@ -2,12 +2,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::{Privilege, VerifierLog, explain_refusal, verdict};
+use super::{Privilege, VerifierLog, explain_refusal};
 use crate::btf::Btf;
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result, escape};
 use crate::sys::{Errno, bpf};
 use crate::uapi::bpf::Cmd;
+use crate::verifier::verdict;
 
 /// BTF in the kernel, held by an fd. Maps and programs that were made with it keep it alive.
 #[derive(Debug)]

@@ -65,17 +65,6 @@ impl VerifierLog {
     }
 }
 
-/// The verifier's last word in a log: the line before its statistics, and before the two states that it found alike
-/// in an endless loop.
-pub fn verdict(log: &str) -> Option<&str> {
-    let is_beside = |line: &&str| {
-        ["processed ", "verification time ", "stack depth ", "insns ", "cur state:", "old state:"]
-            .iter()
-            .any(|start| line.starts_with(start))
-    };
-    log.lines().map(str::trim).rev().find(|line| !line.is_empty() && !is_beside(line))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,14 +79,6 @@ mod tests {
         assert_eq!(log.buffer.len(), 300_000);
         log.buffer = vec![0; MAX];
         assert!(!log.grow());
-    }
-
-    #[test]
-    fn the_verdict_is_the_sentence_and_not_what_illustrates_it() {
-        let endless = "0: (05) goto pc-1\ninfinite loop detected at insn 0\n\
-            cur state: R1=ctx() R10=fp0\nold state: R1=ctx() R10=fp0\nprocessed 2 insns (limit 1000000)\n";
-        assert_eq!(verdict(endless), Some("infinite loop detected at insn 0"));
-        assert_eq!(verdict("processed 0 insns\n"), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::sys::{cpus, os};
 pub use crate::diagnosis::Capabilities;
 pub use btf::LoadedBtf;
 pub use ids::{Ids, link_ids, map_ids, program_ids};
-pub use log::{VerifierLog, verdict};
+pub use log::VerifierLog;
 pub use memlock::{memlock_limit, raise_memlock};
 pub use module_btf::module_btf_fd;
 pub use permissions::permissions;

@@ -8,6 +8,7 @@ mod build;
 mod call;
 mod describe;
 mod display;
+mod explain;
 mod externs;
 mod keep;
 mod lacking;

@@ -8,13 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use crate::btf::{FuncInfo, LineInfo};
-use crate::error::{Context as _, Error, ErrorKind, Result, errno_name, escape, quote};
+use crate::error::{Context as _, Error, ErrorKind, Explanation, Result, quote};
 use crate::kernel::{LoadedBtf, Privilege, explain_refusal, explain_rejection};
 use crate::pin::{self, Kind};
 use crate::sys::{Errno, attr, bpf};
 use crate::uapi::bpf::{AttachType, BPF_INSN_SIZE, Cmd, ObjName, ProgType};
 
-pub use crate::kernel::{VerifierLog, verdict};
+pub use crate::kernel::VerifierLog;
+pub use crate::verifier::verdict;
 pub use info::ProgramInfo;
 pub use test_run::TestRun;
 
@@ -258,10 +259,11 @@ fn load_error(label: &str, errno: Errno, log: Option<&VerifierLog>) -> Error {
         }
         (Errno::ENOSPC | Errno::EAGAIN, _) => error.with_verifier_log(text),
         (_, Some(verdict)) => {
-            let message =
-                format!("the verifier refused {label}: {} ({})", escape(verdict), errno_name(errno.0));
+            // Whoever knows the object behind the instructions can say more.
+            let explanation = Explanation::new(verdict, text.lines().count());
+            let message = format!("{label} was refused by the verifier");
             let error = Error::new(ErrorKind::VerifierRejected, message).with_errno(errno.0);
-            explain_rejection(error.with_verifier_log(text))
+            explain_rejection(error.with_verifier_log(text)).with_explanation(explanation)
         }
     }
 }

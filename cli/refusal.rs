@@ -1,0 +1,118 @@
+//! How a refusal by the verifier is told: five lines, or a JSON document, and the whole log in a file if that is wished.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use loader::error::Instruction;
+use loader::{Error, Explanation, errno_name, escape, quote};
+use serde::Serialize;
+
+use crate::args::{Command, Form, Report};
+use crate::output;
+
+/// What the command line says about telling.
+#[derive(Default)]
+pub(crate) struct Wishes {
+    json: bool,
+    log: Option<PathBuf>,
+}
+
+impl Wishes {
+    /// Those of the commands that load programs.
+    pub(crate) fn of(command: &Command) -> Self {
+        let of = |report: &Report, form: Form| Self { json: form.json, log: report.verifier_log.clone() };
+        match command {
+            Command::Attach(args) => of(&args.report, args.form),
+            Command::Load(args) => of(&args.report, args.form),
+            _ => Self::default(),
+        }
+    }
+}
+
+/// Tells of an error that has an explanation; false if it has none.
+pub(crate) fn tell(error: &Error, wishes: &Wishes) -> bool {
+    let (Some(explanation), Some(log)) = (error.explanation(), error.verifier_log()) else {
+        return false;
+    };
+    output::remark(format_args!("error: {}", escape(&error.headline().to_string())));
+    output::remark(explanation);
+    output::remark(format_args!("  log:   {}", kept(log, explanation.log_lines, wishes.log.as_deref())));
+    if wishes.json {
+        // The exit code says already that it went wrong.
+        let _ = output::answer_json(&Document::new(error, explanation));
+    }
+    true
+}
+
+/// Writes the log where the user wants it, and says where it is.
+fn kept(log: &str, lines: usize, path: Option<&Path>) -> String {
+    let what = format!("full verifier log ({lines} lines)");
+    let Some(path) = path else { return format!("{what}: --verifier-log FILE") };
+    let name = quote(&path.to_string_lossy());
+    match fs::write(path, log) {
+        Ok(()) => format!("{what} written to {name}"),
+        Err(failure) => format!("{what}: cannot write {name}: {failure}"),
+    }
+}
+
+#[derive(Serialize)]
+struct Document {
+    error: Refusal,
+}
+
+#[derive(Serialize)]
+struct Refusal {
+    message: String,
+    errno: Option<String>,
+    kind: &'static str,
+    instruction: Option<At>,
+    rule: String,
+    help: Option<String>,
+    words: String,
+    log_lines: usize,
+}
+
+#[derive(Serialize)]
+struct At {
+    index: usize,
+    text: String,
+    function: Option<String>,
+    source: Option<Source>,
+}
+
+#[derive(Serialize)]
+struct Source {
+    file: String,
+    line: u32,
+    column: u16,
+    text: String,
+}
+
+impl Document {
+    fn new(error: &Error, explanation: &Explanation) -> Self {
+        Self {
+            error: Refusal {
+                message: error.headline().to_string(),
+                errno: error.errno().map(errno_name),
+                kind: explanation.kind.name(),
+                instruction: explanation.at.as_ref().map(At::new),
+                rule: explanation.rule.clone(),
+                help: explanation.help.clone(),
+                words: explanation.words.clone(),
+                log_lines: explanation.log_lines,
+            },
+        }
+    }
+}
+
+impl At {
+    fn new(at: &Instruction) -> Self {
+        let source = at.source.as_ref().map(|source| Source {
+            file: source.file.clone(),
+            line: source.line,
+            column: source.column,
+            text: source.text.clone(),
+        });
+        Self { index: at.index, text: at.text.clone(), function: at.function.clone(), source }
+    }
+}

@@ -1,0 +1,171 @@
+//! The verifier's log: its lines of instructions, of states, of source, and its last words.
+//!
+//! ```text
+//! ; if (data + 14 > end) @ a.bpf.c:23              the line of source; without its place before 6.9
+//! 5: (2d) if r3 > r2 goto pc+4   ; R3=pkt(r=14)    an instruction, and since 5.18 the registers that it changed
+//! from 5 to 7: R1=pkt(r=14) R10=fp0                the registers at a branch
+//! R1 offset is outside of the packet               what it has to say
+//! processed 7 insns (limit 1000000) ...            its statistics
+//! ```
+
+/// How far back from its end a log is searched for the reason.
+const LAST_LINES: usize = 48;
+
+/// Lines that are no sentences of the verifier: statistics, states, and who calls whom.
+const BESIDE: [&str; 15] = [
+    "processed ",
+    "verification time ",
+    "stack depth ",
+    "insns ",
+    "cur state:",
+    "old state:",
+    "caller:",
+    "callee:",
+    "returning from callee:",
+    "to caller at ",
+    "from ",
+    "mark_precise:",
+    "frame",
+    "regs=",
+    "; ",
+];
+
+/// The verifier's last word in a log: the line before its statistics, and before the two states that it found alike
+/// in an endless loop.
+pub fn verdict(log: &str) -> Option<&str> {
+    log.lines().map(str::trim).rev().find(|line| {
+        let statistics = &BESIDE[..6];
+        !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start))
+    })
+}
+
+/// The sentences at the end of a log, the last one first.
+pub(super) fn last_sentences(log: &str) -> Vec<&str> {
+    let lines = log.lines().rev().take(LAST_LINES).map(str::trim);
+    lines
+        .take_while(|line| instruction(line).is_none())
+        .filter(|line| !line.is_empty() && !BESIDE.iter().any(|start| line.starts_with(start)))
+        .collect()
+}
+
+/// A line of an instruction: its index and its text, with what follows on the line.
+pub(super) fn instruction(line: &str) -> Option<(usize, &str)> {
+    let (index, rest) = line.split_once(": (")?;
+    let (opcode, text) = rest.split_once(") ")?;
+    let is_opcode = opcode.len() == 2 && opcode.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // Very wide programs get their indices right-aligned.
+    Some((index.trim().parse().ok().filter(|_| is_opcode)?, text))
+}
+
+/// The last instruction of a log: its index and its text alone.
+pub(super) fn last_instruction(log: &str) -> Option<(usize, &str)> {
+    let (index, rest) = log.lines().rev().find_map(instruction)?;
+    let text = rest.split("; ").next().unwrap_or(rest);
+    Some((index, text.trim_end()))
+}
+
+/// The line of source above the last instruction of a log: its text, its file and its number, as far as they are there.
+pub(super) fn last_source(log: &str) -> Option<(&str, &str, u32)> {
+    let comment = log.lines().rev().find_map(|line| line.strip_prefix("; "))?;
+    let placed = comment.rsplit_once(" @ ").and_then(|(text, place)| {
+        let (file, line) = place.rsplit_once(':')?;
+        Some((text.trim(), file, line.parse().ok()?))
+    });
+    Some(placed.unwrap_or((comment.trim(), "", 0)))
+}
+
+/// What the register `number` holds when the last instruction of a log is reached, as the log writes it:
+/// `pkt(off=14,r=14)`. None if it may have changed since the log told.
+pub(super) fn register(log: &str, number: u32) -> Option<&str> {
+    let mut lines = log.lines().rev();
+    lines.by_ref().find(|line| instruction(line).is_some())?;
+    for line in lines {
+        if let Some(state) = state_in(line, number) {
+            return Some(state);
+        }
+        if instruction(line).is_some_and(|(_, text)| changes(text, number)) {
+            return None;
+        }
+    }
+    None
+}
+
+/// What a line says of a register, after `R1=` or, with marks in old logs, `R1_w=`.
+fn state_in(line: &str, number: u32) -> Option<&str> {
+    let name = format!("R{number}");
+    line.match_indices(&name)
+        .filter_map(|(at, _)| {
+            if at > 0 && !line[..at].ends_with(' ') {
+                return None;
+            }
+            let (marks, state) = line[at + name.len()..].split_once('=')?;
+            let are_marks = matches!(marks, "" | "_w" | "_r" | "_rw");
+            are_marks.then(|| &state[..state_len(state)])
+        })
+        .last()
+}
+
+/// How long the description of a register is that a text begins with: up to a space outside of brackets.
+fn state_len(text: &str) -> usize {
+    let mut depth = 0_u32;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
+            b' ' if depth == 0 => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Whether an instruction, in the verifier's words, puts something into a register.
+fn changes(text: &str, number: u32) -> bool {
+    let is_assigned = ["r", "w"].iter().any(|half| {
+        text.strip_prefix(half)
+            .and_then(|rest| rest.strip_prefix(&number.to_string()))
+            .is_some_and(|rest| rest.starts_with(' '))
+    });
+    is_assigned || number <= 5 && text.starts_with("call ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_is_the_sentence_and_not_what_illustrates_it() {
+        let endless = "0: (05) goto pc-1\ninfinite loop detected at insn 0\n\
+            cur state: R1=ctx() R10=fp0\nold state: R1=ctx() R10=fp0\nprocessed 2 insns (limit 1000000)\n";
+        assert_eq!(verdict(endless), Some("infinite loop detected at insn 0"));
+        assert_eq!(last_sentences(endless), ["infinite loop detected at insn 0"]);
+        assert_eq!(verdict("processed 0 insns\n"), None);
+    }
+
+    #[test]
+    fn an_instruction_has_an_index_an_opcode_and_a_text() {
+        assert_eq!(instruction("27: (61) r1 = *(u32 *)(r1 +26)"), Some((27, "r1 = *(u32 *)(r1 +26)")));
+        assert_eq!(last_instruction("3: (bf) r3 = r1    ; R1=0 R3=0\n"), Some((3, "r3 = r1")));
+        for line in ["27: R1=ctx()", "x: (61) r1", "1: (6) r1", "from 1 to 2: (61) x", ": (61) x"] {
+            assert_eq!(instruction(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_register_is_known_until_it_changes() {
+        let new = "0: R1=ctx() R10=fp0\n0: (61) r2 = *(u32 *)(r1 +4)   ; R1=ctx() R2=pkt(id=1, r=4)\n1: (95) exit\n";
+        assert_eq!(register(new, 2), Some("pkt(id=1, r=4)"));
+        assert_eq!(
+            (register(new, 10), register(new, 1), register(new, 3)),
+            (Some("fp0"), Some("ctx()"), None)
+        );
+        let old = "0: R1_w=ctx(id=0,off=0,imm=0) R10=fp0\n0: (bf) r1 = r2\n1: (85) call f#1\n2: (95) exit\n";
+        assert_eq!((register(old, 1), register(old, 10)), (None, Some("fp0")));
+    }
+
+    #[test]
+    fn a_line_of_source_may_come_without_its_place() {
+        assert_eq!(last_source("; a = b; @ x y.c:7\n1: (95) exit\n"), Some(("a = b;", "x y.c", 7)));
+        assert_eq!(last_source("; a @ b\n"), Some(("a @ b", "", 0)));
+    }
+}

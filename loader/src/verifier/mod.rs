@@ -1,0 +1,111 @@
+//! What the verifier means: its log of a refused program becomes an [`Explanation`].
+//!
+//! The verifier ends its log with a sentence for those who know its code. Here it is recognised by a table of such
+//! sentences, and told again as a rule with the numbers of the case, beside the instruction, its line of source and the
+//! usual repair. Nobody is asked: what is not in the log is in the [`Subject`], as far as the caller knows it.
+
+mod facts;
+mod log;
+mod template;
+mod words;
+
+pub use log::verdict;
+
+use facts::Facts;
+use words::{Row, TABLE};
+
+use crate::btf::{Btf, LineInfo};
+use crate::error::{Explanation, Instruction, SourceLine, escape};
+use crate::insn::disasm::disassemble;
+use crate::insn::{Insn, walk};
+use crate::uapi::bpf::{BPF_INSN_SIZE, ProgType};
+
+/// The refused program, as far as it is known. Nothing of it must be: an empty one does for a log alone.
+#[derive(Clone, Debug, Default)]
+pub struct Subject<'a> {
+    /// Its instructions, as they were handed over.
+    pub insns: &'a [Insn],
+    /// The types and strings that the lines below are in.
+    pub btf: Option<&'a Btf>,
+    /// Which lines of source the instructions come from, in their order; offsets in bytes from the first instruction.
+    pub lines: &'a [LineInfo],
+    /// Where functions begin and their names, in their order: the program itself is the first.
+    pub functions: Vec<(usize, &'a str)>,
+    /// The maps that it refers to: name and bytes of a value.
+    pub maps: Vec<(&'a str, u32)>,
+    /// Its license.
+    pub license: Option<&'a str>,
+    /// Its type.
+    pub prog_type: Option<ProgType>,
+}
+
+/// What the verifier's `log` of a refusal means for the program that was refused.
+///
+/// Any text is taken for a log. Time grows with its length, and memory does not.
+pub fn explain(subject: &Subject<'_>, log: &str) -> Explanation {
+    let last = log::last_instruction(log).map(|(index, _)| index);
+    for row in TABLE {
+        if let Some((words, facts)) = find(row, subject, log) {
+            let mut explanation = Explanation::new(words, log.lines().count());
+            let at = facts.stopped_at().or(last.filter(|_| !facts.is_about_the_whole()));
+            explanation.kind = row.kind;
+            explanation.at = at.map(|index| instruction(subject, log, index));
+            let facts = facts.at(explanation.at.clone());
+            if let Some(rule) = facts.first_known(row.rules) {
+                explanation.rule = rule;
+            }
+            explanation.help = facts.first_known(row.helps);
+            return explanation;
+        }
+    }
+    let mut explanation = Explanation::new(verdict(log).unwrap_or_default(), log.lines().count());
+    explanation.at = last.map(|index| instruction(subject, log, index));
+    explanation
+}
+
+/// The sentence of the log that the row has, and what it tells.
+fn find<'l>(row: &Row, subject: &'l Subject<'l>, log: &'l str) -> Option<(&'l str, Facts<'l>)> {
+    log::last_sentences(log).into_iter().find_map(|sentence| {
+        let holes = row.words.iter().find_map(|words| template::read(words, sentence))?;
+        let facts = Facts::new(subject, log, row.kind, holes);
+        facts.is_held(row.holding).then_some((sentence, facts))
+    })
+}
+
+/// The instruction `index` with all that is known of it.
+fn instruction(subject: &Subject<'_>, log: &str, index: usize) -> Instruction {
+    let from_log = log::last_instruction(log).filter(|(last, _)| *last == index);
+    let slots = walk(subject.insns).find(|(at, _)| *at == index).map(|(_, slots)| slots);
+    let text = match (slots, from_log) {
+        // The text of one instruction needs no other.
+        (Some(slots), _) => disassemble(slots).next().map(|line| line.text),
+        (None, Some((_, text))) => Some(text.to_owned()),
+        (None, None) => None,
+    };
+    let source = source_of(subject, index).or_else(|| {
+        let (text, file, line) = log::last_source(log).filter(|_| from_log.is_some())?;
+        Some(SourceLine { file: file.to_owned(), line, column: 0, text: text.to_owned() })
+    });
+    let function = subject.functions.partition_point(|(start, _)| *start <= index).checked_sub(1);
+    let function = function.filter(|at| *at > 0).and_then(|at| subject.functions.get(at));
+    Instruction {
+        index,
+        text: text.unwrap_or_default(),
+        function: function.map(|(_, name)| (*name).to_owned()),
+        source,
+    }
+}
+
+/// The line of source of the instruction `index`. Lines with the number 0 are the compiler's own.
+fn source_of(subject: &Subject<'_>, index: usize) -> Option<SourceLine> {
+    let btf = subject.btf?;
+    let offset = index.checked_mul(BPF_INSN_SIZE)?;
+    let end = subject.lines.partition_point(|line| line.offset as usize <= offset);
+    let line = subject.lines.get(..end)?.iter().rev().find(|line| line.line != 0)?;
+    Some(SourceLine {
+        file: btf.text(line.file).ok()?.to_owned(),
+        line: line.line,
+        column: line.column,
+        text: btf.text(line.text).map(|text| escape(text.trim()).into_owned()).unwrap_or_default(),
+    })
+}

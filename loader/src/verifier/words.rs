@@ -1,0 +1,550 @@
+//! The verifier's sentences, and what each comes to: a table, to which the words of another kernel are added as data.
+//!
+//! The sentences are those of 5.10 to 6.18 (`kernel/bpf/verifier.c`); holes are as in [`super::template`]. What holes of
+//! ours stand for is in [`super::facts`]. Of the rules, and of the repairs, the first holds whose holes are all known.
+
+use crate::error::RefusalKind::{
+    self, ArgumentType, BackEdge, CallDepth, CodeMissing, ContextAccess, EndlessLoop, GplOnly,
+    HelperNotAllowed, KfuncNotAllowed, MapValueBounds, MemoryBounds, Misaligned, NotAPointer, NullUnchecked,
+    PacketBounds, PointerArithmetic, PointerLeak, ReadOnly, ReferenceLeak, ReturnValue, StackBounds,
+    StackDepth, TooComplex, TypesMissing, Uninitialised, Unreachable,
+};
+
+/// Sentences that mean the same.
+pub(super) struct Row {
+    pub(super) kind: RefusalKind,
+    /// What the verifier says.
+    pub(super) words: &'static [&'static str],
+    /// Only if the register `reg` holds something whose name in the log begins so.
+    pub(super) holding: &'static str,
+    /// The rule that was broken.
+    pub(super) rules: &'static [&'static str],
+    /// The usual repair.
+    pub(super) helps: &'static [&'static str],
+}
+
+const fn row(
+    kind: RefusalKind,
+    words: &'static [&'static str],
+    rules: &'static [&'static str],
+    helps: &'static [&'static str],
+) -> Row {
+    Row { kind, words, holding: "", rules, helps }
+}
+
+const CHECK_PACKET: &[&str] = &[
+    "compare `{struct} + 1` with ctx->data_end before this {access}",
+    "compare the end of what is accessed with ctx->data_end before this {access}",
+];
+const CHECK_VALUE: &[&str] = &[
+    "compare the index with the number of elements before this {access}, or mask it",
+    "keep the offset and the size within the value",
+];
+const CHECK_NULL: &[&str] = &[
+    "`if (!{pointer}) return XDP_PASS;` before this {access}",
+    "compare the pointer with NULL, and go another way if it is",
+];
+const SMALLER_STACK: &[&str] =
+    &["keep what is large in a map, such as a per-CPU array of one entry, and not in local variables"];
+const SHORTER: &[&str] = &[
+    "give loops a lower limit, or have bpf_loop (5.17) call their bodies; a global function (5.6) is verified once",
+];
+const SHALLOWER: &[&str] = &["make functions __always_inline that are called by one other alone"];
+const LIMIT_LOOP: &[&str] = &["count the turns up to a constant, or use bpf_loop (5.17)"];
+const FIXED_CONTEXT: &[&str] = &["name the field as ctx->field, and hand ctx on as it came"];
+const PERFMON: &[&str] = &["load it with CAP_PERFMON, or keep the pointer out of there"];
+
+/// The more exact sentence comes first: the verifier often says one, and then a general one.
+pub(super) const TABLE: &[Row] = &[
+    row(
+        PacketBounds,
+        &["invalid access to packet, off={off} size={size}, R{reg}(id=0,off={at},r=0)"],
+        &["{access} of {sized} at packet offset {off}, but no byte is proven to be inside the packet"],
+        CHECK_PACKET,
+    ),
+    row(
+        PacketBounds,
+        &["invalid access to packet, off={off} size={size}, R{reg}(id=0,off={at},r={proven})"],
+        &[
+            "{access} of {sized} at packet offset {off}, but only {proven} bytes are proven to be inside the packet",
+        ],
+        CHECK_PACKET,
+    ),
+    row(
+        PacketBounds,
+        &["invalid access to packet, off={off} size={size}, R{reg}(id={id},off={at},r={proven})"],
+        &[
+            "{access} of {sized} at a packet offset from {least} to {most}, known only when the program runs, \
+             and {proven} bytes are proven to be inside the packet from there on",
+            "{access} of {sized}, {off} after a packet offset that is known only when the program runs, \
+             and {proven} bytes are proven to be inside the packet from there on",
+        ],
+        &[
+            "compare the pointer that was moved, and not the one before, with ctx->data_end before this {access}",
+        ],
+    ),
+    row(
+        MapValueBounds,
+        &["invalid access to map value, value_size={value_size} off={off} size={size}"],
+        &[
+            "{access} of {sized} at offset {off} of a value of map {map}, which has {value_size} bytes",
+            "{access} of {sized} at offset {off} of a map value, which has {value_size} bytes",
+        ],
+        CHECK_VALUE,
+    ),
+    row(
+        MemoryBounds,
+        &[
+            "invalid access to memory, mem_size={mem_size} off={off} size={size}",
+            "invalid access to map key, key_size={mem_size} off={off} size={size}",
+        ],
+        &["{access} of {sized} at offset {off} of memory that has {mem_size} bytes"],
+        CHECK_VALUE,
+    ),
+    Row {
+        kind: MapValueBounds,
+        words: UNBOUNDED,
+        holding: "map_value",
+        rules: &[
+            "{access} of {sized} at offset {least} to {most} of a value of map {map}, which has {value_size} bytes",
+            "{access} of {sized} of a map value at an offset that nothing limits",
+        ],
+        helps: CHECK_VALUE,
+    },
+    Row {
+        kind: PacketBounds,
+        words: UNBOUNDED,
+        holding: "pkt",
+        rules: &["{access} of {sized} at a packet offset that is not proven to be inside the packet"],
+        helps: CHECK_PACKET,
+    },
+    row(
+        MemoryBounds,
+        UNBOUNDED,
+        &["{access} of {sized} at an offset that is not proven to be inside the memory"],
+        CHECK_VALUE,
+    ),
+    row(
+        PacketBounds,
+        &["R{reg} offset is outside of the packet"],
+        &["{access} of {sized} that are not proven to be inside the packet"],
+        CHECK_PACKET,
+    ),
+    row(
+        ReadOnly,
+        &["write into map forbidden, value_size={value_size} off={off} size={size}"],
+        &["write of {sized} at offset {off} of a map value that programs may only read"],
+        &["do not write to constants, nor to maps with BPF_F_RDONLY_PROG"],
+    ),
+    row(
+        ReadOnly,
+        &["cannot write into packet", "R{reg} cannot write into {what}"],
+        &["write to memory that this program may only read"],
+        &[],
+    ),
+    row(
+        Misaligned,
+        &["misaligned {what} access off {*off} size {size}"],
+        &["{access} of {sized} at an offset of {what} that is no multiple of {size}"],
+        &["access it byte by byte, or align it"],
+    ),
+    row(
+        NullUnchecked,
+        &[
+            "R{reg} invalid mem access '{kind}_or_null'",
+            "R{reg} type={kind}_or_null expected={*expected}",
+            "R{reg} pointer arithmetic on {kind}_or_null prohibited",
+        ],
+        &[
+            "{access} of {sized} through {register}, {holds} that may be NULL and was not compared with it",
+            "{register} is {holds} that may be NULL and was not compared with it",
+            "a pointer that may be NULL was not compared with it",
+        ],
+        CHECK_NULL,
+    ),
+    row(
+        NullUnchecked,
+        &["Possibly NULL pointer passed to {*where}", "NULL pointer passed to {*where}"],
+        &["a pointer that may be NULL is handed to {callee}", "a pointer that may be NULL is handed on"],
+        &["compare the pointer with NULL, and go another way if it is"],
+    ),
+    row(
+        NotAPointer,
+        &["R{reg} invalid mem access '{kind}'"],
+        &[
+            "{access} of {sized} through {register}, which is {kind_words} and nothing that can be accessed so",
+            "{access} of {sized} through {register}, which is no pointer to accessible memory",
+        ],
+        &[],
+    ),
+    row(
+        Uninitialised,
+        &["R{reg} !read_ok"],
+        &[
+            "the program {ends} without a return value: nothing was put into {register}",
+            "{register} is used, but nothing was put into it on this way, or a call has made it void",
+            "a register is used, but nothing was put into it on this way",
+        ],
+        &["set the variable on every way that leads here"],
+    ),
+    row(
+        Uninitialised,
+        &[
+            "invalid read from stack R{reg} off {off}+{first} size {size}",
+            "invalid indirect read from stack R{reg} off {off}+{first} size {size}",
+            "invalid read from stack off {off}+{first} size {size}",
+            "invalid indirect read from stack off {off}+{first} size {size}",
+        ],
+        &["read of {sized} at stack offset {off}, where nothing was written at byte {first}"],
+        &["set the variable as a whole before, padding included, for instance by __builtin_memset"],
+    ),
+    row(
+        StackBounds,
+        &[
+            "invalid write to stack R{reg} off={off} size={size}",
+            "invalid read from stack R{reg} off={off} size={size}",
+            "invalid indirect access to stack R{reg} off={off} size={size}",
+            "invalid zero-sized indirect access to stack R{reg} off={off} size={size}",
+            "invalid stack type R{reg} off={off} access_size={size}",
+            "invalid stack off={off} size={size}",
+        ],
+        &[
+            "{access} of {sized} at stack offset {off}, but a function's stack is the 512 bytes from -512 to -1",
+        ],
+        SMALLER_STACK,
+    ),
+    row(
+        StackBounds,
+        &[
+            "invalid unbounded variable-offset {*what} stack R{reg}",
+            "invalid variable-offset {*what} stack R{reg} {*rest}",
+            "R{reg} unbounded indirect variable offset stack access",
+            "R{reg} variable stack access prohibited",
+        ],
+        &["{access} at a stack offset that is not proven to be inside the function's stack"],
+        &["compare the index with the number of elements before this {access}, or mask it"],
+    ),
+    row(
+        StackDepth,
+        &["combined stack size of {calls} calls is {stack}. Too large"],
+        &[
+            "{calls} functions, each called by the one before, take {stack} bytes of stack together, and at most 512 are allowed",
+        ],
+        SMALLER_STACK,
+    ),
+    row(
+        StackDepth,
+        &["stack size of subprog {function} is {stack}. Too large", "stack size {stack}. Too large"],
+        &["a function takes {stack} bytes of stack, and at most 512 are allowed"],
+        SMALLER_STACK,
+    ),
+    row(
+        StackDepth,
+        &["tail_calls are not allowed when call stack of previous frames is {stack} bytes. Too large"],
+        &[
+            "a function that may tail call has {stack} bytes of stack below it, and at most 256 are allowed then",
+        ],
+        SMALLER_STACK,
+    ),
+    row(
+        CallDepth,
+        &["the call stack of {frames} frames is too deep"],
+        &["{frames} functions would be active at once, and at most 8 are allowed"],
+        SHALLOWER,
+    ),
+    row(
+        CallDepth,
+        &["recursive call from {*caller} to {callee}"],
+        &["a function calls itself, by way of others or not: recursion is not allowed"],
+        &["make a loop of it"],
+    ),
+    row(
+        EndlessLoop,
+        &["infinite loop detected at insn {at}"],
+        &["a loop is where it was before, with all it knows unchanged: nothing leads to its end"],
+        LIMIT_LOOP,
+    ),
+    row(
+        BackEdge,
+        &["back-edge from insn {at} to {to}"],
+        &[
+            "a jump or call back from instruction {at} to {to}: loops (before 5.3, or without CAP_BPF) and recursion are not allowed",
+        ],
+        &["unroll the loop with `#pragma unroll`"],
+    ),
+    row(
+        TooComplex,
+        &["BPF program is too large. Processed {walked} insn"],
+        &[
+            "the verifier gave up after {walked} instructions on all ways together; its limit is {limit}",
+            "the verifier gave up after {walked} instructions on all ways together",
+        ],
+        SHORTER,
+    ),
+    row(
+        TooComplex,
+        &["The sequence of {jumps} jumps is too complex", "BPF program is too complex"],
+        &["the verifier gave up on {jumps} branches that it has still to follow", "the verifier gave up"],
+        SHORTER,
+    ),
+    row(
+        HelperNotAllowed,
+        &["program of this type cannot use helper {helper}#{number}"],
+        &["the helper {helper} ({number}) is not for {type} programs"],
+        &[],
+    ),
+    row(
+        HelperNotAllowed,
+        &["invalid func unknown#{number}", "unknown func unknown#{number}"],
+        &["helper {number} is called, and this kernel has no such helper"],
+        &["take another helper, or a newer kernel"],
+    ),
+    row(
+        HelperNotAllowed,
+        &["unknown func {helper}#{number}", "invalid func {helper}#{number}"],
+        &["the helper {helper} ({number}) is not for {type} programs with these rights on this kernel"],
+        &[],
+    ),
+    row(
+        KfuncNotAllowed,
+        &["calling kernel function {kfunc} is not allowed"],
+        &["the kernel function {kfunc} is not for {type} programs"],
+        &[],
+    ),
+    row(
+        ArgumentType,
+        &["R{reg} type={found} expected={*expected}"],
+        &[
+            "{callee} takes {expected_words} as argument {reg}, and gets {found_words}",
+            "argument {reg} is {found}, and {expected} was expected",
+        ],
+        &[],
+    ),
+    row(
+        ArgumentType,
+        &["arg#{number} {*what}"],
+        &["argument {number} of {callee}, counted from 0: {what}"],
+        &[],
+    ),
+    row(
+        GplOnly,
+        &[
+            "cannot call GPL-restricted function from non-GPL compatible program",
+            "cannot call GPL only function from proprietary program",
+            "cannot call kernel function from non-GPL compatible program",
+        ],
+        &[
+            "{callee} is for programs under a GPL-compatible license, and this one's is {license}",
+            "the function called is for programs under a GPL-compatible license",
+        ],
+        &["if it is so licensed, say so: char _license[] SEC(\"license\") = \"GPL\", or \"Dual MIT/GPL\""],
+    ),
+    row(
+        ContextAccess,
+        &["invalid bpf_context access off={off} size={size}"],
+        &[
+            "{access} of {sized} at offset {off} of the context: {type} programs have no such field there for a {access}",
+        ],
+        &[],
+    ),
+    row(
+        ContextAccess,
+        &["dereference of modified {what} ptr R{reg} off={off} disallowed"],
+        &["{access} through the context's pointer moved by {off} bytes, which must stay as it came"],
+        FIXED_CONTEXT,
+    ),
+    row(
+        ContextAccess,
+        &["variable {what} access var_off={*range}"],
+        &["{access} at an offset of the context that is known only when the program runs"],
+        FIXED_CONTEXT,
+    ),
+    row(
+        Unreachable,
+        &["unreachable insn {at}"],
+        &["no way through the program leads to this instruction"],
+        &["remove it, or the jump that skips it"],
+    ),
+    row(
+        CodeMissing,
+        &["last insn is not an exit or jmp"],
+        &[
+            "the code ends at instruction {last}, which neither exits nor jumps: what should follow is missing",
+            "the code of a function ends with an instruction that neither exits nor jumps",
+        ],
+        &[
+            "end it with `return`; a function that falls out of its end is often one that clang found to be undefined",
+        ],
+    ),
+    row(
+        CodeMissing,
+        &["jump out of range from insn {at} to {to}", "jump to reserved code from insn {at} to {to}"],
+        &[
+            "a jump from instruction {at} to {to}, but the last instruction is {last_of_all}",
+            "a jump from instruction {at} to {to}, which is not inside its function",
+        ],
+        &[],
+    ),
+    row(
+        CodeMissing,
+        &["call to invalid destination", "invalid insn idx {to} insn_cnt {count}"],
+        &["a call to where the program has no function"],
+        &["check that the object still has its `.text` section, and that its relocations were not stripped"],
+    ),
+    row(
+        ReturnValue,
+        &[
+            "At {*exit} the register R{reg} has smin={low} smax={low} should have been in [{first}, {last_allowed}]",
+        ],
+        &["{register} is {low} at {exit}, and must be {first} to {last_allowed}"],
+        &["return a constant from {first} to {last_allowed}"],
+    ),
+    row(
+        ReturnValue,
+        &[
+            "At {*exit} the register R{reg} has smin={low} smax={high} should have been in [{first}, {last_allowed}]",
+        ],
+        &["{register} is {low} to {high} at {exit}, and must be {first} to {last_allowed}"],
+        &["return a constant from {first} to {last_allowed}"],
+    ),
+    row(
+        ReturnValue,
+        &["At {*exit} the register R{reg} has {*value} should have been in {*range}"],
+        &["{register} has {value} at {exit}, and must be in {range}"],
+        &["return one of the allowed constants"],
+    ),
+    row(
+        PointerLeak,
+        &["R{reg} leaks addr {*into}"],
+        &[
+            "{register}, {holds}, goes out {into}, which would show an address of the kernel",
+            "a pointer goes out {into}, which would show an address of the kernel",
+        ],
+        PERFMON,
+    ),
+    row(
+        PointerLeak,
+        &[
+            "R{reg} partial copy of pointer",
+            "R{reg} pointer comparison prohibited",
+            "R{reg} pointer -= pointer prohibited",
+            "attempt to corrupt spilled pointer on stack",
+        ],
+        &["a pointer is taken for a number, which would show an address of the kernel"],
+        PERFMON,
+    ),
+    row(
+        PointerArithmetic,
+        &[
+            "R{reg} bitwise operator {operator} on pointer prohibited",
+            "R{reg} pointer arithmetic with {operator} operator prohibited",
+        ],
+        &[
+            "`{operator}` on {register}, {holds}: only numbers may be added to and taken from a pointer",
+            "`{operator}` on a pointer: only numbers may be added to and taken from one",
+        ],
+        &[],
+    ),
+    row(
+        PointerArithmetic,
+        &["R{reg} pointer += pointer prohibited"],
+        &["two pointers are added: only numbers may be added to and taken from a pointer"],
+        &[],
+    ),
+    row(
+        PointerArithmetic,
+        &[
+            "math between {what} pointer and register with unbounded min value is not allowed",
+            "math between {what} pointer and {number} is not allowed",
+        ],
+        &[
+            "a number that may be anything is added to {what_words}",
+            "a number beyond 2^29 is added to a pointer",
+        ],
+        &["limit the number before, by a comparison or a mask"],
+    ),
+    row(
+        PointerArithmetic,
+        &[
+            "value {number} makes {what} pointer be out of bounds",
+            "{what} pointer offset {number} is not allowed",
+        ],
+        &[
+            "{number} added to {what_words} leads out of all bounds",
+            "{number} added to a pointer leads out of all bounds",
+        ],
+        &["limit the number before, by a comparison or a mask"],
+    ),
+    row(
+        PointerArithmetic,
+        &[
+            "R{reg} pointer arithmetic on {what} prohibited",
+            "R{reg} 32-bit pointer arithmetic prohibited",
+            "R{reg} tried to subtract pointer from scalar",
+            "R{reg} subtraction from stack pointer prohibited",
+            "R{reg} has pointer with unsupported alu operation",
+        ],
+        &[
+            "arithmetic on {register}, {holds}, which takes none of this sort",
+            "arithmetic on a pointer that takes none of this sort",
+        ],
+        &[],
+    ),
+    row(
+        ReferenceLeak,
+        &["Unreleased reference id={id} alloc_insn={alloc}"],
+        &[
+            "what {alloc_call} returned at {alloc_place} is not given back on this way to the end",
+            "what instruction {alloc} got from the kernel is not given back on this way to the end",
+        ],
+        &["call {release} on every way from there"],
+    ),
+    row(
+        TypesMissing,
+        &["missing btf func_info"],
+        &["a function is called back here, and the kernel was told no types of functions"],
+        &["compile with -g, and strip no more than `llvm-strip -g` does"],
+    ),
+];
+
+const UNBOUNDED: &[&str] = &[
+    "R{reg} unbounded memory access",
+    "R{reg} min value is negative",
+    "R{reg} min value is outside of the",
+    "R{reg} max value is outside of the",
+];
+
+/// The types of registers as the log names them, and what they are in words. The longer name comes first.
+pub(super) const TYPES: &[(&str, &str)] = &[
+    ("ctx", "the context"),
+    ("pkt_end", "the end of the packet"),
+    ("pkt_meta", "a pointer into the packet's metadata"),
+    ("pkt", "a pointer into the packet"),
+    ("map_value", "a pointer to a map value"),
+    ("map_key", "a pointer to a map key"),
+    ("map_ptr", "a map"),
+    ("const_ptr_to_map", "a map"),
+    ("fp", "a pointer to the stack"),
+    ("scalar", "a number"),
+    ("inv", "a number"),
+    ("ringbuf_mem", "a record of a ring buffer"),
+    ("alloc_mem", "a record of a ring buffer"),
+    ("mem", "a pointer to memory"),
+    ("buf", "a pointer to memory"),
+    ("sock", "a socket"),
+    ("tcp_sock", "a socket"),
+    ("xdp_sock", "a socket"),
+    ("func", "a function"),
+    ("ptr_", "a pointer into the kernel"),
+    ("trusted_ptr_", "a pointer into the kernel"),
+    ("untrusted_ptr_", "a pointer into the kernel that may be stale"),
+];
+
+/// Helpers whose result must be given back, and what does so.
+pub(super) const RELEASES: &[(&str, &str)] = &[
+    ("bpf_ringbuf_reserve", "bpf_ringbuf_submit or bpf_ringbuf_discard"),
+    ("bpf_ringbuf_reserve_dynptr", "bpf_ringbuf_submit_dynptr or bpf_ringbuf_discard_dynptr"),
+    ("bpf_sk_lookup_tcp", "bpf_sk_release"),
+    ("bpf_sk_lookup_udp", "bpf_sk_release"),
+    ("bpf_skc_lookup_tcp", "bpf_sk_release"),
+];

@@ -1,0 +1,120 @@
+//! What the verifier refuses is explained: each kind on the running kernel, the whole message.
+//!
+//! `refusals/*.txt` hold the messages; `UPDATE_GOLDEN=1` writes them anew. What varies with the kernel's build is masked:
+//! how many lines a log has, and the numbers of the kernel's functions.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
+
+use crate::bench::{Bench, assert_well_said};
+use crate::edit::Edit;
+use crate::objects::object_by;
+use crate::requirement::kernel;
+use crate::veth::NEAR;
+use crate::xdpload::xdpload;
+
+/// Objects and their programs, each of which breaks a rule of its own.
+const REFUSED: [(&str, &[&str]); 8] = [
+    (
+        "memory",
+        &[
+            "packet_short",
+            "packet_far",
+            "value_null",
+            "value_index",
+            "value_mask",
+            "stack_below",
+            "context_end",
+            "context_moved",
+        ],
+    ),
+    ("registers", &["never_set", "pointer_masked", "pointers_added", "step_unbounded"]),
+    (
+        "control",
+        &[
+            "too_long",
+            "never_reached",
+            "falls_out",
+            "jumps_out",
+            "calls_too_deep",
+            "stack_shared",
+            "callback_result",
+        ],
+    ),
+    ("calls", &["other_helper", "other_kfunc", "argument", "record_kept"]),
+    ("gpl_only", &["gpl_only"]),
+    ("map_value_bounds", &["map_value_bounds"]),
+    ("packet_unchecked", &["packet_unchecked"]),
+    ("unbounded_loop", &["unbounded_loop"]),
+];
+
+#[test]
+fn each_kind_by_clang_14() {
+    let bench = need!(bench());
+    let told = told(&bench, &|name| object_by("clang-14", name));
+    is_golden("clang-14", &told);
+}
+
+#[test]
+fn each_kind_by_clang_19() {
+    let bench = need!(bench());
+    let told = told(&bench, &|name| object_by("clang-19", name));
+    is_golden("clang-19", &told);
+}
+
+/// Without lines of source the instruction is shown.
+#[test]
+fn each_kind_without_lines() {
+    let bench = need!(bench());
+    let told = told(&bench, &|name| {
+        let mut edit = Edit::of(&object_by("clang-19", name));
+        edit.rename_section(".BTF.ext", ".gone");
+        edit.save(&bench.sandbox)
+    });
+    is_golden("no-lines", &told);
+}
+
+/// The words and numbers of the goldens are those of a kernel that tells of each register as it changes.
+fn bench() -> Result<Bench, crate::requirement::Missing> {
+    kernel((6, 18), "the words of the verifier that the goldens hold")?;
+    Bench::new(&[])
+}
+
+/// The messages of all refused programs, one after the other.
+fn told(bench: &Bench, path: &dyn Fn(&str) -> String) -> String {
+    let mut told = String::new();
+    for (name, programs) in REFUSED {
+        let object = path(&format!("reject/{name}"));
+        for program in programs {
+            let ran = xdpload(&["attach", NEAR, &object, "--prog", program]).fails(4);
+            assert_well_said(&ran);
+            assert!(ran.stderr().lines().count() <= 5, "{}", ran.report());
+            writeln!(told, "{}", masked(ran.stderr())).expect("a String takes all");
+        }
+    }
+    bench.assert_clean();
+    told
+}
+
+/// The same with `N` for the numbers that vary.
+fn masked(told: &str) -> String {
+    let mut told = told.to_owned();
+    for before in ["full verifier log (", "call kfunc#"] {
+        if let Some(at) = told.find(before).map(|at| at + before.len()) {
+            let digits = told[at..].bytes().take_while(u8::is_ascii_digit).count();
+            told.replace_range(at..at + digits, "N");
+        }
+    }
+    told
+}
+
+#[track_caller]
+fn is_golden(name: &str, told: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/e2e/refusals/{name}.txt"));
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        return fs::write(&path, told).expect("the repository is writable");
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(golden, told, "{}", path.display());
+}
