@@ -108,6 +108,7 @@ pub(super) const TABLE: &[Row] = &[
         holding: "map_value",
         rules: &[
             "{access} of {sized} at offset {least} to {most} of a value of map {map}, which has {value_size} bytes",
+            "{access} of {sized} at offset {least} to {most} of a map value, which has {value_size} bytes",
             "{access} of {sized} of a map value at an offset that nothing limits",
         ],
         helps: CHECK_VALUE,
