@@ -23,6 +23,11 @@ fn run_both(commands: [&[&str]; 2]) -> [Option<i32>; 2] {
     [first, second].map(|mut child| child.wait().expect("it ends").code())
 }
 
+/// What is pinned, without the directory that all attachments share: a run leaves it to another that is just using it.
+fn kept(sandbox: &Sandbox) -> Vec<String> {
+    sandbox.pins().into_iter().filter(|pin| pin != "xdpload").collect()
+}
+
 /// The pins that belong to the program on the interface, and all that are there.
 fn assert_pins_are_of_the_running(sandbox: &Sandbox, times: usize) {
     let running = attached_by_ip(NEAR).expect("one of them is attached");
@@ -52,7 +57,7 @@ fn two_replacements() {
         let running = attached_by_ip(NEAR).expect("one of them is attached");
         assert!(["enter", "xdp_drop"].contains(&&*running.name), "{running:?}");
         assert_pins_are_of_the_running(&sandbox, times);
-        assert_eq!(sandbox.pins().is_empty(), running.name != "enter", "time {times}");
+        assert_eq!(kept(&sandbox).is_empty(), running.name != "enter", "time {times}");
     }
     tally("at once", TIMES, &["two attach --replace"]);
     xdpload(&["detach", NEAR]).ok();
@@ -71,7 +76,7 @@ fn two_attaches_that_pin_the_same_map() {
         );
         let pins = sandbox.pins();
         assert!(pins.contains(&"globals/globals/blacklist".to_owned()), "time {times}: {codes:?}, {pins:?}");
-        xdpload(&["map", "get", "near0:blacklist", "192.0.2.1"]).fails(1).stderr_has("no entry");
+        xdpload(&["map", "get", "near0:blacklist", "192.0.2.1"]).fails(1).stderr_has("has no key");
         xdpload(&["detach", NEAR]).ok();
         fs::remove_dir_all("/sys/fs/bpf/globals").expect("root may remove pins");
     }
@@ -90,7 +95,7 @@ fn an_attach_and_a_detach() {
         assert!(codes.iter().all(|code| matches!(code, Some(0 | 1))), "{codes:?}");
         match attached_by_ip(NEAR) {
             Some(_) => assert_pins_are_of_the_running(&sandbox, times),
-            None => assert_eq!(sandbox.pins(), Vec::<String>::new(), "time {times}: {codes:?}"),
+            None => assert_eq!(kept(&sandbox), Vec::<String>::new(), "time {times}: {codes:?}"),
         }
     }
     tally("at once", TIMES, &["attach --replace and detach"]);
