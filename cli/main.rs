@@ -24,12 +24,12 @@ use crate::args::Command;
 use crate::exit::Exit;
 
 /// Does what the words of the command line ask for.
-fn main(words: Vec<OsString>) -> Exit {
-    if guard::is_meant(&words) {
-        guard::run(&words);
+fn main(words: &[OsString]) -> Exit {
+    if guard::is_meant(words) {
+        guard::run(words);
         return Exit::Done;
     }
-    match Command::parse(&words) {
+    match Command::parse(words) {
         Ok(command) => {
             let wishes = refusal::Wishes::of(&command);
             match run(command) {

@@ -27,7 +27,7 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     let words = (0..count).map(|index| unsafe { CStr::from_ptr(*words.add(index)) });
     let words: Vec<OsString> = words.map(|word| OsStr::from_bytes(word.to_bytes()).to_owned()).collect();
     // It also writes out what standard output still holds back.
-    process::exit(crate::main(words).code().into())
+    process::exit(crate::main(&words).code().into())
 }
 
 /// Opens /dev/null for each of standard input, output and error that is closed. Otherwise the next file to be opened

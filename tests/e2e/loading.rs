@@ -165,7 +165,7 @@ fn only_an_xdp_program_that_is_there_can_be_attached() {
     }
     // Words before a program that is loaded already are interfaces.
     xdpload(&["attach", NEAR, &pass, "--prog-id", "1"]).fails(2).stderr_has("cannot name an interface");
-    xdpload(&["attach", NEAR]).fails(2).stderr_has("required");
+    xdpload(&["attach", NEAR]).fails(2).stderr_has("is missing");
     assert_eq!(attached_by_ip(NEAR), None);
 }
 

@@ -1,6 +1,5 @@
 //! Two runs at once never end in a mixture: the interface runs the one program or the other, with what belongs to it.
 
-use std::fs;
 use std::process::Stdio;
 
 use crate::objects::object;
@@ -33,7 +32,6 @@ fn assert_pins_are_of_the_running(sandbox: &Sandbox, times: usize) {
     let running = attached_by_ip(NEAR).expect("one of them is attached");
     let pins = sandbox.pins();
     let of_running = |pin: &String| match pin.split('/').collect::<Vec<_>>()[..] {
-        ["xdpload"] => true,
         ["xdpload", dir] | ["xdpload", dir, _] => dir.ends_with(&format!("_{}", running.id)),
         _ => true,
     };
@@ -61,26 +59,6 @@ fn two_replacements() {
     }
     tally("at once", TIMES, &["two attach --replace"]);
     xdpload(&["detach", NEAR]).ok();
-}
-
-#[test]
-fn two_attaches_that_pin_the_same_map() {
-    let (sandbox, _veth) = need!(pair(&[]));
-    let object = object("blacklist_gobpf");
-    let attach: [&str; 3] = ["attach", NEAR, &object];
-    for times in 0..TIMES {
-        let codes = run_both([&attach, &attach]);
-        assert!(
-            codes.contains(&Some(0)) && codes.iter().all(|code| matches!(code, Some(0 | 1))),
-            "{codes:?}"
-        );
-        let pins = sandbox.pins();
-        assert!(pins.contains(&"globals/globals/blacklist".to_owned()), "time {times}: {codes:?}, {pins:?}");
-        xdpload(&["map", "get", "near0:blacklist", "192.0.2.1"]).fails(1).stderr_has("has no key");
-        xdpload(&["detach", NEAR]).ok();
-        fs::remove_dir_all("/sys/fs/bpf/globals").expect("root may remove pins");
-    }
-    tally("at once", TIMES, &["two attach, the same pin"]);
 }
 
 #[test]
