@@ -109,6 +109,14 @@ pub fn covering(address: IpAddr) -> impl Iterator<Item = IpNet> {
     })
 }
 
+/// A number for each prefix by which they sort as they do by themselves, only quicker.
+pub(crate) fn order(prefix: IpNet) -> (bool, u128, u8) {
+    match prefix {
+        IpNet::V4(net) => (false, u32::from(net.addr()).into(), net.prefix_len()),
+        IpNet::V6(net) => (true, net.addr().into(), net.prefix_len()),
+    }
+}
+
 /// The prefix that has only this address in it.
 pub fn single(address: IpAddr) -> IpNet {
     IpNet::from(address)

@@ -12,9 +12,12 @@ mod json;
 mod line;
 mod nft;
 
+use std::cmp::Reverse;
 use std::io::{BufRead, Read as _};
 
 use ipnet::IpNet;
+
+use crate::prefix::order;
 
 pub use line::Reason;
 
@@ -165,7 +168,7 @@ pub fn sort_out(items: &mut Vec<Item>) -> usize {
     // No end is 0, and so the longest comes first when counted down from below.
     let lasting = |item: &Item| item.seconds.wrapping_sub(1);
     if !items.is_sorted_by(|a, b| a.prefix < b.prefix) {
-        items.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| lasting(b).cmp(&lasting(a))));
+        items.sort_unstable_by_key(|item| (order(item.prefix), Reverse(lasting(item))));
         items.dedup_by_key(|item| item.prefix);
     }
     before - items.len()

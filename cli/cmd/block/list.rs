@@ -18,7 +18,7 @@ use crate::output;
 pub(super) fn list(args: &args::List) -> Result<()> {
     let within = args.prefix.as_deref().map(one_prefix).transpose()?;
     let mut reader = Reader::open(&maps(&args.home))?;
-    let mut rules = reader.rules()?;
+    let mut rules = reader.rules(args.hits || args.form.json)?;
     if let Some(within) = within {
         rules.retain(|rule| within.contains(&rule.prefix) || rule.prefix.contains(&within));
     }
@@ -148,7 +148,7 @@ impl fmt::Display for Tested {
 
 pub(super) fn save(args: &args::Save) -> Result<()> {
     let mut reader = Reader::open(&maps(&args.home))?;
-    let saved = Saved { rules: reader.rules()?, exceptions: reader.exceptions()? };
+    let saved = Saved { rules: reader.rules(false)?, exceptions: reader.exceptions()? };
     if args.file == Path::new("-") {
         let mut out = BufWriter::new(output::stream());
         return write_saved(&mut out, &saved, &reader).map_err(|error| output::write_error(&error));
