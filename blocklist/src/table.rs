@@ -64,7 +64,7 @@ pub(crate) struct Table {
     /// By bucket.
     changes: Vec<Changes>,
     /// What will be in `marks`, and what in `hits`.
-    slots: Vec<(u32, RuleValue, Hits)>,
+    slots: Vec<(u32, [u8; RuleValue::MARK], Hits)>,
     wide_draft: Draft,
     trie_draft: Draft,
     /// The rules of the trie, which can only be found by reading all.
@@ -214,7 +214,7 @@ impl Table {
         };
         match place {
             Place::Slot(index) => {
-                self.slots.push((index, value, hits));
+                self.slots.push((index, value.mark(), hits));
                 let bucket = index / SLOTS;
                 if value.end != 0 && !self.buckets.get(bucket)?.has_end() {
                     self.buckets.get(bucket)?.set_has_end();
@@ -332,7 +332,7 @@ impl Table {
     fn write_values(&mut self) -> Result<()> {
         let slots = std::mem::take(&mut self.slots);
         let indexes: Vec<_> = slots.iter().map(|(index, ..)| *index).collect();
-        let marks: Vec<u8> = slots.iter().flat_map(|(_, value, _)| value.mark()).collect();
+        let marks: Vec<u8> = slots.iter().flat_map(|(_, mark, _)| *mark).collect();
         cells::write(&self.marks, &indexes, &marks)?;
         // Nothing counts there yet, so that nothing is lost.
         let new = slots.iter().filter(|(.., hits)| *hits == Hits::Zero).map(|(index, ..)| *index);

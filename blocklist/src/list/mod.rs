@@ -17,7 +17,7 @@ use std::io::{BufRead, Read as _};
 
 use ipnet::IpNet;
 
-use crate::prefix::order;
+use crate::prefix::{order, plain_address, single};
 
 pub use line::Reason;
 
@@ -108,15 +108,10 @@ pub fn read(mut input: impl BufRead, room: usize, mut progress: impl FnMut(u64))
         }
         list.lines += 1;
         let number = list.lines;
-        if bytes.contains(&0) {
-            return Err(Stop::Binary { line: number });
-        }
-        if len > MAX_LINE {
-            return Err(Stop::LongLine { line: number });
-        }
-        let text = std::str::from_utf8(&bytes).map_err(|_| Stop::Binary { line: number })?;
-        if let Err(reason) = state.read(text, &mut list) {
-            list.complain(number, text, reason);
+        if let Some(address) = plain_address(&bytes).filter(|_| !state.is_inside()) {
+            list.push(single(address.into()), 0);
+        } else {
+            read_line(&bytes, number, &mut state, &mut list)?;
         }
         if list.items.len() > room {
             return Err(Stop::Full);
@@ -130,6 +125,21 @@ pub fn read(mut input: impl BufRead, room: usize, mut progress: impl FnMut(u64))
     }
     progress(list.lines);
     Ok(list)
+}
+
+/// Reads a line that may be anything.
+fn read_line(bytes: &[u8], number: u64, state: &mut line::State, list: &mut List) -> Result<(), Stop> {
+    if bytes.contains(&0) {
+        return Err(Stop::Binary { line: number });
+    }
+    if bytes.len() > MAX_LINE {
+        return Err(Stop::LongLine { line: number });
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| Stop::Binary { line: number })?;
+    if let Err(reason) = state.read(text, list) {
+        list.complain(number, text, reason);
+    }
+    Ok(())
 }
 
 impl List {
