@@ -1,7 +1,7 @@
 # The one front door; `make` alone prints what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint drift kernels build static size bpf setup fixtures golden fuzz datapath clean
+.PHONY: help demo test lint drift kernels faults build static size bench bpf setup fixtures golden fuzz datapath clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -32,6 +32,10 @@ drift: ## compare the committed objects and headers with what they were made fro
 	scripts/build-bpf --check-fixtures
 	scripts/check-headers
 
+faults: ## make every command fail and die at each of its calls
+	scripts/setup test
+	scripts/faults
+
 kernels: ## try the static program on the kernels that Debian has, emulated
 	scripts/setup kernels
 	scripts/kernels
@@ -60,6 +64,10 @@ golden: ## rewrite the golden files of the tests, to be read in the diff
 
 fuzz: ## fuzz each door for a minute; needs Rust nightly and cargo-fuzz
 	scripts/fuzz
+
+bench: ## measure attaching and detaching beside other loaders; needs root
+	scripts/setup bench
+	$(SUDO) scripts/bench/load
 
 datapath: ## measure what the blocklist costs a packet; needs root and some minutes
 	$(SUDO) scripts/bench/blocklist

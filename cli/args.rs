@@ -56,6 +56,32 @@ pub(crate) enum Command {
     Demo(Demo),
 }
 
+impl Command {
+    /// What the words of the command line ask for.
+    ///
+    /// To describe all commands to the parser takes longer than a load of a small object. So those that scripts repeat
+    /// are tried alone first; what does not fit one of them is left to the parser of all, which knows what to say.
+    pub(crate) fn parse(words: &[OsString]) -> Result<Self, clap::Error> {
+        let alone = match words.get(1).and_then(|word| word.to_str()) {
+            Some("attach") => alone(words).map(Self::Attach),
+            Some("detach") => alone(words).map(Self::Detach),
+            Some("status") => alone(words).map(Self::Status),
+            _ => None,
+        };
+        match alone {
+            Some(command) => Ok(command),
+            None => Ok(Arguments::try_parse_from(words)?.command),
+        }
+    }
+}
+
+/// The options of one command, if the words after its name are what it takes.
+fn alone<A: Args>(words: &[OsString]) -> Option<A> {
+    let command = A::augment_args(clap::Command::new("xdpload")).disable_help_flag(true);
+    let matches = command.try_get_matches_from(&words[1..]).ok()?;
+    A::from_arg_matches(&matches).ok()
+}
+
 /// Which object.
 #[derive(Args, Debug)]
 pub(crate) struct ObjectFile {

@@ -18,10 +18,9 @@ mod value;
 
 use std::ffi::OsString;
 
-use clap::Parser as _;
 use loader::Result;
 
-use crate::args::{Arguments, Command};
+use crate::args::Command;
 use crate::exit::Exit;
 
 /// Does what the words of the command line ask for.
@@ -30,10 +29,10 @@ fn main(words: Vec<OsString>) -> Exit {
         guard::run(&words);
         return Exit::Done;
     }
-    match Arguments::try_parse_from(words) {
-        Ok(arguments) => {
-            let wishes = refusal::Wishes::of(&arguments.command);
-            match run(arguments.command) {
+    match Command::parse(&words) {
+        Ok(command) => {
+            let wishes = refusal::Wishes::of(&command);
+            match run(command) {
                 Ok(()) => Exit::Done,
                 Err(error) => {
                     if !refusal::tell(&error, &wishes) {

@@ -1,4 +1,4 @@
-//! How a refusal by the verifier is told: five lines, or a JSON document, and the whole log in a file if that is wished.
+//! How a refusal by the verifier is told: five lines, a JSON document, and the whole log in a file if that is wished.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -304,7 +304,8 @@ mod tests {
         for (name, fields) in [
             (
                 "block_config",
-                "flags@0 lengths4@4 lengths6@8 bucket_mask@12 line_mask@16 seed@20 zero@24 padding@28 next_end@32 stale@40",
+                "flags@0 lengths4@4 lengths6@8 bucket_mask@12 line_mask@16 seed@20 zero@24 padding@28 next_end@32 \
+                 stale@40",
             ),
             ("block_bucket", "header@0 keys@4"),
             ("block_hits", "packets@0 bytes@8"),

@@ -1,7 +1,7 @@
-//! Logs of the verifier and what they are explained as: `logs/<kernel>/<name>.log` and, beside each, the lines in a `.txt`.
+//! Logs of the verifier, `logs/<kernel>/<name>.log`, and what each is explained as, in a `.txt` beside it.
 //!
-//! Those of 6.18 were recorded, the others have the sentences of that kernel's `kernel/bpf/verifier.c` after instructions
-//! as it prints them. `UPDATE_GOLDEN=1` writes the explanations anew.
+//! Those of 6.18 were recorded, the others have the sentences of that kernel's `kernel/bpf/verifier.c` after
+//! instructions as it prints them. `UPDATE_GOLDEN=1` writes the explanations anew.
 
 // Tells clippy that the functions beside the tests are test code too.
 #![cfg(test)]

@@ -58,11 +58,7 @@ fn a_boot_script_may_run_twice() {
 #[track_caller]
 fn assert_other(name: &str, options: &[&str], difference: &str) {
     let before = attached_by_ip(NEAR);
-    let words = [
-        "is there already",
-        &format!(", and is not the same: {difference}"),
-        "help: replace it (`--replace`)",
-    ];
+    let words = ["is there already", &format!(", and is not the same: {difference}"), "help: "];
     refused(&[&["attach", NEAR, &object(name)], options].concat(), 1, &words);
     assert_eq!(attached_by_ip(NEAR), before);
 }

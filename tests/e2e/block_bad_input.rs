@@ -55,7 +55,8 @@ fn files_that_are_no_lists() {
         "is no list: line 1 is too long for one, nothing was changed",
     );
     let bad = file(&sandbox, "bad", "192.0.2.77\nbanana\n192.0.2.0/33\n");
-    let words = "line 2: `banana`: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24 (and 1 more bad lines); nothing was changed";
+    let words = "line 2: `banana`: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24 \
+                 (and 1 more bad lines); nothing was changed";
     load(&bad, 1, words);
     let many = (0..65).map(|last| format!("192.0.2.{last}")).collect::<Vec<_>>().join("\n");
     load(

@@ -1,5 +1,6 @@
 //! Each system call of an attach fails in turn: the message names it, the old program runs on, and nothing is left.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +14,7 @@ use crate::objects::object;
 use crate::peers::{Attached, attached_by_ip};
 use crate::requirement::Missing;
 use crate::strace::{Call, Fault, trace_with_fault};
+use crate::tally::tally;
 use crate::veth::NEAR;
 use crate::xdpload::{xdpload, xdpload_command};
 
@@ -82,6 +84,8 @@ impl<'b> Trial<'b> {
                     (1..100).take_while(|&nth| self.fails_at(Fault { call, errno, nth: (nth, nth) })).count();
             }
         }
+        let words: Vec<_> = self.command.get_args().map(OsStr::to_string_lossy).collect();
+        tally("failed", faults, &words.iter().map(|word| &**word).collect::<Vec<_>>());
         faults
     }
 

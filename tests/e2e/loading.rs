@@ -157,13 +157,14 @@ fn only_an_xdp_program_that_is_there_can_be_attached() {
         &["is of type socket_filter, not an XDP program"],
     );
     for arguments in [
-        &["attach", NEAR, &pass, "--prog-id", "1"][..],
-        &["attach", NEAR, "--pinned", &map, "--prog-id", "1"],
+        &["attach", NEAR, "--pinned", &map, "--prog-id", "1"][..],
         &["attach", NEAR, "--pinned", &map, "--max-entries", "a=1"],
         &["attach", NEAR, "--pinned", &map, "--replace", "--keep-maps"],
     ] {
         xdpload(arguments).fails(2).stderr_has("cannot be used with");
     }
+    // Words before a program that is loaded already are interfaces.
+    xdpload(&["attach", NEAR, &pass, "--prog-id", "1"]).fails(2).stderr_has("cannot name an interface");
     xdpload(&["attach", NEAR]).fails(2).stderr_has("required");
     assert_eq!(attached_by_ip(NEAR), None);
 }

@@ -58,6 +58,7 @@ mod packet_program;
 mod pinned_upgrades;
 mod pins;
 mod privileges;
+mod races;
 mod refusals;
 mod same_load;
 mod shapes;

@@ -68,7 +68,12 @@ pub(crate) struct On {
     /// What becomes of packets that no rule is about [default: pass]
     #[arg(long, value_name = "VERDICT")]
     pub(crate) default: Option<Default>,
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_RULES)), help = format!("How many rules there is to be room for [default: {MAX_RULES}]"))]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_RULES)),
+        help = format!("How many rules there is to be room for [default: {MAX_RULES}]")
+    )]
     pub(crate) max_rules: Option<u32>,
     /// Drop by default although that may lock out whoever asks for it
     #[arg(long)]

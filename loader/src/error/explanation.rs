@@ -190,7 +190,7 @@ impl Explanation {
             at: None,
             rule: match &*words {
                 "" => "the verifier did not say why".to_owned(),
-                words => format!("in the verifier's words: {words}"),
+                words => format!("in the verifier's words: {}", words.trim_end_matches('.')),
             },
             help: None,
             words,

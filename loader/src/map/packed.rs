@@ -69,8 +69,8 @@ impl Map {
         self.delete_batch(keys.chunks_exact(self.key_size().max(1)))
     }
 
-    /// Gives all entries to `give`, one or more at a time: keys one behind the other, and the values likewise. A per-CPU
-    /// value is one for each possible CPU, each padded to a multiple of 8 bytes.
+    /// Gives all entries to `give`, one or more at a time: keys one behind the other, and the values likewise. A
+    /// per-CPU value is one for each possible CPU, each padded to a multiple of 8 bytes.
     ///
     /// Reads by `BPF_MAP_LOOKUP_BATCH` (5.6), and as [`Map::entries`] does where the kernel or the map's type has it
     /// not. An entry that is there from the first call to the last is given once.

@@ -1,7 +1,7 @@
 //! The numbers and names of one refusal, by the names of the holes in our sentences.
 //!
-//! First come the parts of the verifier's sentence, as [`super::words`] names them. From these, the program and what the
-//! log says of registers come the others, such as `sized` (`4 bytes`), `access` (`read`), `map` or `holds`.
+//! First come the parts of the verifier's sentence, as [`super::words`] names them. From these, the program and what
+//! the log says of registers come the others, such as `sized` (`4 bytes`), `access` (`read`), `map` or `holds`.
 
 use std::cell::OnceCell;
 
@@ -71,7 +71,7 @@ impl<'l> Facts<'l> {
     fn get(&self, name: &str) -> Option<String> {
         match name {
             "access" => Some(self.access().to_owned()),
-            "sized" => self.sized(),
+            "sized" => Some(self.sized()),
             "register" => self.hole("reg").map(|reg| format!("r{reg}")),
             "holds" => self.state().and_then(|state| self.words_for(state)),
             "kind_words" => self.words_for(self.hole("kind")?),
@@ -129,14 +129,14 @@ impl<'l> Facts<'l> {
     }
 
     /// How many bytes are accessed: the sentence says so, or the instruction does.
-    fn sized(&self) -> Option<String> {
+    fn sized(&self) -> String {
         let size = self.hole("size").map(str::to_owned);
         let size = size.or_else(|| Some(self.refused_insn()?.access_size()?.to_string()));
         let size = size.or_else(|| Some(accessed(&self.stop()?.text)?.to_string()));
         match size.as_deref() {
-            Some("1") => Some("1 byte".to_owned()),
-            Some(size) => Some(format!("{size} bytes")),
-            None => Some("bytes".to_owned()),
+            Some("1") => "1 byte".to_owned(),
+            Some(size) => format!("{size} bytes"),
+            None => "bytes".to_owned(),
         }
     }
 
@@ -166,13 +166,12 @@ impl<'l> Facts<'l> {
 
     /// Where an access is, given what varies of the offset: with what is fixed of it.
     fn offset(&self, variable: i128) -> Option<String> {
-        let fixed = match self.hole("off") {
+        let fixed = if let Some(off) = self.hole("off") {
             // The verifier has added up what the pointer and the instruction have.
-            Some(off) => off.parse().ok()?,
-            None => {
-                let in_insn = self.refused_insn().map_or(0, |insn| i128::from(insn.off));
-                in_insn.checked_add(self.number_of(&["off"]).unwrap_or_default())?
-            }
+            off.parse().ok()?
+        } else {
+            let in_insn = self.refused_insn().map_or(0, |insn| i128::from(insn.off));
+            in_insn.checked_add(self.number_of(&["off"]).unwrap_or_default())?
         };
         Some(variable.checked_add(fixed)?.to_string())
     }
@@ -268,7 +267,7 @@ impl<'l> Facts<'l> {
 
     fn alloc_place(&self) -> Option<String> {
         let index = self.alloc()?;
-        let source = instruction(self.subject, self.log, index).and_then(|at| at.source);
+        let source = instruction(self.subject, self.log, index).source;
         let source = source.filter(|source| !source.file.is_empty());
         Some(match source {
             Some(source) => format!("instruction {index} ({source})"),

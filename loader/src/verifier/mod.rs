@@ -49,7 +49,7 @@ pub fn explain(subject: &Subject<'_>, log: &str) -> Explanation {
             let mut explanation = Explanation::new(words, log.lines().count());
             let at = facts.stopped_at().or(last.filter(|_| !facts.is_about_the_whole()));
             explanation.kind = row.kind;
-            explanation.at = at.and_then(|index| instruction(subject, log, index));
+            explanation.at = at.map(|index| instruction(subject, log, index));
             let facts = facts.at(explanation.at.clone());
             if let Some(rule) = facts.first_known(row.rules) {
                 explanation.rule = rule;
@@ -59,7 +59,7 @@ pub fn explain(subject: &Subject<'_>, log: &str) -> Explanation {
         }
     }
     let mut explanation = Explanation::new(verdict(log).unwrap_or_default(), log.lines().count());
-    explanation.at = last.and_then(|index| instruction(subject, log, index));
+    explanation.at = last.map(|index| instruction(subject, log, index));
     explanation
 }
 
@@ -73,7 +73,7 @@ fn find<'l>(row: &Row, subject: &'l Subject<'l>, log: &'l str) -> Option<(&'l st
 }
 
 /// The instruction `index` with all that is known of it.
-fn instruction(subject: &Subject<'_>, log: &str, index: usize) -> Option<Instruction> {
+fn instruction(subject: &Subject<'_>, log: &str, index: usize) -> Instruction {
     let from_log = log::last_instruction(log).filter(|(last, _)| *last == index);
     let slots = walk(subject.insns).find(|(at, _)| *at == index).map(|(_, slots)| slots);
     let text = match (slots, from_log) {
@@ -88,12 +88,12 @@ fn instruction(subject: &Subject<'_>, log: &str, index: usize) -> Option<Instruc
     });
     let function = subject.functions.partition_point(|(start, _)| *start <= index).checked_sub(1);
     let function = function.filter(|at| *at > 0).and_then(|at| subject.functions.get(at));
-    Some(Instruction {
+    Instruction {
         index,
         text: text.unwrap_or_default(),
         function: function.map(|(_, name)| (*name).to_owned()),
         source,
-    })
+    }
 }
 
 /// The line of source of the instruction `index`. Lines with the number 0 are the compiler's own.

@@ -1,9 +1,15 @@
 //! The verifier's sentences, and what each comes to: a table, to which the words of another kernel are added as data.
 //!
-//! The sentences are those of 5.10 to 6.18 (`kernel/bpf/verifier.c`); holes are as in [`super::template`]. What holes of
-//! ours stand for is in [`super::facts`]. Of the rules, and of the repairs, the first holds whose holes are all known.
+//! The sentences are those of 5.10 to 6.18 (`kernel/bpf/verifier.c`); holes are as in [`super::template`]. What holes
+//! of ours stand for is in [`super::facts`]. Of the rules, and of the repairs, the first holds whose holes are all
+//! known.
 
-use crate::error::RefusalKind::{self, *};
+use crate::error::RefusalKind::{
+    self, ArgumentType, BackEdge, CallDepth, CodeMissing, ContextAccess, EndlessLoop, GplOnly,
+    HelperNotAllowed, KfuncNotAllowed, MapValueBounds, MemoryBounds, Misaligned, NotAPointer, NullUnchecked,
+    PacketBounds, PointerArithmetic, PointerLeak, ReadOnly, ReferenceLeak, ReturnValue, StackBounds,
+    StackDepth, TooComplex, TypesMissing, Uninitialised, Unreachable,
+};
 
 /// Sentences that mean the same.
 pub(super) struct Row {
@@ -102,6 +108,7 @@ pub(super) const TABLE: &[Row] = &[
         holding: "map_value",
         rules: &[
             "{access} of {sized} at offset {least} to {most} of a value of map {map}, which has {value_size} bytes",
+            "{access} of {sized} at offset {least} to {most} of a map value, which has {value_size} bytes",
             "{access} of {sized} of a map value at an offset that nothing limits",
         ],
         helps: CHECK_VALUE,
@@ -222,9 +229,8 @@ pub(super) const TABLE: &[Row] = &[
     row(
         StackDepth,
         &["combined stack size of {calls} calls is {stack}. Too large"],
-        &[
-            "{calls} functions, each called by the one before, take {stack} bytes of stack together, and at most 512 are allowed",
-        ],
+        &["{calls} functions, each called by the one before, take {stack} bytes of stack together, \
+             and at most 512 are allowed"],
         SMALLER_STACK,
     ),
     row(
@@ -262,9 +268,8 @@ pub(super) const TABLE: &[Row] = &[
     row(
         BackEdge,
         &["back-edge from insn {at} to {to}"],
-        &[
-            "a jump or call back from instruction {at} to {to}: loops (before 5.3, or without CAP_BPF) and recursion are not allowed",
-        ],
+        &["a jump or call back from instruction {at} to {to}: loops (before 5.3, or without CAP_BPF) \
+             and recursion are not allowed"],
         &["unroll the loop with `#pragma unroll`"],
     ),
     row(
@@ -337,9 +342,8 @@ pub(super) const TABLE: &[Row] = &[
     row(
         ContextAccess,
         &["invalid bpf_context access off={off} size={size}"],
-        &[
-            "{access} of {sized} at offset {off} of the context: {type} programs have no such field there for a {access}",
-        ],
+        &["{access} of {sized} at offset {off} of the context: {type} programs have no such field there \
+             for a {access}"],
         &[],
     ),
     row(
