@@ -9,7 +9,7 @@ use loader::map::Map;
 
 use crate::clock::Now;
 use crate::layout::{Config, Home, flags, home, trie_key, trie_prefix, u32_at};
-use crate::prefix::{covering, single};
+use crate::prefix::{covering, order, single};
 use crate::sets::Sets;
 use crate::store::Maps;
 use crate::table::{Found, Place, Table};
@@ -87,11 +87,11 @@ impl Reader {
         })
     }
 
-    /// Every rule that has not ended, in the order of addresses.
-    pub fn rules(&mut self) -> Result<Vec<Rule>> {
-        let mut found = self.table.all()?;
+    /// Every rule that has not ended, in the order of addresses; what they have dropped is only read if `hits` says so.
+    pub fn rules(&mut self, hits: bool) -> Result<Vec<Rule>> {
+        let mut found = self.table.all(hits)?;
         found.retain(|found| !self.now.is_past(found.value.end));
-        found.sort_unstable_by_key(|found| found.prefix);
+        found.sort_unstable_by_key(|found| order(found.prefix));
         Ok(found.iter().map(|found| Rule::new(found, self.now)).collect())
     }
 

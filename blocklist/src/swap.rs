@@ -10,6 +10,7 @@ use loader::{Error, ErrorKind, Result};
 use crate::draft::MORE_ROOM;
 use crate::layout::{Home, home};
 use crate::list::Item;
+use crate::prefix::order;
 use crate::table::Found;
 use crate::writer::{Added, Writer};
 
@@ -42,8 +43,8 @@ impl Writer {
         };
         reader.sets.read_holds()?;
         reader.table.read_all()?;
-        let mut found = reader.table.all()?;
-        found.sort_unstable_by_key(|found| found.prefix);
+        let mut found = reader.table.all(false)?;
+        found.sort_unstable_by_key(|found| order(found.prefix));
         let steps = merge(&found, items);
         self.check_room(&found, &steps)?;
         let mut swap = Swap::default();
@@ -83,8 +84,10 @@ impl Writer {
             return Ok(swap);
         }
         self.commit()?;
-        let left = steps.iter().filter_map(Step::prefix).filter(|prefix| !gone.contains(prefix));
-        self.reader.table.rebuild(left)?;
+        if self.reader.table.config()?.stale > 0 {
+            let left = steps.iter().filter_map(Step::prefix).filter(|prefix| !gone.contains(prefix));
+            self.reader.table.rebuild(left)?;
+        }
         self.forget_unused_sets(&found, number, !items.is_empty())?;
         Ok(swap)
     }

@@ -15,7 +15,7 @@ use crate::draft::Draft;
 use crate::hash;
 use crate::layout::{
     Bucket, Cell, Config, HEAD_LINES, HEADS, Heads, Home, Key, Line, RuleValue, SLOTS, flags, home, index6,
-    trie_key, trie_prefix, u32_at, wide_key, wide_prefix,
+    trie_key, trie_prefix, u32_at, u64_at, wide_key, wide_prefix,
 };
 use crate::store::Maps;
 
@@ -43,6 +43,13 @@ struct Changes {
     removed: u16,
 }
 
+/// What becomes of the counters of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hits {
+    Kept,
+    Zero,
+}
+
 /// The rules, as they are and as they will be.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -54,9 +61,10 @@ pub(crate) struct Table {
     marks: Map,
     wide: Map,
     trie: Map,
-    changes: HashMap<u32, Changes>,
-    /// What will be in `marks`, and whether the rule is new.
-    slots: Vec<(u32, RuleValue, bool)>,
+    /// By bucket.
+    changes: Vec<Changes>,
+    /// What will be in `marks`, and what in `hits`.
+    slots: Vec<(u32, [u8; RuleValue::MARK], Hits)>,
     wide_draft: Draft,
     trie_draft: Draft,
     /// The rules of the trie, which can only be found by reading all.
@@ -75,7 +83,7 @@ impl Table {
             marks: maps.open("marks")?,
             wide: maps.open("wide")?,
             trie: maps.open("trie6")?,
-            changes: HashMap::new(),
+            changes: Vec::new(),
             slots: Vec::new(),
             wide_draft: Draft::default(),
             trie_draft: Draft::default(),
@@ -167,8 +175,8 @@ impl Table {
         Ok(self.in_trie.as_ref().expect("it was put there"))
     }
 
-    /// Every rule, in no order.
-    pub(crate) fn all(&mut self) -> Result<Vec<Found>> {
+    /// Every rule, in no order; the counters of those in `buckets` only if `hits` says so.
+    pub(crate) fn all(&mut self, hits: bool) -> Result<Vec<Found>> {
         self.buckets.read_all()?;
         let mut found = Vec::new();
         for (index, bucket) in (0..).zip(self.buckets.all()) {
@@ -178,11 +186,11 @@ impl Table {
             }));
         }
         if !found.is_empty() {
-            read_slots(&self.hits, &mut found, |value, bytes| {
-                let RuleValue { packets, bytes, .. } =
-                    RuleValue::decode(&[bytes, &[0; RuleValue::MARK]].concat());
-                (value.packets, value.bytes) = (packets, bytes);
-            })?;
+            if hits {
+                read_slots(&self.hits, &mut found, |value, bytes| {
+                    (value.packets, value.bytes) = (u64_at(bytes, 0), u64_at(bytes, 8));
+                })?;
+            }
             read_slots(&self.marks, &mut found, |value, bytes| {
                 (value.end, value.sets) = (u32_at(bytes, 0), u32_at(bytes, 4));
             })?;
@@ -200,13 +208,13 @@ impl Table {
 
     /// Drafts a rule for `prefix`: another value for the one at `old`, or a new one.
     pub(crate) fn put(&mut self, prefix: IpNet, old: Option<Place>, value: RuleValue) -> Result<()> {
-        let place = match old {
-            Some(place) => place,
+        let (place, hits) = match old {
+            Some(place) => (place, Hits::Kept),
             None => self.claim(prefix)?,
         };
         match place {
             Place::Slot(index) => {
-                self.slots.push((index, value, old.is_none()));
+                self.slots.push((index, value.mark(), hits));
                 let bucket = index / SLOTS;
                 if value.end != 0 && !self.buckets.get(bucket)?.has_end() {
                     self.buckets.get(bucket)?.set_has_end();
@@ -231,7 +239,7 @@ impl Table {
                 let cell = self.buckets.get(bucket)?;
                 *cell = cell.with_present(cell.present() & !(1 << slot));
                 self.buckets.mark(bucket);
-                self.changes.entry(bucket).or_default().removed |= 1 << slot;
+                self.change(bucket).removed |= 1 << slot;
             }
             Place::Wide => self.wide_draft.remove(&wide_key(found.prefix)),
             Place::Trie => self.trie_draft.remove(&trie_key(found.prefix)),
@@ -239,33 +247,42 @@ impl Table {
         Ok(())
     }
 
-    /// A place for a rule that is not there, and the bits that lead packets to it.
-    fn claim(&mut self, prefix: IpNet) -> Result<Place> {
-        let place = match home(prefix) {
-            Home::Bucket(key) => self.claim_slot(key)?,
-            Home::Wide => Place::Wide,
-            Home::Trie => Place::Trie,
-        };
-        self.light(prefix, place)?;
-        Ok(place)
+    fn change(&mut self, bucket: u32) -> &mut Changes {
+        if self.changes.is_empty() {
+            self.changes = vec![Changes::default(); self.buckets.len() as usize];
+        }
+        &mut self.changes[bucket as usize]
     }
 
-    fn claim_slot(&mut self, key: Key) -> Result<Place> {
+    /// A place for a rule that is not there, and the bits that lead packets to it.
+    fn claim(&mut self, prefix: IpNet) -> Result<(Place, Hits)> {
+        let (place, hits) = match home(prefix) {
+            Home::Bucket(key) => self.claim_slot(key)?,
+            Home::Wide => (Place::Wide, Hits::Kept),
+            Home::Trie => (Place::Trie, Hits::Kept),
+        };
+        self.light(prefix, place)?;
+        Ok((place, hits))
+    }
+
+    fn claim_slot(&mut self, key: Key) -> Result<(Place, Hits)> {
         let index = hash::bucket(key, &self.config()?);
-        let changes = self.changes.entry(index).or_default();
+        self.buckets.mark(index);
+        let removed = self.change(index).removed;
         let bucket = self.buckets.get(index)?;
         // Until the draft is written, packets may still find what is to go.
-        let taken = bucket.present() | changes.removed;
-        self.buckets.mark(index);
-        let bucket = self.buckets.get(index)?;
+        let taken = bucket.present() | removed;
         let Some(slot) = bucket.free_slot(key, taken) else {
             bucket.set_overflows();
-            return Ok(Place::Wide);
+            return Ok((Place::Wide, Hits::Kept));
         };
+        // A key stays when its rule goes, so that a slot without one has never counted anything.
+        let hits = if bucket.keys[slot] == 0 && key.code != 0 { Hits::Kept } else { Hits::Zero };
         bucket.write(slot, key);
         *bucket = bucket.with_present(bucket.present() | 1 << slot);
-        changes.added |= 1 << slot;
-        Ok(Place::Slot(index * SLOTS + u32::try_from(slot).expect("15 slots")))
+        self.change(index).added |= 1 << slot;
+        let place = Place::Slot(index * SLOTS + u32::try_from(slot).expect("15 slots"));
+        Ok((place, hits))
     }
 
     /// Sets the bits without which packets do not look for a rule.
@@ -313,20 +330,20 @@ impl Table {
     }
 
     fn write_values(&mut self) -> Result<()> {
-        let mut slots = std::mem::take(&mut self.slots);
-        slots.sort_unstable_by_key(|(index, ..)| *index);
+        let slots = std::mem::take(&mut self.slots);
         let indexes: Vec<_> = slots.iter().map(|(index, ..)| *index).collect();
-        let marks: Vec<u8> = slots.iter().flat_map(|(_, value, _)| value.mark()).collect();
+        let marks: Vec<u8> = slots.iter().flat_map(|(_, mark, _)| *mark).collect();
         cells::write(&self.marks, &indexes, &marks)?;
-        // Nothing counts on them yet, so that nothing is lost.
-        let new: Vec<_> = slots.iter().filter(|(.., is_new)| *is_new).map(|(index, ..)| *index).collect();
+        // Nothing counts there yet, so that nothing is lost.
+        let new = slots.iter().filter(|(.., hits)| *hits == Hits::Zero).map(|(index, ..)| *index);
+        let new: Vec<_> = new.collect();
         cells::write(&self.hits, &new, &vec![0; new.len() * RuleValue::HITS])
     }
 
     /// Keys are written before they are present, since packets see a bucket while it is written.
     fn write_buckets(&mut self) -> Result<()> {
         let changes = std::mem::take(&mut self.changes);
-        let of = |index: u32| changes.get(&index).copied().unwrap_or_default();
+        let of = |index: u32| changes.get(index as usize).copied().unwrap_or_default();
         let changed = self.buckets.changed();
         let with = |bucket: &Bucket, changes: Changes| {
             bucket.with_present(bucket.present() & !changes.added | changes.removed)

@@ -227,7 +227,7 @@ impl Writer {
         if self.reader.table.config()?.stale <= limit {
             return Ok(());
         }
-        let found = self.reader.table.all()?;
+        let found = self.reader.table.all(false)?;
         self.reader.table.rebuild(found.iter().map(|found| found.prefix))
     }
 }

@@ -1,8 +1,10 @@
 //! `xdpload block`: each command, with packets as witnesses.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
 use std::path::Path;
+use std::process::Stdio;
 
 use crate::bench::refused;
 use crate::command::{Ran, command, run};
@@ -11,7 +13,7 @@ use crate::peers::attached_by_ip;
 use crate::requirement::Missing;
 use crate::sandbox::Sandbox;
 use crate::veth::{BLOCKED, FAR_V4, FAR_V6, NEAR, NEAR_V4, OTHER, Veth, pair};
-use crate::xdpload::{answer, xdpload};
+use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// `xdpload block` with these words.
 #[track_caller]
@@ -133,6 +135,24 @@ fn rules_are_counted_and_listed_in_order() {
         .ok()
         .stdout_has("# TYPE xdpload_block_packets_total counter\n")
         .stdout_has("xdpload_block_packets_total{interface=\"near0\",verdict=\"dropped4\"} 5\n");
+}
+
+#[test]
+fn rates_are_shown_as_they_come() {
+    let (_sandbox, veth) = need!(blocked_pair(&[]));
+    block(&["add", "192.0.2.77"]).ok();
+    assert_udp(&veth, BLOCKED, 0);
+    let watch = xdpload_command(&["block", "stats", NEAR, "--watch"]).stdout(Stdio::piped()).spawn();
+    let mut watch = watch.expect("the program starts");
+    let mut line = String::new();
+    let mut lines = BufReader::new(watch.stdout.take().expect("it is piped"));
+    lines.read_line(&mut line).expect("it is text");
+    watch.kill().expect("it runs until it is killed");
+    watch.wait().expect("it was started here");
+    assert!(
+        line.starts_with("near0            dropped 0 packets/s 0.00 Mbit/s would drop 0 packets/s"),
+        "{line}"
+    );
 }
 
 #[test]

@@ -58,6 +58,11 @@ impl State {
         }
     }
 
+    /// Whether the next line goes on with what is not at its end.
+    pub(super) fn is_inside(&self) -> bool {
+        self.nft.is_inside()
+    }
+
     /// What is wrong if the list ends here.
     pub(super) fn unfinished(&self) -> Option<Reason> {
         self.nft.is_inside().then(|| Reason::new("the elements have no closing brace"))

@@ -12,9 +12,12 @@ mod json;
 mod line;
 mod nft;
 
+use std::cmp::Reverse;
 use std::io::{BufRead, Read as _};
 
 use ipnet::IpNet;
+
+use crate::prefix::{order, plain_address, single};
 
 pub use line::Reason;
 
@@ -105,15 +108,10 @@ pub fn read(mut input: impl BufRead, room: usize, mut progress: impl FnMut(u64))
         }
         list.lines += 1;
         let number = list.lines;
-        if bytes.contains(&0) {
-            return Err(Stop::Binary { line: number });
-        }
-        if len > MAX_LINE {
-            return Err(Stop::LongLine { line: number });
-        }
-        let text = std::str::from_utf8(&bytes).map_err(|_| Stop::Binary { line: number })?;
-        if let Err(reason) = state.read(text, &mut list) {
-            list.complain(number, text, reason);
+        if let Some(address) = plain_address(&bytes).filter(|_| !state.is_inside()) {
+            list.push(single(address.into()), 0);
+        } else {
+            read_line(&bytes, number, &mut state, &mut list)?;
         }
         if list.items.len() > room {
             return Err(Stop::Full);
@@ -127,6 +125,21 @@ pub fn read(mut input: impl BufRead, room: usize, mut progress: impl FnMut(u64))
     }
     progress(list.lines);
     Ok(list)
+}
+
+/// Reads a line that may be anything.
+fn read_line(bytes: &[u8], number: u64, state: &mut line::State, list: &mut List) -> Result<(), Stop> {
+    if bytes.contains(&0) {
+        return Err(Stop::Binary { line: number });
+    }
+    if bytes.len() > MAX_LINE {
+        return Err(Stop::LongLine { line: number });
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| Stop::Binary { line: number })?;
+    if let Err(reason) = state.read(text, list) {
+        list.complain(number, text, reason);
+    }
+    Ok(())
 }
 
 impl List {
@@ -165,7 +178,7 @@ pub fn sort_out(items: &mut Vec<Item>) -> usize {
     // No end is 0, and so the longest comes first when counted down from below.
     let lasting = |item: &Item| item.seconds.wrapping_sub(1);
     if !items.is_sorted_by(|a, b| a.prefix < b.prefix) {
-        items.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| lasting(b).cmp(&lasting(a))));
+        items.sort_unstable_by_key(|item| (order(item.prefix), Reverse(lasting(item))));
         items.dedup_by_key(|item| item.prefix);
     }
     before - items.len()

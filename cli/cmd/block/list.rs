@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use blocklist::duration;
-use blocklist::prefix::{IpNet, Shown};
+use blocklist::prefix::{self, IpNet, Shown};
 use blocklist::{Reader, Rule, Test};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
@@ -18,7 +18,7 @@ use crate::output;
 pub(super) fn list(args: &args::List) -> Result<()> {
     let within = args.prefix.as_deref().map(one_prefix).transpose()?;
     let mut reader = Reader::open(&maps(&args.home))?;
-    let mut rules = reader.rules()?;
+    let mut rules = reader.rules(args.hits || args.form.json)?;
     if let Some(within) = within {
         rules.retain(|rule| within.contains(&rule.prefix) || rule.prefix.contains(&within));
     }
@@ -32,25 +32,23 @@ pub(super) fn list(args: &args::List) -> Result<()> {
 
 fn write_rules(out: &mut impl Write, rules: &[Rule], reader: &Reader, hits: bool) -> io::Result<()> {
     let mut names: (u32, String) = (0, String::new());
+    let mut line = Vec::new();
     for rule in rules {
         if names.0 != rule.sets {
             names = (rule.sets, escape(&reader.set_names(rule.sets).join(",")).into_owned());
         }
-        // Most rules of a long list are single IPv4 addresses, and an octet is quickly written.
-        match rule.prefix {
-            IpNet::V4(net) if net.prefix_len() == 32 => {
-                let [a, b, c, d] = net.addr().octets();
-                write!(out, "{a}.{b}.{c}.{d} {}", names.1)?;
-            }
-            prefix => write!(out, "{} {}", Shown(prefix), names.1)?,
-        }
+        line.clear();
+        prefix::push(&mut line, rule.prefix);
+        line.push(b' ');
+        line.extend(names.1.as_bytes());
         if let Some(left) = rule.left {
-            write!(out, " {} left", duration::Shown(left))?;
+            write!(line, " {} left", duration::Shown(left))?;
         }
         if hits {
-            write!(out, " {} packets {} bytes", rule.packets, rule.bytes)?;
+            write!(line, " {} packets {} bytes", rule.packets, rule.bytes)?;
         }
-        out.write_all(b"\n")?;
+        line.push(b'\n');
+        out.write_all(&line)?;
     }
     out.flush()
 }
@@ -148,7 +146,7 @@ impl fmt::Display for Tested {
 
 pub(super) fn save(args: &args::Save) -> Result<()> {
     let mut reader = Reader::open(&maps(&args.home))?;
-    let saved = Saved { rules: reader.rules()?, exceptions: reader.exceptions()? };
+    let saved = Saved { rules: reader.rules(false)?, exceptions: reader.exceptions()? };
     if args.file == Path::new("-") {
         let mut out = BufWriter::new(output::stream());
         return write_saved(&mut out, &saved, &reader).map_err(|error| output::write_error(&error));

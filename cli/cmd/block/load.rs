@@ -46,8 +46,8 @@ pub(super) fn run(args: &Load) -> Result<()> {
         );
     }
     let duplicates = lists.sets.values_mut().map(list::sort_out).sum();
-    let prefixes = lists.sets.values().flatten().map(|item| item.prefix);
-    lockout::check(prefixes, writer.reader(), args.force)?;
+    let risky = lists.sets.values().flat_map(|items| lockout::risky(items));
+    lockout::check(risky, writer.reader(), args.force)?;
     if !args.dry_run && !lists.allowed.is_empty() {
         writer.allow(&lists.allowed)?;
     }

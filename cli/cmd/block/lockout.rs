@@ -6,7 +6,8 @@ use std::{env, fs};
 
 use blocklist::Reader;
 use blocklist::guard::{Protected, first_lock_out, of_this_host};
-use blocklist::prefix::IpNet;
+use blocklist::list::Item;
+use blocklist::prefix::{IpNet, covering, everything};
 use loader::{Error, ErrorKind, Result};
 
 /// What sshd tells its sessions: the peer's address and port, and its own.
@@ -35,6 +36,13 @@ pub(super) fn check(prefixes: impl IntoIterator<Item = IpNet>, reader: &Reader, 
             Err(Error::new(ErrorKind::Conflict, message).with_help(help))
         }
     }
+}
+
+/// The few prefixes of a list, sorted as it is, that may lock somebody out.
+pub(super) fn risky(items: &[Item]) -> Vec<IpNet> {
+    let all = protected().into_iter().flat_map(|protected| covering(protected.address));
+    let is_listed = |prefix: &IpNet| items.binary_search_by_key(prefix, |item| item.prefix).is_ok();
+    everything().into_iter().chain(all).filter(is_listed).collect()
 }
 
 /// Addresses that no rule should cover.

@@ -1,6 +1,6 @@
 //! `xdpload block sync`: changes from a feed, one a line.
 
-use std::io::{self, BufRead as _};
+use std::io::{self, BufRead as _, Read as _};
 use std::time::Duration;
 
 use blocklist::prefix::{self, IpNet, Shown};
@@ -12,6 +12,9 @@ use super::args::Sync;
 use super::{lockout, maps};
 use crate::output;
 
+/// What is longer is taken for several lines, none of which makes sense.
+const MAX_LINE: u64 = 1 << 16;
+
 pub(super) fn run(args: &Sync) -> Result<()> {
     let maps = maps(&args.home);
     // A feed that nobody can follow is told so at once.
@@ -21,7 +24,7 @@ pub(super) fn run(args: &Sync) -> Result<()> {
     let (mut number, mut done, mut failed) = (0_u64, 0_u64, 0_u64);
     loop {
         line.clear();
-        match input.read_line(&mut line) {
+        match input.by_ref().take(MAX_LINE).read_line(&mut line) {
             Ok(0) => break,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
