@@ -55,7 +55,7 @@ pub struct Plan {
     pub externs: Vec<ResolvedExtern>,
     /// The names of the modules whose types the programs refer to, by [`ModuleSlot`].
     pub modules: Vec<String>,
-    /// Where the program goes, if it is to be attached: the places of [`Step::at`].
+    /// Where the program goes, if it is to be attached: the places of `Step::at`.
     pub attach: Vec<Attach>,
     /// What will be done, in order.
     pub steps: Vec<Step>,
