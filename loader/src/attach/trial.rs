@@ -51,7 +51,8 @@ pub enum Leftover {
 
 impl Trial {
     /// A trial of taking off what runs on `interface`, or only program `id`; `by_link` is how
-    /// [`detach_links`](super::detach_links) does it, with the pins below `bpffs`, and otherwise [`detach`](super::detach) does.
+    /// [`detach_links`](super::detach_links) does it, with the pins below `bpffs`, and otherwise
+    /// [`detach`](super::detach) does.
     ///
     /// A link without a pin is held by a process and could not be put back as it was: it is refused.
     pub fn of_detach(interface: &Interface, id: Option<u32>, bpffs: &Path, by_link: bool) -> Result<Self> {
