@@ -94,7 +94,7 @@ fn what_cannot_be_extended_is_refused_and_nothing_is_left() {
     };
     let many = answer(&["load", &object("many"), "--prog", "pass_all", "--pin", "/sys/fs/bpf/many"]);
     let mut without_types = Edit::of(&object("xdp_drop"));
-    without_types.rename_section(".BTF", ".XXX");
+    without_types.rename_section(".BTF", ".off");
     let without_types = without_types.save(&sandbox);
     let typeless = answer(&["load", &without_types, "--pin", "/sys/fs/bpf/typeless"]);
     let pins = sandbox.pins();
