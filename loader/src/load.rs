@@ -234,6 +234,8 @@ struct Execution<'p> {
     plan: &'p Plan,
     observe: Box<dyn FnMut(&Record) + 'p>,
     kernel: Kernel,
+    /// What holds others off the pins.
+    locks: Vec<pin::Lock>,
     /// Pins that are not known to be the right maps yet.
     found: Vec<Option<Found>>,
     maps: Vec<Option<Map>>,
@@ -276,6 +278,7 @@ impl<'p> Execution<'p> {
             plan,
             observe,
             kernel: Kernel::unknown(),
+            locks: Vec::new(),
             found: plan.maps.iter().map(|_| None).collect(),
             maps: plan.maps.iter().map(|_| None).collect(),
             mappings: Vec::new(),
@@ -444,6 +447,9 @@ impl<'p> Execution<'p> {
         match call {
             Call::Statfs { path } => is_bpffs(path),
             Call::MountBpffs { path } => done(mount_bpffs(path)),
+            Call::Lock { path } => self.lock_bpffs(path),
+            Call::LockMountPoint { path } => self.lock(path),
+            Call::Unlock => done(self.unlock()),
             Call::Mkdir { path } => make_directory(path),
             Call::ObjGet { path, map } => self.get_map(path, *map),
             Call::MapInfo { map, wanted, copy } => self.check_shape(*map, wanted, *copy),
@@ -493,13 +499,33 @@ impl<'p> Execution<'p> {
             Call::Probe(feature) => Ok(self.probe(*feature)),
             Call::Unlink { path } => done(pin::unpin(Path::new(path))),
             Call::Rmdir { path } => done(pin::remove_dir(Path::new(path))),
-            Call::Umount { path } => done(pin::unmount_bpffs(Path::new(path))),
+            Call::Umount { path } => done(unmount_bpffs(path)),
         }
     }
 }
 
 /// The calls on bpffs and on maps.
 impl Execution<'_> {
+    fn lock(&mut self, path: &str) -> Result<Outcome> {
+        let lock = pin::lock(Path::new(path)).context(|| "pinning needs the lock of bpffs")?;
+        let outcome = Outcome::Fd(lock.as_fd().as_raw_fd());
+        self.locks.push(lock);
+        Ok(outcome)
+    }
+
+    /// Locks the root of bpffs. What was locked below it is held only by the run that has mounted it, as another may
+    /// have done so just before the directory was opened: then that is the root as well, and nobody waits for himself.
+    fn lock_bpffs(&mut self, path: &str) -> Result<Outcome> {
+        if !self.undo.iter().any(|(_, call)| matches!(call, Call::Umount { .. })) {
+            self.locks.clear();
+        }
+        self.lock(path)
+    }
+
+    fn unlock(&mut self) -> Result<()> {
+        self.locks.pop().expect("a plan unlocks what it has locked").unlock()
+    }
+
     /// A map that an earlier step of the plan has made or found.
     fn map(&self, slot: MapSlot) -> &Map {
         self.maps[slot.0].as_ref().expect("a plan uses a map after the step that makes it")
@@ -627,6 +653,14 @@ fn mount_bpffs(path: &str) -> Result<()> {
         let elsewhere = error.help().is_some_and(|help| help.contains(path));
         if elsewhere { error } else { error.with_help(format!("as root: mount -t bpf bpf {path}")) }
     })
+}
+
+/// Unmounts a bpffs that nobody else has begun to use, which the kernel does not look at.
+fn unmount_bpffs(path: &str) -> Result<()> {
+    if pin::is_empty_bpffs(Path::new(path))? {
+        return pin::unmount_bpffs(Path::new(path));
+    }
+    Err(Error::os("umount(2)", quote(path), ENOTEMPTY))
 }
 
 fn make_directory(path: &str) -> Result<Outcome> {

@@ -19,13 +19,14 @@ use crate::veth::NEAR;
 use crate::xdpload::{xdpload, xdpload_command};
 
 /// The calls that reach the kernel's BPF, its routing and its file systems, each with errnos that it may give.
-const FAULTS: [(&str, &[&str]); 9] = [
+const FAULTS: [(&str, &[&str]); 10] = [
     ("bpf", &["EPERM", "ENOMEM", "EINVAL"]),
     ("sendto", &["ENOBUFS", "EPERM"]),
     ("recvfrom", &["ENOBUFS", "ENOMEM"]),
     ("socket", &["EMFILE", "EAFNOSUPPORT"]),
     ("setsockopt", &["EINVAL"]),
     ("mount", &["EPERM", "ENODEV"]),
+    ("flock", &["EINTR", "ENOLCK"]),
     ("mkdir", &["EACCES", "ENOSPC"]),
     ("statfs", &["EACCES"]),
     ("fstatfs", &["EACCES"]),

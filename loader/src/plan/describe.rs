@@ -105,6 +105,9 @@ impl Plan {
         match call {
             Call::Statfs { path } => vec![KernelCall::new("statfs").with("path", text(path))],
             Call::MountBpffs { path } => vec![mount_bpffs(path)],
+            Call::Lock { path } => lock(path, BPFFS),
+            Call::Unlock => vec![flock(BPFFS, "LOCK_UN")],
+            Call::LockMountPoint { path } => lock(path, "<mount point>"),
             Call::Mkdir { path } => {
                 vec![KernelCall::new("mkdir").with("pathname", text(path)).with("mode", "0700")]
             }
@@ -391,6 +394,7 @@ fn change_link(
 }
 
 const BTF: &str = "<BTF>";
+const BPFFS: &str = "<root of bpffs>";
 const ROUTE: &str = "<route socket>";
 const IFINDEX: &str = "<ifindex>";
 const ATTACHED: &str = "<attached program>";
@@ -479,6 +483,20 @@ fn mount_bpffs(path: &str) -> KernelCall {
         .with("filesystemtype", text("bpf"))
         .with("mountflags", "MS_NOSUID|MS_NODEV|MS_NOEXEC|MS_RELATIME")
         .with("data", text("mode=0700"))
+}
+
+/// Opens the directory for nothing but its lock.
+fn lock(path: &str, name: &str) -> Vec<KernelCall> {
+    let open = KernelCall::new("openat")
+        .with("dirfd", "AT_FDCWD")
+        .with("pathname", text(path))
+        .with("flags", "O_RDONLY|O_DIRECTORY|O_CLOEXEC")
+        .gives(name);
+    vec![open, flock(name, "LOCK_EX")]
+}
+
+fn flock(name: &str, operation: &str) -> KernelCall {
+    KernelCall::new("flock").with("fd", name).with("operation", operation)
 }
 
 fn raise_memlock() -> KernelCall {

@@ -73,7 +73,7 @@ impl Trial {
         }
         let has_bpffs = before.iter().any(|step| matches!(step.call, Call::Statfs { .. }));
         if !self.by_link && !has_bpffs {
-            steps.push(ensure_bpffs(&self.bpffs).when(When::Vacant));
+            steps.extend(ensure_bpffs(&self.bpffs).map(|step| step.when(When::Vacant)));
         }
         steps.push(Step::new(Call::Arm(Arm { bpffs: self.bpffs.clone(), pin: self.pin.clone() })));
         steps
