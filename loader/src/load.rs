@@ -3,6 +3,7 @@
 //! Nothing is called here that the plan does not list. Each call is told to the caller's observer and kept in the
 //! [`Loaded::transcript`], in the plan's own words and with the kernel's answer.
 
+mod bpffs;
 mod extension;
 mod interface;
 mod prog_arrays;
@@ -17,8 +18,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
+use nix::libc::{EAGAIN, EBUSY, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
+use self::bpffs::{is_bpffs, make_directory, mount_bpffs, unmount_bpffs};
 use self::extension::Extended;
 pub use self::running::{Comparison, RunsAlready};
 use crate::attach::{self, Link, LinkState, RouteSocket};
@@ -504,28 +506,8 @@ impl<'p> Execution<'p> {
     }
 }
 
-/// The calls on bpffs and on maps.
+/// The calls on maps.
 impl Execution<'_> {
-    fn lock(&mut self, path: &str) -> Result<Outcome> {
-        let lock = pin::lock(Path::new(path)).context(|| "pinning needs the lock of bpffs")?;
-        let outcome = Outcome::Fd(lock.as_fd().as_raw_fd());
-        self.locks.push(lock);
-        Ok(outcome)
-    }
-
-    /// Locks the root of bpffs. What was locked below it is held only by the run that has mounted it, as another may
-    /// have done so just before the directory was opened: then that is the root as well, and nobody waits for himself.
-    fn lock_bpffs(&mut self, path: &str) -> Result<Outcome> {
-        if !self.undo.iter().any(|(_, call)| matches!(call, Call::Umount { .. })) {
-            self.locks.clear();
-        }
-        self.lock(path)
-    }
-
-    fn unlock(&mut self) -> Result<()> {
-        self.locks.pop().expect("a plan unlocks what it has locked").unlock()
-    }
-
     /// A map that an earlier step of the plan has made or found.
     fn map(&self, slot: MapSlot) -> &Map {
         self.maps[slot.0].as_ref().expect("a plan uses a map after the step that makes it")
@@ -637,37 +619,6 @@ fn way_out_of_pin(found: &MapShape, wanted: &MapShape) -> &'static str {
 
 fn done(result: Result<()>) -> Result<Outcome> {
     result.map(|()| Outcome::Done)
-}
-
-fn is_bpffs(path: &str) -> Result<Outcome> {
-    if pin::is_bpffs_directory(Path::new(path)).context(|| "pinning needs bpffs")? {
-        return Ok(Outcome::Done);
-    }
-    Err(Error::new(ErrorKind::NotFound, format!("{path} is no bpffs")))
-}
-
-fn mount_bpffs(path: &str) -> Result<()> {
-    pin::mount_bpffs(Path::new(path)).map_err(|error| {
-        let error = error.context("pinning needs bpffs");
-        // Root may do it, unless the place is one where it does not help.
-        let elsewhere = error.help().is_some_and(|help| help.contains(path));
-        if elsewhere { error } else { error.with_help(format!("as root: mount -t bpf bpf {path}")) }
-    })
-}
-
-/// Unmounts a bpffs that nobody else has begun to use, which the kernel does not look at.
-fn unmount_bpffs(path: &str) -> Result<()> {
-    if pin::is_empty_bpffs(Path::new(path))? {
-        return pin::unmount_bpffs(Path::new(path));
-    }
-    Err(Error::os("umount(2)", quote(path), ENOTEMPTY))
-}
-
-fn make_directory(path: &str) -> Result<Outcome> {
-    if pin::create_dir(Path::new(path))? {
-        return Ok(Outcome::Done);
-    }
-    Err(Error::os("mkdir(2)", quote(path), EEXIST))
 }
 
 /// The calls on types.

@@ -177,9 +177,7 @@ impl Plan {
             Call::Probe(feature) => vec![probe(*feature)],
             Call::Unlink { path } => vec![KernelCall::new("unlink").with("pathname", text(path))],
             Call::Rmdir { path } => vec![KernelCall::new("rmdir").with("pathname", text(path))],
-            Call::Umount { path } => {
-                vec![KernelCall::new("umount2").with("target", text(path)).with("flags", "0")]
-            }
+            Call::Umount { path } => vec![umount(path)],
         }
     }
 
@@ -483,6 +481,10 @@ fn mount_bpffs(path: &str) -> KernelCall {
         .with("filesystemtype", text("bpf"))
         .with("mountflags", "MS_NOSUID|MS_NODEV|MS_NOEXEC|MS_RELATIME")
         .with("data", text("mode=0700"))
+}
+
+fn umount(path: &str) -> KernelCall {
+    KernelCall::new("umount2").with("target", text(path)).with("flags", "0")
 }
 
 /// Opens the directory for nothing but its lock.
