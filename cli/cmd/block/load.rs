@@ -39,7 +39,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
         lists.take(args, &path.display().to_string(), list)?;
     }
     watched.iter().try_for_each(Watched::check)?;
-    if lists.sets.values().all(Vec::is_empty) && !args.force {
+    if lists.allowed.is_empty() && lists.sets.values().all(Vec::is_empty) && !args.force {
         let message = "the list is empty, nothing was changed".to_owned();
         return Err(
             Error::new(ErrorKind::InvalidInput, message).with_help("--force empties the set all the same")
