@@ -1,5 +1,5 @@
-//! `examples/crowdsec`: Debian's CrowdSec engine on one host, and its custom bouncer on two gateways. What is decided on
-//! the host is dropped on both, and passes on both when the decision has ended.
+//! `examples/crowdsec`: Debian's CrowdSec engine on one host, and its custom bouncer on two gateways. What is decided
+//! on the host is dropped on both, and passes on both when the decision has ended.
 
 use std::net::UdpSocket;
 use std::path::PathBuf;
