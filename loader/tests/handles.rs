@@ -269,7 +269,7 @@ fn what_has_no_memory_to_give_says_so() {
     for other in [map(MapType::ARRAY, 4, 8, 1), map(MapType::HASH, 4, 8, 1), bytes] {
         let error = other.mmap_values().expect_err("there is none");
         assert_eq!(error.errno(), Some(Errno::EINVAL as i32));
-        assert_eq!(error.to_string(), "mmap(2) of `handles`: EINVAL (Invalid argument)");
+        assert_eq!(error.to_string(), "mmap(2) for map `handles` failed: Invalid argument (EINVAL)");
     }
 }
 
