@@ -191,7 +191,9 @@ fn one_host_decides_and_two_gateways_drop() {
         });
     };
     let assert_both = |source: &str, expected| {
-        gateways.iter().for_each(|gateway| gateway.assert_udp(source, expected));
+        for gateway in &gateways {
+            gateway.assert_udp(source, expected);
+        }
     };
     assert_both(OFFENDER, 5);
 

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use nix::mount::{MsFlags, mount};
+
 use super::{BIN, example, install, write};
 use crate::block_commands::{block, listed};
 use crate::command::{Ran, command, run};
@@ -68,7 +70,7 @@ esac
 fn service(sandbox: &Sandbox, action: &str) -> Ran {
     let runner = write(sandbox, "rc.common", RC_COMMON);
     let script = example("openwrt/xdpload-block.init");
-    let mut ash = command("busybox", &["ash", &runner, script.to_str().unwrap(), action]);
+    let mut ash = command("busybox", &["ash", &runner, script.to_str().expect("it is printable"), action]);
     ash.env("CONFIG_DIR", sandbox.scratch()).env("XDPLOAD", format!("{BIN}/xdpload"));
     run(&mut ash)
 }
@@ -76,23 +78,20 @@ fn service(sandbox: &Sandbox, action: &str) -> Ran {
 /// The example's configuration with its files in the scratch directory.
 fn configure(sandbox: &Sandbox, edit: impl Fn(String) -> String) {
     let text = std::fs::read_to_string(example("openwrt/xdpload-block.config")).expect("it is there");
-    let scratch = sandbox.scratch().to_str().unwrap();
+    let scratch = sandbox.scratch().to_str().expect("it is printable");
     write(sandbox, "xdpload-block", &edit(text.replace("/etc/xdpload", scratch)));
 }
 
-/// The script sources OpenWrt's library for networks; here its one function stands above.
+/// The script sources OpenWrt's library for networks, whose one function stands above: a /lib with an empty one.
 fn with_network_library(sandbox: &Sandbox) {
-    use nix::mount::{MsFlags, mount};
-    let lib = sandbox.scratch().join("lib-upper");
-    let work = sandbox.scratch().join("lib-work");
-    std::fs::create_dir_all(lib.join("functions")).unwrap();
-    std::fs::create_dir_all(&work).unwrap();
-    std::fs::write(lib.join("functions/network.sh"), "").unwrap();
-    let place = Path::new("/lib").canonicalize().unwrap();
-    let options =
-        format!("lowerdir={},upperdir={},workdir={}", place.display(), lib.display(), work.display());
-    mount(Some("overlay"), &place, Some("overlay"), MsFlags::empty(), Some(&*options))
-        .expect("overlayfs is there");
+    write(sandbox, "lib/functions/network.sh", "");
+    write(sandbox, "work/empty", "");
+    let place = Path::new("/lib").canonicalize().expect("every system has it");
+    let scratch = sandbox.scratch().display();
+    let options = format!("lowerdir={},upperdir={scratch}/lib,workdir={scratch}/work", place.display());
+    let options = Some(&*options);
+    mount(Some("overlay"), &place, Some("overlay"), MsFlags::empty(), options)
+        .expect("the kernel has overlayfs");
 }
 
 #[test]

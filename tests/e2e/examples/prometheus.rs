@@ -24,7 +24,7 @@ fn parse(text: &str) -> Vec<Sample> {
     let mut samples: Vec<Sample> = Vec::new();
     for line in text.lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
-            helped = help.split_once(' ').expect("a help has words").0.to_owned();
+            help.split_once(' ').expect("a help has words").0.clone_into(&mut helped);
             assert!(families.insert(helped.clone()), "{helped} comes twice");
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             let (name, kind) = kind.split_once(' ').expect("a type has a word");
