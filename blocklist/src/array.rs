@@ -7,7 +7,7 @@ use loader::map::{ArrayMemory, Map, UpdateFlags};
 
 use crate::layout::u32_at;
 
-/// From so many entries on mapping the array takes less time than the calls.
+/// From so many entries on mapping an array takes less time than the calls.
 const MANY: usize = 1024;
 /// Bytes of the largest value.
 const MAX_VALUE: usize = 64;
@@ -16,7 +16,7 @@ const MAX_VALUE: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Array {
     map: Map,
-    /// None before many entries are wanted, and where the kernel has none to give (before 5.5).
+    /// None before it is worth it, and where the kernel has none to give (before 5.5).
     memory: Option<ArrayMemory>,
 }
 
@@ -42,10 +42,11 @@ impl Array {
     /// Gives the entries at `indexes`, which ascend, one after the other.
     pub(crate) fn read_many(
         &mut self,
-        indexes: impl ExactSizeIterator<Item = u32>,
+        indexes: impl Iterator<Item = u32>,
         mut give: impl FnMut(&[u8]),
     ) -> Result<()> {
-        self.map_for(indexes.len());
+        // The calls read all entries, however few are wanted.
+        self.map_for(self.len() as usize);
         if let Some(memory) = &self.memory {
             for index in indexes {
                 let mut bytes = [0; MAX_VALUE];
@@ -89,7 +90,7 @@ impl Array {
         }
     }
 
-    /// Maps the array if so many entries are worth it. A kernel that refuses is asked by calls.
+    /// Maps the array if the calls for so many entries would take longer. Where that is refused, the calls do.
     fn map_for(&mut self, count: usize) {
         if self.memory.is_none() && count >= MANY {
             self.memory = self.map.mmap_values().ok();

@@ -36,10 +36,9 @@ impl<T: Cell> Cells<T> {
     /// Reads all entries that have not changed here.
     pub(crate) fn read_all(&mut self) -> Result<()> {
         if let Known::Some(some) = &mut self.known {
-            let indexes = 0..self.array.len() as usize;
-            let mut all = Vec::with_capacity(indexes.len());
-            let indexes = indexes.map(|index| u32::try_from(index).expect("below a u32"));
-            self.array.read_many(indexes, |bytes| all.push(T::decode(bytes)))?;
+            let len = self.array.len();
+            let mut all = Vec::with_capacity(len as usize);
+            self.array.read_many(0..len, |bytes| all.push(T::decode(bytes)))?;
             for (index, cell) in some.drain() {
                 all[index as usize] = cell;
             }

@@ -304,7 +304,7 @@ fn a_feed_is_followed_line_by_line() {
          del 192.0.2.78\ndel 192.0.2.99\n",
     );
     let words = format!("{} block sync - --name feed < {feed}", env!("CARGO_BIN_EXE_xdpload"));
-    let ran = run(&mut command("sh", &["-c", &words])).ok();
+    let ran = run(&mut command("sh", &["-c", &words])).fails(1);
     assert_eq!(
         ran.stdout(),
         "added 192.0.2.78\nadded 192.0.2.77\ndeleted 192.0.2.78\nunchanged 192.0.2.99\n"
@@ -312,7 +312,7 @@ fn a_feed_is_followed_line_by_line() {
     let ran = ran.stderr_has("line 3: `banana`: expected add or del");
     let ran =
         ran.stderr_has("line 4: refused, nothing was changed: 192.0.2.1 is an address of this host (near0)");
-    ran.stderr_has("3 changes, 2 lines that could not be carried out");
+    ran.stderr_has("2 lines could not be carried out; 3 changes were made");
     assert_udp(&veth, BLOCKED, 0);
     assert_udp(&veth, OTHER, 5);
 }

@@ -50,7 +50,11 @@ pub(super) fn run(args: &Sync) -> Result<()> {
             }
         }
     }
-    output::remark(format_args!("{done} changes, {failed} lines that could not be carried out"));
+    if failed != 0 {
+        let message = format!("{failed} lines could not be carried out; {done} changes were made");
+        return Err(Error::new(ErrorKind::Malformed, message));
+    }
+    output::remark(format_args!("{done} changes"));
     Ok(())
 }
 
