@@ -225,6 +225,8 @@ struct Place {
     /// Whether no answer came to it, so that nobody knows what came of it.
     unanswered: bool,
     attached: Option<AttachedTo>,
+    /// The `bpf_link` that holds the program there, before or after.
+    bpf_link: Option<Link>,
     /// Where the prog arrays of the program to attach are pinned.
     prog_arrays: Vec<(String, PathBuf)>,
 }
@@ -261,7 +263,6 @@ struct Execution<'p> {
     old_maps: Vec<Option<Map>>,
     kept: Vec<MapSlot>,
     copied: Vec<(MapSlot, usize)>,
-    bpf_link: Option<Link>,
     /// Who takes a change on trial back.
     guard: Option<&'p UnixStream>,
     infos: Vec<Option<ProgramInfo>>,
@@ -292,7 +293,6 @@ impl<'p> Execution<'p> {
             old_maps: plan.maps.iter().map(|_| None).collect(),
             kept: Vec::new(),
             copied: Vec::new(),
-            bpf_link: None,
             guard: None,
             infos: plan.programs.iter().map(|_| None).collect(),
             undo: Vec::new(),
@@ -484,6 +484,7 @@ impl<'p> Execution<'p> {
             Call::TellMade => done(self.guard().and_then(attach::tell_made)),
             Call::LinkCreate(create) => self.create_link(create),
             Call::LinkUpdate { program } => self.update_link(*program),
+            Call::LinkPutBack { program } => done(self.put_back_in_link(*program)),
             Call::PinLink { path } => done(self.bpf_link().pin(Path::new(path))),
             Call::LinkInfo => self.ask_for_link(),
             Call::LinkDetach => done(self.bpf_link().detach()),

@@ -71,11 +71,14 @@ impl Plan {
         }
     }
 
-    /// What takes `call` back when a later one of this plan fails: [`Call::undo`], and with several interfaces also the
-    /// change of each. After the change of the only one nothing is left that can fail.
+    /// What takes `call` back when a later one of this plan fails: [`Call::undo`], and also the change of each interface
+    /// if there are several or a guard is to hear of it. After the change of the only one nothing else is left that
+    /// can fail.
     pub fn undo(&self, call: &Call) -> Option<Call> {
+        let is_last = self.attach.len() < 2 && !self.is_on_trial();
         match call {
-            Call::SetLink(set) if self.attach.len() > 1 => Some(Call::PutBack(set.clone())),
+            Call::SetLink(set) if !is_last => Some(Call::PutBack(set.clone())),
+            Call::LinkUpdate { program } if !is_last => Some(Call::LinkPutBack { program: *program }),
             call => call.undo(),
         }
     }
