@@ -131,7 +131,7 @@ impl Guard {
         while self.control.is_some() || !self.changes.is_empty() {
             self.changes.iter().for_each(|change| change.on_trial.rest());
             match self.wait()? {
-                Event::Control => self.hear()?,
+                Event::Control => self.hear(),
                 Event::Request(index) => self.answer_request(index),
                 Event::Signal => return self.end("the guard was told to end (SIGTERM)"),
                 Event::Deadline => return self.end("nobody has confirmed it"),
@@ -171,8 +171,8 @@ impl Guard {
     }
 
     /// Hears what comes from whoever makes the changes.
-    fn hear(&mut self) -> Result<()> {
-        let Some(control) = &self.control else { return Ok(()) };
+    fn hear(&mut self) {
+        let Some(control) = &self.control else { return };
         let done = match attach::hear(control) {
             Ok(Heard::Trial(trial)) => self.arm(trial),
             Ok(Heard::Link(ifindex, link)) => self.hold(ifindex, link),
@@ -183,12 +183,11 @@ impl Guard {
             Ok(Heard::TakeBack) => self.take_back_all("the command that made it has failed"),
             Ok(Heard::End) | Err(_) => {
                 self.be_alone();
-                return Ok(());
+                return;
             }
         };
         // If nobody listens, they are dead, which is heard next.
         let _ = self.control.iter().try_for_each(|control| attach::answer(control, &done));
-        Ok(())
     }
 
     /// Makes ready for a change before it is made.

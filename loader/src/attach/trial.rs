@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn what_is_no_message_is_not_understood() {
         for (message, fds) in
-            [("", 1), ("made\0", 0), ("link", 1), ("link\0x", 1), ("link\07", 0), ("trial", 1)]
+            [("", 1), ("made\0", 0), ("link", 1), ("link\0x", 1), ("link\x007", 0), ("trial", 1)]
         {
             assert!(read_message(message, (0..fds).map(|_| fd()).collect()).is_none(), "{message:?}");
         }

@@ -71,9 +71,8 @@ impl Plan {
         }
     }
 
-    /// What takes `call` back when a later one of this plan fails: [`Call::undo`], and also the change of each interface
-    /// if there are several or a guard is to hear of it. After the change of the only one nothing else is left that
-    /// can fail.
+    /// What takes `call` back when a later one of this plan fails: [`Call::undo`], and also the change of each
+    /// interface if there are several or a guard is to hear of it. Else nothing is left after it that can fail.
     pub fn undo(&self, call: &Call) -> Option<Call> {
         let is_last = self.attach.len() < 2 && !self.is_on_trial();
         match call {
