@@ -227,6 +227,8 @@ struct Place {
     /// Whether no answer came to it, so that nobody knows what came of it.
     unanswered: bool,
     attached: Option<AttachedTo>,
+    /// The `bpf_link` that holds the program there, before or after.
+    bpf_link: Option<Link>,
     /// Where the prog arrays of the program to attach are pinned.
     prog_arrays: Vec<(String, PathBuf)>,
 }
@@ -265,7 +267,6 @@ struct Execution<'p> {
     old_maps: Vec<Option<Map>>,
     kept: Vec<MapSlot>,
     copied: Vec<(MapSlot, usize)>,
-    bpf_link: Option<Link>,
     /// Who takes a change on trial back.
     guard: Option<&'p UnixStream>,
     infos: Vec<Option<ProgramInfo>>,
@@ -297,7 +298,6 @@ impl<'p> Execution<'p> {
             old_maps: plan.maps.iter().map(|_| None).collect(),
             kept: Vec::new(),
             copied: Vec::new(),
-            bpf_link: None,
             guard: None,
             infos: plan.programs.iter().map(|_| None).collect(),
             undo: Vec::new(),
@@ -336,11 +336,12 @@ impl<'p> Execution<'p> {
     }
 
     fn applies(&self, when: When) -> bool {
-        let occupied = self.here().link.as_ref().is_some_and(|link| !link.xdp.is_empty());
+        let occupied = |place: &Place| place.link.as_ref().is_some_and(|link| !link.xdp.is_empty());
         match when {
             When::Always => true,
-            When::Occupied => occupied,
-            When::Vacant => !occupied,
+            When::Occupied => occupied(self.here()),
+            When::Vacant => !occupied(self.here()),
+            When::FirstVacant => !occupied(self.here()) && self.places[..self.at].iter().all(occupied),
             When::New(map) => !self.kept.contains(&map),
             When::Copied(map) | When::Outgrown(map) => self.old_maps[map.0].is_some(),
             When::Made(map) => self.maps[map.0].is_some(),
@@ -492,6 +493,7 @@ impl<'p> Execution<'p> {
             Call::TellMade => done(self.guard().and_then(attach::tell_made)),
             Call::LinkCreate(create) => self.create_link(create),
             Call::LinkUpdate { program } => self.update_link(*program),
+            Call::LinkPutBack { program } => done(self.put_back_in_link(*program)),
             Call::PinLink { path } => done(self.bpf_link().pin(Path::new(path))),
             Call::LinkInfo => self.ask_for_link(),
             Call::LinkDetach => done(self.bpf_link().detach()),

@@ -52,11 +52,10 @@ struct State {
 
 impl State {
     fn now(bench: &Bench) -> Self {
-        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").expect("/proc is mounted");
         Self {
             attached: attached_by_ip(NEAR),
             pins: bench.sandbox.pins(),
-            has_bpffs: mounts.contains(" /sys/fs/bpf "),
+            has_bpffs: bench.sandbox.has_bpffs(),
         }
     }
 }

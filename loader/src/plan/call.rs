@@ -233,6 +233,11 @@ pub enum Call {
         /// The program.
         program: ProgramSlot,
     },
+    /// Put the attached program back in the place of one, in the `bpf_link` that holds it.
+    LinkPutBack {
+        /// The program.
+        program: ProgramSlot,
+    },
     /// Pin the `bpf_link`.
     PinLink {
         /// The pin.

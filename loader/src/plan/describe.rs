@@ -168,7 +168,8 @@ impl Plan {
             Call::HandOver => tell_guard("<the bpf_link>").into(),
             Call::TellMade => tell_guard("<that it is made>").into(),
             Call::LinkCreate(create) => self.link_create(*create),
-            Call::LinkUpdate { program } => vec![self.link_update(*program)],
+            Call::LinkUpdate { program } => vec![link_update(&self.program(*program), ATTACHED)],
+            Call::LinkPutBack { program } => vec![link_update(ATTACHED, &self.program(*program))],
             Call::PinLink { path } => vec![obj_pin(path, LINK)],
             Call::LinkInfo => vec![info(LINK)],
             Call::LinkDetach => vec![KernelCall::bpf("BPF_LINK_DETACH").with("link_fd", LINK)],
@@ -326,14 +327,6 @@ impl Plan {
         enter.into_iter().chain([create]).collect()
     }
 
-    fn link_update(&self, program: ProgramSlot) -> KernelCall {
-        KernelCall::bpf("BPF_LINK_UPDATE")
-            .with("link_fd", LINK)
-            .with("new_prog_fd", self.program(program))
-            .with("flags", "BPF_F_REPLACE")
-            .with("old_prog_fd", ATTACHED)
-    }
-
     /// Reads entries of the attached program's map, and writes them into the one that takes its name.
     fn copy_map(&self, map: MapSlot, by: CopyBy) -> Vec<KernelCall> {
         let (from, to) = (self.map_before(map), self.map(map));
@@ -461,6 +454,15 @@ fn rename(from: &str, to: &str) -> KernelCall {
 fn tell_guard(message: &str) -> [KernelCall; 2] {
     let to_guard = |name| KernelCall::new(name).with("sockfd", "<guard>");
     [to_guard("sendmsg").with("msg", message), to_guard("recvmsg")]
+}
+
+/// Puts `new` in the place of `old` in the link.
+fn link_update(new: &str, old: &str) -> KernelCall {
+    KernelCall::bpf("BPF_LINK_UPDATE")
+        .with("link_fd", LINK)
+        .with("new_prog_fd", new)
+        .with("flags", "BPF_F_REPLACE")
+        .with("old_prog_fd", old)
 }
 
 /// Goes through all links of the kernel.
