@@ -50,13 +50,6 @@ pub(crate) fn trace_with_fault(
     strace(sandbox, &["-e", &format!("trace={names}"), "-e", &inject], command)
 }
 
-/// Runs `command`, and kills it before its `nth` call of `name` reaches the kernel.
-#[track_caller]
-pub(crate) fn kill_before(sandbox: &Sandbox, name: &str, nth: u32, command: &Command) {
-    let ran = kill_each_before(sandbox, name, nth, command);
-    assert_eq!(ran.code(), None, "it was not killed: {}", ran.report());
-}
-
 /// Runs `command`, and kills it, or whatever it has started, before the `nth` call of `name` by either.
 #[track_caller]
 pub(crate) fn kill_each_before(sandbox: &Sandbox, name: &str, nth: u32, command: &Command) -> Ran {
