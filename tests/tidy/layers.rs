@@ -28,10 +28,11 @@ const fn handle(name: &'static str, row: u8, beside: &'static [&'static str]) ->
     Module { name, row, beside, unless: &[] }
 }
 
-const TABLE: [Module; 23] = [
+const TABLE: [Module; 24] = [
     Module { name: "uapi", row: 0, beside: &[], unless: &[] },
     Module { name: "error", row: 0, beside: &[], unless: &[] },
     Module { name: "bytes", row: 0, beside: &["error"], unless: &[] },
+    Module { name: "order", row: 0, beside: &[], unless: &[] },
     Module { name: "sys", row: 0, beside: &["uapi"], unless: &[] },
     pure("elf", 1),
     pure("btf", 1),
@@ -97,7 +98,7 @@ pub(crate) fn imports_follow_the_table(file: &File) -> Vec<Violation> {
 /// The crate beside the library stands on it, and below the program.
 pub(crate) fn the_blocklist_stands_between(file: &File) -> Vec<Violation> {
     let forbidden: &[&str] = if file.is_under(&["blocklist/src/"]) {
-        &["clap", "indicatif", "serde", "xdpload"]
+        &["clap", "serde", "xdpload"]
     } else if file.is_under(&[LIBRARY]) {
         &["blocklist"]
     } else {

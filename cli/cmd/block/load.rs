@@ -9,13 +9,12 @@ use std::path::Path;
 use blocklist::list::{self, Item, List, NO_SET, Stop};
 use blocklist::prefix::IpNet;
 use blocklist::{DEFAULT_SET, Writer};
-use indicatif::ProgressBar;
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::Load;
 use super::{lockout, maps};
-use crate::output;
+use crate::output::{self, Passing};
 
 /// From so many lines on a terminal shows how far the reading is.
 const LONG: u64 = 100_000;
@@ -144,17 +143,15 @@ impl Watched {
 fn read_list(name: &str, input: impl Read, length: Option<u64>, room: usize) -> Result<List> {
     // No line of a list is shorter than an address.
     let may_be_long = length.is_none_or(|length| length > LONG * 8);
-    let bar = (may_be_long && io::stderr().is_terminal()).then(ProgressBar::new_spinner);
+    let is_watched = may_be_long && io::stderr().is_terminal();
+    let mut remark = Passing::default();
     let progress = |lines: u64| {
-        if let Some(bar) = bar.as_ref().filter(|_| lines > LONG) {
-            bar.set_message(format!("{lines} lines"));
-            bar.set_position(lines);
+        if is_watched && lines > LONG {
+            remark.say(format_args!("{lines} lines"));
         }
     };
     let list = list::read(BufReader::with_capacity(1 << 18, input), room, progress);
-    if let Some(bar) = &bar {
-        bar.finish_and_clear();
-    }
+    drop(remark);
     list.map_err(|stop| stopped(name, &stop, room))
 }
 
