@@ -25,7 +25,7 @@ lint: ## check the style of everything
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
-	shellcheck $$(find scripts .ci tests/kernels -type f)
+	shellcheck $$(find scripts .ci tests/kernels -type f) $$(grep -rl '^#!' examples)
 
 drift: ## compare the committed objects and headers with what they were made from
 	scripts/setup drift

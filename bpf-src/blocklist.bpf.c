@@ -38,7 +38,8 @@ struct {
 	__type(value, struct block_config);
 } config SEC(".maps");
 
-// An array that user space can map starts on a page, and so each line is in one cache line.
+// An array that user space can map starts on a page, and so each line is in one cache line. And
+// user space fills and lists it without a call for each entry.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -57,6 +58,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, BUCKETS * 16);
 	__type(key, __u32);
 	__type(value, struct block_mark);

@@ -74,27 +74,6 @@ pub(crate) fn remark(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// A remark on a terminal that the next one overwrites, and that goes away in the end.
-#[derive(Default)]
-pub(crate) struct Passing {
-    is_there: bool,
-}
-
-impl Passing {
-    pub(crate) fn say(&mut self, text: impl Display) {
-        let _ = write!(io::stderr(), "\r{text}");
-        self.is_there = true;
-    }
-}
-
-impl Drop for Passing {
-    fn drop(&mut self) {
-        if self.is_there {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
-}
-
 /// Prints what clap has to say in place of running a command: the help or the version that was asked for, or what is
 /// wrong with the words of the command line, which it repeats as they are.
 pub(crate) fn usage(words: &clap::Error) -> Exit {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use loader::Result;
-use loader::map::{Map, UpdateFlags};
+use loader::map::Map;
 
+use crate::array::Array;
 use crate::layout::Cell;
 
 /// Entries on their way to the kernel at a time.
@@ -14,7 +15,7 @@ const PAGE: usize = 16_384;
 /// An array, as far as it is known.
 #[derive(Debug)]
 pub(crate) struct Cells<T> {
-    map: Map,
+    array: Array,
     known: Known<T>,
     /// A bit for each entry that has changed.
     changed: Vec<u64>,
@@ -29,14 +30,15 @@ enum Known<T> {
 impl<T: Cell> Cells<T> {
     pub(crate) fn new(map: Map) -> Self {
         let words = (map.max_entries() as usize).div_ceil(64);
-        Self { map, known: Known::Some(HashMap::new()), changed: vec![0; words] }
+        Self { array: Array::new(map), known: Known::Some(HashMap::new()), changed: vec![0; words] }
     }
 
     /// Reads all entries that have not changed here.
     pub(crate) fn read_all(&mut self) -> Result<()> {
         if let Known::Some(some) = &mut self.known {
-            let mut all = Vec::with_capacity(self.map.max_entries() as usize);
-            self.map.scan(|_, values| all.extend(values.chunks_exact(T::SIZE).map(T::decode)))?;
+            let len = self.array.len();
+            let mut all = Vec::with_capacity(len as usize);
+            self.array.read_many(0..len, |bytes| all.push(T::decode(bytes)))?;
             for (index, cell) in some.drain() {
                 all[index as usize] = cell;
             }
@@ -54,7 +56,7 @@ impl<T: Cell> Cells<T> {
     }
 
     pub(crate) fn len(&self) -> u32 {
-        self.map.max_entries()
+        self.array.len()
     }
 
     /// An entry, as it will be.
@@ -63,11 +65,7 @@ impl<T: Cell> Cells<T> {
             Known::All(all) => Ok(&mut all[index as usize]),
             Known::Some(some) => {
                 if let Entry::Vacant(vacant) = some.entry(index) {
-                    let value = self.map.lookup(&index.to_ne_bytes())?;
-                    let bytes = value.as_ref().and_then(|value| value.single()).unwrap_or_default();
-                    // The entries of an array are always there.
-                    let bytes = if bytes.len() == T::SIZE { bytes } else { &vec![0; T::SIZE] };
-                    vacant.insert(T::decode(bytes));
+                    vacant.insert(T::decode(&self.array.read(index)?));
                 }
                 Ok(some.get_mut(&index).expect("it was put there"))
             }
@@ -108,18 +106,8 @@ impl<T: Cell> Cells<T> {
             for &index in page {
                 image(index, self.get(index)?).encode(&mut values);
             }
-            write(&self.map, page, &values)?;
+            self.array.write(page, &values)?;
         }
         Ok(())
-    }
-}
-
-/// Writes entries of an array; a single one by the call that every kernel has.
-pub(crate) fn write(map: &Map, indexes: &[u32], values: &[u8]) -> Result<()> {
-    let keys: Vec<u8> = indexes.iter().flat_map(|index| index.to_ne_bytes()).collect();
-    match indexes {
-        [] => Ok(()),
-        [_] => map.update(&keys, values, UpdateFlags::ANY),
-        _ => map.update_packed(&keys, values).map_err(|interrupted| interrupted.error),
     }
 }

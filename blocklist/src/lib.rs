@@ -1,6 +1,7 @@
 //! An IP blocklist in XDP: its lists, and its state in the kernel.
 #![deny(unsafe_code)]
 
+mod array;
 mod cells;
 mod clock;
 pub mod counters;

@@ -10,7 +10,8 @@ use ipnet::IpNet;
 use loader::Result;
 use loader::map::Map;
 
-use crate::cells::{self, Cells};
+use crate::array::Array;
+use crate::cells::Cells;
 use crate::draft::Draft;
 use crate::hash;
 use crate::layout::{
@@ -26,6 +27,15 @@ pub(crate) enum Place {
     Slot(u32),
     Wide,
     Trie,
+}
+
+impl Place {
+    fn slot(self) -> Option<u32> {
+        match self {
+            Self::Slot(index) => Some(index),
+            Self::Wide | Self::Trie => None,
+        }
+    }
 }
 
 /// A rule that is there.
@@ -57,8 +67,8 @@ pub(crate) struct Table {
     heads: Cells<Heads>,
     lines: Cells<Line>,
     buckets: Cells<Bucket>,
-    hits: Map,
-    marks: Map,
+    hits: Array,
+    marks: Array,
     wide: Map,
     trie: Map,
     /// By bucket.
@@ -79,8 +89,8 @@ impl Table {
             heads: Cells::new(maps.open("heads")?),
             lines: Cells::new(maps.open("filter")?),
             buckets: Cells::new(maps.open("buckets")?),
-            hits: maps.open("hits")?,
-            marks: maps.open("marks")?,
+            hits: Array::new(maps.open("hits")?),
+            marks: Array::new(maps.open("marks")?),
             wide: maps.open("wide")?,
             trie: maps.open("trie6")?,
             changes: Vec::new(),
@@ -147,11 +157,9 @@ impl Table {
 
     fn value_at(&self, index: u32) -> Result<RuleValue> {
         let mut bytes = Vec::with_capacity(RuleValue::SIZE);
-        for map in [&self.hits, &self.marks] {
-            let value = map.lookup(&index.to_ne_bytes())?;
-            bytes.extend(value.as_ref().and_then(|value| value.single()).unwrap_or_default());
+        for array in [&self.hits, &self.marks] {
+            bytes.extend(array.read(index)?);
         }
-        bytes.resize(RuleValue::SIZE, 0);
         Ok(RuleValue::decode(&bytes))
     }
 
@@ -187,11 +195,11 @@ impl Table {
         }
         if !found.is_empty() {
             if hits {
-                read_slots(&self.hits, &mut found, |value, bytes| {
+                read_slots(&mut self.hits, &mut found, |value, bytes| {
                     (value.packets, value.bytes) = (u64_at(bytes, 0), u64_at(bytes, 8));
                 })?;
             }
-            read_slots(&self.marks, &mut found, |value, bytes| {
+            read_slots(&mut self.marks, &mut found, |value, bytes| {
                 (value.end, value.sets) = (u32_at(bytes, 0), u32_at(bytes, 4));
             })?;
         }
@@ -333,11 +341,11 @@ impl Table {
         let slots = std::mem::take(&mut self.slots);
         let indexes: Vec<_> = slots.iter().map(|(index, ..)| *index).collect();
         let marks: Vec<u8> = slots.iter().flat_map(|(_, mark, _)| *mark).collect();
-        cells::write(&self.marks, &indexes, &marks)?;
+        self.marks.write(&indexes, &marks)?;
         // Nothing counts there yet, so that nothing is lost.
         let new = slots.iter().filter(|(.., hits)| *hits == Hits::Zero).map(|(index, ..)| *index);
         let new: Vec<_> = new.collect();
-        cells::write(&self.hits, &new, &vec![0; new.len() * RuleValue::HITS])
+        self.hits.write(&new, &vec![0; new.len() * RuleValue::HITS])
     }
 
     /// Keys are written before they are present, since packets see a bucket while it is written.
@@ -424,16 +432,13 @@ impl Lights {
     }
 }
 
-/// Reads a map into the rules, which stand in the order of their slots.
-fn read_slots(map: &Map, found: &mut [Found], take: impl Fn(&mut RuleValue, &[u8])) -> Result<()> {
-    let size = map.value_size().next_multiple_of(8);
-    let mut rest = found.iter_mut().peekable();
-    map.scan(|keys, values| {
-        let first = u32_at(keys, 0);
-        for (index, value) in (first..).zip(values.chunks_exact(size)) {
-            if let Some(found) = rest.next_if(|found| found.place == Place::Slot(index)) {
-                take(&mut found.value, value);
-            }
+/// Reads an array into the rules, which stand in the order of their slots and have all one.
+fn read_slots(array: &mut Array, found: &mut [Found], take: impl Fn(&mut RuleValue, &[u8])) -> Result<()> {
+    let indexes: Vec<_> = found.iter().filter_map(|found| found.place.slot()).collect();
+    let mut rest = found.iter_mut();
+    array.read_many(indexes.into_iter(), |bytes| {
+        if let Some(found) = rest.next() {
+            take(&mut found.value, bytes);
         }
     })
 }

@@ -34,14 +34,39 @@ pub(crate) struct Pending {
     pub(crate) pin: Option<PathBuf>,
 }
 
+/// What a guard says.
+#[derive(Debug)]
+enum Answer {
+    Waits(Pending),
+    /// It ended without a word: it had the change put back, or is killed.
+    Ended,
+    /// There is none.
+    Nobody,
+}
+
 /// The change of the interface `ifindex` that waits to be confirmed, if one does.
 pub(crate) fn pending(netns: Option<&NetNs>, ifindex: u32) -> Result<Option<Pending>> {
-    ask(netns, ifindex, "status\n")
+    loop {
+        match ask(netns, ifindex, "status\n")? {
+            Answer::Waits(pending) => return Ok(Some(pending)),
+            Answer::Nobody => return Ok(None),
+            // Its trial was over at this moment. Mostly nobody answers any more.
+            Answer::Ended => {}
+        }
+    }
 }
 
 /// Confirms the change of the interface `ifindex`, if one waits.
 pub(crate) fn confirm(netns: Option<&NetNs>, ifindex: u32) -> Result<Option<Pending>> {
-    ask(netns, ifindex, "confirm\n")
+    match ask(netns, ifindex, "confirm\n")? {
+        Answer::Waits(pending) => Ok(Some(pending)),
+        Answer::Nobody => Ok(None),
+        Answer::Ended => {
+            let message = "the guard has ended without an answer: it puts back what was before, or is killed";
+            Err(Error::new(ErrorKind::Conflict, message)
+                .with_help("`xdpload status` shows what is there now"))
+        }
+    }
 }
 
 /// Whether the other end is this user, or root.
@@ -49,7 +74,7 @@ pub(super) fn is_trusted(stream: &UnixStream) -> bool {
     getsockopt(stream, PeerCredentials).is_ok_and(|peer| [0, geteuid().as_raw()].contains(&peer.uid()))
 }
 
-fn ask(netns: Option<&NetNs>, ifindex: u32, request: &str) -> Result<Option<Pending>> {
+fn ask(netns: Option<&NetNs>, ifindex: u32, request: &str) -> Result<Answer> {
     let connect = || {
         SocketAddr::from_abstract_name(socket_name(ifindex))
             .and_then(|address| UnixStream::connect_addr(&address))
@@ -59,25 +84,30 @@ fn ask(netns: Option<&NetNs>, ifindex: u32, request: &str) -> Result<Option<Pend
         None => connect(),
     };
     let mut stream = match stream {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(Answer::Nobody),
         stream => stream.map_err(|error| failed("connect(2)", &error))?,
     };
     // Anybody may take a name that is free.
     if !is_trusted(&stream) {
-        return Ok(None);
+        return Ok(Answer::Nobody);
     }
     let mut answer = String::new();
-    stream
+    let asked = stream
         .set_read_timeout(Some(PATIENCE))
         .and_then(|()| stream.write_all(request.as_bytes()))
-        .and_then(|()| stream.read_to_string(&mut answer))
-        .map_err(|error| failed("recvfrom(2)", &error))?;
+        .and_then(|()| stream.read_to_string(&mut answer));
+    match asked {
+        Ok(0) => return Ok(Answer::Ended),
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+            return Ok(Answer::Ended);
+        }
+        asked => asked.map_err(|error| failed("recvfrom(2)", &error))?,
+    };
     if let Some(words) = answer.strip_prefix("error ") {
         return Err(Error::new(ErrorKind::Conflict, words.trim_end()));
     }
-    read(&answer).map(Some).ok_or_else(|| {
-        let message = "the guard has ended without an answer: it puts back what was before, or is killed";
-        Error::new(ErrorKind::Conflict, message).with_help("`xdpload status` shows what is there now")
+    read(&answer).map(Answer::Waits).ok_or_else(|| {
+        Error::new(ErrorKind::Malformed, "the guard's answer makes no sense: is it of another release?")
     })
 }
 
@@ -100,7 +130,7 @@ fn read(answer: &str) -> Option<Pending> {
             _ => return None,
         }
     }
-    (!answer.is_empty()).then_some(pending)
+    Some(pending)
 }
 
 fn failed(call: &str, error: &io::Error) -> Error {
@@ -109,7 +139,32 @@ fn failed(call: &str, error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
     use super::*;
+
+    /// A guard of the interface `ifindex`, which none has, that ends when it is asked.
+    fn ends_when_asked(ifindex: u32) -> thread::JoinHandle<()> {
+        let name = SocketAddr::from_abstract_name(socket_name(ifindex)).unwrap();
+        let listener = UnixListener::bind_addr(&name).unwrap();
+        thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            drop(listener);
+            drop(stream);
+        })
+    }
+
+    #[test]
+    fn a_guard_that_ends_meanwhile_waits_for_nothing() {
+        let guard = ends_when_asked(u32::MAX);
+        assert_eq!(pending(None, u32::MAX).unwrap(), None);
+        guard.join().unwrap();
+        let guard = ends_when_asked(u32::MAX);
+        let error = confirm(None, u32::MAX).unwrap_err();
+        assert!(error.to_string().starts_with("the guard has ended without an answer"), "{error}");
+        guard.join().unwrap();
+    }
 
     #[test]
     fn an_answer_is_read_or_refused() {
@@ -119,7 +174,7 @@ mod tests {
         assert_eq!((pending.left, pending.pid, pending.new), (Duration::from_millis(1500), 7, Some(9)));
         assert_eq!(pending.before, [XdpProgram { mode: Mode::Native, id: Some(3) }]);
         assert_eq!(pending.pin, Some(PathBuf::from("/p q")));
-        for bad in ["", "left\n", "left x\n", "before native\n", "before fast 3\n", "what ever\n"] {
+        for bad in ["left\n", "left x\n", "before native\n", "before fast 3\n", "what ever\n"] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -5,14 +5,32 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
+/// Sorts `items`.
+pub(crate) fn sort<T: Ord>(items: &mut [T]) {
+    let order = sorted(items.len(), &|one, other| items[one].cmp(&items[other]));
+    put_in_order(items, order);
+}
+
 /// Sorts `items` by `key`. Those with equal keys stay in their order.
 pub(crate) fn sort_by_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
-    let mut from = sorted(items.len(), &|one, other| key(&items[one]).cmp(&key(&items[other])));
-    // Each element is swapped into its place, along the circles in which they wait for each other's.
-    for start in 0..from.len() {
+    let order = sorted(items.len(), &|one, other| key(&items[one]).cmp(&key(&items[other])));
+    put_in_order(items, order);
+}
+
+/// The numbers below `count`, in the order that `compare` says. Only this is compiled once for all types.
+fn sorted(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_by(|one, other| compare(*one, *other));
+    order
+}
+
+/// Puts at each place of `items` the element whose number is there in `order`.
+fn put_in_order<T>(items: &mut [T], mut order: Vec<usize>) {
+    for start in 0..items.len() {
+        // Elements that wait for each other's places form a circle, and one that starts where it ends is done.
         let mut place = start;
         loop {
-            let next = mem::replace(&mut from[place], place);
+            let next = mem::replace(&mut order[place], place);
             if next == start {
                 break;
             }
@@ -20,13 +38,6 @@ pub(crate) fn sort_by_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
             place = next;
         }
     }
-}
-
-/// The numbers below `count`, in the order that `compare` says; it is compiled once.
-fn sorted(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..count).collect();
-    order.sort_by(|one, other| compare(*one, *other));
-    order
 }
 
 /// Puts elements one by one where they belong; `collect()` would sort them first.
@@ -71,6 +82,9 @@ mod tests {
             let mut theirs = ours.clone();
             sort_by_key(&mut ours, |(key, _)| *key);
             theirs.sort_by_key(|(key, _)| *key);
+            assert_eq!(ours, theirs);
+            sort_by_key(&mut ours, |(_, index)| *index);
+            sort(&mut ours);
             assert_eq!(ours, theirs);
         }
     }

@@ -7,7 +7,8 @@ mod alone;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::thread;
+use std::sync::atomic::Ordering;
+use std::{panic, thread};
 
 use loader::btf::BtfAddition;
 use loader::error::ErrorKind;
@@ -19,8 +20,8 @@ use loader::object::MapShape;
 use loader::pin::{self, BPFFS_ROOT, Kind};
 use loader::program::{Program, ProgramParams, VerifierLog};
 use loader::uapi::bpf::{
-    AttachType, BPF_EXIT, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC, BPF_F_RDONLY, BPF_MOV64_IMM, MapType,
-    ObjName, ProgType,
+    AttachType, BPF_EXIT, BPF_F_MMAPABLE, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC, BPF_F_RDONLY,
+    BPF_MOV64_IMM, MapType, ObjName, ProgType,
 };
 use loader::uapi::capability::Capability;
 use nix::errno::Errno;
@@ -244,6 +245,32 @@ fn an_array_says_what_is_wrong_with_an_index() {
         assert!(error.to_string().starts_with("the entries of an array cannot be deleted: "), "{error}");
         assert!(map.delete_batch([&key(0)[..]]).is_err());
     });
+}
+
+#[test]
+fn the_memory_of_an_array_is_the_array() {
+    // Values are a multiple of 8 bytes apart.
+    let mmapable = MapParams { flags: BPF_F_MMAPABLE, ..params(MapType::ARRAY, 4, 12, 1000) };
+    let array = Map::create(&mmapable).expect("an array");
+    let memory = array.mmap_values().expect("its memory");
+    array.update(&key(999), &[7; 12], UpdateFlags::ANY).expect("an update");
+    let words: Vec<_> = memory.value(999).iter().map(|word| word.load(Ordering::Relaxed)).collect();
+    assert_eq!(words, [0x0707_0707; 3]);
+    memory.value(1)[2].store(u32::from_ne_bytes([1, 2, 3, 4]), Ordering::Relaxed);
+    let value = array.lookup(&key(1)).expect("a lookup").expect("arrays have all entries");
+    assert_eq!(value.single(), Some(&[0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4][..]));
+    panic::catch_unwind(|| memory.value(1000).len()).expect_err("there is no such entry");
+}
+
+#[test]
+fn what_has_no_memory_to_give_says_so() {
+    let bytes = MapParams { flags: BPF_F_MMAPABLE, ..params(MapType::ARRAY, 4, 3, 1) };
+    let bytes = Map::create(&bytes).expect("an array");
+    for other in [map(MapType::ARRAY, 4, 8, 1), map(MapType::HASH, 4, 8, 1), bytes] {
+        let error = other.mmap_values().expect_err("there is none");
+        assert_eq!(error.errno(), Some(Errno::EINVAL as i32));
+        assert_eq!(error.to_string(), "mmap(2) for map `handles` failed: Invalid argument (EINVAL)");
+    }
 }
 
 #[test]

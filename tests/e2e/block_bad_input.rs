@@ -5,12 +5,14 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::bench::refused;
+use crate::bench::{assert_well_said, refused};
 use crate::block_commands::{block, blocked_pair, file, listed};
 use crate::command::{command, run};
+use crate::packets::assert_udp;
 use crate::peers::bpftool;
+use crate::requirement::tool;
 use crate::sandbox::Sandbox;
-use crate::veth::{NEAR, pair};
+use crate::veth::{BLOCKED, FAR_V6, NEAR, pair};
 use crate::xdpload::xdpload_command;
 
 #[test]
@@ -181,4 +183,73 @@ fn a_system_without_bpffs_gets_one() {
     block(&["on", NEAR]).ok();
     block(&["add", "192.0.2.77"]).ok();
     assert_eq!(listed(), ["192.0.2.77 default"]);
+}
+
+#[test]
+fn a_list_of_both_families_with_overlaps_and_duplicates() {
+    let (sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    let text = "192.0.2.77\n2001:db8::2/127\n192.0.2.64/26\n192.0.2.77\n192.0.2.77/32\n2001:db8::2\n";
+    let list = file(&sandbox, "mixed", text);
+    block(&["load", &list]).ok().stdout_has("default: added 4, kept 0, removed 0\n");
+    // Each is a rule of its own: when the narrow one goes, the wide one still drops.
+    block(&["del", "192.0.2.77", "2001:db8::2"]).ok();
+    assert_eq!(listed(), ["192.0.2.64/26 default", "2001:db8::2/127 default"]);
+    assert_udp(&veth, BLOCKED, 0);
+    assert_udp(&veth, FAR_V6, 0);
+    block(&["del", "192.0.2.64/26"]).ok();
+    assert_udp(&veth, BLOCKED, 5);
+    refused(
+        &["block", "add", "192.0.2.77", "::/0"],
+        1,
+        &["refused, nothing was changed: ::/0 covers every address"],
+    );
+    assert_eq!(listed(), ["2001:db8::2/127 default"]);
+}
+
+#[test]
+fn whoever_is_not_root_changes_nothing() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    need!(tool("setpriv"));
+    let prefix = "192.0.2.77";
+    for words in [
+        &["add", prefix][..],
+        &["del", prefix],
+        &["allow", "add", prefix],
+        &["load", "/dev/null"],
+        &["test", prefix],
+        &["stats"],
+        &["sync", "-"],
+        &["save", "-"],
+        &["off", NEAR],
+    ] {
+        let program = [
+            "--reuid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+            env!("CARGO_BIN_EXE_xdpload"),
+            "block",
+        ];
+        let ran = run(&mut command("setpriv", &[&program, words].concat())).fails(3);
+        assert_well_said(&ran);
+        ran.stderr_has("is for root alone");
+    }
+    assert!(listed().is_empty());
+}
+
+#[test]
+fn an_interface_that_comes_back_is_turned_on_again() {
+    let (_sandbox, _veth) = need!(pair(&["bpftool"]));
+    let make =
+        || run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
+    make();
+    block(&["on", NEAR, "two0", "--max-rules", "64"]).ok();
+    run(&mut command("ip", &["link", "del", "two0"])).ok();
+    // One that is on its way out while the others stay is no reason to fail.
+    block(&["on", NEAR]).ok().stdout_has("the blocklist is on already: near0");
+    refused(&["block", "on", NEAR, "two0"], 1, &["there is no interface named `two0`"]);
+    make();
+    let said = block(&["on", NEAR, "two0"]).ok();
+    said.stdout_has("on already: near0 in native mode\n")
+        .stdout_has("the blocklist is on: two0 in native mode\n");
+    block(&["off", "--purge"]).ok();
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -10,8 +10,9 @@ use crate::bench::refused;
 use crate::command::{Ran, command, run};
 use crate::packets::assert_udp;
 use crate::peers::attached_by_ip;
-use crate::requirement::Missing;
+use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
+use crate::strace;
 use crate::veth::{BLOCKED, FAR_V4, FAR_V6, NEAR, NEAR_V4, OTHER, Veth, pair};
 use crate::xdpload::{answer, xdpload, xdpload_command};
 
@@ -303,13 +304,15 @@ fn a_feed_is_followed_line_by_line() {
          del 192.0.2.78\ndel 192.0.2.99\n",
     );
     let words = format!("{} block sync - --name feed < {feed}", env!("CARGO_BIN_EXE_xdpload"));
-    let ran = run(&mut command("sh", &["-c", &words])).ok();
-    assert_eq!(ran.stdout(), "added 192.0.2.78\nadded 192.0.2.77\ndeleted 192.0.2.78\n");
+    let ran = run(&mut command("sh", &["-c", &words])).fails(1);
+    assert_eq!(
+        ran.stdout(),
+        "added 192.0.2.78\nadded 192.0.2.77\ndeleted 192.0.2.78\nunchanged 192.0.2.99\n"
+    );
     let ran = ran.stderr_has("line 3: `banana`: expected add or del");
     let ran =
         ran.stderr_has("line 4: refused, nothing was changed: 192.0.2.1 is an address of this host (near0)");
-    ran.stderr_has("line 6: not blocked: 192.0.2.99")
-        .stderr_has("3 changes, 3 lines that could not be carried out");
+    ran.stderr_has("2 lines could not be carried out; 3 changes were made");
     assert_udp(&veth, BLOCKED, 0);
     assert_udp(&veth, OTHER, 5);
 }
@@ -351,4 +354,57 @@ fn a_large_mtu_takes_the_program_for_several_buffers() {
     block(&["add", "192.0.2.77"]).ok();
     assert_udp(&veth, BLOCKED, 0);
     assert_udp(&veth, OTHER, 5);
+}
+
+/// What is loaded once serves all interfaces, and one that comes later loads nothing.
+#[test]
+fn eight_interfaces_have_one_program() {
+    need!(tool("strace"));
+    let (sandbox, _veth) = need!(pair(&["bpftool"]));
+    let names: Vec<_> = (1..=8).map(|number| format!("wan{number}")).collect();
+    for name in &names {
+        let words = ["link", "add", name, "type", "veth", "peer", "name", &format!("peer-{name}")];
+        run(&mut command("ip", &words)).ok();
+    }
+    let loads = |words: &[&str]| {
+        let on = xdpload_command(&[&["block", "on"], words].concat());
+        let (ran, calls) = strace::trace(&sandbox, "bpf", &on);
+        ran.ok();
+        let loads = calls
+            .iter()
+            .filter(|call| call.arguments.starts_with("BPF_PROG_LOAD") && !call.result.starts_with("-1"));
+        let makes = calls.iter().filter(|call| call.arguments.starts_with("BPF_MAP_CREATE"));
+        (loads.count(), makes.count() > 0)
+    };
+    let first: Vec<_> = names[..7].iter().map(String::as_str).chain(["--max-rules", "64"]).collect();
+    assert_eq!(loads(&first), (1, true));
+    assert_eq!(loads(&[NEAR, &names[7]]), (0, false));
+    let program = |name: &str| attached_by_ip(name).expect("it is on").id;
+    assert!(names.iter().all(|name| program(name) == program(NEAR)));
+    block(&["off", "--purge"]).ok();
+    assert!(names.iter().all(|name| attached_by_ip(name).is_none()));
+}
+
+#[test]
+fn a_long_list_shows_how_far_it_is_on_a_terminal() {
+    need!(tool("script"));
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "150000"]));
+    let text = |lines: u32| -> String {
+        let line = |at| format!("{}\n", Ipv4Addr::from(0x0a00_0000 + at));
+        (0..lines).map(line).collect::<Vec<_>>().concat()
+    };
+    let load = |name: &str, lines| {
+        let list = file(&sandbox, name, text(lines));
+        let words = format!("{} block load {list}", env!("CARGO_BIN_EXE_xdpload"));
+        let mut terminal = command("script", &["--quiet", "--return", "--command", &words, "/dev/null"]);
+        run(terminal.env("TERM", "xterm").env_remove("NO_COLOR")).ok()
+    };
+    let long = load("long", 120_000);
+    assert!(long.stdout().contains("% ") && long.stdout().contains("0 lines"), "{}", long.report());
+    assert!(long.stdout().contains("default: added 120000"), "{}", long.report());
+    let short = load("short", 1000);
+    assert_eq!(short.stdout(), "default: added 0, kept 1000, removed 119000\r\n");
+    // Where nobody looks, nothing moves.
+    let list = sandbox.scratch().join("long");
+    assert_eq!(block(&["load", list.to_str().unwrap()]).ok().stderr(), "");
 }

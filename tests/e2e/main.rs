@@ -42,6 +42,7 @@ mod core;
 mod demo;
 mod dialects;
 mod doctor;
+mod examples;
 mod extensions;
 mod externs;
 mod faults;

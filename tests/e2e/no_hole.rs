@@ -70,6 +70,15 @@ fn lost() -> u64 {
     fs::read_to_string(path).expect("sysfs has it").trim().parse().expect("it is a number")
 }
 
+/// Ends what waits for it, also when a test fails: the sender would go on for ever.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What came of the frames that were sent while something was done.
 #[derive(Debug)]
 struct Traffic {
@@ -102,6 +111,7 @@ impl Traffic {
                     sent
                 })
             });
+            let stopping = Stop(&stop);
             // The traffic is there before anything is done.
             let deadline = Instant::now() + PATIENCE;
             while first.frames() == before {
@@ -109,7 +119,7 @@ impl Traffic {
                 thread::yield_now();
             }
             let counters = work();
-            stop.store(true, Ordering::Relaxed);
+            drop(stopping);
             (sender.join().expect("the sender does not panic"), counters)
         });
         let count = || {

@@ -35,8 +35,11 @@ pub(crate) fn assert_udp(veth: &Veth, source: impl Into<IpAddr>, expected: usize
 /// as long as it takes, and for any more only briefly.
 fn udp_arrivals(veth: &Veth, source: IpAddr, sent: usize, expected: usize) -> usize {
     let destination: IpAddr = if source.is_ipv4() { NEAR_V4.into() } else { NEAR_V6.into() };
-    let near = bind(destination);
-    let far = veth.far.run(|| bind(source));
+    arrivals(&bind(destination), &veth.far.run(|| bind(source)), sent, expected)
+}
+
+/// The same from the socket `far` to the socket `near`.
+pub(crate) fn arrivals(near: &UdpSocket, far: &UdpSocket, sent: usize, expected: usize) -> usize {
     let to = near.local_addr().expect("the socket is bound");
     let from = far.local_addr().expect("the socket is bound");
     for number in 0..sent {
@@ -44,9 +47,9 @@ fn udp_arrivals(veth: &Veth, source: IpAddr, sent: usize, expected: usize) -> us
     }
     let mut missing: Vec<_> = (0..sent).map(usize::to_be_bytes).collect();
     let patient = Instant::now() + PATIENCE;
-    while missing.len() > sent - expected && take_one(&near, from, patient, &mut missing) {}
+    while missing.len() > sent - expected && take_one(near, from, patient, &mut missing) {}
     let quiet = Instant::now() + QUIET;
-    while !missing.is_empty() && take_one(&near, from, quiet, &mut missing) {}
+    while !missing.is_empty() && take_one(near, from, quiet, &mut missing) {}
     sent - missing.len()
 }
 

@@ -165,7 +165,7 @@ impl End {
 }
 
 /// Waits until `is_so`, which the kernel gives no handy notice of.
-fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");

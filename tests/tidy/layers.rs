@@ -98,7 +98,7 @@ pub(crate) fn imports_follow_the_table(file: &File) -> Vec<Violation> {
 /// The crate beside the library stands on it, and below the program.
 pub(crate) fn the_blocklist_stands_between(file: &File) -> Vec<Violation> {
     let forbidden: &[&str] = if file.is_under(&["blocklist/src/"]) {
-        &["clap", "serde", "xdpload"]
+        &["clap", "indicatif", "serde", "xdpload"]
     } else if file.is_under(&[LIBRARY]) {
         &["blocklist"]
     } else {

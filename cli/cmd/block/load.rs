@@ -9,12 +9,13 @@ use std::path::Path;
 use blocklist::list::{self, Item, List, NO_SET, Stop};
 use blocklist::prefix::IpNet;
 use blocklist::{DEFAULT_SET, Writer};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::Load;
 use super::{lockout, maps};
-use crate::output::{self, Passing};
+use crate::output;
 
 /// From so many lines on a terminal shows how far the reading is.
 const LONG: u64 = 100_000;
@@ -38,7 +39,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
         lists.take(args, &path.display().to_string(), list)?;
     }
     watched.iter().try_for_each(Watched::check)?;
-    if lists.sets.values().all(Vec::is_empty) && !args.force {
+    if lists.allowed.is_empty() && lists.sets.values().all(Vec::is_empty) && !args.force {
         let message = "the list is empty, nothing was changed".to_owned();
         return Err(
             Error::new(ErrorKind::InvalidInput, message).with_help("--force empties the set all the same")
@@ -141,18 +142,33 @@ impl Watched {
 }
 
 fn read_list(name: &str, input: impl Read, length: Option<u64>, room: usize) -> Result<List> {
-    // No line of a list is shorter than an address.
-    let may_be_long = length.is_none_or(|length| length > LONG * 8);
-    let is_watched = may_be_long && io::stderr().is_terminal();
-    let mut remark = Passing::default();
+    let bar = io::stderr().is_terminal().then(|| hidden_bar(length));
     let progress = |lines: u64| {
-        if is_watched && lines > LONG {
-            remark.say(format_args!("{lines} lines"));
+        if let Some(bar) = bar.as_ref().filter(|_| lines > LONG) {
+            bar.set_message(format!("{lines} lines"));
+            if bar.is_hidden() {
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+            }
         }
     };
-    let list = list::read(BufReader::with_capacity(1 << 18, input), room, progress);
-    drop(remark);
+    let counted = bar.clone().unwrap_or_else(ProgressBar::hidden).wrap_read(input);
+    let list = list::read(BufReader::with_capacity(1 << 18, counted), room, progress);
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
     list.map_err(|stop| stopped(name, &stop, room))
+}
+
+/// A bar over the bytes of a file, or what only turns where nobody knows how many there will be. It shows itself when a
+/// list turns out to be long.
+fn hidden_bar(length: Option<u64>) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
+    let template = if length.is_some() { "{wide_bar} {percent}% {msg}" } else { "{spinner} {msg}" };
+    // A template that could not be read would leave the bar as it is by default.
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }
 
 /// The error for a list that could not be read to its end.

@@ -40,9 +40,9 @@ pub(super) fn run(args: &Sync) -> Result<()> {
             continue;
         }
         match parse(text).and_then(|change| carry_out(&maps, args, &change)) {
-            Ok(words) => {
-                done += 1;
-                output::print(&words)?;
+            Ok((word, prefix)) => {
+                done += u64::from(word != UNCHANGED);
+                output::print(&format!("{word} {prefix}"))?;
             }
             Err(error) => {
                 failed += 1;
@@ -50,7 +50,11 @@ pub(super) fn run(args: &Sync) -> Result<()> {
             }
         }
     }
-    output::remark(format_args!("{done} changes, {failed} lines that could not be carried out"));
+    if failed != 0 {
+        let message = format!("{failed} lines could not be carried out; {done} changes were made");
+        return Err(Error::new(ErrorKind::Malformed, message));
+    }
+    output::remark(format_args!("{done} changes"));
     Ok(())
 }
 
@@ -84,19 +88,21 @@ fn parse(text: &str) -> Result<Change> {
     Ok(Change { adds, prefix, ttl })
 }
 
-/// The lock is taken for each change, so that other commands have their turn while the feed is silent.
-fn carry_out(maps: &Maps, args: &Sync, change: &Change) -> Result<String> {
+/// What is said of a rule that was gone already. A feed takes back what has run out, and often more than once.
+const UNCHANGED: &str = "unchanged";
+
+/// Says what was done. The lock is taken for each change, so that other commands have their turn while the feed is
+/// silent.
+fn carry_out(maps: &Maps, args: &Sync, change: &Change) -> Result<(&'static str, Shown)> {
     let mut writer = Writer::open(maps)?;
     let shown = Shown(change.prefix);
     if change.adds {
         lockout::check([change.prefix], writer.reader(), args.force)?;
         writer.add(&[change.prefix], Some(&args.set), change.ttl.or(args.ttl))?;
-        return Ok(format!("added {shown}"));
+        return Ok(("added", shown));
     }
-    match writer.remove(&[change.prefix], Some(&args.set))?[..] {
-        [true] => Ok(format!("deleted {shown}")),
-        _ => Err(Error::new(ErrorKind::NotFound, format!("not blocked: {shown}"))),
-    }
+    let was_there = writer.remove(&[change.prefix], Some(&args.set))? == [true];
+    Ok((if was_there { "deleted" } else { UNCHANGED }, shown))
 }
 
 #[cfg(test)]

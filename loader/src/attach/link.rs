@@ -11,7 +11,7 @@ use super::Interface;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::kernel::{Privilege, explain_refusal, link_ids};
 use crate::netlink::{self, LinkInfo, Mode, XdpProgram};
-use crate::order::sort_by_key;
+use crate::order::sort;
 use crate::pin::{self, Kind};
 use crate::plan::own_link;
 use crate::sys::{Errno, bpf};
@@ -145,7 +145,7 @@ pub fn link_pins(root: &Path) -> Vec<(u32, PathBuf)> {
             }
         }
     }
-    sort_by_key(&mut found, Clone::clone);
+    sort(&mut found);
     found
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::btf::{LazyBtf, Memory};
 use crate::error::{Error, ErrorKind, Result, quote};
-use crate::order::sort_by_key;
+use crate::order::sort;
 use crate::sys::Errno;
 use crate::sys::mapping::{KERNEL_BTF, Mapping};
 
@@ -52,7 +52,7 @@ pub fn modules_with_btf() -> Result<Vec<String>> {
             names.push(name);
         }
     }
-    sort_by_key(&mut names, String::clone);
+    sort(&mut names);
     Ok(names)
 }
 

@@ -4,6 +4,7 @@ pub mod compare;
 mod copy;
 mod elements;
 mod entries;
+mod memory;
 mod packed;
 mod value;
 
@@ -19,6 +20,7 @@ use crate::sys::{Errno, attr, bpf, map::MapFd};
 use crate::uapi::bpf::{BPF_ANY, BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, Cmd, MapType, ObjName};
 
 pub use entries::{Entries, Entry};
+pub use memory::ArrayMemory;
 pub use packed::Interrupted;
 pub use value::Value;
 

@@ -2,7 +2,8 @@
 
 use std::ffi::c_void;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::ptr;
+use std::sync::atomic::AtomicU32;
+use std::{ptr, slice};
 
 use super::attr::{MapBatch, MapCreate, MapElem, MapInfo};
 use super::bpf::{address, address_mut, bpf, bpf_fd, map_info, number};
@@ -88,6 +89,28 @@ impl Drop for Mapping {
     }
 }
 
+/// The values of an array, mapped into memory.
+#[derive(Debug)]
+pub(crate) struct ArrayMemory {
+    mapping: Mapping,
+    values: u32,
+    /// Words of a value, and from one value to the next.
+    words: usize,
+    stride: usize,
+}
+
+impl ArrayMemory {
+    /// The value at `index`, which is less than the array's number of entries, word by word: others may read and write
+    /// it at any time.
+    pub(crate) fn value(&self, index: u32) -> &[AtomicU32] {
+        assert!(index < self.values, "entry {index} of an array with {} entries", self.values);
+        let first = index as usize * self.stride;
+        // SAFETY: the mapping has all strides of all values, begins on a page, and lives as long as what is given out;
+        // and an atomic word may change while others hold it.
+        unsafe { slice::from_raw_parts(self.mapping.start.cast::<AtomicU32>().add(first), self.words) }
+    }
+}
+
 /// Where a batch lookup reads to and writes from.
 pub(crate) struct Batch<'a> {
     /// The place to go on from, which an earlier call wrote to `to`; none for the start.
@@ -124,6 +147,19 @@ impl MapFd {
         // SAFETY: without an address to be at, the new mapping takes the place of no other.
         let start = unsafe { libc::mmap(ptr::null_mut(), len, prot, flags, fd, 0) };
         if start == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Mapping { start, len }) }
+    }
+
+    /// Maps all values of an array with `BPF_F_MMAPABLE` into memory. They must consist of whole words of 4 bytes.
+    pub(crate) fn mmap_values(&self) -> Result<ArrayMemory, Errno> {
+        let Layout { map_type, value_size, max_entries, .. } = self.layout;
+        if map_type != MapType::ARRAY || value_size == 0 || value_size % size_of::<u32>() != 0 {
+            return Err(Errno::EINVAL);
+        }
+        // array_map_mmap() and array_map_elem_ptr() in kernel/bpf/arraymap.c, 6.18.
+        let stride = value_size.next_multiple_of(8);
+        let mapping = self.mmap(stride as u64 * u64::from(max_entries))?;
+        let [words, stride] = [value_size, stride].map(|bytes| bytes / size_of::<u32>());
+        Ok(ArrayMemory { mapping, values: max_entries, words, stride })
     }
 
     /// A second fd of the same map.
