@@ -20,7 +20,7 @@ fn low(number: u64) -> u32 {
 
 /// `block_place_of()` for the lower half of `bits`.
 fn place(bits: u64, places: u32) -> u32 {
-    low(u64::from(low(bits)) * u64::from(places) >> 32)
+    low((u64::from(low(bits)) * u64::from(places)) >> 32)
 }
 
 /// `block_code()` of a prefix of /17 to /31.

@@ -71,7 +71,7 @@ fn low(number: u64) -> u32 {
 
 /// One of so many places, by the lower half of a hash.
 fn place(hash: u64, places: u32) -> u32 {
-    low((hash & 0xffff_ffff) * u64::from(places) >> 32)
+    low(((hash & 0xffff_ffff) * u64::from(places)) >> 32)
 }
 
 /// Where a rule is.
