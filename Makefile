@@ -1,7 +1,7 @@
 # The one front door; `make` alone prints what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint drift kernels faults build static size bench bpf setup fixtures golden fuzz datapath filling clean
+.PHONY: help demo test lint drift kernels faults build static size bench bpf setup fixtures golden fuzz instructions datapath filling clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -69,6 +69,12 @@ bench: ## measure packets, loads and growth beside others; writes docs/benchmark
 	scripts/setup bench
 	$(SUDO) scripts/bench/packets
 	$(SUDO) scripts/bench/load
+	$(SUDO) scripts/bench/growth
+	scripts/bench/instructions
+
+instructions: ## compare the instructions of reading, planning and CO-RE with what is recorded
+	scripts/setup bench
+	scripts/bench/instructions
 
 datapath: ## measure what the blocklist costs a packet; needs root and some minutes
 	$(SUDO) scripts/bench/blocklist

@@ -14,13 +14,13 @@ import argparse
 import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import page
+from process import processor_time, succeed
 from replay import Floor, peak_memory
 
 FIXTURES = f"{page.ROOT}/loader/tests/fixtures"
@@ -75,21 +75,6 @@ TOOLS = {
 }
 # To remove a pin is no work of theirs.
 BY_RM = "aya", "bpftool"
-
-
-def succeed(command):
-    """Runs a command, and returns what it has written to standard error."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
-    return done.stderr
-
-
-def processor_time(command):
-    """Milliseconds."""
-    # Its report goes to standard error: a file would be an fd more in the command.
-    said = succeed(["perf", "stat", "-x", ",", "-e", "task-clock", "--", *command])
-    return next(float(line.split(",")[0]) for line in said.splitlines() if ",task-clock" in line)
 
 
 def system_calls(command):
