@@ -14,11 +14,15 @@ use loader::plan::keep_root;
 use loader::program::{Program, ProgramInfo};
 use loader::uapi::bpf::LinkType;
 use loader::{Result, escape};
+use nix::libc::ENOENT;
 use serde::Serialize;
 
 use crate::{args, guard, output};
 
 pub(crate) fn run(args: &args::Pins) -> Result<()> {
+    // What a run has just pinned would seem to serve nobody until its program is attached.
+    let removes = matches!(&args.command, Some(args::PinsCommand::Gc(gc)) if !gc.dry_run);
+    let _lock = if removes { lock(&args.bpffs.root)? } else { None };
     let kernel = Kernel::look()?;
     let mut pins = Vec::new();
     for path in files_below(&args.bpffs.root) {
@@ -34,6 +38,14 @@ pub(crate) fn run(args: &args::Pins) -> Result<()> {
             }
             output::answer(gc.form, &Collected { dry_run: gc.dry_run, removed })
         }
+    }
+}
+
+/// Holds off whoever makes pins, if there is a place for them at all.
+fn lock(bpffs: &Path) -> Result<Option<pin::Lock>> {
+    match pin::lock(bpffs) {
+        Err(error) if error.errno() == Some(ENOENT) => Ok(None),
+        lock => lock.map(Some),
     }
 }
 
