@@ -14,7 +14,7 @@ use loader::pin::{self, Kind};
 use loader::plan::keep_root;
 use loader::program::{Program, ProgramInfo};
 use loader::uapi::bpf::LinkType;
-use loader::{Result, escape};
+use loader::{Error, Result, escape};
 use nix::libc::ENOENT;
 use serde::Serialize;
 
@@ -60,13 +60,27 @@ pub(crate) fn run(args: &Pins) -> Result<()> {
         None => output::answer(args.form, &List { pins }),
         Some(PinsCommand::Gc(gc)) => {
             let mut removed: Vec<_> = pins.into_iter().filter(|pin| pin.orphaned.is_some()).collect();
-            removed.retain(|pin| gc.dry_run || pin::unpin(Path::new(&pin.path)).is_ok());
-            if !gc.dry_run {
-                remove_empty_directories(&args.bpffs.root);
-            }
-            output::answer(gc.form, &Collected { dry_run: gc.dry_run, removed })
+            let failure = if gc.dry_run { None } else { remove(&mut removed, &args.bpffs.root) };
+            output::answer(gc.form, &Collected { dry_run: gc.dry_run, removed })?;
+            failure.map_or(Ok(()), Err)
         }
     }
+}
+
+/// Removes what serves nobody. Those that could not be removed are taken out, and the first refusal is given.
+fn remove(orphans: &mut Vec<Pin>, bpffs: &Path) -> Option<Error> {
+    let mut failure = None;
+    orphans.retain(|orphan| match pin::unpin(Path::new(&orphan.path)) {
+        Ok(()) => true,
+        // Somebody else was faster.
+        Err(error) if error.errno() == Some(ENOENT) => false,
+        Err(error) => {
+            failure.get_or_insert(error);
+            false
+        }
+    });
+    remove_empty_directories(bpffs);
+    failure
 }
 
 /// Holds off whoever makes pins, if there is a place for them at all.

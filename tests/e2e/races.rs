@@ -13,7 +13,7 @@ use crate::veth::{NEAR, pair};
 use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// How often two runs are started at once.
-const TIMES: usize = 50;
+pub(crate) const TIMES: usize = 50;
 
 /// Runs both commands at the same time. Returns how they ended.
 fn run_both(commands: [&[&str]; 2]) -> [Option<i32>; 2] {

@@ -1,5 +1,7 @@
 //! `--confirm`: a change is taken back by itself, unless it is confirmed, and never over somebody else's.
 
+mod faults;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
@@ -21,8 +23,7 @@ use crate::packets::assert_udp;
 use crate::peers::{attached_by_ip, number, text};
 use crate::requirement::Missing;
 use crate::sandbox::Sandbox;
-use crate::strace::{Call, Fault, kill_each_before, trace, trace_with_fault};
-use crate::tally::tally;
+use crate::strace::{Call, trace};
 use crate::veth::{FAR, FAR_V4, NEAR, OTHER, Veth, pair};
 use crate::xdpload::{answer, xdpload, xdpload_command};
 
@@ -81,7 +82,7 @@ impl Guard {
 const KERNEL_LOG: &str = "/dev/kmsg";
 
 /// A sandbox with a kernel log of its own: a file.
-fn bench(tools: &[&str]) -> Result<(Sandbox, Veth), Missing> {
+pub(crate) fn bench(tools: &[&str]) -> Result<(Sandbox, Veth), Missing> {
     let (sandbox, veth) = pair(tools)?;
     let log = sandbox.scratch().join("kmsg");
     fs::write(&log, "").expect("the sandbox is writable");
@@ -636,99 +637,4 @@ fn the_plan_of_a_trial_is_what_is_done() {
     assert_udp(&veth, OTHER, 0);
     xdpload(&["detach", NEAR, "--link"]).ok();
     assert_eq!((near(), sandbox.pins()), (None, vec![]));
-}
-
-/// Calls of a trial, the guard's among them, each with an errno that it may give.
-const FAULTS: [(&str, &str); 9] = [
-    ("bpf", "ENOMEM"),
-    ("sendto", "ENOBUFS"),
-    ("recvfrom", "ENOBUFS"),
-    ("sendmsg", "ENOBUFS"),
-    ("recvmsg", "ENOMEM"),
-    ("socket", "EMFILE"),
-    ("bind", "ENOMEM"),
-    ("setsid", "EPERM"),
-    ("execve", "ENOMEM"),
-];
-
-/// Whichever call fails, on either side: when the time is up and the guard has ended, all is as it was.
-fn end_as_they_began(command: &[&str], least: usize, bench: &(Sandbox, Veth)) {
-    let (sandbox, before) = (&bench.0, (near(), bench.0.pins()));
-    let command_line = xdpload_command(command);
-    let mut faults = 0;
-    for (call, errno) in FAULTS {
-        // The first execve is that of the command itself.
-        let first = if call == "execve" { 2 } else { 1 };
-        for nth in first..30 {
-            let fault = Fault { call, errno, nth: (nth, nth) };
-            let (ran, calls) = trace_with_fault(sandbox, call, fault, &command_line);
-            if !calls.iter().any(|call| call.result.contains("(INJECTED)")) {
-                break;
-            }
-            faults += 1;
-            assert_eq!((near(), sandbox.pins()), before, "{fault:?}\n{}", ran.report());
-        }
-    }
-    assert!(faults >= least, "{faults}");
-    tally("failed", faults, command);
-}
-
-/// The guard is killed before it has heard that the change is made: the command fails, and leaves all as it was.
-fn without_its_guard(command: &[&str], bench: &(Sandbox, Veth)) {
-    let (sandbox, before) = (&bench.0, (near(), bench.0.pins()));
-    let mut kills = 0;
-    for nth in 1..30 {
-        // Only a guard waits so.
-        let ran = kill_each_before(sandbox, "poll", nth, &xdpload_command(command));
-        if ran.code() == Some(0) {
-            break;
-        }
-        kills += 1;
-        assert_eq!((near(), sandbox.pins()), before, "{nth}\n{}", ran.report());
-    }
-    assert!(kills >= 2, "{kills}");
-    tally("killed", kills, command);
-}
-
-#[test]
-fn a_guard_that_dies_too_early_is_noticed() {
-    let bench = need!(bench(&["strace"]));
-    without_its_guard(&["attach", NEAR, &object("xdp_pass"), SHORT], &bench);
-    // The last guard was killed after all was said, and its program goes with it.
-    attach_when_free("xdp_drop");
-    without_its_guard(&["attach", NEAR, &object("xdp_pass"), "--replace", SHORT], &bench);
-    without_its_guard(&["detach", NEAR, SHORT], &bench);
-    assert_eq!((near(), bench.0.pins()), (None, vec![]));
-}
-
-/// Attaches as soon as the kernel has taken off what nobody holds any more.
-fn attach_when_free(name: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while near().is_some() {
-        assert!(Instant::now() < deadline, "{:?} is still there", near());
-        thread::yield_now();
-    }
-    attach(name, &[]);
-}
-
-#[test]
-fn a_trial_where_nothing_was_ends_as_it_began() {
-    let bench = need!(bench(&["strace"]));
-    end_as_they_began(&["attach", NEAR, &object("xdp_pass"), SHORT], 15, &bench);
-}
-
-#[test]
-fn a_trial_of_a_replacement_ends_as_it_began() {
-    let bench = need!(bench(&["strace"]));
-    attach("xdp_drop", &[]);
-    end_as_they_began(&["attach", NEAR, &object("xdp_pass"), "--replace", SHORT], 15, &bench);
-    xdpload(&["detach", NEAR]).ok();
-}
-
-#[test]
-fn a_detach_on_trial_ends_as_it_began() {
-    let bench = need!(bench(&["strace"]));
-    attach("xdp_drop", &[]);
-    end_as_they_began(&["detach", NEAR, SHORT], 15, &bench);
-    xdpload(&["detach", NEAR]).ok();
 }
