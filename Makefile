@@ -1,7 +1,7 @@
 # The one front door; `make` alone prints what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint drift kernels faults build static size bench bpf setup fixtures golden fuzz datapath clean
+.PHONY: help demo test lint drift kernels faults build static size growth bench bpf setup fixtures golden fuzz instructions datapath filling clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -24,6 +24,8 @@ lint: ## check the style of everything
 	cargo test --quiet --test tidy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --no-default-features --features gateway --bin xdpload -- -D warnings
+	cargo test --quiet --no-default-features --features gateway --bin xdpload
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 	shellcheck $$(find scripts .ci tests/kernels -type f) $$(grep -rl '^#!' examples)
 
@@ -46,7 +48,10 @@ build: ## build the program
 static: ## build the program as one static file
 	scripts/build-static
 
-size: ## compare the size of the static program with what is recorded
+size: ## say what each command adds to the static program, and compare with what is recorded
+	scripts/size --features
+
+growth: ## fail if the static program has grown by 2% and the record has not
 	scripts/size
 
 bpf: ## compile bpf-src/ to target/bpf/
@@ -65,9 +70,16 @@ golden: ## rewrite the golden files of the tests, to be read in the diff
 fuzz: ## fuzz each door for a minute; needs Rust nightly and cargo-fuzz
 	scripts/fuzz
 
-bench: ## measure attaching and detaching beside other loaders; needs root
+bench: ## measure packets, loads and growth beside others; writes docs/benchmarks.md; needs root
 	scripts/setup bench
+	$(SUDO) scripts/bench/packets
 	$(SUDO) scripts/bench/load
+	$(SUDO) scripts/bench/growth
+	scripts/bench/instructions
+
+instructions: ## compare the instructions of reading, planning and CO-RE with what is recorded
+	scripts/setup bench
+	scripts/bench/instructions
 
 datapath: ## measure what the blocklist costs a packet; needs root and some minutes
 	$(SUDO) scripts/bench/blocklist

@@ -9,8 +9,7 @@ use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::MapDialect;
 use loader::{Error, ErrorKind};
 
-pub(crate) use crate::cmd::block::args::Block;
-
+use crate::cmd::Command;
 use crate::format::Format;
 
 /// Load an XDP object file that clang has built into the kernel, and look after it there.
@@ -24,70 +23,6 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 usage, 3 not permitted, 4 refused by the verifier.
 Answers go to standard output, everything else to standard error.";
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Show what an object file holds: sections, maps, programs with their references and instructions
-    Inspect(Inspect),
-    /// Show every kernel call that loading and attaching an object would make, without making any
-    Plan(Plan),
-    /// Load an object and attach its program to an interface, or attach one that is loaded already
-    Attach(Attach),
-    /// Load an object and pin its programs and maps, without attaching anything
-    Load(LoadAndPin),
-    /// Take off the XDP program of an interface
-    Detach(Detach),
-    /// Keep the changes that `--confirm` has put on trial
-    Confirm(Confirm),
-    /// Show which XDP programs run on which interfaces
-    Status(Status),
-    /// Tell what this kernel, this process and the interfaces allow, and what to do where they do not
-    Doctor(Doctor),
-    /// Show what is pinned, and who uses it
-    Pins(Pins),
-    /// Read and change the entries of maps
-    #[command(subcommand)]
-    Map(Map),
-    /// Drop packets from listed addresses at the network card: the IP blocklist
-    #[command(subcommand)]
-    Block(Block),
-    /// See packets pass, dropped and passing again in private network namespaces; touches no real interface
-    Demo(Demo),
-}
-
-impl Command {
-    /// What the words of the command line ask for.
-    ///
-    /// To describe all commands to the parser takes longer than a load of a small object. So those that scripts repeat
-    /// are tried alone first; what does not fit one of them is left to the parser of all, which knows what to say.
-    pub(crate) fn parse(words: &[OsString]) -> Result<Self, clap::Error> {
-        let alone = match words.get(1).and_then(|word| word.to_str()) {
-            Some("attach") => alone(words).map(Self::Attach),
-            Some("detach") => alone(words).map(Self::Detach),
-            Some("status") => alone(words).map(Self::Status),
-            _ => None,
-        };
-        match alone {
-            Some(command) => Ok(command),
-            None => Ok(Arguments::try_parse_from(words)?.command),
-        }
-    }
-}
-
-/// The options of one command, if the words after its name are what it takes.
-fn alone<A: Args>(words: &[OsString]) -> Option<A> {
-    let command = A::augment_args(clap::Command::new("xdpload")).disable_help_flag(true);
-    let matches = command.try_get_matches_from(&words[1..]).ok()?;
-    A::from_arg_matches(&matches).ok()
-}
-
-/// Which object.
-#[derive(Args, Debug)]
-pub(crate) struct ObjectFile {
-    /// The object file: ELF, built with `clang -target bpf -c`
-    pub(crate) object: PathBuf,
-}
 
 /// Which program: one of an object, or one that is loaded already, whoever loaded it.
 #[derive(Args, Debug)]
@@ -224,45 +159,6 @@ pub(crate) struct Form {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Inspect {
-    #[command(flatten)]
-    pub(crate) file: ObjectFile,
-    /// Show the types that the object's BTF describes instead, as C declares them
-    #[arg(long)]
-    pub(crate) btf: bool,
-    #[command(flatten)]
-    pub(crate) reading: Reading,
-    #[command(flatten)]
-    pub(crate) form: Form,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Plan {
-    #[command(flatten)]
-    pub(crate) source: Source,
-    #[command(flatten)]
-    pub(crate) load: Load,
-    /// Plan for loading every program of the object
-    #[arg(long, conflicts_with_all = ["prog", "dev", "pinned", "prog_id"])]
-    pub(crate) all: bool,
-    /// Plan for attaching to this interface, by name or index; several may be named
-    #[arg(long, value_name = "IF")]
-    pub(crate) dev: Vec<LinkRef>,
-    #[command(flatten)]
-    pub(crate) target: Target,
-    /// Plan for pinning: what is loaded under this directory, or with --dev and --link the bpf_link at this path
-    #[arg(long, value_name = "DIR|PATH")]
-    pub(crate) pin: Option<String>,
-    #[command(flatten)]
-    pub(crate) extended: Extended,
-    /// Spell out the ways back for old kernels, and the bytes that each call hands over
-    #[arg(short, long)]
-    pub(crate) verbose: bool,
-    #[command(flatten)]
-    pub(crate) form: Form,
-}
-
-#[derive(Args, Debug)]
 #[command(override_usage = ATTACH_USAGE)]
 pub(crate) struct Attach {
     /// One interface or several, by name or index, and then the object file: ELF, built with `clang -target bpf -c`
@@ -307,35 +203,6 @@ impl Attach {
             interfaces.iter().map(|word| word.to_string_lossy().parse()).collect::<Result<_, _>>()?;
         Ok((interfaces, Source { object, pinned: self.pinned.clone(), prog_id: self.prog_id }))
     }
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct LoadAndPin {
-    #[command(flatten)]
-    pub(crate) file: ObjectFile,
-    #[command(flatten)]
-    pub(crate) load: Load,
-    /// Load every program of the object
-    #[arg(long, conflicts_with = "prog")]
-    pub(crate) all: bool,
-    /// Pin programs at DIR/NAME and maps at DIR/maps/NAME; a map that is pinned there already is taken over
-    #[arg(long, value_name = "DIR")]
-    pub(crate) pin: String,
-    #[command(flatten)]
-    pub(crate) extended: Extended,
-    #[command(flatten)]
-    pub(crate) report: Report,
-    #[command(flatten)]
-    pub(crate) form: Form,
-}
-
-/// The program that extensions (sections `freplace/<function>`) extend.
-#[derive(Args, Debug)]
-pub(crate) struct Extended {
-    /// Let programs of sections freplace/FUNCTION replace functions of this program, for as long as their bpf_links
-    /// are pinned at DIR/links/NAME
-    #[arg(long, value_name = "ID|PATH", requires = "pin")]
-    pub(crate) target_prog: Option<String>,
 }
 
 /// What is told of a load beside the answer.
@@ -398,45 +265,6 @@ pub(crate) struct Status {
     pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) place: Place,
-    #[command(flatten)]
-    pub(crate) form: Form,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Doctor {
-    /// The interface, by name or index; all if it is left out
-    #[arg(value_name = "IF")]
-    pub(crate) interface: Option<LinkRef>,
-    #[command(flatten)]
-    pub(crate) bpffs: Bpffs,
-    #[command(flatten)]
-    pub(crate) place: Place,
-    #[command(flatten)]
-    pub(crate) form: Form,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Pins {
-    #[command(subcommand)]
-    pub(crate) command: Option<PinsCommand>,
-    #[command(flatten)]
-    pub(crate) bpffs: Bpffs,
-    #[command(flatten)]
-    pub(crate) form: Form,
-}
-
-/// What to do with pins.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PinsCommand {
-    /// Remove what serves nobody any more: what was kept for attachments that are gone, and detached bpf_links
-    Gc(PinsGc),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct PinsGc {
-    /// Only say what would be removed
-    #[arg(long)]
-    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) form: Form,
 }
@@ -551,13 +379,6 @@ Keys and values are written as
 and where the kernel has the map's types also as
   TCP, true, eth0      a name of an enumeration, a truth value, a text for an array of char
   [1, 2], {\"a\": 1}     an array, or the fields of a struct as JSON; those left out are 0";
-
-#[derive(Args, Debug)]
-pub(crate) struct Demo {
-    /// Take xdp_drop.o and blacklist.o from this directory instead of those that are built in
-    #[arg(long, value_name = "DIR")]
-    pub(crate) objects: Option<PathBuf>,
-}
 
 /// `NAME=VALUE`.
 /// A time that an operator may need to see that the line still works: from a second to a day.

@@ -1,6 +1,5 @@
 //! Keys and values of maps between the bytes that the kernel has and the words that people use.
 
-use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use clap::ValueEnum;
@@ -115,15 +114,22 @@ pub(crate) fn print(bytes: &[u8], format: Format) -> String {
         Format::Hex => None,
         Format::Ipv4 => <[u8; 4]>::try_from(bytes).ok().map(|octets| Ipv4Addr::from(octets).to_string()),
         Format::Ipv6 => <[u8; 16]>::try_from(bytes).ok().map(|octets| Ipv6Addr::from(octets).to_string()),
-        Format::Mac => (bytes.len() == 6).then(|| joined(bytes, ":")),
+        Format::Mac => (bytes.len() == 6).then(|| mac(bytes)),
         Format::Prefix => print_prefix(bytes),
     }
-    .unwrap_or_else(|| format!("hex:{}", joined(bytes, "")))
+    .unwrap_or_else(|| format!("hex:{}", hex(bytes)))
 }
 
 /// The bytes in hexadecimal, two digits each.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    joined(bytes, "")
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    // Each plan and each transcript has all the bytes that its calls hand over.
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)].into());
+        text.push(DIGITS[usize::from(byte & 15)].into());
+    }
+    text
 }
 
 /// The number without a sign that 1, 2, 4 or 8 bytes are in the machine's byte order.
@@ -137,6 +143,10 @@ pub(crate) fn number(bytes: &[u8]) -> Option<u64> {
     }
 }
 
+fn mac(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+}
+
 fn print_prefix(bytes: &[u8]) -> Option<String> {
     let (length, address) = bytes.split_at_checked(PREFIX_LENGTH_BYTES)?;
     let address = match address.len() {
@@ -145,16 +155,6 @@ fn print_prefix(bytes: &[u8]) -> Option<String> {
         _ => return None,
     };
     Some(format!("{address}/{}", number(length)?))
-}
-
-fn joined(bytes: &[u8], separator: &str) -> String {
-    let mut text = String::with_capacity(bytes.len() * (2 + separator.len()));
-    for (at, byte) in bytes.iter().enumerate() {
-        let separator = if at == 0 { "" } else { separator };
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{separator}{byte:02x}");
-    }
-    text
 }
 
 fn count_bytes(count: usize) -> String {

@@ -6,7 +6,6 @@
 
 mod args;
 mod cmd;
-mod demo;
 mod exit;
 mod format;
 mod guard;
@@ -18,9 +17,7 @@ mod value;
 
 use std::ffi::OsString;
 
-use loader::Result;
-
-use crate::args::Command;
+use crate::cmd::Command;
 use crate::exit::Exit;
 
 /// Does what the words of the command line ask for.
@@ -32,7 +29,7 @@ fn main(words: &[OsString]) -> Exit {
     match Command::parse(words) {
         Ok(command) => {
             let wishes = refusal::Wishes::of(&command);
-            match run(command) {
+            match command.run() {
                 Ok(()) => Exit::Done,
                 Err(error) => {
                     if !refusal::tell(&error, &wishes) {
@@ -43,22 +40,5 @@ fn main(words: &[OsString]) -> Exit {
             }
         }
         Err(words) => output::usage(&words),
-    }
-}
-
-fn run(command: Command) -> Result<()> {
-    match command {
-        Command::Inspect(args) => cmd::inspect::run(&args),
-        Command::Plan(args) => cmd::plan::run(&args),
-        Command::Attach(args) => cmd::attach::run(&args),
-        Command::Load(args) => cmd::load::run(&args),
-        Command::Detach(args) => cmd::detach::run(&args),
-        Command::Confirm(args) => cmd::confirm::run(&args),
-        Command::Status(args) => cmd::status::run(&args),
-        Command::Doctor(args) => cmd::doctor::run(&args),
-        Command::Pins(args) => cmd::pins::run(&args),
-        Command::Map(args) => cmd::map::run(&args),
-        Command::Block(args) => cmd::block::run(&args),
-        Command::Demo(args) => cmd::demo::run(&args),
     }
 }

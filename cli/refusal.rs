@@ -7,7 +7,7 @@ use loader::error::Instruction;
 use loader::{Error, Explanation, errno_name, escape, quote};
 use serde::Serialize;
 
-use crate::args::{Command, Form, Report};
+use crate::cmd::Command;
 use crate::output;
 
 /// What the command line says about telling.
@@ -20,12 +20,10 @@ pub(crate) struct Wishes {
 impl Wishes {
     /// Those of the commands that load programs.
     pub(crate) fn of(command: &Command) -> Self {
-        let of = |report: &Report, form: Form| Self { json: form.json, log: report.verifier_log.clone() };
-        match command {
-            Command::Attach(args) => of(&args.report, args.form),
-            Command::Load(args) => of(&args.report, args.form),
-            _ => Self::default(),
-        }
+        command.report().map_or_else(Self::default, |(report, form)| Self {
+            json: form.json,
+            log: report.verifier_log.clone(),
+        })
     }
 }
 

@@ -1,8 +1,7 @@
-// The blocklist's packet program beside what it is measured against, and what sends it packets.
+// The blocklist's packet program beside what it is measured against.
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #include "../../bpf-src/blocklist.bpf.c"
-
-#define ADDRESSES (1 << 20)
+#include "../sender.h"
 
 // The peers: one map, one lookup, one counter of the rule.
 struct {
@@ -20,22 +19,6 @@ struct {
 	__type(value, __u64);
 } plain_trie SEC(".maps");
 
-// Where packets come from, in network order.
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, ADDRESSES);
-	__type(key, __u32);
-	__type(value, __be32);
-} addresses SEC(".maps");
-
-// Where they go to: the index of an interface.
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} outlet SEC(".maps");
-
 // What micro benchmarks have found, so that no lookup is left out as useless.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -43,14 +26,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } sink SEC(".maps");
-
-static __always_inline __be32 some_address(__u32 number)
-{
-	__u32 index = number & (ADDRESSES - 1);
-	__be32 *address = bpf_map_lookup_elem(&addresses, &index);
-
-	return address ? *address : 0;
-}
 
 static __always_inline int source_of(struct xdp_md *ctx, __be32 *source)
 {
@@ -90,20 +65,6 @@ int trie(struct xdp_md *ctx)
 	if (count)
 		__sync_fetch_and_add(count, 1);
 	return XDP_DROP;
-}
-
-// Gives the frame another source and sends it on.
-SEC("xdp")
-int sender(struct xdp_md *ctx)
-{
-	struct ethhdr *eth = (void *)(long)ctx->data;
-	struct iphdr *ip = (void *)(eth + 1);
-	__u32 zero = 0, *interface = bpf_map_lookup_elem(&outlet, &zero);
-
-	if ((void *)(ip + 1) > (void *)(long)ctx->data_end || !interface)
-		return XDP_ABORTED;
-	ip->saddr = some_address(bpf_get_prandom_u32());
-	return bpf_redirect(*interface, 0);
 }
 
 // The micro benchmarks: a lookup for each of many addresses, with nothing around it.

@@ -2,12 +2,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Measures the packet program of the blocklist against its peers.
 
-Two namespaces and a veth pair are made for it. A program that runs on live frames
-(BPF_F_TEST_XDP_LIVE_FRAMES) sends packets from random addresses of a list; the receiving end has
-threaded NAPI, and what counts is the processor time of that one thread (its schedstat) for each
-packet that it has taken and dropped. Most are lost before, in the full ring between the two. The
-programs take turns, and the least and the middle of several rounds are told, because others may
-use the machine. The last column is of the lookup alone, over as many addresses, without packets.
+Packets come from random addresses of a list, and what is told is what one costs the processor that receives it;
+benches/veth.py says how. The programs take turns, and the least and the middle of several rounds are told, because
+others may use the machine. The last column is of the lookup alone, over as many addresses, without packets.
 
 Clean packets are dropped as well, by the default, so that the network stack has no part.
 
@@ -19,70 +16,18 @@ import array
 import ctypes
 import os
 import random
-import shutil
 import struct
-import subprocess
 import sys
 import tempfile
-import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BPFFS = "/sys/fs/bpf/blocklist-bench"
-NAMESPACES = NEAR, FAR = "blocklist-bench-near", "blocklist-bench-far"
-ADDRESSES = 1 << 20
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from veth import ADDRESSES, TEST_RUN, Receiver, Rig, bpf, clean_up, compile_and_pin, pinned, test_run_attr
+from veth import update, update_all
+
 MASK64 = (1 << 64) - 1
 MULTIPLIER = 0x9E3779B97F4A7C15
-SYS_BPF = {"x86_64": 321, "aarch64": 280}.get(os.uname().machine)
-UPDATE, OBJ_GET, TEST_RUN, UPDATE_BATCH = 2, 7, 10, 26
-LIVE_FRAMES = 2
 DEFAULT_DROP = 2
 OVERFLOWS = 1 << 31
-
-LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def bpf(command, attr):
-    """Calls bpf(2) with the bytes of an attr, and returns what it answers."""
-    buffer = ctypes.create_string_buffer(attr, 128)
-    answer = LIBC.syscall(SYS_BPF, command, buffer, 128)
-    if answer < 0:
-        raise OSError(ctypes.get_errno(), f"bpf command {command}")
-    return answer, buffer.raw
-
-
-def pinned(name):
-    path = ctypes.create_string_buffer(f"{BPFFS}/{name}".encode())
-    return bpf(OBJ_GET, struct.pack("QI", ctypes.addressof(path), 0))[0]
-
-
-def update(name, key, value):
-    key, value = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value, len(value))
-    fd = pinned(f"maps/{name}")
-    bpf(UPDATE, struct.pack("IIQQQ", fd, 0, ctypes.addressof(key), ctypes.addressof(value), 0))
-    os.close(fd)
-
-
-def update_all(name, keys, values, count):
-    """Fills a map with so many entries, by bytes that lie one behind the other."""
-    if count == 0:
-        return
-    keys = (ctypes.c_char * len(keys)).from_buffer(bytearray(keys))
-    values = (ctypes.c_char * len(values)).from_buffer(bytearray(values))
-    fd = pinned(f"maps/{name}")
-    where = struct.pack("QQQQIIQQ", 0, 0, ctypes.addressof(keys), ctypes.addressof(values), count, fd, 0, 0)
-    bpf(UPDATE_BATCH, where)
-    os.close(fd)
-
-
-def test_run_attr(fd, data, repeat, flags=0, batch_size=0):
-    sizes = len(data), 0
-    return struct.pack(
-        "IIIIQQIIIIQQIII", fd, 0, *sizes, ctypes.addressof(data), 0, repeat, 0, 0, 0, 0, 0, flags, 0, batch_size
-    )
-
-
-def run(*command):
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def mix(number):
@@ -91,17 +36,13 @@ def mix(number):
     return number * MULTIPLIER & MASK64
 
 
-def power_of_two(number):
-    return max(64, 1 << (int(number) - 1).bit_length())
-
-
 class Tables:
     """The maps of blocklist.h for IPv4 rules, as bytes. Knows one way of filling them; the crate has its own."""
 
     def __init__(self, max_rules, seed):
         self.seed = seed
-        self.buckets = power_of_two(max_rules / 8)
-        self.lines = power_of_two(max_rules / 32)
+        self.buckets = max_rules // 8
+        self.lines = max_rules // 32
         self.bucket_words = array.array("I", bytes(64 * self.buckets))
         self.filter_words = array.array("Q", bytes(64 * self.lines))
         self.heads = array.array("I", bytes(4 * 65536))
@@ -119,9 +60,9 @@ class Tables:
         code = prefix if length == 32 else prefix | 1 << (31 - length)
         digest = mix((code | (length != 32) << 32) ^ self.seed)
         how_many = 24 if length >= 24 else 16
-        line = mix(prefix >> (32 - how_many) ^ how_many << 56 ^ self.seed) >> 32 & self.lines - 1
+        line = (mix(prefix >> (32 - how_many) ^ how_many << 56 ^ self.seed) >> 32) * self.lines >> 32
         self.filter_words[8 * line + (digest >> 49 & 7)] |= 1 << (digest >> 58) | 1 << (digest >> 52 & 63)
-        at = 16 * (digest >> 20 & self.buckets - 1)
+        at = 16 * ((digest >> 16 & 0xFFFFFFFF) * self.buckets >> 32)
         header = self.bucket_words[at]
         slot = (header & 0x7FFF).bit_count()
         if slot == 15:
@@ -140,7 +81,7 @@ class Tables:
             update_all(name, array.array("I", range(count)).tobytes(), words.tobytes(), count)
         keys = b"".join(struct.pack("=I", 4 << 16 | n) + p.to_bytes(4, "big") + bytes(12) for p, n in self.wide)
         update_all("wide", keys, bytes(24 * len(self.wide)), len(self.wide))
-        numbers = flags, self.lengths, 0, self.buckets - 1, self.lines - 1, self.seed, 0, 0
+        numbers = flags, self.lengths, 0, self.buckets, self.lines, self.seed, 0, 0
         update("config", bytes(4), struct.pack("=8IQQ", *numbers, 0, 0))
 
 
@@ -197,104 +138,11 @@ def fill(rules, max_rules, source):
     return only_singles
 
 
-class Rig:
-    """A veth pair between two namespaces, and the thread that takes the packets at its near end."""
-
-    def __init__(self):
-        for name in NAMESPACES:
-            run("ip", "netns", "add", name)
-        run("ip", "link", "add", "near0", "netns", NEAR, "type", "veth", "peer", "far0", "netns", FAR)
-        for name, interface in (NEAR, "near0"), (FAR, "far0"):
-            path = f"net.ipv6.conf.{interface}.disable_ipv6=1"
-            run("ip", "netns", "exec", name, "sysctl", "-q", "-w", path)
-            run("ip", "-n", name, "link", "set", interface, "up")
-        self.attach("bare")
-        self.near("echo 1 > /sys/class/net/near0/threaded")
-        self.thread = self.find_thread()
-        # On one processor the thread takes what the sender has left in the ring, some 256 packets, whenever it gets
-        # its turn: each program then has as many for each time it is woken, however fast it is.
-        os.sched_setaffinity(self.thread, {0})
-        os.sched_setaffinity(0, {0})
-        index = subprocess.check_output(["ip", "netns", "exec", FAR, "cat", "/sys/class/net/far0/ifindex"])
-        update("outlet", bytes(4), struct.pack("=I", int(index)))
-
-    def near(self, script):
-        return subprocess.check_output(
-            ["ip", "netns", "exec", NEAR, "sh", "-c", script], text=True
-        )
-
-    @staticmethod
-    def find_thread():
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/comm") as comm:
-                    if comm.read().startswith("napi/near0"):
-                        return int(pid)
-            except OSError:
-                pass
-        sys.exit("there is no thread napi/near0: is NAPI threaded here?")
-
-    def attach(self, program):
-        # `ip -n` would hide bpffs under a sysfs of its own.
-        run(
-            "nsenter", f"--net=/run/netns/{NEAR}",
-            "ip", "-force", "link", "set", "near0", "xdpdrv", "pinned", f"{BPFFS}/{program}",
-        )
-
-    def seen(self):
-        return int(self.near("cat /sys/class/net/near0/statistics/rx_packets"))
-
-    def busy(self):
-        with open(f"/proc/{self.thread}/schedstat") as stat:
-            return int(stat.read().split()[0])
-
-    def measure(self, program, packets):
-        """Nanoseconds of the thread for each packet."""
-        self.attach(program)
-        self.send(packets // 8)
-        seen, busy = self.seen(), self.busy()
-        self.send(packets)
-        time.sleep(0.02)
-        return (self.busy() - busy) / (self.seen() - seen)
-
-    @staticmethod
-    def send(packets):
-        # Addresses, type, an IPv4 header whose source is still to be written, and a payload, in 60 bytes.
-        frame = bytes(12) + b"\x08\x00" + b"\x45\0\0\x2e\0\0\0\0\x40\x11" + bytes(36)
-        data = ctypes.create_string_buffer(frame, len(frame))
-        fd = pinned("sender")
-        attr = test_run_attr(fd, data, repeat=packets, flags=LIVE_FRAMES, batch_size=256)
-        with open(f"/run/netns/{FAR}") as there, open("/proc/self/ns/net") as here:
-            LIBC.setns(there.fileno(), 0)
-            try:
-                bpf(TEST_RUN, attr)
-            finally:
-                LIBC.setns(here.fileno(), 0)
-        os.close(fd)
-
-
 def micro(name):
     data = ctypes.create_string_buffer(64)
-    fd = pinned(f"micro_{name}")
-    attr = test_run_attr(fd, data, repeat=1)
-    _, answer = bpf(TEST_RUN, attr)
-    os.close(fd)
+    with pinned(f"micro_{name}") as fd:
+        _, answer = bpf(TEST_RUN, test_run_attr(fd, data, repeat=1))
     return struct.unpack_from("I", answer, 36)[0] / ADDRESSES
-
-
-def load(max_rules, scratch):
-    path = f"{scratch}/blocklist.o"
-    flags = f"-O2 -g -mcpu=v1 -DMAX_RULES={max_rules} -nostdinc -Ivendor-headers".split()
-    clang = os.environ.get("CLANG") or shutil.which("clang-19") or "clang"
-    source = "benches/blocklist/programs.bpf.c"
-    subprocess.run([clang, "-target", "bpf", *flags, "-c", source, "-o", path], check=True, cwd=ROOT)
-    run("bpftool", "prog", "loadall", path, BPFFS, "pinmaps", f"{BPFFS}/maps")
-
-
-def clean_up():
-    for name in NAMESPACES:
-        subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL)
-    shutil.rmtree(BPFFS, ignore_errors=True)
 
 
 CASES = {
@@ -308,15 +156,16 @@ CASES = {
 
 
 def measure_case(make, count, source, arguments, scratch):
-    max_rules = max(65_536, power_of_two(count))
-    load(max_rules, scratch)
+    max_rules = max(65_536, count)
+    compile_and_pin("blocklist/programs.bpf.c", scratch, f"-DMAX_RULES={max_rules}")
     only_singles = fill(make(count), max_rules, source)
     programs = ["bare", "xdp_blocklist"] + ["hash"] * only_singles + ["trie"]
-    rig = Rig()
+    rig, receiver = Rig(), Receiver("blocked")
     times, lookups = {p: [] for p in programs}, {p: [] for p in programs}
     for _ in range(arguments.rounds):
         for program in programs:
-            times[program].append(rig.measure(program, arguments.packets))
+            receiver.attach(program)
+            times[program].append(rig.measure(receiver, arguments.packets))
             lookups[program].append(micro(program.removeprefix("xdp_")))
     clean_up()
     for program in programs:

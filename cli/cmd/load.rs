@@ -2,20 +2,44 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
+use clap::Args;
 use loader::load::Loaded;
 use loader::plan::{Call, Plan, ProgramSlot};
 use loader::{Result, escape};
 use serde::Serialize;
 
+use super::extend::{Extended, extend};
 use super::transcript::{self, RecordDocument};
+use crate::args::{Form, Load, Report};
 use crate::format::hex;
-use crate::{args, output};
+use crate::output;
 
-pub(crate) fn run(args: &args::LoadAndPin) -> Result<()> {
-    let planned = super::plan_of_object(&args.file.object, &args.load, |loader| {
+#[derive(Args, Debug)]
+pub(crate) struct LoadAndPin {
+    /// The object file: ELF, built with `clang -target bpf -c`
+    pub(crate) object: PathBuf,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// Load every program of the object
+    #[arg(long, conflicts_with = "prog")]
+    pub(crate) all: bool,
+    /// Pin programs at DIR/NAME and maps at DIR/maps/NAME; a map that is pinned there already is taken over
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pin: String,
+    #[command(flatten)]
+    pub(crate) extended: Extended,
+    #[command(flatten)]
+    pub(crate) report: Report,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+pub(crate) fn run(args: &LoadAndPin) -> Result<()> {
+    let planned = super::plan_of_object(&args.object, &args.load, |loader| {
         let loader = if args.all { loader.all_programs() } else { loader };
-        super::extend(loader.pin_under(&args.pin), &args.extended)
+        extend(loader.pin_under(&args.pin), &args.extended)
     })?;
     let loaded = transcript::execute(&planned, &args.report)?;
     output::answer(args.form, &Document::new(&planned.plan, &loaded))

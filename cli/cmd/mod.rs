@@ -1,23 +1,35 @@
-//! One file for each command, and what several of them do alike.
+//! One module for each command, and what several of them do alike.
+//!
+//! A command with a feature of its name can be left out: only its module, its variant and its arm here know of that.
 
 pub(crate) mod attach;
 pub(crate) mod block;
+mod calls;
 pub(crate) mod confirm;
+#[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod detach;
+#[cfg(feature = "doctor")]
 pub(crate) mod doctor;
+#[cfg(any(feature = "load", feature = "plan"))]
+mod extend;
+#[cfg(feature = "inspect")]
 pub(crate) mod inspect;
-mod inspect_btf;
+#[cfg(feature = "load")]
 pub(crate) mod load;
 pub(crate) mod map;
+#[cfg(feature = "pins")]
 pub(crate) mod pins;
+#[cfg(feature = "plan")]
 pub(crate) mod plan;
 pub(crate) mod status;
 mod transcript;
 mod trial;
 
+use std::ffi::OsString;
 use std::path::Path;
 
+use clap::{Args, Parser as _, Subcommand};
 use loader::attach::NetNs;
 use loader::kernel::kconfig_file;
 use loader::netlink::LinkRef;
@@ -26,6 +38,103 @@ use loader::plan::{AttachBy, Existing, KeepMaps, Loader, Plan, Target};
 use loader::{Error, ErrorKind, Result, file};
 
 use crate::{args, value};
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what an object file holds: sections, maps, programs with their references and instructions
+    #[cfg(feature = "inspect")]
+    Inspect(inspect::Inspect),
+    /// Show every kernel call that loading and attaching an object would make, without making any
+    #[cfg(feature = "plan")]
+    Plan(plan::Plan),
+    /// Load an object and attach its program to an interface, or attach one that is loaded already
+    Attach(Box<args::Attach>),
+    /// Load an object and pin its programs and maps, without attaching anything
+    #[cfg(feature = "load")]
+    Load(load::LoadAndPin),
+    /// Take off the XDP program of an interface
+    Detach(args::Detach),
+    /// Keep the changes that `--confirm` has put on trial
+    Confirm(args::Confirm),
+    /// Show which XDP programs run on which interfaces
+    Status(args::Status),
+    /// Tell what this kernel, this process and the interfaces allow, and what to do where they do not
+    #[cfg(feature = "doctor")]
+    Doctor(doctor::Doctor),
+    /// Show what is pinned, and who uses it
+    #[cfg(feature = "pins")]
+    Pins(pins::Pins),
+    /// Read and change the entries of maps
+    #[command(subcommand)]
+    Map(args::Map),
+    /// Drop packets from listed addresses at the network card: the IP blocklist
+    #[command(subcommand)]
+    Block(block::args::Block),
+    /// See packets pass, dropped and passing again in private network namespaces; touches no real interface
+    #[cfg(feature = "demo")]
+    Demo(demo::Demo),
+}
+
+impl Command {
+    /// What the words of the command line ask for.
+    ///
+    /// To describe all commands to the parser takes longer than a load of a small object. So those that scripts repeat
+    /// are tried alone first; what does not fit one of them is left to the parser of all, which knows what to say.
+    pub(crate) fn parse(words: &[OsString]) -> std::result::Result<Self, clap::Error> {
+        let alone = match words.get(1).and_then(|word| word.to_str()) {
+            Some("attach") => alone(words).map(Box::new).map(Self::Attach),
+            Some("detach") => alone(words).map(Self::Detach),
+            Some("status") => alone(words).map(Self::Status),
+            _ => None,
+        };
+        match alone {
+            Some(command) => Ok(command),
+            None => Ok(args::Arguments::try_parse_from(words)?.command),
+        }
+    }
+
+    /// Does it.
+    pub(crate) fn run(&self) -> Result<()> {
+        match self {
+            #[cfg(feature = "inspect")]
+            Self::Inspect(args) => inspect::run(args),
+            #[cfg(feature = "plan")]
+            Self::Plan(args) => plan::run(args),
+            Self::Attach(args) => attach::run(args),
+            #[cfg(feature = "load")]
+            Self::Load(args) => load::run(args),
+            Self::Detach(args) => detach::run(args),
+            Self::Confirm(args) => confirm::run(args),
+            Self::Status(args) => status::run(args),
+            #[cfg(feature = "doctor")]
+            Self::Doctor(args) => doctor::run(args),
+            #[cfg(feature = "pins")]
+            Self::Pins(args) => pins::run(args),
+            Self::Map(args) => map::run(args),
+            Self::Block(args) => block::run(args),
+            #[cfg(feature = "demo")]
+            Self::Demo(args) => demo::run(args),
+        }
+    }
+
+    /// How those that load programs want to hear of a refusal.
+    pub(crate) fn report(&self) -> Option<(&args::Report, args::Form)> {
+        match self {
+            Self::Attach(args) => Some((&args.report, args.form)),
+            #[cfg(feature = "load")]
+            Self::Load(args) => Some((&args.report, args.form)),
+            _ => None,
+        }
+    }
+}
+
+/// The options of one command, if the words after its name are what it takes.
+fn alone<A: Args>(words: &[OsString]) -> Option<A> {
+    let command = A::augment_args(clap::Command::new("xdpload")).disable_help_flag(true);
+    let matches = command.try_get_matches_from(&words[1..]).ok()?;
+    A::from_arg_matches(&matches).ok()
+}
 
 /// Reads the object file from which a program is to be loaded.
 fn open_to_load(path: &Path, load: &args::Load) -> Result<Object> {
@@ -115,17 +224,6 @@ pub(crate) fn plan_of_object(
     Ok(Planned { plan, btf_flaw: object.btf_flaw })
 }
 
-/// What the command line says about the program to extend.
-pub(crate) fn extend<'o>(loader: Loader<'o>, extended: &args::Extended) -> Loader<'o> {
-    match &extended.target_prog {
-        // A pin is below bpffs, and so has a slash.
-        Some(word) => {
-            loader.extend(word.parse().map_or_else(|_| Existing::Pinned(word.clone()), Existing::Id))
-        }
-        None => loader,
-    }
-}
-
 /// What the command line says about the maps of the program that is replaced.
 pub(crate) fn keep(upgrade: args::Upgrade) -> KeepMaps {
     match (upgrade.migrate_maps, upgrade.keep_maps) {
@@ -158,5 +256,31 @@ pub(crate) fn netns_path(netns: &str) -> String {
         netns.to_owned()
     } else {
         Path::new("/run/netns").join(netns).display().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_those_of_the_features() {
+        let optional = [
+            ("demo", cfg!(feature = "demo")),
+            ("doctor", cfg!(feature = "doctor")),
+            ("inspect", cfg!(feature = "inspect")),
+            ("load", cfg!(feature = "load")),
+            ("pins", cfg!(feature = "pins")),
+            ("plan", cfg!(feature = "plan")),
+        ];
+        let mut expected = vec!["attach", "block", "confirm", "detach", "map", "status"];
+        expected.extend(optional.into_iter().filter_map(|(name, is_in)| is_in.then_some(name)));
+        expected.sort_unstable();
+        let command = args::Arguments::command();
+        let mut names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+        names.sort_unstable();
+        assert_eq!(names, expected);
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
+use clap::{Args, Subcommand};
 use loader::attach::{Link, LinkState, RouteSocket};
 use loader::kernel::{link_ids, program_ids};
 use loader::map::Map;
@@ -17,11 +18,38 @@ use loader::{Error, Result, escape};
 use nix::libc::ENOENT;
 use serde::Serialize;
 
-use crate::{args, guard, output};
+use crate::args::{Bpffs, Form};
+use crate::{guard, output};
 
-pub(crate) fn run(args: &args::Pins) -> Result<()> {
+#[derive(Args, Debug)]
+pub(crate) struct Pins {
+    #[command(subcommand)]
+    pub(crate) command: Option<PinsCommand>,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+/// What to do with pins.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PinsCommand {
+    /// Remove what serves nobody any more: what was kept for attachments that are gone, and detached bpf_links
+    Gc(PinsGc),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PinsGc {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+pub(crate) fn run(args: &Pins) -> Result<()> {
     // What a run has just pinned would seem to serve nobody until its program is attached.
-    let removes = matches!(&args.command, Some(args::PinsCommand::Gc(gc)) if !gc.dry_run);
+    let removes = matches!(&args.command, Some(PinsCommand::Gc(gc)) if !gc.dry_run);
     let _lock = if removes { lock(&args.bpffs.root)? } else { None };
     let kernel = Kernel::look()?;
     let mut pins = Vec::new();
@@ -30,7 +58,7 @@ pub(crate) fn run(args: &args::Pins) -> Result<()> {
     }
     match &args.command {
         None => output::answer(args.form, &List { pins }),
-        Some(args::PinsCommand::Gc(gc)) => {
+        Some(PinsCommand::Gc(gc)) => {
             let mut removed: Vec<_> = pins.into_iter().filter(|pin| pin.orphaned.is_some()).collect();
             let failure = if gc.dry_run { None } else { remove(&mut removed, &args.bpffs.root) };
             output::answer(gc.form, &Collected { dry_run: gc.dry_run, removed })?;

@@ -2,15 +2,45 @@
 
 use std::fmt;
 
+use clap::Args;
 use loader::core_reloc::{self, Resolution};
-use loader::plan::{self, Alternative, Call, KernelCall, ResolvedExtern, Step, When};
+use loader::netlink::LinkRef;
+use loader::plan::{self, Alternative, Call, ResolvedExtern, Step, When};
 use loader::{Error, ErrorKind, Result, errno_name};
 use serde::Serialize;
 
-use crate::format::hex;
-use crate::{args, output};
+use super::calls::CallDocument;
+use super::extend::{Extended, extend};
+use crate::args::{Form, Load, Source, Target};
+use crate::output;
 
-pub(crate) fn run(args: &args::Plan) -> Result<()> {
+#[derive(Args, Debug)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// Plan for loading every program of the object
+    #[arg(long, conflicts_with_all = ["prog", "dev", "pinned", "prog_id"])]
+    pub(crate) all: bool,
+    /// Plan for attaching to this interface, by name or index; several may be named
+    #[arg(long, value_name = "IF")]
+    pub(crate) dev: Vec<LinkRef>,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Plan for pinning: what is loaded under this directory, or with --dev and --link the bpf_link at this path
+    #[arg(long, value_name = "DIR|PATH")]
+    pub(crate) pin: Option<String>,
+    #[command(flatten)]
+    pub(crate) extended: Extended,
+    /// Spell out the ways back for old kernels, and the bytes that each call hands over
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+pub(crate) fn run(args: &Plan) -> Result<()> {
     let pin = args.pin.as_deref();
     let targets = args.dev.iter().map(|link| super::target(link, &args.target, pin)).collect();
     if pin.is_some() && !args.dev.is_empty() && !args.target.link {
@@ -22,7 +52,7 @@ pub(crate) fn run(args: &args::Plan) -> Result<()> {
         let loader = if args.all { loader.all_programs() } else { loader };
         let loader = loader.keep_maps(super::keep(args.target.upgrade));
         match pin_dir {
-            Some(dir) => super::extend(loader.pin_under(dir), &args.extended),
+            Some(dir) => extend(loader.pin_under(dir), &args.extended),
             None => loader,
         }
     })?;
@@ -96,35 +126,6 @@ struct AlternativeDocument {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     probe: Vec<CallDocument>,
     steps: Vec<StepDocument>,
-}
-
-/// A system call; plans and transcripts have the same.
-#[derive(Serialize)]
-pub(crate) struct CallDocument {
-    name: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    command: Option<&'static str>,
-    arguments: serde_json::Map<String, serde_json::Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<String>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    data: String,
-}
-
-impl CallDocument {
-    pub(crate) fn new(call: &KernelCall) -> Self {
-        Self {
-            name: call.name,
-            command: call.command,
-            arguments: call
-                .arguments
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), value.clone().into()))
-                .collect(),
-            result: call.result.clone(),
-            data: hex(&call.data),
-        }
-    }
 }
 
 fn call_list(plan: &plan::Plan, at: usize, call: &Call) -> Vec<CallDocument> {

@@ -7,7 +7,7 @@ use loader::{Result, errno_name, escape};
 use serde::Serialize;
 
 use super::Planned;
-use super::plan::CallDocument;
+use super::calls::CallDocument;
 use crate::guard::Guard;
 use crate::{args, output};
 

@@ -11,7 +11,6 @@ mod running;
 mod trial;
 mod upgrade;
 
-use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -33,6 +32,7 @@ use crate::map::compare::{differences, table};
 use crate::map::{Map, MapParams, Mapping, UpdateFlags};
 use crate::netlink::{LinkInfo, Mode, XdpChange, XdpProgram};
 use crate::object::MapShape;
+use crate::order::InOrder as _;
 use crate::pin;
 use crate::plan::{
     Alternative, BtfLoad, Call, Existing, FdValue, KernelCall, MapCreate, MapSlot, ModuleSlot, On, Plan,
@@ -768,7 +768,7 @@ impl Execution<'_> {
         let ours = self.program(slot).info()?;
         let pinned = Program::open_pinned(Path::new(path))?;
         let there = pinned.info()?;
-        let maps = |info: &ProgramInfo| info.map_ids.iter().copied().collect::<BTreeSet<_>>();
+        let maps = |info: &ProgramInfo| info.map_ids.iter().copied().into_set();
         let difference = if there.tag != ours.tag {
             "other code"
         } else if maps(&there) != maps(&ours) {

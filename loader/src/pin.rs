@@ -11,6 +11,7 @@ use std::{fmt, fs, io};
 
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::kernel::{explain_mount, explain_path};
+use crate::order::sort;
 use crate::sys::{Errno, bpf, os};
 use crate::uapi::bpf::Cmd;
 
@@ -92,7 +93,7 @@ pub fn unpin_all(dir: &Path) -> Result<Vec<PathBuf>> {
         .iter()
         .map(fs::DirEntry::path)
         .collect();
-    pins.sort();
+    sort(&mut pins);
     pins.iter().try_for_each(|pin| unpin(pin))?;
     Ok(pins)
 }

@@ -6,18 +6,34 @@ mod process;
 use std::fmt;
 use std::path::Path;
 
+use clap::Args;
 use loader::attach::RouteSocket;
 use loader::diagnosis::Verdict;
 use loader::features::{Answer, Feature};
 use loader::kernel::{KernelVersion, kernel_btf, probe};
+use loader::netlink::LinkRef;
 use loader::{Result, escape, pin};
 use serde::Serialize;
 
 use self::interface::Interface;
 use self::process::Process;
-use crate::{args, output};
+use crate::args::{self, Form, Place};
+use crate::output;
 
-pub(crate) fn run(args: &args::Doctor) -> Result<()> {
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// The interface, by name or index; all if it is left out
+    #[arg(value_name = "IF")]
+    pub(crate) interface: Option<LinkRef>,
+    #[command(flatten)]
+    pub(crate) bpffs: args::Bpffs,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+pub(crate) fn run(args: &Doctor) -> Result<()> {
     let netns = super::netns(&args.place)?;
     let socket = RouteSocket::open(netns.as_ref())?;
     let bpffs = &args.bpffs.root;

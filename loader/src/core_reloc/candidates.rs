@@ -7,6 +7,7 @@ use super::compat::{essential, same_kind};
 use crate::btf::{Btf, KernelTypes, LazyBtf, TypeId, Types};
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result};
+use crate::order::InOrder as _;
 use crate::uapi::btf::BtfKind;
 
 /// A type of the kernel or of a module.
@@ -71,7 +72,7 @@ impl<'o, 't> Candidates<'o, 't> {
             );
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        let kinds: BTreeSet<BtfKind> = wanted.values().flatten().map(|(kind, _)| *kind).collect();
+        let kinds: BTreeSet<BtfKind> = wanted.values().flatten().map(|(kind, _)| *kind).into_set();
         let is_wanted = |kind| kinds.iter().any(|wanted| same_kind(*wanted, kind));
         for head in btf.heads().filter(|head| is_wanted(head.kind) && !head.name.is_anonymous()) {
             // A name that is not sound is none that a program asks for.

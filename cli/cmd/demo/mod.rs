@@ -1,7 +1,15 @@
 //! `xdpload demo`: five packets at a time between two private network namespaces, told step by step.
 
-use std::net::{Ipv4Addr, UdpSocket};
+mod messages;
+mod objects;
+mod packets;
+mod table;
+mod topology;
 
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
+
+use clap::Args;
 use loader::attach::{self, Interface};
 use loader::features::Kernel;
 use loader::load::Loaded;
@@ -11,11 +19,11 @@ use loader::object::Object;
 use loader::plan::{AttachBy, Loader, Target};
 use loader::{Context as _, Result};
 
-use crate::demo::objects::Objects;
-use crate::demo::packets::{Expect, PACKETS, Receiver};
-use crate::demo::table::{Row, Table};
-use crate::demo::topology::{self, GATEWAY, INTERFACE, LISTED, OTHER, Sockets};
-use crate::{args, output};
+use self::objects::Objects;
+use self::packets::{Expect, PACKETS, Receiver};
+use self::table::{Row, Table};
+use self::topology::{GATEWAY, INTERFACE, LISTED, OTHER, Sockets};
+use crate::output;
 
 const INTRODUCTION: &str = "\
 Two private network namespaces stand for two machines, and a veth pair for the cable between them.
@@ -47,27 +55,34 @@ const CABLE: &[&str] = &[
 
 const CLEAN_UP: &[&str] = &["ip netns delete sender", "ip netns delete gateway"];
 
-pub(crate) fn run(args: &args::Demo) -> Result<()> {
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// Take xdp_drop.o and blacklist.o from this directory instead of those that are built in
+    #[arg(long, value_name = "DIR")]
+    pub(crate) objects: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Demo) -> Result<()> {
     let objects = Objects::open(args.objects.as_deref())?;
     let sockets = topology::build()?;
     output::print(INTRODUCTION)?;
     if args.objects.is_none() {
         output::print(BUILT_IN)?;
     }
-    let mut demo = Demo { receiver: Receiver::open(&sockets)?, sockets: &sockets, table: Table::default() };
+    let mut demo = Play { receiver: Receiver::open(&sockets)?, sockets: &sockets, table: Table::default() };
     demo.play(&objects)?;
     output::print(&format!("\n{}", demo.table))?;
     demo.table.check()
 }
 
 /// The demo under way.
-struct Demo<'s> {
+struct Play<'s> {
     sockets: &'s Sockets,
     receiver: Receiver<'s>,
     table: Table,
 }
 
-impl Demo<'_> {
+impl Play<'_> {
     fn play(&mut self, objects: &Objects) -> Result<()> {
         step("1. Lay the cable. Packets pass", CABLE)?;
         self.send_from_listed("before", Expect::All)?;

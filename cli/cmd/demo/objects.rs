@@ -5,8 +5,8 @@ use std::path::Path;
 use loader::object::Object;
 use loader::{Context as _, Result, escape};
 
-const XDP_DROP: (&str, &[u8]) = ("xdp_drop.o", include_bytes!("../../bpf-src/prebuilt/xdp_drop.o"));
-const BLACKLIST: (&str, &[u8]) = ("blacklist.o", include_bytes!("../../bpf-src/prebuilt/blacklist.o"));
+const XDP_DROP: (&str, &[u8]) = ("xdp_drop.o", include_bytes!("../../../bpf-src/prebuilt/xdp_drop.o"));
+const BLACKLIST: (&str, &[u8]) = ("blacklist.o", include_bytes!("../../../bpf-src/prebuilt/blacklist.o"));
 
 /// An object and what a user would call its file.
 #[derive(Debug)]

@@ -1,7 +1,11 @@
 //! `xdpload inspect`: what an object file holds.
 
-use std::fmt;
+mod btf;
 
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::Args;
 use loader::btf::{Btf, LineInfo};
 use loader::core_reloc;
 use loader::elf::ElfFile;
@@ -15,12 +19,25 @@ use loader::uapi::bpf::{AttachType, MAP_FLAGS, flag_names};
 use loader::{Result, escape, file};
 use serde::Serialize;
 
-use super::inspect_btf::Types;
-use crate::args;
+use self::btf::Types;
+use crate::args::{Form, Reading};
 use crate::output;
 
-pub(crate) fn run(args: &args::Inspect) -> Result<()> {
-    let bytes = file::read(&args.file.object)?;
+#[derive(Args, Debug)]
+pub(crate) struct Inspect {
+    /// The object file: ELF, built with `clang -target bpf -c`
+    pub(crate) object: PathBuf,
+    /// Show the types that the object's BTF describes instead, as C declares them
+    #[arg(long)]
+    pub(crate) btf: bool,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+pub(crate) fn run(args: &Inspect) -> Result<()> {
+    let bytes = file::read(&args.object)?;
     if args.btf {
         return output::answer(args.form, &Types::of(&ElfFile::parse(&bytes)?)?);
     }
