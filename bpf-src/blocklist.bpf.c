@@ -134,14 +134,15 @@ struct found {
 	__u32 is_found;
 };
 
-// Whether a set of lengths has this one. Where a compiler joins the tests of several lengths, or
+// Whether a set of lengths has one of these. Where a compiler joins the tests of several lengths, or
 // the verifier learns from one what the next ones will say, the verifier tries every mixture.
-#define HAS(lengths, bit)                                                                          \
+#define HAS_ANY(lengths, bits)                                                                     \
 	({                                                                                         \
-		__u64 has = (lengths) & 1u << (bit);                                               \
+		__u64 has = (lengths) & (bits);                                                    \
 		asm volatile("" : "+r"(has));                                                      \
 		has;                                                                               \
 	})
+#define HAS(lengths, bit) HAS_ANY(lengths, 1u << (bit))
 
 static __always_inline __u64 now(void)
 {
@@ -166,7 +167,7 @@ static __always_inline int filtered(const struct block_line *line, __u64 hash)
 static __always_inline struct block_line *line_of(const struct block_config *config, __u64 first_bits,
 						  __u32 how_many)
 {
-	__u32 index = block_line_of(first_bits, how_many, config->seed, config->line_mask);
+	__u32 index = block_line_of(first_bits, how_many, config->seed, config->lines);
 
 	return bpf_map_lookup_elem(&filter, &index);
 }
@@ -184,7 +185,7 @@ static __always_inline int find_in_bucket(const struct block_config *config, con
 
 	if (filtered(line, hash))
 		return 0;
-	index = block_bucket_of(hash, config->bucket_mask);
+	index = block_bucket_of(hash, config->buckets);
 	bucket = bpf_map_lookup_elem(&buckets, &index);
 	if (!bucket)
 		return 0;
@@ -254,8 +255,11 @@ static __always_inline struct found find4(const struct block_config *config, __u
 		line = line_of(config, number >> 8, 24);
 		if (!line)
 			return found;
-		TRY_BUCKET(32) TRY_BUCKET(31) TRY_BUCKET(30) TRY_BUCKET(29) TRY_BUCKET(28)
-		TRY_BUCKET(27) TRY_BUCKET(26) TRY_BUCKET(25) TRY_BUCKET(24)
+		TRY_BUCKET(32)
+		if (HAS_ANY(lengths, 0x1fe)) {
+			TRY_BUCKET(31) TRY_BUCKET(30) TRY_BUCKET(29) TRY_BUCKET(28)
+			TRY_BUCKET(27) TRY_BUCKET(26) TRY_BUCKET(25) TRY_BUCKET(24)
+		}
 	}
 	if (lengths & 0xfe00) {
 		line = line_of(config, number >> 16, 16);

@@ -59,9 +59,9 @@ struct block_config {
 	__u32 lengths4;
 	// Bit i for the length that is numbered i below.
 	__u32 lengths6;
-	// How many buckets there are, and lines of the filter, less one: both are powers of two.
-	__u32 bucket_mask;
-	__u32 line_mask;
+	// How many buckets there are, and lines of the filter.
+	__u32 buckets;
+	__u32 lines;
 	// Goes into each hash, so that nobody can choose addresses which share a bucket. Never
 	// changes while there are rules.
 	__u32 seed;
@@ -206,19 +206,26 @@ static inline __attribute__((always_inline)) __u64 block_hash6(__u64 high, __u64
 	return block_mix((high ^ seed ^ length << 32) * BLOCK_MULTIPLIER ^ low);
 }
 
-// The bucket of a rule with this hash.
-static inline __attribute__((always_inline)) __u32 block_bucket_of(__u64 hash, __u64 bucket_mask)
+// One of so many places, by 32 bits of a hash: a table has as many as its rules need, and need not
+// be a power of two.
+static inline __attribute__((always_inline)) __u32 block_place_of(__u64 bits, __u64 places)
 {
-	return hash >> 20 & bucket_mask;
+	return bits * places >> 32;
+}
+
+// The bucket of a rule with this hash.
+static inline __attribute__((always_inline)) __u32 block_bucket_of(__u64 hash, __u64 buckets)
+{
+	return block_place_of(hash >> 16 & 0xffffffff, buckets);
 }
 
 // Which line of the filter has the bits of a rule. Rules share a line with all others that
 // start with the same bits: of IPv4 rules the first 24, or of one up to /23 the first 16; of
 // IPv6 rules the first 64, 48 or 32, whatever a rule has, or 16.
 static inline __attribute__((always_inline)) __u32 block_line_of(__u64 first_bits, __u64 how_many,
-								 __u64 seed, __u64 line_mask)
+								 __u64 seed, __u64 lines)
 {
-	return block_mix(first_bits ^ how_many << 56 ^ seed) >> 32 & line_mask;
+	return block_place_of(block_mix(first_bits ^ how_many << 56 ^ seed) >> 32, lines);
 }
 
 // Which of the line's words, and which bits of it. Two bits err three times as often as three

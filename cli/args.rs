@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Load(LoadAndPin),
     /// Take off the XDP program of an interface
     Detach(Detach),
-    /// Keep a change that `--confirm` has put on trial
+    /// Keep the changes that `--confirm` has put on trial
     Confirm(Confirm),
     /// Show which XDP programs run on which interfaces
     Status(Status),
@@ -380,7 +380,7 @@ pub(crate) struct Bpffs {
 
 #[derive(Args, Debug)]
 pub(crate) struct Confirm {
-    /// The interface, by name or index; needed when changes of several wait
+    /// The interface, by name or index; all whose changes wait if it is left out
     #[arg(value_name = "IF")]
     pub(crate) interface: Option<LinkRef>,
     #[command(flatten)]

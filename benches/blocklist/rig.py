@@ -36,17 +36,13 @@ def mix(number):
     return number * MULTIPLIER & MASK64
 
 
-def power_of_two(number):
-    return max(64, 1 << (int(number) - 1).bit_length())
-
-
 class Tables:
     """The maps of blocklist.h for IPv4 rules, as bytes. Knows one way of filling them; the crate has its own."""
 
     def __init__(self, max_rules, seed):
         self.seed = seed
-        self.buckets = power_of_two(max_rules / 8)
-        self.lines = power_of_two(max_rules / 32)
+        self.buckets = max_rules // 8
+        self.lines = max_rules // 32
         self.bucket_words = array.array("I", bytes(64 * self.buckets))
         self.filter_words = array.array("Q", bytes(64 * self.lines))
         self.heads = array.array("I", bytes(4 * 65536))
@@ -64,9 +60,9 @@ class Tables:
         code = prefix if length == 32 else prefix | 1 << (31 - length)
         digest = mix((code | (length != 32) << 32) ^ self.seed)
         how_many = 24 if length >= 24 else 16
-        line = mix(prefix >> (32 - how_many) ^ how_many << 56 ^ self.seed) >> 32 & self.lines - 1
+        line = (mix(prefix >> (32 - how_many) ^ how_many << 56 ^ self.seed) >> 32) * self.lines >> 32
         self.filter_words[8 * line + (digest >> 49 & 7)] |= 1 << (digest >> 58) | 1 << (digest >> 52 & 63)
-        at = 16 * (digest >> 20 & self.buckets - 1)
+        at = 16 * ((digest >> 16 & 0xFFFFFFFF) * self.buckets >> 32)
         header = self.bucket_words[at]
         slot = (header & 0x7FFF).bit_count()
         if slot == 15:
@@ -85,7 +81,7 @@ class Tables:
             update_all(name, array.array("I", range(count)).tobytes(), words.tobytes(), count)
         keys = b"".join(struct.pack("=I", 4 << 16 | n) + p.to_bytes(4, "big") + bytes(12) for p, n in self.wide)
         update_all("wide", keys, bytes(24 * len(self.wide)), len(self.wide))
-        numbers = flags, self.lengths, 0, self.buckets - 1, self.lines - 1, self.seed, 0, 0
+        numbers = flags, self.lengths, 0, self.buckets, self.lines, self.seed, 0, 0
         update("config", bytes(4), struct.pack("=8IQQ", *numbers, 0, 0))
 
 
@@ -160,7 +156,7 @@ CASES = {
 
 
 def measure_case(make, count, source, arguments, scratch):
-    max_rules = max(65_536, power_of_two(count))
+    max_rules = max(65_536, count)
     compile_and_pin("blocklist/programs.bpf.c", scratch, f"-DMAX_RULES={max_rules}")
     only_singles = fill(make(count), max_rules, source)
     programs = ["bare", "xdp_blocklist"] + ["hash"] * only_singles + ["trie"]

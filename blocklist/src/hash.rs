@@ -18,6 +18,11 @@ fn low(number: u64) -> u32 {
     u32::try_from(number & 0xffff_ffff).expect("32 bits")
 }
 
+/// `block_place_of()` for the lower half of `bits`.
+fn place(bits: u64, places: u32) -> u32 {
+    low((u64::from(low(bits)) * u64::from(places)) >> 32)
+}
+
 /// `block_code()` of a prefix of /17 to /31.
 pub(crate) fn code(address: u32, length: u8) -> u32 {
     address & !(u32::MAX >> length) | 1 << (31 - length)
@@ -32,7 +37,7 @@ pub(crate) fn decode(code: u32) -> (u32, u8) {
 
 /// The bucket of a key.
 pub(crate) fn bucket(key: Key, config: &Config) -> u32 {
-    low(hash4(key, config.seed) >> 20) & config.bucket_mask
+    place(hash4(key, config.seed) >> 16, config.buckets)
 }
 
 /// `block_hash4()`.
@@ -67,7 +72,7 @@ pub(crate) fn bits(prefix: IpNet, config: &Config) -> Bits {
             (high >> (64 - many), many, hash)
         }
     };
-    let line = low(mix(first_bits ^ u64::from(how_many) << 56 ^ u64::from(seed)) >> 32) & config.line_mask;
+    let line = place(mix(first_bits ^ u64::from(how_many) << 56 ^ u64::from(seed)) >> 32, config.lines);
     let mask = 1 << (hash >> 58) | 1 << (hash >> 52 & 63);
     Bits { line, word: usize::try_from(hash >> 49 & 7).expect("three bits"), mask }
 }

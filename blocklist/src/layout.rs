@@ -66,8 +66,10 @@ pub(crate) struct Config {
     pub(crate) lengths4: u32,
     /// Bit n for the n-th of [`LENGTHS6`].
     pub(crate) lengths6: u32,
-    pub(crate) bucket_mask: u32,
-    pub(crate) line_mask: u32,
+    /// How many there are.
+    pub(crate) buckets: u32,
+    /// How many there are in `filter`.
+    pub(crate) lines: u32,
     pub(crate) seed: u32,
     /// When the first hold with an end may end; 0 for never. For writers alone.
     pub(crate) next_end: u64,
@@ -83,8 +85,8 @@ impl Cell for Config {
             flags: u32_at(bytes, 0),
             lengths4: u32_at(bytes, 4),
             lengths6: u32_at(bytes, 8),
-            bucket_mask: u32_at(bytes, 12),
-            line_mask: u32_at(bytes, 16),
+            buckets: u32_at(bytes, 12),
+            lines: u32_at(bytes, 16),
             seed: u32_at(bytes, 20),
             next_end: u64_at(bytes, 32),
             stale: u64_at(bytes, 40),
@@ -92,7 +94,7 @@ impl Cell for Config {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        let words = [self.flags, self.lengths4, self.lengths6, self.bucket_mask, self.line_mask, self.seed];
+        let words = [self.flags, self.lengths4, self.lengths6, self.buckets, self.lines, self.seed];
         out.extend(words.map(u32::to_ne_bytes).as_flattened());
         // A number that is always 0, and padding.
         out.extend([0; 8]);

@@ -1,14 +1,11 @@
 //! Where the blocklist lives: maps and programs pinned under one directory of bpffs, and the lock of those who write.
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use loader::map::{Map, MapInfo};
 use loader::uapi::bpf::MapType;
 use loader::{Error, ErrorKind, Result, pin, quote};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::libc::ENOENT;
 
 use crate::layout::{Bucket, Cell, Config, Heads, Line, RuleValue, Set};
 
@@ -51,7 +48,7 @@ pub struct Maps {
 /// Held by the one process that writes. The kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _held: Flock<OwnedFd>,
+    _held: pin::Lock,
 }
 
 impl Maps {
@@ -89,19 +86,10 @@ impl Maps {
 
     /// Waits until nobody else writes.
     pub fn lock(&self) -> Result<Lock> {
-        let dir = match File::open(&self.dir) {
-            Ok(dir) => OwnedFd::from(dir),
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or_default();
-                if Errno::from_raw(errno) == Errno::ENOENT {
-                    return Err(self.is_off());
-                }
-                return Err(self.explain(Error::os("open(2)", self.shown(), errno)));
-            }
-        };
-        match Flock::lock(dir, FlockArg::LockExclusive) {
+        match pin::lock(&self.dir) {
             Ok(lock) => Ok(Lock { _held: lock }),
-            Err((_, errno)) => Err(Error::os("flock(2)", self.shown(), errno as i32)),
+            Err(error) if error.errno() == Some(ENOENT) => Err(self.is_off()),
+            Err(error) => Err(self.explain(error)),
         }
     }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::transcript::RecordDocument;
 use super::trial::{self, TrialDocument};
 use crate::format::hex;
+use crate::guard::Guard;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Attach) -> Result<()> {
@@ -22,9 +23,9 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
         loader.keep_maps(super::keep(args.target.upgrade))
     })?;
     let explain = |error| doctor::explain(error, &planned.plan, Path::new(&args.load.bpffs));
-    let executed =
-        trial::execute(&planned, &args.report, args.target.trial, &args.target.place, &args.load.bpffs);
-    let (loaded, trial) = match (executed, &interfaces[..]) {
+    let guard = trial::guard(args.target.trial, &args.target.place)?;
+    let executed = trial::execute(&planned, &args.report, guard.as_ref(), &args.load.bpffs);
+    let loaded = match (executed, &interfaces[..]) {
         (Err(refusal), [interface]) if is_displacement(&refusal) && may_run_already(&source, args) => {
             let running = runs_already(&planned.plan, interface, args, refusal);
             return output::answer(args.form, &running.map_err(explain)?);
@@ -33,7 +34,7 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     };
     let bpffs = Path::new(&args.load.bpffs);
     loaded.attachments().iter().for_each(|attached| warn(attached, &planned.plan, bpffs));
-    output::answer(args.form, &Document { trial, ..Document::new(&loaded, args) })
+    output::answer(args.form, &Document::new(&loaded, args, guard.as_ref()))
 }
 
 /// Whether something is refused since it is in the way, and not by the kernel.
@@ -121,10 +122,13 @@ struct Place {
     mode: String,
     replaced: Option<u32>,
     prog_arrays: Vec<ProgArray>,
+    /// How the change is taken back there, unless it is confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<TrialDocument>,
 }
 
 impl Place {
-    fn new(attached: &AttachedTo) -> Self {
+    fn new(attached: &AttachedTo, guard: Option<&Guard>) -> Self {
         let array = |(map, pin): &(String, PathBuf)| ProgArray {
             map: map.clone(),
             pin: pin.to_string_lossy().into_owned(),
@@ -135,6 +139,7 @@ impl Place {
             mode: attached.mode.to_string(),
             replaced: attached.replaced.and_then(|program| program.id),
             prog_arrays: attached.prog_arrays.iter().map(array).collect(),
+            trial: guard.map(|guard| TrialDocument::of(guard, attached)),
         }
     }
 }
@@ -195,7 +200,7 @@ impl Document {
         }
     }
 
-    fn new(loaded: &Loaded, args: &args::Attach) -> Self {
+    fn new(loaded: &Loaded, args: &args::Attach, guard: Option<&Guard>) -> Self {
         let (by_object, by_link) = (args.prog_id.is_none() && args.pinned.is_none(), args.target.link);
         let (attached, others) = loaded.attachments().split_first().expect("the plan was to attach");
         let (name, _) = loaded.programs().next().expect("the plan was to load a program");
@@ -203,7 +208,7 @@ impl Document {
         // One that was loaded by somebody else has the name that the kernel keeps.
         let existing = info.filter(|info| !info.name.is_empty() && !by_object);
         let name = existing.map_or(name, |info| &info.name);
-        let Place { interface, ifindex, mode, replaced, prog_arrays } = Place::new(attached);
+        let Place { interface, ifindex, mode, replaced, prog_arrays, trial } = Place::new(attached, guard);
         Self {
             interface,
             ifindex,
@@ -227,8 +232,8 @@ impl Document {
                 .collect(),
             maps: loaded.maps().map(|(name, _)| name.to_owned()).collect(),
             prog_arrays,
-            also: others.iter().map(Place::new).collect(),
-            trial: None,
+            also: others.iter().map(|attached| Place::new(attached, guard)).collect(),
+            trial,
             transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
         }
     }
@@ -263,12 +268,13 @@ impl fmt::Display for Document {
             writeln!(f, "copied {entries} entries of its map {} into a new one", escape(map))
         })?;
         write_kept(f, &self.prog_arrays)?;
+        self.trial.iter().try_for_each(|trial| trial.fmt(f))?;
         self.also.iter().try_for_each(|place| {
             write!(f, "attached it to {} in {} mode", escape(&place.interface), place.mode)?;
             write_replaced(f, place.replaced)?;
-            write_kept(f, &place.prog_arrays)
-        })?;
-        self.trial.iter().try_for_each(|trial| trial.fmt(f))
+            write_kept(f, &place.prog_arrays)?;
+            place.trial.iter().try_for_each(|trial| trial.fmt(f))
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `xdpload confirm`: keep a change that is on trial.
+//! `xdpload confirm`: keep the changes that are on trial, or that of one interface.
 
 use std::fmt;
 
@@ -13,33 +13,36 @@ use crate::{args, output};
 pub(crate) fn run(args: &args::Confirm) -> Result<()> {
     let netns = super::netns(&args.place)?;
     let socket = RouteSocket::open(netns.as_ref())?;
-    let link = match &args.interface {
-        Some(link) => socket.link(link)?,
-        None => only_pending(&socket, netns.as_ref())?,
+    let links = match &args.interface {
+        Some(link) => vec![socket.link(link)?],
+        None => waiting(&socket, netns.as_ref())?,
     };
-    let Some(pending) = guard::confirm(netns.as_ref(), link.index)? else {
-        return Err(none_waits(&format!("no change of {}", quote(&link.name))));
-    };
-    output::answer(args.form, &Document::new(&link, pending))
+    let mut document = Document { confirmed: Vec::new() };
+    // Whatever becomes of one, the others are confirmed.
+    let mut refusal = None;
+    for link in &links {
+        match guard::confirm(netns.as_ref(), link.index) {
+            Ok(Some(pending)) => document.confirmed.push(Confirmed::new(link, pending)),
+            Ok(None) => refusal = Some(none_waits(&format!("no change of {}", quote(&link.name)))),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    match refusal {
+        None => output::answer(args.form, &document),
+        Some(error) if document.confirmed.is_empty() => Err(error),
+        Some(error) => output::answer(args.form, &document).and(Err(error)),
+    }
 }
 
-/// The only interface whose change waits.
-fn only_pending(socket: &RouteSocket, netns: Option<&NetNs>) -> Result<LinkInfo> {
+/// The interfaces whose changes wait.
+fn waiting(socket: &RouteSocket, netns: Option<&NetNs>) -> Result<Vec<LinkInfo>> {
     let mut waiting = Vec::new();
     for link in socket.links()? {
         if guard::pending(netns, link.index)?.is_some() {
             waiting.push(link);
         }
     }
-    match waiting.len() {
-        0 => Err(none_waits("no change")),
-        1 => Ok(waiting.remove(0)),
-        _ => {
-            let names: Vec<_> = waiting.iter().map(|link| quote(&link.name)).collect();
-            let message = format!("changes of {} wait to be confirmed", names.join(" and "));
-            Err(Error::new(ErrorKind::InvalidInput, message).with_help("say which: xdpload confirm IF"))
-        }
-    }
+    if waiting.is_empty() { Err(none_waits("no change")) } else { Ok(waiting) }
 }
 
 #[cold]
@@ -50,6 +53,12 @@ fn none_waits(subject: &str) -> Error {
 
 #[derive(Serialize)]
 struct Document {
+    confirmed: Vec<Confirmed>,
+}
+
+/// A change that lasts now.
+#[derive(Serialize)]
+struct Confirmed {
     interface: String,
     ifindex: u32,
     /// The program that stays; none where one was taken off.
@@ -60,7 +69,7 @@ struct Document {
     pin: Option<String>,
 }
 
-impl Document {
+impl Confirmed {
     fn new(link: &LinkInfo, pending: Pending) -> Self {
         Self {
             interface: link.name.clone(),
@@ -73,6 +82,12 @@ impl Document {
 }
 
 impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.confirmed.iter().try_for_each(|confirmed| confirmed.fmt(f))
+    }
+}
+
+impl fmt::Display for Confirmed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let interface = escape(&self.interface);
         match self.program {

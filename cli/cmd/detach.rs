@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use loader::attach::{self, DetachedLink, Interface, Trial};
+use loader::attach::{self, DetachedLink, Interface, OnTrial, RolledBack, Trial};
 use loader::doctor;
 use loader::netlink::XdpProgram;
 use loader::plan::keep_root;
@@ -11,6 +11,7 @@ use loader::{Context as _, Result, escape, pin};
 use serde::Serialize;
 
 use super::trial::{self, TrialDocument};
+use crate::guard::Guard;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Detach) -> Result<()> {
@@ -24,8 +25,7 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
         Some(guard) => {
             let trial = Trial::of_detach(&interface, args.id, bpffs, by_link)?;
             trial.send(&guard.socket)?;
-            let before = trial.before.iter().map(|(program, _)| *program).collect();
-            Some(TrialDocument::of_detach(guard, interface.name(), before))
+            Some((guard, trial))
         }
         None => None,
     };
@@ -43,9 +43,7 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
         let _ = pin::remove_dir(Path::new(&keep_root(&bpffs.to_string_lossy())));
     }
     let mut unpinned = Vec::new();
-    if let Some(guard) = &guard {
-        attach::tell_made(&guard.socket)?;
-    }
+    let trial = trial.map(|(guard, trial)| begin(guard, trial)).transpose()?;
     // Until it is confirmed, the guard may need them.
     let gone = if trial.is_some() { &[][..] } else { &detached[..] };
     for id in gone.iter().filter_map(|program| program.id) {
@@ -54,6 +52,20 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
         unpinned.extend(pins.iter().map(|pin| pin.to_string_lossy().into_owned()));
     }
     output::answer(args.form, &Document { interface: interface.name().to_owned(), detached, unpinned, trial })
+}
+
+/// Tells the guard of what was taken off; what it does not hear of is put back at once.
+fn begin(guard: &Guard, trial: Trial) -> Result<TrialDocument> {
+    let before = trial.before.iter().map(|(program, _)| *program).collect();
+    let document = TrialDocument::of_detach(guard, &trial.name, before);
+    match attach::tell_made(&guard.socket) {
+        Ok(()) => Ok(document),
+        Err(error) => match OnTrial::new(trial).and_then(|mut on_trial| on_trial.put_back()) {
+            Ok(RolledBack::PutBack) => Err(error),
+            Ok(RolledBack::LeftAlone(found)) => Err(error.context(format!("it stays detached: {found}"))),
+            Err(failure) => Err(error.context(format!("it stays detached ({failure})"))),
+        },
+    }
 }
 
 /// Whether a link that a trial has left holds what is on the interface.

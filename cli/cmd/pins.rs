@@ -13,12 +13,16 @@ use loader::pin::{self, Kind};
 use loader::plan::keep_root;
 use loader::program::{Program, ProgramInfo};
 use loader::uapi::bpf::LinkType;
-use loader::{Result, escape};
+use loader::{Error, Result, escape};
+use nix::libc::ENOENT;
 use serde::Serialize;
 
 use crate::{args, guard, output};
 
 pub(crate) fn run(args: &args::Pins) -> Result<()> {
+    // What a run has just pinned would seem to serve nobody until its program is attached.
+    let removes = matches!(&args.command, Some(args::PinsCommand::Gc(gc)) if !gc.dry_run);
+    let _lock = if removes { lock(&args.bpffs.root)? } else { None };
     let kernel = Kernel::look()?;
     let mut pins = Vec::new();
     for path in files_below(&args.bpffs.root) {
@@ -28,12 +32,34 @@ pub(crate) fn run(args: &args::Pins) -> Result<()> {
         None => output::answer(args.form, &List { pins }),
         Some(args::PinsCommand::Gc(gc)) => {
             let mut removed: Vec<_> = pins.into_iter().filter(|pin| pin.orphaned.is_some()).collect();
-            removed.retain(|pin| gc.dry_run || pin::unpin(Path::new(&pin.path)).is_ok());
-            if !gc.dry_run {
-                remove_empty_directories(&args.bpffs.root);
-            }
-            output::answer(gc.form, &Collected { dry_run: gc.dry_run, removed })
+            let failure = if gc.dry_run { None } else { remove(&mut removed, &args.bpffs.root) };
+            output::answer(gc.form, &Collected { dry_run: gc.dry_run, removed })?;
+            failure.map_or(Ok(()), Err)
         }
+    }
+}
+
+/// Removes what serves nobody. Those that could not be removed are taken out, and the first refusal is given.
+fn remove(orphans: &mut Vec<Pin>, bpffs: &Path) -> Option<Error> {
+    let mut failure = None;
+    orphans.retain(|orphan| match pin::unpin(Path::new(&orphan.path)) {
+        Ok(()) => true,
+        // Somebody else was faster.
+        Err(error) if error.errno() == Some(ENOENT) => false,
+        Err(error) => {
+            failure.get_or_insert(error);
+            false
+        }
+    });
+    remove_empty_directories(bpffs);
+    failure
+}
+
+/// Holds off whoever makes pins, if there is a place for them at all.
+fn lock(bpffs: &Path) -> Result<Option<pin::Lock>> {
+    match pin::lock(bpffs) {
+        Err(error) if error.errno() == Some(ENOENT) => Ok(None),
+        lock => lock.map(Some),
     }
 }
 

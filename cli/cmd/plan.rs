@@ -178,6 +178,9 @@ impl StepDocument {
             only_if: match step.when {
                 When::Occupied => Some("a program is attached".to_owned()),
                 When::Vacant => Some("no program is attached".to_owned()),
+                When::FirstVacant => {
+                    Some("no program is attached here, but to all interfaces before".to_owned())
+                }
                 When::Made(map) => Some(format!("map {} was made", plan.maps[map.0])),
                 other => plan.condition(other),
             },

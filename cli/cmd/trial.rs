@@ -13,7 +13,7 @@ use crate::args;
 use crate::guard::Guard;
 
 /// Starts a guard, if the command line asks for one.
-pub(super) fn guard(trial: args::Trial, place: &args::Place) -> Result<Option<Guard>> {
+pub(crate) fn guard(trial: args::Trial, place: &args::Place) -> Result<Option<Guard>> {
     let Some(patience) = trial.confirm else { return Ok(None) };
     let netns = place.netns.as_deref().map(|netns| absolute(&super::netns_path(netns))).transpose()?;
     Guard::start(patience, netns.as_deref()).map(Some)
@@ -27,23 +27,17 @@ fn absolute(path: &str) -> Result<String> {
     }
 }
 
-/// Carries out a plan that attaches, with its bpffs at `bpffs`: on trial if the command line says so, and then gives
-/// what is to be said of that.
+/// Carries out a plan that attaches, with its bpffs at `bpffs`: on trial if there is a guard, which takes it back if it
+/// fails in the middle.
 pub(crate) fn execute(
     planned: &Planned,
     report: &args::Report,
-    trial: args::Trial,
-    place: &args::Place,
+    guard: Option<&Guard>,
     bpffs: &str,
-) -> Result<(Loaded, Option<TrialDocument>)> {
-    if trial.confirm.is_none() {
-        return Ok((transcript::execute(planned, report)?, None));
-    }
-    let planned = Planned { plan: planned.plan.clone().on_trial(bpffs)?, btf_flaw: planned.btf_flaw.clone() };
-    let guard = guard(trial, place)?;
-    let loaded = transcript::execute_with(&planned, report, guard.as_ref())?;
-    let document = guard.zip(loaded.attached()).map(|(guard, attached)| TrialDocument::of(&guard, attached));
-    Ok((loaded, document))
+) -> Result<Loaded> {
+    let Some(guard) = guard else { return transcript::execute(planned, report) };
+    let plan = planned.plan.clone().on_trial(bpffs)?;
+    transcript::execute_with(&Planned { plan, btf_flaw: planned.btf_flaw.clone() }, report, Some(guard))
 }
 
 /// A change on trial.
@@ -77,7 +71,7 @@ enum WithoutGuard {
 }
 
 impl TrialDocument {
-    fn of(guard: &Guard, attached: &AttachedTo) -> Self {
+    pub(crate) fn of(guard: &Guard, attached: &AttachedTo) -> Self {
         let without_guard = match (&attached.replaced, &attached.link) {
             (Some(_), _) => WithoutGuard::ProgramStays,
             (None, Some(_)) => WithoutGuard::ProgramGoes,

@@ -1,17 +1,17 @@
-//! The guard's life: armed, waiting, and one of two ends.
+//! The guard's life: armed, waiting, and one of two ends for each change.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 use std::{process, thread};
 
 use loader::attach::{self, Heard, OnTrial, RolledBack, Trial};
-use loader::{Context as _, Error, ErrorKind, Result, quote};
+use loader::{Error, ErrorKind, Result, quote};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
@@ -30,37 +30,46 @@ const REQUEST: Duration = Duration::from_secs(2);
 
 /// Runs as a guard, to its end.
 pub(crate) fn run(words: &[OsString]) {
-    if let Err(error) = start(words).and_then(|guard| guard.map_or(Ok(()), Guard::stand)) {
+    if let Err(error) = start(words).and_then(Guard::stand) {
         log(Level::Warning, format_args!("the guard ends: {error}"));
     }
 }
 
-/// A guard that was told what to put back.
+/// A guard, with all changes that one command makes.
 struct Guard {
-    on_trial: OnTrial,
-    control: UnixStream,
-    /// Whether whoever makes the change has nothing more to say.
-    is_told: bool,
-    /// Whether the change is known to be made.
-    is_made: bool,
-    /// None when the trial is over, so that the next one may begin.
-    listener: Option<UnixListener>,
+    /// Where it is told of them; none when whoever makes them has nothing more to say.
+    control: Option<UnixStream>,
+    changes: Vec<Change>,
+    /// Those that are taken back, with what was made for them.
+    undone: Vec<OnTrial>,
+    /// Whether one of them lasts, and needs what was made for all.
+    is_one_kept: bool,
     signals: SignalFd,
     patience: Duration,
     deadline: Instant,
 }
 
+/// The change of one interface.
+struct Change {
+    on_trial: OnTrial,
+    /// By which it is found.
+    listener: UnixListener,
+    /// Whether it is known to be made.
+    is_made: bool,
+}
+
 /// What a guard wakes up for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Event {
     Control,
-    Request,
+    /// Somebody asks about the change with this index.
+    Request(usize),
     Signal,
     Deadline,
 }
 
-/// Comes up as `Guard::start` has started it; none if nothing is on trial.
-fn start(words: &[OsString]) -> Result<Option<Guard>> {
+/// Comes up as `Guard::start` has started it.
+fn start(words: &[OsString]) -> Result<Guard> {
     let mut words = words.iter().skip(1);
     let seconds = words.next().and_then(|word| word.to_str()?.parse().ok());
     let patience = Duration::from_secs(seconds.ok_or_else(|| invalid("a guard wants its seconds"))?);
@@ -72,26 +81,15 @@ fn start(words: &[OsString]) -> Result<Option<Guard>> {
     }
     let control =
         io::stdin().as_fd().try_clone_to_owned().map_err(|error| os("fcntl(2)", "stdin", &error))?;
-    let control = UnixStream::from(control);
-    let Some(trial) = Trial::receive(&control)? else { return Ok(None) };
-    let ready = OnTrial::new(trial).and_then(|on_trial| Ok((listen(&on_trial)?, on_trial)));
-    let (listener, on_trial) = match ready {
-        Ok(ready) => ready,
-        Err(error) => return attach::answer(&control, &Err(error)).map(|()| None),
-    };
-    attach::answer(&control, &Ok(()))?;
-    let deadline = Instant::now() + patience;
-    let listener = Some(listener);
-    Ok(Some(Guard {
-        on_trial,
-        control,
-        is_told: false,
-        is_made: false,
-        listener,
+    Ok(Guard {
+        control: Some(UnixStream::from(control)),
+        changes: Vec::new(),
+        undone: Vec::new(),
+        is_one_kept: false,
         signals,
         patience,
-        deadline,
-    }))
+        deadline: Instant::now() + patience,
+    })
 }
 
 /// Outlives the login that it was started in. SIGTERM is heard as the end of the trial; the other signals that a
@@ -128,30 +126,36 @@ fn listen(on_trial: &OnTrial) -> Result<UnixListener> {
 }
 
 impl Guard {
+    /// Waits, until no change is on trial any more.
     fn stand(mut self) -> Result<()> {
-        loop {
-            self.on_trial.rest();
+        while self.control.is_some() || !self.changes.is_empty() {
+            self.changes.iter().for_each(|change| change.on_trial.rest());
             match self.wait()? {
-                Event::Control if !self.hear() => return Ok(()),
-                Event::Request if self.answer_request() => return Ok(()),
-                Event::Control | Event::Request => {}
+                Event::Control => self.hear(),
+                Event::Request(index) => self.answer_request(index),
                 Event::Signal => return self.end("the guard was told to end (SIGTERM)"),
                 Event::Deadline => return self.end("nobody has confirmed it"),
             }
         }
+        Ok(())
+    }
+
+    /// The end of all trials. Whoever still makes changes hears that there is no guard any more.
+    fn end(mut self, reason: &str) -> Result<()> {
+        self.be_alone();
+        self.take_back_all(reason)
     }
 
     /// Sleeps until something happens.
     fn wait(&self) -> Result<Event> {
+        let requests = self.changes.iter().enumerate();
+        let requests = requests.map(|(index, change)| (change.listener.as_fd(), Event::Request(index)));
+        let control = self.control.iter().map(|control| (control.as_fd(), Event::Control));
+        let watched: Vec<_> =
+            requests.chain([(self.signals.as_fd(), Event::Signal)]).chain(control).collect();
+        let mut polled: Vec<_> = watched.iter().map(|(fd, _)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
-            let listener = self.listener.iter().map(|listener| (listener.as_fd(), Event::Request));
-            // One that has ended would wake it for ever.
-            let control = (!self.is_told).then(|| (self.control.as_fd(), Event::Control));
-            let watched: Vec<_> =
-                listener.chain([(self.signals.as_fd(), Event::Signal)]).chain(control).collect();
-            let mut polled: Vec<_> =
-                watched.iter().map(|(fd, _)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
             // The last millisecond counts.
             let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
             match poll(&mut polled, timeout) {
@@ -166,71 +170,105 @@ impl Guard {
         }
     }
 
-    /// Hears what comes from whoever makes the change. False when they have ended without making it.
-    fn hear(&mut self) -> bool {
-        match attach::hear(&self.control) {
-            Ok(Heard::Link(link)) => self.on_trial.hold(link),
-            Ok(Heard::Made) => self.begin(),
+    /// Hears what comes from whoever makes the changes.
+    fn hear(&mut self) {
+        let Some(control) = &self.control else { return };
+        let done = match attach::hear(control) {
+            Ok(Heard::Trial(trial)) => self.arm(trial),
+            Ok(Heard::Link(ifindex, link)) => self.hold(ifindex, link),
+            Ok(Heard::Made) => {
+                self.begin(|_| true);
+                Ok(())
+            }
+            Ok(Heard::TakeBack) => self.take_back_all("the command that made it has failed"),
             Ok(Heard::End) | Err(_) => {
-                self.is_told = true;
-                // Should they still wait for an answer, they hear that none will come.
-                let _ = self.control.shutdown(Shutdown::Both);
-                // Who was killed has not said whether it is made. What cannot be seen now may be seen when time is up.
-                if !self.is_made && self.on_trial.is_made().unwrap_or(true) {
-                    self.begin();
-                }
-                return self.is_made;
+                self.be_alone();
+                return;
+            }
+        };
+        // If nobody listens, they are dead, which is heard next.
+        let _ = self.control.iter().try_for_each(|control| attach::answer(control, &done));
+    }
+
+    /// Makes ready for a change before it is made.
+    fn arm(&mut self, trial: Trial) -> Result<()> {
+        let on_trial = OnTrial::new(trial)?;
+        let listener = listen(&on_trial)?;
+        self.changes.push(Change { on_trial, listener, is_made: false });
+        self.deadline = Instant::now() + self.patience;
+        Ok(())
+    }
+
+    fn hold(&mut self, ifindex: u32, link: OwnedFd) -> Result<()> {
+        let is_there = |change: &&mut Change| change.on_trial.interface().index().get() == ifindex;
+        let change = self.changes.iter_mut().find(is_there);
+        let change = change.ok_or_else(|| invalid("a link of an interface that is not on trial"))?;
+        change.on_trial.hold(link);
+        Ok(())
+    }
+
+    /// Nobody makes changes any more. Who was killed has not said which are made. What cannot be seen now may be seen
+    /// when time is up.
+    fn be_alone(&mut self) {
+        // Should they still wait for an answer, they hear that none will come.
+        if let Some(control) = self.control.take() {
+            let _ = control.shutdown(Shutdown::Both);
+        }
+        self.begin(|change| change.on_trial.is_made().unwrap_or(true));
+        self.changes.retain(|change| change.is_made);
+    }
+
+    /// From here on there is something to put back, of the changes that `is_made` tells.
+    fn begin(&mut self, is_made: impl Fn(&Change) -> bool) {
+        let seconds = self.patience.as_secs();
+        for change in self.changes.iter_mut().filter(|change| !change.is_made) {
+            change.is_made = is_made(change);
+            if change.is_made {
+                log(Level::Notice, format_args!("unless confirmed within {seconds} s, {}", change.on_trial));
             }
         }
-        // If nobody listens, they are dead, which is heard next.
-        let _ = attach::answer(&self.control, &Ok(()));
-        true
+        if self.control.is_some() {
+            self.deadline = Instant::now() + self.patience;
+        }
     }
 
-    /// From here on there is something to put back.
-    fn begin(&mut self) {
-        self.is_made = true;
-        let seconds = self.patience.as_secs();
-        log(Level::Notice, format_args!("unless confirmed within {seconds} s, {}", self.on_trial));
-    }
-
-    /// Answers whoever has connected. True when that was the end of the trial.
-    fn answer_request(&mut self) -> bool {
+    /// Answers whoever has connected to ask about one change, which may be the end of its trial.
+    fn answer_request(&mut self, index: usize) {
         // Whoever has gone again, or says nothing, has asked nothing.
-        let Some(Ok((mut stream, _))) = self.listener.as_ref().map(UnixListener::accept) else {
-            return false;
-        };
+        let Ok((mut stream, _)) = self.changes[index].listener.accept() else { return };
         let mut request = [0; 16];
         let limits = stream.set_read_timeout(Some(REQUEST)).and(stream.set_write_timeout(Some(REQUEST)));
-        let Ok(len) = limits.and_then(|()| stream.read(&mut request)) else { return false };
-        let (answer, is_end) = match &request[..len] {
-            _ if !is_trusted(&stream) => {
-                ("error only the user who made the change may ask\n".to_owned(), false)
-            }
-            b"status\n" => (self.status(), false),
-            b"confirm\n" => match self.on_trial.keep() {
-                Ok(pin) => {
-                    let pin = pin.map(|pin| format!("pin {}\n", pin.display())).unwrap_or_default();
-                    (format!("{}{pin}", self.status()), true)
-                }
-                Err(error) => (format!("error {error}\n"), false),
-            },
-            _ => ("error that is no request\n".to_owned(), false),
+        let Ok(len) = limits.and_then(|()| stream.read(&mut request)) else { return };
+        let answer = match &request[..len] {
+            _ if !is_trusted(&stream) => "error only the user who made the change may ask\n".to_owned(),
+            b"status\n" => self.status(index),
+            b"confirm\n" => self.confirm(index),
+            _ => "error that is no request\n".to_owned(),
         };
-        if is_end {
-            self.listener = None;
-            log(Level::Notice, format_args!("the change of {} is confirmed", self.on_trial.interface()));
-        }
         // Whoever does not listen to the answer has been heard all the same.
         let _ = stream.write_all(answer.as_bytes());
-        is_end
     }
 
-    fn status(&self) -> String {
+    /// Makes a change last, and gives the answer. After a failure the trial goes on.
+    fn confirm(&mut self, index: usize) -> String {
+        let pin = match self.changes[index].on_trial.keep() {
+            Ok(pin) => pin.map(|pin| format!("pin {}\n", pin.display())).unwrap_or_default(),
+            Err(error) => return format!("error {error}\n"),
+        };
+        let answer = format!("{}{pin}", self.status(index));
+        // With its listener goes the name, so that the next trial may begin.
+        let Change { on_trial, .. } = self.changes.remove(index);
+        self.is_one_kept = true;
+        log(Level::Notice, format_args!("the change of {} is confirmed", on_trial.interface()));
+        answer
+    }
+
+    fn status(&self, index: usize) -> String {
+        let on_trial = &self.changes[index].on_trial;
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let status = format!("left {}\npid {}\nback {}\n", left.as_millis(), process::id(), self.on_trial);
-        let new = self.on_trial.new_program().map(|new| format!("new {new}\n")).unwrap_or_default();
-        let before = self.on_trial.before();
+        let status = format!("left {}\npid {}\nback {on_trial}\n", left.as_millis(), process::id());
+        let new = on_trial.new_program().map(|new| format!("new {new}\n")).unwrap_or_default();
+        let before = on_trial.before();
         let before = before.iter().map(|program| {
             let id = program.id.unwrap_or_default();
             format!("before {} {id}\n", program.mode)
@@ -238,36 +276,61 @@ impl Guard {
         [status, new].into_iter().chain(before).collect()
     }
 
-    /// Puts back what was before, and says how that went.
-    fn end(mut self, reason: &str) -> Result<()> {
-        let what = self.on_trial.to_string();
-        self.listener = None;
-        for attempt in 1.. {
-            match self.on_trial.put_back() {
-                Ok(RolledBack::PutBack) => {
-                    log(Level::Warning, format_args!("{what}: {reason}"));
-                    return Ok(());
-                }
-                Ok(RolledBack::LeftAlone(found)) => {
-                    let name = self.on_trial.interface();
-                    log(
-                        Level::Warning,
-                        format_args!(
-                            "{name} is left as it is, since somebody has changed it meanwhile: {found}"
-                        ),
-                    );
-                    return Ok(());
-                }
-                Err(error) if attempt == ATTEMPTS => return Err(error).context(|| what),
-                Err(error) => {
-                    if attempt == 1 {
-                        log(Level::Warning, format_args!("{what}: failed, and is tried again: {error}"));
-                    }
-                    thread::sleep(Duration::from_secs(1));
-                }
+    /// Takes back all changes, and what was made for them if none lasts.
+    fn take_back_all(&mut self, reason: &str) -> Result<()> {
+        let mut done = Ok(());
+        // The last first, and each whatever becomes of the others.
+        while let Some(change) = self.changes.pop() {
+            done = done.and(self.take_back(change, reason));
+        }
+        if !self.is_one_kept {
+            self.undone.drain(..).for_each(|on_trial| on_trial.remove_leftovers());
+        }
+        done
+    }
+
+    /// Puts back what was before on one interface, and says how that went.
+    fn take_back(&mut self, change: Change, reason: &str) -> Result<()> {
+        let Change { mut on_trial, is_made, .. } = change;
+        if !is_made && !on_trial.is_made().unwrap_or(true) {
+            return Ok(());
+        }
+        let what = on_trial.to_string();
+        let name = on_trial.interface().to_string();
+        match put_back(&mut on_trial, &what) {
+            Ok(RolledBack::PutBack) => {
+                log(Level::Warning, format_args!("{what}: {reason}"));
+                self.undone.push(on_trial);
+                Ok(())
+            }
+            Ok(RolledBack::LeftAlone(found)) => {
+                self.is_one_kept = true;
+                let words = "is left as it is, since somebody has changed it meanwhile";
+                log(Level::Warning, format_args!("{name} {words}: {found}"));
+                Ok(())
+            }
+            Err(error) => {
+                self.is_one_kept = true;
+                Err(error.context(what))
             }
         }
-        Ok(())
+    }
+}
+
+/// Puts back what was before, and tries again where that fails.
+fn put_back(on_trial: &mut OnTrial, what: &str) -> Result<RolledBack> {
+    let mut attempt = 1;
+    loop {
+        match on_trial.put_back() {
+            Err(error) if attempt < ATTEMPTS => {
+                if attempt == 1 {
+                    log(Level::Warning, format_args!("{what}: failed, and is tried again: {error}"));
+                }
+                attempt += 1;
+                thread::sleep(Duration::from_secs(1));
+            }
+            done => return done,
+        }
     }
 }
 

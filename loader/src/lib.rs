@@ -98,6 +98,7 @@ pub mod load;
 pub mod map;
 pub mod netlink;
 pub mod object;
+mod order;
 pub mod pin;
 pub mod plan;
 pub mod program;

@@ -3,6 +3,7 @@
 //! Nothing is called here that the plan does not list. Each call is told to the caller's observer and kept in the
 //! [`Loaded::transcript`], in the plan's own words and with the kernel's answer.
 
+mod bpffs;
 mod extension;
 mod interface;
 mod prog_arrays;
@@ -10,15 +11,15 @@ mod running;
 mod trial;
 mod upgrade;
 
-use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::libc::{EAGAIN, EBUSY, EEXIST, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
+use nix::libc::{EAGAIN, EBUSY, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
+use self::bpffs::{is_bpffs, make_directory, mount_bpffs, unmount_bpffs};
 use self::extension::Extended;
 pub use self::running::{Comparison, RunsAlready};
 use crate::attach::{self, Link, LinkState, RouteSocket};
@@ -31,6 +32,7 @@ use crate::map::compare::{differences, table};
 use crate::map::{Map, MapParams, Mapping, UpdateFlags};
 use crate::netlink::{LinkInfo, Mode, XdpChange, XdpProgram};
 use crate::object::MapShape;
+use crate::order::InOrder as _;
 use crate::pin;
 use crate::plan::{
     Alternative, BtfLoad, Call, Existing, FdValue, KernelCall, MapCreate, MapSlot, ModuleSlot, On, Plan,
@@ -225,6 +227,8 @@ struct Place {
     /// Whether no answer came to it, so that nobody knows what came of it.
     unanswered: bool,
     attached: Option<AttachedTo>,
+    /// The `bpf_link` that holds the program there, before or after.
+    bpf_link: Option<Link>,
     /// Where the prog arrays of the program to attach are pinned.
     prog_arrays: Vec<(String, PathBuf)>,
 }
@@ -234,6 +238,8 @@ struct Execution<'p> {
     plan: &'p Plan,
     observe: Box<dyn FnMut(&Record) + 'p>,
     kernel: Kernel,
+    /// What holds others off the pins.
+    locks: Vec<pin::Lock>,
     /// Pins that are not known to be the right maps yet.
     found: Vec<Option<Found>>,
     maps: Vec<Option<Map>>,
@@ -261,7 +267,6 @@ struct Execution<'p> {
     old_maps: Vec<Option<Map>>,
     kept: Vec<MapSlot>,
     copied: Vec<(MapSlot, usize)>,
-    bpf_link: Option<Link>,
     /// Who takes a change on trial back.
     guard: Option<&'p UnixStream>,
     infos: Vec<Option<ProgramInfo>>,
@@ -276,6 +281,7 @@ impl<'p> Execution<'p> {
             plan,
             observe,
             kernel: Kernel::unknown(),
+            locks: Vec::new(),
             found: plan.maps.iter().map(|_| None).collect(),
             maps: plan.maps.iter().map(|_| None).collect(),
             mappings: Vec::new(),
@@ -292,7 +298,6 @@ impl<'p> Execution<'p> {
             old_maps: plan.maps.iter().map(|_| None).collect(),
             kept: Vec::new(),
             copied: Vec::new(),
-            bpf_link: None,
             guard: None,
             infos: plan.programs.iter().map(|_| None).collect(),
             undo: Vec::new(),
@@ -331,11 +336,12 @@ impl<'p> Execution<'p> {
     }
 
     fn applies(&self, when: When) -> bool {
-        let occupied = self.here().link.as_ref().is_some_and(|link| !link.xdp.is_empty());
+        let occupied = |place: &Place| place.link.as_ref().is_some_and(|link| !link.xdp.is_empty());
         match when {
             When::Always => true,
-            When::Occupied => occupied,
-            When::Vacant => !occupied,
+            When::Occupied => occupied(self.here()),
+            When::Vacant => !occupied(self.here()),
+            When::FirstVacant => !occupied(self.here()) && self.places[..self.at].iter().all(occupied),
             When::New(map) => !self.kept.contains(&map),
             When::Copied(map) | When::Outgrown(map) => self.old_maps[map.0].is_some(),
             When::Made(map) => self.maps[map.0].is_some(),
@@ -444,6 +450,9 @@ impl<'p> Execution<'p> {
         match call {
             Call::Statfs { path } => is_bpffs(path),
             Call::MountBpffs { path } => done(mount_bpffs(path)),
+            Call::Lock { path } => self.lock_bpffs(path),
+            Call::LockMountPoint { path } => self.lock(path),
+            Call::Unlock => done(self.unlock()),
             Call::Mkdir { path } => make_directory(path),
             Call::ObjGet { path, map } => self.get_map(path, *map),
             Call::MapInfo { map, wanted, copy } => self.check_shape(*map, wanted, *copy),
@@ -484,6 +493,7 @@ impl<'p> Execution<'p> {
             Call::TellMade => done(self.guard().and_then(attach::tell_made)),
             Call::LinkCreate(create) => self.create_link(create),
             Call::LinkUpdate { program } => self.update_link(*program),
+            Call::LinkPutBack { program } => done(self.put_back_in_link(*program)),
             Call::PinLink { path } => done(self.bpf_link().pin(Path::new(path))),
             Call::LinkInfo => self.ask_for_link(),
             Call::LinkDetach => done(self.bpf_link().detach()),
@@ -493,12 +503,12 @@ impl<'p> Execution<'p> {
             Call::Probe(feature) => Ok(self.probe(*feature)),
             Call::Unlink { path } => done(pin::unpin(Path::new(path))),
             Call::Rmdir { path } => done(pin::remove_dir(Path::new(path))),
-            Call::Umount { path } => done(pin::unmount_bpffs(Path::new(path))),
+            Call::Umount { path } => done(unmount_bpffs(path)),
         }
     }
 }
 
-/// The calls on bpffs and on maps.
+/// The calls on maps.
 impl Execution<'_> {
     /// A map that an earlier step of the plan has made or found.
     fn map(&self, slot: MapSlot) -> &Map {
@@ -611,29 +621,6 @@ fn way_out_of_pin(found: &MapShape, wanted: &MapShape) -> &'static str {
 
 fn done(result: Result<()>) -> Result<Outcome> {
     result.map(|()| Outcome::Done)
-}
-
-fn is_bpffs(path: &str) -> Result<Outcome> {
-    if pin::is_bpffs_directory(Path::new(path)).context(|| "pinning needs bpffs")? {
-        return Ok(Outcome::Done);
-    }
-    Err(Error::new(ErrorKind::NotFound, format!("{path} is no bpffs")))
-}
-
-fn mount_bpffs(path: &str) -> Result<()> {
-    pin::mount_bpffs(Path::new(path)).map_err(|error| {
-        let error = error.context("pinning needs bpffs");
-        // Root may do it, unless the place is one where it does not help.
-        let elsewhere = error.help().is_some_and(|help| help.contains(path));
-        if elsewhere { error } else { error.with_help(format!("as root: mount -t bpf bpf {path}")) }
-    })
-}
-
-fn make_directory(path: &str) -> Result<Outcome> {
-    if pin::create_dir(Path::new(path))? {
-        return Ok(Outcome::Done);
-    }
-    Err(Error::os("mkdir(2)", quote(path), EEXIST))
 }
 
 /// The calls on types.
@@ -781,7 +768,7 @@ impl Execution<'_> {
         let ours = self.program(slot).info()?;
         let pinned = Program::open_pinned(Path::new(path))?;
         let there = pinned.info()?;
-        let maps = |info: &ProgramInfo| info.map_ids.iter().copied().collect::<BTreeSet<_>>();
+        let maps = |info: &ProgramInfo| info.map_ids.iter().copied().into_set();
         let difference = if there.tag != ours.tag {
             "other code"
         } else if maps(&there) != maps(&ours) {

@@ -3,7 +3,7 @@
 //! Each function makes one call, so that a plan can list them.
 
 use std::ffi::CString;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::{fmt, fs, io};
 
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::kernel::{explain_mount, explain_path};
+use crate::order::sort;
 use crate::sys::{Errno, bpf, os};
 use crate::uapi::bpf::Cmd;
 
@@ -92,9 +93,40 @@ pub fn unpin_all(dir: &Path) -> Result<Vec<PathBuf>> {
         .iter()
         .map(fs::DirEntry::path)
         .collect();
-    pins.sort();
+    sort(&mut pins);
     pins.iter().try_for_each(|pin| unpin(pin))?;
     Ok(pins)
+}
+
+/// Held by the one run that is busy with the pins of a bpffs; dropping it lets others go on. The kernel lets go of it
+/// when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock(OwnedFd);
+
+/// Waits until nobody else is busy with the pins below the directory `root`, and holds others off: openat(2), flock(2).
+///
+/// A [`Plan`](crate::plan::Plan) that pins has this lock while it is carried out. Whoever removes pins that a plan may
+/// have made a moment ago needs it too.
+pub fn lock(root: &Path) -> Result<Lock> {
+    let dir = os::open_directory(root).map_err(|errno| {
+        let error = Error::os("openat(2)", show(root), errno.0);
+        if is_barred(&error) { explain_path(error, root, false) } else { error }
+    })?;
+    os::lock(dir.as_fd()).map_err(|errno| Error::os("flock(2)", show(root), errno.0))?;
+    Ok(Lock(dir))
+}
+
+impl Lock {
+    /// Lets others go on at once, whoever else has the fd.
+    pub(crate) fn unlock(self) -> Result<()> {
+        os::unlock(self.0.as_fd()).map_err(|errno| Error::os("flock(2)", "the root of bpffs", errno.0))
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 /// Makes a directory for root alone, and tells whether it was not there before: one mkdir(2).
@@ -137,6 +169,15 @@ pub fn mount_bpffs(path: &Path) -> Result<()> {
     os::mount_bpffs(path).map_err(|errno| {
         explain_mount(Error::os("mount(2)", format_args!("bpffs on {}", show(path)), errno.0), path)
     })
+}
+
+/// What a kernel with CONFIG_BPF_PRELOAD puts into each bpffs.
+const PRELOADED: [&str; 2] = ["maps.debug", "progs.debug"];
+
+/// Whether nothing is pinned in the bpffs at `root`, and no directory is in it.
+pub(crate) fn is_empty_bpffs(root: &Path) -> Result<bool> {
+    let mut entries = fs::read_dir(root).map_err(|error| io_error("readdir(3)", root, &error))?;
+    Ok(entries.all(|entry| entry.is_ok_and(|entry| PRELOADED.iter().any(|name| entry.file_name() == *name))))
 }
 
 /// Undoes [`mount_bpffs`]: one umount(2). All pins in it are gone with it.

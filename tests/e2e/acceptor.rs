@@ -14,7 +14,7 @@ use crate::traced::{Answer, answer, arguments, attached_id, command, mask, seque
 /// The system calls that plans are made of, and their relatives that no plan has: for strace's `-e trace=`.
 pub(crate) const TRACED: &str = "bpf,mount,umount2,fsopen,fsmount,move_mount,mkdir,mkdirat,rmdir,unlink,unlinkat,\
     rename,renameat,renameat2,statfs,fstatfs,socket,setsockopt,getsockopt,bind,sendto,sendmsg,\
-    recvfrom,recvmsg,openat,setns,unshare,prlimit64,mmap";
+    recvfrom,recvmsg,openat,flock,setns,unshare,prlimit64,mmap";
 
 /// How a plan ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ fn is_of_the_start(plan: &Value, call: &Call) -> bool {
         "mmap" => !call.arguments.contains("MAP_SHARED"),
         // The kernel's types are read before the plan is made, if they are where the kernel has put them.
         "fstatfs" => call.arguments.contains("f_type=SYSFS_MAGIC"),
+        // A directory is opened for its lock; to be listed it is opened with other flags.
+        "openat" if call.arguments.contains("O_DIRECTORY") => call.arguments.contains("O_NONBLOCK"),
         "openat" => {
             let path = split(&call.arguments)[1];
             let calls = list(&plan["steps"]).iter().flat_map(|step| list(&step["calls"]));

@@ -207,6 +207,17 @@ fn a_list_of_both_families_with_overlaps_and_duplicates() {
 }
 
 #[test]
+fn what_is_listed_twice_needs_no_room() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    let list = file(&sandbox, "twice", "192.0.2.77\n192.0.2.78\n".repeat(100));
+    block(&["load", &list]).ok().stdout_has("default: added 2, kept 0, removed 0\n");
+    let many: Vec<_> = (0..65).map(|number| format!("198.51.100.{number}\n")).collect();
+    let list = file(&sandbox, "many", many.concat().repeat(2));
+    refused(&["block", "load", &list], 1, &["lists more than the 64 prefixes that there is room for"]);
+    assert_eq!(listed(), ["192.0.2.77 default", "192.0.2.78 default"]);
+}
+
+#[test]
 fn whoever_is_not_root_changes_nothing() {
     let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
     need!(tool("setpriv"));

@@ -385,6 +385,34 @@ fn eight_interfaces_have_one_program() {
     assert!(names.iter().all(|name| attached_by_ip(name).is_none()));
 }
 
+/// Kernels before 5.5 refuse the flag by which an array can be mapped.
+#[test]
+fn arrays_that_cannot_be_mapped_are_filled_and_read_by_calls() {
+    let (sandbox, veth) = need!(pair(&["bpftool", "strace"]));
+    let on = xdpload_command(&["block", "on", NEAR, "--max-rules", "4000"]);
+    let creating = |call: &strace::Call| call.arguments.contains("BPF_MAP_CREATE");
+    let mappable = |call: &strace::Call| creating(call) && call.arguments.contains("BPF_F_MMAPABLE");
+    let (ran, calls) = strace::trace(&sandbox, "bpf", &on);
+    ran.ok();
+    block(&["off", "--purge"]).ok();
+    let at = |call: Option<usize>| u32::try_from(call.expect("it asks for one") + 1).expect("few calls");
+    let first = at(calls.iter().position(mappable));
+    let fault = |last| strace::Fault { call: "bpf", errno: "EINVAL", nth: (first, last) };
+    // Every call is refused from the first such map until it is not asked for any more.
+    let (_, refused) = strace::trace_with_fault(&sandbox, "bpf", fault(first + 100), &on);
+    let last = at(refused.iter().rposition(mappable));
+    let (ran, calls) = strace::trace_with_fault(&sandbox, "bpf", fault(last), &on);
+    ran.ok();
+    let taken = calls.iter().filter(|call| mappable(call) && !call.result.starts_with('-'));
+    assert_eq!(taken.count(), 0);
+    let rules: Vec<_> = (0..3000).map(|number| format!("198.18.{}.{}", number / 250, number % 250)).collect();
+    let list = file(&sandbox, "list", format!("{}\n{BLOCKED}\n", rules.join("\n")));
+    block(&["load", &list]).ok().stdout_has("default: added 3001, kept 0, removed 0\n");
+    assert_eq!(listed().len(), 3001);
+    assert_udp(&veth, BLOCKED, 0);
+    assert_udp(&veth, OTHER, 5);
+}
+
 #[test]
 fn a_long_list_shows_how_far_it_is_on_a_terminal() {
     need!(tool("script"));

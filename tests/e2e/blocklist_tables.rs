@@ -19,8 +19,8 @@ const OVERFLOWS: u32 = 1 << 31;
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 const SEED: u32 = 0x5eed_1e55;
 /// Few, so that buckets fill and lines are shared.
-pub(crate) const BUCKETS: u32 = 32;
-const LINES: u32 = 64;
+pub(crate) const BUCKETS: u32 = 31;
+const LINES: u32 = 61;
 /// The lengths of IPv6 rules in `wide`, by their bits.
 const LENGTHS6: [u8; 10] = [128, 64, 56, 48, 44, 40, 36, 32, 29, 28];
 
@@ -67,6 +67,11 @@ fn mix(number: u64) -> u64 {
 
 fn low(number: u64) -> u32 {
     (number & 0xffff_ffff) as u32
+}
+
+/// One of so many places, by the lower half of a hash.
+fn place(hash: u64, places: u32) -> u32 {
+    low(((hash & 0xffff_ffff) * u64::from(places)) >> 32)
 }
 
 /// Where a rule is.
@@ -132,8 +137,7 @@ impl Tables {
     }
 
     fn configure(&self) {
-        let numbers =
-            [self.flags, self.lengths4, self.lengths6, BUCKETS - 1, LINES - 1, SEED, 0, 0, 0, 0, 0, 0];
+        let numbers = [self.flags, self.lengths4, self.lengths6, BUCKETS, LINES, SEED, 0, 0, 0, 0, 0, 0];
         self.write("config", &[0; 4], numbers.map(u32::to_ne_bytes).as_flattened());
     }
 
@@ -149,7 +153,7 @@ impl Tables {
 
     /// Has the filter let packets by that this hash is about.
     fn open_filter(&self, how_many: u64, first_bits: u64, hash: u64) {
-        let line = low(mix(first_bits ^ how_many << 56 ^ u64::from(SEED)) >> 32) & (LINES - 1);
+        let line = place(mix(first_bits ^ how_many << 56 ^ u64::from(SEED)) >> 32, LINES);
         let mut words = self.read("filter", &line.to_ne_bytes());
         let at = 8 * usize::try_from(hash >> 49 & 7).expect("small");
         let word = u64::from_ne_bytes(words[at..at + 8].try_into().expect("eight bytes"));
@@ -187,7 +191,7 @@ impl Tables {
         let hash = mix((u64::from(code) | u64::from(is_prefix) << 32) ^ u64::from(SEED));
         let how_many = if length >= 24 { 24 } else { 16 };
         self.open_filter(how_many, u64::from(number) >> (32 - how_many), hash);
-        let bucket = low(hash >> 20) & (BUCKETS - 1);
+        let bucket = place(hash >> 16, BUCKETS);
         let words = self.read("buckets", &bucket.to_ne_bytes());
         let word = |n: usize| u32::from_ne_bytes(words[4 * n..4 * n + 4].try_into().expect("four bytes"));
         let is_free = |slot: &u32| word(0) & 1 << slot == 0;

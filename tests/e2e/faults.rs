@@ -19,13 +19,14 @@ use crate::veth::NEAR;
 use crate::xdpload::{xdpload, xdpload_command};
 
 /// The calls that reach the kernel's BPF, its routing and its file systems, each with errnos that it may give.
-const FAULTS: [(&str, &[&str]); 9] = [
+const FAULTS: [(&str, &[&str]); 10] = [
     ("bpf", &["EPERM", "ENOMEM", "EINVAL"]),
     ("sendto", &["ENOBUFS", "EPERM"]),
     ("recvfrom", &["ENOBUFS", "ENOMEM"]),
     ("socket", &["EMFILE", "EAFNOSUPPORT"]),
     ("setsockopt", &["EINVAL"]),
     ("mount", &["EPERM", "ENODEV"]),
+    ("flock", &["EINTR", "ENOLCK"]),
     ("mkdir", &["EACCES", "ENOSPC"]),
     ("statfs", &["EACCES"]),
     ("fstatfs", &["EACCES"]),
@@ -51,18 +52,17 @@ struct State {
 
 impl State {
     fn now(bench: &Bench) -> Self {
-        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").expect("/proc is mounted");
         Self {
             attached: attached_by_ip(NEAR),
             pins: bench.sandbox.pins(),
-            has_bpffs: mounts.contains(" /sys/fs/bpf "),
+            has_bpffs: bench.sandbox.has_bpffs(),
         }
     }
 }
 
 impl<'b> Trial<'b> {
-    fn new(bench: &'b Bench, object: &Edit, options: &[&str]) -> Self {
-        let path = object.save(&bench.sandbox);
+    fn new(bench: &'b Bench, (name, object): (&str, &Edit), options: &[&str]) -> Self {
+        let path = object.save_as(&bench.sandbox, name);
         let attach = xdpload_command(&[&["attach", NEAR, &path], options].concat());
         Self { bench, command: attach, undo: detach, before: State::now(bench) }
     }
@@ -194,7 +194,7 @@ fn bench() -> Result<Bench, Missing> {
 fn a_plain_attach_fails_cleanly_at_each_call() {
     let bench = need!(bench());
     // Five calls of bpf(2), two of them after the program is attached; two rounds of netlink.
-    let faults = Trial::new(&bench, &bench.blacklist(), &[]).run();
+    let faults = Trial::new(&bench, ("blacklist", &bench.blacklist()), &[]).run();
     assert!(faults >= 20, "{faults}");
     bench.assert_clean();
 }
@@ -203,7 +203,7 @@ fn a_plain_attach_fails_cleanly_at_each_call() {
 fn a_replacement_fails_cleanly_at_each_call() {
     let bench = need!(bench());
     xdpload(&["attach", NEAR, &object("xdp_pass")]).ok();
-    let faults = Trial::new(&bench, &bench.blacklist(), &["--replace"]).run();
+    let faults = Trial::new(&bench, ("blacklist", &bench.blacklist()), &["--replace"]).run();
     assert!(faults >= 25, "{faults}");
     xdpload(&["detach", NEAR]).ok();
     bench.assert_clean();
@@ -212,7 +212,7 @@ fn a_replacement_fails_cleanly_at_each_call() {
 #[test]
 fn a_pinning_attach_fails_cleanly_at_each_call() {
     let bench = need!(bench());
-    let faults = Trial::new(&bench, &gobpf(&bench), &[]).run();
+    let faults = Trial::new(&bench, ("blacklist_gobpf", &gobpf(&bench)), &[]).run();
     assert!(faults >= 30, "{faults}");
     bench.assert_clean();
 }
@@ -221,7 +221,7 @@ fn a_pinning_attach_fails_cleanly_at_each_call() {
 fn an_attach_that_mounts_bpffs_fails_cleanly_at_each_call() {
     let bench = need!(bench());
     umount("/sys/fs/bpf").expect("the sandbox has mounted it");
-    let faults = Trial::new(&bench, &gobpf(&bench), &[]).run();
+    let faults = Trial::new(&bench, ("blacklist_gobpf", &gobpf(&bench)), &[]).run();
     assert!(faults >= 32, "{faults}");
     bench.assert_clean();
 }
@@ -231,7 +231,7 @@ fn an_attach_with_global_variables_fails_cleanly_at_each_call() {
     let bench = need!(bench());
     for program in ["count", "pass"] {
         let object = Edit::of(&object("data_sections"));
-        let faults = Trial::new(&bench, &object, &["--prog", program]).run();
+        let faults = Trial::new(&bench, ("data_sections", &object), &["--prog", program]).run();
         assert!(faults >= 40, "{program}: {faults}");
     }
     bench.assert_clean();

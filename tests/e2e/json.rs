@@ -133,7 +133,9 @@ fn each_document_is_what_the_page_says() {
     say("a refusal by the verifier", &xdpload(&load).fails(4).json());
     say("detach", &answer(&["detach", NEAR]));
     run(&mut command("ip", &["link", "add", "left0", "type", "veth", "peer", "name", "right0"])).ok();
-    say("attach", &answer(&["attach", NEAR, "left0", &object("tail_calls"), "--prog=enter"]));
+    let both = ["attach", NEAR, "left0", &object("tail_calls"), "--prog=enter", "--confirm=10m"];
+    say("attach", &answer(&both));
+    say("confirm", &answer(&["confirm"]));
     for interface in [NEAR, "left0"] {
         answer(&["detach", interface]);
     }

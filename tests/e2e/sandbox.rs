@@ -14,6 +14,7 @@ use std::thread;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::unistd::gettid;
 
 use crate::command::{command, run};
@@ -77,6 +78,12 @@ impl Sandbox {
         found.retain(|name| !["maps.debug", "progs.debug"].contains(&name.as_str()));
         found.sort();
         found
+    }
+
+    /// Whether a bpffs is mounted where it belongs. The list of mounts tells less: those of the machine, which the
+    /// sandbox has hidden, are in it too.
+    pub(crate) fn has_bpffs(&self) -> bool {
+        statfs(&self.bpffs).expect("/sys is mounted").filesystem_type() == BPF_FS_MAGIC
     }
 
     /// Makes a second network namespace that `ip netns` and `--netns` know as `name`.

@@ -53,9 +53,15 @@ pub(crate) fn trace_with_fault(
 /// Runs `command`, and kills it before its `nth` call of `name` reaches the kernel.
 #[track_caller]
 pub(crate) fn kill_before(sandbox: &Sandbox, name: &str, nth: u32, command: &Command) {
-    let inject = format!("inject={name}:signal=KILL:when={nth}");
-    let (ran, _) = strace(sandbox, &["-e", &format!("trace={name}"), "-e", &inject], command);
+    let ran = kill_each_before(sandbox, name, nth, command);
     assert_eq!(ran.code(), None, "it was not killed: {}", ran.report());
+}
+
+/// Runs `command`, and kills it, or whatever it has started, before the `nth` call of `name` by either.
+#[track_caller]
+pub(crate) fn kill_each_before(sandbox: &Sandbox, name: &str, nth: u32, command: &Command) -> Ran {
+    let inject = format!("inject={name}:signal=KILL:when={nth}");
+    strace(sandbox, &["-e", &format!("trace={name}"), "-e", &inject], command).0
 }
 
 #[track_caller]

@@ -49,6 +49,7 @@ pub(crate) fn arguments(call: &Call) -> BTreeMap<String, String> {
         "recvfrom" | "recvmsg" => &["sockfd"],
         "sendmsg" => &["sockfd", "msg"],
         "openat" => &["dirfd", "pathname", "flags"],
+        "flock" => &["fd", "operation"],
         "setns" => &["fd", "nstype"],
         "prlimit64" => &["pid", "resource", "new_limit", "old_limit"],
         _ => &[],

@@ -66,6 +66,8 @@ pub struct List {
     pub with_host_bits: u64,
     /// How many lines there are.
     pub lines: u64,
+    /// How many items were left out because a set has their prefix already; there may be more of them among `items`.
+    pub duplicates: usize,
 }
 
 /// How many bad lines are kept in words.
@@ -99,6 +101,7 @@ pub fn read(mut input: impl BufRead, room: usize, mut progress: impl FnMut(u64))
     let mut list = List::default();
     let mut state = line::State::default();
     let mut bytes = Vec::with_capacity(256);
+    let mut looked_at = room;
     loop {
         bytes.clear();
         let limit = MAX_LINE as u64 + 1;
@@ -113,8 +116,11 @@ pub fn read(mut input: impl BufRead, room: usize, mut progress: impl FnMut(u64))
         } else {
             read_line(&bytes, number, &mut state, &mut list)?;
         }
-        if list.items.len() > room {
-            return Err(Stop::Full);
+        if list.items.len() > looked_at {
+            if list.thin() > room {
+                return Err(Stop::Full);
+            }
+            looked_at = room.max(2 * list.items.len());
         }
         if number % 4096 == 0 {
             progress(number);
@@ -124,6 +130,9 @@ pub fn read(mut input: impl BufRead, room: usize, mut progress: impl FnMut(u64))
         list.complain(list.lines, "", reason);
     }
     progress(list.lines);
+    if list.items.len() > room && list.thin() > room {
+        return Err(Stop::Full);
+    }
     Ok(list)
 }
 
@@ -156,6 +165,16 @@ impl List {
         self.items.push(Item { prefix, set: NO_SET, seconds });
     }
 
+    /// Leaves one item of those with the same prefix and set: the one that stays the longest. Gives how many prefixes
+    /// there are.
+    fn thin(&mut self) -> usize {
+        let before = self.items.len();
+        self.items.sort_unstable_by_key(|item| (order(item.prefix), item.set, Reverse(lasting(item))));
+        self.items.dedup_by_key(|item| (item.prefix, item.set));
+        self.duplicates += before - self.items.len();
+        self.items.chunk_by(|a, b| a.prefix == b.prefix).count()
+    }
+
     /// The number of a set that the list names; beyond all bounds there are no names.
     fn set_number(&mut self, name: &str) -> u16 {
         // Lines of a set stand together.
@@ -175,13 +194,16 @@ impl List {
 /// left out.
 pub fn sort_out(items: &mut Vec<Item>) -> usize {
     let before = items.len();
-    // No end is 0, and so the longest comes first when counted down from below.
-    let lasting = |item: &Item| item.seconds.wrapping_sub(1);
     if !items.is_sorted_by(|a, b| a.prefix < b.prefix) {
         items.sort_unstable_by_key(|item| (order(item.prefix), Reverse(lasting(item))));
         items.dedup_by_key(|item| item.prefix);
     }
     before - items.len()
+}
+
+/// Greater for an item that stays longer: no end is 0, and so the seconds are counted down from below.
+fn lasting(item: &Item) -> u32 {
+    item.seconds.wrapping_sub(1)
 }
 
 #[cfg(test)]
@@ -323,6 +345,17 @@ mod tests {
         let long = vec![b'1'; MAX_LINE + 2];
         assert!(matches!(read(&long[..], 9, |_| {}), Err(Stop::LongLine { line: 1 })));
         assert!(matches!(read(&b"192.0.2.1\n192.0.2.2\n"[..], 1, |_| {}), Err(Stop::Full)));
+    }
+
+    #[test]
+    fn what_is_listed_twice_needs_no_room() {
+        let list = read("192.0.2.1\n192.0.2.2\n".repeat(50).as_bytes(), 2, |_| {}).unwrap();
+        assert_eq!((list.items.len(), list.duplicates), (2, 98));
+        let sets = "add a 192.0.2.1\nadd b 192.0.2.1\nadd a 192.0.2.1 timeout 9\n";
+        let list = read(sets.as_bytes(), 1, |_| {}).unwrap();
+        let found: Vec<_> = list.items.iter().map(|item| (item.set, item.seconds)).collect();
+        assert_eq!((found, list.duplicates), (vec![(0, 0), (1, 0)], 1));
+        assert!(matches!(read(format!("{sets}add b 192.0.2.2\n").as_bytes(), 1, |_| {}), Err(Stop::Full)));
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
             Error::new(ErrorKind::InvalidInput, message).with_help("--force empties the set all the same")
         );
     }
-    let duplicates = lists.sets.values_mut().map(list::sort_out).sum();
+    let duplicates = lists.duplicates + lists.sets.values_mut().map(list::sort_out).sum::<usize>();
     let risky = lists.sets.values().flat_map(|items| lockout::risky(items));
     lockout::check(risky, writer.reader(), args.force)?;
     if !args.dry_run && !lists.allowed.is_empty() {
@@ -71,6 +71,7 @@ struct Lists {
     sets: BTreeMap<String, Vec<Item>>,
     allowed: Vec<IpNet>,
     skipped: u64,
+    duplicates: usize,
 }
 
 impl Lists {
@@ -88,6 +89,7 @@ impl Lists {
                 escape(name)
             ));
         }
+        self.duplicates += list.duplicates;
         self.allowed.append(&mut list.allowed);
         let set_of = |item: &Item| match &args.set {
             Some(set) => set.as_str(),

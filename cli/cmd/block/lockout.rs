@@ -1,8 +1,10 @@
 //! Refuses rules that would lock out whoever adds them.
 
+use std::env;
+use std::fs::File;
+use std::io::Read as _;
 use std::net::IpAddr;
 use std::os::unix::process::parent_id;
-use std::{env, fs};
 
 use blocklist::Reader;
 use blocklist::guard::{Protected, first_lock_out, of_this_host};
@@ -72,7 +74,7 @@ fn ssh_peer() -> Option<IpAddr> {
 }
 
 fn peer_of(process: u32) -> Option<IpAddr> {
-    let environment = fs::read(format!("/proc/{process}/environ")).ok()?;
+    let environment = about(process, "environ")?;
     let variables = environment.split(|&byte| byte == 0);
     let mut values = variables.filter_map(|variable| {
         std::str::from_utf8(variable).ok()?.strip_prefix(SSH_CONNECTION)?.strip_prefix('=')
@@ -82,9 +84,16 @@ fn peer_of(process: u32) -> Option<IpAddr> {
 
 /// The fourth field of stat is the parent; the second, in parentheses, may have blanks.
 fn parent_of(process: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&about(process, "stat")?).into_owned();
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// A file that the kernel has about a process. It does not say how long it is, and so there is room for most at once.
+fn about(process: u32, what: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(1 << 14);
+    File::open(format!("/proc/{process}/{what}")).ok()?.read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// The address may have the interface behind it, if it is of the link.

@@ -15,6 +15,7 @@ use super::args::{self, Off, On};
 use super::maps;
 use crate::cmd::trial::{self, TrialDocument};
 use crate::cmd::{Planned, detach};
+use crate::guard::Guard;
 use crate::output;
 
 /// The longest MTU whose packets are in one buffer for sure: drivers differ, and this is what the least of them takes.
@@ -106,23 +107,45 @@ fn change(maps: &Maps, args: &On, default_drop: Option<bool>) -> Result<()> {
 
 /// Attaches to all interfaces that have it not yet, or after a refusal to none.
 fn attach_all(maps: &Maps, args: &On, interfaces: &[Interface], lock: &Lock) -> Result<Vec<IsOn>> {
+    let guard = trial::guard(args.trial, &args.place)?;
     let mut all = Vec::new();
     for interface in interfaces {
-        match attach_one(maps, args, interface, lock) {
+        match attach_one(maps, args, interface, lock, guard.as_ref()) {
             Ok(is_on) => all.push(is_on),
             Err(error) => {
-                for (interface, is_on) in interfaces.iter().zip(&all).filter(|(_, is_on)| is_on.changed) {
-                    // What is told is the refusal.
-                    let _ = attach::detach(interface, is_on.program);
-                }
-                return Err(error);
+                let changed = interfaces.iter().zip(&all).filter(|(_, is_on)| is_on.changed);
+                return Err(take_back(changed, guard.as_ref(), error));
             }
         }
     }
     Ok(all)
 }
 
-fn attach_one(maps: &Maps, args: &On, interface: &Interface, lock: &Lock) -> Result<IsOn> {
+/// Takes off what was attached before `error`.
+fn take_back<'i>(
+    changed: impl Iterator<Item = (&'i Interface, &'i IsOn)>,
+    guard: Option<&Guard>,
+    error: Error,
+) -> Error {
+    let mut changed = changed.peekable();
+    let done = match guard {
+        _ if changed.peek().is_none() => Ok(()),
+        Some(guard) => attach::take_back(&guard.socket),
+        None => changed.try_for_each(|(interface, is_on)| attach::detach(interface, is_on.program).map(drop)),
+    };
+    match done {
+        Ok(()) => error,
+        Err(failure) => error.context(format!("something is left behind ({failure})")),
+    }
+}
+
+fn attach_one(
+    maps: &Maps,
+    args: &On,
+    interface: &Interface,
+    lock: &Lock,
+    guard: Option<&Guard>,
+) -> Result<IsOn> {
     let link = interface.look()?;
     if let Some(program) = running_on(&link, &maps.program_ids()?) {
         return Ok(IsOn {
@@ -134,7 +157,7 @@ fn attach_one(maps: &Maps, args: &On, interface: &Interface, lock: &Lock) -> Res
             trial: None,
         });
     }
-    let (loaded, trial) = run_plan(maps, args, &link, lock)?;
+    let loaded = run_plan(maps, args, &link, lock, guard)?;
     let attached = loaded.attached().expect("the plan was to attach");
     if let Some(refusal) = &attached.native_refusal {
         output::remark(format_args!(
@@ -149,12 +172,12 @@ fn attach_one(maps: &Maps, args: &On, interface: &Interface, lock: &Lock) -> Res
         mode: attached.mode.to_string(),
         program: attached.info.as_ref().map(|info| info.id),
         changed: true,
-        trial,
+        trial: guard.map(|guard| TrialDocument::of(guard, attached)),
     })
 }
 
-/// Attaches as `xdpload attach --pinned` does, on trial if that is asked for.
-fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock) -> Result<(Loaded, Option<TrialDocument>)> {
+/// Attaches as `xdpload attach --pinned` does, on trial if there is a guard.
+fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock, guard: Option<&Guard>) -> Result<Loaded> {
     let path = maps.program(link.mtu > MTU_IN_ONE_BUFFER, lock)?;
     let target = Target {
         link: LinkRef::named(link.name.clone())?,
@@ -166,7 +189,7 @@ fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock) -> Result<(Loa
     let program = Existing::Pinned(path.to_string_lossy().into_owned());
     let planned = Planned { plan: Plan::of_attaching(&program, &[target])?, btf_flaw: None };
     let report = crate::args::Report { verbose: false, verifier_log: None };
-    trial::execute(&planned, &report, args.trial, &args.place, &args.home.root.to_string_lossy())
+    trial::execute(&planned, &report, guard, &args.home.root.to_string_lossy())
 }
 
 #[derive(Serialize)]

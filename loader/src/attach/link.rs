@@ -11,6 +11,7 @@ use super::Interface;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::kernel::{Privilege, explain_refusal, link_ids};
 use crate::netlink::{self, LinkInfo, Mode, XdpProgram};
+use crate::order::sort;
 use crate::pin::{self, Kind};
 use crate::plan::own_link;
 use crate::sys::{Errno, bpf};
@@ -144,7 +145,7 @@ pub fn link_pins(root: &Path) -> Vec<(u32, PathBuf)> {
             }
         }
     }
-    found.sort();
+    sort(&mut found);
     found
 }
 

@@ -11,6 +11,7 @@ use super::{Interface, Link, RouteSocket, link_of, link_pins};
 use crate::diagnosis::{Channels, Holder, InterfaceFacts};
 use crate::error::Result;
 use crate::netlink::{self, LinkInfo, LinkRef, XdpFeatures, XdpProgram};
+use crate::order::InOrder as _;
 use crate::program::Program;
 use crate::sys::{ethtool, netlink as sys_netlink, os};
 use crate::uapi::ethtool::ETH_FLAG_LRO;
@@ -51,7 +52,7 @@ struct Neighbourhood<'s> {
 
 impl<'s> Neighbourhood<'s> {
     fn new(socket: &'s RouteSocket, bpffs: &Path) -> Result<Self> {
-        let links: BTreeMap<_, _> = socket.links()?.into_iter().map(|link| (link.index, link)).collect();
+        let links: BTreeMap<_, _> = socket.links()?.into_iter().map(|link| (link.index, link)).into_map();
         let has_programs = links.values().any(|link| !link.xdp.is_empty());
         let pins = if has_programs { link_pins(bpffs) } else { Vec::new() };
         Ok(Self { socket, links, netdev: Netdev::open(socket), pins })

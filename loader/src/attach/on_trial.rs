@@ -97,7 +97,8 @@ impl OnTrial {
         Ok(pin)
     }
 
-    /// Puts back what was before, if the interface is still as the change made it.
+    /// Puts back what was before, if the interface is still as the change made it. What was made beside it stays:
+    /// [`remove_leftovers`](Self::remove_leftovers).
     pub fn put_back(&mut self) -> Result<RolledBack> {
         let there = match self.look() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -118,8 +119,21 @@ impl OnTrial {
             let found = found(&self.look()?);
             return Ok(self.leave(&found));
         }
-        self.remove_leftovers();
+        self.new.iter().for_each(|&new| self.let_go(new));
         Ok(RolledBack::PutBack)
+    }
+
+    /// Removes what the loading of the new program has made beside it. Only when no interface runs that program any
+    /// more: changes of several may have it in common.
+    pub fn remove_leftovers(&self) {
+        for leftover in &self.trial.leftovers {
+            // As after a failed load: what somebody else has begun to use stays, and what is gone is gone.
+            let _ = match leftover {
+                Leftover::Pin(path) => pin::unpin(path),
+                Leftover::Directory(path) => pin::remove_dir(path),
+                Leftover::Bpffs(path) => pin::unmount_bpffs(path),
+            };
+        }
     }
 
     fn look(&self) -> Result<XdpState> {
@@ -204,20 +218,6 @@ impl OnTrial {
     fn let_go(&self, id: u32) {
         // What cannot be removed does no harm, and `pins gc` finds it.
         let _ = let_go_of_prog_arrays(self.bpffs(), &self.interface, id);
-    }
-
-    fn remove_leftovers(&self) {
-        if let Some(new) = self.new {
-            self.let_go(new);
-        }
-        for leftover in &self.trial.leftovers {
-            // As after a failed load: what somebody else has begun to use stays.
-            let _ = match leftover {
-                Leftover::Pin(path) => pin::unpin(path),
-                Leftover::Directory(path) => pin::remove_dir(path),
-                Leftover::Bpffs(path) => pin::unmount_bpffs(path),
-            };
-        }
     }
 
     fn bpffs(&self) -> &Path {

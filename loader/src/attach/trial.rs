@@ -1,7 +1,8 @@
-//! What a guard is told of a change on trial, and how: fds and words over a Unix socket.
+//! What a guard is told of changes on trial, and how: fds and words over a Unix socket.
 //!
-//! Each message has an answer: nothing, or the words of an error. The end of the conversation is no message; the guard
-//! then looks whether the change was made.
+//! One [`Trial`] for each interface, before it is changed; the `bpf_link` that then holds the program, if one does; and
+//! that all is made, after the last. Each message has an answer: nothing, or the words of an error. The end of the
+//! conversation is no message; the guard then looks which of the changes were made.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -93,16 +94,7 @@ impl Trial {
     pub fn send(&self, guard: &UnixStream) -> Result<()> {
         let fds = self.before.iter().map(|(_, fd)| fd).chain(&self.link).chain(&self.new);
         let fds: Vec<_> = fds.map(AsFd::as_fd).collect();
-        send(guard, &self.words().join("\0"), &fds)?;
-        receive_answer(guard)
-    }
-
-    /// Waits for what [`send`](Self::send) sends; none if the other end is closed before.
-    pub fn receive(socket: &UnixStream) -> Result<Option<Self>> {
-        match receive(socket)? {
-            Some((words, fds)) => Self::read(&words, fds).map(Some).ok_or_else(not_understood),
-            None => Ok(None),
-        }
+        tell(guard, &format!("{TRIAL}\0{}", self.words().join("\0")), &fds)
     }
 
     fn words(&self) -> Vec<String> {
@@ -162,35 +154,57 @@ impl Trial {
     }
 }
 
-/// Gives the guard the `bpf_link` that holds the new program, and waits until it has it.
-pub(crate) fn hand_over(guard: &UnixStream, link: BorrowedFd<'_>) -> Result<()> {
-    send(guard, "link", &[link])?;
-    receive_answer(guard)
+/// Gives the guard the `bpf_link` that holds the new program of the interface with this number, and waits until it has
+/// it.
+pub(crate) fn hand_over(guard: &UnixStream, ifindex: u32, link: BorrowedFd<'_>) -> Result<()> {
+    tell(guard, &format!("{LINK}\0{ifindex}"), &[link])
 }
 
-/// Tells the guard that the change is made, and waits until it has heard it. A guard that is not told looks itself.
+/// Tells the guard that what it was told of is made, and waits until it has heard it. A guard that is not told looks
+/// itself.
 pub fn tell_made(guard: &UnixStream) -> Result<()> {
-    send(guard, "made", &[])?;
-    receive_answer(guard)
+    tell(guard, MADE, &[])
 }
 
-/// What a guard hears after the [`Trial`].
+/// Has the guard take back at once all that was made, and waits until it has.
+pub fn take_back(guard: &UnixStream) -> Result<()> {
+    tell(guard, TAKE_BACK, &[])
+}
+
+/// What messages begin with.
+const TRIAL: &str = "trial";
+const LINK: &str = "link";
+const MADE: &str = "made";
+const TAKE_BACK: &str = "take back";
+
+/// What a guard hears.
 #[derive(Debug)]
 pub enum Heard {
-    /// The `bpf_link` that holds the new program.
-    Link(OwnedFd),
-    /// The change is made.
+    /// A change that is about to be made.
+    Trial(Trial),
+    /// The `bpf_link` that holds the new program of the interface with this number.
+    Link(u32, OwnedFd),
+    /// What it was told of is made.
     Made,
-    /// Nothing more: whoever makes the change is done, or dead.
+    /// It is to take back at once what is made.
+    TakeBack,
+    /// Nothing more: whoever makes the changes is done, or dead.
     End,
 }
 
-/// Waits for what comes after a [`Trial`].
+/// Waits for the next message to a guard.
 pub fn hear(socket: &UnixStream) -> Result<Heard> {
-    match receive(socket)? {
-        None => Ok(Heard::End),
-        Some((words, _)) if words == "made" => Ok(Heard::Made),
-        Some((_, fds)) => fds.into_iter().next().map(Heard::Link).ok_or_else(not_understood),
+    let Some((message, fds)) = receive(socket)? else { return Ok(Heard::End) };
+    read_message(&message, fds).ok_or_else(not_understood)
+}
+
+fn read_message(message: &str, fds: Vec<OwnedFd>) -> Option<Heard> {
+    match message.split_once('\0') {
+        Some((TRIAL, words)) => Trial::read(words, fds).map(Heard::Trial),
+        Some((LINK, ifindex)) => Some(Heard::Link(ifindex.parse().ok()?, fds.into_iter().next()?)),
+        None if message == MADE => Some(Heard::Made),
+        None if message == TAKE_BACK => Some(Heard::TakeBack),
+        _ => None,
     }
 }
 
@@ -204,6 +218,12 @@ pub fn answer(socket: &UnixStream, answer: &Result<()>) -> Result<()> {
         },
     };
     send(socket, &words, &[])
+}
+
+/// Sends a message to the guard, and waits for its answer.
+fn tell(guard: &UnixStream, words: &str, fds: &[BorrowedFd<'_>]) -> Result<()> {
+    send(guard, words, fds)?;
+    receive_answer(guard)
 }
 
 /// The guard's answer to a message.
@@ -286,19 +306,30 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         answer(&theirs, &Ok(())).unwrap();
         trial.send(&ours).unwrap();
-        let got = Trial::receive(&theirs).unwrap().unwrap();
+        let Heard::Trial(got) = hear(&theirs).unwrap() else { panic!("it is a trial") };
         assert_eq!(got.words(), trial.words());
         assert_eq!((got.before.len(), got.link.is_some(), got.new.is_some()), (2, true, true));
         answer(&theirs, &Err(not_understood().with_help("say it again"))).unwrap();
-        let error = hand_over(&ours, trial.link.as_ref().unwrap().as_fd()).unwrap_err();
+        let error = hand_over(&ours, 7, trial.link.as_ref().unwrap().as_fd()).unwrap_err();
         assert_eq!((error.to_string(), error.help()), (not_understood().to_string(), Some("say it again")));
-        assert!(matches!(hear(&theirs).unwrap(), Heard::Link(_)));
+        assert!(matches!(hear(&theirs).unwrap(), Heard::Link(7, _)));
         answer(&theirs, &Ok(())).unwrap();
         tell_made(&ours).unwrap();
         assert!(matches!(hear(&theirs).unwrap(), Heard::Made));
+        answer(&theirs, &Ok(())).unwrap();
+        take_back(&ours).unwrap();
+        assert!(matches!(hear(&theirs).unwrap(), Heard::TakeBack));
         drop(ours);
         assert!(matches!(hear(&theirs).unwrap(), Heard::End));
-        assert!(Trial::receive(&theirs).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_no_message_is_not_understood() {
+        for (message, fds) in
+            [("", 1), ("made\0", 0), ("link", 1), ("link\0x", 1), ("link\x007", 0), ("trial", 1)]
+        {
+            assert!(read_message(message, (0..fds).map(|_| fd()).collect()).is_none(), "{message:?}");
+        }
     }
 
     #[test]

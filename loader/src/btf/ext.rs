@@ -19,6 +19,7 @@ use super::types::{Name, TypeId};
 use super::{Btf, parse};
 use crate::bytes::{ByteOrder, Bytes};
 use crate::error::{Context as _, Error, Result, quote};
+use crate::order::sort_by_key;
 use crate::uapi::btf::{
     BTF_EXT_HEADER_SIZE, BTF_EXT_INFO_SEC_SIZE, BTF_EXT_OLD_HEADER_SIZE, CORE_RELO_SIZE, CoreReloKind,
     FUNC_INFO_SIZE, LINE_INFO_SIZE,
@@ -113,9 +114,9 @@ impl<'b> BtfExt<'b> {
         })?;
         // A static linker puts one file's records after another's, and the order of the functions may differ.
         for info in ext.sections.values_mut() {
-            info.functions.sort_by_key(|record| record.offset);
-            info.lines.sort_by_key(|record| record.offset);
-            info.relocations.sort_by_key(|record| record.offset);
+            sort_by_key(&mut info.functions, |record| record.offset);
+            sort_by_key(&mut info.lines, |record| record.offset);
+            sort_by_key(&mut info.relocations, |record| record.offset);
         }
         Ok(ext)
     }

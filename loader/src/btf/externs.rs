@@ -7,6 +7,7 @@
 use super::Btf;
 use super::types::{DataSec, Int, Name, Shape, Type, TypeId, Var};
 use crate::error::Result;
+use crate::order::sort_by_key;
 use crate::uapi::btf::{BTF_INT_SIGNED, FuncLinkage, VarLinkage};
 
 /// What stands in for a function in `.ksyms`, and for a parameter's name that the compiler has left out.
@@ -22,7 +23,7 @@ impl Btf {
         for entry in &mut entries {
             entry.offset = place(self.name(entry.ty)?).unwrap_or(entry.offset);
         }
-        entries.sort_by_key(|entry| entry.offset);
+        sort_by_key(&mut entries, |entry| entry.offset);
         for entry in &entries {
             self.define(entry.ty);
         }

@@ -6,6 +6,7 @@
 use super::Btf;
 use super::types::{DataSec, DataSecEntry, Shape, TypeId};
 use crate::error::Result;
+use crate::order::sort_by_key;
 use crate::uapi::btf::{FuncLinkage, VarLinkage};
 
 /// Where a symbol says that a variable is.
@@ -66,7 +67,7 @@ impl Btf {
             }
         }
         entries.retain(|entry| entry.offset.checked_add(entry.size).is_some_and(|end| end <= size));
-        entries.sort_by_key(|entry| entry.offset);
+        sort_by_key(&mut entries, |entry| entry.offset);
         Ok((entries.into(), hidden))
     }
 

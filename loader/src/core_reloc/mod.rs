@@ -39,6 +39,7 @@ use crate::btf::{Btf, CoreRelocation, KernelTypes, LazyBtf, TypeId};
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result, escape};
 use crate::insn::Insn;
+use crate::order::InOrder as _;
 use crate::uapi::bpf::BPF_INSN_SIZE;
 use crate::uapi::btf::CoreReloKind;
 
@@ -148,9 +149,7 @@ impl<'o, 't> Relocator<'o, 't> {
         kernel: Option<&'t KernelTypes>,
     ) -> Self {
         let needing = relocations.filter(|relocation| needs_kernel(relocation.kind));
-        let mut roots: Vec<TypeId> = needing.map(|relocation| relocation.ty).collect();
-        roots.sort_unstable();
-        roots.dedup();
+        let roots = needing.map(|relocation| relocation.ty).into_set().into_iter().collect();
         Self { local, order, kernel, roots, candidates: OnceCell::new(), budget: Budget::new() }
     }
 

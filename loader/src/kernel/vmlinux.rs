@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::btf::{LazyBtf, Memory};
 use crate::error::{Error, ErrorKind, Result, quote};
+use crate::order::sort;
 use crate::sys::Errno;
 use crate::sys::mapping::{KERNEL_BTF, Mapping};
 
@@ -51,7 +52,7 @@ pub fn modules_with_btf() -> Result<Vec<String>> {
             names.push(name);
         }
     }
-    names.sort();
+    sort(&mut names);
     Ok(names)
 }
 

@@ -15,6 +15,7 @@ use crate::insn::Insn;
 use crate::object::{
     Code, DataKind, DataSpec, ExternSpec, FunctionSpec, Object, ProgramSpec, SymbolReference, SymbolTarget,
 };
+use crate::order::InOrder as _;
 use crate::uapi::bpf::{BPF_INSN_SIZE, BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE};
 use crate::uapi::elf::RelocationType;
 
@@ -154,11 +155,11 @@ impl<'o> Linker<'o> {
             object.data.iter().enumerate().partition(|(_, data)| data.kind == DataKind::Kconfig);
         let externs = object.externs.iter().enumerate();
         Self {
-            code: programs.chain(functions).map(|code| ((code.section, code.offset), code)).collect(),
-            maps: maps.map(|(index, map)| ((&*map.section, map.offset), index)).collect(),
-            data: data.into_iter().map(|(index, data)| (&*data.section, (index, data))).collect(),
+            code: programs.chain(functions).map(|code| ((code.section, code.offset), code)).into_map(),
+            maps: maps.map(|(index, map)| ((&*map.section, map.offset), index)).into_map(),
+            data: data.into_iter().map(|(index, data)| (&*data.section, (index, data))).into_map(),
             kconfig: kconfig.first().map(|(index, _)| *index),
-            externs: externs.map(|(index, external)| (&*external.name, (index, external))).collect(),
+            externs: externs.map(|(index, external)| (&*external.name, (index, external))).into_map(),
             is_unrelocated: stripped::has_none(object),
         }
     }

@@ -59,7 +59,7 @@ impl Execution<'_> {
         let link = Link::extend(self.program(program).as_fd())
             .context(|| format!("replacing a function of {extended}"))?;
         let outcome = Outcome::Fd(link.as_fd().as_raw_fd());
-        self.bpf_link = Some(link);
+        self.here_mut().bpf_link = Some(link);
         Ok(outcome)
     }
 }

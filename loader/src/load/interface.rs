@@ -93,7 +93,7 @@ impl Execution<'_> {
 /// The calls on a `bpf_link`.
 impl Execution<'_> {
     pub(super) fn bpf_link(&self) -> &Link {
-        self.bpf_link.as_ref().expect("a plan uses a link after the step that makes or finds it")
+        self.here().bpf_link.as_ref().expect("a plan uses a link after the step that makes or finds it")
     }
 
     fn running(&self) -> &(XdpProgram, crate::program::Program) {
@@ -110,7 +110,7 @@ impl Execution<'_> {
             return Err(not_by_link(running));
         };
         let outcome = Outcome::Fd(link.as_fd().as_raw_fd());
-        self.bpf_link = Some(link);
+        self.here_mut().bpf_link = Some(link);
         Ok(outcome)
     }
 
@@ -133,7 +133,7 @@ impl Execution<'_> {
             return Err(Error::new(ErrorKind::Conflict, message));
         }
         let outcome = Outcome::Fd(link.as_fd().as_raw_fd());
-        self.bpf_link = Some(link);
+        self.here_mut().bpf_link = Some(link);
         Ok(outcome)
     }
 
@@ -142,8 +142,9 @@ impl Execution<'_> {
         let link = Link::create(self.program(create.program).as_fd(), self.socket(), index, mode)
             .context(|| format!("attaching to {} by a bpf_link", quote(&name)))?;
         let outcome = Outcome::Fd(link.as_fd().as_raw_fd());
-        self.bpf_link = Some(link);
-        self.here_mut().attached = Some(attached_to(index, name, mode, None));
+        let here = self.here_mut();
+        here.bpf_link = Some(link);
+        here.attached = Some(attached_to(index, name, mode, None));
         Ok(outcome)
     }
 
@@ -155,6 +156,15 @@ impl Execution<'_> {
             .context(|| format!("replacing the program on {} in its bpf_link", quote(&name)))?;
         self.here_mut().attached = Some(attached_to(index, name, running.mode, Some(*running)));
         Ok(Outcome::Done)
+    }
+
+    /// The opposite of [`update_link`](Self::update_link).
+    pub(super) fn put_back_in_link(&self, program: ProgramSlot) -> Result<()> {
+        let (_, old) = self.running();
+        let name = quote(&self.link().name);
+        self.bpf_link()
+            .update(old, self.program(program))
+            .context(|| format!("putting back what was on {name} in its bpf_link"))
     }
 
     /// Asks for what is told of the link that holds the program now.

@@ -9,6 +9,7 @@ use crate::kernel;
 use crate::map::compare::differences;
 use crate::map::{Map, MapInfo};
 use crate::netlink::{XdpProgram, program_to_replace};
+use crate::order::InOrder as _;
 use crate::pin;
 use crate::plan::{AttachBy, Call, FdValue, MapCreate, MapSlot, Plan, ProgLoad, ProgramSlot, Step};
 use crate::program::{Program, ProgramInfo};
@@ -125,10 +126,7 @@ impl<'p> Running<'p> {
         if let Some(difference) = self.compare_holder(interface, bpffs)? {
             return Ok(Some(difference));
         }
-        let mut slots: Vec<_> = self.load.map_references.iter().map(|reference| reference.map).collect();
-        slots.sort_unstable();
-        slots.dedup();
-        for slot in slots {
+        for slot in self.load.map_references.iter().map(|reference| reference.map).into_set() {
             if let Some(difference) = self.compare_map(slot)? {
                 return Ok(Some(difference));
             }

@@ -31,7 +31,7 @@ impl Execution<'_> {
             bpffs: arm.bpffs.clone(),
             pin: arm.pin.clone().unwrap_or_else(own).into(),
             before,
-            link: self.bpf_link.as_ref().map(|link| keep(link.as_fd())).transpose()?,
+            link: self.here().bpf_link.as_ref().map(|link| keep(link.as_fd())).transpose()?,
             link_pins: Vec::new(),
             new: Some(keep(self.program(program).as_fd())?),
             leftovers: self.undo.iter().rev().filter_map(|(_, call)| leftover(call)).collect(),
@@ -40,7 +40,7 @@ impl Execution<'_> {
     }
 
     pub(super) fn hand_over(&self) -> Result<()> {
-        attach::hand_over(self.guard()?, self.bpf_link().as_fd())
+        attach::hand_over(self.guard()?, self.link().index, self.bpf_link().as_fd())
     }
 }
 

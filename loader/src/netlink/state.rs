@@ -8,6 +8,7 @@ use netlink_packet_route::link::{LinkXdp, XdpAttached};
 use super::attribute::{Attribute, MESSAGE, attributes};
 use super::mode::Mode;
 use crate::error::{Error, Result};
+use crate::order::sort_by_key;
 
 /// A program that runs on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl XdpState {
     fn put(&mut self, program: XdpProgram) {
         self.programs.retain(|other| other.mode != program.mode);
         self.programs.push(program);
-        self.programs.sort_by_key(|program| program.mode);
+        sort_by_key(&mut self.programs, |program| program.mode);
     }
 
     /// Reads the attributes inside `IFLA_XDP`, of which `nest` is the payload and `offset` its place in the message.

@@ -7,6 +7,7 @@ use super::{EntryTypes, File, InnerMap, MapDialect, MapShape, MapSpec, Pinning, 
 use crate::btf::{Btf, Member, Shape, TypeId, Variable};
 use crate::elf::Section;
 use crate::error::{Context, Error, ErrorKind, Result, quote};
+use crate::order::InOrder as _;
 use crate::uapi::bpf::MapType;
 
 /// libbpf's `enum libbpf_pin_type`.
@@ -35,7 +36,7 @@ pub(super) fn parse(
     };
     let variables = btf.variables(&section.name).map_err(|error| placed(error, section, 0))?;
     let mut variables: BTreeMap<&str, Variable<'_>> =
-        variables.into_iter().map(|variable| (variable.name, variable)).collect();
+        variables.into_iter().map(|variable| (variable.name, variable)).into_map();
     let mut maps = Vec::with_capacity(variables.len());
     let mut extents = Vec::with_capacity(variables.len());
     // Symbols say where a variable is: the offsets in BTF are a static linker's to fill in.

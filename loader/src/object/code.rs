@@ -10,6 +10,7 @@ use crate::bytes::Bytes;
 use crate::elf::{Disjoint, Relocation, Section, Symbol, SymbolSection};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::{Insn, decode_all};
+use crate::order::sort_by_key;
 use crate::uapi::bpf::{BPF_CALL, BPF_INSN_SIZE, BPF_PSEUDO_CALL};
 use crate::uapi::elf::{RelocationType, SHF_EXECINSTR, SectionType, SymbolBinding, SymbolType};
 
@@ -268,7 +269,7 @@ impl<'e, 'a> CodeSection<'e, 'a> {
             ));
         }
         let mut relocations = table.map_or(Ok(Vec::new()), |table| file.elf.relocations(table))?;
-        relocations.sort_by_key(|relocation| relocation.offset);
+        sort_by_key(&mut relocations, |relocation| relocation.offset);
         let code = Self { section, functions: functions(file, section)?, table, relocations };
         // A relocation between functions belongs to a weak one that a static linker has overridden.
         let nowhere = |relocation: &&Relocation| {

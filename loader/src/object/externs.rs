@@ -9,6 +9,7 @@ use super::{DataKind, DataSpec, File};
 use crate::btf::{Btf, DataSec, Shape, TypeId};
 use crate::elf::SymbolSection;
 use crate::error::{Context, Error, ErrorKind, Result, quote};
+use crate::order::{InOrder as _, sort_by_key};
 use crate::uapi::btf::{FuncLinkage, VarLinkage};
 use crate::uapi::elf::SymbolBinding;
 
@@ -116,10 +117,10 @@ pub(super) fn read(file: &File<'_, '_>, btf: Option<&mut Btf>) -> Result<Vec<Ext
         return Ok(Vec::new());
     };
     let undefined = file.symbols.iter().filter(|symbol| symbol.section == SymbolSection::Undefined);
-    let weak = undefined.map(|symbol| (&*symbol.name, symbol.binding == SymbolBinding::WEAK)).collect();
+    let weak = undefined.map(|symbol| (&*symbol.name, symbol.binding == SymbolBinding::WEAK)).into_map();
     let externs = parse(&weak, btf)?;
     let places: BTreeMap<_, _> =
-        externs.iter().filter_map(|external| Some((&*external.name, external.place()?))).collect();
+        externs.iter().filter_map(|external| Some((&*external.name, external.place()?))).into_map();
     btf.place_options(KCONFIG, |name| places.get(name).copied())?;
     btf.place_symbols(KSYMS);
     Ok(externs)
@@ -130,7 +131,7 @@ pub(super) fn read(file: &File<'_, '_>, btf: Option<&mut Btf>) -> Result<Vec<Ext
 fn parse(weak: &BTreeMap<&str, bool>, btf: &Btf) -> Result<Vec<ExternSpec>> {
     let options = lay_out(btf, section(btf, weak, KCONFIG, option)?)?;
     let mut symbols = section(btf, weak, KSYMS, symbol)?;
-    symbols.sort_by_key(|&(name, ..)| name);
+    sort_by_key(&mut symbols, |&(name, ..)| name);
     let options = options.into_iter().map(|(name, weak, option)| (name, weak, ExternKind::Option(option)));
     let spec = |(name, weak, kind): Entry<'_, _>| ExternSpec { name: name.to_owned(), weak, kind };
     Ok(options.chain(symbols).map(spec).collect())
@@ -248,7 +249,7 @@ fn option_kind(btf: &Btf, ty: TypeId) -> Result<Option<OptionKind>> {
 /// these the smallest first, then by name.
 fn lay_out<'b>(btf: &Btf, mut options: Vec<Entry<'b, OptionSpec>>) -> Result<Vec<Entry<'b, OptionSpec>>> {
     let align = |option: &OptionSpec| if option.kind == OptionKind::Text { 1 } else { option.size };
-    options.sort_by_key(|(name, _, option)| (Reverse(align(option)), option.size, *name));
+    sort_by_key(&mut options, |(name, _, option)| (Reverse(align(option)), option.size, *name));
     let mut end = 0_u32;
     for (name, _, option) in &mut options {
         // Whatever is placed before is a multiple of a wider alignment.

@@ -10,6 +10,7 @@ use super::code::target;
 use super::{File, MapSpec, ProgramSpec, SlotSpec, SlotValue, SymbolTarget};
 use crate::elf::{Relocation, Section, Symbol};
 use crate::error::{Context, Error, Result, quote};
+use crate::order::{InOrder as _, sort_by_key};
 use crate::uapi::bpf::MapType;
 use crate::uapi::elf::RelocationType;
 
@@ -60,7 +61,7 @@ pub(super) fn fill(
     let places = maps.iter().enumerate();
     let maps_by_place =
         places.map(|(index, map)| (map.offset, (first + index, map.shape.map_type.is_map_in_map())));
-    let names = Names { programs, maps: maps_by_place.collect() };
+    let names = Names { programs, maps: maps_by_place.into_map() };
     let mut filled = BTreeSet::new();
     for relocation in file.elf.relocations(table)? {
         let place = |message| malformed(section, relocation.offset, message);
@@ -87,7 +88,7 @@ pub(super) fn fill(
         map.slots.push(SlotSpec { key, value });
     }
     for map in maps {
-        map.slots.sort_by_key(|slot| slot.key);
+        sort_by_key(&mut map.slots, |slot| slot.key);
     }
     Ok(())
 }

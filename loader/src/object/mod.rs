@@ -30,6 +30,7 @@ use crate::btf::Btf;
 use crate::bytes::ByteOrder;
 use crate::elf::{Disjoint, ElfFile, Section, Symbol, SymbolSection};
 use crate::error::{Context, Error, ErrorKind, Result, quote};
+use crate::order::sort_by_key;
 use crate::uapi::elf::{FileType, Machine, SectionType};
 
 /// In a `version` section: load for whatever kernel is running (gobpf's `useCurrentKernelVersion`).
@@ -324,7 +325,7 @@ fn by_section(symbols: &[Symbol<'_>]) -> BTreeMap<usize, Vec<usize>> {
         }
     }
     for indices in by_section.values_mut() {
-        indices.sort_by_key(|&index| (symbols[index].value, index));
+        sort_by_key(indices, |&index| (symbols[index].value, index));
     }
     by_section
 }

@@ -10,6 +10,7 @@ use crate::btf::BtfExt;
 use crate::elf::Disjoint;
 use crate::error::{Result, escape};
 use crate::insn::Insn;
+use crate::order::InOrder as _;
 use crate::uapi::bpf::{AttachType, ProgType};
 
 /// What the name of a program's section says about how to load it.
@@ -150,12 +151,12 @@ pub(super) fn parse<'e, 'a>(
 fn helpers(programs: &[ProgramSpec], local: &[bool], functions: &[FunctionSpec]) -> BTreeSet<usize> {
     let all = programs.iter().zip(local).enumerate().filter(|(_, (_, local))| **local);
     let places: BTreeMap<_, _> =
-        all.map(|(index, (program, _))| ((&*program.section, program.offset), index)).collect();
+        all.map(|(index, (program, _))| ((&*program.section, program.offset), index)).into_map();
     let code = programs.iter().map(ProgramSpec::code).chain(functions.iter().map(FunctionSpec::code));
     code.flat_map(|code| {
         let named = code.callees().filter_map(|callee| Some((callee.section, callee.offset?)));
         named.filter(move |place| *place != (code.section, code.offset))
     })
     .filter_map(|place| places.get(&place).copied())
-    .collect()
+    .into_set()
 }

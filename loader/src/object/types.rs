@@ -6,6 +6,7 @@ use super::File;
 use crate::btf::{Btf, BtfExt, CoreRelocation, LineInfo, SectionInfo, TypeId, VariablePlace};
 use crate::elf::{Section, Symbol, SymbolSection};
 use crate::error::{Result, quote};
+use crate::order::InOrder as _;
 use crate::uapi::bpf::BPF_INSN_SIZE;
 use crate::uapi::btf::{BTF_EXT_HEADER_SIZE, BTF_EXT_OLD_HEADER_SIZE};
 use crate::uapi::elf::{SectionType, SymbolBinding, SymbolType};
@@ -84,7 +85,7 @@ fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Btf> {
     let bytes = file.elf.data(section)?;
     let mut btf = Btf::parse(bytes.data(), file.elf.order(), bytes.name())?;
     let sections: BTreeMap<&str, &Section<'_>> =
-        file.elf.sections().iter().rev().map(|section| (&*section.name, section)).collect();
+        file.elf.sections().iter().rev().map(|section| (&*section.name, section)).into_map();
     let globals = globals(file);
     btf.place_variables(
         |name| sections.get(name).and_then(|section| u32::try_from(section.size).ok()),
@@ -113,7 +114,7 @@ fn globals<'f>(file: &'f File<'_, '_>) -> BTreeMap<&'f str, &'f Symbol<'f>> {
             && symbol.kind != SymbolType::SECTION
             && matches!(symbol.section, SymbolSection::Index(_))
     };
-    file.symbols.iter().filter(global).map(|symbol| (&*symbol.name, symbol)).collect()
+    file.symbols.iter().filter(global).map(|symbol| (&*symbol.name, symbol)).into_map()
 }
 
 /// Whether the object cannot be loaded without its BTF: maps are defined in it, or instructions depend on it.

@@ -6,6 +6,7 @@ use super::{DataSpec, File, Object};
 use crate::btf::{Btf, Shape, TypeId};
 use crate::elf::Section;
 use crate::error::{Error, ErrorKind, Result, quote};
+use crate::order::{InOrder as _, sort_by_key};
 use crate::uapi::elf::SymbolType;
 
 /// A variable in a section of data.
@@ -62,7 +63,7 @@ pub(super) fn parse(
         (Some(btf), Some(ty)) => described(btf, ty, section.size)?,
         _ => Vec::new(),
     };
-    let places: BTreeSet<u32> = variables.iter().map(|variable| variable.offset).collect();
+    let places: BTreeSet<u32> = variables.iter().map(|variable| variable.offset).into_set();
     for symbol in file.symbols_in(section.index) {
         let is_variable =
             matches!(symbol.kind, SymbolType::OBJECT | SymbolType::NOTYPE) && !symbol.name.is_empty();
@@ -72,7 +73,7 @@ pub(super) fn parse(
             variables.push(VariableSpec { name: symbol.name.clone().into_owned(), offset, size, ty: None });
         }
     }
-    variables.sort_by_key(|variable| variable.offset);
+    sort_by_key(&mut variables, |variable| variable.offset);
     Ok(variables)
 }
 

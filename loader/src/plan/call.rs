@@ -35,6 +35,18 @@ pub enum Call {
         /// The root of bpffs.
         path: String,
     },
+    /// Wait until no other run is busy with pins there, and hold others off until the plan is done.
+    Lock {
+        /// The root of bpffs.
+        path: String,
+    },
+    /// Let others go on.
+    Unlock,
+    /// Wait until no other run is about to mount a bpffs there.
+    LockMountPoint {
+        /// The directory that it is to be mounted on.
+        path: String,
+    },
     /// Make a directory, mode 0700.
     Mkdir {
         /// The directory.
@@ -218,6 +230,11 @@ pub enum Call {
     LinkCreate(LinkCreate),
     /// Put a program in the place of the attached one, in the `bpf_link` that holds it.
     LinkUpdate {
+        /// The program.
+        program: ProgramSlot,
+    },
+    /// Put the attached program back in the place of one, in the `bpf_link` that holds it.
+    LinkPutBack {
         /// The program.
         program: ProgramSlot,
     },
@@ -495,6 +512,7 @@ impl Call {
     pub fn undo(&self) -> Option<Self> {
         match self {
             Self::MountBpffs { path } => Some(Self::Umount { path: path.clone() }),
+            Self::Lock { .. } => Some(Self::Unlock),
             Self::Mkdir { path } => Some(Self::Rmdir { path: path.clone() }),
             Self::Keep(keep) => keep.undo().map(Self::Keep),
             Self::LinkCreate(_) => Some(Self::LinkDetach),

@@ -105,6 +105,9 @@ impl Plan {
         match call {
             Call::Statfs { path } => vec![KernelCall::new("statfs").with("path", text(path))],
             Call::MountBpffs { path } => vec![mount_bpffs(path)],
+            Call::Lock { path } => lock(path, BPFFS),
+            Call::Unlock => vec![flock(BPFFS, "LOCK_UN")],
+            Call::LockMountPoint { path } => lock(path, "<mount point>"),
             Call::Mkdir { path } => {
                 vec![KernelCall::new("mkdir").with("pathname", text(path)).with("mode", "0700")]
             }
@@ -165,7 +168,8 @@ impl Plan {
             Call::HandOver => tell_guard("<the bpf_link>").into(),
             Call::TellMade => tell_guard("<that it is made>").into(),
             Call::LinkCreate(create) => self.link_create(*create),
-            Call::LinkUpdate { program } => vec![self.link_update(*program)],
+            Call::LinkUpdate { program } => vec![link_update(&self.program(*program), ATTACHED)],
+            Call::LinkPutBack { program } => vec![link_update(ATTACHED, &self.program(*program))],
             Call::PinLink { path } => vec![obj_pin(path, LINK)],
             Call::LinkInfo => vec![info(LINK)],
             Call::LinkDetach => vec![KernelCall::bpf("BPF_LINK_DETACH").with("link_fd", LINK)],
@@ -174,9 +178,7 @@ impl Plan {
             Call::Probe(feature) => vec![probe(*feature)],
             Call::Unlink { path } => vec![KernelCall::new("unlink").with("pathname", text(path))],
             Call::Rmdir { path } => vec![KernelCall::new("rmdir").with("pathname", text(path))],
-            Call::Umount { path } => {
-                vec![KernelCall::new("umount2").with("target", text(path)).with("flags", "0")]
-            }
+            Call::Umount { path } => vec![umount(path)],
         }
     }
 
@@ -325,14 +327,6 @@ impl Plan {
         enter.into_iter().chain([create]).collect()
     }
 
-    fn link_update(&self, program: ProgramSlot) -> KernelCall {
-        KernelCall::bpf("BPF_LINK_UPDATE")
-            .with("link_fd", LINK)
-            .with("new_prog_fd", self.program(program))
-            .with("flags", "BPF_F_REPLACE")
-            .with("old_prog_fd", ATTACHED)
-    }
-
     /// Reads entries of the attached program's map, and writes them into the one that takes its name.
     fn copy_map(&self, map: MapSlot, by: CopyBy) -> Vec<KernelCall> {
         let (from, to) = (self.map_before(map), self.map(map));
@@ -391,6 +385,7 @@ fn change_link(
 }
 
 const BTF: &str = "<BTF>";
+const BPFFS: &str = "<root of bpffs>";
 const ROUTE: &str = "<route socket>";
 const IFINDEX: &str = "<ifindex>";
 const ATTACHED: &str = "<attached program>";
@@ -461,6 +456,15 @@ fn tell_guard(message: &str) -> [KernelCall; 2] {
     [to_guard("sendmsg").with("msg", message), to_guard("recvmsg")]
 }
 
+/// Puts `new` in the place of `old` in the link.
+fn link_update(new: &str, old: &str) -> KernelCall {
+    KernelCall::bpf("BPF_LINK_UPDATE")
+        .with("link_fd", LINK)
+        .with("new_prog_fd", new)
+        .with("flags", "BPF_F_REPLACE")
+        .with("old_prog_fd", old)
+}
+
 /// Goes through all links of the kernel.
 fn find_link() -> Vec<KernelCall> {
     let next = KernelCall::bpf("BPF_LINK_GET_NEXT_ID").with("start_id", "<id of the link before>");
@@ -479,6 +483,24 @@ fn mount_bpffs(path: &str) -> KernelCall {
         .with("filesystemtype", text("bpf"))
         .with("mountflags", "MS_NOSUID|MS_NODEV|MS_NOEXEC|MS_RELATIME")
         .with("data", text("mode=0700"))
+}
+
+fn umount(path: &str) -> KernelCall {
+    KernelCall::new("umount2").with("target", text(path)).with("flags", "0")
+}
+
+/// Opens the directory for nothing but its lock.
+fn lock(path: &str, name: &str) -> Vec<KernelCall> {
+    let open = KernelCall::new("openat")
+        .with("dirfd", "AT_FDCWD")
+        .with("pathname", text(path))
+        .with("flags", "O_RDONLY|O_DIRECTORY|O_CLOEXEC")
+        .gives(name);
+    vec![open, flock(name, "LOCK_EX")]
+}
+
+fn flock(name: &str, operation: &str) -> KernelCall {
+    KernelCall::new("flock").with("fd", name).with("operation", operation)
 }
 
 fn raise_memlock() -> KernelCall {

@@ -47,6 +47,7 @@ impl Plan {
             When::Always => None,
             When::Occupied => Some("if a program is attached there".to_owned()),
             When::Vacant => Some("if none is attached there".to_owned()),
+            When::FirstVacant => Some("if it is the first where none is attached".to_owned()),
             When::Outgrown(slot) => Some(format!("if map {} is pinned in another shape", map(slot))),
             When::Made(slot) => Some(format!("if {} was made", map(slot))),
             When::New(slot) => Some(format!("unless map {} of the attached program is kept", map(slot))),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Plan;
 use crate::btf::TypeId;
 use crate::error::{Error, ErrorKind, Result, escape, quote};
+use crate::order::InOrder as _;
 
 /// What is still to be known of the kernel before a plan can be made: the programs to load take it from there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct KernelSymbols {
 impl KernelSymbols {
     /// Nothing known yet of these symbols.
     pub fn of(names: &BTreeSet<String>) -> Self {
-        Self { found: names.iter().map(|name| (name.clone(), Vec::new())).collect(), shown: false }
+        Self { found: names.iter().map(|name| (name.clone(), Vec::new())).into_map(), shown: false }
     }
 
     /// Takes in a line: an address in hexadecimal digits, the symbol's type, its name, and perhaps a module's.

@@ -71,11 +71,13 @@ impl Plan {
         }
     }
 
-    /// What takes `call` back when a later one of this plan fails: [`Call::undo`], and with several interfaces also the
-    /// change of each. After the change of the only one nothing is left that can fail.
+    /// What takes `call` back when a later one of this plan fails: [`Call::undo`], and also the change of each
+    /// interface if there are several or a guard is to hear of it. Else nothing is left after it that can fail.
     pub fn undo(&self, call: &Call) -> Option<Call> {
+        let is_last = self.attach.len() < 2 && !self.is_on_trial();
         match call {
-            Call::SetLink(set) if self.attach.len() > 1 => Some(Call::PutBack(set.clone())),
+            Call::SetLink(set) if !is_last => Some(Call::PutBack(set.clone())),
+            Call::LinkUpdate { program } if !is_last => Some(Call::LinkPutBack { program: *program }),
             call => call.undo(),
         }
     }
@@ -173,6 +175,8 @@ pub enum When {
     Occupied,
     /// If none is.
     Vacant,
+    /// If none is, and one was on each interface before it.
+    FirstVacant,
     /// Unless this map is one of the attached program, which the new program goes on with.
     New(MapSlot),
     /// If the attached program has this map in another shape, so that its entries are copied.

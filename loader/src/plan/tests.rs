@@ -109,32 +109,41 @@ const SMALL_PLAN: &str = r#"  1 socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLIN
   4 recvfrom(<route socket>)
   5 statfs("/sys/fs/bpf")
         if it is not bpffs:
-  6         mount("bpf", "/sys/fs/bpf", "bpf", MS_NOSUID|MS_NODEV|MS_NOEXEC|MS_RELATIME, "mode=0700")
-  7 bpf(BPF_OBJ_GET,
+  6         openat(AT_FDCWD, "/sys/fs/bpf", O_RDONLY|O_DIRECTORY|O_CLOEXEC) = <mount point>
+  7         flock(<mount point>, LOCK_EX)
+                if refused with EACCES: go on
+  8         statfs("/sys/fs/bpf")
+                if it is not bpffs:
+  9                 mount("bpf", "/sys/fs/bpf", "bpf", MS_NOSUID|MS_NODEV|MS_NOEXEC|MS_RELATIME, "mode=0700")
+ 10 openat(AT_FDCWD, "/sys/fs/bpf", O_RDONLY|O_DIRECTORY|O_CLOEXEC) = <root of bpffs>
+ 11 flock(<root of bpffs>, LOCK_EX)
+        if refused with EACCES: go on
+ 12 bpf(BPF_OBJ_GET,
         if it succeeds:
-  8         bpf(BPF_OBJ_GET_INFO_BY_FD,
+ 13         bpf(BPF_OBJ_GET_INFO_BY_FD,
         if refused with ENOENT:
-  9         mkdir("/sys/fs/bpf/edge", 0700)
+ 14         mkdir("/sys/fs/bpf/edge", 0700)
                 if refused with EEXIST: go on
- 10         bpf(BPF_MAP_CREATE,
- 11         bpf(BPF_OBJ_PIN,
+ 15         bpf(BPF_MAP_CREATE,
+ 16         bpf(BPF_OBJ_PIN,
                 if refused with EEXIST:
- 12                 bpf(BPF_OBJ_GET,
+ 17                 bpf(BPF_OBJ_GET,
                         if it succeeds:
- 13                         bpf(BPF_OBJ_GET_INFO_BY_FD,
- 14 bpf(BPF_PROG_LOAD,
+ 18                         bpf(BPF_OBJ_GET_INFO_BY_FD,
+ 19 bpf(BPF_PROG_LOAD,
         if refused:
- 15         bpf(BPF_PROG_LOAD,
- 16 sendto(RTM_SETLINK
- 17 recvfrom(<route socket>)
+ 20         bpf(BPF_PROG_LOAD,
+ 21 sendto(RTM_SETLINK
+ 22 recvfrom(<route socket>)
         if no answer comes:
- 18         sendto(RTM_SETLINK
- 19         recvfrom(<route socket>)
- 20 bpf(BPF_OBJ_GET_INFO_BY_FD,
+ 23         sendto(RTM_SETLINK
+ 24         recvfrom(<route socket>)
+ 25 bpf(BPF_OBJ_GET_INFO_BY_FD,
         if refused: go on
     if a later call fails, what was done of these is undone:
         unlink("/sys/fs/bpf/edge/m")
         rmdir("/sys/fs/bpf/edge")
+        flock(<root of bpffs>, LOCK_UN)
         umount2("/sys/fs/bpf", 0)
 "#;
 
@@ -165,7 +174,7 @@ fn a_pin_path_follows_the_dialect_and_the_caller() {
 fn a_pinned_map_is_looked_for_before_it_is_made() {
     let object = object(vec![map("m", Pinning::Path("a/b/m".to_owned()))]);
     let plan = plan(&object);
-    let [statfs, get, _] = &plan.steps[..] else { panic!("{plan}") };
+    let [statfs, _, get, _] = &plan.steps[..] else { panic!("{plan}") };
     assert_eq!(statfs.call, Call::Statfs { path: "/sys/fs/bpf".to_owned() });
     assert!(matches!(get.then[0].call, Call::MapInfo { .. }), "what is there is compared");
     let absent: Vec<_> = get.otherwise[0].steps.iter().map(|step| &step.call).collect();

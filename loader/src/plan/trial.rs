@@ -23,29 +23,30 @@ pub fn own_link(bpffs: &str, netns_cookie: impl Display, ifindex: impl Display) 
 }
 
 impl Plan {
-    /// The same plan on trial, with its bpffs at `bpffs`: for [`execute_on_trial`](Plan::execute_on_trial).
+    /// The same plan on trial, with its bpffs at `bpffs`: for [`execute_on_trial`](Plan::execute_on_trial). Each of its
+    /// interfaces is on trial by itself, and the guard is told of each before it is changed.
     pub fn on_trial(self, bpffs: &str) -> Result<Self> {
-        let [attach] = &self.attach[..] else {
-            let message = "only a plan that attaches its program to one interface can be on trial";
+        if self.attach.is_empty() {
+            let message = "only a plan that attaches its program can be on trial";
             return Err(Error::new(ErrorKind::InvalidInput, message));
-        };
-        let pin = match &attach.by {
-            AttachBy::Link { pin } => pin.clone(),
-            AttachBy::Netlink => None,
-        };
+        }
         let elsewhere =
             self.steps.iter().any(|step| matches!(&step.call, Call::OpenRouteSocket { netns: Some(_) }));
-        let trial =
-            Trial { bpffs: bpffs.to_owned(), by_link: attach.by != AttachBy::Netlink, pin, elsewhere };
-        let mut steps = Vec::new();
+        let trial = Trial { bpffs, plan: &self, elsewhere };
+        let mut steps: Vec<Step> = Vec::new();
         for step in &self.steps {
-            if !steps.iter().any(is_arming) && is_change(&step.call) {
-                steps.extend(trial.arm(&self.steps));
+            if is_change(&step.call) && !steps.iter().any(|other| other.at == step.at && is_arming(other)) {
+                steps.extend(trial.arm(step.at, &steps));
             }
-            steps.extend(trial.step(step));
+            steps.extend(trial.step(step).map(|own| own.at(step.at)));
         }
         steps.push(Step::new(Call::TellMade));
         Ok(Self { steps, ..self })
+    }
+
+    /// Whether a guard takes back what it changes.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.steps.iter().any(is_arming)
     }
 }
 
@@ -57,37 +58,41 @@ fn is_change(call: &Call) -> bool {
     matches!(call, Call::SetLink(_) | Call::LinkCreate(_) | Call::LinkUpdate { .. })
 }
 
-struct Trial {
-    bpffs: String,
-    by_link: bool,
-    pin: Option<String>,
+struct Trial<'p> {
+    bpffs: &'p str,
+    plan: &'p Plan,
     elsewhere: bool,
 }
 
-impl Trial {
-    /// Tells the guard, after all that its knowledge and a pin after the trial take.
-    fn arm(&self, before: &[Step]) -> Vec<Step> {
+impl Trial<'_> {
+    /// Tells the guard, after all that its knowledge and a pin after the trial take; `before` are the steps until then.
+    fn arm(&self, at: usize, before: &[Step]) -> Vec<Step> {
         let mut steps = Vec::new();
-        if !before.iter().any(|step| step.call == Call::NetnsCookie) {
+        if !before.iter().chain(&self.plan.steps).any(|step| step.call == Call::NetnsCookie) {
             steps.push(Step::new(Call::NetnsCookie).or(On::Errno(&[ENOPROTOOPT]), Vec::new()));
         }
-        let has_bpffs = before.iter().any(|step| matches!(step.call, Call::Statfs { .. }));
-        if !self.by_link && !has_bpffs {
-            steps.push(ensure_bpffs(&self.bpffs).when(When::Vacant));
-        }
-        steps.push(Step::new(Call::Arm(Arm { bpffs: self.bpffs.clone(), pin: self.pin.clone() })));
-        steps
+        let pin = match &self.plan.attach[at].by {
+            AttachBy::Link { pin } => pin.clone(),
+            AttachBy::Netlink => {
+                if !self.plan.steps.iter().any(|step| matches!(step.call, Call::Statfs { .. })) {
+                    let when = if at == 0 { When::Vacant } else { When::FirstVacant };
+                    steps.extend(ensure_bpffs(self.bpffs).map(|step| step.when(when)));
+                }
+                None
+            }
+        };
+        steps.push(Step::new(Call::Arm(Arm { bpffs: self.bpffs.to_owned(), pin })));
+        steps.into_iter().map(|step| step.at(at)).collect()
     }
 
     /// What becomes of a step of the plan.
-    fn step(&self, step: &Step) -> Vec<Step> {
-        let when = step.when;
+    fn step(&self, step: &Step) -> Option<Step> {
         match &step.call {
             // The guard lets go of these when it knows the outcome, and makes this pin.
-            Call::Keep(keep) if keep.of == Attachment::Replaced => Vec::new(),
-            Call::PinLink { .. } => vec![Step::new(Call::HandOver).when(when)],
-            Call::SetLink(set) if !set.replace => vec![self.held_by_guard(step, set)],
-            _ => vec![step.clone()],
+            Call::Keep(keep) if keep.of == Attachment::Replaced => None,
+            Call::PinLink { .. } => Some(Step::new(Call::HandOver).when(step.when)),
+            Call::SetLink(set) if !set.replace => Some(self.held_by_guard(step, set)),
+            _ => Some(step.clone()),
         }
     }
 

@@ -1,10 +1,12 @@
 //! The system calls beside bpf(2): file systems, resource limits, capabilities, the kernel's name.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::Mode;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{SysconfVar, sysconf};
@@ -31,6 +33,31 @@ pub(crate) fn mount_bpffs(path: &Path) -> Result<(), Errno> {
 /// Unmounts what is mounted on `path`.
 pub(crate) fn unmount(path: &Path) -> Result<(), Errno> {
     Ok(umount(path)?)
+}
+
+/// Opens the directory `path`.
+pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(open(path, flags, Mode::empty())?)
+}
+
+/// Waits for the lock of the file behind `fd`, which goes when the last fd of this opening is closed.
+pub(crate) fn lock(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    flock(fd, libc::LOCK_EX)
+}
+
+/// Lets go of that lock.
+pub(crate) fn unlock(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    flock(fd, libc::LOCK_UN)
+}
+
+/// What `nix` offers lets go of the lock in a call of its own, where closing the fd is enough.
+fn flock(fd: BorrowedFd<'_>, operation: libc::c_int) -> Result<(), Errno> {
+    // SAFETY: the call takes numbers alone, and the fd is open.
+    match unsafe { libc::flock(fd.as_raw_fd(), operation) } {
+        0 => Ok(()),
+        _ => Err(Errno::last()),
+    }
 }
 
 /// Bytes of a page of memory.

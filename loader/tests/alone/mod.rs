@@ -26,6 +26,9 @@ pub(crate) fn alone(test: impl FnOnce() + Send + 'static) {
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("namespaces of its own");
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("private mounts");
+        // Without the bpffs of the machine.
+        mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), None::<&str>)
+            .expect("a /sys of its own");
         pin::mount_bpffs(Path::new(BPFFS_ROOT)).expect("a bpffs");
         test();
     });

@@ -23,7 +23,7 @@ impl Plan {
         let mut steps = find_interfaces(targets);
         steps.push(Step::new(Call::OpenProgram { program, existing: existing.clone() }));
         if targets.iter().any(|target| target.link_pin().is_some()) {
-            steps.push(ensure_bpffs(BPFFS));
+            steps.extend(ensure_bpffs(BPFFS));
         }
         let attach = |target: &Target| {
             let cookie = (target.replace && target.by == AttachBy::Netlink).then(netns_cookie);

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::features::{Answer, Feature, Kernel};
 use crate::linker::{Linked, MapReference, Referent};
 use crate::object::{DataKind, EntryTypes, MapShape, Object};
+use crate::order::InOrder as _;
 use crate::plan::call::{Call, MapCreate, MapFd, MapSlot, ProgramSlot};
 use crate::plan::{On, Step, When};
 use crate::uapi::bpf::BPF_F_MMAPABLE;
@@ -81,7 +82,7 @@ impl Loader<'_> {
         kernel: &Kernel,
     ) -> Vec<Step> {
         let used: BTreeSet<_> =
-            linked.map_references.iter().map(|reference| data.map_fd(*reference).map).collect();
+            linked.map_references.iter().map(|reference| data.map_fd(*reference).map).into_set();
         let constants =
             self.object.data.iter().enumerate().filter(|(_, data)| data.kind == DataKind::ReadOnly);
         constants

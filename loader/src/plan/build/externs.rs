@@ -16,6 +16,7 @@ use crate::insn::{Insn, halves};
 use crate::kconfig::Kconfig;
 use crate::linker::Linked;
 use crate::object::{CURRENT_KERNEL_VERSION, ExternKind, ExternSpec, Object, OptionSpec};
+use crate::order::InOrder as _;
 use crate::plan::Step;
 use crate::plan::call::{Call, ModuleFd};
 use crate::plan::externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
@@ -282,7 +283,7 @@ fn fill_load(insns: &mut [Insn], at: usize, value: &ExternValue) -> Option<Modul
 /// The externs that the programs refer to, in the object's order, by index in [`Object::externs`].
 fn referred<'o>(object: &'o Object, linked: &[Linked]) -> BTreeMap<usize, &'o ExternSpec> {
     let references = linked.iter().flat_map(|linked| &linked.externs);
-    references.map(|reference| (reference.external, &object.externs[reference.external])).collect()
+    references.map(|reference| (reference.external, &object.externs[reference.external])).into_map()
 }
 
 /// The kind by which a variable or function is found in BTF.

@@ -16,7 +16,7 @@ mod variables;
 
 use std::collections::BTreeMap;
 
-use nix::libc::{E2BIG, EINVAL, EPERM};
+use nix::libc::{E2BIG, EACCES, EINVAL, EPERM};
 
 pub(crate) use self::attach::link_without_pin;
 use self::attach::{at_each, attach_steps, find_interfaces, refuse_targets, refuse_to_attach, several};
@@ -207,7 +207,7 @@ impl<'o> Loader<'o> {
         let pins_link = self.targets.iter().any(|target| target.link_pin().is_some());
         let pinned = pins.iter().any(Option::is_some) || pins_link || self.pin_dir.is_some();
         if pinned || !arrays.is_empty() {
-            steps.push(ensure_bpffs(&self.bpffs));
+            steps.extend(ensure_bpffs(&self.bpffs));
         }
         for slot in creation_order(&self.object.maps) {
             steps.extend(self.map_steps(slot, pins[slot.0].as_deref(), &templates, kernel)?);
@@ -334,11 +334,18 @@ impl<'o> Loader<'o> {
     }
 }
 
-/// Mounts bpffs where it is not mounted yet.
-pub(super) fn ensure_bpffs(bpffs: &str) -> Step {
+/// Mounts bpffs where it is not mounted yet, and waits until no other run is busy with pins there.
+///
+/// A map that another run has pinned may only be taken over when that run has succeeded: after a failure it takes its
+/// pins back. Of two that find no bpffs, the second would hide the first one's, so that they wait for each other in the
+/// directory below as well. Whoever may not even look into the root of bpffs goes on without.
+pub(super) fn ensure_bpffs(bpffs: &str) -> [Step; 2] {
     let path = || bpffs.to_owned();
-    Step::new(Call::Statfs { path: path() })
-        .or(On::NotBpffs, vec![Step::new(Call::MountBpffs { path: path() })])
+    let lock = |call| Step::new(call).or(On::Errno(&[EACCES]), Vec::new());
+    let find = |otherwise| Step::new(Call::Statfs { path: path() }).or(On::NotBpffs, otherwise);
+    let mount = Step::new(Call::MountBpffs { path: path() });
+    let mount = vec![lock(Call::LockMountPoint { path: path() }), find(vec![mount])];
+    [find(mount), lock(Call::Lock { path: path() })]
 }
 
 /// A directory as people and their shells write it, `/sys/fs/bpf/`, without what would double the next slash.

@@ -8,6 +8,7 @@ use super::Loader;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::linker::{Linked, Linker, Referent};
 use crate::object::{Object, ProgramKind, ProgramSpec, SlotValue};
+use crate::order::InOrder as _;
 use crate::plan::call::{Call, FdValue, MapSlot, ProgramSlot};
 use crate::plan::keep::{Attachment, Keep, KeepAction, keep_name, keep_root};
 use crate::plan::{On, Step, When};
@@ -28,7 +29,7 @@ impl<'o> Programs<'o> {
     pub(super) fn link(object: &'o Object, chosen: Vec<&'o ProgramSpec>) -> Result<Self> {
         let linker = Linker::new(object);
         let mut programs = Self { object, specs: chosen, linked: Vec::new() };
-        let mut known: BTreeSet<_> = programs.specs.iter().map(|program| program.place()).collect();
+        let mut known: BTreeSet<_> = programs.specs.iter().map(|program| program.place()).into_set();
         while let Some(program) = programs.specs.get(programs.linked.len()) {
             let linked = linker.link(program)?;
             for map in programs.prog_arrays_of(&linked) {
@@ -47,7 +48,8 @@ impl<'o> Programs<'o> {
 
     /// Puts programs into the prog arrays, in the order of these.
     pub(super) fn prog_array_steps(&self) -> Vec<Step> {
-        let arrays: BTreeSet<_> = self.linked.iter().flat_map(|linked| self.prog_arrays_of(linked)).collect();
+        let arrays: BTreeSet<_> =
+            self.linked.iter().flat_map(|linked| self.prog_arrays_of(linked)).into_set();
         let slots = arrays.into_iter().flat_map(|map| {
             self.object.maps[map].slots.iter().filter_map(move |slot| {
                 let value = FdValue::Program(self.slot_of(&slot.value)?);
@@ -59,7 +61,8 @@ impl<'o> Programs<'o> {
 
     /// The prog arrays that a program reaches by itself and by tail calls.
     pub(super) fn reached_arrays(&self, from: ProgramSlot) -> BTreeSet<usize> {
-        let (mut arrays, mut reached, mut next) = (BTreeSet::new(), BTreeSet::from([from]), vec![from]);
+        let (mut arrays, mut reached, mut next) =
+            (BTreeSet::new(), [from].into_iter().into_set(), vec![from]);
         while let Some(program) = next.pop() {
             for map in self.prog_arrays_of(&self.linked[program.0]) {
                 let slots = &self.object.maps[map].slots;
@@ -78,7 +81,7 @@ impl<'o> Programs<'o> {
             Referent::Map(map) => Some(map),
             Referent::Data(_) => None,
         });
-        maps.filter(|&map| self.object.maps[map].shape.map_type == MapType::PROG_ARRAY).collect()
+        maps.filter(|&map| self.object.maps[map].shape.map_type == MapType::PROG_ARRAY).into_set()
     }
 
     fn slot_of(&self, value: &SlotValue) -> Option<ProgramSlot> {
