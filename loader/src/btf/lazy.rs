@@ -198,6 +198,12 @@ impl LazyBtf {
         strings.strip_prefix(text.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
     }
 
+    /// The first byte of a name, which for a type without one is 0.
+    pub fn first_byte(&self, name: Name) -> Option<u8> {
+        let (owner, offset) = self.string_place(name);
+        owner.data().get(..owner.0.strings.end)?.get(offset).copied()
+    }
+
     /// An error about the type `id`, placed where the type is.
     #[cold]
     pub(super) fn error(&self, id: TypeId, message: String) -> Error {
