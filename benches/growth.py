@@ -19,7 +19,7 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import chart
 import page
-from process import processor_time, succeed
+from process import make_room, processor_time, succeed
 from replay import peak_memory
 
 XDPLOAD = os.environ["XDPLOAD"]
@@ -117,7 +117,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="how often each has its turn (default: 5)")
     arguments = parser.parse_args()
-    succeed(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"])
+    make_room()
     with tempfile.TemporaryDirectory() as scratch:
         report({kind: measure(kind, arguments.rounds, scratch) for kind in SIZES}, arguments)
 

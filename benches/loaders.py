@@ -20,7 +20,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import page
-from process import processor_time, succeed
+from process import make_room, processor_time, succeed
 from replay import Floor, peak_memory
 
 FIXTURES = f"{page.ROOT}/loader/tests/fixtures"
@@ -168,7 +168,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="how often each has its turn (default: 9)")
     arguments = parser.parse_args()
-    succeed(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"])
+    make_room()
     for n in range(8):
         succeed(["ip", "link", "add", f"v{n}", "type", "veth", "peer", f"w{n}"])
         for interface in f"v{n}", f"w{n}":

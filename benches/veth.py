@@ -210,7 +210,7 @@ def set_up(interface):
 
 
 def clean_up():
-    """Takes away whatever a run has made, also one that was ended."""
+    """Takes away whatever was made, so that the next may be measured."""
     with os.scandir("/run/netns") as names:
         for name in [entry.name for entry in names if entry.name.startswith(PREFIX)]:
             run("ip", "netns", "del", name)

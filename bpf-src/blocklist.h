@@ -29,6 +29,9 @@
 
 #include <linux/types.h>
 
+// Another number for each change of what this page says, for the maps outlive the program that made
+// them, and whoever writes rules into the wrong places blocks nobody.
+#define BLOCK_LAYOUT 2
 #define BLOCK_KEYS 15
 // The lengths of IPv6 rules in `wide`, each with the number of its bit, by the line of the
 // filter that they share.
@@ -68,9 +71,9 @@ struct block_config {
 	// Always 0. The verifier does not know that, and so does not try each number that the program
 	// counts from here.
 	__u32 zero;
-	__u32 padding;
-	// Of no interest to the program: when the first rule may end (0 for never), and how many
-	// rules have been deleted since the filter was made.
+	// Of no interest to the program: BLOCK_LAYOUT of whoever made the maps, when the first rule
+	// may end (0 for never), and how many rules have been deleted since the filter was made.
+	__u32 layout;
 	__u64 next_end;
 	__u64 stale;
 };

@@ -21,6 +21,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from process import make_room
 from veth import ADDRESSES, TEST_RUN, Receiver, Rig, bpf, clean_up, compile_and_pin, pinned, test_run_attr
 from veth import update, update_all
 
@@ -181,7 +182,7 @@ def main():
     parser.add_argument("cases", nargs="*", metavar="CASE", help="words that a case must have (default: all cases)")
     arguments = parser.parse_args()
     random.seed(1)
-    clean_up()
+    make_room()
     print("ns per packet:      least  middle  over bare   lookup")
     with tempfile.TemporaryDirectory() as scratch:
         for name, case in CASES.items():

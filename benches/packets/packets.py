@@ -21,6 +21,7 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import chart
 import page
+from process import make_room
 from veth import BPFFS, ROOT, Receiver, Rig, clean_up, compile_and_pin, update_all
 
 SIZES = 1, 10, 100, 1_000, 10_000
@@ -177,8 +178,7 @@ def main():
     parser.add_argument("--packets", type=int, default=500_000, help="packets sent a turn (default: 500,000)")
     arguments = parser.parse_args()
     random.seed(1)
-    os.makedirs("/run/netns", exist_ok=True)
-    clean_up()
+    make_room()
     try:
         times = measure(arguments)
     finally:

@@ -11,7 +11,7 @@ use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, ObjName};
 use loader::{Context as _, Error, ErrorKind, Kernel, Loader, Object, Plan, Result, pin, quote};
 use nix::libc::EINVAL;
 
-use crate::layout::{Cell as _, Config, HEAD_LINES, Heads, RuleValue, SETS, SLOTS, flags};
+use crate::layout::{Cell as _, Config, HEAD_LINES, Heads, LAYOUT, RuleValue, SETS, SLOTS, flags};
 use crate::store::{Lock, Maps, SHAPES};
 
 /// The packet program, built in.
@@ -82,7 +82,10 @@ impl Maps {
         }
         let value = self.open("config")?.lookup(&0_u32.to_ne_bytes())?;
         let config = value.as_ref().and_then(|value| value.single().map(Config::decode));
-        Ok(config.is_some_and(|config| config.lines != 0))
+        match config {
+            Some(config) if config.lines != 0 => self.check_layout(&config).map(|()| true),
+            _ => Ok(false),
+        }
     }
 
     /// Makes the directory, mounting a bpffs on `bpffs` where there is none, and waits until nobody else writes.
@@ -200,6 +203,7 @@ impl Maps {
             buckets: sizes.buckets,
             lines: sizes.lines,
             seed: random()?,
+            layout: LAYOUT,
             ..Config::default()
         };
         let mut bytes = Vec::with_capacity(Config::SIZE);
@@ -304,7 +308,7 @@ mod tests {
         for (name, fields) in [
             (
                 "block_config",
-                "flags@0 lengths4@4 lengths6@8 buckets@12 lines@16 seed@20 zero@24 padding@28 next_end@32 \
+                "flags@0 lengths4@4 lengths6@8 buckets@12 lines@16 seed@20 zero@24 layout@28 next_end@32 \
                  stale@40",
             ),
             ("block_bucket", "header@0 keys@4"),

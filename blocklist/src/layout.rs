@@ -8,6 +8,8 @@ use ipnet::IpNet;
 
 use crate::hash;
 
+/// `BLOCK_LAYOUT`.
+pub(crate) const LAYOUT: u32 = 2;
 /// Keys of a bucket.
 pub(crate) const KEYS: usize = 15;
 /// Slots of a bucket in `hits` and `marks`, of which the last is not used.
@@ -71,9 +73,11 @@ pub(crate) struct Config {
     /// How many there are in `filter`.
     pub(crate) lines: u32,
     pub(crate) seed: u32,
-    /// When the first hold with an end may end; 0 for never. For writers alone.
+    /// [`LAYOUT`] of whoever made the maps. For user space alone, as are the rest.
+    pub(crate) layout: u32,
+    /// When the first hold with an end may end; 0 for never.
     pub(crate) next_end: u64,
-    /// Rules that have gone since the filter was made. For writers alone.
+    /// Rules that have gone since the filter was made.
     pub(crate) stale: u64,
 }
 
@@ -88,16 +92,17 @@ impl Cell for Config {
             buckets: u32_at(bytes, 12),
             lines: u32_at(bytes, 16),
             seed: u32_at(bytes, 20),
+            layout: u32_at(bytes, 28),
             next_end: u64_at(bytes, 32),
             stale: u64_at(bytes, 40),
         }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        let words = [self.flags, self.lengths4, self.lengths6, self.buckets, self.lines, self.seed];
-        out.extend(words.map(u32::to_ne_bytes).as_flattened());
-        // A number that is always 0, and padding.
-        out.extend([0; 8]);
+        // The last but one is always 0.
+        let numbers =
+            [self.flags, self.lengths4, self.lengths6, self.buckets, self.lines, self.seed, 0, self.layout];
+        out.extend(numbers.map(u32::to_ne_bytes).as_flattened());
         out.extend([self.next_end, self.stale].map(u64::to_ne_bytes).as_flattened());
     }
 }

@@ -7,7 +7,7 @@ use loader::uapi::bpf::MapType;
 use loader::{Error, ErrorKind, Result, pin, quote};
 use nix::libc::ENOENT;
 
-use crate::layout::{Bucket, Cell, Config, Heads, Line, RuleValue, Set};
+use crate::layout::{Bucket, Cell, Config, Heads, LAYOUT, Line, RuleValue, Set};
 
 /// The shape of a map: everything but its capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,9 @@ pub(crate) struct Shape {
 const fn shape(name: &'static str, map_type: MapType, key_size: u32, value_size: usize) -> Shape {
     Shape { name, map_type, key_size, value_size }
 }
+
+/// What to do about a blocklist that this program cannot read.
+const PURGE: &str = "`xdpload block off --purge` removes a blocklist that another release has made";
 
 /// The maps of the object.
 pub(crate) const SHAPES: [Shape; 13] = [
@@ -84,6 +87,22 @@ impl Maps {
         Ok(map)
     }
 
+    /// Refuses a blocklist that was not made to its end, and one whose rules are in other places than ours would be.
+    pub(crate) fn check_layout(&self, config: &Config) -> Result<()> {
+        if config.lines == 0 {
+            return Err(self.is_off());
+        }
+        if config.layout != LAYOUT {
+            let found = config.layout;
+            let message = format!(
+                "the blocklist at {} is laid out as another release does it: layout is {found}, wanted {LAYOUT}",
+                self.shown()
+            );
+            return Err(Error::new(ErrorKind::Mismatch, message).with_help(PURGE));
+        }
+        Ok(())
+    }
+
     /// Waits until nobody else writes.
     pub fn lock(&self) -> Result<Lock> {
         match pin::lock(&self.dir) {
@@ -124,6 +143,5 @@ fn compare(wanted: &Shape, found: &MapInfo, path: &Path) -> Result<()> {
     };
     let path = quote(&path.to_string_lossy());
     let message = format!("the map pinned at {path} is not of this program's blocklist: {difference}");
-    Err(Error::new(ErrorKind::Mismatch, message)
-        .with_help("`xdpload block off --purge` removes a blocklist that another release has made"))
+    Err(Error::new(ErrorKind::Mismatch, message).with_help(PURGE))
 }

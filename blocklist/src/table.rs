@@ -84,8 +84,10 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn open(maps: &Maps) -> Result<Self> {
+        let mut config = Cells::new(maps.open("config")?);
+        maps.check_layout(config.get(0)?)?;
         Ok(Self {
-            config: Cells::new(maps.open("config")?),
+            config,
             heads: Cells::new(maps.open("heads")?),
             lines: Cells::new(maps.open("filter")?),
             buckets: Cells::new(maps.open("buckets")?),

@@ -156,6 +156,33 @@ fn a_map_of_another_shape_is_left_alone() {
 }
 
 #[test]
+fn a_blocklist_of_another_layout_is_left_alone() {
+    let (_sandbox, _veth) = need!(blocked_pair(&[]));
+    block(&["add", "192.0.2.77"]).ok();
+    let pin = "/sys/fs/bpf/xdpload/block/config";
+    let map = loader::map::Map::open_pinned(pin.as_ref()).unwrap();
+    let mut config = map.lookup(&[0; 4]).unwrap().unwrap().single().unwrap().to_vec();
+    config[28..32].fill(0);
+    map.update(&[0; 4], &config, loader::map::UpdateFlags::ANY).unwrap();
+    let words =
+        "the blocklist at `/sys/fs/bpf/xdpload/block` is laid out as another release does it: layout is 0";
+    for command in
+        [&["add", "192.0.2.78"][..], &["del", "192.0.2.77"], &["list"], &["on", NEAR], &["save", "-"]]
+    {
+        refused(&[&["block"], command].concat(), 1, &[words, "`xdpload block off --purge`"]);
+    }
+    // And one whose making was interrupted is none: nobody is told that it holds a rule.
+    config.fill(0);
+    map.update(&[0; 4], &config, loader::map::UpdateFlags::ANY).unwrap();
+    refused(
+        &["block", "add", "192.0.2.78"],
+        1,
+        &["there is no blocklist at", "`xdpload block on IF` makes one"],
+    );
+    block(&["off", "--purge"]).ok();
+}
+
+#[test]
 fn an_interface_that_goes_away_takes_nothing_with_it() {
     let (_sandbox, _veth) = need!(blocked_pair(&[]));
     block(&["add", "192.0.2.77"]).ok();

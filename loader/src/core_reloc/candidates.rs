@@ -7,18 +7,7 @@ use super::compat::{essential, same_kind};
 use crate::btf::{Btf, KernelTypes, LazyBtf, TypeHead, TypeId, Types};
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::uapi::btf::BtfKind;
-
-/// All kinds that five bits can say.
-const KINDS: [BtfKind; 32] = {
-    let mut kinds = [BtfKind(0); 32];
-    let mut kind = 0;
-    while kind < 32 {
-        kinds[kind as usize] = BtfKind(kind);
-        kind += 1;
-    }
-    kinds
-};
+use crate::uapi::btf::{BTF_INFO_KIND_MASK, BtfKind};
 
 /// A type of the kernel or of a module.
 #[derive(Clone, Copy, Debug)]
@@ -83,14 +72,16 @@ impl<'o, 't> Candidates<'o, 't> {
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         // Of 150,000 types most are passed over by their kind, and most of the others by how their name begins.
-        let kinds: Vec<BtfKind> = wanted.values().flatten().map(|(kind, _)| *kind).collect();
-        let is_wanted = KINDS.map(|kind| kinds.iter().any(|wanted| same_kind(*wanted, kind)));
-        let mut begins_a_name = [false; 256];
+        let mut is_wanted = [false; BTF_INFO_KIND_MASK as usize + 1];
+        for (kind, is_wanted) in (0..).map(BtfKind).zip(&mut is_wanted) {
+            *is_wanted = wanted.values().flatten().any(|(wanted, _)| same_kind(*wanted, kind));
+        }
+        let mut begins_a_name = [false; 1 << u8::BITS];
         for name in wanted.keys() {
             begins_a_name[usize::from(name.as_bytes()[0])] = true;
         }
         let may_be = |head: &TypeHead| {
-            is_wanted[head.kind.0 as usize % KINDS.len()]
+            is_wanted.get(head.kind.0 as usize) == Some(&true)
                 && btf.first_byte(head.name).is_some_and(|byte| begins_a_name[usize::from(byte)])
         };
         for head in btf.heads().filter(may_be) {
