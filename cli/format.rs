@@ -124,12 +124,11 @@ pub(crate) fn print(bytes: &[u8], format: Format) -> String {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     // Each plan and each transcript has all the bytes that its calls hand over.
-    let mut text = String::with_capacity(2 * bytes.len());
+    let mut digits = Vec::with_capacity(2 * bytes.len());
     for byte in bytes {
-        text.push(DIGITS[usize::from(byte >> 4)].into());
-        text.push(DIGITS[usize::from(byte & 15)].into());
+        digits.extend([byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
     }
-    text
+    String::from_utf8(digits).expect("digits are ASCII")
 }
 
 /// The number without a sign that 1, 2, 4 or 8 bytes are in the machine's byte order.

@@ -74,10 +74,11 @@ impl Plan {
     /// What takes `call` back when a later one of this plan fails: [`Call::undo`], and also the change of each
     /// interface if there are several or a guard is to hear of it. Else nothing is left after it that can fail.
     pub fn undo(&self, call: &Call) -> Option<Call> {
-        let is_last = self.attach.len() < 2 && !self.is_on_trial();
+        // Looks through all steps, and so not for each of them.
+        let is_last = || self.attach.len() < 2 && !self.is_on_trial();
         match call {
-            Call::SetLink(set) if !is_last => Some(Call::PutBack(set.clone())),
-            Call::LinkUpdate { program } if !is_last => Some(Call::LinkPutBack { program: *program }),
+            Call::SetLink(set) if !is_last() => Some(Call::PutBack(set.clone())),
+            Call::LinkUpdate { program } if !is_last() => Some(Call::LinkPutBack { program: *program }),
             call => call.undo(),
         }
     }
