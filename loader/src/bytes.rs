@@ -109,16 +109,21 @@ impl<'a> Bytes<'a> {
 
     /// The `len` bytes from `offset`, which hold `field`.
     pub fn slice(&self, offset: usize, len: usize, field: &str) -> Result<&'a [u8]> {
-        offset.checked_add(len).and_then(|end| self.data.get(offset..end)).ok_or_else(|| {
-            let left = self.data.len().saturating_sub(offset);
-            self.error(offset, format!("expected {len} bytes for {field}, found {left}"))
-        })
+        let found = offset.checked_add(len).and_then(|end| self.data.get(offset..end));
+        found.ok_or_else(|| self.too_few(offset, len, field))
     }
 
     fn array<const N: usize>(&self, offset: usize, field: &str) -> Result<[u8; N]> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.slice(offset, N, field)?);
-        Ok(array)
+        match self.data.get(offset..).and_then(<[u8]>::first_chunk) {
+            Some(array) => Ok(*array),
+            None => Err(self.too_few(offset, N, field)),
+        }
+    }
+
+    #[cold]
+    fn too_few(&self, offset: usize, len: usize, field: &str) -> Error {
+        let left = self.data.len().saturating_sub(offset);
+        self.error(offset, format!("expected {len} bytes for {field}, found {left}"))
     }
 
     /// The byte at `offset`, which holds `field`.

@@ -14,7 +14,8 @@ use std::ops::Range;
 use std::str;
 use std::sync::Arc;
 
-use super::parse::{Header, TypeReader, check_string_table, head, type_len};
+use super::parse::{Head, Header, TypeReader, check_string_table, cut_short, peek};
+use super::sieve::Sieve;
 use super::types::{Name, POINTER_SIZE, Shape, Type, TypeId};
 use super::view::Types as _;
 use crate::bytes::{ByteOrder, Bytes};
@@ -142,13 +143,26 @@ impl LazyBtf {
 
     /// The heads of the types that are here and not in the base, in the order of their ids.
     pub fn heads(&self) -> impl Iterator<Item = TypeHead> {
-        Walk { bytes: self.table(), at: self.0.types.start, id: self.0.ids.start }
+        self.walk()
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        let table = self.table();
+        Walk { table: table.data(), order: table.order(), at: self.0.types.start, id: self.0.ids.start }
     }
 
     /// The types of this kind with this name, here and not in the base. Time grows with the number of types.
     pub fn find(&self, kind: BtfKind, name: &str) -> impl Iterator<Item = TypeId> {
-        let heads = self.heads().filter(move |head| head.kind == kind);
-        heads.filter(move |head| self.is_text(head.name, name)).map(|head| head.id)
+        let mut sieve = Sieve::default();
+        sieve.want(kind, name);
+        self.sift(sieve).filter(move |(_, found)| *found == name).map(|(head, _)| head.id)
+    }
+
+    /// What the sieve keeps back of the types that are here and not in the base, with their names. A name that is not
+    /// sound is none that anybody looks for.
+    pub fn sift(&self, sieve: Sieve) -> impl Iterator<Item = (TypeHead, &str)> {
+        let strings = self.data().get(self.0.strings.clone()).unwrap_or_default();
+        Sifted { btf: self, strings, first_string: self.0.first_string, walk: self.walk(), sieve }
     }
 
     /// The type with this id, here or in the base.
@@ -175,7 +189,7 @@ impl LazyBtf {
         let owner = self.owner(id)?;
         let bytes = owner.table();
         let at = owner.place(id)?;
-        let (name, info, _) = head(bytes, at)?;
+        let Head { name, info, .. } = Head::read(bytes, at)?;
         Ok(TypeHead { id, kind: info.kind, name })
     }
 
@@ -193,15 +207,13 @@ impl LazyBtf {
 
     /// Whether this is the text of a name, without a look at the rest of a longer one.
     pub fn is_text(&self, name: Name, text: &str) -> bool {
-        let (owner, offset) = self.string_place(name);
-        let strings = owner.data().get(offset..owner.0.strings.end).unwrap_or_default();
-        strings.strip_prefix(text.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+        self.tail(name).strip_prefix(text.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
     }
 
-    /// The first byte of a name, which for a type without one is 0.
-    pub fn first_byte(&self, name: Name) -> Option<u8> {
+    /// The strings from this name on.
+    fn tail(&self, name: Name) -> &[u8] {
         let (owner, offset) = self.string_place(name);
-        owner.data().get(..owner.0.strings.end)?.get(offset).copied()
+        owner.data().get(offset..owner.0.strings.end).unwrap_or_default()
     }
 
     /// An error about the type `id`, placed where the type is.
@@ -250,7 +262,7 @@ impl LazyBtf {
         let mut at = self.0.landmarks.get(index / STRIDE).copied().unwrap_or_default() as usize;
         let bytes = self.table();
         for _ in 0..index % STRIDE {
-            at += type_len(bytes, at)?;
+            at += Head::read(bytes, at)?.len;
         }
         Ok(at)
     }
@@ -297,29 +309,29 @@ impl Survey {
     fn of(bytes: Bytes<'_>, header: &Header, first: u32) -> Result<Self> {
         let types = Bytes::new(&bytes.data()[..header.types.end], bytes.order(), bytes.name());
         let strings = &bytes.data()[header.strings.clone()];
-        let mut at = header.types.start;
         // No type is smaller than `BTF_TYPE_SIZE`.
-        let landmarks = Vec::with_capacity(header.types.len() / BTF_TYPE_SIZE / STRIDE + 1);
-        let mut survey = Self { landmarks, end: first, pointer_size: POINTER_SIZE };
-        let mut to_landmark = 0;
+        let mut landmarks = Vec::with_capacity(header.types.len() / BTF_TYPE_SIZE / STRIDE + 1);
+        let mut pointer_size = POINTER_SIZE;
+        let mut count: usize = 0;
+        let mut at = header.types.start;
         while at < types.len() {
-            if to_landmark == 0 {
+            if count % STRIDE == 0 {
                 let landmark = u32::try_from(at);
-                let landmark = landmark.map_err(|_| types.error(at, "expected the types within 4 GiB"))?;
-                survey.landmarks.push(landmark);
-                to_landmark = STRIDE;
+                landmarks.push(landmark.map_err(|_| types.error(at, "expected the types within 4 GiB"))?);
             }
-            let (name, info, len) = head(types, at).context(|| format!("type {}", survey.end))?;
+            let Some(Head { name, info, len }) = peek(types.data(), types.order(), at) else {
+                return Err(cut_short(types, at).context(format!("type {}", first as usize + count)));
+            };
             if info.kind == BtfKind::INT && is_long(strings, name) {
                 let size = types.u32(at + 8, "a size")?;
-                survey.pointer_size = if size == 4 { 4 } else { POINTER_SIZE };
+                pointer_size = if size == 4 { 4 } else { POINTER_SIZE };
             }
-            to_landmark -= 1;
+            count += 1;
             at += len;
-            let end = survey.end.checked_add(1);
-            survey.end = end.ok_or_else(|| types.error(at, "expected ids of 32 bits, found more types"))?;
         }
-        Ok(survey)
+        let last = u32::try_from(count).ok().and_then(|count| first.checked_add(count));
+        let end = last.ok_or_else(|| types.error(at, "expected ids of 32 bits, found more types"))?;
+        Ok(Self { landmarks, end, pointer_size })
     }
 }
 
@@ -334,7 +346,8 @@ fn is_long(strings: &[u8], name: Name) -> bool {
 
 /// A walk over the heads of the types from `at` on.
 struct Walk<'a> {
-    bytes: Bytes<'a>,
+    table: &'a [u8],
+    order: ByteOrder,
     at: usize,
     id: u32,
 }
@@ -342,15 +355,47 @@ struct Walk<'a> {
 impl Iterator for Walk<'_> {
     type Item = TypeHead;
 
+    #[expect(clippy::inline_always, reason = "it is the body of a loop that runs 150,000 times")]
+    #[inline(always)]
     fn next(&mut self) -> Option<TypeHead> {
-        if self.at >= self.bytes.len() {
-            return None;
-        }
-        // They were measured when the BTF was parsed.
-        let (name, info, len) = head(self.bytes, self.at).ok()?;
+        // They were measured when the BTF was parsed: what cannot be read is the end.
+        let Head { name, info, len } = peek(self.table, self.order, self.at)?;
         let id = TypeId(self.id);
         (self.at, self.id) = (self.at + len, self.id + 1);
         Some(TypeHead { id, kind: info.kind, name })
+    }
+}
+
+/// A walk that passes over what nobody looks for.
+struct Sifted<'a> {
+    btf: &'a LazyBtf,
+    /// The strings that are here and not in the base, and the offset of the first.
+    strings: &'a [u8],
+    first_string: usize,
+    walk: Walk<'a>,
+    sieve: Sieve,
+}
+
+impl<'a> Iterator for Sifted<'a> {
+    type Item = (TypeHead, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        for head in self.walk.by_ref() {
+            if !self.sieve.keeps_kind(head.kind) {
+                continue;
+            }
+            let name = match (head.name.0 as usize).checked_sub(self.first_string) {
+                Some(at) => self.strings.get(at..).unwrap_or_default(),
+                None => self.btf.tail(head.name),
+            };
+            if !self.sieve.keeps_name(name) {
+                continue;
+            }
+            if let Ok(name) = self.btf.text(head.name) {
+                return Some((head, name));
+            }
+        }
+        None
     }
 }
 

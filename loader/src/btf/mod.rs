@@ -26,6 +26,7 @@ mod parse;
 mod place;
 mod query;
 mod reduce;
+mod sieve;
 mod types;
 mod value;
 mod view;
@@ -38,6 +39,7 @@ pub use lazy::{LazyBtf, Memory, TypeHead};
 pub use map_def::Variable;
 pub use place::VariablePlace;
 pub use reduce::BtfAddition;
+pub use sieve::Sieve;
 pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,

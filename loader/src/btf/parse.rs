@@ -145,63 +145,80 @@ fn measure(bytes: Bytes<'_>, start: usize) -> Result<Vec<usize>> {
     let mut places = vec![start];
     let mut at = start;
     while at < bytes.len() {
-        let len = type_len(bytes, at).context(|| format!("type {}", places.len()))?;
+        let head = Head::read(bytes, at).context(|| format!("type {}", places.len()))?;
         places.push(at);
-        at += len;
+        at += head.len;
     }
     Ok(places)
 }
 
 /// What follows `struct btf_type` by kind, in bytes: once, and for each entry. A table and not a `match`, because a
-/// kernel's kinds come in no order that a processor could foresee, and there are 150,000 of them.
-const TAILS: [(usize, usize); 20] = {
-    let mut tails = [(0, 0); 20];
-    tails[BtfKind::INT.0 as usize] = (BTF_INT_SIZE, 0);
-    tails[BtfKind::ARRAY.0 as usize] = (BTF_ARRAY_SIZE, 0);
-    tails[BtfKind::STRUCT.0 as usize] = (0, BTF_MEMBER_SIZE);
-    tails[BtfKind::UNION.0 as usize] = (0, BTF_MEMBER_SIZE);
-    tails[BtfKind::ENUM.0 as usize] = (0, BTF_ENUM_SIZE);
-    tails[BtfKind::ENUM64.0 as usize] = (0, BTF_ENUM64_SIZE);
-    tails[BtfKind::FUNC_PROTO.0 as usize] = (0, BTF_PARAM_SIZE);
-    tails[BtfKind::VAR.0 as usize] = (BTF_VAR_SIZE, 0);
-    tails[BtfKind::DATASEC.0 as usize] = (0, BTF_VAR_SECINFO_SIZE);
-    tails[BtfKind::DECL_TAG.0 as usize] = (BTF_DECL_TAG_SIZE, 0);
+/// kernel's kinds come in no order that a processor could foresee, and there are 150,000 of them; with a place for each
+/// number that fits where the kind stands.
+const TAILS: [[usize; 2]; BTF_INFO_KIND_MASK as usize + 1] = {
+    let mut tails = [NO_KIND; BTF_INFO_KIND_MASK as usize + 1];
+    let mut kind = BtfKind::INT.0;
+    while kind <= BtfKind::ENUM64.0 {
+        tails[kind as usize] = match BtfKind(kind) {
+            BtfKind::INT => [BTF_INT_SIZE, 0],
+            BtfKind::ARRAY => [BTF_ARRAY_SIZE, 0],
+            BtfKind::STRUCT | BtfKind::UNION => [0, BTF_MEMBER_SIZE],
+            BtfKind::ENUM => [0, BTF_ENUM_SIZE],
+            BtfKind::ENUM64 => [0, BTF_ENUM64_SIZE],
+            BtfKind::FUNC_PROTO => [0, BTF_PARAM_SIZE],
+            BtfKind::VAR => [BTF_VAR_SIZE, 0],
+            BtfKind::DATASEC => [0, BTF_VAR_SECINFO_SIZE],
+            BtfKind::DECL_TAG => [BTF_DECL_TAG_SIZE, 0],
+            _ => [0, 0],
+        };
+        kind += 1;
+    }
     tails
 };
 
-/// The bytes of the type at `at` with its entries, all of which are there.
-pub(super) fn type_len(bytes: Bytes<'_>, at: usize) -> Result<usize> {
-    let (_, _, len) = head(bytes, at)?;
-    Ok(len)
+/// The entry in [`TAILS`] of what is no kind: more than there ever is.
+const NO_KIND: [usize; 2] = [usize::MAX / 2, 0];
+
+/// What a type begins with. It and its entries are all there.
+pub(super) struct Head {
+    pub(super) name: Name,
+    pub(super) info: Info,
+    /// Its bytes, with its entries.
+    pub(super) len: usize,
 }
 
-/// The name and `info` of the type at `at`, and its bytes with its entries, all of which are there.
-#[inline]
-pub(super) fn head(bytes: Bytes<'_>, at: usize) -> Result<(Name, Info, usize)> {
-    let order = bytes.order();
-    let Some(&[n0, n1, n2, n3, i0, i1, i2, i3]) = bytes.data().get(at..).and_then(<[u8]>::first_chunk) else {
-        return Err(cut_short(bytes, at, &Info::new(0), 0));
-    };
-    let info = Info::new(order.u32([i0, i1, i2, i3]));
-    let kind = info.kind.0 as usize;
-    let (once, each) = TAILS.get(kind).filter(|_| kind != 0).copied().unwrap_or((usize::MAX, 0));
-    let len = BTF_TYPE_SIZE.saturating_add(once).saturating_add(info.vlen as usize * each);
-    if len <= bytes.len() - at {
-        return Ok((Name(order.u32([n0, n1, n2, n3])), info, len));
+impl Head {
+    /// The head of the type at `at`.
+    pub(super) fn read(bytes: Bytes<'_>, at: usize) -> Result<Self> {
+        peek(bytes.data(), bytes.order(), at).ok_or_else(|| cut_short(bytes, at))
     }
-    Err(cut_short(bytes, at, &info, len))
 }
 
-/// Why the type at `at` is not one of `len` bytes.
+/// [`Head::read`] for a walk over all types of a kernel, which does nothing else; `None` is for [`cut_short`] to explain.
+#[expect(clippy::inline_always, reason = "it is the body of loops that run 150,000 times")]
+#[inline(always)]
+pub(super) fn peek(table: &[u8], order: ByteOrder, at: usize) -> Option<Head> {
+    let &[n0, n1, n2, n3, i0, i1, i2, i3] = table.get(at..)?.first_chunk()?;
+    let info = Info::new(order.u32([i0, i1, i2, i3]));
+    let [once, each] = TAILS[info.kind.0 as usize];
+    let len = BTF_TYPE_SIZE + once + info.vlen as usize * each;
+    let name = Name(order.u32([n0, n1, n2, n3]));
+    (len <= table.len() - at).then_some(Head { name, info, len })
+}
+
+/// Why there is no whole type at `at`.
 #[cold]
-fn cut_short(bytes: Bytes<'_>, at: usize, info: &Info, len: usize) -> Error {
-    if len == usize::MAX {
+pub(super) fn cut_short(bytes: Bytes<'_>, at: usize) -> Error {
+    let head = bytes.slice(at, BTF_TYPE_SIZE, "a type").and_then(|_| bytes.u32(at + 4, "the kind"));
+    let info = match head {
+        Ok(info) => Info::new(info),
+        Err(error) => return error,
+    };
+    let [once, each] = TAILS[info.kind.0 as usize];
+    if [once, each] == NO_KIND {
         return unknown_kind(bytes, at + 4, info.kind);
     }
-    if let Err(error) = bytes.slice(at, BTF_TYPE_SIZE, "a type") {
-        return error;
-    }
-    let (tail, left) = (len - BTF_TYPE_SIZE, bytes.len() - at - BTF_TYPE_SIZE);
+    let (tail, left) = (once + info.vlen as usize * each, bytes.len() - at - BTF_TYPE_SIZE);
     bytes.error(
         at,
         format!("expected {tail} bytes after this {} with {} entries, found {left}", info.kind, info.vlen),
@@ -370,7 +387,7 @@ impl TypeReader<'_> {
         Ok(DeclTag { target, component: (component != u32::MAX).then_some(component), attribute: info.flag })
     }
 
-    /// `count` entries. They are all there, as `type_len` has measured: no file can ask for more memory than
+    /// `count` entries. They are all there, as [`Head::read`] has measured: no file can ask for more memory than
     /// it has bytes to fill.
     fn list<T>(&mut self, count: u32, mut entry: impl FnMut(&mut Self) -> Result<T>) -> Result<Box<[T]>> {
         let mut list = Vec::with_capacity(count as usize);

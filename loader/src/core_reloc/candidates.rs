@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::compat::{essential, same_kind};
-use crate::btf::{Btf, KernelTypes, LazyBtf, TypeHead, TypeId, Types};
+use crate::btf::{Btf, KernelTypes, LazyBtf, Sieve, TypeId, Types};
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::uapi::btf::{BTF_INFO_KIND_MASK, BtfKind};
+use crate::uapi::btf::BtfKind;
 
 /// A type of the kernel or of a module.
 #[derive(Clone, Copy, Debug)]
@@ -71,22 +71,14 @@ impl<'o, 't> Candidates<'o, 't> {
             );
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        // Of 150,000 types most are passed over by their kind, and most of the others by how their name begins.
-        let mut is_wanted = [false; BTF_INFO_KIND_MASK as usize + 1];
-        for (kind, is_wanted) in (0..).map(BtfKind).zip(&mut is_wanted) {
-            *is_wanted = wanted.values().flatten().any(|(wanted, _)| same_kind(*wanted, kind));
+        let mut sieve = Sieve::default();
+        for (name, roots) in wanted {
+            let is_wanted = |kind: &BtfKind| roots.iter().any(|(wanted, _)| same_kind(*wanted, *kind));
+            for kind in (0..=BtfKind::ENUM64.0).map(BtfKind).filter(is_wanted) {
+                sieve.want(kind, name);
+            }
         }
-        let mut begins_a_name = [false; 1 << u8::BITS];
-        for name in wanted.keys() {
-            begins_a_name[usize::from(name.as_bytes()[0])] = true;
-        }
-        let may_be = |head: &TypeHead| {
-            is_wanted.get(head.kind.0 as usize) == Some(&true)
-                && btf.first_byte(head.name).is_some_and(|byte| begins_a_name[usize::from(byte)])
-        };
-        for head in btf.heads().filter(may_be) {
-            // A name that is not sound is none that a program asks for.
-            let Ok(name) = btf.text(head.name) else { continue };
+        for (head, name) in btf.sift(sieve) {
             for (kind, root) in wanted.get(essential(name)).into_iter().flatten() {
                 if let Some((_, found)) = self.0.get_mut(root).filter(|_| same_kind(*kind, head.kind)) {
                     found.push(Candidate { btf, id: head.id });

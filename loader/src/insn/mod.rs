@@ -212,19 +212,19 @@ pub fn decode_all(bytes: Bytes<'_>) -> Result<Vec<Insn>> {
         let message = format!("expected {BPF_INSN_SIZE} bytes for an instruction, found {rest}");
         return Err(bytes.error(len * BPF_INSN_SIZE, message));
     }
-    let decode = |slot: &[u8]| {
-        let mut array = [0; BPF_INSN_SIZE];
-        array.copy_from_slice(slot);
-        Insn::decode(array, bytes.order())
-    };
-    let insns: Vec<Insn> = slots.map(decode).collect();
+    let mut insns = Vec::with_capacity(len);
+    insns.extend(slots.filter_map(<[u8]>::first_chunk).map(|slot| Insn::decode(*slot, bytes.order())));
     check_halves(&insns, bytes)?;
     Ok(insns)
 }
 
 /// The bytes of a program.
 pub fn encode_all(insns: &[Insn], order: ByteOrder) -> Vec<u8> {
-    insns.iter().flat_map(|insn| insn.encode(order)).collect()
+    let mut bytes = Vec::with_capacity(insns.len() * BPF_INSN_SIZE);
+    for insn in insns {
+        bytes.extend_from_slice(&insn.encode(order));
+    }
+    bytes
 }
 
 /// The instructions of a program, each with the index of its first slot: one slot, or two for a 64-bit immediate

@@ -38,9 +38,10 @@ impl Loader<'_> {
         }
         if wants.types {
             let types = kernel_types()?;
+            let modules = if types.vmlinux.is_some() { modules_with_btf()? } else { Vec::new() };
             self = self.kernel_types(types.clone());
-            if self.wants()?.modules {
-                self = self.kernel_types(with_modules(types)?);
+            if !modules.is_empty() && self.wants_modules()? {
+                self = self.kernel_types(with_modules(types, modules)?);
             }
         }
         Ok(self)
@@ -130,13 +131,13 @@ pub fn kernel_types() -> Result<KernelTypes> {
     }
 }
 
-/// Adds the types of all modules that are loaded.
-fn with_modules(types: KernelTypes) -> Result<KernelTypes> {
+/// Adds the types of these modules.
+fn with_modules(types: KernelTypes, names: Vec<String>) -> Result<KernelTypes> {
     let Some(vmlinux) = &types.vmlinux else {
         return Ok(types);
     };
     let mut modules = Vec::new();
-    for name in modules_with_btf()? {
+    for name in names {
         match module_btf(&name, vmlinux) {
             Ok(btf) => modules.push((name, btf)),
             // Unloaded since it was listed.

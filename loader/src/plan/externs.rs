@@ -15,10 +15,9 @@ pub struct Wants {
     pub kconfig: bool,
     /// Where these symbols are: [`Loader::kernel_symbols`](super::Loader::kernel_symbols).
     pub symbols: BTreeSet<String>,
-    /// Which types, variables and functions it has: [`Loader::kernel_types`](super::Loader::kernel_types).
+    /// Which types, variables and functions it has: [`Loader::kernel_types`](super::Loader::kernel_types). Whether
+    /// those of its modules too, [`Loader::wants_modules`](super::Loader::wants_modules) knows then.
     pub types: bool,
-    /// Those of its modules too, since the kernel itself lacks some.
-    pub modules: bool,
     /// Its version: [`Kernel::version_code`](crate::Kernel::version_code).
     pub version: bool,
     /// How many CPUs the machine may have: [`Kernel::possible_cpus`](crate::Kernel::possible_cpus).

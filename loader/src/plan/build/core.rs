@@ -5,7 +5,6 @@ use crate::btf::KernelTypes;
 use crate::core_reloc::{Relocator, Resolution, needs_kernel};
 use crate::error::Result;
 use crate::linker::Linked;
-use crate::plan::externs::Wants;
 
 impl Loader<'_> {
     /// Adapts the programs to these types and not to those of the kernel that [`Loader::kernel_types`] tells.
@@ -14,22 +13,24 @@ impl Loader<'_> {
         self
     }
 
-    /// Notes what must be known of the kernel to adapt `linked` to it.
-    pub(super) fn want_types(&self, linked: &[Linked], wants: &mut Wants) -> Result<()> {
+    /// Whether `linked` must be adapted to the types of the running kernel.
+    pub(super) fn relocates_by_types(&self, linked: &[Linked]) -> bool {
         let mut relocations = linked.iter().flat_map(|linked| &linked.relocations);
-        if self.target_types.is_some() || !relocations.any(|relocation| needs_kernel(relocation.kind)) {
-            return Ok(());
+        self.target_types.is_none() && relocations.any(|relocation| needs_kernel(relocation.kind))
+    }
+
+    /// Whether `linked` must be adapted to types that the kernel itself lacks.
+    pub(super) fn relocates_by_modules(&self, linked: &[Linked]) -> Result<bool> {
+        if !self.relocates_by_types(linked) {
+            return Ok(false);
         }
-        let Some(types) = &self.kernel_types else {
-            wants.types = true;
-            return Ok(());
-        };
-        if let Some(relocator) = self.relocator(linked).filter(|_| types.modules.is_none()) {
-            for linked in linked {
-                wants.modules |= relocator.wants_modules(&linked.relocations)?;
+        let Some(relocator) = self.relocator(linked) else { return Ok(false) };
+        for linked in linked {
+            if relocator.wants_modules(&linked.relocations)? {
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Adapts the programs: what each of their relocations has come to.

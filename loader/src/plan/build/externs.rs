@@ -59,7 +59,7 @@ impl Loader<'_> {
     }
 
     /// What must be known of the kernel before the plan can be made, since the programs to load take it from there, and
-    /// has not been said yet. Whether modules are wanted turns out when the types of the kernel itself are known.
+    /// has not been said yet.
     pub fn wants(&self) -> Result<Wants> {
         let mut wants = Wants {
             version: self.object.version == Some(CURRENT_KERNEL_VERSION),
@@ -67,7 +67,7 @@ impl Loader<'_> {
             ..Wants::default()
         };
         let linked = self.linked()?;
-        self.want_types(&linked, &mut wants)?;
+        wants.types = self.kernel_types.is_none() && self.relocates_by_types(&linked);
         for external in referred(self.object, &linked).values() {
             let name = &*external.name;
             match external.kind {
@@ -81,16 +81,26 @@ impl Loader<'_> {
                 ExternKind::Symbol => {
                     wants.symbols.insert(name.to_owned());
                 }
-                ExternKind::Variable(_) | ExternKind::Function(_) => match &self.kernel_types {
-                    None => wants.types = true,
-                    Some(types) => wants.modules |= types.modules.is_none() && lacks(types, external),
-                },
+                ExternKind::Variable(_) | ExternKind::Function(_) => wants.types |= self.kernel_types.is_none(),
             }
         }
         if self.kernel_symbols.is_some() {
             wants.symbols.clear();
         }
         Ok(wants)
+    }
+
+    /// Whether the kernel itself lacks types, variables or functions that the programs to load take from it, so that
+    /// those of its modules must be known too.
+    pub fn wants_modules(&self) -> Result<bool> {
+        let Some(types) = self.kernel_types.as_ref().filter(|types| types.modules.is_none()) else {
+            return Ok(false);
+        };
+        let linked = self.linked()?;
+        let is_typed = |kind| matches!(kind, ExternKind::Variable(_) | ExternKind::Function(_));
+        let referred = referred(self.object, &linked);
+        let mut typed = referred.values().filter(|external| is_typed(external.kind));
+        Ok(typed.any(|external| lacks(types, external)) || self.relocates_by_modules(&linked)?)
     }
 
     /// Finds what the programs take from the kernel.

@@ -165,11 +165,11 @@ fn functions_of_modules_come_with_the_fds_of_their_types() {
     let object = object(&externs, &local);
     let types = kernel(&remote);
     let loader = Loader::new(&object).kernel_types(types.clone());
-    assert!(loader.wants().unwrap().modules);
+    assert!(loader.wants_modules().unwrap());
     assert_eq!(refusal(&loader), format!("{PLACE}the kernel has no function `ct_second`"));
 
     let loader = loader.kernel_types(KernelTypes { modules: Some(modules), ..types });
-    assert!(!loader.wants().unwrap().modules);
+    assert!(!loader.wants_modules().unwrap());
     let (load, plan) = load(&loader);
     assert_eq!(plan.modules, ["nf", "bare", "xt"]);
     let call = |off, imm| Insn { off, imm, ..KFUNC };
@@ -226,7 +226,7 @@ fn a_kernel_without_types_has_no_functions() {
     );
     let weak = object(&[("other", true, ExternKind::Variable(local.int)), ("kfunc", true, function)], &local);
     let loader = Loader::new(&weak).kernel_types(KernelTypes::default());
-    assert!(!loader.wants().unwrap().modules);
+    assert!(!loader.wants_modules().unwrap());
     // Such a kernel refuses every call of a function, reached or not; a helper that does not exist may stand there.
     let unreached = Insn { code: BPF_CALL, imm: NO_HELPER + 1, ..EXIT };
     assert_eq!(load(&loader).0.insns, [LOAD, HALF, unreached, EXIT]);
