@@ -31,8 +31,10 @@ PEERS = os.environ["PEERS"]
 OBJECTS = {
     "tiny": ("2 instructions", "clang-19/xdp_drop.o", "xdp_drop"),
     "blacklist": ("35 instructions, a hash map", "clang-19/blacklist.o", "xdp_ip_filter"),
-    "medium": ("197 instructions, CO-RE", "clang-19/core_fields.o", "look"),
-    "big": ("4,089 instructions, 20 subprograms, 20 maps", "big/functions_and_maps.o", "mix_all"),
+    "medium": ("145 instructions, 5 maps", "big/protocols.o", "count_and_drop"),
+    "medium, CO-RE": ("197 instructions", "clang-19/core_fields.o", "look"),
+    "big": ("7,569 instructions, 20 subprograms, 280 CO-RE relocations", "big/core_functions.o", "mix_all"),
+    "many maps": ("4,089 instructions, 20 subprograms, 20 maps", "big/functions_and_maps.o", "mix_all"),
 }
 AYA_LINK = "/sys/fs/bpf/with-aya"
 BPFTOOL_PIN = "/sys/fs/bpf/bench"

@@ -9,7 +9,7 @@ use loader::plan::Plan;
 use loader::{Error, ErrorKind, Interface, LinkRef, Result, escape};
 use serde::Serialize;
 
-use super::transcript::RecordDocument;
+use super::transcript::{self, RecordDocument};
 use super::trial::{self, TrialDocument};
 use crate::format::hex;
 use crate::guard::Guard;
@@ -234,7 +234,7 @@ impl Document {
             prog_arrays,
             also: others.iter().map(|attached| Place::new(attached, guard)).collect(),
             trial,
-            transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
+            transcript: transcript::documents(loaded, args.form),
         }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &LoadAndPin) -> Result<()> {
         extend(loader.pin_under(&args.pin), &args.extended)
     })?;
     let loaded = transcript::execute(&planned, &args.report)?;
-    output::answer(args.form, &Document::new(&planned.plan, &loaded))
+    output::answer(args.form, &Document::new(&planned.plan, &loaded, args.form))
 }
 
 #[derive(Serialize)]
@@ -71,7 +71,7 @@ struct Map {
 }
 
 impl Document {
-    fn new(plan: &Plan, loaded: &Loaded) -> Self {
+    fn new(plan: &Plan, loaded: &Loaded, form: Form) -> Self {
         let link_pins = links_of_extensions(plan);
         let program = |slot: ProgramSlot, pin: &str| {
             let name = &plan.programs[slot.0];
@@ -93,7 +93,7 @@ impl Document {
         Self {
             programs: pins.map(|(slot, pin)| program(slot, pin)).collect(),
             maps: loaded.maps().map(|(map, _)| Map { name: map.to_owned(), pin: pin_of(map) }).collect(),
-            transcript: loaded.transcript().iter().map(RecordDocument::new).collect(),
+            transcript: transcript::documents(loaded, form),
         }
     }
 }

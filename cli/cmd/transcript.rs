@@ -47,8 +47,14 @@ pub(super) struct RecordDocument {
     microseconds: u128,
 }
 
+/// The whole transcript, where the answer is to have it: in words it has not.
+pub(super) fn documents(loaded: &Loaded, form: args::Form) -> Vec<RecordDocument> {
+    let records = if form.json { loaded.transcript() } else { &[] };
+    records.iter().map(RecordDocument::new).collect()
+}
+
 impl RecordDocument {
-    pub(super) fn new(record: &Record) -> Self {
+    fn new(record: &Record) -> Self {
         Self {
             calls: record.calls.iter().map(CallDocument::new).collect(),
             outcome: outcome(&record.outcome),

@@ -1,6 +1,5 @@
 //! Object files on disk: the one door through which a file's bytes come in.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::Path;
@@ -10,6 +9,7 @@ use crate::btf::{KernelTypes, LazyBtf};
 use crate::elf::ElfFile;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::object::{Object, ParseOptions};
+use crate::sys::os::open_file;
 use crate::uapi::elf::ELFMAG;
 
 /// The largest file that is read, in bytes. Objects with all their debug information have a few million.
@@ -22,15 +22,24 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
         Some(errno) => Error::os(call, show(), errno),
         None => Error::new(ErrorKind::Os, format!("{call} for {} failed: {error}", show())),
     };
-    let file = File::open(path).map_err(|error| refused("open(2)", &error))?;
+    let mut file = open_file(path).map_err(|errno| Error::os("open(2)", show(), errno.0))?;
     let metadata = file.metadata().map_err(|error| refused("fstat(2)", &error))?;
     if metadata.is_dir() {
         return Err(Error::new(ErrorKind::InvalidInput, format!("{} is a directory", show())));
     }
-    let mut bytes =
-        Vec::with_capacity(usize::try_from(metadata.len().min(MAX_FILE_SIZE)).unwrap_or_default());
-    // A pipe or a device has no size to look at beforehand.
-    file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).map_err(|error| refused("read(2)", &error))?;
+    let size = usize::try_from(metadata.len().min(MAX_FILE_SIZE)).unwrap_or_default();
+    let mut bytes = vec![0; size + 1];
+    let first = match file.read(&mut bytes) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+        answer => answer.map_err(|error| refused("read(2)", &error))?,
+    };
+    bytes.truncate(first);
+    // A regular file that had its size and no byte more ends there. A pipe has no size, and files of the kernel come a
+    // page at a time.
+    if first != size || !metadata.is_file() {
+        let mut rest = file.take(MAX_FILE_SIZE + 1 - first as u64);
+        rest.read_to_end(&mut bytes).map_err(|error| refused("read(2)", &error))?;
+    }
     if bytes.len() as u64 > MAX_FILE_SIZE {
         let message = format!("{} has more than {MAX_FILE_SIZE} bytes", show());
         return Err(Error::new(ErrorKind::InvalidInput, message));

@@ -86,7 +86,7 @@ fn large_objects() {
     let objects = fixtures_of("big");
     let complaints: Vec<_> = objects.iter().filter_map(|(_, path)| compare(&sandbox, path)).collect();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
-    assert_eq!(objects.len(), 3);
+    assert_eq!(objects.len(), 5);
 }
 
 /// Where Debian installs the objects of xdp-tools.

@@ -215,6 +215,16 @@ fn a_program_of_four_thousand_instructions() {
 }
 
 #[test]
+fn twenty_functions_that_read_fields_of_the_kernel() {
+    let _sandbox = need!(sandbox());
+    let object = Object::open(object_by("big", "core_functions")).unwrap();
+    let loader = Loader::new(&object).ask_kernel().unwrap();
+    let plan = loader.plan(&loader.running_kernel().unwrap()).unwrap();
+    let found = plan.relocations.iter().flatten().filter(|resolution| resolution.after.is_some()).count();
+    assert_eq!(found, 280);
+}
+
+#[test]
 fn half_of_an_object_is_refused() {
     let bench = need!(Bench::new(&[]));
     for clang in CLANGS {

@@ -194,7 +194,8 @@ impl Head {
     }
 }
 
-/// [`Head::read`] for a walk over all types of a kernel, which does nothing else; `None` is for [`cut_short`] to explain.
+/// [`Head::read`] for a walk over all types of a kernel, which does nothing else; what is `None`, [`cut_short`]
+/// explains.
 #[expect(clippy::inline_always, reason = "it is the body of loops that run 150,000 times")]
 #[inline(always)]
 pub(super) fn peek(table: &[u8], order: ByteOrder, at: usize) -> Option<Head> {
@@ -267,8 +268,8 @@ impl TypeReader<'_> {
             BtfKind::ARRAY => Shape::Array(self.array()?),
             BtfKind::STRUCT => Shape::Struct(self.composite(info)?),
             BtfKind::UNION => Shape::Union(self.composite(info)?),
-            BtfKind::ENUM => Shape::Enum(self.enumeration(info, |reader| reader.value32(info.flag))?),
-            BtfKind::ENUM64 => Shape::Enum64(self.enumeration(info, Self::value64)?),
+            BtfKind::ENUM => Shape::Enum(self.enumeration(info, |entry| value32(entry, info.flag))?),
+            BtfKind::ENUM64 => Shape::Enum64(self.enumeration(info, value64)?),
             BtfKind::FWD => Shape::Fwd(if info.flag { FwdKind::Union } else { FwdKind::Struct }),
             BtfKind::TYPEDEF => Shape::Typedef(self.target()?),
             BtfKind::VOLATILE => Shape::Volatile(self.target()?),
@@ -308,17 +309,17 @@ impl TypeReader<'_> {
 
     fn composite(&mut self, info: &Info) -> Result<Composite> {
         let size = self.size()?;
-        let members = self.list(info.vlen, |reader| reader.member(size, info.flag))?;
+        let members =
+            self.list(info.vlen, |reader, at, numbers| reader.member(at, numbers, size, info.flag))?;
         Ok(Composite { size, members })
     }
 
     /// A member of a struct of `size` bytes. With the flag of the struct, the high byte of the offset is the
     /// length of a bit-field.
-    fn member(&mut self, size: u32, has_bitfields: bool) -> Result<Member> {
-        let name = self.name()?;
-        let ty = self.id("the member's type")?;
-        let at = self.at;
-        let offset = self.u32("the member's offset")?;
+    fn member(&self, at: usize, numbers: [u32; 3], size: u32, has_bitfields: bool) -> Result<Member> {
+        let [name, ty, offset] = numbers;
+        let name = self.check_name(at, name)?;
+        let ty = self.check_id(at + 4, ty, "the member's type")?;
         let [bits, rest @ ..] = offset.to_be_bytes();
         let (bit_offset, bitfield_bits) = if has_bitfields {
             (u32::from_be_bytes([0, rest[0], rest[1], rest[2]]), bits)
@@ -329,35 +330,29 @@ impl TypeReader<'_> {
             let message = format!(
                 "expected the member within {size} bytes, found {bitfield_bits} bits at bit {bit_offset}"
             );
-            return Err(self.bytes.error(at, message));
+            return Err(self.bytes.error(at + 8, message));
         }
         Ok(Member { name, ty, bit_offset, bitfield_bits })
     }
 
-    fn enumeration(&mut self, info: &Info, value: impl Fn(&mut Self) -> Result<u64>) -> Result<Enum> {
+    fn enumeration<const N: usize>(
+        &mut self,
+        info: &Info,
+        value: impl Fn([u32; N]) -> (u32, u64),
+    ) -> Result<Enum> {
         let size = self.size()?;
-        let values =
-            self.list(info.vlen, |reader| Ok(EnumValue { name: reader.name()?, value: value(reader)? }))?;
+        let values = self.list(info.vlen, |reader, at, numbers| {
+            let (name, value) = value(numbers);
+            Ok(EnumValue { name: reader.check_name(at, name)?, value })
+        })?;
         Ok(Enum { size, signed: info.flag, values })
-    }
-
-    fn value32(&mut self, signed: bool) -> Result<u64> {
-        let value = self.u32("the value")?;
-        let is_negative = signed && value >> 31 == 1;
-        Ok(if is_negative { u64::from(value) | !u64::from(u32::MAX) } else { u64::from(value) })
-    }
-
-    /// The low half comes first in both byte orders.
-    fn value64(&mut self) -> Result<u64> {
-        let low = self.u32("the value's low half")?;
-        let high = self.u32("the value's high half")?;
-        Ok(u64::from(high) << 32 | u64::from(low))
     }
 
     fn func_proto(&mut self, info: &Info) -> Result<FuncProto> {
         let result = self.target()?;
-        let params = self.list(info.vlen, |reader| {
-            Ok(Param { name: reader.name()?, ty: reader.id("the parameter's type")? })
+        let params = self.list(info.vlen, |reader, at, [name, ty]| {
+            let name = reader.check_name(at, name)?;
+            Ok(Param { name, ty: reader.check_id(at + 4, ty, "the parameter's type")? })
         })?;
         let ellipsis = Param { name: Name(0), ty: TypeId::VOID };
         Ok(match params.split_last() {
@@ -374,9 +369,8 @@ impl TypeReader<'_> {
 
     fn data_sec(&mut self, info: &Info) -> Result<DataSec> {
         let size = self.size()?;
-        let entries = self.list(info.vlen, |reader| {
-            let ty = reader.id("the variable")?;
-            Ok(DataSecEntry { ty, offset: reader.u32("the variable's offset")?, size: reader.size()? })
+        let entries = self.list(info.vlen, |reader, at, [ty, offset, size]| {
+            Ok(DataSecEntry { ty: reader.check_id(at, ty, "the variable")?, offset, size })
         })?;
         Ok(DataSec { size, entries })
     }
@@ -387,12 +381,25 @@ impl TypeReader<'_> {
         Ok(DeclTag { target, component: (component != u32::MAX).then_some(component), attribute: info.flag })
     }
 
-    /// `count` entries. They are all there, as [`Head::read`] has measured: no file can ask for more memory than
-    /// it has bytes to fill.
-    fn list<T>(&mut self, count: u32, mut entry: impl FnMut(&mut Self) -> Result<T>) -> Result<Box<[T]>> {
+    /// `count` entries of `N` numbers, each made by `entry` of its place and its numbers. They are all there, as
+    /// [`Head::read`] has measured: no file can ask for more memory than it has bytes to fill.
+    fn list<const N: usize, T>(
+        &mut self,
+        count: u32,
+        mut entry: impl FnMut(&Self, usize, [u32; N]) -> Result<T>,
+    ) -> Result<Box<[T]>> {
+        let mut rest = self.bytes.slice(self.at, count as usize * N * 4, "the entries")?;
+        let order = self.bytes.order();
         let mut list = Vec::with_capacity(count as usize);
         for _ in 0..count {
-            list.push(entry(self)?);
+            let mut numbers = [0; N];
+            for number in &mut numbers {
+                let Some((bytes, others)) = rest.split_first_chunk() else { break };
+                *number = order.u32(*bytes);
+                rest = others;
+            }
+            list.push(entry(self, self.at, numbers)?);
+            self.at += N * 4;
         }
         Ok(list.into())
     }
@@ -414,6 +421,10 @@ impl TypeReader<'_> {
     fn id(&mut self, field: &str) -> Result<TypeId> {
         let at = self.at;
         let id = self.u32(field)?;
+        self.check_id(at, id, field)
+    }
+
+    fn check_id(&self, at: usize, id: u32, field: &str) -> Result<TypeId> {
         if id as usize >= self.type_count {
             let message =
                 format!("expected {field} to be one of {} types, found type {id}", self.type_count - 1);
@@ -425,6 +436,10 @@ impl TypeReader<'_> {
     fn name(&mut self) -> Result<Name> {
         let at = self.at;
         let offset = self.u32("the name's offset")?;
+        self.check_name(at, offset)
+    }
+
+    fn check_name(&self, at: usize, offset: u32) -> Result<Name> {
         if offset as usize >= self.strings_len {
             let message = format!(
                 "expected a name within {} bytes of strings, found offset {offset:#x}",
@@ -434,6 +449,17 @@ impl TypeReader<'_> {
         }
         Ok(Name(offset))
     }
+}
+
+/// `struct btf_enum`: name and value.
+fn value32([name, value]: [u32; 2], signed: bool) -> (u32, u64) {
+    let is_negative = signed && value >> 31 == 1;
+    (name, if is_negative { u64::from(value) | !u64::from(u32::MAX) } else { u64::from(value) })
+}
+
+/// `struct btf_enum64`: name and value, of which the low half comes first in both byte orders.
+fn value64([name, low, high]: [u32; 3]) -> (u32, u64) {
+    (name, u64::from(high) << 32 | u64::from(low))
 }
 
 fn unknown_kind(bytes: Bytes<'_>, at: usize, kind: BtfKind) -> Error {

@@ -26,8 +26,9 @@ impl fmt::Display for TypeId {
 
 /// A name in the string table, as the offset of its first byte; [`Btf::text`](super::Btf::text) reads it.
 ///
-/// Many types may share one string, so that keeping the offset is what keeps a hostile file from growing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// Many types may share one string, so that keeping the offset is what keeps a hostile file from growing. Names are
+/// in the order of their offsets.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(pub(super) u32);
 
 impl Name {

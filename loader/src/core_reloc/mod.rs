@@ -25,7 +25,8 @@ mod number;
 mod patch;
 mod spec;
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use self::candidates::{Candidate, Candidates};
@@ -35,7 +36,7 @@ use self::number::{Number, Reading};
 pub use self::patch::BAD_RELOCATION;
 use self::patch::{Change, Resize};
 use self::spec::Part;
-use crate::btf::{Btf, CoreRelocation, KernelTypes, LazyBtf, TypeId};
+use crate::btf::{Btf, CoreRelocation, KernelTypes, LazyBtf, Name, TypeId};
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result, escape};
 use crate::insn::Insn;
@@ -135,8 +136,13 @@ pub struct Relocator<'o, 't> {
     /// The types of the program's that some relocation is about.
     roots: Vec<TypeId>,
     candidates: OnceCell<Candidates<'o, 't>>,
+    /// What has been found: programs read the same fields again and again.
+    answers: RefCell<BTreeMap<Question, Option<Found<'t>>>>,
     budget: Budget,
 }
+
+/// A type of the program's, the access string, and which number is asked for.
+type Question = (TypeId, Name, CoreReloKind);
 
 impl<'o, 't> Relocator<'o, 't> {
     /// Prepares for `relocations`, or some of them, which speak in the types of `local`.
@@ -150,7 +156,15 @@ impl<'o, 't> Relocator<'o, 't> {
     ) -> Self {
         let needing = relocations.filter(|relocation| needs_kernel(relocation.kind));
         let roots = needing.map(|relocation| relocation.ty).into_set().into_iter().collect();
-        Self { local, order, kernel, roots, candidates: OnceCell::new(), budget: Budget::new() }
+        Self {
+            local,
+            order,
+            kernel,
+            roots,
+            candidates: OnceCell::new(),
+            answers: RefCell::default(),
+            budget: Budget::new(),
+        }
     }
 
     /// Whether a type that `relocations` are about is in none of the kernel's own types, so that it could be in a
@@ -241,7 +255,16 @@ impl<'o, 't> Relocator<'o, 't> {
 
     /// The number by the kernel's types, on which all of them agree that have the part.
     fn find(&self, relocation: &CoreRelocation, part: &Part<'o>) -> Result<Option<Found<'t>>> {
-        let CoreRelocation { kind, ty, .. } = *relocation;
+        let question = (relocation.ty, relocation.access, relocation.kind);
+        if let Some(answer) = self.answers.borrow().get(&question) {
+            return Ok(answer.clone());
+        }
+        let answer = self.search(relocation.kind, relocation.ty, part)?;
+        self.answers.borrow_mut().insert(question, answer.clone());
+        Ok(answer)
+    }
+
+    fn search(&self, kind: CoreReloKind, ty: TypeId, part: &Part<'o>) -> Result<Option<Found<'t>>> {
         let candidates = self.candidates()?;
         candidates.check_name(self.local, ty)?;
         let mut first: Option<(Found<'t>, Candidate<'t>)> = None;
@@ -271,6 +294,7 @@ pub struct Failure {
 }
 
 /// The part in the kernel's types, and its number.
+#[derive(Clone, Debug)]
 struct Found<'t> {
     number: Number,
     part: Part<'t>,

@@ -109,14 +109,15 @@ impl<'o> Code<'o> {
     fn callee(self, index: usize) -> Option<Callee<'o>> {
         let insn = self.insns[index];
         let call = insn.code == BPF_CALL && insn.src == BPF_PSEUDO_CALL;
+        if !call && !insn.is_ld_imm64() {
+            return None;
+        }
         let instructions = |count: i32| i64::from(count) * INSN_SIZE;
         let (section, from, distance) = match self.reference(index).map(|reference| &reference.target) {
             Some(SymbolTarget::Code { section, offset }) if call => {
                 (&**section, *offset, instructions(insn.imm) + INSN_SIZE)
             }
-            Some(SymbolTarget::Code { section, offset }) if insn.is_ld_imm64() => {
-                (&**section, *offset, self.load_addend(index))
-            }
+            Some(SymbolTarget::Code { section, offset }) => (&**section, *offset, self.load_addend(index)),
             None if call => {
                 let next = self.offset + ((index + 1) * BPF_INSN_SIZE) as u64;
                 (self.section, next, instructions(insn.imm))

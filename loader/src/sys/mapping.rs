@@ -1,7 +1,7 @@
 //! Memory of the kernel that this process maps: its BTF, without a copy.
 
-use std::fs::File;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::ptr::NonNull;
 use std::{ffi::c_void, slice};
 
@@ -9,6 +9,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::statfs::{FsType, fstatfs};
 
 use super::Errno;
+use super::os::open_file;
 
 /// `SYSFS_MAGIC` of `include/uapi/linux/magic.h`.
 const SYSFS_MAGIC: i64 = 0x6265_6572;
@@ -35,7 +36,7 @@ impl Mapping {
     /// which would make a slice of it unsound.
     pub(crate) fn kernel_btf() -> Result<Self, Errno> {
         let failed = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EINVAL));
-        let file = File::open(KERNEL_BTF).map_err(failed)?;
+        let file = open_file(Path::new(KERNEL_BTF))?;
         let FsType(magic) = fstatfs(&file)?.filesystem_type();
         #[allow(clippy::unnecessary_cast, reason = "the type of the magic number differs by machine")]
         let on_sysfs = magic as i64 == SYSFS_MAGIC;

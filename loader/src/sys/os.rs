@@ -1,9 +1,10 @@
 //! The system calls beside bpf(2): file systems, resource limits, capabilities, the kernel's name.
 
+use std::fs::File;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
@@ -33,6 +34,17 @@ pub(crate) fn mount_bpffs(path: &Path) -> Result<(), Errno> {
 /// Unmounts what is mounted on `path`.
 pub(crate) fn unmount(path: &Path) -> Result<(), Errno> {
     Ok(umount(path)?)
+}
+
+/// Opens the file `path` to be read. By openat(2), because musl makes two system calls of open(2), for the sake of
+/// kernels that do not know O_CLOEXEC.
+pub(crate) fn open_file(path: &Path) -> Result<File, Errno> {
+    loop {
+        match openat(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_LARGEFILE | OFlag::O_CLOEXEC, Mode::empty()) {
+            Err(nix::Error::EINTR) => {}
+            answer => return Ok(answer?.into()),
+        }
+    }
 }
 
 /// Opens the directory `path`.

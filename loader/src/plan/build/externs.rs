@@ -81,7 +81,9 @@ impl Loader<'_> {
                 ExternKind::Symbol => {
                     wants.symbols.insert(name.to_owned());
                 }
-                ExternKind::Variable(_) | ExternKind::Function(_) => wants.types |= self.kernel_types.is_none(),
+                ExternKind::Variable(_) | ExternKind::Function(_) => {
+                    wants.types |= self.kernel_types.is_none();
+                }
             }
         }
         if self.kernel_symbols.is_some() {
