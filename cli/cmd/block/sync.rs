@@ -3,7 +3,8 @@
 use std::io::{self, BufRead as _, Read as _};
 use std::time::Duration;
 
-use blocklist::prefix::{self, IpNet, Shown};
+use blocklist::list::Item;
+use blocklist::prefix::{self, Shown};
 use blocklist::{Maps, Writer, duration};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde_json::Value;
@@ -39,7 +40,8 @@ pub(super) fn run(args: &Sync) -> Result<()> {
         if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        match parse(text).and_then(|change| carry_out(&maps, args, &change)) {
+        let change = parse(text).inspect(|change| tell_host_bits(number, change));
+        match change.and_then(|change| carry_out(&maps, args, &change)) {
             Ok((word, prefix)) => {
                 done += u64::from(word != UNCHANGED);
                 output::print(&format!("{word} {prefix}"))?;
@@ -62,30 +64,40 @@ pub(super) fn run(args: &Sync) -> Result<()> {
 #[derive(Debug, PartialEq, Eq)]
 struct Change {
     adds: bool,
-    prefix: IpNet,
+    written: prefix::Written,
     ttl: Option<Duration>,
 }
 
 fn parse(text: &str) -> Result<Change> {
     let wrong = |reason: String| Error::new(ErrorKind::InvalidInput, format!("{}: {reason}", quote(text)));
-    let (action, value, time) = if text.starts_with('{') {
+    let (action, value, time, more) = if text.starts_with('{') {
         let object: Value =
             serde_json::from_str(text).map_err(|error| wrong(format!("this is no JSON: {error}")))?;
         let word = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
-        (word("action").unwrap_or_default(), word("value").unwrap_or_default(), word("duration"))
+        (word("action").unwrap_or_default(), word("value").unwrap_or_default(), word("duration"), None)
     } else {
         let mut words = text.split_whitespace().map(str::to_owned);
         let mut word = || words.next();
-        (word().unwrap_or_default(), word().unwrap_or_default(), word())
+        (word().unwrap_or_default(), word().unwrap_or_default(), word(), word())
     };
     let adds = match &*action {
         "add" => true,
         "del" => false,
         _ => return Err(wrong("expected add or del".to_owned())),
     };
-    let prefix = prefix::parse(&value).map_err(|reason| wrong(reason.0))?.prefix;
+    let written = prefix::parse(&value).map_err(|reason| wrong(reason.0))?;
+    if let Some(more) = more {
+        return Err(wrong(format!("there is no place for {}", quote(&more))));
+    }
     let ttl = time.filter(|_| adds).map(|time| duration::parse(&time).map_err(wrong)).transpose()?;
-    Ok(Change { adds, prefix, ttl })
+    Ok(Change { adds, written, ttl })
+}
+
+fn tell_host_bits(number: u64, change: &Change) {
+    if change.written.had_host_bits {
+        let canonical = Shown(change.written.prefix);
+        output::remark(format_args!("note: line {number}: host bits were set, it is taken as {canonical}"));
+    }
 }
 
 /// What is said of a rule that was gone already. A feed takes back what has run out, and often more than once.
@@ -95,13 +107,14 @@ const UNCHANGED: &str = "unchanged";
 /// silent.
 fn carry_out(maps: &Maps, args: &Sync, change: &Change) -> Result<(&'static str, Shown)> {
     let mut writer = Writer::open(maps)?;
-    let shown = Shown(change.prefix);
+    let prefix = change.written.prefix;
+    let shown = Shown(prefix);
     if change.adds {
-        lockout::check([change.prefix], writer.reader(), args.force)?;
-        writer.add(&[change.prefix], Some(&args.set), change.ttl.or(args.ttl))?;
+        lockout::check([prefix], writer.reader(), args.force)?;
+        writer.add(&[Item::new(prefix)], Some(&args.set), change.ttl.or(args.ttl))?;
         return Ok(("added", shown));
     }
-    let was_there = writer.remove(&[change.prefix], Some(&args.set))? == [true];
+    let was_there = writer.remove(&[prefix], Some(&args.set))? == [true];
     Ok((if was_there { "deleted" } else { UNCHANGED }, shown))
 }
 
@@ -113,7 +126,7 @@ mod tests {
     fn lines_of_feeds_are_read() {
         let change = |adds, prefix: &str, seconds: Option<u64>| Change {
             adds,
-            prefix: prefix.parse().unwrap(),
+            written: prefix::parse(prefix).unwrap(),
             ttl: seconds.map(Duration::from_secs),
         };
         for (text, expected) in [
@@ -130,6 +143,7 @@ mod tests {
         }
         for (text, reason) in [
             ("block 192.0.2.1", "`block 192.0.2.1`: expected add or del"),
+            ("add 192.0.2.1 10m 5m", "`add 192.0.2.1 10m 5m`: there is no place for `5m`"),
             ("add banana", "`add banana`: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24"),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), reason);
