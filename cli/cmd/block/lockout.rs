@@ -19,10 +19,20 @@ const ANCESTORS: usize = 32;
 
 /// Fails if one of the rules would cover an address that this host, its gateway or this session has, unless `force`.
 pub(super) fn check(prefixes: impl IntoIterator<Item = IpNet>, reader: &Reader, force: bool) -> Result<()> {
+    check_among(&protected(), prefixes, reader, force)
+}
+
+/// The same, for whoever knows which addresses these are.
+pub(super) fn check_among(
+    protected: &[Protected],
+    prefixes: impl IntoIterator<Item = IpNet>,
+    reader: &Reader,
+    force: bool,
+) -> Result<()> {
     if force {
         return Ok(());
     }
-    match first_lock_out(prefixes, &protected(), Some(reader))? {
+    match first_lock_out(prefixes, protected, Some(reader))? {
         None => Ok(()),
         Some(found) => {
             let exception = match found.protected() {

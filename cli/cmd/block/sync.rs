@@ -1,8 +1,9 @@
 //! `xdpload block sync`: changes from a feed, one a line.
 
-use std::io::{self, BufRead as _, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::time::Duration;
 
+use blocklist::guard::Protected;
 use blocklist::list::Item;
 use blocklist::prefix::{self, Shown};
 use blocklist::{Maps, Writer, duration};
@@ -20,11 +21,16 @@ pub(super) fn run(args: &Sync) -> Result<()> {
     let maps = maps(&args.home);
     // A feed that nobody can follow is told so at once.
     drop(Writer::open(&maps)?);
-    let mut input = io::stdin().lock();
+    let mut input = BufReader::with_capacity(1 << 16, io::stdin().lock());
+    let mut turn = None;
     let mut line = String::new();
     let (mut number, mut done, mut failed) = (0_u64, 0_u64, 0_u64);
     loop {
         line.clear();
+        if !input.buffer().contains(&b'\n') {
+            // Other commands have theirs while the feed is silent.
+            turn = None;
+        }
         match input.by_ref().take(MAX_LINE).read_line(&mut line) {
             Ok(0) => break,
             Ok(_) => {}
@@ -41,12 +47,13 @@ pub(super) fn run(args: &Sync) -> Result<()> {
             continue;
         }
         let change = parse(text).inspect(|change| tell_host_bits(number, change));
-        match change.and_then(|change| carry_out(&maps, args, &change)) {
+        match change.and_then(|change| Turn::of(&mut turn, &maps)?.carry_out(args, &change)) {
             Ok((word, prefix)) => {
                 done += u64::from(word != UNCHANGED);
                 output::print(&format!("{word} {prefix}"))?;
             }
             Err(error) => {
+                turn = None;
                 failed += 1;
                 output::remark(format_args!("line {number}: {}", escape(&error.to_string())));
             }
@@ -103,19 +110,32 @@ fn tell_host_bits(number: u64, change: &Change) {
 /// What is said of a rule that was gone already. A feed takes back what has run out, and often more than once.
 const UNCHANGED: &str = "unchanged";
 
-/// Says what was done. The lock is taken for each change, so that other commands have their turn while the feed is
-/// silent.
-fn carry_out(maps: &Maps, args: &Sync, change: &Change) -> Result<(&'static str, Shown)> {
-    let mut writer = Writer::open(maps)?;
-    let prefix = change.written.prefix;
-    let shown = Shown(prefix);
-    if change.adds {
-        lockout::check([prefix], writer.reader(), args.force)?;
-        writer.add(&[Item::new(prefix)], Some(&args.set), change.ttl.or(args.ttl))?;
-        return Ok(("added", shown));
+/// The right to change the blocklist, while there are lines to be carried out.
+struct Turn {
+    writer: Writer,
+    protected: Vec<Protected>,
+}
+
+impl Turn {
+    fn of<'t>(turn: &'t mut Option<Self>, maps: &Maps) -> Result<&'t mut Self> {
+        if turn.is_none() {
+            *turn = Some(Self { writer: Writer::open(maps)?, protected: lockout::protected() });
+        }
+        Ok(turn.as_mut().expect("it was put there"))
     }
-    let was_there = writer.remove(&[prefix], Some(&args.set))? == [true];
-    Ok((if was_there { "deleted" } else { UNCHANGED }, shown))
+
+    /// Says what was done.
+    fn carry_out(&mut self, args: &Sync, change: &Change) -> Result<(&'static str, Shown)> {
+        let prefix = change.written.prefix;
+        let shown = Shown(prefix);
+        if change.adds {
+            lockout::check_among(&self.protected, [prefix], self.writer.reader(), args.force)?;
+            self.writer.add(&[Item::new(prefix)], Some(&args.set), change.ttl.or(args.ttl))?;
+            return Ok(("added", shown));
+        }
+        let was_there = self.writer.remove(&[prefix], Some(&args.set))? == [true];
+        Ok((if was_there { "deleted" } else { UNCHANGED }, shown))
+    }
 }
 
 #[cfg(test)]
