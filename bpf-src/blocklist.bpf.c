@@ -156,6 +156,17 @@ static __always_inline int has_ended(const struct block_mark *mark)
 	return end && now() >= end;
 }
 
+// Whether what no rule is about is dropped.
+static __always_inline int drops_by_default(const struct block_config *config, __u64 flags)
+{
+	__u64 end;
+
+	if (!(flags & BLOCK_DEFAULT_DROP))
+		return 0;
+	end = config->default_end;
+	return !end || now() < end;
+}
+
 // Whether the filter does not know this hash.
 static __always_inline int filtered(const struct block_line *line, __u64 hash)
 {
@@ -379,7 +390,7 @@ static __always_inline enum block_verdict judge4(const struct block_config *conf
 	struct found found = find4(config, bpf_ntohl(source));
 	__u64 flags = config->flags;
 
-	if (!found.is_found && !(flags & BLOCK_DEFAULT_DROP))
+	if (!found.is_found && !drops_by_default(config, flags))
 		return BLOCK_PASSED4;
 	if (flags & BLOCK_HAS_ALLOW4 && bpf_map_lookup_elem(&allow4, &key))
 		return BLOCK_ALLOWED;
@@ -395,7 +406,7 @@ static __always_inline enum block_verdict judge6(const struct block_config *conf
 	struct block_prefix6 key = { .length = 128 };
 	__u64 flags = config->flags;
 
-	if (!hits && !(flags & BLOCK_DEFAULT_DROP))
+	if (!hits && !drops_by_default(config, flags))
 		return BLOCK_PASSED6;
 	__builtin_memcpy(key.address, source->address, sizeof(key.address));
 	if (flags & BLOCK_HAS_ALLOW6 && bpf_map_lookup_elem(&allow6, &key))

@@ -31,7 +31,7 @@
 
 // Another number for each change of what this page says, for the maps outlive the program that made
 // them, and whoever writes rules into the wrong places blocks nobody.
-#define BLOCK_LAYOUT 2
+#define BLOCK_LAYOUT 3
 #define BLOCK_KEYS 15
 // The lengths of IPv6 rules in `wide`, each with the number of its bit, by the line of the
 // filter that they share.
@@ -71,10 +71,11 @@ struct block_config {
 	// Always 0. The verifier does not know that, and so does not try each number that the program
 	// counts from here.
 	__u32 zero;
-	// Of no interest to the program: BLOCK_LAYOUT of whoever made the maps, when the first rule
-	// may end (0 for never), and how many rules have been deleted since the filter was made.
+	// BLOCK_LAYOUT of whoever made the maps. Of no interest to the program.
 	__u32 layout;
-	__u64 next_end;
+	// When BLOCK_DEFAULT_DROP ends, although its bit stays; 0 for never.
+	__u64 default_end;
+	// How many rules have been deleted since the filter was made. Of no interest to the program.
 	__u64 stale;
 };
 

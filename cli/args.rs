@@ -237,7 +237,7 @@ pub(crate) struct Detach {
     pub(crate) form: Form,
 }
 
-/// Where the pins of bpf_links and prog arrays are looked for.
+/// Where the pins of bpf_links and prog arrays are looked for, and the blocklist.
 #[derive(Args, Debug)]
 pub(crate) struct Bpffs {
     /// Where bpffs is mounted
@@ -250,6 +250,8 @@ pub(crate) struct Confirm {
     /// The interface, by name or index; all whose changes wait if it is left out
     #[arg(value_name = "IF")]
     pub(crate) interface: Option<LinkRef>,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]

@@ -78,6 +78,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Those of an interface that has seen no packet.
+    pub fn none(ifindex: u32) -> Self {
+        Self { ifindex, counts: [Count::default(); VERDICTS] }
+    }
+
     /// The sum over some verdicts.
     pub fn sum(&self, verdicts: &[Verdict]) -> Count {
         let of = |verdict: &Verdict| self.counts[*verdict as usize];
@@ -94,7 +99,7 @@ pub fn read(maps: &Maps) -> Result<Vec<Counters>> {
     let mut found = Vec::new();
     for entry in map.entries() {
         let entry = entry?;
-        let mut counters = Counters { ifindex: 0, counts: [Count::default(); VERDICTS] };
+        let mut counters = Counters::none(0);
         for value in entry.value.all().filter(|value| value.len() >= VALUE_SIZE) {
             counters.ifindex = counters.ifindex.max(u32_at(value, 0));
             for (at, count) in counters.counts.iter_mut().enumerate() {

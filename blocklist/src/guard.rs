@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use loader::Result;
 use nix::ifaddrs::getifaddrs;
 
-use crate::prefix::Shown;
-use crate::rules::Reader;
+use crate::prefix::single;
+use crate::rules::{Reader, Unlisted};
 
 /// An address, and whose it is in words such as `the default gateway`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,35 +17,65 @@ pub struct Protected {
     pub address: IpAddr,
     /// Whose it is.
     pub whose: String,
+    /// Whether somebody there is at work on this host, who must be heard.
+    pub is_peer: bool,
 }
 
-/// A rule that would lock somebody out.
+impl Protected {
+    fn new(address: IpAddr, whose: String) -> Self {
+        Self { address, whose, is_peer: false }
+    }
+}
+
+/// What locks somebody out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LockOut {
-    /// What it would be about.
-    pub prefix: IpNet,
-    /// What it would cover; none where it covers every address.
-    pub protected: Option<Protected>,
+pub enum LockOut {
+    /// A rule that covers every address.
+    Everything(IpNet),
+    /// A rule that covers one that is protected.
+    Rule(IpNet, Protected),
+    /// No rule, but that what is not allowed is dropped.
+    Default(Protected),
 }
 
-impl std::fmt::Display for LockOut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.protected {
-            Some(Protected { address, whose }) if crate::prefix::single(*address) == self.prefix => {
-                write!(f, "{} is {whose}", Shown(self.prefix))
-            }
-            Some(Protected { address, whose }) => write!(f, "{} covers {address}, {whose}", self.prefix),
-            None => write!(f, "{} covers every address", self.prefix),
+impl LockOut {
+    /// Whom an exception would save.
+    pub fn protected(&self) -> Option<&Protected> {
+        match self {
+            Self::Everything(_) => None,
+            Self::Rule(_, protected) | Self::Default(protected) => Some(protected),
         }
     }
 }
 
-/// The addresses of this host and of its default gateways, as far as `/proc` and the kernel tell.
+impl std::fmt::Display for LockOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Everything(prefix) => write!(f, "{prefix} covers every address"),
+            Self::Rule(prefix, Protected { address, whose, .. }) if single(*address) == *prefix => {
+                write!(f, "{address} is {whose}")
+            }
+            Self::Rule(prefix, Protected { address, whose, .. }) => {
+                write!(f, "{prefix} covers {address}, {whose}")
+            }
+            Self::Default(Protected { address, whose, .. }) => {
+                write!(f, "nothing allows {address}, {whose}, and what is not allowed is dropped")
+            }
+        }
+    }
+}
+
+/// The default gateways, as far as `/proc` tells.
+pub fn default_gateways() -> Vec<Protected> {
+    let gateway = |address| Protected::new(address, "the default gateway".to_owned());
+    gateways().into_iter().map(gateway).collect()
+}
+
+/// The addresses of this host, as far as the kernel tells.
 ///
 /// Loopback addresses are left out: no packet from a network has them.
 pub fn of_this_host() -> Vec<Protected> {
-    let gateway = |address| Protected { address, whose: "the default gateway".to_owned() };
-    let mut found: Vec<_> = gateways().into_iter().map(gateway).collect();
+    let mut found = Vec::new();
     for entry in getifaddrs().into_iter().flatten() {
         let address = entry.address.as_ref().and_then(|address| {
             let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
@@ -53,7 +83,7 @@ pub fn of_this_host() -> Vec<Protected> {
         });
         if let Some(address) = address.filter(|address| !address.is_loopback()) {
             let whose = format!("an address of this host ({})", entry.interface_name);
-            found.push(Protected { address, whose });
+            found.push(Protected::new(address, whose));
         }
     }
     found
@@ -101,11 +131,32 @@ pub fn first_lock_out(
         protected.iter().zip(saved).filter(|(_, saved)| !saved).map(|(own, _)| own).collect();
     Ok(prefixes.into_iter().find_map(|prefix| {
         if prefix.prefix_len() == 0 {
-            return Some(LockOut { prefix, protected: None });
+            return Some(LockOut::Everything(prefix));
         }
         let covered = at_risk.iter().find(|protected| prefix.contains(&protected.address));
-        covered.map(|&protected| LockOut { prefix, protected: Some(protected.clone()) })
+        covered.map(|&protected| LockOut::Rule(prefix, protected.clone()))
     }))
+}
+
+/// What locks somebody out as soon as packets are dropped by the rules as they are, with `unlisted` and `exceptions`.
+pub fn locked_out(
+    protected: &[Protected],
+    reader: &mut Reader,
+    unlisted: Unlisted,
+    exceptions: &[IpNet],
+) -> Result<Option<LockOut>> {
+    for own in protected {
+        if exceptions.iter().any(|exception| exception.contains(&own.address)) {
+            continue;
+        }
+        if let Some(rule) = reader.test(own.address)?.rule {
+            return Ok(Some(LockOut::Rule(rule.prefix, own.clone())));
+        }
+        if own.is_peer && unlisted != Unlisted::Pass {
+            return Ok(Some(LockOut::Default(own.clone())));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -127,8 +178,7 @@ mod tests {
 
     #[test]
     fn a_rule_that_locks_out_says_whom() {
-        let protected =
-            [Protected { address: "192.0.2.1".parse().unwrap(), whose: "the default gateway".to_owned() }];
+        let protected = [Protected::new("192.0.2.1".parse().unwrap(), "the default gateway".to_owned())];
         for (prefix, words) in [
             ("192.0.2.1/32", Some("192.0.2.1 is the default gateway")),
             ("192.0.2.0/24", Some("192.0.2.0/24 covers 192.0.2.1, the default gateway")),

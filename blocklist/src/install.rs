@@ -11,7 +11,7 @@ use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, ObjName};
 use loader::{Context as _, Error, ErrorKind, Kernel, Loader, Object, Plan, Result, pin, quote};
 use nix::libc::EINVAL;
 
-use crate::layout::{Cell as _, Config, HEAD_LINES, Heads, LAYOUT, RuleValue, SETS, SLOTS, flags};
+use crate::layout::{Cell as _, Config, HEAD_LINES, Heads, LAYOUT, RuleValue, SETS, SLOTS};
 use crate::store::{Lock, Maps, SHAPES};
 
 /// The packet program, built in.
@@ -26,17 +26,6 @@ pub const PROGRAM_FRAGS: &str = "xdp_blocklist_frags";
 pub const MAX_RULES: u32 = 100_000;
 /// The most rules that can be asked for.
 pub const MOST_RULES: u32 = 1 << 26;
-
-/// How a blocklist is made.
-#[derive(Clone, Copy, Debug)]
-pub struct Wishes {
-    /// How many rules there is to be room for.
-    pub max_rules: u32,
-    /// Whether packets are only counted.
-    pub count_only: bool,
-    /// Whether to drop what no rule is about.
-    pub default_drop: bool,
-}
 
 /// How many entries the maps have that are as large as they will ever be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,17 +96,17 @@ impl Maps {
         self.lock()
     }
 
-    /// Makes the maps and loads the program. Whoever calls has the lock, and has seen that there is no whole one.
+    /// Makes the maps, with room for so many rules, and loads the program. Whoever calls has the lock, and has seen
+    /// that there is no whole one.
     ///
     /// What a process that was killed has left is removed first. After a failure nothing is left.
-    pub fn make(&self, wishes: Wishes, _lock: &Lock) -> Result<()> {
-        if wishes.max_rules == 0 || wishes.max_rules > MOST_RULES {
-            let message =
-                format!("there cannot be room for {} rules: from 1 to {MOST_RULES}", wishes.max_rules);
+    pub fn make(&self, max_rules: u32, _lock: &Lock) -> Result<()> {
+        if max_rules == 0 || max_rules > MOST_RULES {
+            let message = format!("there cannot be room for {max_rules} rules: from 1 to {MOST_RULES}");
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         self.remove_pins()?;
-        let made = self.load(wishes.max_rules).and_then(|()| self.fill(wishes));
+        let made = self.load(max_rules).and_then(|()| self.fill(max_rules));
         if made.is_err() {
             // The failure that is told is the first one.
             let _ = self.remove_pins();
@@ -193,13 +182,10 @@ impl Maps {
         map.pin(&self.path(name))
     }
 
-    /// Tells the program how it is set. From then on the blocklist is whole.
-    fn fill(&self, wishes: Wishes) -> Result<()> {
-        let sizes = Sizes::of(wishes.max_rules);
-        let flag = |wish, flag| if wish { flag } else { 0 };
+    /// Tells the program how large its tables are. From then on the blocklist is whole.
+    fn fill(&self, max_rules: u32) -> Result<()> {
+        let sizes = Sizes::of(max_rules);
         let config = Config {
-            flags: flag(wishes.count_only, flags::COUNT_ONLY)
-                | flag(wishes.default_drop, flags::DEFAULT_DROP),
             buckets: sizes.buckets,
             lines: sizes.lines,
             seed: random()?,
@@ -308,7 +294,7 @@ mod tests {
         for (name, fields) in [
             (
                 "block_config",
-                "flags@0 lengths4@4 lengths6@8 buckets@12 lines@16 seed@20 zero@24 layout@28 next_end@32 \
+                "flags@0 lengths4@4 lengths6@8 buckets@12 lines@16 seed@20 zero@24 layout@28 default_end@32 \
                  stale@40",
             ),
             ("block_bucket", "header@0 keys@4"),

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::hash;
 
 /// `BLOCK_LAYOUT`.
-pub(crate) const LAYOUT: u32 = 2;
+pub(crate) const LAYOUT: u32 = 3;
 /// Keys of a bucket.
 pub(crate) const KEYS: usize = 15;
 /// Slots of a bucket in `hits` and `marks`, of which the last is not used.
@@ -73,11 +73,11 @@ pub(crate) struct Config {
     /// How many there are in `filter`.
     pub(crate) lines: u32,
     pub(crate) seed: u32,
-    /// [`LAYOUT`] of whoever made the maps. For user space alone, as are the rest.
+    /// [`LAYOUT`] of whoever made the maps. For user space alone.
     pub(crate) layout: u32,
-    /// When the first hold with an end may end; 0 for never.
-    pub(crate) next_end: u64,
-    /// Rules that have gone since the filter was made.
+    /// When [`flags::DEFAULT_DROP`] ends, although its bit stays; 0 for never.
+    pub(crate) default_end: u64,
+    /// Rules that have gone since the filter was made. For user space alone.
     pub(crate) stale: u64,
 }
 
@@ -93,7 +93,7 @@ impl Cell for Config {
             lines: u32_at(bytes, 16),
             seed: u32_at(bytes, 20),
             layout: u32_at(bytes, 28),
-            next_end: u64_at(bytes, 32),
+            default_end: u64_at(bytes, 32),
             stale: u64_at(bytes, 40),
         }
     }
@@ -103,7 +103,7 @@ impl Cell for Config {
         let numbers =
             [self.flags, self.lengths4, self.lengths6, self.buckets, self.lines, self.seed, 0, self.layout];
         out.extend(numbers.map(u32::to_ne_bytes).as_flattened());
-        out.extend([self.next_end, self.stale].map(u64::to_ne_bytes).as_flattened());
+        out.extend([self.default_end, self.stale].map(u64::to_ne_bytes).as_flattened());
     }
 }
 

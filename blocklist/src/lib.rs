@@ -20,8 +20,8 @@ mod swap;
 mod table;
 mod writer;
 
-pub use install::{MAX_RULES, MOST_RULES, PROGRAM, PROGRAM_FRAGS, Wishes, memory, running_on};
-pub use rules::{Reader, Rule, Settings, Test};
+pub use install::{MAX_RULES, MOST_RULES, PROGRAM, PROGRAM_FRAGS, memory, running_on};
+pub use rules::{Reader, Rule, Settings, Test, Unlisted};
 pub use sets::DEFAULT as DEFAULT_SET;
 pub use store::{Lock, Maps};
 pub use swap::Swap;

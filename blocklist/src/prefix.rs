@@ -50,11 +50,13 @@ pub fn parse(word: &str) -> Result<Written, NoPrefix> {
     Ok(Written { prefix: canonical, had_host_bits: canonical != prefix })
 }
 
-/// The prefix of `word`, which may be a range (`192.0.2.1-192.0.2.9`) of one or several.
-pub(crate) fn parse_range(word: &str, mut give: impl FnMut(IpNet)) -> Result<(), NoPrefix> {
+/// The prefix of `word`, which may be a range (`192.0.2.1-192.0.2.9`) of one or several; tells whether bits behind its
+/// length were set.
+pub(crate) fn parse_range(word: &str, mut give: impl FnMut(IpNet)) -> Result<bool, NoPrefix> {
     let Some((first, last)) = word.split_once('-') else {
-        give(parse(word)?.prefix);
-        return Ok(());
+        let written = parse(word)?;
+        give(written.prefix);
+        return Ok(written.had_host_bits);
     };
     let end = |text: &str| {
         text.parse::<IpAddr>()
@@ -69,7 +71,7 @@ pub(crate) fn parse_range(word: &str, mut give: impl FnMut(IpNet)) -> Result<(),
         }
         _ => return Err(NoPrefix("a range goes from a lower to a higher address of one family".to_owned())),
     }
-    Ok(())
+    Ok(false)
 }
 
 fn parse_length(digits: &str, width: u8) -> Result<u8, NoPrefix> {
@@ -217,7 +219,7 @@ mod tests {
     fn a_range_becomes_the_prefixes_that_fill_it() {
         let of = |word: &str| {
             let mut found = Vec::new();
-            parse_range(word, |prefix| found.push(Shown(prefix).to_string())).map(|()| found)
+            parse_range(word, |prefix| found.push(Shown(prefix).to_string())).map(|_| found)
         };
         assert_eq!(
             of("192.0.2.1-192.0.2.4"),

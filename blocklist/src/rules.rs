@@ -55,14 +55,23 @@ pub struct Test {
     pub drops: bool,
 }
 
+/// What becomes of packets that no rule is about, and no exception.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlisted {
+    /// They pass.
+    Pass,
+    /// They are dropped, for as long as is said, if it is.
+    Drop(Option<Duration>),
+}
+
 /// How the blocklist is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
     /// Packets are counted and pass.
     pub count_only: bool,
-    /// Whatever no rule is about is dropped, unless it is allowed.
-    pub default_drop: bool,
+    /// What becomes of packets that no rule is about.
+    pub unlisted: Unlisted,
     /// How many rules there is room for.
     pub max_rules: u32,
 }
@@ -109,9 +118,15 @@ impl Reader {
     /// How it is set.
     pub fn settings(&mut self) -> Result<Settings> {
         let config: Config = self.table.config()?;
+        let end = u32::try_from(config.default_end).unwrap_or(u32::MAX);
+        let unlisted = if config.has(flags::DEFAULT_DROP) && !self.now.is_past(end) {
+            Unlisted::Drop((end != 0).then(|| self.now.until(end)))
+        } else {
+            Unlisted::Pass
+        };
         Ok(Settings {
             count_only: config.has(flags::COUNT_ONLY),
-            default_drop: config.has(flags::DEFAULT_DROP),
+            unlisted,
             max_rules: self.table.max_rules(),
         })
     }
@@ -133,7 +148,7 @@ impl Reader {
         }
         let settings = self.settings()?;
         // No rule of IPv6 and no default are about an address that no packet has.
-        let drops = rule.is_some() || settings.default_drop;
+        let drops = rule.is_some() || settings.unlisted != Unlisted::Pass;
         let allowed = if drops { self.allowed(address)? } else { None };
         Ok(Test { rule, allowed, drops: drops && allowed.is_none() })
     }

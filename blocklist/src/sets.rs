@@ -60,14 +60,26 @@ impl Sets {
         if let Some(set) = self.find(name) {
             return Ok(set);
         }
-        let free = (1..SETS).find(|set| self.get(*set).name.is_empty()).ok_or_else(|| {
-            let message = format!("there is no room for the set {}: there are {SETS} already", quote(name));
-            Error::new(ErrorKind::Conflict, message)
-                .with_help("a set goes when the last of its rules has gone and another list is loaded")
-        })?;
+        let free = self.free().next().ok_or_else(|| no_room(name))?;
         *self.cells.get(free)? = Set { name: name.to_owned(), ..Set::default() };
         self.cells.mark(free);
         Ok(free)
+    }
+
+    fn free(&self) -> impl Iterator<Item = u32> {
+        (1..SETS).filter(|set| self.get(*set).name.is_empty())
+    }
+
+    /// Refuses sets that could not all be made.
+    pub(crate) fn check_room<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<()> {
+        let mut free = self.free();
+        for name in names {
+            check_name(name)?;
+            if self.find(name).is_none() {
+                free.next().ok_or_else(|| no_room(name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives back the places of sets that hold nothing, by a mask of those that do.
@@ -181,6 +193,12 @@ impl Sets {
         }
         Ok(())
     }
+}
+
+fn no_room(name: &str) -> Error {
+    let message = format!("there is no room for the set {}: there are {SETS} already", quote(name));
+    Error::new(ErrorKind::Conflict, message)
+        .with_help("a set goes when the last of its rules has gone and another list is loaded")
 }
 
 fn check_name(name: &str) -> Result<()> {

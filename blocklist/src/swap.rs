@@ -1,7 +1,7 @@
 //! Making a set equal to a list, while packets flow.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -9,7 +9,7 @@ use loader::{Error, ErrorKind, Result};
 
 use crate::draft::MORE_ROOM;
 use crate::layout::{Home, home};
-use crate::list::Item;
+use crate::list::{Item, sort_out};
 use crate::prefix::order;
 use crate::table::Found;
 use crate::writer::{Added, Writer};
@@ -56,9 +56,7 @@ impl Writer {
                         old.value.sets.checked_shr(number).is_some_and(|bits| bits & 1 != 0)
                     });
                     let is_past = old.is_some_and(|old| self.reader.now.is_past(old.value.end));
-                    let seconds = Some(item.seconds).filter(|&seconds| seconds != 0);
-                    let time = seconds.map(|seconds| Duration::from_secs(seconds.into())).or(ttl);
-                    let end = time.map_or(0, |time| self.reader.now.end_after(time));
+                    let end = self.end_of(item, ttl);
                     if !dry_run {
                         let answer = self.hold(item.prefix, old, number, end)?;
                         debug_assert!(answer != Added::Kept || was_held);
@@ -90,6 +88,17 @@ impl Writer {
         }
         self.forget_unused_sets(&found, number, !items.is_empty())?;
         Ok(swap)
+    }
+
+    /// Refuses, before anything is written, lists for several sets of which one could not be loaded.
+    pub fn check(&mut self, lists: &BTreeMap<String, Vec<Item>>) -> Result<()> {
+        self.reader.sets.check_room(lists.keys().map(String::as_str))?;
+        let mut all: Vec<Item> = lists.values().flatten().map(|item| Item::new(item.prefix)).collect();
+        sort_out(&mut all);
+        self.reader.table.read_all()?;
+        let mut found = self.reader.table.all(false)?;
+        found.sort_unstable_by_key(|found| order(found.prefix));
+        self.check_room(&found, &merge(&found, &all))
     }
 
     /// Refuses, before anything is written, what has no room while the old list is still there.

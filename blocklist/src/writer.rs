@@ -9,8 +9,9 @@ use nix::libc::ENOSPC;
 
 use crate::draft::MORE_ROOM;
 use crate::layout::{RuleValue, flags, trie_key, u32_at};
+use crate::list::Item;
 use crate::prefix::Shown;
-use crate::rules::Reader;
+use crate::rules::{Reader, Unlisted};
 use crate::sets::DEFAULT;
 use crate::store::{Lock, Maps};
 use crate::table::Found;
@@ -19,7 +20,7 @@ use crate::table::Found;
 #[derive(Debug)]
 pub struct Writer {
     pub(crate) reader: Reader,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// What has become of a prefix that was to be added.
@@ -37,39 +38,42 @@ pub enum Added {
 impl Writer {
     /// Waits for the lock, and takes out what has ended.
     pub fn open(maps: &Maps) -> Result<Self> {
-        let lock = maps.lock()?;
-        let mut writer = Self { reader: Reader::open(maps)?, _lock: lock };
+        Self::holding(maps.lock()?, maps)
+    }
+
+    /// The same, for whoever has the lock.
+    pub fn holding(lock: Lock, maps: &Maps) -> Result<Self> {
+        let mut writer = Self { reader: Reader::open(maps)?, lock };
         writer.sweep()?;
         Ok(writer)
     }
 
-    /// The same, where nothing is known of what a change is for.
+    /// By which it is the only one.
+    pub fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// The blocklist as it is.
     pub fn reader(&mut self) -> &mut Reader {
         &mut self.reader
     }
 
-    /// Lets the set called `set`, or the default one, hold each prefix, for `ttl` from now or for good: all of them, or
-    /// after a refusal none.
-    pub fn add(
-        &mut self,
-        prefixes: &[IpNet],
-        set: Option<&str>,
-        ttl: Option<Duration>,
-    ) -> Result<Vec<Added>> {
+    /// Lets the set called `set`, or the default one, hold each prefix, for its own time, else for `ttl` from now, else
+    /// for good: all of them, or after a refusal none.
+    pub fn add(&mut self, items: &[Item], set: Option<&str>, ttl: Option<Duration>) -> Result<Vec<Added>> {
         let set = self.reader.sets.find_or_make(set.unwrap_or(DEFAULT))?;
-        let end = ttl.map_or(0, |ttl| self.reader.now.end_after(ttl));
-        if prefixes.len() > MANY {
+        if items.len() > MANY {
             self.reader.table.read_all()?;
         }
         let mut seen = std::collections::HashSet::new();
-        let mut answers = Vec::with_capacity(prefixes.len());
-        for &prefix in prefixes {
-            if prefixes.len() > 1 && !seen.insert(prefix) {
+        let mut answers = Vec::with_capacity(items.len());
+        for item in items {
+            if items.len() > 1 && !seen.insert(item.prefix) {
                 answers.push(Added::Kept);
                 continue;
             }
-            let old = self.reader.table.find(prefix)?;
-            answers.push(self.hold(prefix, old.as_ref(), set, end)?);
+            let old = self.reader.table.find(item.prefix)?;
+            answers.push(self.hold(item.prefix, old.as_ref(), set, self.end_of(item, ttl))?);
         }
         self.commit()?;
         Ok(answers)
@@ -132,17 +136,30 @@ impl Writer {
     }
 
     /// Tells the program whether to drop, and what to do with what no rule is about.
-    pub fn set(&mut self, count_only: Option<bool>, default_drop: Option<bool>) -> Result<()> {
+    pub fn set(&mut self, count_only: Option<bool>, unlisted: Option<Unlisted>) -> Result<()> {
+        let now = self.reader.now;
         self.reader.table.change_config(|config| {
-            for (flag, wish) in [(flags::COUNT_ONLY, count_only), (flags::DEFAULT_DROP, default_drop)] {
+            let drops = unlisted.map(|unlisted| unlisted != Unlisted::Pass);
+            for (flag, wish) in [(flags::COUNT_ONLY, count_only), (flags::DEFAULT_DROP, drops)] {
                 match wish {
                     Some(true) => config.flags |= flag,
                     Some(false) => config.flags &= !flag,
                     None => {}
                 }
             }
+            match unlisted {
+                Some(Unlisted::Drop(Some(time))) => config.default_end = now.end_after(time).into(),
+                Some(_) => config.default_end = 0,
+                None => {}
+            }
         })?;
         self.commit()
+    }
+
+    /// When what is held from now on ends; 0 for never.
+    pub(crate) fn end_of(&self, item: &Item, ttl: Option<Duration>) -> u32 {
+        let own = (item.seconds != 0).then(|| Duration::from_secs(item.seconds.into()));
+        own.or(ttl).map_or(0, |time| self.reader.now.end_after(time))
     }
 
     /// Drafts that `set` holds a prefix until `end`.

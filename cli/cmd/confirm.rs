@@ -7,29 +7,37 @@ use loader::netlink::LinkInfo;
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
+use crate::cmd::block;
 use crate::guard::{self, Pending};
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Confirm) -> Result<()> {
     let netns = super::netns(&args.place)?;
     let socket = RouteSocket::open(netns.as_ref())?;
-    let links = match &args.interface {
-        Some(link) => vec![socket.link(link)?],
+    let link = args.interface.as_ref().map(|link| socket.link(link)).transpose()?;
+    let links = match &link {
+        Some(link) => vec![link.clone()],
         None => waiting(&socket, netns.as_ref())?,
     };
-    let mut document = Document { confirmed: Vec::new() };
+    let mut document = Document { confirmed: Vec::new(), default_drop: false };
     // Whatever becomes of one, the others are confirmed.
     let mut refusal = None;
     for link in &links {
         match guard::confirm(netns.as_ref(), link.index) {
             Ok(Some(pending)) => document.confirmed.push(Confirmed::new(link, pending)),
-            Ok(None) => refusal = Some(none_waits(&format!("no change of {}", quote(&link.name)))),
+            Ok(None) => {}
             Err(error) => refusal = Some(error),
         }
     }
+    match block::confirm_default(&args.bpffs.root, link.as_ref()) {
+        Ok(default_drop) => document.default_drop = default_drop,
+        Err(error) => refusal = Some(error),
+    }
+    let none = document.confirmed.is_empty() && !document.default_drop;
     match refusal {
+        None if none => Err(none_waits(link.as_ref())),
         None => output::answer(args.form, &document),
-        Some(error) if document.confirmed.is_empty() => Err(error),
+        Some(error) if none => Err(error),
         Some(error) => output::answer(args.form, &document).and(Err(error)),
     }
 }
@@ -42,18 +50,21 @@ fn waiting(socket: &RouteSocket, netns: Option<&NetNs>) -> Result<Vec<LinkInfo>>
             waiting.push(link);
         }
     }
-    if waiting.is_empty() { Err(none_waits("no change")) } else { Ok(waiting) }
+    Ok(waiting)
 }
 
 #[cold]
-fn none_waits(subject: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("{subject} waits to be confirmed"))
+fn none_waits(link: Option<&LinkInfo>) -> Error {
+    let of = link.map(|link| format!(" of {}", quote(&link.name))).unwrap_or_default();
+    Error::new(ErrorKind::NotFound, format!("no change{of} waits to be confirmed"))
         .with_help("the time may be up; `xdpload status` shows what is there now")
 }
 
 #[derive(Serialize)]
 struct Document {
     confirmed: Vec<Confirmed>,
+    /// Whether it lasts that the blocklist drops what no rule is about.
+    default_drop: bool,
 }
 
 /// A change that lasts now.
@@ -83,7 +94,11 @@ impl Confirmed {
 
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.confirmed.iter().try_for_each(|confirmed| confirmed.fmt(f))
+        self.confirmed.iter().try_for_each(|confirmed| confirmed.fmt(f))?;
+        if self.default_drop {
+            writeln!(f, "confirmed: the blocklist drops whatever is not allowed")?;
+        }
+        Ok(())
     }
 }
 

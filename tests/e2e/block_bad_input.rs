@@ -9,7 +9,7 @@ use crate::bench::{assert_well_said, refused};
 use crate::block_commands::{block, blocked_pair, file, listed};
 use crate::command::{command, run};
 use crate::packets::assert_udp;
-use crate::peers::bpftool;
+use crate::peers::{attached_by_ip, bpftool};
 use crate::requirement::tool;
 use crate::sandbox::Sandbox;
 use crate::veth::{BLOCKED, FAR_V6, NEAR, pair};
@@ -109,11 +109,38 @@ fn a_full_list_says_so_and_stays() {
         "there is no room: with the new rules there would be 3, and there is room for 2; nothing was changed";
     refused(&["block", "load", &list], 1, &[words]);
     assert_eq!(listed(), ["10.0.0.0/8 default", "11.0.0.0/8 default"]);
+    run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
     refused(
-        &["block", "on", NEAR, "--max-rules", "9"],
+        &["block", "on", NEAR, "two0", "--max-rules", "9"],
         1,
         &["was made with room for 2 rules, which cannot be changed"],
     );
+    assert_eq!(attached_by_ip("two0"), None);
+}
+
+/// One of several sets that cannot be loaded fails all of them, before any is changed.
+#[test]
+fn a_file_with_several_sets_is_loaded_whole_or_not_at_all() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "4"]));
+    block(&["add", "192.0.2.77"]).ok();
+    for (text, words) in [
+        ("allow 192.0.2.2\nadd a 10.0.0.1\nadd b,c 10.0.0.2\n", "`b,c` cannot name a set"),
+        (
+            "add a 10.0.0.1\nadd a 10.0.0.2\nadd b 10.0.0.2\nadd b 10.0.0.3\nadd c 10.0.0.4\n",
+            "with the new rules there would be 5, and there is room for 4; nothing was changed",
+        ),
+    ] {
+        let list = file(&sandbox, "list", text);
+        let ran = block(&["load", &list]);
+        assert_ne!(ran.code(), Some(0), "{}", ran.report());
+        ran.stderr_has(words);
+        assert_eq!(listed(), ["192.0.2.77 default"]);
+        assert_eq!(block(&["allow", "list"]).ok().stdout(), "");
+    }
+    let sets: Vec<_> = (0..32).map(|set| format!("add set{set} 10.0.0.1\n")).collect();
+    let list = file(&sandbox, "sets", sets.concat());
+    refused(&["block", "load", &list], 1, &["there is no room for the set `set9`: there are 32 already"]);
+    assert_eq!(listed(), ["192.0.2.77 default"]);
 }
 
 #[test]

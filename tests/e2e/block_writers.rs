@@ -1,6 +1,6 @@
 //! `xdpload block` by several at once, killed half-way, and while packets flow.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, UdpSocket};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -143,4 +143,28 @@ fn a_writer_waits_for_its_turn() {
     holder.wait().unwrap();
     assert!(writer.wait().unwrap().success());
     assert_eq!(listed(), ["192.0.2.77 default"]);
+}
+
+/// A feed has its turn for as long as it has lines, and waits for the next without it.
+#[test]
+fn a_feed_that_is_silent_holds_nobody_up() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "1000"]));
+    let mut feed = xdpload_command(&["block", "sync", "-", "--name", "feed"]);
+    let mut feed = feed.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = feed.stdin.take().unwrap();
+    let mut said = BufReader::new(feed.stdout.take().unwrap()).lines();
+    for round in 0..3 {
+        let lines: Vec<_> = (0..100).map(|last| format!("add 10.0.{round}.{last}\n")).collect();
+        // The beginning of the next line is nothing to hold others up for.
+        input.write_all((lines.concat() + "add").as_bytes()).unwrap();
+        for line in lines {
+            assert_eq!(said.next().unwrap().unwrap(), line.trim().replace("add", "added"));
+        }
+        block(&["del", &format!("10.0.{round}.0"), "--name", "feed"]).ok();
+        input.write_all(format!(" 10.0.{round}.0\n").as_bytes()).unwrap();
+        assert_eq!(said.next().unwrap().unwrap(), format!("added 10.0.{round}.0"));
+    }
+    drop(input);
+    assert!(feed.wait().unwrap().success());
+    assert_eq!(listed().len(), 300);
 }

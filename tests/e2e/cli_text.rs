@@ -25,7 +25,7 @@ const COMMANDS: [(&str, &[&[&str]]); 17] = [
     ("attach", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--verifier-log", "--json"]]),
     ("load", &[&FILE, &LOAD, &["--all", "--pin", "--target-prog", "--verbose", "--verifier-log", "--json"]]),
     ("detach", &[&["--id", "--link", "--bpffs", "--netns", "--confirm", "--json"]]),
-    ("confirm", &[&["--netns", "--json"]]),
+    ("confirm", &[&["--bpffs", "--netns", "--json"]]),
     ("status", &[&["--bpffs", "--netns", "--json"]]),
     ("doctor", &[&["--bpffs", "--netns", "--json"]]),
     ("pins", &[&["--bpffs", "--json"]]),

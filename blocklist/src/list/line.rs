@@ -49,6 +49,7 @@ impl State {
             _ if word == "add" && !nft::begins(line) => ipset(line, list),
             _ if word == "allow" => {
                 let written = prefix::parse(line[word.len()..].trim())?;
+                list.with_host_bits += u64::from(written.had_host_bits);
                 list.allowed.push(written.prefix);
                 Ok(())
             }
@@ -69,13 +70,17 @@ impl State {
     }
 }
 
-/// A prefix, and names or a comment behind it.
+/// A prefix or a range, and names or a comment behind it.
 fn plain(line: &str, list: &mut List) -> Result<(), Reason> {
     let text = line.split(['#', ';']).next().unwrap_or_default();
     let mut words = text.split_whitespace();
     let Some(word) = words.next() else {
         return Ok(());
     };
+    if word.contains('-') && words.next().is_none() {
+        prefix::parse_range(word, |prefix| list.push(prefix, 0))?;
+        return Ok(());
+    }
     let written = prefix::parse(word)?;
     if let Some(next) = words.next() {
         let address = written.prefix.addr();
@@ -114,7 +119,7 @@ fn ipset(line: &str, list: &mut List) -> Result<(), Reason> {
         }
     }
     let mut found = Vec::new();
-    prefix::parse_range(word, |prefix| found.push(prefix))?;
+    list.with_host_bits += u64::from(prefix::parse_range(word, |prefix| found.push(prefix))?);
     let set = list.set_number(name);
     list.items.extend(found.into_iter().map(|prefix| Item { prefix, set, seconds }));
     Ok(())

@@ -35,6 +35,13 @@ pub struct Item {
     pub seconds: u32,
 }
 
+impl Item {
+    /// A prefix of which nothing else is said.
+    pub fn new(prefix: IpNet) -> Self {
+        Self { prefix, set: NO_SET, seconds: 0 }
+    }
+}
+
 /// The list names no set.
 pub const NO_SET: u16 = u16::MAX;
 
@@ -162,7 +169,7 @@ impl List {
     }
 
     fn push(&mut self, prefix: IpNet, seconds: u32) {
-        self.items.push(Item { prefix, set: NO_SET, seconds });
+        self.items.push(Item { seconds, ..Item::new(prefix) });
     }
 
     /// Leaves one item of those with the same prefix and set: the one that stays the longest. Gives how many prefixes
@@ -235,6 +242,21 @@ mod tests {
         );
         lists("", &[]);
         lists("\u{feff}192.0.2.1\n", &["192.0.2.1"]);
+        lists("192.0.2.1-192.0.2.4 # a range\n", &["192.0.2.1", "192.0.2.2/31", "192.0.2.4"]);
+    }
+
+    #[test]
+    fn host_bits_are_counted_in_every_form() {
+        for text in [
+            "192.0.2.1/24",
+            "{\"cidr\":\"192.0.2.1/24\"}",
+            "add bad 192.0.2.1/24",
+            "add element inet filter bad { 192.0.2.1/24 }",
+            "allow 192.0.2.1/24",
+            "192.0.2.1/24 scanner.example.org",
+        ] {
+            assert_eq!(read(text.as_bytes(), 9, |_| {}).unwrap().with_host_bits, 1, "{text}");
+        }
     }
 
     #[test]

@@ -95,7 +95,8 @@ fn read_element(text: &str, list: &mut List) -> Result<(), Reason> {
     }
     let mut found = Vec::new();
     let complain = |reason: prefix::NoPrefix| Reason::new(format!("`{word}`: {reason}"));
-    prefix::parse_range(word, |prefix| found.push(prefix)).map_err(complain)?;
+    let had_host_bits = prefix::parse_range(word, |prefix| found.push(prefix)).map_err(complain)?;
+    list.with_host_bits += u64::from(had_host_bits);
     for prefix in found {
         list.push(prefix, seconds);
     }

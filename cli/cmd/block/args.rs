@@ -75,7 +75,7 @@ pub(crate) struct On {
         help = format!("How many rules there is to be room for [default: {MAX_RULES}]")
     )]
     pub(crate) max_rules: Option<u32>,
-    /// Drop by default although that may lock out whoever asks for it
+    /// Do it even if it may lock out whoever asks for it, or takes more memory than there is
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -159,6 +159,9 @@ pub(crate) enum Allow {
 pub(crate) struct Allowed {
     #[command(flatten)]
     pub(crate) prefixes: Prefixes,
+    /// Do it even if every address is allowed then, or this session or the gateway is locked out
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) home: Home,
     #[command(flatten)]

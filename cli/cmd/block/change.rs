@@ -2,20 +2,22 @@
 
 use std::fmt;
 
+use blocklist::list::Item;
 use blocklist::prefix::{IpNet, Shown};
 use blocklist::{Added, Writer, not_there};
 use loader::Result;
 use serde::Serialize;
 
 use super::args::{Add, Allow, Allowed, Del, Exceptions};
-use super::{lockout, maps, read_prefixes};
+use super::{lockout, maps, read_exceptions, read_items};
 use crate::output;
 
 pub(super) fn add(args: &Add) -> Result<()> {
-    let prefixes = read_prefixes(&args.prefixes)?;
+    let items = read_items(&args.prefixes)?;
+    let prefixes = prefixes(&items);
     let mut writer = Writer::open(&maps(&args.home))?;
     lockout::check(prefixes.iter().copied(), writer.reader(), args.force)?;
-    let answers = writer.add(&prefixes, args.set.as_deref(), args.ttl)?;
+    let answers = writer.add(&items, args.set.as_deref(), args.ttl)?;
     let word = |answer: &Added| match answer {
         Added::New => "added",
         Added::Kept => "unchanged",
@@ -24,8 +26,12 @@ pub(super) fn add(args: &Add) -> Result<()> {
     output::answer(args.form, &Changed::new(&prefixes, answers.iter().map(word)))
 }
 
+fn prefixes(items: &[Item]) -> Vec<IpNet> {
+    items.iter().map(|item| item.prefix).collect()
+}
+
 pub(super) fn del(args: &Del) -> Result<()> {
-    let prefixes = read_prefixes(&args.prefixes)?;
+    let prefixes = prefixes(&read_items(&args.prefixes)?);
     let answers = Writer::open(&maps(&args.home))?.remove(&prefixes, args.set.as_deref())?;
     let place = args.set.as_ref().map_or_else(|| "blocked".to_owned(), |set| format!("in the set {set}"));
     tell_removed(&prefixes, &answers, &place, args.form)
@@ -40,15 +46,23 @@ pub(super) fn allow(args: &Allow) -> Result<()> {
 }
 
 fn allow_add(args: &Allowed) -> Result<()> {
-    let prefixes = read_prefixes(&args.prefixes)?;
+    let prefixes = read_exceptions(&args.prefixes)?;
+    lockout::check_exceptions(&prefixes, args.force)?;
     let answers = Writer::open(&maps(&args.home))?.allow(&prefixes)?;
     let word = |is_new: &bool| if *is_new { "added" } else { "unchanged" };
     output::answer(args.form, &Changed::new(&prefixes, answers.iter().map(word)))
 }
 
 fn allow_del(args: &Allowed) -> Result<()> {
-    let prefixes = read_prefixes(&args.prefixes)?;
-    let answers = Writer::open(&maps(&args.home))?.disallow(&prefixes)?;
+    let prefixes = read_exceptions(&args.prefixes)?;
+    let mut writer = Writer::open(&maps(&args.home))?;
+    let settings = writer.reader().settings()?;
+    if !args.force && !settings.count_only {
+        let mut left = writer.reader().exceptions()?;
+        left.retain(|exception| !prefixes.contains(exception));
+        lockout::check_all(writer.reader(), settings.unlisted, &left, "--force does it all the same")?;
+    }
+    let answers = writer.disallow(&prefixes)?;
     tell_removed(&prefixes, &answers, "allowed", args.form)
 }
 

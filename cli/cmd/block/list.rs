@@ -151,23 +151,42 @@ pub(super) fn save(args: &args::Save) -> Result<()> {
         let mut out = BufWriter::new(output::stream());
         return write_saved(&mut out, &saved, &reader).map_err(|error| output::write_error(&error));
     }
-    // A file that was saved before stays whole until the new one is.
-    let mut name = args.file.as_os_str().to_owned();
-    name.push(".new");
-    let new = Path::new(&name);
-    let written = File::create(new)
-        .and_then(|file| {
-            let mut out = BufWriter::new(file);
-            write_saved(&mut out, &saved, &reader)?;
-            out.into_inner()?.sync_all()
-        })
-        .and_then(|()| fs::rename(new, &args.file));
-    written.map_err(|error| {
-        let _ = fs::remove_file(new);
-        let path = quote(&args.file.to_string_lossy());
-        Error::new(ErrorKind::Os, format!("cannot write {path}: {error}"))
+    write_file(&args.file, |out| write_saved(out, &saved, &reader)).map_err(|(call, error)| {
+        Error::os(call, quote(&args.file.to_string_lossy()), error.raw_os_error().unwrap_or_default())
     })?;
     output::print(&format!("saved {} rules", saved.rules.len()))
+}
+
+type Failure = (&'static str, io::Error);
+
+/// Writes a file anew: it stays as it is until the new one is whole. A device, a pipe or what `/dev/stdout` stands for
+/// is written to and never replaced.
+fn write_file(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), Failure> {
+    let before = fs::metadata(path).ok();
+    let is_device = ["/dev", "/proc"].iter().any(|root| path.starts_with(root));
+    if is_device || before.as_ref().is_some_and(|before| !before.is_file()) {
+        let file = File::options().append(true).open(path).map_err(|error| ("open(2)", error))?;
+        return write(&mut BufWriter::new(file)).map_err(|error| ("write(2)", error));
+    }
+    // A link stays one, and is followed to the file.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = Path::new(&new);
+    let file = File::create(new).map_err(|error| ("open(2)", error))?;
+    let mut out = BufWriter::new(file);
+    let written = write(&mut out)
+        .and_then(|()| before.map_or(Ok(()), |before| out.get_ref().set_permissions(before.permissions())))
+        .and_then(|()| out.get_ref().sync_all())
+        .map_err(|error| ("write(2)", error))
+        .and_then(|()| fs::rename(new, path).map_err(|error| ("rename(2)", error)));
+    if written.is_err() {
+        let _ = fs::remove_file(new);
+    }
+    written
 }
 
 /// What is to be found again.

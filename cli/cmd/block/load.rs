@@ -48,6 +48,10 @@ pub(super) fn run(args: &Load) -> Result<()> {
     let duplicates = lists.duplicates + lists.sets.values_mut().map(list::sort_out).sum::<usize>();
     let risky = lists.sets.values().flat_map(|items| lockout::risky(items));
     lockout::check(risky, writer.reader(), args.force)?;
+    lockout::check_exceptions(&lists.allowed, args.force)?;
+    if lists.sets.len() > 1 || !lists.allowed.is_empty() {
+        writer.check(&lists.sets)?;
+    }
     if !args.dry_run && !lists.allowed.is_empty() {
         writer.allow(&lists.allowed)?;
     }
@@ -82,12 +86,12 @@ impl Lists {
         } else {
             refuse_bad_lines(name, &list)?;
         }
-        if list.with_host_bits > 0 {
-            let count = list.with_host_bits;
-            output::remark(format_args!(
-                "note: {}: {count} prefixes had host bits set, which were cleared",
-                escape(name)
-            ));
+        tell_host_bits(name, &list);
+        if args.set.is_some() && !list.allowed.is_empty() {
+            let message =
+                format!("{} makes exceptions, which are of no set; nothing was changed", quote(name));
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .with_help("`block load` without --name takes what `block save` has written"));
         }
         self.duplicates += list.duplicates;
         self.allowed.append(&mut list.allowed);
@@ -196,6 +200,15 @@ pub(super) fn refuse_bad_lines(name: &str, list: &List) -> Result<()> {
     let place = format!("{}, line {}", quote(name), first.number);
     let message = format!("{place}: {}: {}{more}; nothing was changed", quote(&first.text), first.reason);
     Err(Error::new(ErrorKind::Malformed, message).with_help("`block load --skip-bad` leaves such lines out"))
+}
+
+/// Says that prefixes are not taken as they were written.
+pub(super) fn tell_host_bits(name: &str, list: &List) {
+    if list.with_host_bits > 0 {
+        let count = list.with_host_bits;
+        let name = escape(name);
+        output::remark(format_args!("note: {name}: {count} prefixes had host bits set, which were cleared"));
+    }
 }
 
 fn tell_bad_lines(name: &str, list: &List) {

@@ -6,10 +6,10 @@ use std::io::Read as _;
 use std::net::IpAddr;
 use std::os::unix::process::parent_id;
 
-use blocklist::Reader;
-use blocklist::guard::{Protected, first_lock_out, of_this_host};
+use blocklist::guard::{LockOut, Protected, default_gateways, first_lock_out, locked_out, of_this_host};
 use blocklist::list::Item;
 use blocklist::prefix::{IpNet, covering, everything};
+use blocklist::{Reader, Unlisted};
 use loader::{Error, ErrorKind, Result};
 
 /// What sshd tells its sessions: the peer's address and port, and its own.
@@ -19,25 +19,62 @@ const ANCESTORS: usize = 32;
 
 /// Fails if one of the rules would cover an address that this host, its gateway or this session has, unless `force`.
 pub(super) fn check(prefixes: impl IntoIterator<Item = IpNet>, reader: &Reader, force: bool) -> Result<()> {
+    check_among(&protected(), prefixes, reader, force)
+}
+
+/// The same, for whoever knows which addresses these are.
+pub(super) fn check_among(
+    protected: &[Protected],
+    prefixes: impl IntoIterator<Item = IpNet>,
+    reader: &Reader,
+    force: bool,
+) -> Result<()> {
     if force {
         return Ok(());
     }
-    match first_lock_out(prefixes, &protected(), Some(reader))? {
+    match first_lock_out(prefixes, protected, Some(reader))? {
         None => Ok(()),
         Some(found) => {
-            let help = match &found.protected {
-                Some(protected) => {
-                    format!(
-                        "`xdpload block allow add {}` makes an exception; --force does it all the same",
-                        protected.address
-                    )
+            let exception = match found.protected() {
+                Some(Protected { address, .. }) => {
+                    format!("`xdpload block allow add {address}` makes an exception; ")
                 }
-                None => "--force does it all the same".to_owned(),
+                None => String::new(),
             };
-            let message = format!("refused, nothing was changed: {found}");
-            Err(Error::new(ErrorKind::Conflict, message).with_help(help))
+            Err(refused(&found, &format!("{exception}--force does it all the same")))
         }
     }
+}
+
+/// Fails if this session or the gateway will not be heard any more, now that packets are dropped by what is there, with
+/// these exceptions and what becomes of the rest.
+pub(super) fn check_all(
+    reader: &mut Reader,
+    unlisted: Unlisted,
+    exceptions: &[IpNet],
+    help: &str,
+) -> Result<()> {
+    let heard: Vec<_> = ssh_peer().map(peer).into_iter().chain(default_gateways()).collect();
+    match locked_out(&heard, reader, unlisted, exceptions)? {
+        None => Ok(()),
+        Some(found) => Err(refused(&found, help)),
+    }
+}
+
+/// Fails if one of the exceptions is about every address, so that no rule would count, unless `force`.
+pub(super) fn check_exceptions(exceptions: &[IpNet], force: bool) -> Result<()> {
+    match exceptions.iter().find(|exception| exception.prefix_len() == 0 && !force) {
+        None => Ok(()),
+        Some(all) => {
+            let message = format!("refused, nothing was changed: {all} lets every address pass");
+            Err(Error::new(ErrorKind::Conflict, message).with_help("--force does it all the same"))
+        }
+    }
+}
+
+fn refused(found: &LockOut, help: &str) -> Error {
+    let message = format!("refused, nothing was changed: {found}");
+    Error::new(ErrorKind::Conflict, message).with_help(help.to_owned())
 }
 
 /// The few prefixes of a list, sorted as it is, that may lock somebody out.
@@ -49,9 +86,11 @@ pub(super) fn risky(items: &[Item]) -> Vec<IpNet> {
 
 /// Addresses that no rule should cover.
 pub(super) fn protected() -> Vec<Protected> {
-    let peer =
-        ssh_peer().map(|address| Protected { address, whose: "the peer of this SSH connection".to_owned() });
-    peer.into_iter().chain(of_this_host()).collect()
+    ssh_peer().map(peer).into_iter().chain(default_gateways()).chain(of_this_host()).collect()
+}
+
+fn peer(address: IpAddr) -> Protected {
+    Protected { address, whose: "the peer of this SSH connection".to_owned(), is_peer: true }
 }
 
 /// The other end of the SSH connection that this process runs in. sudo takes the variable away, so that it is looked

@@ -10,9 +10,12 @@ mod stats;
 mod sync;
 
 use std::io;
+use std::path::Path;
 
-use blocklist::Maps;
+use blocklist::list::{Item, List};
 use blocklist::prefix::{self, IpNet, Shown};
+use blocklist::{Maps, Unlisted, Writer};
+use loader::netlink::LinkInfo;
 use loader::{Error, ErrorKind, Result, quote};
 
 use self::args::{Block, Home, Prefixes};
@@ -34,18 +37,56 @@ pub(crate) fn run(args: &Block) -> Result<()> {
     }
 }
 
+/// Has the blocklist go on to drop what no rule is about, if that waits to be confirmed, and says so; with a `link`,
+/// only if the blocklist is on that.
+pub(crate) fn confirm_default(bpffs: &Path, link: Option<&LinkInfo>) -> Result<bool> {
+    let maps = Maps::under(bpffs);
+    let is_there = match maps.are_whole() {
+        // Neither a blocklist of another release nor one that is not shown to this user is on trial.
+        Err(error) if matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::PermissionDenied) => false,
+        is_there => is_there?,
+    };
+    let is_on = |link| Ok::<_, Error>(blocklist::running_on(link, &maps.program_ids()?).is_some());
+    if !is_there || !link.map_or(Ok(true), is_on)? {
+        return Ok(false);
+    }
+    let mut writer = Writer::open(&maps)?;
+    let waits = matches!(writer.reader().settings()?.unlisted, Unlisted::Drop(Some(_)));
+    if waits {
+        writer.set(None, Some(Unlisted::Drop(None)))?;
+    }
+    Ok(waits)
+}
+
 fn maps(home: &Home) -> Maps {
     Maps::under(&home.root)
 }
 
-/// The prefixes on the command line, or those on standard input, each once; says which of them had bits to clear.
-fn read_prefixes(prefixes: &Prefixes) -> Result<Vec<IpNet>> {
-    let mut found = Vec::new();
+/// The prefixes on the command line, or what standard input lists; says which of them had bits to clear.
+fn read_items(prefixes: &Prefixes) -> Result<Vec<Item>> {
+    let list = read_prefixes(prefixes)?;
+    if list.allowed.is_empty() {
+        return Ok(list.items);
+    }
+    let message = "`standard input` makes exceptions; nothing was changed";
+    Err(Error::new(ErrorKind::InvalidInput, message).with_help("`block allow add -` takes exceptions"))
+}
+
+/// The same, for exceptions.
+fn read_exceptions(prefixes: &Prefixes) -> Result<Vec<IpNet>> {
+    let list = read_prefixes(prefixes)?;
+    Ok(list.items.into_iter().map(|item| item.prefix).chain(list.allowed).collect())
+}
+
+fn read_prefixes(prefixes: &Prefixes) -> Result<List> {
+    let mut found = List::default();
     for word in &prefixes.prefixes {
         if word == "-" {
-            found.extend(list_on_stdin()?);
+            let mut list = list_on_stdin()?;
+            found.items.append(&mut list.items);
+            found.allowed.append(&mut list.allowed);
         } else {
-            found.push(one_prefix(word)?);
+            found.items.push(Item::new(one_prefix(word)?));
         }
     }
     Ok(found)
@@ -62,9 +103,11 @@ fn one_prefix(word: &str) -> Result<IpNet> {
     Ok(written.prefix)
 }
 
-fn list_on_stdin() -> Result<Vec<IpNet>> {
+fn list_on_stdin() -> Result<List> {
+    let name = "standard input";
     let list = blocklist::list::read(io::stdin().lock(), usize::MAX, |_| {})
-        .map_err(|stop| load::stopped("standard input", &stop, usize::MAX))?;
-    load::refuse_bad_lines("standard input", &list)?;
-    Ok(list.items.into_iter().map(|item| item.prefix).collect())
+        .map_err(|stop| load::stopped(name, &stop, usize::MAX))?;
+    load::refuse_bad_lines(name, &list)?;
+    load::tell_host_bits(name, &list);
+    Ok(list)
 }

@@ -1,9 +1,9 @@
 //! `xdpload block on` and `off`.
 
-use std::fmt;
 use std::path::Path;
+use std::{fmt, fs};
 
-use blocklist::{Lock, MAX_RULES, Maps, Reader, Wishes, Writer, memory, running_on};
+use blocklist::{Lock, MAX_RULES, Maps, Reader, Settings, Unlisted, Writer, memory, running_on};
 use loader::attach::{self, Interface, NetNs};
 use loader::load::Loaded;
 use loader::netlink::{LinkInfo, LinkRef};
@@ -12,7 +12,7 @@ use loader::{Error, ErrorKind, Result, escape, pin, quote};
 use serde::Serialize;
 
 use super::args::{self, Off, On};
-use super::maps;
+use super::{lockout, maps};
 use crate::cmd::trial::{self, TrialDocument};
 use crate::cmd::{Planned, detach};
 use crate::guard::Guard;
@@ -22,9 +22,7 @@ use crate::output;
 const MTU_IN_ONE_BUFFER: u32 = 3000;
 
 pub(super) fn on(args: &On) -> Result<()> {
-    let default_drop = args.default.map(|default| default == args::Default::Drop);
-    let is_risky = default_drop == Some(true) && !args.force;
-    if is_risky && args.trial.confirm.is_none() {
+    if args.default == Some(args::Default::Drop) && args.trial.confirm.is_none() && !args.force {
         let message = "--default drop cuts off whatever is not allowed, perhaps this session";
         return Err(Error::new(ErrorKind::InvalidInput, message)
             .with_help("--confirm 60s takes it back unless it is confirmed; --force does it all the same"));
@@ -36,33 +34,87 @@ pub(super) fn on(args: &On) -> Result<()> {
     refuse_to_displace(&interfaces, &maps)?;
     let lock = maps.prepare(&args.home.root)?;
     let is_new = !maps.are_whole()?;
-    if is_risky && !is_new {
-        let message =
-            "--confirm takes the program off again, but would leave --default drop on where it is already";
-        return Err(Error::new(ErrorKind::Conflict, message).with_help("--force does it all the same"));
-    }
     if is_new {
-        make(&maps, args, default_drop, &lock)?;
+        make(&maps, args, &lock)?;
     }
-    let attached = attach_all(&maps, args, &interfaces, &lock);
-    if attached.is_err() && is_new {
-        // What is told is why it is not on.
-        let _ = maps.purge(&lock);
-    }
-    let attached = attached?;
-    drop(lock);
+    let mut writer = Writer::holding(lock, &maps)?;
     if !is_new {
-        change(&maps, args, default_drop)?;
+        check(args, &interfaces, &maps, writer.reader())?;
     }
-    let settings = Reader::open(&maps)?.settings()?;
-    output::answer(
-        args.form,
-        &OnDocument { interfaces: attached, max_rules: settings.max_rules, count_only: settings.count_only },
-    )
+    let done = turn_on(args, &interfaces, &maps, &mut writer);
+    if done.is_err() && is_new {
+        // What is told is why it is not on.
+        let _ = maps.purge(writer.lock());
+    }
+    output::answer(args.form, &done?)
+}
+
+/// What is to become of packets that no rule is about, if anything is said of them.
+fn unlisted(args: &On) -> Option<Unlisted> {
+    args.default.map(|default| match default {
+        args::Default::Pass => Unlisted::Pass,
+        args::Default::Drop => Unlisted::Drop(args.trial.confirm),
+    })
+}
+
+/// Refuses what cannot be changed of a blocklist that is there, and to begin to drop where that cuts off whoever asks.
+fn check(args: &On, interfaces: &[Interface], maps: &Maps, reader: &mut Reader) -> Result<()> {
+    let before = reader.settings()?;
+    let room = before.max_rules;
+    if args.max_rules.is_some_and(|wanted| wanted != room) {
+        let message = format!("the blocklist was made with room for {room} rules, which cannot be changed");
+        return Err(Error::new(ErrorKind::Conflict, message)
+            .with_help("`block save FILE`, `block off --purge`, `block on` again, and `block load FILE`"));
+    }
+    if args.force || args.count_only.unwrap_or(before.count_only) {
+        return Ok(());
+    }
+    // A trial takes the program off again, and leaves alone whether it only counts.
+    let is_on_trial = args.trial.confirm.is_some() && !before.count_only;
+    if is_on_trial || !before.count_only && is_on_all(interfaces, maps)? {
+        return Ok(());
+    }
+    // Whoever asks for another default has been warned.
+    let unlisted = if args.default.is_some() { Unlisted::Pass } else { before.unlisted };
+    let exceptions = reader.exceptions()?;
+    let trial = if before.count_only { "" } else { "--confirm 60s takes it back unless it is confirmed; " };
+    let help = format!("`xdpload block allow add` makes an exception; {trial}--force does it all the same");
+    lockout::check_all(reader, unlisted, &exceptions, &help)
+}
+
+fn is_on_all(interfaces: &[Interface], maps: &Maps) -> Result<bool> {
+    let ids = maps.program_ids()?;
+    for interface in interfaces {
+        if running_on(&interface.look()?, &ids).is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Sets what is to be set, and attaches to all interfaces; after a refusal all is as it was.
+fn turn_on(args: &On, interfaces: &[Interface], maps: &Maps, writer: &mut Writer) -> Result<OnDocument> {
+    let before = writer.reader().settings()?;
+    writer.set(args.count_only, unlisted(args))?;
+    match attach_all(maps, args, interfaces, writer.lock()) {
+        Ok(interfaces) => Ok(OnDocument::new(interfaces, writer.reader().settings()?)),
+        Err(error) => match writer.set(Some(before.count_only), Some(before.unlisted)) {
+            Ok(()) => Err(error),
+            Err(failure) => Err(error.context(format!("the settings are changed ({failure})"))),
+        },
+    }
 }
 
 fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> {
-    links.iter().map(|link| Interface::open(link, netns)).collect()
+    let mut all: Vec<Interface> = Vec::new();
+    for link in links {
+        let interface = Interface::open(link, netns)?;
+        // Who names one twice wants it once.
+        if all.iter().all(|other| other.index() != interface.index()) {
+            all.push(interface);
+        }
+    }
+    Ok(all)
 }
 
 fn refuse_to_displace(interfaces: &[Interface], maps: &Maps) -> Result<()> {
@@ -80,29 +132,32 @@ fn refuse_to_displace(interfaces: &[Interface], maps: &Maps) -> Result<()> {
 }
 
 /// Makes the blocklist, and tells before how much memory that takes.
-fn make(maps: &Maps, args: &On, default_drop: Option<bool>, lock: &Lock) -> Result<()> {
+fn make(maps: &Maps, args: &On, lock: &Lock) -> Result<()> {
     let max_rules = args.max_rules.unwrap_or(MAX_RULES);
-    let memory = match memory(max_rules) {
-        bytes @ 0..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
-        bytes => format!("{} MB", (bytes + 500_000) / 1_000_000),
-    };
-    output::remark(format_args!("room for {max_rules} rules takes {memory} of kernel memory, preallocated"));
-    let count_only = args.count_only.unwrap_or(false);
-    maps.make(Wishes { max_rules, count_only, default_drop: default_drop.unwrap_or(false) }, lock)
+    let bytes = memory(max_rules);
+    let takes = format!("room for {max_rules} rules takes {} of kernel memory", shown_bytes(bytes));
+    if let Some(free) = free_memory().filter(|free| *free < bytes && !args.force) {
+        let message = format!("{takes}, and {} are free", shown_bytes(free));
+        return Err(Error::new(ErrorKind::Conflict, message)
+            .with_help("--max-rules says how many there is to be room for; --force tries it all the same"));
+    }
+    output::remark(format_args!("{takes}, preallocated"));
+    maps.make(max_rules, lock)
 }
 
-/// What is said again of a blocklist that is there.
-fn change(maps: &Maps, args: &On, default_drop: Option<bool>) -> Result<()> {
-    let room = Reader::open(maps)?.settings()?.max_rules;
-    if args.max_rules.is_some_and(|wanted| wanted != room) {
-        let message = format!("the blocklist was made with room for {room} rules, which cannot be changed");
-        return Err(Error::new(ErrorKind::Conflict, message)
-            .with_help("`block save FILE`, `block off --purge`, `block on` again, and `block load FILE`"));
+fn shown_bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
+        bytes => format!("{} MB", (bytes + 500_000) / 1_000_000),
     }
-    if args.count_only.is_some() || default_drop.is_some() {
-        Writer::open(maps)?.set(args.count_only, default_drop)?;
-    }
-    Ok(())
+}
+
+/// What the kernel takes for available without swapping, if it says so (3.14).
+fn free_memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    kibibytes.checked_mul(1024)
 }
 
 /// Attaches to all interfaces that have it not yet, or after a refusal to none.
@@ -148,6 +203,11 @@ fn attach_one(
 ) -> Result<IsOn> {
     let link = interface.look()?;
     if let Some(program) = running_on(&link, &maps.program_ids()?) {
+        if guard.is_some() {
+            output::remark(format_args!(
+                "note: {interface} has it already, so that it is not on trial there"
+            ));
+        }
         return Ok(IsOn {
             name: link.name,
             ifindex: link.index,
@@ -197,6 +257,10 @@ struct OnDocument {
     interfaces: Vec<IsOn>,
     max_rules: u32,
     count_only: bool,
+    /// Whether what no rule is about is dropped.
+    default_drop: bool,
+    /// Seconds after which it passes again, unless that is confirmed.
+    default_drop_left: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -212,6 +276,23 @@ struct IsOn {
     trial: Option<TrialDocument>,
 }
 
+impl OnDocument {
+    fn new(interfaces: Vec<IsOn>, settings: Settings) -> Self {
+        let Settings { max_rules, count_only, unlisted, .. } = settings;
+        let left = match unlisted {
+            Unlisted::Drop(left) => left,
+            Unlisted::Pass => None,
+        };
+        Self {
+            interfaces,
+            max_rules,
+            count_only,
+            default_drop: unlisted != Unlisted::Pass,
+            default_drop_left: left.map(|left| left.as_secs()),
+        }
+    }
+}
+
 impl fmt::Display for OnDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let only = if self.count_only { ", and only counts" } else { "" };
@@ -219,7 +300,14 @@ impl fmt::Display for OnDocument {
             let already = if *changed { "" } else { " already" };
             writeln!(f, "the blocklist is on{already}: {} in {mode} mode{only}", escape(name))?;
             trial.iter().try_for_each(|trial| trial.fmt(f))
-        })
+        })?;
+        if self.default_drop {
+            writeln!(f, "whatever no rule is about is dropped, unless it is allowed")?;
+        }
+        match self.default_drop_left {
+            Some(left) => writeln!(f, "unless `xdpload confirm` comes within {left} s, it passes again"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -5,10 +5,9 @@ use std::fmt::{self, Write as _};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use blocklist::Maps;
 use blocklist::counters::{self, Count, Counters, Verdict};
+use blocklist::{DEFAULT_SET, Maps, Reader, running_on};
 use loader::attach::RouteSocket;
-use loader::netlink::LinkRef;
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
@@ -23,35 +22,48 @@ pub(super) fn run(args: &Stats) -> Result<()> {
     }
     let document = Document::new(read(&maps, args)?);
     if args.prometheus {
-        return output::print(&Prometheus(&document).to_string());
+        let sizes = Sizes::read(&maps)?;
+        return output::print(&Prometheus { document: &document, sizes: &sizes }.to_string());
     }
     output::answer(args.form, &document)
 }
 
-/// The counts of the interfaces that are asked for, with their names.
-fn read(maps: &Maps, args: &Stats) -> Result<Vec<(String, Counters)>> {
+/// An interface that the blocklist is on, or that it has seen packets on.
+struct Seen {
+    name: String,
+    is_on: bool,
+    counters: Counters,
+}
+
+/// The counts of the interfaces that are asked for.
+fn read(maps: &Maps, args: &Stats) -> Result<Vec<Seen>> {
     let socket = RouteSocket::open(None)?;
-    let mut found = counters::read(maps)?;
+    let mut counters: BTreeMap<u32, Counters> =
+        counters::read(maps)?.into_iter().map(|counters| (counters.ifindex, counters)).collect();
+    let ids = maps.program_ids()?;
+    let mut found = Vec::new();
+    for link in socket.links()? {
+        let is_on = running_on(&link, &ids).is_some();
+        let counted = counters.remove(&link.index);
+        if is_on || counted.is_some() {
+            let counters = counted.unwrap_or_else(|| Counters::none(link.index));
+            found.push(Seen { name: link.name, is_on, counters });
+        }
+    }
+    // One that has gone, or that is in another namespace, has no name here.
+    let nameless =
+        |counters: Counters| Seen { name: format!("if{}", counters.ifindex), is_on: false, counters };
+    found.extend(counters.into_values().map(nameless));
     if let Some(link) = &args.interface {
-        let index = socket.link(link)?.index;
-        found.retain(|counters| counters.ifindex == index);
+        let link = socket.link(link)?;
+        found.retain(|seen| seen.counters.ifindex == link.index);
         if found.is_empty() {
-            let message = format!("the blocklist has seen no packet on {}", words(link));
+            let message = format!("the blocklist is not on {}", quote(&link.name));
             return Err(Error::new(ErrorKind::NotFound, message));
         }
     }
-    let names: BTreeMap<_, _> = socket.links()?.into_iter().map(|link| (link.index, link.name)).collect();
-    // One that has gone, or that is in another namespace, has no name here.
-    let name = |counters: &Counters| names.get(&counters.ifindex).cloned();
-    let name = |counters: &Counters| name(counters).unwrap_or_else(|| format!("if{}", counters.ifindex));
-    Ok(found.into_iter().map(|counters| (name(&counters), counters)).collect())
-}
-
-fn words(link: &LinkRef) -> String {
-    match link {
-        LinkRef::Name(name) => quote(name.as_str()),
-        LinkRef::Index(index) => format!("interface {index}"),
-    }
+    found.sort_by_key(|seen| seen.counters.ifindex);
+    Ok(found)
 }
 
 /// A line for each interface and second, until interrupted.
@@ -63,7 +75,7 @@ fn watch(maps: &Maps, args: &Stats) -> Result<()> {
         let seconds = last.elapsed().as_secs_f64().max(0.001);
         last = Instant::now();
         let mut lines = String::new();
-        for (name, counters) in now {
+        for Seen { name, counters, .. } in now {
             if let Some(before) = before.insert(counters.ifindex, counters.clone()) {
                 let rates = Rates { before: &before, now: &counters, seconds };
                 // Writing to a String cannot fail.
@@ -110,6 +122,8 @@ struct Document {
 struct Interface {
     name: String,
     ifindex: u32,
+    /// Whether the blocklist is on it now.
+    on: bool,
     verdicts: Vec<Row>,
 }
 
@@ -121,14 +135,15 @@ struct Row {
 }
 
 impl Document {
-    fn new(found: Vec<(String, Counters)>) -> Self {
+    fn new(found: Vec<Seen>) -> Self {
         let row = |(verdict, count): (Verdict, &Count)| Row {
             verdict: verdict.name(),
             packets: count.packets,
             bytes: count.bytes,
         };
-        let interface = |(name, counters): (String, Counters)| Interface {
+        let interface = |Seen { name, is_on, counters }: Seen| Interface {
             name,
+            on: is_on,
             ifindex: counters.ifindex,
             verdicts: Verdict::ALL.into_iter().zip(&counters.counts).map(row).collect(),
         };
@@ -138,8 +153,8 @@ impl Document {
 
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Interface { name, verdicts, .. } in &self.interfaces {
-            writeln!(f, "{}", escape(name))?;
+        for Interface { name, on, verdicts, .. } in &self.interfaces {
+            writeln!(f, "{}{}", escape(name), if *on { "" } else { " (off)" })?;
             for Row { verdict, packets, bytes } in verdicts.iter().filter(|row| row.packets > 0) {
                 writeln!(f, "  {verdict:<12} {packets:>16} packets {bytes:>18} bytes")?;
             }
@@ -148,15 +163,43 @@ impl fmt::Display for Document {
     }
 }
 
+/// How many rules there are, and could be.
+struct Sizes {
+    /// By the set that holds them.
+    rules: BTreeMap<String, u64>,
+    max_rules: u32,
+}
+
+impl Sizes {
+    fn read(maps: &Maps) -> Result<Self> {
+        let mut reader = Reader::open(maps)?;
+        let mut by_mask: BTreeMap<u32, u64> = BTreeMap::new();
+        for rule in reader.rules(false)? {
+            *by_mask.entry(rule.sets).or_default() += 1;
+        }
+        // An alert is about what is 0, and not about what is missing.
+        let mut rules = BTreeMap::from([(DEFAULT_SET.to_owned(), 0)]);
+        for (mask, count) in by_mask {
+            for name in reader.set_names(mask) {
+                *rules.entry(name).or_default() += count;
+            }
+        }
+        Ok(Self { rules, max_rules: reader.settings()?.max_rules })
+    }
+}
+
 /// The text that node_exporter's textfile collector takes.
-struct Prometheus<'a>(&'a Document);
+struct Prometheus<'a> {
+    document: &'a Document,
+    sizes: &'a Sizes,
+}
 
 impl fmt::Display for Prometheus<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (metric, help) in [("packets", "Packets"), ("bytes", "Bytes of packets")] {
             writeln!(f, "# HELP xdpload_block_{metric}_total {help} by interface and verdict.")?;
             writeln!(f, "# TYPE xdpload_block_{metric}_total counter")?;
-            for Interface { name, verdicts, .. } in &self.0.interfaces {
+            for Interface { name, verdicts, .. } in &self.document.interfaces {
                 for Row { verdict, packets, bytes } in verdicts {
                     let value = if metric == "bytes" { bytes } else { packets };
                     let name = label(name);
@@ -167,7 +210,19 @@ impl fmt::Display for Prometheus<'_> {
                 }
             }
         }
-        Ok(())
+        let metric = "xdpload_block_on";
+        writeln!(f, "# HELP {metric} Whether the blocklist is on the interface.\n# TYPE {metric} gauge")?;
+        for Interface { name, on, .. } in &self.document.interfaces {
+            writeln!(f, "{metric}{{interface=\"{}\"}} {}", label(name), u8::from(*on))?;
+        }
+        let metric = "xdpload_block_rules";
+        writeln!(f, "# HELP {metric} Rules by the set that holds them.\n# TYPE {metric} gauge")?;
+        for (set, count) in &self.sizes.rules {
+            writeln!(f, "{metric}{{set=\"{}\"}} {count}", label(set))?;
+        }
+        let metric = "xdpload_block_rules_max";
+        writeln!(f, "# HELP {metric} How many rules there is room for.\n# TYPE {metric} gauge")?;
+        writeln!(f, "{metric} {}", self.sizes.max_rules)
     }
 }
 

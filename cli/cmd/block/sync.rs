@@ -1,9 +1,11 @@
 //! `xdpload block sync`: changes from a feed, one a line.
 
-use std::io::{self, BufRead as _, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::time::Duration;
 
-use blocklist::prefix::{self, IpNet, Shown};
+use blocklist::guard::Protected;
+use blocklist::list::Item;
+use blocklist::prefix::{self, Shown};
 use blocklist::{Maps, Writer, duration};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde_json::Value;
@@ -19,11 +21,16 @@ pub(super) fn run(args: &Sync) -> Result<()> {
     let maps = maps(&args.home);
     // A feed that nobody can follow is told so at once.
     drop(Writer::open(&maps)?);
-    let mut input = io::stdin().lock();
+    let mut input = BufReader::with_capacity(1 << 16, io::stdin().lock());
+    let mut turn = None;
     let mut line = String::new();
     let (mut number, mut done, mut failed) = (0_u64, 0_u64, 0_u64);
     loop {
         line.clear();
+        if !input.buffer().contains(&b'\n') {
+            // Other commands have theirs while the feed is silent.
+            turn = None;
+        }
         match input.by_ref().take(MAX_LINE).read_line(&mut line) {
             Ok(0) => break,
             Ok(_) => {}
@@ -39,12 +46,14 @@ pub(super) fn run(args: &Sync) -> Result<()> {
         if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        match parse(text).and_then(|change| carry_out(&maps, args, &change)) {
+        let change = parse(text).inspect(|change| tell_host_bits(number, change));
+        match change.and_then(|change| Turn::of(&mut turn, &maps)?.carry_out(args, &change)) {
             Ok((word, prefix)) => {
                 done += u64::from(word != UNCHANGED);
                 output::print(&format!("{word} {prefix}"))?;
             }
             Err(error) => {
+                turn = None;
                 failed += 1;
                 output::remark(format_args!("line {number}: {}", escape(&error.to_string())));
             }
@@ -62,47 +71,71 @@ pub(super) fn run(args: &Sync) -> Result<()> {
 #[derive(Debug, PartialEq, Eq)]
 struct Change {
     adds: bool,
-    prefix: IpNet,
+    written: prefix::Written,
     ttl: Option<Duration>,
 }
 
 fn parse(text: &str) -> Result<Change> {
     let wrong = |reason: String| Error::new(ErrorKind::InvalidInput, format!("{}: {reason}", quote(text)));
-    let (action, value, time) = if text.starts_with('{') {
+    let (action, value, time, more) = if text.starts_with('{') {
         let object: Value =
             serde_json::from_str(text).map_err(|error| wrong(format!("this is no JSON: {error}")))?;
         let word = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
-        (word("action").unwrap_or_default(), word("value").unwrap_or_default(), word("duration"))
+        (word("action").unwrap_or_default(), word("value").unwrap_or_default(), word("duration"), None)
     } else {
         let mut words = text.split_whitespace().map(str::to_owned);
         let mut word = || words.next();
-        (word().unwrap_or_default(), word().unwrap_or_default(), word())
+        (word().unwrap_or_default(), word().unwrap_or_default(), word(), word())
     };
     let adds = match &*action {
         "add" => true,
         "del" => false,
         _ => return Err(wrong("expected add or del".to_owned())),
     };
-    let prefix = prefix::parse(&value).map_err(|reason| wrong(reason.0))?.prefix;
+    let written = prefix::parse(&value).map_err(|reason| wrong(reason.0))?;
+    if let Some(more) = more {
+        return Err(wrong(format!("there is no place for {}", quote(&more))));
+    }
     let ttl = time.filter(|_| adds).map(|time| duration::parse(&time).map_err(wrong)).transpose()?;
-    Ok(Change { adds, prefix, ttl })
+    Ok(Change { adds, written, ttl })
+}
+
+fn tell_host_bits(number: u64, change: &Change) {
+    if change.written.had_host_bits {
+        let canonical = Shown(change.written.prefix);
+        output::remark(format_args!("note: line {number}: host bits were set, it is taken as {canonical}"));
+    }
 }
 
 /// What is said of a rule that was gone already. A feed takes back what has run out, and often more than once.
 const UNCHANGED: &str = "unchanged";
 
-/// Says what was done. The lock is taken for each change, so that other commands have their turn while the feed is
-/// silent.
-fn carry_out(maps: &Maps, args: &Sync, change: &Change) -> Result<(&'static str, Shown)> {
-    let mut writer = Writer::open(maps)?;
-    let shown = Shown(change.prefix);
-    if change.adds {
-        lockout::check([change.prefix], writer.reader(), args.force)?;
-        writer.add(&[change.prefix], Some(&args.set), change.ttl.or(args.ttl))?;
-        return Ok(("added", shown));
+/// The right to change the blocklist, while there are lines to be carried out.
+struct Turn {
+    writer: Writer,
+    protected: Vec<Protected>,
+}
+
+impl Turn {
+    fn of<'t>(turn: &'t mut Option<Self>, maps: &Maps) -> Result<&'t mut Self> {
+        if turn.is_none() {
+            *turn = Some(Self { writer: Writer::open(maps)?, protected: lockout::protected() });
+        }
+        Ok(turn.as_mut().expect("it was put there"))
     }
-    let was_there = writer.remove(&[change.prefix], Some(&args.set))? == [true];
-    Ok((if was_there { "deleted" } else { UNCHANGED }, shown))
+
+    /// Says what was done.
+    fn carry_out(&mut self, args: &Sync, change: &Change) -> Result<(&'static str, Shown)> {
+        let prefix = change.written.prefix;
+        let shown = Shown(prefix);
+        if change.adds {
+            lockout::check_among(&self.protected, [prefix], self.writer.reader(), args.force)?;
+            self.writer.add(&[Item::new(prefix)], Some(&args.set), change.ttl.or(args.ttl))?;
+            return Ok(("added", shown));
+        }
+        let was_there = self.writer.remove(&[prefix], Some(&args.set))? == [true];
+        Ok((if was_there { "deleted" } else { UNCHANGED }, shown))
+    }
 }
 
 #[cfg(test)]
@@ -113,7 +146,7 @@ mod tests {
     fn lines_of_feeds_are_read() {
         let change = |adds, prefix: &str, seconds: Option<u64>| Change {
             adds,
-            prefix: prefix.parse().unwrap(),
+            written: prefix::parse(prefix).unwrap(),
             ttl: seconds.map(Duration::from_secs),
         };
         for (text, expected) in [
@@ -130,6 +163,7 @@ mod tests {
         }
         for (text, reason) in [
             ("block 192.0.2.1", "`block 192.0.2.1`: expected add or del"),
+            ("add 192.0.2.1 10m 5m", "`add 192.0.2.1 10m 5m`: there is no place for `5m`"),
             ("add banana", "`add banana`: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24"),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), reason);

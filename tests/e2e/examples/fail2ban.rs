@@ -12,7 +12,7 @@ use crate::command::{Ran, command, run};
 use crate::packets::assert_udp;
 use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
-use crate::veth::{BLOCKED, FAR_V6, OTHER, Veth, wait_for};
+use crate::veth::{BLOCKED, FAR_V4, FAR_V6, OTHER, Veth, wait_for};
 
 const JAILS: &str = "\
 [DEFAULT]
@@ -158,8 +158,13 @@ fn what_must_not_be_banned_is_refused_and_logged() {
     assert_udp(&veth, OTHER, 5);
 }
 
+/// Whether a rule has a time, after which it goes by itself.
+fn ends(rule: &str) -> bool {
+    listed().iter().any(|line| line.starts_with(rule) && line.ends_with(" left"))
+}
+
 #[test]
-fn a_restart_keeps_bans_and_drops_what_is_stale() {
+fn a_restart_lifts_no_ban_and_drops_what_is_stale() {
     let (sandbox, veth) = need!(bench());
     let mut fail2ban = need!(Fail2ban::install(&sandbox));
     let server = fail2ban.start();
@@ -167,18 +172,39 @@ fn a_restart_keeps_bans_and_drops_what_is_stale() {
     wait_for("the ban", || listed() == ["192.0.2.77 f2b-sshd"]);
     // fail2ban acts first, and then writes down what it did.
     wait_for("fail2ban's database", || fail2ban.bans_on_disk() == "1\n");
+
+    fail2ban.client(&["stop"]).ok();
+    assert!(ends("192.0.2.77 f2b-sshd"));
+    assert_udp(&veth, BLOCKED, 0);
+    // The log is not read again, so that only the database tells of it.
+    write(&sandbox, "auth.log", "");
+    drop(server);
+    let server = fail2ban.start();
+    wait_for("the ban for good", || listed() == ["192.0.2.77 f2b-sshd"]);
+    assert_udp(&veth, BLOCKED, 0);
+
     server.kill();
     // What has been banned without fail2ban's knowing would stay for ever.
     block(&["add", "192.0.2.78", "--name", "f2b-sshd"]).ok();
-    assert_udp(&veth, BLOCKED, 0);
+    block(&["add", "192.0.2.79", "--name", "mine"]).ok();
     let _server = fail2ban.start();
-    // From its database, or because it reads the log from the start, which depends on when it was killed.
-    let bans = || fail2ban.log().matches("Ban 192.0.2.77").count();
-    wait_for("the ban again", || bans() > 1 && listed() == ["192.0.2.77 f2b-sshd"]);
+    wait_for("the last time of all bans", || ends("192.0.2.78 f2b-sshd"));
+    wait_for("the ban for good", || !ends("192.0.2.77 f2b-sshd"));
+    assert!(!ends("192.0.2.79 mine"));
     assert_udp(&veth, BLOCKED, 0);
-    assert_udp(&veth, OTHER, 5);
+    assert_udp(&veth, FAR_V4, 5);
+}
+
+#[test]
+fn a_fail2ban_that_does_not_come_back_leaves_no_ban() {
+    let (sandbox, veth) = need!(bench());
+    let mut fail2ban = need!(Fail2ban::install(&sandbox));
+    write(&sandbox, "fail2ban/action.d/xdpload.local", "[Init]\ngrace = 2s\n");
+    let _server = fail2ban.start();
+    fail2ban.attack("192.0.2.77");
+    wait_for("the ban", || listed() == ["192.0.2.77 f2b-sshd"]);
     fail2ban.client(&["stop"]).ok();
-    assert!(listed().is_empty());
+    wait_for("its end", || listed().is_empty());
     assert_udp(&veth, BLOCKED, 5);
 }
 

@@ -1,0 +1,200 @@
+//! `xdpload block` and whoever would be cut off by it: each refusal, each way around it, and the trial of a default.
+
+use std::fs;
+
+use crate::bench::refused;
+use crate::block_commands::{block, blocked_pair, file, listed};
+use crate::command::{Ran, command, run};
+use crate::packets::assert_udp;
+use crate::peers::attached_by_ip;
+use crate::veth::{BLOCKED, FAR_V4, FAR_V6, NEAR, NEAR_V4, OTHER, pair, wait_for};
+use crate::xdpload::{answer, xdpload, xdpload_command};
+
+/// `xdpload block` in an SSH session that comes from 192.0.2.77.
+fn in_session(words: &[&str]) -> Ran {
+    let mut session = xdpload_command(&[&["block"], words].concat());
+    run(session.env("SSH_CONNECTION", format!("{BLOCKED} 50000 192.0.2.1 22")))
+}
+
+#[test]
+fn nobody_is_locked_out() {
+    let (sandbox, _veth) = need!(blocked_pair(&[]));
+    let near = NEAR_V4.to_string();
+    refused(
+        &["block", "add", &near],
+        1,
+        &["refused, nothing was changed: 192.0.2.1 is an address of this host (near0)"],
+    );
+    run(&mut command("ip", &["route", "add", "default", "via", "192.0.2.78"])).ok();
+    refused(&["block", "add", "192.0.2.78"], 1, &["192.0.2.78 is the default gateway"]);
+    refused(&["block", "add", "192.0.2.64/26"], 1, &["192.0.2.64/26 covers 192.0.2.78, the default gateway"]);
+    refused(&["block", "add", "0.0.0.0/0"], 1, &["0.0.0.0/0 covers every address"]);
+    let list = file(&sandbox, "list", "10.0.0.0/8\n192.0.2.0/24\n");
+    refused(&["block", "load", &list], 1, &["192.0.2.0/24 covers 192.0.2.78, the default gateway"]);
+    // As sshd and sudo leave it: in the environment of a process above.
+    let words =
+        format!("env -u SSH_CONNECTION {} block add 198.51.100.7; exit $?", env!("CARGO_BIN_EXE_xdpload"));
+    let mut session = command("sh", &["-c", &words]);
+    session.env("SSH_CONNECTION", "198.51.100.7 50000 192.0.2.1 22");
+    run(&mut session).fails(1).stderr_has("198.51.100.7 is the peer of this SSH connection");
+    assert!(listed().is_empty());
+    block(&["allow", "add", "192.0.2.78", "192.0.2.1"]).ok();
+    block(&["add", "192.0.2.64/26"]).ok();
+    block(&["add", "192.0.2.1", "--force"]).ok();
+}
+
+#[test]
+fn what_is_dropped_by_default_must_be_allowed() {
+    let (_sandbox, veth) = need!(pair(&["bpftool"]));
+    refused(
+        &["block", "on", NEAR, "--default", "drop"],
+        2,
+        &["--default drop cuts off", "--confirm 60s takes it back"],
+    );
+    block(&["on", NEAR, "--default", "drop", "--force"]).ok();
+    assert_udp(&veth, FAR_V4, 0);
+    block(&["allow", "add", "192.0.2.2"]).ok();
+    assert_udp(&veth, FAR_V4, 5);
+    block(&["on", NEAR, "--default", "pass"]).ok();
+    assert_udp(&veth, OTHER, 5);
+}
+
+/// The packet program itself looks at the clock, and no process is needed.
+#[test]
+fn dropping_by_default_ends_unless_it_is_confirmed() {
+    let (_sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    let drop = |time: &str| block(&["on", NEAR, "--default", "drop", "--confirm", time]).ok();
+    drop("60s")
+        .stdout_has("the blocklist is on already: near0 in native mode\n")
+        .stdout_has("unless `xdpload confirm` comes within 6")
+        .stderr_has("note: `near0` has it already, so that it is not on trial there\n");
+    assert_udp(&veth, OTHER, 0);
+    assert_udp(&veth, FAR_V6, 0);
+    let confirmed = xdpload(&["confirm", NEAR]).ok();
+    assert_eq!(confirmed.stdout(), "confirmed: the blocklist drops whatever is not allowed\n");
+    refused(&["confirm"], 1, &["no change waits to be confirmed"]);
+    assert_udp(&veth, OTHER, 0);
+    assert_eq!(answer(&["block", "test", "198.51.100.7"])["verdict"], "dropped");
+
+    drop("1s");
+    wait_for("its end", || answer(&["block", "test", "198.51.100.7"])["verdict"] == "passed");
+    assert_udp(&veth, OTHER, 5);
+    assert_udp(&veth, FAR_V6, 5);
+    refused(&["confirm", NEAR], 1, &["no change of `near0` waits to be confirmed"]);
+    assert_eq!(answer(&["block", "on", NEAR])["default_drop"], false);
+    // Of an interface that it is not on it is not confirmed.
+    drop("60s");
+    refused(&["confirm", "lo"], 1, &["no change of `lo` waits to be confirmed"]);
+    xdpload(&["confirm"]).ok();
+    assert_udp(&veth, OTHER, 0);
+}
+
+/// Whoever turns it on for the first time has the program on trial, and the default with it.
+#[test]
+fn a_new_blocklist_that_drops_by_default_is_on_trial() {
+    let (_sandbox, veth) = need!(pair(&["bpftool"]));
+    block(&["on", NEAR, "--default", "drop", "--confirm", "60s"]).ok();
+    assert_udp(&veth, OTHER, 0);
+    xdpload(&["confirm"])
+        .ok()
+        .stdout_has("stays on near0")
+        .stdout_has("confirmed: the blocklist drops whatever is not allowed\n");
+    assert_udp(&veth, OTHER, 0);
+    block(&["off", "--purge"]).ok();
+
+    block(&["on", NEAR, "--default", "drop", "--confirm", "1s"]).ok();
+    wait_for("the end of the trial", || attached_by_ip(NEAR).is_none());
+    // What was on trial does not come back with the next command.
+    wait_for("the end of the default", || answer(&["block", "test", "198.51.100.7"])["verdict"] == "passed");
+    block(&["on", NEAR]).ok();
+    assert_udp(&veth, OTHER, 5);
+}
+
+#[test]
+fn rules_that_are_there_lock_nobody_out_when_it_is_turned_on() {
+    let (_sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    block(&["add", "192.0.2.64/26"]).ok();
+    let is_refused = |words: &[&str], trial: bool| {
+        let ran = in_session(words).fails(1);
+        let ran = ran.stderr_has(
+            "refused, nothing was changed: 192.0.2.64/26 covers 192.0.2.77, the peer of this SSH connection",
+        );
+        assert_eq!(ran.stderr().contains("--confirm 60s"), trial, "{}", ran.report());
+    };
+    // It is on already, and nothing changes.
+    in_session(&["on", NEAR]).ok();
+    block(&["off", NEAR]).ok();
+    is_refused(&["on", NEAR], true);
+    assert_eq!(attached_by_ip(NEAR), None);
+    in_session(&["on", NEAR, "--count-only"]).ok();
+    is_refused(&["on", NEAR, "--count-only=false"], false);
+    is_refused(&["on", NEAR, "--count-only=false", "--confirm", "60s"], false);
+    assert_udp(&veth, BLOCKED, 5);
+    in_session(&["on", NEAR, "--count-only=false", "--force"]).ok();
+    assert_udp(&veth, BLOCKED, 0);
+    block(&["off", NEAR]).ok();
+    in_session(&["on", NEAR, "--confirm", "60s"]).ok();
+    xdpload(&["confirm"]).ok();
+
+    block(&["off", NEAR]).ok();
+    block(&["del", "192.0.2.64/26"]).ok();
+    block(&["on", NEAR, "--default", "drop", "--force"]).ok();
+    block(&["off", NEAR]).ok();
+    in_session(&["on", NEAR]).fails(1).stderr_has(
+        "nothing allows 192.0.2.77, the peer of this SSH connection, and what is not allowed is dropped",
+    );
+    block(&["allow", "add", "192.0.2.77"]).ok();
+    in_session(&["on", NEAR]).ok();
+    assert_udp(&veth, BLOCKED, 5);
+    assert_udp(&veth, OTHER, 0);
+}
+
+#[test]
+fn an_exception_that_is_needed_is_not_taken_back() {
+    let (_sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    block(&["allow", "add", "192.0.2.77", "192.0.2.76/30"]).ok();
+    in_session(&["add", "192.0.2.64/26"]).ok();
+    // The other one is enough.
+    in_session(&["allow", "del", "192.0.2.77"]).ok();
+    in_session(&["allow", "del", "192.0.2.76/30"])
+        .fails(1)
+        .stderr_has("192.0.2.64/26 covers 192.0.2.77, the peer of this SSH connection");
+    assert_udp(&veth, BLOCKED, 5);
+    block(&["on", NEAR, "--default", "drop", "--force"]).ok();
+    block(&["del", "192.0.2.64/26"]).ok();
+    in_session(&["allow", "del", "192.0.2.76/30"])
+        .fails(1)
+        .stderr_has("nothing allows 192.0.2.77, the peer of this SSH connection");
+    in_session(&["allow", "del", "192.0.2.76/30", "--force"]).ok();
+    assert_udp(&veth, BLOCKED, 0);
+}
+
+#[test]
+fn an_exception_for_everybody_is_no_mistake() {
+    let (sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    block(&["add", "192.0.2.77"]).ok();
+    let words = "refused, nothing was changed: 0.0.0.0/0 lets every address pass";
+    refused(&["block", "allow", "add", "0.0.0.0/0"], 1, &[words]);
+    let list = file(&sandbox, "list", "allow 0.0.0.0/0\n192.0.2.78\n");
+    refused(&["block", "load", &list], 1, &[words]);
+    // A list that comes from elsewhere makes no exceptions from others.
+    let words = format!("`{list}` makes exceptions, which are of no set; nothing was changed");
+    refused(&["block", "load", &list, "--name", "feed", "--force"], 1, &[&words]);
+    assert_eq!(listed(), ["192.0.2.77 default"]);
+    assert_udp(&veth, BLOCKED, 0);
+    block(&["allow", "add", "0.0.0.0/0", "--force"]).ok();
+    assert_udp(&veth, BLOCKED, 5);
+}
+
+#[test]
+fn more_memory_than_there_is_is_not_taken() {
+    let (sandbox, _veth) = need!(pair(&["bpftool"]));
+    let meminfo = file(&sandbox, "meminfo", "MemTotal:       65536 kB\nMemAvailable:    8192 kB\n");
+    run(&mut command("mount", &["--bind", &meminfo, "/proc/meminfo"])).ok();
+    let words = "room for 100000 rules takes 10 MB of kernel memory, and 8 MB are free";
+    refused(&["block", "on", NEAR], 1, &[words, "--max-rules says how many"]);
+    assert!(!fs::exists("/sys/fs/bpf/xdpload/block/config").unwrap());
+    block(&["on", NEAR, "--max-rules", "20000"]).ok();
+    block(&["off", "--purge"]).ok();
+    block(&["on", NEAR, "--force"]).ok();
+}
