@@ -1,9 +1,8 @@
 //! `xdpload pins`: what is pinned, who uses it, and what serves nobody any more.
 
-use std::fmt;
-use std::fs;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 
 use clap::{Args, Subcommand};
 use loader::attach::{Link, LinkState, RouteSocket};
@@ -14,7 +13,7 @@ use loader::pin::{self, Kind};
 use loader::plan::keep_root;
 use loader::program::{Program, ProgramInfo};
 use loader::uapi::bpf::LinkType;
-use loader::{Error, Result, escape};
+use loader::{Error, Result, escape, quote};
 use nix::libc::ENOENT;
 use serde::Serialize;
 
@@ -52,35 +51,47 @@ pub(crate) fn run(args: &Pins) -> Result<()> {
     let removes = matches!(&args.command, Some(PinsCommand::Gc(gc)) if !gc.dry_run);
     let _lock = if removes { lock(&args.bpffs.root)? } else { None };
     let kernel = Kernel::look()?;
+    // Whatever cannot be looked at, the rest is done.
+    let mut failures = Vec::new();
     let mut pins = Vec::new();
-    for path in files_below(&args.bpffs.root) {
-        pins.extend(Pin::look(&path, &args.bpffs.root, &kernel)?);
-    }
-    match &args.command {
-        None => output::answer(args.form, &List { pins }),
-        Some(PinsCommand::Gc(gc)) => {
-            let mut removed: Vec<_> = pins.into_iter().filter(|pin| pin.orphaned.is_some()).collect();
-            let failure = if gc.dry_run { None } else { remove(&mut removed, &args.bpffs.root) };
-            output::answer(gc.form, &Collected { dry_run: gc.dry_run, removed })?;
-            failure.map_or(Ok(()), Err)
+    for path in files_below(&args.bpffs.root, &mut failures) {
+        match Pin::look(&path, &args.bpffs.root, &kernel) {
+            Ok(pin) => pins.extend(pin),
+            Err(error) => failures.push(error),
         }
     }
+    match &args.command {
+        None => output::answer(args.form, &List { pins })?,
+        Some(PinsCommand::Gc(gc)) => {
+            let mut removed: Vec<_> = pins.into_iter().filter(|pin| pin.orphaned.is_some()).collect();
+            if !gc.dry_run {
+                remove(&mut removed, &args.bpffs.root, &mut failures);
+            }
+            output::answer(gc.form, &Collected { dry_run: gc.dry_run, removed })?;
+        }
+    }
+    in_one(failures)
 }
 
-/// Removes what serves nobody. Those that could not be removed are taken out, and the first refusal is given.
-fn remove(orphans: &mut Vec<Pin>, bpffs: &Path) -> Option<Error> {
-    let mut failure = None;
+/// The first of the failures, with the others noted.
+fn in_one(failures: Vec<Error>) -> Result<()> {
+    let mut failures = failures.into_iter();
+    let Some(first) = failures.next() else { return Ok(()) };
+    Err(first.with_notes(failures.map(|error| error.to_string()).collect()))
+}
+
+/// Removes what serves nobody. Those that could not be removed are taken out.
+fn remove(orphans: &mut Vec<Pin>, bpffs: &Path, failures: &mut Vec<Error>) {
     orphans.retain(|orphan| match pin::unpin(Path::new(&orphan.path)) {
         Ok(()) => true,
         // Somebody else was faster.
         Err(error) if error.errno() == Some(ENOENT) => false,
         Err(error) => {
-            failure.get_or_insert(error);
+            failures.push(error);
             false
         }
     });
     remove_empty_directories(bpffs);
-    failure
 }
 
 /// Holds off whoever makes pins, if there is a place for them at all.
@@ -178,7 +189,7 @@ struct Pin {
 impl Pin {
     /// What is pinned at `path`; none if it is something else, or gone.
     fn look(path: &Path, bpffs: &Path, kernel: &Kernel) -> Result<Option<Self>> {
-        let Ok(Some(fd)) = pin::get(path) else { return Ok(None) };
+        let Some(fd) = pin::get(path)? else { return Ok(None) };
         let (kind, id, name, used_by, mut orphaned) = match pin::kind(fd.as_fd()) {
             Some(Kind::Map) => {
                 let (_, info) = Map::with_info(fd)?;
@@ -209,14 +220,28 @@ impl Pin {
     }
 }
 
-/// All files below `root`, in the order of their paths.
-fn files_below(root: &Path) -> Vec<PathBuf> {
+/// All files below `root`, in the order of their paths. What is in directories that cannot be listed is not among them.
+fn files_below(root: &Path, failures: &mut Vec<Error>) -> Vec<PathBuf> {
     let (mut files, mut directories) = (Vec::new(), vec![root.to_owned()]);
     while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let entries = fs::read_dir(&directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let entries = match entries {
+            // Where no bpffs is, or somebody else has removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                let name = quote(&directory.to_string_lossy());
+                failures.push(Error::os("readdir(3)", name, error.raw_os_error().unwrap_or_default()));
+                continue;
+            }
+            Ok(entries) => entries,
+        };
+        for entry in entries {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => directories.push(entry.path()),
-                Ok(kind) if kind.is_file() => files.push(entry.path()),
+                // The kernel lets nobody else have a dot in a name: these are its own (CONFIG_BPF_PRELOAD).
+                Ok(kind) if kind.is_file() && !entry.file_name().to_string_lossy().contains('.') => {
+                    files.push(entry.path());
+                }
                 _ => {}
             }
         }

@@ -1,7 +1,7 @@
 //! Too few privileges: the message names the one that is missing, and nothing is left half-done.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::{env, fs, thread};
 
 use nix::libc::{EACCES, ENOSYS, EPERM, SYS_bpf};
@@ -162,7 +162,7 @@ fn without_perfmon_no_pointer_goes_out() {
         .xdpload(&attach)
         .fails(4)
         .stderr_has("   return result;\n")
-        .stderr_has("  rule:  this process lacks CAP_PERFMON, and so the verifier lets no pointers leak");
+        .stderr_has("  rule: this process lacks CAP_PERFMON, and so the verifier lets no pointers leak");
     Nobody::with(&bench, LOADER).xdpload(&attach).ok();
     xdpload(&["detach", NEAR]).ok();
     bench.assert_clean();
@@ -305,7 +305,7 @@ fn perfmon_is_named_where_the_verifier_asks_for_it() {
         let path = copy_of(&bench, name);
         let pin = format!("--pin=/sys/fs/bpf/{name}");
         let ran = loader.xdpload(&["load", &path, "--all", &pin]).fails(4).stderr_has(rule);
-        assert_well_said(&ran.stderr_has("  rule:  this process lacks CAP_PERFMON"));
+        assert_well_said(&ran.stderr_has("  rule: this process lacks CAP_PERFMON"));
     }
     // What does without is loaded and attached.
     loader.xdpload(&["attach", NEAR, &copy_of(&bench, "xdp_drop")]).ok();
@@ -387,4 +387,25 @@ fn copy_of(bench: &Bench, name: &str) -> String {
     let path = bench.sandbox.scratch().join(format!("{name}.o"));
     fs::copy(object(name), &path).expect("the sandbox is writable");
     path.to_str().expect("it is printable").to_owned()
+}
+
+/// Nothing is known of a pin that cannot be opened: it stays, which is said, and the others are looked at.
+#[test]
+fn a_pin_that_is_not_ours_is_passed_over_aloud() {
+    let bench = need!(bench());
+    for name in ["a", "b"] {
+        let pin = format!("/sys/fs/bpf/{name}");
+        xdpload(&["attach", NEAR, &object("xdp_pass"), "--link", &format!("--pin={pin}")]).ok();
+        run(&mut command("bpftool", &["link", "detach", "pinned", &pin])).ok();
+    }
+    chown("/sys/fs/bpf/b", Some(65534), None).expect("root may give it away");
+    let nobody = Nobody::with(&bench, "+sys_admin,+bpf,+net_admin");
+    let said = "error: bpf(BPF_OBJ_GET) for `/sys/fs/bpf/a` failed: Permission denied (EACCES)\n  rule: \
+                `/sys/fs/bpf/a` belongs to user 0 with mode 0600, and this process is user 65534 without \
+                CAP_DAC_OVERRIDE\n";
+    nobody.xdpload(&["pins"]).fails(3).stdout_has("/sys/fs/bpf/b  link ").stderr_has(said);
+    let ran = nobody.xdpload(&["pins", "gc"]).fails(3);
+    ran.stdout_has("removed /sys/fs/bpf/b: it is detached\n").stderr_has(said);
+    assert_eq!(bench.sandbox.pins(), ["a"]);
+    xdpload(&["pins", "gc"]).ok().stdout_has("removed /sys/fs/bpf/a: it is detached\n");
 }
