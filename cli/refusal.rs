@@ -34,7 +34,7 @@ pub(crate) fn tell(error: &Error, wishes: &Wishes) -> bool {
     };
     output::remark(format_args!("error: {}", escape(&error.headline().to_string())));
     output::remark(explanation);
-    output::remark(format_args!("  log:   {}", kept(log, explanation.log_lines, wishes.log.as_deref())));
+    output::remark(format_args!("  log:  {}", kept(log, explanation.log_lines, wishes.log.as_deref())));
     if wishes.json {
         // The exit code says already that it went wrong.
         let _ = output::answer_json(&Document::new(error, explanation));

@@ -202,11 +202,11 @@ impl Explanation {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(at) = &self.at {
-            writeln!(f, "  at:    {at}")?;
+            writeln!(f, "  at:   {at}")?;
         }
-        write!(f, "  rule:  {}", escape(&self.rule))?;
+        write!(f, "  rule: {}", escape(&self.rule))?;
         match &self.help {
-            Some(help) => write!(f, "\n  help:  {}", escape(help)),
+            Some(help) => write!(f, "\n  help: {}", escape(help)),
             None => Ok(()),
         }
     }
