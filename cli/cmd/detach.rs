@@ -7,7 +7,7 @@ use loader::attach::{self, DetachedLink, Interface, OnTrial, RolledBack, Trial};
 use loader::doctor;
 use loader::netlink::XdpProgram;
 use loader::plan::keep_root;
-use loader::{Context as _, Result, escape, pin};
+use loader::{Context as _, Error, ErrorKind, Result, escape, pin};
 use serde::Serialize;
 
 use super::trial::{self, TrialDocument};
@@ -29,15 +29,15 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
         }
         None => None,
     };
-    let detached: Vec<Program> = if by_link {
-        attach::detach_links(&interface, args.id, bpffs)?.iter().map(Program::held_by).collect()
-    } else {
-        attach::detach(&interface, args.id)
-            .map_err(|error| doctor::explain_detach(error, &interface, bpffs))?
-            .iter()
-            .map(Program::new)
-            .collect()
-    };
+    // Nothing else than what the guard knows.
+    let on_trial = trial.iter().flat_map(|(_, trial)| &trial.before).map(|(program, _)| program.id);
+    let ids: Vec<_> = if trial.is_some() { on_trial.collect() } else { vec![args.id] };
+    let detached = take_off(&interface, &ids, bpffs, by_link).inspect_err(|error| {
+        if let Some((guard, trial)) = trial.as_ref().filter(|(_, trial)| changed_nothing(error, trial)) {
+            // A guard that is gone puts nothing back.
+            let _ = attach::tell_unchanged(&guard.socket, trial.ifindex);
+        }
+    })?;
     if by_link && trial.is_none() {
         // If nothing else is in it.
         let _ = pin::remove_dir(Path::new(&keep_root(&bpffs.to_string_lossy())));
@@ -52,6 +52,27 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
         unpinned.extend(pins.iter().map(|pin| pin.to_string_lossy().into_owned()));
     }
     output::answer(args.form, &Document { interface: interface.name().to_owned(), detached, unpinned, trial })
+}
+
+/// Takes off the programs with these ids, or all where there is none.
+fn take_off(interface: &Interface, ids: &[Option<u32>], bpffs: &Path, by_link: bool) -> Result<Vec<Program>> {
+    let mut detached = Vec::new();
+    for &id in ids {
+        if by_link {
+            detached.extend(attach::detach_links(interface, id, bpffs)?.iter().map(Program::held_by));
+        } else {
+            let programs = attach::detach(interface, id)
+                .map_err(|error| doctor::explain_detach(error, interface, bpffs))?;
+            detached.extend(programs.iter().map(Program::new));
+        }
+    }
+    Ok(detached)
+}
+
+/// Whether it is certain that a detach which ended in `error` has taken nothing off. Otherwise the guard looks, and
+/// would take what somebody else has taken off meanwhile for this change.
+fn changed_nothing(error: &Error, trial: &Trial) -> bool {
+    trial.before.len() == 1 && matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound)
 }
 
 /// Tells the guard of what was taken off; what it does not hear of is put back at once.

@@ -58,6 +58,12 @@ struct Change {
     is_made: bool,
 }
 
+impl Change {
+    fn is_of(&self, ifindex: u32) -> bool {
+        self.on_trial.interface().index().get() == ifindex
+    }
+}
+
 /// What a guard wakes up for.
 #[derive(Clone, Copy)]
 enum Event {
@@ -180,6 +186,10 @@ impl Guard {
                 self.begin(|_| true);
                 Ok(())
             }
+            Ok(Heard::Unchanged(ifindex)) => {
+                self.changes.retain(|change| change.is_made || !change.is_of(ifindex));
+                Ok(())
+            }
             Ok(Heard::TakeBack) => self.take_back_all("the command that made it has failed"),
             Ok(Heard::End) | Err(_) => {
                 self.be_alone();
@@ -200,8 +210,7 @@ impl Guard {
     }
 
     fn hold(&mut self, ifindex: u32, link: OwnedFd) -> Result<()> {
-        let is_there = |change: &&mut Change| change.on_trial.interface().index().get() == ifindex;
-        let change = self.changes.iter_mut().find(is_there);
+        let change = self.changes.iter_mut().find(|change| change.is_of(ifindex));
         let change = change.ok_or_else(|| invalid("a link of an interface that is not on trial"))?;
         change.on_trial.hold(link);
         Ok(())

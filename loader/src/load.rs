@@ -489,6 +489,7 @@ impl<'p> Execution<'p> {
             Call::OpenLink { path } => self.open_link(path),
             Call::OpenOwnLink { bpffs } => self.open_own_link(bpffs),
             Call::Arm(arm) => done(self.arm(arm)),
+            Call::Disarm => done(self.disarm()),
             Call::HandOver => done(self.hand_over()),
             Call::TellMade => done(self.guard().and_then(attach::tell_made)),
             Call::LinkCreate(create) => self.create_link(create),
@@ -864,6 +865,10 @@ impl Execution<'_> {
         let mut left = Vec::new();
         while let Some((at, call)) = self.undo.pop() {
             self.at = at;
+            if call == Call::Disarm && !left.is_empty() {
+                // The guard has to look, and to try again when the time is up.
+                continue;
+            }
             match self.call(&call) {
                 // Somebody else has taken to it meanwhile, or has removed it.
                 Err(failure) if matches!(failure.errno(), Some(ENOTEMPTY | EBUSY | ENOENT)) => {}

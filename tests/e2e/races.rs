@@ -1,5 +1,7 @@
 //! Two runs at once never end in a mixture: the interface runs the one program or the other, with what belongs to it.
 
+mod pairs;
+
 use std::fs;
 use std::process::Stdio;
 

@@ -13,7 +13,8 @@ use loader::map::{Map, MapInfo, UpdateFlags, Value};
 use loader::netlink::{LinkInfo, LinkRef};
 use loader::program::Program;
 use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MAP_FLAGS, flag_names};
-use loader::{Context as _, Error, ErrorKind, Result, escape, quote};
+use loader::{Context as _, Error, ErrorKind, Result, escape, pin, quote};
+use nix::libc::{EACCES, ENOENT};
 use serde::Serialize;
 
 use self::view::{View, Words};
@@ -152,7 +153,16 @@ fn get(args: &args::MapGet) -> Result<()> {
     output::answer(args.form, &Got(Entry::new(&key, &value, &view)))
 }
 
+/// Waits for a run that copies the map into another and lets go of it: what is written meanwhile would be lost.
+fn wait_for_copies() -> Result<Option<pin::Lock>> {
+    match pin::lock(Path::new(pin::BPFFS_ROOT)) {
+        Err(error) if matches!(error.errno(), Some(ENOENT | EACCES)) => Ok(None),
+        lock => lock.map(Some),
+    }
+}
+
 fn set(args: &args::MapSet) -> Result<()> {
+    let _lock = wait_for_copies()?;
     let map = open(&args.choice)?;
     let view = View::of(&map, args::Formats::default())?;
     if let Some(field) = view.find_variable(&args.key)? {
@@ -199,6 +209,7 @@ fn section_value(map: &Map) -> Result<Vec<u8>> {
 }
 
 fn delete(args: &args::MapDelete) -> Result<()> {
+    let _lock = wait_for_copies()?;
     let map = open(&args.choice)?;
     let key = View::of(&map, args::Formats::default())?.parse_key(&args.key)?;
     if !map.delete(&key)? {

@@ -104,6 +104,12 @@ pub fn detach_links(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Res
 }
 
 fn detach_seen(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<Vec<DetachedLink>> {
+    // The kernel does not refuse to detach a link that is detached, so that of two runs the second is to look only when
+    // the first is done.
+    let _lock = match pin::lock(bpffs) {
+        Err(error) if error.errno() == Some(libc::ENOENT) => None,
+        lock => Some(lock?),
+    };
     let seen = interface.look()?;
     let mut links = Vec::new();
     for program in netlink::programs_to_detach(&seen.xdp, id)? {

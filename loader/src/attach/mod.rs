@@ -33,7 +33,7 @@ pub use on_trial::{OnTrial, RolledBack};
 pub(crate) use socket::Outcome;
 pub use socket::RouteSocket;
 pub(crate) use trial::hand_over;
-pub use trial::{Heard, Leftover, Trial, answer, hear, take_back, tell_made};
+pub use trial::{Heard, Leftover, Trial, answer, hear, take_back, tell_made, tell_unchanged};
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::netlink::{self, Mode, ModeChoice, XdpChange, XdpProgram};

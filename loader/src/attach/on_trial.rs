@@ -76,15 +76,14 @@ impl OnTrial {
     /// Whether the interface is as the change makes it.
     pub fn is_made(&self) -> Result<bool> {
         let there = self.look()?;
-        Ok(match self.new {
-            Some(new) => has(&there, new),
-            None => !there.programs().iter().any(|program| self.before().contains(program)),
-        })
+        Ok(self.new.map_or(there.is_empty(), |new| has(&there, new)))
     }
 
     /// Makes the change last, and gives the pin of its link if it has one. After a failure the trial goes on.
     pub fn keep(&mut self) -> Result<Option<PathBuf>> {
-        if !self.is_made()? {
+        let there = self.look()?;
+        let is_there = |program: &XdpProgram| there.programs().contains(program);
+        if !self.new.map_or(!self.before().iter().any(is_there), |new| has(&there, new)) {
             let message = format!("the program on {} is not the one that is on trial", self.interface);
             return Err(Error::new(ErrorKind::Conflict, message));
         }

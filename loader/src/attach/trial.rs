@@ -166,6 +166,11 @@ pub fn tell_made(guard: &UnixStream) -> Result<()> {
     tell(guard, MADE, &[])
 }
 
+/// Tells the guard that the interface with this number is not changed after all, and waits until it has heard it.
+pub fn tell_unchanged(guard: &UnixStream, ifindex: u32) -> Result<()> {
+    tell(guard, &format!("{UNCHANGED}\0{ifindex}"), &[])
+}
+
 /// Has the guard take back at once all that was made, and waits until it has.
 pub fn take_back(guard: &UnixStream) -> Result<()> {
     tell(guard, TAKE_BACK, &[])
@@ -175,6 +180,7 @@ pub fn take_back(guard: &UnixStream) -> Result<()> {
 const TRIAL: &str = "trial";
 const LINK: &str = "link";
 const MADE: &str = "made";
+const UNCHANGED: &str = "unchanged";
 const TAKE_BACK: &str = "take back";
 
 /// What a guard hears.
@@ -186,6 +192,8 @@ pub enum Heard {
     Link(u32, OwnedFd),
     /// What it was told of is made.
     Made,
+    /// The interface with this number is not changed after all.
+    Unchanged(u32),
     /// It is to take back at once what is made.
     TakeBack,
     /// Nothing more: whoever makes the changes is done, or dead.
@@ -202,6 +210,7 @@ fn read_message(message: &str, fds: Vec<OwnedFd>) -> Option<Heard> {
     match message.split_once('\0') {
         Some((TRIAL, words)) => Trial::read(words, fds).map(Heard::Trial),
         Some((LINK, ifindex)) => Some(Heard::Link(ifindex.parse().ok()?, fds.into_iter().next()?)),
+        Some((UNCHANGED, ifindex)) => Some(Heard::Unchanged(ifindex.parse().ok()?)),
         None if message == MADE => Some(Heard::Made),
         None if message == TAKE_BACK => Some(Heard::TakeBack),
         _ => None,
@@ -316,6 +325,9 @@ mod tests {
         answer(&theirs, &Ok(())).unwrap();
         tell_made(&ours).unwrap();
         assert!(matches!(hear(&theirs).unwrap(), Heard::Made));
+        answer(&theirs, &Ok(())).unwrap();
+        tell_unchanged(&ours, 7).unwrap();
+        assert!(matches!(hear(&theirs).unwrap(), Heard::Unchanged(7)));
         answer(&theirs, &Ok(())).unwrap();
         take_back(&ours).unwrap();
         assert!(matches!(hear(&theirs).unwrap(), Heard::TakeBack));

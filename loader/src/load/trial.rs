@@ -39,6 +39,13 @@ impl Execution<'_> {
         .send(self.guard()?)
     }
 
+    /// Otherwise the guard would look itself, and might see what somebody else has made meanwhile.
+    pub(super) fn disarm(&self) -> Result<()> {
+        // A guard that is gone knows of nothing any more.
+        let _ = attach::tell_unchanged(self.guard()?, self.link().index);
+        Ok(())
+    }
+
     pub(super) fn hand_over(&self) -> Result<()> {
         attach::hand_over(self.guard()?, self.link().index, self.bpf_link().as_fd())
     }

@@ -222,6 +222,8 @@ pub enum Call {
     },
     /// Tell the guard of a trial what it would have to put back, and wait until it is ready.
     Arm(Arm),
+    /// Tell the guard that nothing is changed after all.
+    Disarm,
     /// Give the guard the `bpf_link` that was made.
     HandOver,
     /// Tell the guard that the change is made.
@@ -516,6 +518,7 @@ impl Call {
             Self::Mkdir { path } => Some(Self::Rmdir { path: path.clone() }),
             Self::Keep(keep) => keep.undo().map(Self::Keep),
             Self::LinkCreate(_) => Some(Self::LinkDetach),
+            Self::Arm(_) => Some(Self::Disarm),
             Self::MovePin { map, from, to } => {
                 Some(Self::PutPinBack { map: *map, from: from.clone(), to: to.clone() })
             }

@@ -164,9 +164,7 @@ impl Plan {
             Call::FindLink => find_link(),
             Call::OpenLink { path } => open_link(path),
             Call::OpenOwnLink { bpffs } => open_link(&own_link(bpffs, NETNS_COOKIE, IFINDEX)),
-            Call::Arm(_) => tell_guard("<what is put back, and fds of it>").into(),
-            Call::HandOver => tell_guard("<the bpf_link>").into(),
-            Call::TellMade => tell_guard("<that it is made>").into(),
+            Call::Arm(_) | Call::Disarm | Call::HandOver | Call::TellMade => tell_guard(message(call)).into(),
             Call::LinkCreate(create) => self.link_create(*create),
             Call::LinkUpdate { program } => vec![link_update(&self.program(*program), ATTACHED)],
             Call::LinkPutBack { program } => vec![link_update(ATTACHED, &self.program(*program))],
@@ -448,6 +446,16 @@ fn open_link(path: &str) -> Vec<KernelCall> {
 
 fn rename(from: &str, to: &str) -> KernelCall {
     KernelCall::new("rename").with("oldpath", text(from)).with("newpath", text(to))
+}
+
+/// What the guard is told by `call`.
+fn message(call: &Call) -> &'static str {
+    match call {
+        Call::Arm(_) => "<what is put back, and fds of it>",
+        Call::Disarm => "<that nothing is changed>",
+        Call::HandOver => "<the bpf_link>",
+        _ => "<that it is made>",
+    }
 }
 
 /// A message to the guard of a trial, and its answer.

@@ -11,12 +11,12 @@ use crate::veth::NEAR;
 use crate::xdpload::xdpload;
 
 /// A file that [`blocked`] makes.
-const LIST: &str = "/run/scratch/list";
-const CHANGES: &str = "/run/scratch/changes";
+pub(crate) const LIST: &str = "/run/scratch/list";
+pub(crate) const CHANGES: &str = "/run/scratch/changes";
 
-fn nothing(_: &Sandbox) {}
+pub(crate) fn nothing(_: &Sandbox) {}
 
-fn running(_: &Sandbox) {
+pub(crate) fn running(_: &Sandbox) {
     xdpload(&["attach", NEAR, &object("xdp_pass")]).ok();
 }
 
@@ -24,43 +24,43 @@ fn running_with_prog_arrays(_: &Sandbox) {
     xdpload(&["attach", NEAR, &object("tail_calls"), "--prog=enter"]).ok();
 }
 
-fn running_with_a_list(_: &Sandbox) {
+pub(crate) fn running_with_a_list(_: &Sandbox) {
     xdpload(&["attach", NEAR, &object("blacklist"), "--max-entries=blacklist=100"]).ok();
     xdpload(&["map", "set", "near0:blacklist", "192.0.2.77", "1"]).ok();
 }
 
-fn pinned_with_a_list(_: &Sandbox) {
+pub(crate) fn pinned_with_a_list(_: &Sandbox) {
     let pin = "--pin-map=blacklist=/sys/fs/bpf/blacklist";
     xdpload(&["attach", NEAR, &object("blacklist"), "--max-entries=blacklist=100", pin]).ok();
     xdpload(&["map", "set", "near0:blacklist", "192.0.2.77", "1"]).ok();
 }
 
-fn held_by_a_link(_: &Sandbox) {
+pub(crate) fn held_by_a_link(_: &Sandbox) {
     xdpload(&["attach", NEAR, &object("xdp_pass"), "--link", "--pin", "/sys/fs/bpf/link"]).ok();
 }
 
-fn loaded(_: &Sandbox) {
+pub(crate) fn loaded(_: &Sandbox) {
     xdpload(&["load", &object("xdp_pass"), "--pin", "/sys/fs/bpf/one"]).ok();
 }
 
-fn on_trial(sandbox: &Sandbox) {
+pub(crate) fn on_trial(sandbox: &Sandbox) {
     running(sandbox);
     xdpload(&["attach", NEAR, &object("xdp_drop"), "--replace", "--confirm=10m"]).ok();
 }
 
-fn on_trial_by_a_link(_: &Sandbox) {
+pub(crate) fn on_trial_by_a_link(_: &Sandbox) {
     xdpload(&["attach", NEAR, &object("xdp_drop"), "--confirm=10m"]).ok();
 }
 
 /// A prog array that is kept for a program which is gone, and a link that holds nothing any more.
-fn orphaned(sandbox: &Sandbox) {
+pub(crate) fn orphaned(sandbox: &Sandbox) {
     held_by_a_link(sandbox);
     run(&mut command("bpftool", &["link", "detach", "pinned", "/sys/fs/bpf/link"])).ok();
     running_with_prog_arrays(sandbox);
     run(&mut command("ip", &["link", "set", "dev", NEAR, "xdp", "off"])).ok();
 }
 
-fn blocked(_: &Sandbox) {
+pub(crate) fn blocked(_: &Sandbox) {
     fs::write(LIST, "192.0.2.77\n198.51.100.0/24\n2001:db8:2::/48\n").expect("the sandbox is writable");
     fs::write(CHANGES, "add 203.0.113.1\ndel 192.0.2.77\n").expect("the sandbox is writable");
     xdpload(&["block", "on", NEAR, "--max-rules=64"]).ok();
@@ -119,6 +119,7 @@ cases! {
     deleting_an_entry: Case::new(&["map", "delete", "near0:blacklist", "192.0.2.77"], running_with_a_list).once();
     collecting_orphans: Case::new(&["pins", "gc"], orphaned);
     blocking_on: Case::new(&["block", "on", NEAR, "--max-rules=64"], nothing);
+    blocking_on_trial: Case::new(&["block", "on", NEAR, "--max-rules=64", "--confirm=1s"], nothing);
     blocking_off: Case::new(&["block", "off", NEAR], blocked).once();
     purging: Case::new(&["block", "off", "--purge"], blocked).once();
     block_add: Case::new(&["block", "add", "203.0.113.1", "2001:db8:9::/48"], blocked);
@@ -136,6 +137,7 @@ cases! {
     planning: Case::new(&["plan", &object("blacklist"), "--dev", NEAR], running);
     showing_the_status: Case::new(&["status"], running_with_a_list), Case::new(&["status", NEAR], held_by_a_link);
     asking_the_doctor: Case::new(&["doctor", NEAR], running);
+    showing_the_demo: Case::new(&["demo"], nothing);
     listing_pins: Case::new(&["pins"], orphaned), Case::new(&["pins", "gc", "--dry-run"], orphaned);
     reading_maps:
         Case::new(&["map", "list"], running_with_a_list),

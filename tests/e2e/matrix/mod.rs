@@ -4,8 +4,8 @@
 //!
 //! [`cases`] are the commands. `make test` takes every [`SHARE`]th fault, `make faults` takes all.
 
-mod cases;
-mod state;
+pub(crate) mod cases;
+pub(crate) mod state;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

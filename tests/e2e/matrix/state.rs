@@ -13,29 +13,29 @@ use crate::veth::{NEAR, wait_for};
 use crate::xdpload::{answer, xdpload};
 
 /// The file in the scratch directory that `block save` writes.
-pub(super) const SAVED: &str = "saved";
+pub(crate) const SAVED: &str = "saved";
 
 /// Those that commands attach to.
 const INTERFACES: [&str; 2] = [NEAR, "lo"];
 
 /// The interfaces, the pins, and what the maps and the file hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct State {
+pub(crate) struct State {
     /// The name and tag of the program on each of the interfaces.
     programs: [Option<(String, String)>; 2],
     /// Whether a `bpf_link` holds that of the first.
     is_linked: bool,
     /// Whether a guard waits for that to be confirmed.
     is_on_trial: bool,
-    pub(super) pins: BTreeSet<String>,
+    pub(crate) pins: BTreeSet<String>,
     /// The entries of the running program's hash, or the rules and exceptions of the blocklist, as text.
-    pub(super) entries: BTreeSet<String>,
+    pub(crate) entries: BTreeSet<String>,
     /// The text that was saved.
-    pub(super) saved: Option<String>,
+    pub(crate) saved: Option<String>,
 }
 
 impl State {
-    pub(super) fn now(sandbox: &Sandbox) -> Self {
+    pub(crate) fn now(sandbox: &Sandbox) -> Self {
         let programs = INTERFACES.map(|name| attached_by_ip(name).map(|program| (program.name, program.tag)));
         let pins: BTreeSet<_> = sandbox.pins().iter().filter_map(|pin| without_id(pin)).collect();
         let status = &answer(&["status", NEAR])["interfaces"][0];
@@ -50,12 +50,12 @@ impl State {
     }
 
     /// Whether all is as in `other`, but that more is pinned.
-    pub(super) fn pins_more_than(&self, other: &Self) -> bool {
+    pub(crate) fn pins_more_than(&self, other: &Self) -> bool {
         self.pins != other.pins && Self { pins: other.pins.clone(), ..self.clone() } == *other
     }
 
     /// Says what is neither as it was `before` nor as it is `after`; the maps may be half-way, but for what is in both.
-    pub(super) fn flaw(&self, before: &Self, after: &Self) -> Option<String> {
+    pub(crate) fn flaw(&self, before: &Self, after: &Self) -> Option<String> {
         let is_one_of =
             |at: usize| [before, after].iter().any(|state| state.programs[at] == self.programs[at]);
         let is_held = [before, after]
@@ -122,7 +122,7 @@ fn capacities() -> Vec<String> {
 }
 
 /// Ends a trial, takes off everything, by a link or not, and removes all pins.
-pub(super) fn clear(sandbox: &Sandbox) {
+pub(crate) fn clear(sandbox: &Sandbox) {
     let trial = || answer(&["status", NEAR])["interfaces"][0]["trial"].clone();
     if let Some(guard) = trial()["guard"].as_i64() {
         let guard = Pid::from_raw(i32::try_from(guard).expect("an id is small"));

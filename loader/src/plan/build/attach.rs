@@ -6,7 +6,7 @@ use nix::libc::EINVAL;
 
 use super::maps::make_parents;
 use super::tail_calls::netns_cookie;
-use super::{BPFFS, Target, ensure_bpffs};
+use super::{BPFFS, Target, ensure_bpffs, wait_for_others};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::netlink::{Mode, ModeChoice};
 use crate::object::ProgramSpec;
@@ -24,6 +24,8 @@ impl Plan {
         steps.push(Step::new(Call::OpenProgram { program, existing: existing.clone() }));
         if targets.iter().any(|target| target.link_pin().is_some()) {
             steps.extend(ensure_bpffs(BPFFS));
+        } else if targets.iter().any(is_by_link) {
+            steps.push(wait_for_others(BPFFS));
         }
         let attach = |target: &Target| {
             let cookie = (target.replace && target.by == AttachBy::Netlink).then(netns_cookie);
@@ -47,6 +49,10 @@ impl Plan {
             steps,
         })
     }
+}
+
+pub(super) fn is_by_link(target: &Target) -> bool {
+    target.by != AttachBy::Netlink
 }
 
 impl Target {

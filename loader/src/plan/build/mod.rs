@@ -16,10 +16,12 @@ mod variables;
 
 use std::collections::BTreeMap;
 
-use nix::libc::{E2BIG, EACCES, EINVAL, EPERM};
+use nix::libc::{E2BIG, EACCES, EINVAL, ENOENT, EPERM};
 
 pub(crate) use self::attach::link_without_pin;
-use self::attach::{at_each, attach_steps, find_interfaces, refuse_targets, refuse_to_attach, several};
+use self::attach::{
+    at_each, attach_steps, find_interfaces, is_by_link, refuse_targets, refuse_to_attach, several,
+};
 use self::btf::btf_step;
 use self::data::DataMaps;
 use self::maps::{Templates, creation_order, late_inner_map_steps, refuse_shared_pins};
@@ -204,11 +206,7 @@ impl<'o> Loader<'o> {
         let arrays = self.targets.first().into_iter().flat_map(|_| programs.reached_arrays(attached));
         // Whoever pins a prog array for good keeps it.
         let arrays: Vec<_> = arrays.filter(|&map| pins[map].is_none()).collect();
-        let pins_link = self.targets.iter().any(|target| target.link_pin().is_some());
-        let pinned = pins.iter().any(Option::is_some) || pins_link || self.pin_dir.is_some();
-        if pinned || !arrays.is_empty() {
-            steps.extend(ensure_bpffs(&self.bpffs));
-        }
+        steps.extend(self.lock_steps(!arrays.is_empty() || pins.iter().any(Option::is_some)));
         for slot in creation_order(&self.object.maps) {
             steps.extend(self.map_steps(slot, pins[slot.0].as_deref(), &templates, kernel)?);
         }
@@ -255,6 +253,18 @@ impl<'o> Loader<'o> {
             attach: self.targets.iter().map(Target::attach).collect(),
             steps,
         })
+    }
+
+    /// Waits for other runs, where this one makes pins (for which it `pins_maps`, or others) or must not be disturbed.
+    fn lock_steps(&self, pins_maps: bool) -> Vec<Step> {
+        let pins_link = self.targets.iter().any(|target| target.link_pin().is_some());
+        if pins_maps || pins_link || self.pin_dir.is_some() {
+            ensure_bpffs(&self.bpffs).into()
+        } else if self.keep_maps == KeepMaps::Copy || self.targets.iter().any(is_by_link) {
+            vec![wait_for_others(&self.bpffs)]
+        } else {
+            Vec::new()
+        }
     }
 
     /// Attaches the program, and keeps its prog arrays `arrays` instead of those of a program that it replaces.
@@ -346,6 +356,13 @@ pub(super) fn ensure_bpffs(bpffs: &str) -> [Step; 2] {
     let mount = Step::new(Call::MountBpffs { path: path() });
     let mount = vec![lock(Call::LockMountPoint { path: path() }), find(vec![mount])];
     [find(mount), lock(Call::Lock { path: path() })]
+}
+
+/// Waits, without making pins, until no other run is busy with them: what is written into a map that is being copied
+/// would be lost, and the kernel cannot compare what a detached `bpf_link` holds with what was seen. Where there is no
+/// such directory, or none that this user may look into, it goes on without.
+pub(super) fn wait_for_others(bpffs: &str) -> Step {
+    Step::new(Call::Lock { path: bpffs.to_owned() }).or(On::Errno(&[EACCES, ENOENT]), Vec::new())
 }
 
 /// A directory as people and their shells write it, `/sys/fs/bpf/`, without what would double the next slash.
