@@ -6,8 +6,7 @@ use std::path::Path;
 use loader::attach::{self, DetachedLink, Interface, OnTrial, RolledBack, Trial};
 use loader::doctor;
 use loader::netlink::XdpProgram;
-use loader::plan::keep_root;
-use loader::{Context as _, Error, ErrorKind, Result, escape, pin};
+use loader::{Context as _, Error, ErrorKind, Result, escape};
 use serde::Serialize;
 
 use super::trial::{self, TrialDocument};
@@ -39,8 +38,7 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
         }
     })?;
     if by_link && trial.is_none() {
-        // If nothing else is in it.
-        let _ = pin::remove_dir(Path::new(&keep_root(&bpffs.to_string_lossy())));
+        attach::remove_shared_directory(bpffs);
     }
     let mut unpinned = Vec::new();
     let trial = trial.map(|(guard, trial)| begin(guard, trial)).transpose()?;

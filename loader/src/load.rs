@@ -396,8 +396,8 @@ impl<'p> Execution<'p> {
                 }
                 Ok(())
             }
-            // It is somebody else's link.
-            On::Held => match done {
+            // It is somebody else's link, or nothing is pinned.
+            On::Held | On::ById => match done {
                 Err(failure) if failure.kind() == ErrorKind::NotFound => Err(refusal),
                 done => done,
             },
@@ -480,6 +480,7 @@ impl<'p> Execution<'p> {
             Call::NetnsCookie => self.ask_for_cookie(),
             Call::Keep(keep) => self.keep(keep),
             Call::ProgGetFdById => self.open_running(),
+            Call::FindProgram { bpffs } => self.find_running(bpffs),
             Call::SetLink(set) => self.set_link(set),
             Call::PutBack(_) => self.put_back(),
             Call::RunningMapIds => self.ask_for_map_ids(),

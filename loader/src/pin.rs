@@ -98,6 +98,21 @@ pub fn unpin_all(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(pins)
 }
 
+/// All files below the directory `root`, in no order. Directories that cannot be listed are passed over.
+pub(crate) fn files_below(root: &Path) -> Vec<PathBuf> {
+    let (mut files, mut directories) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => directories.push(entry.path()),
+                Ok(kind) if kind.is_file() => files.push(entry.path()),
+                _ => {}
+            }
+        }
+    }
+    files
+}
+
 /// Held by the one run that is busy with the pins of a bpffs; dropping it lets others go on. The kernel lets go of it
 /// when the process ends, however it ends.
 #[derive(Debug)]

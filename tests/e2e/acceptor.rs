@@ -96,7 +96,8 @@ fn list(value: &Value) -> &[Value] {
 type Difference = String;
 
 /// Alternatives that look for the reason or put things back, and after which the plan fails all the same.
-const REFUSAL_STANDS: [&str; 2] = ["if refused with EINVAL and no reason", "if no answer comes"];
+const REFUSAL_STANDS: [&str; 3] =
+    ["if refused with EINVAL and no reason", "if no answer comes", "without CAP_SYS_ADMIN"];
 
 /// Alternatives that matter only where the kernel has taken the object's types.
 const OF_TYPES: [&str; 2] =
@@ -443,6 +444,7 @@ fn fits(on: &str, answer: &Answer, reply: &Call) -> bool {
         ("if no answer comes", answer) => *answer == Answer::Lost,
         (_, Answer::Lost) => false,
         ("if refused", Answer::Refused(_)) => true,
+        ("without CAP_SYS_ADMIN", answer) => is_refusal_with(answer, &["EPERM"]),
         ("if refused with EINVAL and no reason", answer) => {
             is_refusal_with(answer, &["EINVAL"]) && !reply.arguments.contains("NLMSGERR_ATTR_MSG")
         }

@@ -409,3 +409,50 @@ fn a_pin_that_is_not_ours_is_passed_over_aloud() {
     assert_eq!(bench.sandbox.pins(), ["a"]);
     xdpload(&["pins", "gc"]).ok().stdout_has("removed /sys/fs/bpf/a: it is detached\n");
 }
+
+/// With CAP_BPF and CAP_NET_ADMIN alone, in a bpffs of their own, users attach, replace and detach what is pinned
+/// there: only what the kernel gives out by its number takes CAP_SYS_ADMIN.
+#[test]
+fn two_capabilities_do_where_pins_are_ones_own() {
+    let bench = need!(bench());
+    chown("/sys/fs/bpf", Some(65534), Some(65534)).expect("root may give it away");
+    let nobody = Nobody::with(&bench, "+bpf,+net_admin");
+    let copy = |name: &str| {
+        let path = bench.sandbox.scratch().join(format!("{name}.o"));
+        fs::copy(object(name), &path).expect("the sandbox is writable");
+        path.to_str().expect("it is printable").to_owned()
+    };
+    let (pass, drop) = (copy("xdp_pass"), copy("xdp_drop"));
+    let ok = |arguments: &[&str]| nobody.xdpload(arguments).ok();
+    ok(&["load", &pass, "--pin=/sys/fs/bpf/pass"]);
+    ok(&["load", &drop, "--pin=/sys/fs/bpf/drop"]);
+    ok(&["attach", NEAR, "--pinned=/sys/fs/bpf/pass/xdp_pass"]);
+    ok(&["attach", NEAR, "--pinned=/sys/fs/bpf/drop/xdp_drop", "--replace"]);
+    ok(&["attach", NEAR, &pass, "--replace", "--confirm=10m"]).stdout_has("is put back");
+    ok(&["confirm", NEAR]);
+    // What it runs now is pinned nowhere, and nothing but its number tells it from another.
+    let lacks_admin = "rule: this process lacks CAP_SYS_ADMIN\n";
+    nobody.is_refused(&["attach", NEAR, &drop, "--replace"], &[lacks_admin]);
+    nobody.is_refused(&["detach", NEAR], &[lacks_admin]);
+    xdpload(&["attach", NEAR, "--pinned=/sys/fs/bpf/pass/xdp_pass", "--replace"]).ok();
+    ok(&["detach", NEAR]);
+    // By a link, and by the one that a trial leaves.
+    ok(&["attach", NEAR, "--pinned=/sys/fs/bpf/pass/xdp_pass", "--link", "--pin=/sys/fs/bpf/link"]);
+    let link = ["--link", "--pin=/sys/fs/bpf/link"];
+    ok(&[&["attach", NEAR, &drop, "--replace"][..], &link].concat());
+    ok(&["detach", NEAR, "--link"]).stdout_has("removed its pin /sys/fs/bpf/link");
+    ok(&["attach", NEAR, &pass, "--confirm=10m"]);
+    ok(&["confirm", NEAR]);
+    ok(&["detach", NEAR]);
+    assert!(attached_by_ip(NEAR).is_none());
+    // Maps, by their pins.
+    let map = "/sys/fs/bpf/maps/blacklist";
+    ok(&["load", &copy("blacklist"), "--pin=/sys/fs/bpf/edge", &format!("--pin-map=blacklist={map}")]);
+    ok(&["map", "set", map, "192.0.2.77", "1"]);
+    ok(&["map", "get", map, "192.0.2.77"]);
+    ok(&["map", "dump", map]);
+    ok(&["map", "delete", map, "192.0.2.77"]);
+    for all in [&["map", "list"][..], &["pins"], &["pins", "gc"]] {
+        nobody.is_refused(all, &[lacks_admin]);
+    }
+}

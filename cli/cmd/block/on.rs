@@ -7,8 +7,8 @@ use blocklist::{Lock, MAX_RULES, Maps, Reader, Settings, Unlisted, Writer, memor
 use loader::attach::{self, Interface, NetNs};
 use loader::load::Loaded;
 use loader::netlink::{LinkInfo, LinkRef};
-use loader::plan::{AttachBy, Existing, Plan, Target, keep_root};
-use loader::{Error, ErrorKind, Result, escape, pin, quote};
+use loader::plan::{AttachBy, Existing, Plan, Target};
+use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::{self, Off, On};
@@ -35,7 +35,7 @@ pub(super) fn on(args: &On) -> Result<()> {
     let lock = maps.prepare(&args.home.root)?;
     let is_new = !maps.are_whole()?;
     if is_new {
-        make(&maps, args, &lock)?;
+        make(&maps, args, &lock).inspect_err(|_| purge(&maps, &lock, &args.home.root).unwrap_or(()))?;
     }
     let mut writer = Writer::holding(lock, &maps)?;
     if !is_new {
@@ -44,7 +44,7 @@ pub(super) fn on(args: &On) -> Result<()> {
     let done = turn_on(args, &interfaces, &maps, &mut writer);
     if done.is_err() && is_new {
         // What is told is why it is not on.
-        let _ = maps.purge(writer.lock());
+        let _ = purge(&maps, writer.lock(), &args.home.root);
     }
     output::answer(args.form, &done?)
 }
@@ -340,7 +340,7 @@ pub(super) fn off(args: &Off) -> Result<()> {
         take_off(interface, id, &args.home.root)?;
     }
     if args.purge {
-        maps.purge(&lock)?;
+        purge(&maps, &lock, &args.home.root)?;
     }
     let interfaces = chosen.iter().map(|interface| interface.name().to_owned()).collect();
     output::answer(args.form, &OffDocument { interfaces, purged: args.purge })
@@ -352,8 +352,14 @@ fn take_off(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<()> 
         return attach::detach(interface, id).map(drop);
     }
     attach::detach_links(interface, id, bpffs)?;
-    // If nothing else is in it.
-    let _ = pin::remove_dir(Path::new(&keep_root(&bpffs.to_string_lossy())));
+    attach::remove_shared_directory(bpffs);
+    Ok(())
+}
+
+/// Removes the blocklist, and the directory that it is in if that is empty now.
+fn purge(maps: &Maps, lock: &Lock, bpffs: &Path) -> Result<()> {
+    maps.purge(lock)?;
+    attach::remove_shared_directory(bpffs);
     Ok(())
 }
 

@@ -3,7 +3,6 @@
 //! It is asked for in words, and never a way round a refusal of the other: a program under a link can be changed
 //! through that link alone, and it goes when the last fd and the last pin of the link are gone.
 
-use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -113,7 +112,7 @@ fn detach_seen(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<V
     let seen = interface.look()?;
     let mut links = Vec::new();
     for program in netlink::programs_to_detach(&seen.xdp, id)? {
-        let link = link_of(&seen, program)?.ok_or_else(|| not_by_link(program))?;
+        let link = find_link_of(&seen, program, bpffs)?.ok_or_else(|| not_by_link(program))?;
         links.push((program, link));
     }
     let pins = link_pins(bpffs);
@@ -136,23 +135,22 @@ pub(crate) fn not_by_link(program: XdpProgram) -> Error {
 
 /// The links that are pinned below `root`, each by its id, with the pin. What cannot be read is passed over.
 pub fn link_pins(root: &Path) -> Vec<(u32, PathBuf)> {
-    let mut found = Vec::new();
-    let mut directories = vec![root.to_owned()];
-    while let Some(directory) = directories.pop() {
-        let Ok(entries) = fs::read_dir(&directory) else { continue };
-        for entry in entries.flatten() {
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => directories.push(entry.path()),
-                Ok(kind) if kind.is_file() => {
-                    let link = Link::open_pinned(&entry.path()).and_then(|link| link.state());
-                    found.extend(link.ok().map(|link| (link.id, entry.path())));
-                }
-                _ => {}
-            }
-        }
-    }
+    let id = |path: &PathBuf| Link::open_pinned(path).and_then(|link| link.state()).ok().map(|link| link.id);
+    let paths = pin::files_below(root).into_iter();
+    let mut found: Vec<_> = paths.filter_map(|path| id(&path).map(|id| (id, path))).collect();
     sort(&mut found);
     found
+}
+
+/// As [`link_of`], and for who may not look at all links among those that are pinned below `bpffs`.
+pub(super) fn find_link_of(seen: &LinkInfo, program: XdpProgram, bpffs: &Path) -> Result<Option<Link>> {
+    let refusal = match link_of(seen, program) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => error,
+        found => return found,
+    };
+    let pinned = pin::files_below(bpffs).into_iter().filter_map(|path| Link::open_pinned(&path).ok());
+    let holds = |link: &Link| link.state().is_ok_and(|state| state.holds(seen.index, program));
+    pinned.into_iter().find(holds).map(Some).ok_or(refusal)
 }
 
 impl LinkState {

@@ -12,7 +12,8 @@
 //! * [`attach_link`] attaches by a `bpf_link` instead, for those who ask for one: see [`Link`].
 //!
 //! All of it takes CAP_NET_ADMIN in the interface's network namespace. To replace or detach a program of which only
-//! the id is known takes CAP_SYS_ADMIN as well, because the kernel asks for that to give out its fd.
+//! the id is known takes CAP_SYS_ADMIN as well, because the kernel asks for that to give out its fd; a program or link
+//! that is pinned where this user may open it is found by its pin.
 
 mod interface;
 mod link;
@@ -38,7 +39,7 @@ pub use trial::{Heard, Leftover, Trial, answer, hear, take_back, tell_made, tell
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::netlink::{self, Mode, ModeChoice, XdpChange, XdpProgram};
 use crate::pin;
-use crate::plan::keep_dir;
+use crate::plan::{keep_dir, keep_root};
 use crate::program::{Program, ProgramInfo};
 
 /// A program that this process attached.
@@ -114,6 +115,14 @@ pub fn let_go_of_prog_arrays(bpffs: &Path, interface: &Interface, id: u32) -> Re
     let removed = pin::unpin_all(dir)?;
     pin::remove_dir(dir)?;
     Ok(removed)
+}
+
+/// Removes the directory below `bpffs` that is for the pins of all attachments, unless something is in it. Others, who
+/// may be about to make a pin there, are waited for.
+pub fn remove_shared_directory(bpffs: &Path) {
+    if let Ok(_lock) = pin::lock(bpffs) {
+        let _ = pin::remove_dir(Path::new(&keep_root(&bpffs.to_string_lossy())));
+    }
 }
 
 impl Attached {
@@ -218,7 +227,7 @@ fn replace_seen(
     id: Option<u32>,
 ) -> Result<Attached> {
     let seen = netlink::program_to_replace(&interface.look()?.xdp, choice, id)?;
-    swap(open_to_displace(seen)?.as_fd(), new, interface, seen.mode)
+    swap(find_to_displace(seen, false)?.as_fd(), new, interface, seen.mode)
 }
 
 fn swap(old: BorrowedFd<'_>, new: BorrowedFd<'_>, interface: &Interface, mode: Mode) -> Result<Attached> {
@@ -238,9 +247,7 @@ fn swap(old: BorrowedFd<'_>, new: BorrowedFd<'_>, interface: &Interface, mode: M
 fn detach_seen(interface: &Interface, id: Option<u32>) -> Result<Vec<XdpProgram>> {
     let seen = netlink::programs_to_detach(&interface.look()?.xdp, id)?;
     for &program in &seen {
-        // Whoever names it by its id knows what it is.
-        let open = if id.is_some() { open } else { open_to_displace };
-        take_off(open(program)?.as_fd(), interface, program.mode)?;
+        take_off(find_to_displace(program, id.is_some())?.as_fd(), interface, program.mode)?;
     }
     let left = interface.look()?.xdp;
     match seen.iter().find(|program| left.programs().contains(program)) {
@@ -281,8 +288,43 @@ const DISPATCHER: &str = "xdp_dispatcher";
 /// would go with it. The error is of kind [`Conflict`](ErrorKind::Conflict).
 pub(crate) fn open_to_displace(program: XdpProgram) -> Result<Program> {
     let (opened, info) = open_with_info(program)?;
+    refuse_dispatcher(program, &info).map(|()| opened)
+}
+
+/// Finds the program that is to make room among those that are pinned below `bpffs`, for who lacks the privilege to
+/// open it by its id. None there is an error of kind [`NotFound`](ErrorKind::NotFound).
+pub(crate) fn find_pinned_to_displace(program: XdpProgram, bpffs: &Path) -> Result<Program> {
+    let (opened, info) = find_pinned(program, bpffs)
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("{program} is not pinned")))?;
+    refuse_dispatcher(program, &info).map(|()| opened)
+}
+
+/// Opens the program that is to make room by its id or, without the privilege for that, by a pin. Whoever `is_named` it
+/// by its id knows what it is.
+fn find_to_displace(program: XdpProgram, is_named: bool) -> Result<Program> {
+    let (opened, info) = match open_with_info(program) {
+        Err(refusal) if refusal.kind() == ErrorKind::PermissionDenied => {
+            find_pinned(program, Path::new(pin::BPFFS_ROOT)).ok_or(refusal)?
+        }
+        found => found?,
+    };
+    if !is_named {
+        refuse_dispatcher(program, &info)?;
+    }
+    Ok(opened)
+}
+
+fn find_pinned(program: XdpProgram, bpffs: &Path) -> Option<(Program, ProgramInfo)> {
+    let mut opened = pin::files_below(bpffs).into_iter().filter_map(|path| {
+        let fd = pin::get_in_bpffs(&path).ok()??;
+        Program::with_info(fd).ok()
+    });
+    opened.find(|(_, info)| program.id == Some(info.id))
+}
+
+fn refuse_dispatcher(program: XdpProgram, info: &ProgramInfo) -> Result<()> {
     if info.name != DISPATCHER {
-        return Ok(opened);
+        return Ok(());
     }
     let message =
         format!("{program} is libxdp's dispatcher, and would take along the programs that hang on it");

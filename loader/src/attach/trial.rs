@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use super::{Interface, link_of, not_by_link, open_to_displace};
+use super::link::find_link_of;
+use super::{Interface, find_to_displace, not_by_link};
 use crate::error::{Error, ErrorKind, Result};
 use crate::netlink::{Mode, XdpProgram, programs_to_detach};
 use crate::sys::{Errno, unix};
@@ -60,12 +61,11 @@ impl Trial {
         let seen = interface.look()?;
         let (mut before, mut link, mut link_pins) = (Vec::new(), None, Vec::new());
         for program in programs_to_detach(&seen.xdp, id)? {
-            let open = if id.is_some() { super::open } else { open_to_displace };
-            before.push((program, open(program)?.into()));
+            before.push((program, find_to_displace(program, id.is_some())?.into()));
             if !by_link {
                 continue;
             }
-            let held = link_of(&seen, program)?.ok_or_else(|| not_by_link(program))?;
+            let held = find_link_of(&seen, program, bpffs)?.ok_or_else(|| not_by_link(program))?;
             let own = held.state()?.id;
             link_pins
                 .extend(super::link_pins(bpffs).into_iter().filter(|(id, _)| *id == own).map(|(_, pin)| pin));

@@ -10,6 +10,7 @@ use crate::netlink::{
     LinkInfo, LinkRef, Mode, XdpChange, XdpProgram, XdpState, program_to_replace, refuse_to_displace,
 };
 use crate::plan::{Attach, AttachBy, LinkCreate, ProgramSlot, SetLink, link_without_pin, own_link};
+use crate::program::Program;
 
 /// The calls on the interface.
 impl Execution<'_> {
@@ -41,9 +42,17 @@ impl Execution<'_> {
     }
 
     pub(super) fn open_running(&mut self) -> Result<Outcome> {
+        self.open_running_by(attach::open_to_displace)
+    }
+
+    pub(super) fn find_running(&mut self, bpffs: &str) -> Result<Outcome> {
+        self.open_running_by(|running| attach::find_pinned_to_displace(running, Path::new(bpffs)))
+    }
+
+    fn open_running_by(&mut self, open: impl FnOnce(XdpProgram) -> Result<Program>) -> Result<Outcome> {
         let attach = self.plan.attach.get(self.at).expect("only a plan that attaches replaces a program");
         let running = program_to_replace(&self.link().xdp, attach.mode, None)?;
-        let program = attach::open_to_displace(running)?;
+        let program = open(running)?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
         self.here_mut().running = Some((running, program));
         Ok(outcome)
@@ -96,7 +105,7 @@ impl Execution<'_> {
         self.here().bpf_link.as_ref().expect("a plan uses a link after the step that makes or finds it")
     }
 
-    fn running(&self) -> &(XdpProgram, crate::program::Program) {
+    fn running(&self) -> &(XdpProgram, Program) {
         self.here()
             .running
             .as_ref()

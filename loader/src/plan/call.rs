@@ -187,6 +187,11 @@ pub enum Call {
     Keep(Keep),
     /// Open the program that is attached there, by its id, as the one that may be replaced.
     ProgGetFdById,
+    /// Look at each pin for the attached program, for who may not open it by its id.
+    FindProgram {
+        /// The root of bpffs.
+        bpffs: String,
+    },
     /// Set the program of the interface.
     SetLink(SetLink),
     /// Make the opposite of this change. If it was not made, as may be where no answer came, the kernel refuses.
@@ -485,6 +490,7 @@ impl Call {
         match self {
             Self::OpenRunningMaps { .. } => Some("for each map of the attached program"),
             Self::FindLink => Some("for each bpf_link in the kernel"),
+            Self::FindProgram { .. } => Some("for each pin"),
             Self::CopyMap { by: CopyBy::Page, .. } => Some("for each page of its entries"),
             Self::CopyMap { .. } => Some("for each of its entries"),
             _ => None,

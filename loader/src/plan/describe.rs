@@ -149,10 +149,12 @@ impl Plan {
             Call::GetLink { link } => get_link_calls(link),
             Call::NetnsCookie => vec![netns_cookie()],
             Call::Keep(keep) => vec![self.keep(keep)],
-            Call::ProgGetFdById => vec![
-                KernelCall::bpf("BPF_PROG_GET_FD_BY_ID").with("prog_id", ATTACHED_ID).gives(ATTACHED),
-                KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", ATTACHED),
-            ],
+            Call::ProgGetFdById => {
+                open_by_id("BPF_PROG_GET_FD_BY_ID", "prog_id", ATTACHED_ID, ATTACHED).into()
+            }
+            Call::FindProgram { bpffs } => {
+                open_existing(&Existing::Pinned(format!("{bpffs}/<each pin>")), ATTACHED).into()
+            }
             Call::SetLink(set) => self.set_link(set),
             Call::PutBack(set) => self.put_back(set),
             Call::ProgInfo { program } => vec![info(self.program(*program))],

@@ -203,6 +203,7 @@ impl Display for On {
                 write!(f, "if refused with {}", names.join(" or "))
             }
             Self::AnyErrno => f.write_str("if refused"),
+            Self::ById => f.write_str("without CAP_SYS_ADMIN"),
             Self::Held => f.write_str("if a bpf_link holds it"),
             Self::Driver => f.write_str("if the driver refuses"),
             Self::Unanswered => f.write_str("if no answer comes"),

@@ -27,7 +27,7 @@ pub use keep::{Attachment, Keep, KeepAction, keep_dir, keep_name, keep_root};
 pub use pin_path::check_pin_path;
 pub use trial::own_link;
 
-use nix::libc::{E2BIG, EBUSY, EINVAL, EOPNOTSUPP};
+use nix::libc::{E2BIG, EBUSY, EINVAL, EOPNOTSUPP, EPERM};
 
 use crate::btf::{Btf, BtfAddition};
 use crate::bytes::ByteOrder;
@@ -213,6 +213,8 @@ pub enum On {
     Unexplained,
     /// EBUSY: a `bpf_link` holds the program, and only through it can that be replaced.
     Held,
+    /// EPERM: without CAP_SYS_ADMIN nothing is opened by its id. Where no pin is found instead, the refusal stands.
+    ById,
     /// No answer to a netlink request came, so that nobody knows what came of it.
     Unanswered,
     /// An errno with which the kernel refuses the types of a map's entries, where it was told any.
@@ -231,6 +233,7 @@ impl On {
             (Self::Unanswered, _) | (_, None) => false,
             (Self::Errno(list), Some(errno)) => list.contains(&errno),
             (Self::AnyErrno, Some(_)) => true,
+            (Self::ById, Some(errno)) => errno == EPERM,
             (Self::Held, Some(errno)) => errno == EBUSY,
             (Self::EntryTypes, Some(errno)) => [EINVAL, EOPNOTSUPP, ENOTSUPP].contains(&errno),
             (Self::ProgInfo, Some(errno)) => is_about_info(refusal, errno),

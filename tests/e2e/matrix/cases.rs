@@ -119,7 +119,6 @@ cases! {
     deleting_an_entry: Case::new(&["map", "delete", "near0:blacklist", "192.0.2.77"], running_with_a_list).once();
     collecting_orphans: Case::new(&["pins", "gc"], orphaned);
     blocking_on: Case::new(&["block", "on", NEAR, "--max-rules=64"], nothing);
-    blocking_on_trial: Case::new(&["block", "on", NEAR, "--max-rules=64", "--confirm=1s"], nothing);
     blocking_off: Case::new(&["block", "off", NEAR], blocked).once();
     purging: Case::new(&["block", "off", "--purge"], blocked).once();
     block_add: Case::new(&["block", "add", "203.0.113.1", "2001:db8:9::/48"], blocked);

@@ -1,8 +1,9 @@
 //! Trials whose calls fail, whose processes are killed (the guard too), or that end at the moment they are confirmed.
 
+use std::path::Path;
 use std::process::Stdio;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -39,6 +40,7 @@ const FAULTS: [(&str, &str); 14] = [
 /// Whichever call fails, on either side: when the time is up and the guard has ended, all is as it was.
 fn end_as_they_began(command: &[&str], least: usize, bench: &(Sandbox, Veth)) {
     let (sandbox, before) = (&bench.0, (near(), bench.0.pins()));
+    let now = || (near(), beside_the_blocklist(sandbox));
     let command_line = xdpload_command(command);
     let mut faults = 0;
     for (call, errno) in FAULTS {
@@ -51,7 +53,8 @@ fn end_as_they_began(command: &[&str], least: usize, bench: &(Sandbox, Veth)) {
                 break;
             }
             faults += 1;
-            assert_eq!((near(), sandbox.pins()), before, "{fault:?}\n{}", ran.report());
+            assert_eq!(now(), before, "{fault:?}\n{}", ran.report());
+            forget_the_blocklist();
         }
     }
     assert!(faults >= least, "{faults}");
@@ -68,7 +71,7 @@ fn outlive_kills(command: &[&str], set_up: fn(), least: usize) {
     let before = tag();
     let (ran, calls) = trace(&sandbox, "all", &line);
     ran.ok();
-    assert_eq!((tag(), sandbox.pins()), (before.clone(), vec![]));
+    assert_eq!((tag(), beside_the_blocklist(&sandbox)), (before.clone(), vec![]));
     let new = xdpload(&command[..command.len() - 1]).ok().code().and_then(|_| tag());
     let calls = numbered(&calls);
     let calls: Vec<_> = calls.iter().filter(|(name, _)| !PRIVATE.contains(&name.as_str())).collect();
@@ -103,8 +106,26 @@ fn reset(sandbox: &Sandbox, set_up: fn()) {
         xdpload(&["detach", NEAR]).ok();
     }
     xdpload(&["pins", "gc"]).ok();
+    forget_the_blocklist();
     assert_eq!(sandbox.pins(), [""; 0]);
     set_up();
+}
+
+/// Where the blocklist is.
+const BLOCKLIST: &str = "/sys/fs/bpf/xdpload/block";
+
+/// What is pinned but for the blocklist, which outlasts its program.
+fn beside_the_blocklist(sandbox: &Sandbox) -> Vec<String> {
+    let is_there = Path::new(BLOCKLIST).exists();
+    let is_its = |pin: &String| pin == "xdpload" || pin.starts_with("xdpload/block");
+    sandbox.pins().into_iter().filter(|pin| !(is_there && is_its(pin))).collect()
+}
+
+/// Removes the blocklist, whole or not.
+fn forget_the_blocklist() {
+    if Path::new(BLOCKLIST).exists() {
+        fs::remove_dir_all(Path::new(BLOCKLIST).parent().expect("it has one")).expect("root may remove pins");
+    }
 }
 
 /// Whoever is first, the other sees it: what is confirmed stays, and what is put back is told.
@@ -142,6 +163,17 @@ fn dropping() {
 #[test]
 fn a_trial_where_nothing_was_outlives_kills() {
     outlive_kills(&["attach", NEAR, &object("xdp_pass"), SHORT], || (), 40);
+}
+
+#[test]
+fn a_trial_of_the_blocklist_outlives_kills() {
+    outlive_kills(&["block", "on", NEAR, "--max-rules=64", SHORT], || (), 40);
+}
+
+#[test]
+fn a_trial_of_the_blocklist_ends_as_it_began() {
+    let bench = need!(bench(&["strace"]));
+    end_as_they_began(&["block", "on", NEAR, "--max-rules=64", SHORT], 15, &bench);
 }
 
 #[test]

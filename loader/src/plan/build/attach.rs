@@ -152,7 +152,8 @@ pub(super) fn at_each(places: Vec<Vec<Step>>) -> Vec<Step> {
 fn find_interface(target: &Target) -> Vec<Step> {
     let mut steps = vec![Step::new(Call::GetLink { link: target.link.clone() })];
     if target.replace {
-        steps.push(Step::new(Call::ProgGetFdById).when(When::Occupied));
+        let by_pin = Step::new(Call::FindProgram { bpffs: BPFFS.to_owned() });
+        steps.push(Step::new(Call::ProgGetFdById).or(On::ById, vec![by_pin]).when(When::Occupied));
         steps.extend(match &target.by {
             AttachBy::Netlink => None,
             AttachBy::Link { pin: None } => Some(Step::new(Call::FindLink).when(When::Occupied)),
