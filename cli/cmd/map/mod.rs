@@ -3,6 +3,7 @@
 mod view;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
@@ -19,6 +20,17 @@ use serde::Serialize;
 
 use self::view::{View, Words};
 use crate::{args, format, output};
+
+/// The command that `words` after `map` name, if it takes them.
+pub(super) fn alone(words: &[OsString]) -> Option<args::Map> {
+    match words.get(1)?.to_str()? {
+        "dump" => super::alone(words).map(args::Map::Dump),
+        "get" => super::alone(words).map(args::Map::Get),
+        "set" => super::alone(words).map(args::Map::Set),
+        "delete" => super::alone(words).map(args::Map::Delete),
+        _ => None,
+    }
+}
 
 pub(crate) fn run(args: &args::Map) -> Result<()> {
     match args {
