@@ -1,5 +1,5 @@
-//! `examples/systemd`: the unit is sound, and its commands, run in order with its capabilities alone and under its other
-//! restrictions, bring rules back after a reboot.
+//! `examples/systemd`: the unit is sound, and its commands, run in order with its capabilities alone and under its
+//! other restrictions, bring rules back after a reboot.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -71,8 +71,8 @@ const RESTRICTIONS: [(&str, &str); 8] = [
     ("MemoryDenyWriteExecute", "yes"),
 ];
 
-/// Runs `work` as systemd would under [`RESTRICTIONS`], with `state` for the StateDirectory. Both stay on the thread that
-/// takes them, and on what that starts.
+/// Runs `work` as systemd would under [`RESTRICTIONS`], with `state` for the StateDirectory. They stay on the thread
+/// that takes them, and on what that starts.
 fn confine<T: Send>(state: &Path, work: impl FnOnce() -> T + Send) -> T {
     let confined = || {
         unshare(CloneFlags::CLONE_NEWNS).expect("root may");
