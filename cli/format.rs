@@ -124,9 +124,10 @@ pub(crate) fn print(bytes: &[u8], format: Format) -> String {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     // Each plan and each transcript has all the bytes that its calls hand over.
-    let mut digits = Vec::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        digits.extend([byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
+    let mut digits = vec![0; 2 * bytes.len()];
+    for (index, byte) in bytes.iter().enumerate() {
+        digits[2 * index] = DIGITS[usize::from(byte >> 4)];
+        digits[2 * index + 1] = DIGITS[usize::from(byte & 15)];
     }
     String::from_utf8(digits).expect("digits are ASCII")
 }

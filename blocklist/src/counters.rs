@@ -1,5 +1,7 @@
 //! What has become of packets, by interface and verdict.
 
+use std::collections::BTreeMap;
+
 use loader::Result;
 
 use crate::layout::{u32_at, u64_at};
@@ -93,10 +95,10 @@ impl Counters {
     }
 }
 
-/// The counts of every interface that has seen a packet, by index.
-pub fn read(maps: &Maps) -> Result<Vec<Counters>> {
+/// The counts of every interface that has seen a packet, by its index.
+pub fn read(maps: &Maps) -> Result<BTreeMap<u32, Counters>> {
     let map = maps.open("counters")?;
-    let mut found = Vec::new();
+    let mut found = BTreeMap::new();
     for entry in map.entries() {
         let entry = entry?;
         let mut counters = Counters::none(0);
@@ -108,9 +110,8 @@ pub fn read(maps: &Maps) -> Result<Vec<Counters>> {
             }
         }
         if counters.ifindex != 0 {
-            found.push(counters);
+            found.insert(counters.ifindex, counters);
         }
     }
-    found.sort_by_key(|counters| counters.ifindex);
     Ok(found)
 }

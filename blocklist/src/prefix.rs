@@ -165,6 +165,11 @@ pub(crate) fn order(prefix: IpNet) -> (bool, u128, u8) {
     }
 }
 
+/// Sorts prefixes, each with a number.
+pub(crate) fn sort_pairs(pairs: &mut [(IpNet, u32)]) {
+    pairs.sort_unstable_by_key(|(prefix, number)| (order(*prefix), *number));
+}
+
 /// The prefix that has only this address in it.
 pub fn single(address: IpAddr) -> IpNet {
     IpNet::from(address)

@@ -9,7 +9,7 @@ use loader::map::Map;
 
 use crate::clock::Now;
 use crate::layout::{Config, Home, flags, home, trie_key, trie_prefix, u32_at};
-use crate::prefix::{covering, order, single};
+use crate::prefix::{covering, single, sort_pairs};
 use crate::sets::Sets;
 use crate::store::Maps;
 use crate::table::{Found, Place, Table};
@@ -98,9 +98,8 @@ impl Reader {
 
     /// Every rule that has not ended, in the order of addresses; what they have dropped is only read if `hits` says so.
     pub fn rules(&mut self, hits: bool) -> Result<Vec<Rule>> {
-        let mut found = self.table.all(hits)?;
+        let mut found = self.table.all_in_order(hits)?;
         found.retain(|found| !self.now.is_past(found.value.end));
-        found.sort_unstable_by_key(|found| order(found.prefix));
         Ok(found.iter().map(|found| Rule::new(found, self.now)).collect())
     }
 
@@ -168,8 +167,10 @@ impl Reader {
             let key_size = map.key_size();
             map.scan(|keys, _| found.extend(keys.chunks_exact(key_size).map(trie_prefix)))?;
         }
-        found.sort_unstable();
-        Ok(found)
+        // With the same code as `Writer::sweep`, which has another number beside each.
+        let mut found: Vec<_> = found.into_iter().map(|prefix| (prefix, 0)).collect();
+        sort_pairs(&mut found);
+        Ok(found.into_iter().map(|(prefix, _)| prefix).collect())
     }
 
     pub(crate) fn allow_map(&self, prefix: IpNet) -> &Map {

@@ -10,7 +10,6 @@ use loader::{Error, ErrorKind, Result};
 use crate::draft::MORE_ROOM;
 use crate::layout::{Home, home};
 use crate::list::{Item, sort_out};
-use crate::prefix::order;
 use crate::table::Found;
 use crate::writer::{Added, Writer};
 
@@ -43,8 +42,7 @@ impl Writer {
         };
         reader.sets.read_holds()?;
         reader.table.read_all()?;
-        let mut found = reader.table.all(false)?;
-        found.sort_unstable_by_key(|found| order(found.prefix));
+        let found = reader.table.all_in_order(false)?;
         let steps = merge(&found, items);
         self.check_room(&found, &steps)?;
         let mut swap = Swap::default();
@@ -96,8 +94,7 @@ impl Writer {
         let mut all: Vec<Item> = lists.values().flatten().map(|item| Item::new(item.prefix)).collect();
         sort_out(&mut all);
         self.reader.table.read_all()?;
-        let mut found = self.reader.table.all(false)?;
-        found.sort_unstable_by_key(|found| order(found.prefix));
+        let found = self.reader.table.all_in_order(false)?;
         self.check_room(&found, &merge(&found, &all))
     }
 

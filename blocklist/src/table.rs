@@ -18,6 +18,7 @@ use crate::layout::{
     Bucket, Cell, Config, HEAD_LINES, HEADS, Heads, Home, Key, Line, RuleValue, SLOTS, flags, home, index6,
     trie_key, trie_prefix, u32_at, u64_at, wide_key, wide_prefix,
 };
+use crate::prefix::order;
 use crate::store::Maps;
 
 /// Where a rule is.
@@ -183,6 +184,13 @@ impl Table {
             self.in_trie = Some(rules);
         }
         Ok(self.in_trie.as_ref().expect("it was put there"))
+    }
+
+    /// Every rule, in the order of addresses; the counters of those in `buckets` only if `hits` says so.
+    pub(crate) fn all_in_order(&mut self, hits: bool) -> Result<Vec<Found>> {
+        let mut found = self.all(hits)?;
+        found.sort_unstable_by_key(|found| order(found.prefix));
+        Ok(found)
     }
 
     /// Every rule, in no order; the counters of those in `buckets` only if `hits` says so.

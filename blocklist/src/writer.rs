@@ -10,7 +10,7 @@ use nix::libc::ENOSPC;
 use crate::draft::MORE_ROOM;
 use crate::layout::{RuleValue, flags, trie_key, u32_at};
 use crate::list::Item;
-use crate::prefix::Shown;
+use crate::prefix::{Shown, sort_pairs};
 use crate::rules::{Reader, Unlisted};
 use crate::sets::DEFAULT;
 use crate::store::{Lock, Maps};
@@ -223,7 +223,7 @@ impl Writer {
             return Ok(());
         }
         let mut ended = self.reader.sets.ended(self.reader.now)?;
-        ended.sort_unstable();
+        sort_pairs(&mut ended);
         for holds in ended.chunk_by(|a, b| a.0 == b.0) {
             let mask = holds.iter().fold(0, |mask, (_, set)| mask | 1 << set);
             match self.reader.table.find(holds[0].0)? {

@@ -2,12 +2,9 @@
 // fields of several of the kernel's structs.
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #include <bpf/core_read.h>
+#include "twenty.h"
 
 char _license[] SEC("license") = "GPL";
-
-#define FOR_EACH(part)                                                                           \
-	part(0) part(1) part(2) part(3) part(4) part(5) part(6) part(7) part(8) part(9)          \
-	part(10) part(11) part(12) part(13) part(14) part(15) part(16) part(17) part(18) part(19)
 
 struct mm_struct {
 	unsigned long task_size;
@@ -38,19 +35,6 @@ struct {
 	__type(value, __u64);
 } counts SEC(".maps");
 
-// Xorshift (Marsaglia 2003): steps of which the compiler can leave out none.
-#define STEP(number)                                                                             \
-	do {                                                                                     \
-		number ^= number << 13;                                                          \
-		number ^= number >> 7;                                                           \
-		number ^= number << 17;                                                          \
-	} while (0)
-#define STEPS(number)                                                                            \
-	do {                                                                                     \
-		STEP(number); STEP(number); STEP(number); STEP(number);                          \
-		STEP(number); STEP(number); STEP(number); STEP(number);                          \
-	} while (0)
-
 #define FUNCTION(n)                                                                              \
 	static __noinline __u64 mix_##n(__u64 number)                                            \
 	{                                                                                        \
@@ -73,7 +57,7 @@ struct {
 		if (count)                                                                       \
 			number += __sync_fetch_and_add(count, 1) + n;                            \
 		STEPS(number);                                                                   \
-		STEP(number);                                                                    \
+		STEP(number); STEP(number); STEP(number); STEP(number);                          \
 		if (bpf_core_field_exists(signal->nr_threads))                                   \
 			number += bpf_core_read_field(signal, nr_threads);                       \
 		return number + bpf_core_read_field(signal, flags);                              \

@@ -79,13 +79,22 @@ pub(crate) enum Command {
 impl Command {
     /// What the words of the command line ask for.
     ///
-    /// To describe all commands to the parser takes longer than a load of a small object. So those that scripts repeat
-    /// are tried alone first; what does not fit one of them is left to the parser of all, which knows what to say.
+    /// To describe all commands to the parser takes longer than a load of a small object. So the one that is named is
+    /// tried alone first; what does not fit it is left to the parser of all, which knows what to say.
     pub(crate) fn parse(words: &[OsString]) -> std::result::Result<Self, clap::Error> {
         let alone = match words.get(1).and_then(|word| word.to_str()) {
+            #[cfg(feature = "inspect")]
+            Some("inspect") => alone(words).map(Self::Inspect),
+            #[cfg(feature = "plan")]
+            Some("plan") => alone(words).map(Self::Plan),
             Some("attach") => alone(words).map(Box::new).map(Self::Attach),
+            #[cfg(feature = "load")]
+            Some("load") => alone(words).map(Self::Load),
             Some("detach") => alone(words).map(Self::Detach),
+            Some("confirm") => alone(words).map(Self::Confirm),
             Some("status") => alone(words).map(Self::Status),
+            Some("map") => map::alone(&words[1..]).map(Self::Map),
+            Some("block") => block::alone(&words[1..]).map(Self::Block),
             _ => None,
         };
         match alone {
@@ -129,7 +138,7 @@ impl Command {
     }
 }
 
-/// The options of one command, if the words after its name are what it takes.
+/// The options of one command, if the words after its name, which is the second of `words`, are what it takes.
 fn alone<A: Args>(words: &[OsString]) -> Option<A> {
     let command = A::augment_args(clap::Command::new("xdpload")).disable_help_flag(true);
     let matches = command.try_get_matches_from(&words[1..]).ok()?;

@@ -1,7 +1,5 @@
 //! `xdpload plan`: every kernel call that an attach would make, before any is made.
 
-use std::fmt;
-
 use clap::Args;
 use loader::core_reloc::{self, Resolution};
 use loader::netlink::LinkRef;
@@ -60,7 +58,11 @@ pub(crate) fn run(args: &Plan) -> Result<()> {
         Some(_) => planned.plan.on_trial(&args.load.bpffs)?,
         None => planned.plan,
     };
-    output::answer(args.form, &Document::new(plan, args.verbose))
+    match args {
+        Plan { form: Form { json: true }, .. } => output::answer_json(&Document::new(&plan)),
+        Plan { verbose: true, .. } => output::print(&format!("{plan:#}")),
+        _ => output::print(&plan.to_string()),
+    }
 }
 
 /// The plan as a document: the steps as a tree, each with its system calls.
@@ -71,10 +73,6 @@ struct Document {
     relocations: Vec<RelocationDocument>,
     externs: Vec<ExternDocument>,
     steps: Vec<StepDocument>,
-    #[serde(skip)]
-    plan: plan::Plan,
-    #[serde(skip)]
-    verbose: bool,
 }
 
 /// A number in a program that was adapted to the kernel's types.
@@ -133,15 +131,13 @@ fn call_list(plan: &plan::Plan, at: usize, call: &Call) -> Vec<CallDocument> {
 }
 
 impl Document {
-    fn new(plan: plan::Plan, verbose: bool) -> Self {
+    fn new(plan: &plan::Plan) -> Self {
         Self {
             maps: plan.maps.clone(),
             programs: plan.programs.clone(),
-            relocations: RelocationDocument::list(&plan),
-            externs: plan.externs.iter().map(|external| ExternDocument::new(&plan, external)).collect(),
-            steps: StepDocument::list(&plan, &plan.steps),
-            plan,
-            verbose,
+            relocations: RelocationDocument::list(plan),
+            externs: plan.externs.iter().map(|external| ExternDocument::new(plan, external)).collect(),
+            steps: StepDocument::list(plan, &plan.steps),
         }
     }
 }
@@ -204,11 +200,5 @@ impl AlternativeDocument {
             probe: other.lacking.map(|feature| call_list(plan, 0, &Call::Probe(feature))).unwrap_or_default(),
             steps: StepDocument::list(plan, &other.steps),
         }
-    }
-}
-
-impl fmt::Display for Document {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.verbose { write!(f, "{:#}", self.plan) } else { write!(f, "{}", self.plan) }
     }
 }

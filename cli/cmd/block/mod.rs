@@ -9,6 +9,7 @@ mod on;
 mod stats;
 mod sync;
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
@@ -20,6 +21,24 @@ use loader::{Error, ErrorKind, Result, quote};
 
 use self::args::{Block, Home, Prefixes};
 use crate::output;
+
+/// The command that `words` after `block` name, if it takes them; a ban by fail2ban is one.
+pub(super) fn alone(words: &[OsString]) -> Option<Block> {
+    use super::alone;
+    match words.get(1)?.to_str()? {
+        "on" => alone(words).map(Block::On),
+        "off" => alone(words).map(Block::Off),
+        "add" => alone(words).map(Block::Add),
+        "del" => alone(words).map(Block::Del),
+        "list" => alone(words).map(Block::List),
+        "test" => alone(words).map(Block::Test),
+        "load" => alone(words).map(Block::Load),
+        "save" => alone(words).map(Block::Save),
+        "stats" => alone(words).map(Block::Stats),
+        "sync" => alone(words).map(Block::Sync),
+        _ => None,
+    }
+}
 
 pub(crate) fn run(args: &Block) -> Result<()> {
     match args {

@@ -38,8 +38,7 @@ struct Seen {
 /// The counts of the interfaces that are asked for.
 fn read(maps: &Maps, args: &Stats) -> Result<Vec<Seen>> {
     let socket = RouteSocket::open(None)?;
-    let mut counters: BTreeMap<u32, Counters> =
-        counters::read(maps)?.into_iter().map(|counters| (counters.ifindex, counters)).collect();
+    let mut counters = counters::read(maps)?;
     let ids = maps.program_ids()?;
     let mut found = Vec::new();
     for link in socket.links()? {
@@ -47,13 +46,13 @@ fn read(maps: &Maps, args: &Stats) -> Result<Vec<Seen>> {
         let counted = counters.remove(&link.index);
         if is_on || counted.is_some() {
             let counters = counted.unwrap_or_else(|| Counters::none(link.index));
-            found.push(Seen { name: link.name, is_on, counters });
+            put(&mut found, Seen { name: link.name, is_on, counters });
         }
     }
     // One that has gone, or that is in another namespace, has no name here.
-    let nameless =
-        |counters: Counters| Seen { name: format!("if{}", counters.ifindex), is_on: false, counters };
-    found.extend(counters.into_values().map(nameless));
+    for (index, counters) in counters {
+        put(&mut found, Seen { name: format!("if{index}"), is_on: false, counters });
+    }
     if let Some(link) = &args.interface {
         let link = socket.link(link)?;
         found.retain(|seen| seen.counters.ifindex == link.index);
@@ -62,8 +61,13 @@ fn read(maps: &Maps, args: &Stats) -> Result<Vec<Seen>> {
             return Err(Error::new(ErrorKind::NotFound, message));
         }
     }
-    found.sort_by_key(|seen| seen.counters.ifindex);
     Ok(found)
+}
+
+/// Puts an interface where it belongs by its index.
+fn put(found: &mut Vec<Seen>, seen: Seen) {
+    let place = found.partition_point(|other| other.counters.ifindex < seen.counters.ifindex);
+    found.insert(place, seen);
 }
 
 /// A line for each interface and second, until interrupted.

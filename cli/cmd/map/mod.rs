@@ -2,6 +2,8 @@
 
 mod view;
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
@@ -19,6 +21,17 @@ use serde::Serialize;
 
 use self::view::{View, Words};
 use crate::{args, format, output};
+
+/// The command that `words` after `map` name, if it takes them.
+pub(super) fn alone(words: &[OsString]) -> Option<args::Map> {
+    match words.get(1)?.to_str()? {
+        "dump" => super::alone(words).map(args::Map::Dump),
+        "get" => super::alone(words).map(args::Map::Get),
+        "set" => super::alone(words).map(args::Map::Set),
+        "delete" => super::alone(words).map(args::Map::Delete),
+        _ => None,
+    }
+}
 
 pub(crate) fn run(args: &args::Map) -> Result<()> {
     match args {
@@ -76,14 +89,12 @@ fn of_interface(link: &LinkRef, name: &str, place: &args::Place) -> Result<Map> 
 
 /// The maps of the programs on an interface, in the order of their ids.
 fn maps_of(link: &LinkInfo) -> Result<Vec<MapInfo>> {
-    let mut maps = Vec::new();
+    // Two programs may share one.
+    let mut ids = BTreeSet::new();
     for id in link.xdp.programs().iter().filter_map(|program| program.id) {
-        for id in Program::from_id(id)?.info()?.map_ids {
-            maps.push(Map::from_id(id)?.info()?);
-        }
+        ids.extend(Program::from_id(id)?.info()?.map_ids);
     }
-    maps.sort_by_key(|info| info.id);
-    Ok(maps)
+    ids.into_iter().map(|id| Map::from_id(id)?.info()).collect()
 }
 
 /// Whether a map that the kernel calls `found` may be `name`: it keeps 15 bytes of a name, and has the object's name

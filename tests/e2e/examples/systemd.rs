@@ -1,9 +1,16 @@
-//! `examples/systemd`: the unit is sound, and its commands, run in order and with its capabilities alone, bring rules
-//! back after a reboot.
+//! `examples/systemd`: the unit is sound, and its commands, run in order with its capabilities alone and under its
+//! other restrictions, bring rules back after a reboot.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
+use std::{env, fs, thread};
+
+use nix::libc;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
 
 use super::{example, install};
 use crate::block_commands::{block, listed};
@@ -52,6 +59,67 @@ impl Unit {
     }
 }
 
+/// The restrictions that [`confine`] imposes. ProtectHome is not among them: the program under test may lie in a home.
+const RESTRICTIONS: [(&str, &str); 8] = [
+    ("NoNewPrivileges", "yes"),
+    ("ProtectSystem", "strict"),
+    ("ReadWritePaths", "/sys/fs/bpf"),
+    ("RestrictAddressFamilies", "AF_NETLINK"),
+    ("RestrictNamespaces", "yes"),
+    ("RestrictRealtime", "yes"),
+    ("LockPersonality", "yes"),
+    ("MemoryDenyWriteExecute", "yes"),
+];
+
+/// Runs `work` as systemd would under [`RESTRICTIONS`], with `state` for the StateDirectory. They stay on the thread
+/// that takes them, and on what that starts.
+fn confine<T: Send>(state: &Path, work: impl FnOnce() -> T + Send) -> T {
+    let confined = || {
+        unshare(CloneFlags::CLONE_NEWNS).expect("root may");
+        let bind = |path: &Path, flags| mount(Some(path), path, None::<&str>, flags, None::<&str>);
+        let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+        bind(state, MsFlags::MS_BIND).expect("a directory can be bound on itself");
+        for path in ["/", "/run"] {
+            bind(Path::new(path), read_only).expect("a mount can be made read-only");
+        }
+        refuse(libc::EAFNOSUPPORT, &[(libc::SYS_socket, 0, SeccompCmpOp::Ne, libc::AF_NETLINK)]);
+        let always = SeccompCmpOp::MaskedEq(0);
+        let both = u64::from(libc::PROT_WRITE.unsigned_abs() | libc::PROT_EXEC.unsigned_abs());
+        let exec = u64::from(libc::PROT_EXEC.unsigned_abs());
+        refuse(
+            libc::EPERM,
+            &[
+                (libc::SYS_unshare, 0, always.clone(), 0),
+                (libc::SYS_setns, 0, always.clone(), 0),
+                (libc::SYS_personality, 0, always.clone(), 0),
+                (libc::SYS_sched_setscheduler, 0, always, 0),
+                (libc::SYS_mmap, 2, SeccompCmpOp::MaskedEq(both), libc::PROT_WRITE | libc::PROT_EXEC),
+                (libc::SYS_mprotect, 2, SeccompCmpOp::MaskedEq(exec), libc::PROT_EXEC),
+            ],
+        );
+        work()
+    };
+    thread::scope(|scope| scope.spawn(confined).join().expect("the thread does not panic"))
+}
+
+/// Has the kernel refuse with `errno`, from now on, each call whose argument of that number compares so.
+fn refuse(errno: i32, calls: &[(i64, u8, SeccompCmpOp, i32)]) {
+    let rule = |(call, argument, comparison, value): &(i64, u8, SeccompCmpOp, i32)| {
+        let value = u64::from(value.unsigned_abs());
+        let condition = SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, comparison.clone(), value);
+        let rule = SeccompRule::new(vec![condition.expect("it has that argument")]);
+        (*call, vec![rule.expect("it has a condition")])
+    };
+    let filter = SeccompFilter::new(
+        calls.iter().map(rule).collect(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno.unsigned_abs()),
+        env::consts::ARCH.try_into().expect("seccompiler knows the machine"),
+    );
+    let filter: BpfProgram = filter.and_then(BpfProgram::try_from).expect("the filter is sound");
+    seccompiler::apply_filter(&filter).expect("root may filter");
+}
+
 #[test]
 fn rules_come_back_after_a_reboot() {
     let (sandbox, veth) = need!(pair(&["setpriv", "systemd-analyze"]));
@@ -62,14 +130,23 @@ fn rules_come_back_after_a_reboot() {
     let unit = Unit::read(&path);
     let settings = fs::read_to_string(example("systemd/xdpload-block.default")).unwrap();
     let options = settings.lines().find_map(|line| line.strip_prefix("OPTIONS=")).expect("it has options");
-    let state = sandbox.scratch().to_str().unwrap();
+    for (key, value) in RESTRICTIONS {
+        assert_eq!(unit.all(key), [value], "{key}");
+    }
+    // What is not the unit's lies beside its directory.
+    let state = sandbox.scratch().join("state");
+    fs::create_dir(&state).unwrap();
+    let directory = state.to_str().unwrap();
     let environment =
-        [("INTERFACES", NEAR), ("OPTIONS", options.trim_matches('"')), ("STATE_DIRECTORY", state)];
-    let all = |key: &str| {
-        for line in unit.all(key) {
-            unit.run(line, &environment).ok();
-        }
-    };
+        [("INTERFACES", NEAR), ("OPTIONS", options.trim_matches('"')), ("STATE_DIRECTORY", directory)];
+    let confined = |line: &str| confine(&state, || unit.run(line, &environment));
+    for path in ["/etc", "/usr", "/run", "/run/scratch"] {
+        confined(&format!("sh -c 'echo > {path}/written'")).fails(2).stderr_has("Read-only file system");
+    }
+    confined("ip link show").ok();
+    confined("bash -c 'exec 3<>/dev/tcp/127.0.0.1/9'").fails(1).stderr_has("Address family not supported");
+    confined("unshare -n true").fails(1).stderr_has("Operation not permitted");
+    let all = |key: &str| unit.all(key).iter().for_each(|line| drop(confined(line).ok()));
 
     // The first boot has nothing to restore.
     all("ExecStart");
