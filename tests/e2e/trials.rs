@@ -641,3 +641,18 @@ fn the_plan_of_a_trial_is_what_is_done() {
     xdpload(&["detach", NEAR, "--link"]).ok();
     assert_eq!((near(), sandbox.pins()), (None, vec![]));
 }
+
+/// Whoever comes upon a trial is told of it, and how to end it.
+#[test]
+fn a_program_on_trial_is_not_in_the_way_for_long() {
+    let (_sandbox, _veth) = need!(bench(&[]));
+    let guard = Guard::of(&attach("xdp_pass", &[LONG]));
+    let help =
+        "  help: it is on trial: xdpload confirm near0, which keeps it; or: xdpload detach near0 --link\n";
+    for command in [&["detach", NEAR][..], &["attach", NEAR, &object("xdp_pass")]] {
+        xdpload(command).fails(1).stderr_has("(xdpload-guard) has open").stderr_has(help);
+    }
+    xdpload(&["confirm", NEAR]).ok();
+    guard.ends();
+    xdpload(&["detach", NEAR]).ok();
+}

@@ -116,10 +116,20 @@ fn held_by_link(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     };
     let rule =
         format!("bpf_link {link}{pin} holds {}, and only through it may that be changed", program(&holder));
-    let remedy =
-        format!("xdpload attach {0} OBJ --replace --link, or: xdpload detach {0} --link", name(facts));
+    let is_on_trial = holder.processes.iter().any(|process| process.contains(GUARD));
+    let remedy = if is_on_trial {
+        format!(
+            "it is on trial: xdpload confirm {0}, which keeps it; or: xdpload detach {0} --link",
+            name(facts)
+        )
+    } else {
+        format!("xdpload attach {0} OBJ --replace --link, or: xdpload detach {0} --link", name(facts))
+    };
     Some(Verdict::new(rule, remedy))
 }
+
+/// What the process is called that holds the link of a change on trial (`xdpload attach --confirm`).
+const GUARD: &str = "(xdpload-guard)";
 
 fn held_by_netlink(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     if wish.by_link { same_mode(wish, facts) } else { None }
