@@ -221,7 +221,7 @@ fn a_kernel_that_is_known_to_lack_features_is_not_asked_for_them() {
     assert_eq!((load.name, load.expected_attach_type), (None, None));
     // RLIMIT_MEMLOCK is raised after a refusal without a probe; the other way round the log.
     let ways: Vec<_> = step.otherwise.iter().map(|way| (way.on, way.lacking)).collect();
-    assert_eq!(ways, [(On::Errno(&[libc::EPERM]), None), (On::AnyErrno, None)]);
+    assert_eq!(ways, [(On::Errno(&[EPERM]), None), (On::AnyErrno, None)]);
     assert_eq!(step.otherwise[0].steps[0].call, Call::RaiseMemlock);
     assert!(step.otherwise[1].steps[0].otherwise.is_empty());
 }
