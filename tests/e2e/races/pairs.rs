@@ -105,7 +105,9 @@ impl Race<'_> {
     fn assert_new_pins_serve(&self, before: &[String], report: &str) {
         let trial = &answer(&["status", NEAR])["interfaces"][0]["trial"];
         let mut served: Vec<_> = attached_by_ip(NEAR).map(|program| program.id).into_iter().collect();
-        served.extend(trial["puts_back"].as_array().into_iter().flatten().filter_map(|id| id.as_u64()));
+        served.extend(
+            trial["puts_back"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_u64),
+        );
         let pins = self.sandbox.pins();
         for pin in pins.iter().filter(|pin| !before.contains(pin)) {
             if let ["xdpload", dir, _] = pin.split('/').collect::<Vec<_>>()[..] {
