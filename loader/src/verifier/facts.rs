@@ -231,8 +231,7 @@ impl<'l> Facts<'l> {
         let mut found: Option<&str> = None;
         for (at, _) in signs.iter().flat_map(|sign| text.match_indices(sign)) {
             let before = &text[..at];
-            let start =
-                before.rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map_or(0, |at| at + 1);
+            let start = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_').len();
             let name = &before[start..];
             let is_part = before[..start].ends_with(['.', '>']);
             if is_part || name == "ctx" || !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
