@@ -398,12 +398,7 @@ fn the_verifiers_log_is_kept_where_it_is_wanted() {
         let option = log.to_str().expect("it is printable");
         let object = object(&format!("reject/{name}"));
         let refusal = format!("program `{name}` was refused by the verifier");
-        bench.refuses_file(
-            &object,
-            &["--verifier-log", option],
-            4,
-            &[&refusal, "  rule:  ", " written to `"],
-        );
+        bench.refuses_file(&object, &["--verifier-log", option], 4, &[&refusal, "  rule: ", " written to `"]);
         let log = fs::read_to_string(&log).expect("the log is kept");
         assert!(log.contains(verdict) && log.contains("processed "), "{log}");
         bench.refuses_file(

@@ -116,7 +116,7 @@ fn the_service_turns_the_blocklist_on_and_off() {
     assert_udp(&veth, OTHER, 0);
 
     service(&sandbox, "stop").ok();
-    assert_eq!((attached_by_ip(NEAR), sandbox.pins()), (None, vec!["xdpload".to_owned()]));
+    assert_eq!((attached_by_ip(NEAR), sandbox.pins()), (None, vec![]));
     assert_udp(&veth, OTHER, 5);
     service(&sandbox, "start").ok();
     assert_eq!(listed(), ["192.0.2.78 drop", "198.51.100.0/24 mine"]);

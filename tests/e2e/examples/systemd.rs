@@ -158,7 +158,7 @@ fn rules_come_back_after_a_reboot() {
     all("ExecReload");
     block(&["add", "192.0.2.64/26"]).ok();
     all("ExecStop");
-    assert_eq!((attached_by_ip(NEAR), sandbox.pins()), (None, vec!["xdpload".to_owned()]));
+    assert_eq!((attached_by_ip(NEAR), sandbox.pins()), (None, vec![]));
     assert_udp(&veth, BLOCKED, 5);
 
     all("ExecStart");
@@ -190,11 +190,7 @@ fn the_unit_keeps_no_capability_in_vain() {
     let state = sandbox.scratch().to_str().unwrap();
     let environment = [("INTERFACES", NEAR), ("OPTIONS", "--max-rules 100"), ("STATE_DIRECTORY", state)];
     for left_out in &names {
-        // CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON as well.
-        let stands_for =
-            |name: &str| ["CAP_BPF", "CAP_PERFMON"].contains(&left_out.as_str()) && name == "CAP_SYS_ADMIN";
-        let kept: Vec<_> =
-            names.iter().filter(|name| *name != left_out && !stands_for(name)).cloned().collect();
+        let kept: Vec<_> = names.iter().filter(|name| *name != left_out).cloned().collect();
         let poorer =
             Unit { settings: BTreeMap::from([("CapabilityBoundingSet".to_owned(), vec![kept.join(" ")])]) };
         let lines = unit.all("ExecStart").iter().chain(unit.all("ExecStop"));
