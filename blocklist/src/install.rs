@@ -8,7 +8,7 @@ use loader::map::{Map, MapParams, UpdateFlags};
 use loader::netlink::LinkInfo;
 use loader::program::Program;
 use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, ObjName};
-use loader::{Context as _, Error, ErrorKind, Kernel, Loader, Object, Plan, Result, pin, quote};
+use loader::{Context as _, Error, ErrorKind, Kernel, Loader, Object, Plan, RefusalKind, Result, pin, quote};
 use nix::libc::EINVAL;
 
 use crate::layout::{Cell as _, Config, HEAD_LINES, Heads, LAYOUT, RuleValue, SETS, SLOTS};
@@ -133,11 +133,11 @@ impl Maps {
                 for map in &mut object.maps {
                     map.shape.flags &= !BPF_F_MMAPABLE;
                 }
-                self.plan(&object, max_rules)?.execute(|_| {}).map_err(|_| error)
+                self.plan(&object, max_rules)?.execute(|_| {})
             }
             answer => answer,
         };
-        let loaded = loaded.context(|| "loading the blocklist's program")?;
+        let loaded = loaded.map_err(explain_age).context(|| "loading the blocklist's program")?;
         loaded.program(PROGRAM)?.pin(&self.path(if frags { PROGRAM_FRAGS } else { PROGRAM }))
     }
 
@@ -246,6 +246,21 @@ fn entries_of(name: &str, max_rules: u32) -> Option<u32> {
         "filter" => Some(lines),
         "wide" | "trie6" | "allow4" | "allow6" => Some(max_rules),
         _ => None,
+    }
+}
+
+/// Says what a kernel lacks that refuses an access of the program to its context.
+fn explain_age(error: Error) -> Error {
+    match error.explanation().cloned() {
+        Some(mut explanation) if explanation.kind == RefusalKind::ContextAccess => {
+            explanation.rule =
+                "packets are counted for each interface by `ctx->ingress_ifindex`, which came with \
+                                Linux 4.16"
+                    .to_owned();
+            explanation.help = None;
+            error.with_explanation(explanation)
+        }
+        _ => error,
     }
 }
 

@@ -13,7 +13,7 @@ use loader::pin::{self, Kind};
 use loader::plan::keep_root;
 use loader::program::{Program, ProgramInfo};
 use loader::uapi::bpf::LinkType;
-use loader::{Error, Result, escape, quote};
+use loader::{Error, ErrorKind, Result, escape, quote};
 use nix::libc::ENOENT;
 use serde::Serialize;
 
@@ -50,7 +50,13 @@ pub(crate) fn run(args: &Pins) -> Result<()> {
     // What a run has just pinned would seem to serve nobody until its program is attached.
     let removes = matches!(&args.command, Some(PinsCommand::Gc(gc)) if !gc.dry_run);
     let _lock = if removes { lock(&args.bpffs.root)? } else { None };
-    let kernel = Kernel::look()?;
+    let kernel = match Kernel::look() {
+        // What is pinned can be told without the privilege to ask for users, but not what serves nobody.
+        Err(error) if args.command.is_none() && error.kind() == ErrorKind::PermissionDenied => {
+            Kernel::unseen(&error)?
+        }
+        kernel => kernel?,
+    };
     // Whatever cannot be looked at, the rest is done.
     let mut failures = Vec::new();
     let mut pins = Vec::new();
@@ -61,7 +67,7 @@ pub(crate) fn run(args: &Pins) -> Result<()> {
         }
     }
     match &args.command {
-        None => output::answer(args.form, &List { pins })?,
+        None => output::answer(args.form, &List { pins, users_hidden: kernel.hidden })?,
         Some(PinsCommand::Gc(gc)) => {
             let mut removed: Vec<_> = pins.into_iter().filter(|pin| pin.orphaned.is_some()).collect();
             if !gc.dry_run {
@@ -106,6 +112,8 @@ fn lock(bpffs: &Path) -> Result<Option<pin::Lock>> {
 struct Kernel {
     programs: Vec<ProgramInfo>,
     links: Vec<LinkState>,
+    /// Why the kernel does not tell its programs and links; none if it does.
+    hidden: Option<String>,
     /// The interfaces of this network namespace.
     interfaces: Vec<LinkInfo>,
     /// The namespace's number; 0 where the kernel has none.
@@ -114,7 +122,6 @@ struct Kernel {
 
 impl Kernel {
     fn look() -> Result<Self> {
-        let socket = RouteSocket::open(None)?;
         // One may be gone meanwhile; without the privilege to look, all would seem to be of no use.
         let mut programs = Vec::new();
         for id in program_ids() {
@@ -124,22 +131,33 @@ impl Kernel {
         for id in link_ids() {
             links.extend(Link::from_id(id?).and_then(|link| link.state()));
         }
+        Self::beside(programs, links, None)
+    }
+
+    /// Without its programs and links, which `refusal` keeps from this process.
+    fn unseen(refusal: &Error) -> Result<Self> {
+        let hidden = refusal.rule().map_or_else(|| refusal.to_string(), ToOwned::to_owned);
+        Self::beside(Vec::new(), Vec::new(), Some(hidden))
+    }
+
+    fn beside(programs: Vec<ProgramInfo>, links: Vec<LinkState>, hidden: Option<String>) -> Result<Self> {
+        let socket = RouteSocket::open(None)?;
         let cookie = socket.netns_cookie().unwrap_or(0);
-        Ok(Self { programs, links, interfaces: socket.links()?, cookie })
+        Ok(Self { programs, links, hidden, interfaces: socket.links()?, cookie })
     }
 
     fn interface(&self, index: u32) -> Option<&LinkInfo> {
         self.interfaces.iter().find(|interface| interface.index == index)
     }
 
-    /// Who uses the map with this id.
-    fn users_of_map(&self, id: u32) -> Vec<String> {
+    /// Who uses the map with this id; none if that is hidden.
+    fn users_of_map(&self, id: u32) -> Option<Vec<String>> {
         let users = self.programs.iter().filter(|program| program.map_ids.contains(&id));
-        users.map(|program| format!("program {} ({})", program.id, program.name)).collect()
+        self.seen(users.map(|program| format!("program {} ({})", program.id, program.name)).collect())
     }
 
-    /// Who uses the program with this id.
-    fn users_of_program(&self, id: u32) -> Vec<String> {
+    /// Who uses the program with this id; none if that is hidden. Interfaces tell everybody.
+    fn users_of_program(&self, id: u32) -> Option<Vec<String>> {
         let mut users = Vec::new();
         for interface in &self.interfaces {
             let modes = interface.xdp.programs().iter().filter(|program| program.id == Some(id));
@@ -147,7 +165,12 @@ impl Kernel {
         }
         let links = self.links.iter().filter(|link| link.program == id);
         users.extend(links.map(|link| format!("bpf_link {}", link.id)));
-        users
+        self.seen(users)
+    }
+
+    /// These users; none if there is nobody and that is only what can be seen.
+    fn seen(&self, users: Vec<String>) -> Option<Vec<String>> {
+        (self.hidden.is_none() || !users.is_empty()).then_some(users)
     }
 
     /// Why the pins of an attachment, in a directory with this name, serve nobody; none if they may.
@@ -158,6 +181,9 @@ impl Kernel {
         else {
             return Ok(None);
         };
+        if self.hidden.is_some() {
+            return Ok(None);
+        }
         if !self.programs.iter().any(|info| u64::from(info.id) == program) {
             return Ok(Some(format!("program {program} is gone")));
         }
@@ -180,8 +206,8 @@ struct Pin {
     kind: String,
     id: u32,
     name: String,
-    /// Who uses it, as far as the kernel tells.
-    used_by: Vec<String>,
+    /// Who uses it, as far as the kernel tells; none if it tells nothing.
+    used_by: Option<Vec<String>>,
     /// Why nobody ever will, if that is certain.
     orphaned: Option<String>,
 }
@@ -205,7 +231,7 @@ impl Pin {
                 let detached = (is_xdp && state.ifindex == 0).then(|| "it is detached".to_owned());
                 let interface = kernel.interface(state.ifindex).filter(|_| is_xdp);
                 let used_by = interface.map(|interface| interface.name.clone()).into_iter().collect();
-                ("link", state.id, format!("of program {}", state.program), used_by, detached)
+                ("link", state.id, format!("of program {}", state.program), Some(used_by), detached)
             }
             _ => return Ok(None),
         };
@@ -263,6 +289,9 @@ fn remove_empty_directories(bpffs: &Path) {
 #[derive(Serialize)]
 struct List {
     pins: Vec<Pin>,
+    /// Why users are not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    users_hidden: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -279,10 +308,13 @@ impl fmt::Display for List {
         self.pins.iter().try_for_each(|pin| {
             let Pin { path, kind, id, name, .. } = pin;
             write!(f, "{}  {kind} {id} {}", escape(path), escape(name))?;
-            match (&pin.orphaned, &pin.used_by[..]) {
-                (Some(reason), _) => writeln!(f, "  orphaned: {}", escape(reason)),
-                (None, []) => writeln!(f, "  used by nobody that can be seen"),
-                (None, users) => writeln!(f, "  used by {}", escape(&users.join(", "))),
+            match (&pin.orphaned, pin.used_by.as_deref(), &self.users_hidden) {
+                (Some(reason), ..) => writeln!(f, "  orphaned: {}", escape(reason)),
+                (None, Some([]), _) => writeln!(f, "  used by nobody that can be seen"),
+                (None, Some(users), _) => writeln!(f, "  used by {}", escape(&users.join(", "))),
+                (None, None, reason) => {
+                    writeln!(f, "  users not told: {}", escape(reason.as_deref().unwrap_or_default()))
+                }
             }
         })
     }

@@ -26,6 +26,14 @@ pub enum Feature {
     XdpLinks,
     /// Maps and programs are charged to the memory control group, not to `RLIMIT_MEMLOCK`.
     MemcgAccounting,
+    /// Programs have functions of their own, which they call.
+    FunctionCalls,
+    /// The entries of a devmap have programs.
+    DevmapPrograms,
+    /// The entries of a cpumap have programs.
+    CpumapPrograms,
+    /// XDP programs take packets in several buffers.
+    XdpFrags,
 }
 
 impl Feature {
@@ -39,6 +47,10 @@ impl Feature {
             Self::BtfWith(addition) => addition.since(),
             Self::XdpLinks => "5.9",
             Self::MemcgAccounting => "5.11",
+            Self::FunctionCalls => "4.16",
+            Self::DevmapPrograms => "5.8",
+            Self::CpumapPrograms => "5.9",
+            Self::XdpFrags => "5.18",
         }
     }
 }
@@ -53,6 +65,10 @@ impl fmt::Display for Feature {
             Self::MmapableArrays => "arrays that can be mapped into memory",
             Self::XdpLinks => "bpf_links for XDP",
             Self::MemcgAccounting => "memory accounting by control group",
+            Self::FunctionCalls => "calls between functions of a program",
+            Self::DevmapPrograms => "programs in devmaps",
+            Self::CpumapPrograms => "programs in cpumaps",
+            Self::XdpFrags => "XDP programs for packets in several buffers (xdp.frags)",
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing is called here that the plan does not list. Each call is told to the caller's observer and kept in the
 //! [`Loaded::transcript`], in the plan's own words and with the kernel's answer.
 
+mod age;
 mod bpffs;
 mod extension;
 mod interface;
@@ -322,7 +323,7 @@ impl<'p> Execution<'p> {
             }
             Err(refusal) => match self.other_way(step, &refusal)? {
                 Some(other) => self.alternative(other, refusal),
-                None => Err(refusal),
+                None => Err(age::explained(refusal, &step.call)),
             },
         }
     }
@@ -380,7 +381,9 @@ impl<'p> Execution<'p> {
         if self.kernel.has(feature) == Answer::Unknown {
             self.call(&Call::Probe(feature))?;
         }
-        Ok(self.kernel.has(feature) == Answer::No)
+        // A limit that is used up refuses the look at it as well; raising it does no harm.
+        let unseen = feature == Feature::MemcgAccounting && self.kernel.has(feature) == Answer::Unknown;
+        Ok(unseen || self.kernel.has(feature) == Answer::No)
     }
 
     fn alternative(&mut self, other: &Alternative, refusal: Error) -> Result<()> {

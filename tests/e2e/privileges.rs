@@ -452,7 +452,13 @@ fn two_capabilities_do_where_pins_are_ones_own() {
     ok(&["map", "get", map, "192.0.2.77"]);
     ok(&["map", "dump", map]);
     ok(&["map", "delete", map, "192.0.2.77"]);
-    for all in [&["map", "list"][..], &["pins"], &["pins", "gc"]] {
+    // What is pinned is told, but not by whom it is used, and so not what serves nobody.
+    let users = "users not told: this process lacks CAP_SYS_ADMIN\n";
+    ok(&["pins"]).stdout_has(&format!("{map}  map ")).stdout_has(users);
+    let pins = ok(&["pins", "--json"]).json();
+    assert_eq!(pins["users_hidden"], "this process lacks CAP_SYS_ADMIN", "{pins}");
+    assert!(pins["pins"][0]["used_by"].is_null(), "{pins}");
+    for all in [&["map", "list"][..], &["pins", "gc"]] {
         nobody.is_refused(all, &[lacks_admin]);
     }
 }

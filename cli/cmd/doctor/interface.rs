@@ -4,7 +4,8 @@ use std::fmt;
 
 use loader::diagnosis::{AttachWish, Channels, Holder, InterfaceFacts, Verdict, forecast, native_limit};
 use loader::escape;
-use loader::features::Answer;
+use loader::features::{Answer, Feature};
+use loader::kernel::probe;
 use loader::netlink::{LinkInfo, Mode, XdpFeatures};
 use loader::uapi::genetlink::XdpFeature;
 use serde::Serialize;
@@ -100,6 +101,11 @@ fn wish(mode: Mode, frags: bool) -> AttachWish {
 /// Native mode. Where neither the kernel nor a rule that is known tells of the driver, nobody can.
 fn native(facts: &InterfaceFacts, frags: bool) -> Outlook {
     let lacks = |feature| facts.features.is_some_and(|features| !features.has(feature));
+    if frags && probe(Feature::XdpFrags) == Answer::No {
+        let (feature, since) = (Feature::XdpFrags, Feature::XdpFrags.since());
+        let rule = format!("the kernel lacks {feature}, which came with Linux {since}");
+        return Outlook::unless(Some(Verdict { rule, remedy: None }));
+    }
     match forecast(wish(Mode::Native, frags), facts) {
         None if facts.features.is_none() && !facts.is("veth") => Outlook::new(Answer::Unknown),
         None if frags && lacks(XdpFeature::RX_SG) => Outlook::unless(Some(Verdict {

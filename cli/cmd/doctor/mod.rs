@@ -77,10 +77,15 @@ impl Kernel {
     fn new() -> Result<Self> {
         let features = [
             Feature::ObjectNames,
+            Feature::FunctionCalls,
             Feature::ExpectedAttachType,
             Feature::GlobalData,
             Feature::MmapableArrays,
+            Feature::DevmapPrograms,
+            Feature::XdpLinks,
+            Feature::CpumapPrograms,
             Feature::MemcgAccounting,
+            Feature::XdpFrags,
         ];
         let look = |feature: Feature| KernelFeature {
             name: feature.to_string(),

@@ -44,6 +44,11 @@ impl Capabilities {
     pub fn has_sys_admin(self) -> bool {
         self.has(Capability::SYS_ADMIN)
     }
+
+    /// Whether limits may be raised: CAP_SYS_RESOURCE.
+    pub fn has_sys_resource(self) -> bool {
+        self.has(Capability::SYS_RESOURCE)
+    }
 }
 
 /// A privilege that a call takes (`kernel/bpf/syscall.c`, `net/core/rtnetlink.c`, Linux 6.18).
@@ -238,12 +243,22 @@ fn someone_else(errno: i32, facts: &Permissions) -> Option<Verdict> {
 /// The limit that kernels before 5.11 charge maps and programs to.
 fn memlock(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
     let limit = facts.memlock.filter(|limit| *limit != u64::MAX)?;
-    if facts.memcg_accounting != Some(false) || !needed.contains(&Privilege::Bpf) {
+    // Whoever may, raises it on the way.
+    let may_raise = facts.capabilities.is_some_and(Capabilities::has_sys_resource);
+    if facts.memcg_accounting == Some(true) || may_raise || !needed.contains(&Privilege::Bpf) {
         return None;
     }
-    let rule = format!(
-        "RLIMIT_MEMLOCK is {limit} bytes, and this kernel (before 5.11) charges maps and programs to it"
-    );
+    let rule = match facts.memcg_accounting {
+        Some(_) => {
+            format!(
+                "RLIMIT_MEMLOCK is {limit} bytes, and this kernel (before 5.11) charges maps and programs to it"
+            )
+        }
+        // The look is a program, and so it is charged as well.
+        None => {
+            format!("RLIMIT_MEMLOCK is {limit} bytes, to which kernels before 5.11 charge maps and programs")
+        }
+    };
     Some(Verdict::new(rule, "raise it before: ulimit -l unlimited, or LimitMEMLOCK=infinity for a service"))
 }
 
@@ -415,9 +430,19 @@ mod tests {
             rule(EPERM, &LOAD, &old),
             "RLIMIT_MEMLOCK is 65536 bytes, and this kernel (before 5.11) charges maps and programs to it"
         );
-        let unlimited = Permissions { memlock: Some(u64::MAX), ..old };
+        let unlimited = Permissions { memlock: Some(u64::MAX), ..old.clone() };
         assert_eq!(rule(EPERM, &LOAD, &unlimited), "");
-        assert_eq!(rule(EPERM, &LOAD, &Permissions { memcg_accounting: None, ..process(&ALL) }), "");
+        // Who may raise it has done so.
+        let raised = Permissions {
+            capabilities: Some(held(&[&ALL[..], &[Capability::SYS_RESOURCE]].concat())),
+            ..old.clone()
+        };
+        assert_eq!(rule(EPERM, &LOAD, &raised), "");
+        // One that is used up refuses the look at what is charged to it.
+        assert_eq!(
+            rule(EPERM, &LOAD, &Permissions { memcg_accounting: None, ..old }),
+            "RLIMIT_MEMLOCK is 65536 bytes, to which kernels before 5.11 charge maps and programs"
+        );
     }
 
     #[test]

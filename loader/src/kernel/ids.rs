@@ -51,6 +51,8 @@ impl Iterator for Ids {
                 Some(Ok(id))
             }
             Err(Errno::ENOENT) => None,
+            // A kernel before 5.8 has neither the command nor a link.
+            Err(Errno::EINVAL) if self.cmd == Cmd::LINK_GET_NEXT_ID => None,
             Err(errno) => {
                 let error = Error::os(&self.cmd.call(), format_args!("the id after {last}"), errno.0);
                 Some(Err(explain_refusal(error, &[Privilege::Admin])))

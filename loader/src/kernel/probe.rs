@@ -6,8 +6,8 @@ use crate::features::{Answer, Feature};
 use crate::insn::{Insn, encode_all};
 use crate::sys::{Errno, attr, bpf, map::MapFd};
 use crate::uapi::bpf::{
-    AttachType, BPF_CALL, BPF_EXIT, BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, BPF_FUNC_KTIME_GET_COARSE_NS,
-    BPF_MOV64_IMM, MapType, ObjName, ProgType,
+    AttachType, BPF_CALL, BPF_EXIT, BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, BPF_F_XDP_HAS_FRAGS,
+    BPF_FUNC_KTIME_GET_COARSE_NS, BPF_MOV64_IMM, BPF_PSEUDO_CALL, MapType, ObjName, ProgType,
 };
 
 /// Whether the running kernel has `feature`. What is made for the look is gone when this returns.
@@ -42,6 +42,18 @@ pub fn probe(feature: Feature) -> Answer {
             let insns = [insn(BPF_CALL, BPF_FUNC_KTIME_GET_COARSE_NS), insn(BPF_EXIT, 0)];
             answer(load(program(ProgType::SOCKET_FILTER), &insns), &[Errno::EINVAL])
         }
+        Feature::FunctionCalls => {
+            let call = Insn { src: BPF_PSEUDO_CALL, ..insn(BPF_CALL, 1) };
+            let insns = [call, insn(BPF_EXIT, 0), insn(BPF_MOV64_IMM, 0), insn(BPF_EXIT, 0)];
+            answer(load(program(ProgType::SOCKET_FILTER), &insns), &[Errno::EINVAL])
+        }
+        Feature::DevmapPrograms => entries_with_programs(MapType::DEVMAP),
+        Feature::CpumapPrograms => entries_with_programs(MapType::CPUMAP),
+        Feature::XdpFrags => {
+            let mut attr = program(ProgType::XDP);
+            attr.prog_flags = BPF_F_XDP_HAS_FRAGS;
+            answer(load(attr, &[insn(BPF_MOV64_IMM, 0), insn(BPF_EXIT, 0)]), &[Errno::EINVAL])
+        }
     }
 }
 
@@ -56,6 +68,14 @@ fn answer(result: Result<(), Errno>, lacking: &[Errno]) -> Answer {
 fn array_with(flag: u32) -> Answer {
     let mut attr = array();
     attr.map_flags = flag;
+    answer(MapFd::create(attr, None).map(drop), &[Errno::EINVAL])
+}
+
+/// A devmap or cpumap whose values have room for the fd of a program.
+fn entries_with_programs(map_type: MapType) -> Answer {
+    let mut attr = array();
+    attr.map_type = map_type.0;
+    attr.value_size = 8;
     answer(MapFd::create(attr, None).map(drop), &[Errno::EINVAL])
 }
 

@@ -548,7 +548,26 @@ fn probe(feature: Feature) -> KernelCall {
             .with("prog_type", "BPF_PROG_TYPE_SOCKET_FILTER")
             .with("insn_cnt", "2")
             .with("license", text("GPL")),
+        Feature::FunctionCalls => KernelCall::bpf("BPF_PROG_LOAD")
+            .with("prog_type", "BPF_PROG_TYPE_SOCKET_FILTER")
+            .with("insn_cnt", "4")
+            .with("license", text("GPL")),
+        Feature::DevmapPrograms => map_of_programs("BPF_MAP_TYPE_DEVMAP"),
+        Feature::CpumapPrograms => map_of_programs("BPF_MAP_TYPE_CPUMAP"),
+        Feature::XdpFrags => KernelCall::bpf("BPF_PROG_LOAD")
+            .with("prog_type", "BPF_PROG_TYPE_XDP")
+            .with("insn_cnt", "2")
+            .with("license", text("GPL"))
+            .with("prog_flags", "BPF_F_XDP_HAS_FRAGS"),
     }
+}
+
+fn map_of_programs(map_type: &'static str) -> KernelCall {
+    KernelCall::bpf("BPF_MAP_CREATE")
+        .with("map_type", map_type)
+        .with("key_size", "4")
+        .with("value_size", "8")
+        .with("max_entries", "1")
 }
 
 fn probe_of_types(addition: BtfAddition) -> KernelCall {

@@ -139,7 +139,7 @@ impl Printer<'_> {
         match other.lacking {
             Some(feature) => {
                 let since = feature.since();
-                let way = in_few_words(feature);
+                let way = if other.steps.is_empty() { "give up" } else { in_few_words(feature) };
                 heading(
                     f,
                     depth,
@@ -185,13 +185,16 @@ fn heading(f: &mut fmt::Formatter<'_>, depth: usize, text: &str) -> fmt::Result 
 /// How a load goes on without a feature.
 fn in_few_words(feature: Feature) -> &'static str {
     match feature {
-        Feature::ObjectNames => "again without the name",
+        // A name with a dot, for the latter.
+        Feature::ObjectNames | Feature::GlobalData => "again without the name",
         Feature::ExpectedAttachType => "again without it",
-        Feature::GlobalData => "give up",
         Feature::MmapableArrays => "again without BPF_F_MMAPABLE",
         Feature::BtfWith(_) => "again without this and all newer additions",
         Feature::XdpLinks => "by netlink",
         Feature::MemcgAccounting => "raise RLIMIT_MEMLOCK, again",
+        Feature::FunctionCalls | Feature::DevmapPrograms | Feature::CpumapPrograms | Feature::XdpFrags => {
+            "give up"
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod explain;
 mod externs;
 mod keep;
 mod lacking;
+mod needs;
 mod pin_path;
 mod trial;
 
@@ -250,7 +251,10 @@ fn is_about_info(refusal: &Error, errno: i32) -> bool {
         None => [EINVAL, E2BIG].contains(&errno),
         // The opposite: a callback cannot do without.
         Some(log) if log.contains("missing btf func_info") => false,
-        Some(log) => ["func info", "func_info", "line_info"].iter().any(|word| log.contains(word)),
+        Some(log) if ["func info", "func_info", "line_info"].iter().any(|word| log.contains(word)) => true,
+        // A kernel before 5.10 without types of its own does not know the context of a global function by its type.
+        // Without types all functions are looked into where they are called.
+        Some(log) => log.contains(" type PTR in ") && log.contains(" is not supported yet"),
     }
 }
 

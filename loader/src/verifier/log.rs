@@ -39,6 +39,13 @@ pub fn verdict(log: &str) -> Option<&str> {
     })
 }
 
+/// Whether the last that a log tells is that a way through the program has come to its end.
+pub(super) fn ends_without_complaint(log: &str) -> bool {
+    verdict(log).is_some_and(|last| {
+        last.ends_with(": safe") || instruction(last).is_some_and(|(_, text)| text == "exit")
+    })
+}
+
 /// The sentences at the end of a log, the last one first.
 pub(super) fn last_sentences(log: &str) -> Vec<&str> {
     let lines = log.lines().rev().take(LAST_LINES).map(str::trim);
@@ -140,6 +147,12 @@ mod tests {
         assert_eq!(verdict(endless), Some("infinite loop detected at insn 0"));
         assert_eq!(last_sentences(endless), ["infinite loop detected at insn 0"]);
         assert_eq!(verdict("processed 0 insns\n"), None);
+        assert!(!ends_without_complaint(endless));
+        for passed in
+            ["from 6 to 9: safe\nprocessed 44 insns (limit 131072), stack depth 0+4\n", "1: (95) exit\n"]
+        {
+            assert!(ends_without_complaint(passed), "{passed}");
+        }
     }
 
     #[test]

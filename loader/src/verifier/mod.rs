@@ -59,6 +59,13 @@ pub fn explain(subject: &Subject<'_>, log: &str) -> Explanation {
         }
     }
     let mut explanation = Explanation::new(verdict(log).unwrap_or_default(), log.lines().count());
+    if log::ends_without_complaint(log) {
+        explanation.rule =
+            "the verifier has no complaint: the kernel refuses the program afterwards, as when it cannot \
+                            make machine code of it"
+                .to_owned();
+        return explanation;
+    }
     explanation.at = last.map(|index| instruction(subject, log, index));
     explanation
 }

@@ -1,14 +1,14 @@
 //! The verifier's sentences, and what each comes to: a table, to which the words of another kernel are added as data.
 //!
-//! The sentences are those of 5.10 to 6.18 (`kernel/bpf/verifier.c`); holes are as in [`super::template`]. What holes
+//! The sentences are those of 4.15 to 6.18 (`kernel/bpf/verifier.c`); holes are as in [`super::template`]. What holes
 //! of ours stand for is in [`super::facts`]. Of the rules, and of the repairs, the first holds whose holes are all
 //! known.
 
 use crate::error::RefusalKind::{
     self, ArgumentType, BackEdge, CallDepth, CodeMissing, ContextAccess, EndlessLoop, GplOnly,
-    HelperNotAllowed, KfuncNotAllowed, MapValueBounds, MemoryBounds, Misaligned, NotAPointer, NullUnchecked,
-    PacketBounds, PointerArithmetic, PointerLeak, ReadOnly, ReferenceLeak, ReturnValue, StackBounds,
-    StackDepth, TooComplex, TypesMissing, Uninitialised, Unreachable,
+    HelperNotAllowed, KernelLacks, KfuncNotAllowed, MapValueBounds, MemoryBounds, Misaligned, NotAPointer,
+    NullUnchecked, PacketBounds, PointerArithmetic, PointerLeak, ReadOnly, ReferenceLeak, ReturnValue,
+    StackBounds, StackDepth, TooComplex, TypesMissing, Uninitialised, Unreachable,
 };
 
 /// Sentences that mean the same.
@@ -503,6 +503,21 @@ pub(super) const TABLE: &[Row] = &[
         &["missing btf func_info"],
         &["a function is called back here, and the kernel was told no types of functions"],
         &["compile with -g, and strip no more than `llvm-strip -g` does"],
+    ),
+    row(
+        KernelLacks,
+        &["BPF_CALL uses reserved fields"],
+        &["this kernel does not know calls of its own functions (kfuncs), which came with Linux 5.13"],
+        &["do without, or take a newer kernel"],
+    ),
+    row(
+        KernelLacks,
+        &["unrecognized bpf_ld_imm64 insn"],
+        &[
+            "this kernel does not know what a 64-bit constant of the program stands for: functions to be called \
+             back came with Linux 5.13, variables of the kernel with 5.10",
+        ],
+        &["do without, or take a newer kernel"],
     ),
 ];
 

@@ -175,15 +175,12 @@ impl Loader<'_> {
             adapted,
         };
         let mut step = charged(&Call::MapCreate(create.clone()), kernel);
+        let untyped = MapCreate { types: None, ..create };
         if create.types.is_some() {
-            let untyped = MapCreate { types: None, ..create.clone() };
-            step = step.or(On::EntryTypes, vec![Step::new(Call::MapCreate(untyped))]);
+            let again = Step::new(Call::MapCreate(untyped.clone()));
+            step = step.or(On::EntryTypes, vec![or_without_name(again, &untyped, kernel)]);
         }
-        if create.name.is_none() || kernel.has(Feature::ObjectNames) != Answer::Unknown {
-            return Ok(step);
-        }
-        let nameless = Call::MapCreate(MapCreate { name: None, ..create });
-        Ok(step.or_lacking(NEWER, Feature::ObjectNames, vec![charged(&nameless, kernel)]))
+        Ok(or_without_name(step, &untyped, kernel))
     }
 
     /// The shape that the kernel is asked for, and whether its size had to be changed for that.
@@ -297,6 +294,18 @@ pub(super) fn creation_order(maps: &[MapSpec]) -> impl Iterator<Item = MapSlot> 
 pub(super) fn late_inner_map_steps(maps: &[MapSpec]) -> impl Iterator<Item = Step> {
     let late = maps.iter().enumerate().filter(|(_, map)| map.dialect != MapDialect::Btf);
     late.flat_map(|(index, map)| inner_map_steps(MapSlot(index), map))
+}
+
+/// The step that creates a map; if that is refused for its name, another without the name and without types.
+fn or_without_name(step: Step, create: &MapCreate, kernel: &Kernel) -> Step {
+    let Some(name) = create.name else { return step };
+    let nameless = Call::MapCreate(MapCreate { name: None, ..create.clone() });
+    // Dots in names came with global data.
+    let of_dots = name.as_str().contains('.').then_some(Feature::GlobalData);
+    let features = [Some(Feature::ObjectNames), of_dots].into_iter().flatten();
+    features
+        .filter(|feature| kernel.has(*feature) == Answer::Unknown)
+        .fold(step, |step, feature| step.or_lacking(NEWER, feature, vec![charged(&nameless, kernel)]))
 }
 
 fn inner_map_steps(outer: MapSlot, map: &MapSpec) -> impl Iterator<Item = Step> {
