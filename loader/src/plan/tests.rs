@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bytes::ByteOrder;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::features::{Answer, Kernel};
 use crate::insn::Insn;
 use crate::netlink::Mode;
@@ -10,7 +10,9 @@ use crate::object::{
     CodeInfo, DataKind, DataSpec, InnerMap, MapDialect, MapShape, MapSpec, Object, Pinning, ProgramKind,
     ProgramSpec, SlotSpec, SlotValue,
 };
-use crate::uapi::bpf::{AttachType, BPF_EXIT, BPF_F_XDP_HAS_FRAGS, MapType, ProgType};
+use crate::uapi::bpf::{
+    AttachType, BPF_CALL, BPF_EXIT, BPF_F_XDP_HAS_FRAGS, BPF_PSEUDO_CALL, MapType, ProgType,
+};
 
 fn map(name: &str, pinning: Pinning) -> MapSpec {
     MapSpec {
@@ -374,4 +376,55 @@ fn a_refusal_matches_its_own_errnos() {
     assert!(matches(On::Errno(&[1, 2]), 2) && !matches(On::Errno(&[1, 2]), 3));
     assert!(matches(On::AnyErrno, 7) && !matches(On::NotBpffs, 7));
     assert!(matches(On::Driver, EOPNOTSUPP) && !matches(On::Driver, EBUSY));
+}
+
+#[test]
+fn a_name_with_a_dot_has_a_way_round_of_its_own() {
+    let object = object(vec![map("rings.inner", Pinning::None)]);
+    let plan = Loader::new(&object).plan(&Kernel::unknown()).unwrap();
+    let ways = &plan.steps[0].otherwise;
+    let lacking: Vec<_> = ways.iter().map(|way| way.lacking).collect();
+    let features = [Feature::MemcgAccounting, Feature::ObjectNames, Feature::GlobalData];
+    assert_eq!(lacking, features.map(Some));
+    let Call::MapCreate(create) = &ways[2].steps[0].call else { panic!("{plan}") };
+    assert_eq!(create.name, None);
+    assert!(
+        plan.to_string().contains("and a probe finds no global data (before 5.2): again without the name")
+    );
+}
+
+#[test]
+fn what_a_call_cannot_do_without_is_known() {
+    let object = object(vec![map("m", Pinning::None)]);
+    let plan = plan(&object);
+    let (_, load) = load_step(&plan);
+    assert_eq!(Call::ProgLoad(load.clone()).needs(), []);
+    let mut newer = load.clone();
+    newer.insns.insert(0, Insn { code: BPF_CALL, dst: 0, src: BPF_PSEUDO_CALL, off: 0, imm: 0 });
+    newer.expected_attach_type = Some(AttachType::XDP_CPUMAP);
+    newer.flags |= BPF_F_XDP_HAS_FRAGS;
+    let needs = [Feature::FunctionCalls, Feature::CpumapPrograms, Feature::XdpFrags];
+    assert_eq!(Call::ProgLoad(newer).needs(), needs);
+
+    let Call::MapCreate(create) = &plan.steps[0].call else { panic!("{plan}") };
+    let of = |map_type, value_size| {
+        let shape = MapShape { map_type, value_size, ..create.shape };
+        Call::MapCreate(MapCreate { shape, ..create.clone() }).needs()
+    };
+    assert_eq!(of(MapType::HASH, 8), []);
+    assert_eq!(of(MapType::DEVMAP, 4), []);
+    assert_eq!(of(MapType::DEVMAP_HASH, 8), [Feature::DevmapPrograms]);
+    assert_eq!(of(MapType::CPUMAP, 8), [Feature::CpumapPrograms]);
+}
+
+#[test]
+fn a_load_goes_on_without_functions_only_where_they_were_refused() {
+    let goes_on = |log: &str| {
+        let refusal = Error::os("bpf(BPF_PROG_LOAD)", "program `p`", EINVAL).with_verifier_log(log);
+        On::ProgInfo.matches(&refusal)
+    };
+    assert!(goes_on("Invalid insn code at line_info[0].insn_off\n"));
+    assert!(goes_on("Arg#0 type PTR in limit() is not supported yet.\n"));
+    assert!(!goes_on("missing btf func_info\n"));
+    assert!(!goes_on("R1 type=inv expected=ctx\n"));
 }
