@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use loader::doctor;
 use loader::load::{AttachedTo, Loaded, RunsAlready};
 use loader::plan::Plan;
-use loader::{Error, ErrorKind, Interface, LinkRef, Result, escape};
+use loader::{Error, ErrorKind, Interface, LinkRef, Result, escape, quote};
 use serde::Serialize;
 
 use super::transcript::{self, RecordDocument};
@@ -25,12 +25,12 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let explain = |error| doctor::explain(error, &planned.plan, Path::new(&args.load.bpffs));
     let guard = trial::guard(args.target.trial, &args.target.place)?;
     let executed = trial::execute(&planned, &args.report, guard.as_ref(), &args.load.bpffs);
-    let loaded = match (executed, &interfaces[..]) {
-        (Err(refusal), [interface]) if is_displacement(&refusal) && may_run_already(&source, args) => {
-            let running = runs_already(&planned.plan, interface, args, refusal);
+    let loaded = match executed {
+        Err(refusal) if is_displacement(&refusal) && may_run_already(&source, args) => {
+            let running = runs_already(&planned.plan, &interfaces, args, refusal);
             return output::answer(args.form, &running.map_err(explain)?);
         }
-        (executed, _) => executed.map_err(explain)?,
+        executed => executed.map_err(explain)?,
     };
     let bpffs = Path::new(&args.load.bpffs);
     loaded.attachments().iter().for_each(|attached| warn(attached, &planned.plan, bpffs));
@@ -47,26 +47,42 @@ fn may_run_already(source: &args::Source, args: &args::Attach) -> bool {
     source.object.is_some() && !args.target.replace
 }
 
-/// What to answer where the program of `plan` runs already; where another does, the `refusal` stands.
-fn runs_already(plan: &Plan, interface: &LinkRef, args: &args::Attach, refusal: Error) -> Result<Document> {
+/// What to answer where the program of `plan` runs already, on all interfaces; where another does, or none, the
+/// `refusal` stands.
+fn runs_already(
+    plan: &Plan,
+    interfaces: &[LinkRef],
+    args: &args::Attach,
+    refusal: Error,
+) -> Result<Document> {
     let netns = super::netns(&args.target.place)?;
-    let interface = Interface::open(interface, netns.as_ref())?;
-    if interface.look()?.xdp.is_empty() {
-        return Err(refusal);
-    }
-    match plan.compare(&interface, Path::new(&args.load.bpffs)) {
-        Ok(Ok(running)) => Ok(Document::of_running(plan, &interface, &running)),
-        Ok(Err(difference)) => {
-            let message = format!("{refusal}, and is not the same: {difference}");
-            let help = refusal.help().unwrap_or_default().to_owned();
-            let error = Error::new(ErrorKind::Conflict, message).with_help(help);
-            Err(match refusal.rule() {
-                Some(rule) => error.with_rule(rule),
-                None => error,
-            })
+    let mut places = Vec::new();
+    for interface in interfaces {
+        let interface = Interface::open(interface, netns.as_ref())?;
+        if interface.look()?.xdp.is_empty() {
+            return Err(refusal);
         }
-        // Whoever may not look must take it for another.
-        Err(_) => Err(refusal),
+        match plan.compare(&interface, Path::new(&args.load.bpffs)) {
+            Ok(Ok(running)) => places.push((interface, running)),
+            Ok(Err(difference)) if interfaces.len() == 1 => return Err(another(&refusal, &difference)),
+            Ok(Err(difference)) => {
+                let name = quote(interface.name());
+                return Err(another(&refusal, &format!("on {name}, {difference}")));
+            }
+            // Whoever may not look must take it for another.
+            Err(_) => return Err(refusal),
+        }
+    }
+    Ok(Document::of_running(plan, &places))
+}
+
+/// What is there is another program.
+fn another(refusal: &Error, difference: &str) -> Error {
+    let message = format!("{refusal}, and is not the same: {difference}");
+    let error = Error::new(ErrorKind::Conflict, message).with_help(refusal.help().unwrap_or_default());
+    match refusal.rule() {
+        Some(rule) => error.with_rule(rule),
+        None => error,
     }
 }
 
@@ -128,6 +144,17 @@ struct Place {
 }
 
 impl Place {
+    fn of_running((interface, running): &(Interface, RunsAlready)) -> Self {
+        Self {
+            interface: interface.name().to_owned(),
+            ifindex: interface.index().get(),
+            mode: running.program.mode.to_string(),
+            replaced: None,
+            prog_arrays: Vec::new(),
+            trial: None,
+        }
+    }
+
     fn new(attached: &AttachedTo, guard: Option<&Guard>) -> Self {
         let array = |(map, pin): &(String, PathBuf)| ProgArray {
             map: map.clone(),
@@ -175,12 +202,14 @@ struct Program {
 }
 
 impl Document {
-    fn of_running(plan: &Plan, interface: &Interface, running: &RunsAlready) -> Self {
-        let RunsAlready { program, info, link, .. } = running;
+    fn of_running(plan: &Plan, places: &[(Interface, RunsAlready)]) -> Self {
+        let (first, others) = places.split_first().expect("the plan is to attach");
+        let RunsAlready { info, link, .. } = &first.1;
+        let Place { interface, ifindex, mode, .. } = Place::of_running(first);
         Self {
-            interface: interface.name().to_owned(),
-            ifindex: interface.index().get(),
-            mode: program.mode.to_string(),
+            interface,
+            ifindex,
+            mode,
             already: true,
             program: Program {
                 name: plan.programs.first().cloned().unwrap_or_default(),
@@ -194,7 +223,7 @@ impl Document {
             prog_arrays: Vec::new(),
             kept: Vec::new(),
             copied: Vec::new(),
-            also: Vec::new(),
+            also: others.iter().map(Place::of_running).collect(),
             trial: None,
             transcript: Vec::new(),
         }
@@ -251,7 +280,10 @@ impl fmt::Display for Document {
             write!(f, " (id {id}, tag {tag})")?;
         }
         if self.already {
-            return writeln!(f, " runs on {interface} in {} mode already: nothing was changed", self.mode);
+            let others: Vec<_> =
+                self.also.iter().map(|place| format!(", {}", escape(&place.interface))).collect();
+            let interfaces = format!("{interface}{}", others.concat());
+            return writeln!(f, " runs on {interfaces} in {} mode already: nothing was changed", self.mode);
         }
         write!(f, " to {interface} in {} mode", self.mode)?;
         if let Some(Link { id, pin }) = &self.link {

@@ -35,7 +35,7 @@ fn ids() -> [Option<u64>; 3] {
 #[test]
 fn all_of_them_get_the_program() {
     let (sandbox, _veth) = need!(interfaces());
-    let object = object("xdp_drop");
+    let (object, pass) = (object("xdp_drop"), object("xdp_pass"));
     let plan = [&object, "--dev", NEAR, "--dev", OTHERS[0], "--dev", OTHERS[1]];
     let attach = ["attach", NEAR, OTHERS[0], OTHERS[1], &object];
     run_as_planned(&sandbox, &plan, &attach, Ending::AsTheKernelSays).ok().stdout_has(
@@ -52,6 +52,20 @@ fn all_of_them_get_the_program() {
     assert_eq!(also.iter().chain([&again]).map(replaced).collect::<Vec<_>>(), [first; 3]);
     let names: Vec<_> = also.iter().map(|place| place["interface"].as_str()).collect();
     assert_eq!(names, [Some(OTHERS[0]), Some(OTHERS[1])]);
+
+    // A boot script may run twice.
+    let twice = ["attach", NEAR, OTHERS[0], OTHERS[1], &object];
+    xdpload(&twice)
+        .ok()
+        .stdout_has(" runs on near0, left0, right0 in native mode already: nothing was changed\n");
+    assert_eq!(answer(&twice)["also"][1]["interface"], OTHERS[1]);
+    xdpload(&["detach", OTHERS[0]]).ok();
+    xdpload(&["attach", OTHERS[0], &pass]).ok();
+    xdpload(&twice).fails(1).stderr_has("and is not the same: on `left0`, it has other instructions");
+    xdpload(&["detach", OTHERS[0]]).ok();
+    xdpload(&twice).fails(1).stderr_has("is there already");
+    assert_eq!(ids(), [Some(id), None, Some(id)]);
+    xdpload(&["attach", OTHERS[0], &object]).ok();
     for interface in [NEAR, OTHERS[0], OTHERS[1]] {
         xdpload(&["detach", interface]).ok();
     }
