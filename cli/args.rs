@@ -382,7 +382,6 @@ and where the kernel has the map's types also as
   TCP, true, eth0      a name of an enumeration, a truth value, a text for an array of char
   [1, 2], {\"a\": 1}     an array, or the fields of a struct as JSON; those left out are 0";
 
-/// `NAME=VALUE`.
 /// A time that an operator may need to see that the line still works: from a second to a day.
 fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.char_indices().next_back() {
@@ -399,6 +398,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `NAME=VALUE`.
 fn assignment<T: std::str::FromStr>(text: &str) -> Result<(String, T), String>
 where
     T::Err: std::fmt::Display,

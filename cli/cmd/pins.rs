@@ -219,7 +219,12 @@ impl Pin {
         let (kind, id, name, used_by, mut orphaned) = match pin::kind(fd.as_fd()) {
             Some(Kind::Map) => {
                 let (_, info) = Map::with_info(fd)?;
-                ("map", info.id, info.name, kernel.users_of_map(info.id), None)
+                let mut users = kernel.users_of_map(info.id);
+                // Some of its maps are of no interest to its program.
+                if path.starts_with(Path::new(&keep_root(&bpffs.to_string_lossy())).join("block")) {
+                    users.get_or_insert_default().push("the blocklist".to_owned());
+                }
+                ("map", info.id, info.name, users, None)
             }
             Some(Kind::Program) => {
                 let (_, info) = Program::with_info(fd)?;

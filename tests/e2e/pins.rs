@@ -47,6 +47,15 @@ fn each_pin_is_told_with_its_users() {
 }
 
 #[test]
+fn all_maps_of_a_blocklist_are_told_as_its_own() {
+    let (_sandbox, _veth) = need!(pair(&[]));
+    xdpload(&["block", "on", NEAR, "--max-rules=64"]).ok();
+    // Its program has no use for this one.
+    assert_eq!(told("/sys/fs/bpf/xdpload/block/holds")["used_by"], serde_json::json!(["the blocklist"]));
+    xdpload(&["block", "off", "--purge"]).ok();
+}
+
+#[test]
 fn what_serves_nobody_is_collected() {
     let (sandbox, _veth) = need!(pair(&[]));
     // Prog arrays that were kept for a program which somebody else has taken off.

@@ -263,7 +263,7 @@ pub(crate) struct Sync {
     /// Standard input is what changes come from
     #[arg(value_name = "-", value_parser = ["-"])]
     pub(crate) from: String,
-    /// The set that holds what is added, unless a line says otherwise
+    /// The set that holds what is added
     #[arg(long = "name", value_name = "SET", default_value = blocklist::DEFAULT_SET)]
     pub(crate) set: String,
     /// Unblock what has no time of its own after this time
