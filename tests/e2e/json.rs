@@ -103,11 +103,13 @@ fn each_document_is_what_the_page_says() {
     say("plan", &answer(&["plan", &object("core_fields")]));
     say("attach", &answer(&["attach", NEAR, &gobpf]));
     say("status", &answer(&["status"]));
-    let mut stripped = command("setpriv", &["--bounding-set=-all", "--inh-caps=-all"]);
     let xdpload_here = sandbox.scratch().join("xdpload");
     fs::copy(xdpload_command::<&str>(&[]).get_program(), &xdpload_here).expect("the sandbox is writable");
-    say("status", &run(stripped.arg(&xdpload_here).args(["status", "--json"])).ok().json());
-    say("pins", &answer(&["pins"]));
+    for name in ["status", "pins"] {
+        let mut stripped = command("setpriv", &["--bounding-set=-all", "--inh-caps=-all"]);
+        say(name, &run(stripped.arg(&xdpload_here).args([name, "--json"])).ok().json());
+        say(name, &answer(&[name]));
+    }
     say("map list", &answer(&["map", "list"]));
     let blacklist = format!("{NEAR}:blacklist");
     say("map set", &answer(&["map", "set", &blacklist, "192.0.2.77", "1"]));
