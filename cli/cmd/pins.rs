@@ -207,6 +207,7 @@ struct Pin {
     id: u32,
     name: String,
     /// Who uses it, as far as the kernel tells; none if it tells nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
     used_by: Option<Vec<String>>,
     /// Why nobody ever will, if that is certain.
     orphaned: Option<String>,
