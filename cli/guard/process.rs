@@ -152,26 +152,30 @@ impl Guard {
         self.take_back_all(reason)
     }
 
-    /// Sleeps until something happens.
+    /// Sleeps until something happens. Requests come last, also after the end of the time: anybody may connect, and as
+    /// often as they like.
     fn wait(&self) -> Result<Event> {
         let requests = self.changes.iter().enumerate();
         let requests = requests.map(|(index, change)| (change.listener.as_fd(), Event::Request(index)));
         let control = self.control.iter().map(|control| (control.as_fd(), Event::Control));
         let watched: Vec<_> =
-            requests.chain([(self.signals.as_fd(), Event::Signal)]).chain(control).collect();
+            [(self.signals.as_fd(), Event::Signal)].into_iter().chain(control).chain(requests).collect();
         let mut polled: Vec<_> = watched.iter().map(|(fd, _)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
             // The last millisecond counts.
             let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
             match poll(&mut polled, timeout) {
-                Ok(0) if self.deadline <= Instant::now() => return Ok(Event::Deadline),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(nix_error("poll(2)", errno)),
             }
             let ready = polled.iter().zip(&watched).find(|(fd, _)| fd.any().unwrap_or(false));
-            if let Some((_, (_, event))) = ready {
-                return Ok(*event);
+            match ready.map(|(_, (_, event))| *event) {
+                Some(Event::Request(_)) | None if self.deadline <= Instant::now() => {
+                    return Ok(Event::Deadline);
+                }
+                Some(event) => return Ok(event),
+                None => {}
             }
         }
     }
@@ -245,11 +249,15 @@ impl Guard {
     fn answer_request(&mut self, index: usize) {
         // Whoever has gone again, or says nothing, has asked nothing.
         let Ok((mut stream, _)) = self.changes[index].listener.accept() else { return };
-        let mut request = [0; 16];
         let limits = stream.set_read_timeout(Some(REQUEST)).and(stream.set_write_timeout(Some(REQUEST)));
+        if !is_trusted(&stream) {
+            // Nobody waits for what they may have to say.
+            let _ = stream.write_all(b"error only the user who made the change may ask\n");
+            return;
+        }
+        let mut request = [0; 16];
         let Ok(len) = limits.and_then(|()| stream.read(&mut request)) else { return };
         let answer = match &request[..len] {
-            _ if !is_trusted(&stream) => "error only the user who made the change may ask\n".to_owned(),
             b"status\n" => self.status(index),
             b"confirm\n" => self.confirm(index),
             _ => "error that is no request\n".to_owned(),

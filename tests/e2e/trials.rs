@@ -120,6 +120,33 @@ fn what_nobody_confirms_is_taken_off() {
     }
 }
 
+/// As somebody who is not root, connects to a guard again and again, and says nothing, until it is there no more.
+const SILENT: &str = r#"
+import os, socket, sys
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+held = []
+while True:
+    one = socket.socket(socket.AF_UNIX)
+    try:
+        one.connect("\0xdpload-guard/" + sys.argv[1])
+    except ConnectionRefusedError:
+        break
+    held = held[-100:] + [one]
+"#;
+
+#[test]
+fn nobody_else_holds_off_the_end() {
+    let (_sandbox, _veth) = need!(bench(&["python3"]));
+    let attached = attach("xdp_drop", &[SHORT]);
+    let index = number(&attached["ifindex"]).to_string();
+    let mut crowd = command("python3", &["-c", SILENT, &index]).spawn().expect("python3 starts");
+    Guard::of(&attached).ends();
+    assert_eq!(near(), None);
+    assert!(crowd.wait().expect("it was started").success());
+}
+
 #[test]
 fn what_nobody_confirms_makes_room_for_what_was_there() {
     let (sandbox, veth) = need!(bench(&[]));
