@@ -253,10 +253,8 @@ fn entries_of(name: &str, max_rules: u32) -> Option<u32> {
 fn explain_age(error: Error) -> Error {
     match error.explanation().cloned() {
         Some(mut explanation) if explanation.kind == RefusalKind::ContextAccess => {
-            explanation.rule =
-                "packets are counted for each interface by `ctx->ingress_ifindex`, which came with \
-                                Linux 4.16"
-                    .to_owned();
+            let rule = "packets are counted for each interface by `ctx->ingress_ifindex`, which came with Linux 4.16";
+            rule.clone_into(&mut explanation.rule);
             explanation.help = None;
             error.with_explanation(explanation)
         }

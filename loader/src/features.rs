@@ -45,11 +45,10 @@ impl Feature {
             Self::GlobalData => "5.2",
             Self::MmapableArrays => "5.5",
             Self::BtfWith(addition) => addition.since(),
-            Self::XdpLinks => "5.9",
+            Self::XdpLinks | Self::CpumapPrograms => "5.9",
             Self::MemcgAccounting => "5.11",
             Self::FunctionCalls => "4.16",
             Self::DevmapPrograms => "5.8",
-            Self::CpumapPrograms => "5.9",
             Self::XdpFrags => "5.18",
         }
     }

@@ -49,7 +49,7 @@ fn files_that_are_no_lists() {
     let load = |path: &str, code, words: &str| drop(refused(&["block", "load", path], code, &[words]));
     load("/nowhere", 1, "open(2) for `/nowhere` failed: No such file or directory (ENOENT)");
     load(sandbox.scratch().to_str().unwrap(), 2, "is a directory");
-    load(&file(&sandbox, "empty", ""), 2, "the list is empty, nothing was changed");
+    load(&file(&sandbox, "empty", ""), 2, "empty` is empty, nothing was changed");
     load(&file(&sandbox, "binary", b"192.0.2.1\n\x7fELF\0"), 1, "is no text (line 2), nothing was changed");
     load(
         &file(&sandbox, "long", vec![b'1'; 70_000]),
@@ -317,4 +317,37 @@ fn an_interface_that_comes_back_is_turned_on_again() {
     said.stdout_has("on already: near0 in native mode\n")
         .stdout_has("the blocklist is on: two0 in native mode\n");
     block(&["off", "--purge"]).ok();
+}
+
+/// A file that says nothing of a set takes nothing out of it.
+#[test]
+fn what_is_not_listed_by_mistake_stays() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    block(&["add", "203.0.113.1"]).ok();
+    let before = listed();
+    block(&["load", &file(&sandbox, "exceptions", "allow 198.51.100.7\n")]).ok();
+    assert_eq!(listed(), before);
+    let (full, empty) = (file(&sandbox, "full", "203.0.113.2\n"), file(&sandbox, "empty", "# failed\n"));
+    refused(&["block", "load", &full, &empty], 2, &["empty` is empty, nothing was changed"]);
+    assert_eq!(listed(), before);
+    block(&["load", &full, &empty, "--force"]).ok().stdout_has("default: added 1, kept 0, removed 1\n");
+    // An exception of the same file saves whom its rule would lock out.
+    let saved = "allow 192.0.2.1\nadd default 192.0.2.0/24\n";
+    block(&["load", &file(&sandbox, "saved", saved)]).ok();
+}
+
+#[test]
+fn a_feed_says_what_it_has_done_and_takes_no_half_of_a_line() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    let feed = |text: &str| {
+        let sync =
+            format!("{} block sync - <{}", env!("CARGO_BIN_EXE_xdpload"), file(&sandbox, "feed", text));
+        run(&mut command("sh", &["-c", &sync]))
+    };
+    let twice = feed("add 203.0.113.1\nadd 203.0.113.1\nadd 203.0.113.1 10m\n").ok();
+    assert_eq!(twice.stdout(), "added 203.0.113.1\nunchanged 203.0.113.1\nchanged 203.0.113.1\n");
+    twice.stderr_has("2 changes");
+    feed("del 203.0.113.1").fails(1).stderr_has("line 1: the line has no end: the feed was cut off");
+    feed(&format!("#{}add 203.0.113.9\n", "-".repeat(65_535))).fails(1).stderr_has("the line is too long");
+    assert_eq!(listed().len(), 1);
 }

@@ -168,3 +168,38 @@ fn a_feed_that_is_silent_holds_nobody_up() {
     assert!(feed.wait().unwrap().success());
     assert_eq!(listed().len(), 300);
 }
+
+/// Who waits for the end of a list has no need to hold others up, and the times of its rules begin when they are made.
+#[test]
+fn a_list_that_comes_slowly_holds_nobody_up() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "1000"]));
+    let mut load = xdpload_command(&["block", "load", "-", "--name", "slow"]);
+    let mut load = load.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = load.stdin.take().unwrap();
+    input.write_all(b"10.0.0.1\n").unwrap();
+    for last in 0..20 {
+        block(&["add", &format!("10.0.1.{last}")]).ok();
+    }
+    drop(input);
+    assert!(load.wait().unwrap().success());
+    assert_eq!(listed().len(), 21);
+}
+
+/// Nobody reads what a feed answers: its changes are made all the same, and others have their turn.
+#[test]
+fn a_feed_whose_answers_nobody_reads_is_carried_out() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "20000"]));
+    let mut feed = xdpload_command(&["block", "sync", "-", "--name", "feed"]);
+    let mut feed = feed.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = feed.stdin.take().unwrap();
+    let lines: Vec<_> = (0..10_000).map(|n| format!("add 10.1.{}.{}\n", n / 250, n % 250)).collect();
+    let writer = std::thread::spawn(move || input.write_all(lines.concat().as_bytes()));
+    // It is stuck in its answers some time, or will be: others are not.
+    for last in 0..20 {
+        block(&["add", &format!("10.0.1.{last}")]).ok();
+    }
+    drop(feed.stdout.take());
+    writer.join().unwrap().unwrap();
+    assert!(feed.wait().unwrap().success());
+    assert_eq!(listed().len(), 10_020);
+}

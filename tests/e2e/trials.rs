@@ -122,7 +122,8 @@ fn what_nobody_confirms_is_taken_off() {
 
 /// As somebody who is not root, connects to a guard again and again, and says nothing, until it is there no more.
 const SILENT: &str = r#"
-import os, socket, sys
+import os, signal, socket, sys
+signal.alarm(60)
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)

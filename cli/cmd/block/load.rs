@@ -21,9 +21,8 @@ use crate::output;
 const LONG: u64 = 100_000;
 
 pub(super) fn run(args: &Load) -> Result<()> {
-    // What cannot be written need not be read.
-    let mut writer = Writer::open(&maps(&args.home))?;
-    let room = writer.reader().settings()?.max_rules as usize;
+    // What cannot be written need not be read. Others may write meanwhile: who has to wait for a list, waits for long.
+    let room = Writer::open(&maps(&args.home))?.reader().settings()?.max_rules as usize;
     let mut lists = Lists::default();
     let mut watched = Vec::new();
     for path in &args.files {
@@ -39,15 +38,12 @@ pub(super) fn run(args: &Load) -> Result<()> {
         lists.take(args, &path.display().to_string(), list)?;
     }
     watched.iter().try_for_each(Watched::check)?;
-    if lists.allowed.is_empty() && lists.sets.values().all(Vec::is_empty) && !args.force {
-        let message = "the list is empty, nothing was changed".to_owned();
-        return Err(
-            Error::new(ErrorKind::InvalidInput, message).with_help("--force empties the set all the same")
-        );
-    }
     let duplicates = lists.duplicates + lists.sets.values_mut().map(list::sort_out).sum::<usize>();
     let risky = lists.sets.values().flat_map(|items| lockout::risky(items));
-    lockout::check(risky, writer.reader(), args.force)?;
+    let mut protected = lockout::protected();
+    protected.retain(|it| !lists.allowed.iter().any(|exception| exception.contains(&it.address)));
+    let mut writer = Writer::open(&maps(&args.home))?;
+    lockout::check_among(&protected, risky, writer.reader(), args.force)?;
     lockout::check_exceptions(&lists.allowed, args.force)?;
     if lists.sets.len() > 1 || !lists.allowed.is_empty() {
         writer.check(&lists.sets)?;
@@ -87,6 +83,12 @@ impl Lists {
             refuse_bad_lines(name, &list)?;
         }
         tell_host_bits(name, &list);
+        // A download that has failed leaves such a file.
+        if list.items.is_empty() && list.allowed.is_empty() && !args.force {
+            let message = format!("{} is empty, nothing was changed", quote(name));
+            return Err(Error::new(ErrorKind::InvalidInput, message)
+                .with_help("--force empties the set all the same"));
+        }
         if args.set.is_some() && !list.allowed.is_empty() {
             let message =
                 format!("{} makes exceptions, which are of no set; nothing was changed", quote(name));
@@ -94,7 +96,12 @@ impl Lists {
                 .with_help("`block load` without --name takes what `block save` has written"));
         }
         self.duplicates += list.duplicates;
+        // Exceptions alone say nothing of any set.
+        let is_of_sets = !list.items.is_empty() || list.allowed.is_empty();
         self.allowed.append(&mut list.allowed);
+        if !is_of_sets {
+            return Ok(());
+        }
         let set_of = |item: &Item| match &args.set {
             Some(set) => set.as_str(),
             None if item.set == NO_SET => DEFAULT_SET,

@@ -1,12 +1,13 @@
 //! `xdpload block sync`: changes from a feed, one a line.
 
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::fmt::Write as _;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::time::Duration;
 
 use blocklist::guard::Protected;
 use blocklist::list::Item;
 use blocklist::prefix::{self, Shown};
-use blocklist::{Maps, Writer, duration};
+use blocklist::{Added, Maps, Writer, duration};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use super::args::Sync;
 use super::{lockout, maps};
 use crate::output;
 
-/// What is longer is taken for several lines, none of which makes sense.
+/// No line that makes sense is longer.
 const MAX_LINE: u64 = 1 << 16;
 
 pub(super) fn run(args: &Sync) -> Result<()> {
@@ -23,34 +24,26 @@ pub(super) fn run(args: &Sync) -> Result<()> {
     drop(Writer::open(&maps)?);
     let mut input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let mut turn = None;
-    let mut line = String::new();
+    let mut answers = Answers::default();
     let (mut number, mut done, mut failed) = (0_u64, 0_u64, 0_u64);
     loop {
-        line.clear();
         if !input.buffer().contains(&b'\n') {
-            // Other commands have theirs while the feed is silent.
+            // Other commands have theirs while the feed is silent, and while nobody reads the answers.
             turn = None;
+            answers.give();
         }
-        match input.by_ref().take(MAX_LINE).read_line(&mut line) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                "(no text)".clone_into(&mut line);
-            }
-            Err(error) => {
-                return Err(Error::os("read(2)", "standard input", error.raw_os_error().unwrap_or_default()));
-            }
-        }
+        let Some(line) = read_line(&mut input)? else { break };
         number += 1;
-        let text = line.trim();
-        if text.is_empty() || text.starts_with('#') {
+        let text = line.as_deref().map(str::trim);
+        if text.is_ok_and(|text| text.is_empty() || text.starts_with('#')) {
             continue;
         }
-        let change = parse(text).inspect(|change| tell_host_bits(number, change));
+        let change = text.map_err(|reason| Error::new(ErrorKind::InvalidInput, *reason)).and_then(parse);
+        let change = change.inspect(|change| tell_host_bits(number, change));
         match change.and_then(|change| Turn::of(&mut turn, &maps)?.carry_out(args, &change)) {
             Ok((word, prefix)) => {
                 done += u64::from(word != UNCHANGED);
-                output::print(&format!("{word} {prefix}"))?;
+                answers.keep(word, prefix);
             }
             Err(error) => {
                 turn = None;
@@ -59,12 +52,67 @@ pub(super) fn run(args: &Sync) -> Result<()> {
             }
         }
     }
+    answers.end()?;
     if failed != 0 {
         let message = format!("{failed} lines could not be carried out; {done} changes were made");
         return Err(Error::new(ErrorKind::Malformed, message));
     }
     output::remark(format_args!("{done} changes"));
     Ok(())
+}
+
+/// The next line; none at the end. In its place the reason if it is none: half of a change is another change.
+fn read_line(input: &mut impl io::BufRead) -> Result<Option<Result<String, &'static str>>> {
+    let refused =
+        |error: &io::Error| Error::os("read(2)", "standard input", error.raw_os_error().unwrap_or_default());
+    let mut line = Vec::new();
+    let len = input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(|error| refused(&error))?;
+    let is_whole = line.ends_with(b"\n");
+    if len as u64 == MAX_LINE && !is_whole {
+        input.skip_until(b'\n').map_err(|error| refused(&error))?;
+        return Ok(Some(Err("the line is too long")));
+    }
+    Ok(match String::from_utf8(line) {
+        _ if len == 0 => None,
+        Err(_) => Some(Err("the line is no text")),
+        // What begins so shows by itself where it ends.
+        Ok(line) if is_whole || line.starts_with('{') => Some(Ok(line)),
+        Ok(_) => Some(Err("the line has no end: the feed was cut off")),
+    })
+}
+
+/// What was done, until it can be said.
+#[derive(Default)]
+struct Answers {
+    text: String,
+    failure: Option<io::Error>,
+}
+
+impl Answers {
+    fn keep(&mut self, word: &str, prefix: Shown) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "{word} {prefix}");
+    }
+
+    /// Says what there is to be said. That it cannot be said is no reason to leave changes undone.
+    fn give(&mut self) {
+        if self.failure.is_none() {
+            let mut out = output::stream();
+            self.failure = out.write_all(self.text.as_bytes()).and_then(|()| out.flush()).err();
+        }
+        self.text.clear();
+    }
+
+    /// Fails if something could not be said, but to somebody who does not want to hear it.
+    fn end(mut self) -> Result<()> {
+        self.give();
+        match self.failure {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Error::os("write(2)", "standard output", error.raw_os_error().unwrap_or_default()))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a line asks for.
@@ -107,7 +155,7 @@ fn tell_host_bits(number: u64, change: &Change) {
     }
 }
 
-/// What is said of a rule that was gone already. A feed takes back what has run out, and often more than once.
+/// What is said of a rule that is there already, or gone. A feed takes back what has run out, and often more than once.
 const UNCHANGED: &str = "unchanged";
 
 /// The right to change the blocklist, while there are lines to be carried out.
@@ -130,8 +178,13 @@ impl Turn {
         let shown = Shown(prefix);
         if change.adds {
             lockout::check_among(&self.protected, [prefix], self.writer.reader(), args.force)?;
-            self.writer.add(&[Item::new(prefix)], Some(&args.set), change.ttl.or(args.ttl))?;
-            return Ok(("added", shown));
+            let answers = self.writer.add(&[Item::new(prefix)], Some(&args.set), change.ttl.or(args.ttl))?;
+            let word = match answers[..] {
+                [Added::New] => "added",
+                [Added::Kept] => UNCHANGED,
+                _ => "changed",
+            };
+            return Ok((word, shown));
         }
         let was_there = self.writer.remove(&[prefix], Some(&args.set))? == [true];
         Ok((if was_there { "deleted" } else { UNCHANGED }, shown))
@@ -168,5 +221,22 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), reason);
         }
+    }
+
+    #[test]
+    fn half_of_a_line_is_none() {
+        let read = |bytes: &[u8]| {
+            let mut input = BufReader::new(bytes);
+            std::iter::from_fn(|| read_line(&mut input).unwrap()).collect::<Vec<_>>()
+        };
+        let ok = |text: &str| Ok(text.to_owned());
+        assert_eq!(read(b"add 192.0.2.1\n{}"), [ok("add 192.0.2.1\n"), ok("{}")]);
+        assert_eq!(read(b"del 192.0.2.1"), [Err("the line has no end: the feed was cut off")]);
+        let mut long = vec![b'#'; 1 << 17];
+        long.extend(b"add 192.0.2.9\n\xff\nadd 192.0.2.1\n");
+        assert_eq!(
+            read(&long),
+            [Err("the line is too long"), Err("the line is no text"), ok("add 192.0.2.1\n")]
+        );
     }
 }

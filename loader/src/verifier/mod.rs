@@ -20,6 +20,10 @@ use crate::insn::disasm::disassemble;
 use crate::insn::{Insn, walk};
 use crate::uapi::bpf::{BPF_INSN_SIZE, ProgType};
 
+/// What there is to say where the verifier has passed the program.
+const NO_COMPLAINT: &str = "the verifier has no complaint: the kernel refuses the program afterwards, as when it cannot \
+                            make machine code of it";
+
 /// The refused program, as far as it is known. Nothing of it must be: an empty one does for a log alone.
 #[derive(Clone, Debug, Default)]
 pub struct Subject<'a> {
@@ -60,10 +64,7 @@ pub fn explain(subject: &Subject<'_>, log: &str) -> Explanation {
     }
     let mut explanation = Explanation::new(verdict(log).unwrap_or_default(), log.lines().count());
     if log::ends_without_complaint(log) {
-        explanation.rule =
-            "the verifier has no complaint: the kernel refuses the program afterwards, as when it cannot \
-                            make machine code of it"
-                .to_owned();
+        NO_COMPLAINT.clone_into(&mut explanation.rule);
         return explanation;
     }
     explanation.at = last.map(|index| instruction(subject, log, index));
