@@ -1,5 +1,8 @@
 //! Where the blocklist lives: maps and programs pinned under one directory of bpffs, and the lock of those who write.
 
+use std::fs::{self, File};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use loader::map::{Map, MapInfo};
@@ -105,10 +108,26 @@ impl Maps {
 
     /// Waits until nobody else writes.
     pub fn lock(&self) -> Result<Lock> {
-        match pin::lock(&self.dir) {
-            Ok(lock) => Ok(Lock { _held: lock }),
-            Err(error) if error.errno() == Some(ENOENT) => Err(self.is_off()),
-            Err(error) => Err(self.explain(error)),
+        loop {
+            let held = match pin::lock(&self.dir) {
+                Ok(held) => held,
+                Err(error) if error.errno() == Some(ENOENT) => return Err(self.is_off()),
+                Err(error) => return Err(self.explain(error)),
+            };
+            // Meanwhile there may have been another purge, and another blocklist may be there, with a lock of its own.
+            if self.is_of_today(&held) {
+                return Ok(Lock { _held: held });
+            }
+        }
+    }
+
+    /// Whether the directory that is locked is the one that is there.
+    fn is_of_today(&self, held: &pin::Lock) -> bool {
+        let locked = held.as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
+        match (locked, fs::metadata(&self.dir)) {
+            (Ok(locked), Ok(there)) => (locked.dev(), locked.ino()) == (there.dev(), there.ino()),
+            // It is opened again, which tells why it cannot be.
+            _ => false,
         }
     }
 

@@ -5,6 +5,7 @@
 //! are too many, which is the side on which they may err.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 use loader::Result;
@@ -284,7 +285,9 @@ impl Table {
     }
 
     fn claim_slot(&mut self, key: Key) -> Result<(Place, Hits)> {
-        let index = hash::bucket(key, &self.config()?);
+        let config = self.config()?;
+        let index = hash::bucket(key, &config);
+        let has_zero = index == hash::bucket(Key::new(Ipv4Addr::UNSPECIFIED, 32), &config);
         self.buckets.mark(index);
         let removed = self.change(index).removed;
         let bucket = self.buckets.get(index)?;
@@ -294,8 +297,8 @@ impl Table {
             bucket.set_overflows();
             return Ok((Place::Wide, Hits::Kept));
         };
-        // A key stays when its rule goes, so that a slot without one has never counted anything.
-        let hits = if bucket.keys[slot] == 0 && key.code != 0 { Hits::Kept } else { Hits::Zero };
+        // A key stays when its rule goes, so that a slot without one has never counted anything, unless it was 0.0.0.0's.
+        let hits = if bucket.keys[slot] == 0 && !has_zero { Hits::Kept } else { Hits::Zero };
         bucket.write(slot, key);
         *bucket = bucket.with_present(bucket.present() | 1 << slot);
         self.change(index).added |= 1 << slot;

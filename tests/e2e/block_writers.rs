@@ -1,5 +1,6 @@
 //! `xdpload block` by several at once, killed half-way, and while packets flow.
 
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, UdpSocket};
 use std::process::{Child, Stdio};
@@ -7,12 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::fcntl::{Flock, FlockArg};
+
 use crate::block_commands::{block, blocked_pair, file, listed};
+use crate::command::{command, run};
 use crate::packets::assert_udp;
 use crate::peers::number;
 use crate::requirement::tool;
 use crate::strace::{Fault, trace_with_fault};
-use crate::veth::{BLOCKED, FAR_V4, NEAR_V4, OTHER};
+use crate::veth::{BLOCKED, FAR_V4, NEAR, NEAR_V4, OTHER};
 use crate::xdpload::xdpload_command;
 
 fn start(words: &[&str]) -> Child {
@@ -193,7 +197,7 @@ fn a_feed_whose_answers_nobody_reads_is_carried_out() {
     let mut feed = feed.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = feed.stdin.take().unwrap();
     let lines: Vec<_> = (0..10_000).map(|n| format!("add 10.1.{}.{}\n", n / 250, n % 250)).collect();
-    let writer = std::thread::spawn(move || input.write_all(lines.concat().as_bytes()));
+    let writer = thread::spawn(move || input.write_all(lines.concat().as_bytes()));
     // It is stuck in its answers some time, or will be: others are not.
     for last in 0..20 {
         block(&["add", &format!("10.0.1.{last}")]).ok();
@@ -202,4 +206,45 @@ fn a_feed_whose_answers_nobody_reads_is_carried_out() {
     writer.join().unwrap().unwrap();
     assert!(feed.wait().unwrap().success());
     assert_eq!(listed().len(), 10_020);
+}
+
+/// Whoever has waited for a blocklist that was purged meanwhile waits for the new one.
+#[test]
+fn the_lock_is_that_of_the_blocklist_that_is_there() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    const HOME: &str = "/sys/fs/bpf/xdpload/block";
+    let held = || Flock::lock(File::open(HOME).unwrap(), FlockArg::LockExclusive).unwrap();
+    let waits = |child: &mut Child| {
+        let mine = format!(" {} ", child.id());
+        let is_waiting = |line: &str| line.contains("->") && line.contains(&mine);
+        while !fs::read_to_string("/proc/locks").unwrap().lines().any(is_waiting) {
+            assert!(child.try_wait().unwrap().is_none(), "it has not waited");
+            thread::sleep(Duration::from_millis(2));
+        }
+    };
+    let old = held();
+    let mut add = start(&["add", "203.0.113.1"]);
+    waits(&mut add);
+    fs::rename(HOME, "/sys/fs/bpf/xdpload/purged").unwrap();
+    fs::rename("/sys/fs/bpf/xdpload/purged", "/sys/fs/bpf/purged").unwrap();
+    run(&mut command("ip", &["link", "set", NEAR, "xdp", "off"])).ok();
+    block(&["on", NEAR, "--max-rules=64"]).ok();
+    let new = held();
+    drop(old);
+    waits(&mut add);
+    assert_eq!(listed(), [""; 0]);
+    drop(new);
+    assert!(add.wait().unwrap().success());
+    assert_eq!(listed(), ["203.0.113.1 default"]);
+}
+
+/// A list that makes no rule needs no room.
+#[test]
+fn a_list_that_shrinks_is_loaded_whatever_was_added() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "8"]));
+    let addresses: Vec<_> = (0..40).map(|last| format!("203.0.113.{last}")).collect();
+    let words: Vec<_> = ["add"].into_iter().chain(addresses.iter().map(String::as_str)).collect();
+    block(&words).ok();
+    let one = file(&sandbox, "one", &addresses[0]);
+    block(&["load", &one]).ok().stdout_has("default: added 0, kept 1, removed 39\n");
 }
