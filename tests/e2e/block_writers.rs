@@ -135,7 +135,7 @@ fn a_writer_waits_for_its_turn() {
     need!(tool("flock"));
     let (_sandbox, _veth) = need!(blocked_pair(&[]));
     let words = ["--no-fork", "/sys/fs/bpf/xdpload/block", "sh", "-c", "echo held; exec sleep 60"];
-    let mut flock = crate::command::command("flock", &words);
+    let mut flock = command("flock", &words);
     let mut holder = flock.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut held = [0; 4];
     holder.stdout.take().unwrap().read_exact(&mut held).unwrap();
@@ -212,8 +212,8 @@ fn a_feed_whose_answers_nobody_reads_is_carried_out() {
 #[test]
 fn the_lock_is_that_of_the_blocklist_that_is_there() {
     let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
-    const HOME: &str = "/sys/fs/bpf/xdpload/block";
-    let held = || Flock::lock(File::open(HOME).unwrap(), FlockArg::LockExclusive).unwrap();
+    let home = "/sys/fs/bpf/xdpload/block";
+    let held = || Flock::lock(File::open(home).unwrap(), FlockArg::LockExclusive).unwrap();
     let waits = |child: &mut Child| {
         let mine = format!(" {} ", child.id());
         let is_waiting = |line: &str| line.contains("->") && line.contains(&mine);
@@ -225,7 +225,7 @@ fn the_lock_is_that_of_the_blocklist_that_is_there() {
     let old = held();
     let mut add = start(&["add", "203.0.113.1"]);
     waits(&mut add);
-    fs::rename(HOME, "/sys/fs/bpf/xdpload/purged").unwrap();
+    fs::rename(home, "/sys/fs/bpf/xdpload/purged").unwrap();
     fs::rename("/sys/fs/bpf/xdpload/purged", "/sys/fs/bpf/purged").unwrap();
     run(&mut command("ip", &["link", "set", NEAR, "xdp", "off"])).ok();
     block(&["on", NEAR, "--max-rules=64"]).ok();
