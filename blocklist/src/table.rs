@@ -297,7 +297,8 @@ impl Table {
             bucket.set_overflows();
             return Ok((Place::Wide, Hits::Kept));
         };
-        // A key stays when its rule goes, so that a slot without one has never counted anything, unless it was 0.0.0.0's.
+        // A key stays when its rule goes, so that a slot without one has never counted anything, unless it was that
+        // of 0.0.0.0.
         let hits = if bucket.keys[slot] == 0 && !has_zero { Hits::Kept } else { Hits::Zero };
         bucket.write(slot, key);
         *bucket = bucket.with_present(bucket.present() | 1 << slot);

@@ -21,8 +21,8 @@ use crate::insn::{Insn, walk};
 use crate::uapi::bpf::{BPF_INSN_SIZE, ProgType};
 
 /// What there is to say where the verifier has passed the program.
-const NO_COMPLAINT: &str = "the verifier has no complaint: the kernel refuses the program afterwards, as when it cannot \
-                            make machine code of it";
+const NO_COMPLAINT: &str = "the verifier has no complaint: the kernel refuses the program afterwards, as when it \
+                            cannot make machine code of it";
 
 /// The refused program, as far as it is known. Nothing of it must be: an empty one does for a log alone.
 #[derive(Clone, Debug, Default)]
