@@ -176,6 +176,8 @@ fn reduce(ty: &mut Type, addition: BtfAddition) {
         Shape::Enum64(values) => blank(values.size),
         Shape::Enum(values) => {
             values.signed = false;
+            // What was sign-extended has its 32 bits again.
+            values.values.iter_mut().for_each(|value| value.value &= u64::from(u32::MAX));
             return;
         }
         _ => return,
@@ -185,8 +187,8 @@ fn reduce(ty: &mut Type, addition: BtfAddition) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::btf::TypeId;
     use crate::btf::builder::ORDERS;
+    use crate::btf::{Enum, EnumValue, TypeId};
 
     #[test]
     fn the_smallest_of_each_addition_has_it_and_little_else() {
@@ -225,6 +227,22 @@ mod tests {
                 let sized = matches!(ty.shape, Shape::Float { .. } | Shape::Enum64(_) | Shape::DataSec(_));
                 assert!(!sized || reduced.get(id).unwrap().shape.size() == ty.shape.size(), "{id}");
             }
+        }
+    }
+
+    #[test]
+    fn a_negative_value_stays_in_32_bits() {
+        for order in ORDERS {
+            let mut writer = BtfWriter::new();
+            let name = writer.name("V_NONE").unwrap();
+            let values = vec![EnumValue { name, value: u64::MAX }].into();
+            writer.add("verdict", Shape::Enum(Enum { size: 4, signed: true, values })).unwrap();
+            let all = Btf::parse(&writer.to_bytes(order).unwrap(), order, "b").unwrap();
+            let reduced = all.without(BtfAddition::ALL[0]);
+            let bytes = reduced.to_bytes(order).unwrap();
+            let again = Btf::parse(&bytes, order, "b").unwrap();
+            let Shape::Enum(values) = &again.get(TypeId(1)).unwrap().shape else { panic!("{again:?}") };
+            assert_eq!((values.signed, values.values[0].value), (false, 0xffff_ffff));
         }
     }
 

@@ -91,8 +91,9 @@ impl<'b, 't> Pair<'b, 't, '_> {
         let (_, ty) = self.target.resolve(candidate)?;
         let (Shape::Enum(values) | Shape::Enum64(values)) = &ty.shape else { return Ok(None) };
         self.budget.spend(values.values.len())?;
+        let name = essential(name);
         for value in &values.values {
-            if essential(self.target.text(value.name)?) == essential(name) {
+            if essential(self.target.text(value.name)?) == name {
                 return part_of_value(self.target, &ty, value).map(Some);
             }
         }

@@ -41,7 +41,8 @@ impl Extent {
 
 /// What the relocations may name.
 struct Names<'n> {
-    programs: &'n [ProgramSpec],
+    /// Indices in `Object::programs`, by where they begin.
+    programs: BTreeMap<(&'n str, u64), usize>,
     /// Indices in `Object::maps`, with whether they are maps of maps, by the place in the section.
     maps: BTreeMap<u64, (usize, bool)>,
 }
@@ -61,7 +62,8 @@ pub(super) fn fill(
     let places = maps.iter().enumerate();
     let maps_by_place =
         places.map(|(index, map)| (map.offset, (first + index, map.shape.map_type.is_map_in_map())));
-    let names = Names { programs, maps: maps_by_place.into_map() };
+    let programs = programs.iter().enumerate().map(|(index, program)| (program.place(), index));
+    let names = Names { programs: programs.into_map(), maps: maps_by_place.into_map() };
     let mut filled = BTreeSet::new();
     for relocation in file.elf.relocations(table)? {
         let place = |message| malformed(section, relocation.offset, message);
@@ -159,9 +161,8 @@ impl Names<'_> {
     }
 
     fn program_at(&self, symbol: &str, section: String, offset: Option<u64>) -> SlotValue {
-        let place = offset.map(|offset| (&*section, offset));
-        match self.programs.iter().position(|program| Some(program.place()) == place) {
-            Some(program) => SlotValue::Program(program),
+        match offset.and_then(|offset| self.programs.get(&(&*section, offset))) {
+            Some(&program) => SlotValue::Program(program),
             None => SlotValue::Function { name: symbol.to_owned(), section },
         }
     }

@@ -38,7 +38,8 @@ impl ProgramKind {
     /// caller is one.
     ///
     /// libbpf's names are `xdp`, `xdp.frags`, `xdp/devmap`, `freplace/<function>` and the like; gobpf's
-    /// `xdp/<anything>`; iproute2's default is `prog`; the kernel's old samples have `xdp_<anything>`.
+    /// `xdp/<anything>`; iproute2's default is `prog`; the kernel's old samples have `xdp_<anything>`, and those for
+    /// libbpf before 1.0 `xdp_devmap/<anything>` and `xdp_cpumap/<anything>`.
     pub(super) fn of_section(name: &str, named: &[String]) -> Option<Self> {
         let kind = match name {
             "xdp.frags" => Self { frags: true, ..Self::INTERFACE },
@@ -51,6 +52,12 @@ impl ProgramKind {
                 Self { attach_type: AttachType::XDP_CPUMAP, frags: true, ..Self::INTERFACE }
             }
             "xdp" | "prog" => Self::INTERFACE,
+            _ if name.starts_with("xdp_devmap/") => {
+                Self { attach_type: AttachType::XDP_DEVMAP, ..Self::INTERFACE }
+            }
+            _ if name.starts_with("xdp_cpumap/") => {
+                Self { attach_type: AttachType::XDP_CPUMAP, ..Self::INTERFACE }
+            }
             _ if name.strip_prefix(EXTENSION).is_some_and(|function| !function.is_empty()) => Self::EXTENSION,
             _ if name.starts_with("xdp/") || name.starts_with("xdp_") => Self::INTERFACE,
             _ if named.iter().any(|chosen| chosen == name) => Self::INTERFACE,

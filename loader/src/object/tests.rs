@@ -132,6 +132,8 @@ fn the_name_of_a_section_tells_the_kind_of_its_programs() {
         ("tc", kind(AttachType::XDP, false)),
         ("xdp.frags", kind(AttachType::XDP, true)),
         ("xdp/devmap", kind(AttachType::XDP_DEVMAP, false)),
+        ("xdp_devmap/egress", kind(AttachType::XDP_DEVMAP, false)),
+        ("xdp_cpumap/redirect", kind(AttachType::XDP_CPUMAP, false)),
         ("xdp.frags/devmap", kind(AttachType::XDP_DEVMAP, true)),
         ("xdp/cpumap", kind(AttachType::XDP_CPUMAP, false)),
         ("xdp.frags/cpumap", kind(AttachType::XDP_CPUMAP, true)),

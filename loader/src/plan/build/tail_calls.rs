@@ -1,6 +1,8 @@
 //! Tail calls: the programs that a prog array names are loaded too, and put into it, and the array is kept.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 
 use nix::libc::{EEXIST, ENOPROTOOPT, ENOTEMPTY};
 
@@ -22,20 +24,23 @@ pub(super) struct Programs<'o> {
     pub(super) specs: Vec<&'o ProgramSpec>,
     /// The same, linked.
     pub(super) linked: Vec<Linked>,
+    /// The same, by where they begin.
+    slots: BTreeMap<(&'o str, u64), ProgramSlot>,
 }
 
 impl<'o> Programs<'o> {
     /// Links the `chosen` programs of the object, and all that they reach.
     pub(super) fn link(object: &'o Object, chosen: Vec<&'o ProgramSpec>) -> Result<Self> {
         let linker = Linker::new(object);
-        let mut programs = Self { object, specs: chosen, linked: Vec::new() };
-        let mut known: BTreeSet<_> = programs.specs.iter().map(|program| program.place()).into_set();
+        let slots = chosen.iter().enumerate().map(|(slot, program)| (program.place(), ProgramSlot(slot)));
+        let mut programs = Self { object, slots: slots.into_map(), specs: chosen, linked: Vec::new() };
         while let Some(program) = programs.specs.get(programs.linked.len()) {
             let linked = linker.link(program)?;
             for map in programs.prog_arrays_of(&linked) {
                 for slot in &object.maps[map].slots {
                     let program = named_program(object, map, &slot.value)?;
-                    if known.insert(program.place()) {
+                    if let Entry::Vacant(vacant) = programs.slots.entry(program.place()) {
+                        vacant.insert(ProgramSlot(programs.specs.len()));
                         programs.specs.push(program);
                     }
                 }
@@ -65,8 +70,10 @@ impl<'o> Programs<'o> {
             (BTreeSet::new(), [from].into_iter().into_set(), vec![from]);
         while let Some(program) = next.pop() {
             for map in self.prog_arrays_of(&self.linked[program.0]) {
+                if !arrays.insert(map) {
+                    continue;
+                }
                 let slots = &self.object.maps[map].slots;
-                arrays.insert(map);
                 next.extend(
                     slots.iter().filter_map(|slot| self.slot_of(&slot.value)).filter(|p| reached.insert(*p)),
                 );
@@ -86,8 +93,7 @@ impl<'o> Programs<'o> {
 
     fn slot_of(&self, value: &SlotValue) -> Option<ProgramSlot> {
         let SlotValue::Program(program) = value else { return None };
-        let place = self.object.programs[*program].place();
-        self.specs.iter().position(|program| program.place() == place).map(ProgramSlot)
+        self.slots.get(&self.object.programs[*program].place()).copied()
     }
 
     /// The kernel lets only programs of one kind share a prog array: it would refuse the second with a bare EINVAL.
@@ -95,8 +101,11 @@ impl<'o> Programs<'o> {
         let mut first: Vec<Option<&ProgramSpec>> = vec![None; self.object.maps.len()];
         for (program, linked) in self.specs.iter().zip(&self.linked) {
             for map in self.prog_arrays_of(linked) {
-                let named = self.object.maps[map].slots.iter().filter_map(|slot| self.slot_of(&slot.value));
-                for program in std::iter::once(*program).chain(named.map(|slot| self.specs[slot.0])) {
+                let slots = &self.object.maps[map].slots;
+                // What it names is looked at once, beside the first that refers to it.
+                let named = if first[map].is_none() { &slots[..] } else { &[] };
+                let named = named.iter().filter_map(|slot| self.slot_of(&slot.value));
+                for program in iter::once(*program).chain(named.map(|slot| self.specs[slot.0])) {
                     let first = *first[map].get_or_insert(program);
                     if first.kind != program.kind {
                         return Err(mixed_kinds(&self.object.maps[map].name, first, program));
