@@ -109,6 +109,22 @@ impl Reader {
         Ok(found.map(|found| Rule::new(&found, self.now)))
     }
 
+    /// The sets that hold a rule, each as a mask of its own, and how long it will: a set may let go of it before others.
+    pub fn holds(&self, rule: &Rule) -> Result<Vec<(u32, Option<Duration>)>> {
+        if rule.sets.count_ones() == 1 {
+            return Ok(vec![(rule.sets, rule.left)]);
+        }
+        let mut holds = Vec::new();
+        for set in (0..u32::BITS).filter(|set| rule.sets & (1 << set) != 0) {
+            let end = self.sets.end_of(rule.prefix, set)?;
+            // What has ended, no writer has taken out yet.
+            if !self.now.is_past(end) {
+                holds.push((1 << set, (end != 0).then(|| self.now.until(end))));
+            }
+        }
+        Ok(holds)
+    }
+
     /// The names of the sets in a rule's mask.
     pub fn set_names(&self, mask: u32) -> Vec<String> {
         self.sets.names(mask)

@@ -286,6 +286,17 @@ fn what_is_saved_can_be_loaded_again() {
 }
 
 #[test]
+fn each_set_is_saved_with_its_own_time() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    block(&["add", "192.0.2.77", "--name", "a", "--ttl", "10m"]).ok();
+    block(&["add", "192.0.2.77", "--name", "b"]).ok();
+    let saved = block(&["save", "-"]).ok().stdout().to_owned();
+    let lines: Vec<_> = saved.lines().collect();
+    assert!(lines[0].starts_with("add a 192.0.2.77 timeout "), "{saved}");
+    assert_eq!(lines[1..], ["add b 192.0.2.77"]);
+}
+
+#[test]
 fn saving_replaces_files_and_nothing_else() {
     let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
     block(&["add", "192.0.2.77"]).ok();

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use blocklist::duration;
 use blocklist::prefix::{self, IpNet, Shown};
@@ -146,7 +147,12 @@ impl fmt::Display for Tested {
 
 pub(super) fn save(args: &args::Save) -> Result<()> {
     let mut reader = Reader::open(&maps(&args.home))?;
-    let saved = Saved { rules: reader.rules(false)?, exceptions: reader.exceptions()? };
+    let rules = reader.rules(false)?;
+    let mut saved = Saved { holds: Vec::new(), exceptions: reader.exceptions()? };
+    for rule in &rules {
+        let holds = reader.holds(rule)?;
+        saved.holds.extend(holds.into_iter().map(|(set, left)| (rule.prefix, set, left)));
+    }
     if args.file == Path::new("-") {
         let mut out = BufWriter::new(output::stream());
         return write_saved(&mut out, &saved, &reader).map_err(|error| output::write_error(&error));
@@ -154,7 +160,7 @@ pub(super) fn save(args: &args::Save) -> Result<()> {
     write_file(&args.file, |out| write_saved(out, &saved, &reader)).map_err(|(call, error)| {
         Error::os(call, quote(&args.file.to_string_lossy()), error.raw_os_error().unwrap_or_default())
     })?;
-    output::print(&format!("saved {} rules", saved.rules.len()))
+    output::print(&format!("saved {} rules", rules.len()))
 }
 
 type Failure = (&'static str, io::Error);
@@ -191,7 +197,8 @@ fn write_file(
 
 /// What is to be found again.
 struct Saved {
-    rules: Vec<Rule>,
+    /// Each prefix with each set that holds it, and how long it will.
+    holds: Vec<(IpNet, u32, Option<Duration>)>,
     exceptions: Vec<IpNet>,
 }
 
@@ -200,11 +207,10 @@ fn write_saved(out: &mut impl Write, saved: &Saved, reader: &Reader) -> io::Resu
     for prefix in &saved.exceptions {
         writeln!(out, "allow {}", Shown(*prefix))?;
     }
-    let rules = &saved.rules;
-    for rule in rules {
-        for set in reader.set_names(rule.sets) {
-            write!(out, "add {set} {}", Shown(rule.prefix))?;
-            if let Some(left) = rule.left {
+    for &(prefix, set, left) in &saved.holds {
+        for set in reader.set_names(set) {
+            write!(out, "add {set} {}", Shown(prefix))?;
+            if let Some(left) = left {
                 write!(out, " timeout {}", left.as_secs().max(1))?;
             }
             out.write_all(b"\n")?;
