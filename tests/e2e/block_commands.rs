@@ -302,7 +302,20 @@ fn saving_replaces_files_and_nothing_else() {
     block(&["add", "192.0.2.77"]).ok();
     let rules = "add default 192.0.2.77\n";
     assert_eq!(block(&["save", "-"]).ok().stdout(), rules);
-    assert_eq!(block(&["save", "/dev/stdout"]).ok().stdout(), format!("{rules}saved 1 rules\n"));
+    assert_eq!(block(&["save", "/dev/stdout"]).ok().stdout(), rules);
+    // A file is replaced wherever it is; what lies beside it under a likely name is nobody's business.
+    let shared = format!("/dev/shm/xdpload-saved-{}", std::process::id());
+    for before in ["", "add default 192.0.2.78\n"] {
+        if !before.is_empty() {
+            fs::write(&shared, before).unwrap();
+        }
+        block(&["save", &shared]).ok();
+        assert_eq!(fs::read_to_string(&shared).unwrap(), rules);
+    }
+    fs::remove_file(&shared).unwrap();
+    let beside = file(&sandbox, "saved.new", "of another");
+    block(&["save", sandbox.scratch().join("saved").to_str().unwrap()]).ok();
+    assert_eq!(fs::read_to_string(beside).unwrap(), "of another");
     let device = sandbox.scratch().join("null");
     run(&mut command("mknod", &[device.to_str().unwrap(), "c", "1", "3"])).ok();
     block(&["save", device.to_str().unwrap()]).ok();
