@@ -276,13 +276,24 @@ fn what_is_saved_can_be_loaded_again() {
     let before = listed();
     block(&["off", "--purge"]).ok();
     block(&["on", NEAR]).ok();
-    block(&["load", saved]).ok();
+    block(&["load", saved, "--dry-run"]).ok().stdout_has("exceptions: would have added 1\n");
+    block(&["load", saved]).ok().stdout_has("exceptions: added 1\n");
     let without_time = |lines: Vec<String>| -> Vec<String> {
         lines.iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
     };
     assert_eq!(without_time(listed()), without_time(before));
     block(&["list", "198.51.100.1"]).ok().stdout_has("left\n");
     assert_eq!(block(&["allow", "list"]).ok().stdout(), "192.0.2.2\n");
+}
+
+#[test]
+fn the_rule_that_counts_is_the_one_that_is_told() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    // The longer one has a length of its own, for which packets ask last.
+    block(&["add", "2001:db8:7::/64", "2001:db8:7::/96"]).ok();
+    block(&["test", "2001:db8:7::1"]).ok().stdout_has("is dropped by 2001:db8:7::/64 in default");
+    block(&["del", "2001:db8:7::/64"]).ok();
+    block(&["test", "2001:db8:7::1"]).ok().stdout_has("is dropped by 2001:db8:7::/96 in default");
 }
 
 #[test]
