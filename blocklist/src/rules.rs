@@ -118,9 +118,9 @@ impl Reader {
         Ok(found.map(|found| Rule::new(&found, self.now)))
     }
 
-    /// The sets that hold a rule, each as a mask of its own, and how long it will: a set may let go of it before others.
+    /// The sets that hold a rule, each as a mask of its own, and how long: one may let go of it before others.
     pub fn holds(&self, rule: &Rule) -> Result<Vec<(u32, Option<Duration>)>> {
-        if rule.sets.count_ones() == 1 {
+        if rule.sets.is_power_of_two() {
             return Ok(vec![(rule.sets, rule.left)]);
         }
         let mut holds = Vec::new();

@@ -86,7 +86,9 @@ fn plain(line: &str, list: &mut List) -> Result<(), Reason> {
         let mut found = Vec::new();
         prefix::parse_range(word, |prefix| found.push(prefix))?;
         next.map_or(Ok(()), |next| check_behind(next, words))?;
-        found.into_iter().for_each(|prefix| list.push(prefix, 0));
+        for prefix in found {
+            list.push(prefix, 0);
+        }
         return Ok(());
     }
     let written = prefix::parse(word)?;
