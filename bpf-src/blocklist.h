@@ -23,8 +23,8 @@
 // Whoever changes rules keeps to an order, so that packets never see half of a rule: the bits
 // of a new one are set first, then its length, then it is written where it will be, then it is
 // made present. Bits are cleared after the rule is gone, or never: a bit that is set without a
-// rule costs a look and nothing else. Among rules that match, the longest counts; those that found
-// their bucket full come after.
+// rule costs a look and nothing else. Of rules that match, the longest counts of
+// those in `buckets`, else of those in `wide`, else of those in `trie6`.
 #pragma once
 
 #include <linux/types.h>

@@ -8,7 +8,7 @@ use loader::Result;
 use loader::map::Map;
 
 use crate::clock::Now;
-use crate::layout::{Config, Home, flags, home, trie_key, trie_prefix, u32_at};
+use crate::layout::{Config, flags, trie_key, trie_prefix, u32_at};
 use crate::prefix::{covering, single, sort_pairs};
 use crate::sets::Sets;
 use crate::store::Maps;
@@ -76,6 +76,15 @@ pub struct Settings {
     pub max_rules: u32,
 }
 
+/// When the packet program asks where rules are: it goes on if none there is about the packet, and takes the longest.
+fn turn(place: Place) -> u8 {
+    match place {
+        Place::Slot(_) => 0,
+        Place::Wide => 1,
+        Place::Trie => 2,
+    }
+}
+
 /// The blocklist in the kernel, to be read.
 #[derive(Debug)]
 pub struct Reader {
@@ -109,6 +118,22 @@ impl Reader {
         Ok(found.map(|found| Rule::new(&found, self.now)))
     }
 
+    /// The sets that hold a rule, each as a mask of its own, and how long: one may let go of it before others.
+    pub fn holds(&self, rule: &Rule) -> Result<Vec<(u32, Option<Duration>)>> {
+        if rule.sets.is_power_of_two() {
+            return Ok(vec![(rule.sets, rule.left)]);
+        }
+        let mut holds = Vec::new();
+        for set in (0..u32::BITS).filter(|set| rule.sets & (1 << set) != 0) {
+            let end = self.sets.end_of(rule.prefix, set)?;
+            // What has ended, no writer has taken out yet.
+            if !self.now.is_past(end) {
+                holds.push((1 << set, (end != 0).then(|| self.now.until(end))));
+            }
+        }
+        Ok(holds)
+    }
+
     /// The names of the sets in a rule's mask.
     pub fn set_names(&self, mask: u32) -> Vec<String> {
         self.sets.names(mask)
@@ -130,21 +155,22 @@ impl Reader {
         })
     }
 
-    /// What would become of a packet from `address`: the longest rule counts, and an exception overrules it.
+    /// What would become of a packet from `address`: the rule counts that the packet program finds first, and an
+    /// exception overrules it.
     pub fn test(&mut self, address: IpAddr) -> Result<Test> {
-        let mut rule = None;
+        let mut first: Option<Found> = None;
         for prefix in covering(address) {
             let found = self.table.find(prefix)?.filter(|found| !self.now.is_past(found.value.end));
             let Some(found) = found else { continue };
-            // Packets come last to a rule that found its bucket full.
-            let is_last = found.place == Place::Wide && matches!(home(prefix), Home::Bucket(_));
-            if rule.is_none() || !is_last {
-                rule = Some(Rule::new(&found, self.now));
+            if first.as_ref().is_none_or(|first| turn(found.place) < turn(first.place)) {
+                first = Some(found);
             }
-            if !is_last {
+            // No other comes before it.
+            if first.as_ref().is_some_and(|first| turn(first.place) == 0) {
                 break;
             }
         }
+        let rule = first.map(|found| Rule::new(&found, self.now));
         let settings = self.settings()?;
         // No rule of IPv6 and no default are about an address that no packet has.
         let drops = rule.is_some() || settings.unlisted != Unlisted::Pass;

@@ -73,7 +73,9 @@ pub(crate) fn run(args: &Pins) -> Result<()> {
             if !gc.dry_run {
                 remove(&mut removed, &args.bpffs.root, &mut failures);
             }
-            output::answer(gc.form, &Collected { dry_run: gc.dry_run, removed })?;
+            // The option may be before the word too.
+            let form = Form { json: gc.form.json || args.form.json };
+            output::answer(form, &Collected { dry_run: gc.dry_run, removed })?;
         }
     }
     in_one(failures)

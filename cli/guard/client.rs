@@ -74,6 +74,13 @@ pub(super) fn is_trusted(stream: &UnixStream) -> bool {
     getsockopt(stream, PeerCredentials).is_ok_and(|peer| [0, geteuid().as_raw()].contains(&peer.uid()))
 }
 
+/// The user, neither this one nor root, who has the name of the guard of the interface `ifindex` in this namespace.
+pub(super) fn stranger(ifindex: u32) -> Option<u32> {
+    let address = SocketAddr::from_abstract_name(socket_name(ifindex)).ok()?;
+    let stream = UnixStream::connect_addr(&address).ok().filter(|stream| !is_trusted(stream))?;
+    getsockopt(&stream, PeerCredentials).ok().map(|peer| peer.uid())
+}
+
 fn ask(netns: Option<&NetNs>, ifindex: u32, request: &str) -> Result<Answer> {
     let connect = || {
         SocketAddr::from_abstract_name(socket_name(ifindex))

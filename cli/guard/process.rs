@@ -19,7 +19,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::setsid;
 
-use super::client::is_trusted;
+use super::client::{is_trusted, stranger};
 use super::log::{Level, log};
 use super::socket_name;
 
@@ -121,6 +121,13 @@ fn listen(on_trial: &OnTrial) -> Result<UnixListener> {
     let address = SocketAddr::from_abstract_name(socket_name(interface.index().get()));
     address.and_then(|address| UnixListener::bind_addr(&address)).map_err(|error| {
         if error.kind() == io::ErrorKind::AddrInUse {
+            // Anybody may take a name that is free.
+            if let Some(user) = stranger(interface.index().get()) {
+                let name = socket_name(interface.index().get());
+                let message = format!("user {user} holds the socket `@{name}`, by which the guard is found");
+                return Error::new(ErrorKind::Conflict, message)
+                    .with_help(format!("`ss -lxp src @{name}` shows the process"));
+            }
             let message = format!("another change of {interface} waits to be confirmed");
             return Error::new(ErrorKind::Conflict, message).with_help(format!(
                 "`xdpload confirm {}` keeps it; `xdpload status` shows it",

@@ -276,7 +276,8 @@ fn what_is_saved_can_be_loaded_again() {
     let before = listed();
     block(&["off", "--purge"]).ok();
     block(&["on", NEAR]).ok();
-    block(&["load", saved]).ok();
+    block(&["load", saved, "--dry-run"]).ok().stdout_has("exceptions: would have added 1\n");
+    block(&["load", saved]).ok().stdout_has("exceptions: added 1\n");
     let without_time = |lines: Vec<String>| -> Vec<String> {
         lines.iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
     };
@@ -286,12 +287,46 @@ fn what_is_saved_can_be_loaded_again() {
 }
 
 #[test]
+fn the_rule_that_counts_is_the_one_that_is_told() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    // The longer one has a length of its own, for which packets ask last.
+    block(&["add", "2001:db8:7::/64", "2001:db8:7::/96"]).ok();
+    block(&["test", "2001:db8:7::1"]).ok().stdout_has("is dropped by 2001:db8:7::/64 in default");
+    block(&["del", "2001:db8:7::/64"]).ok();
+    block(&["test", "2001:db8:7::1"]).ok().stdout_has("is dropped by 2001:db8:7::/96 in default");
+}
+
+#[test]
+fn each_set_is_saved_with_its_own_time() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    block(&["add", "192.0.2.77", "--name", "a", "--ttl", "10m"]).ok();
+    block(&["add", "192.0.2.77", "--name", "b"]).ok();
+    let saved = block(&["save", "-"]).ok().stdout().to_owned();
+    let lines: Vec<_> = saved.lines().collect();
+    assert!(lines[0].starts_with("add a 192.0.2.77 timeout "), "{saved}");
+    assert_eq!(lines[1..], ["add b 192.0.2.77"]);
+}
+
+#[test]
 fn saving_replaces_files_and_nothing_else() {
     let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
     block(&["add", "192.0.2.77"]).ok();
     let rules = "add default 192.0.2.77\n";
     assert_eq!(block(&["save", "-"]).ok().stdout(), rules);
-    assert_eq!(block(&["save", "/dev/stdout"]).ok().stdout(), format!("{rules}saved 1 rules\n"));
+    assert_eq!(block(&["save", "/dev/stdout"]).ok().stdout(), rules);
+    // A file is replaced wherever it is; what lies beside it under a likely name is nobody's business.
+    let shared = format!("/dev/shm/xdpload-saved-{}", std::process::id());
+    for before in ["", "add default 192.0.2.78\n"] {
+        if !before.is_empty() {
+            fs::write(&shared, before).unwrap();
+        }
+        block(&["save", &shared]).ok();
+        assert_eq!(fs::read_to_string(&shared).unwrap(), rules);
+    }
+    fs::remove_file(&shared).unwrap();
+    let beside = file(&sandbox, "saved.new", "of another");
+    block(&["save", sandbox.scratch().join("saved").to_str().unwrap()]).ok();
+    assert_eq!(fs::read_to_string(beside).unwrap(), "of another");
     let device = sandbox.scratch().join("null");
     run(&mut command("mknod", &[device.to_str().unwrap(), "c", "1", "3"])).ok();
     block(&["save", device.to_str().unwrap()]).ok();

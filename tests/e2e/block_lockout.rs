@@ -128,7 +128,10 @@ fn rules_that_are_there_lock_nobody_out_when_it_is_turned_on() {
     assert_eq!(attached_by_ip(NEAR), None);
     in_session(&["on", NEAR, "--count-only"]).ok();
     is_refused(&["on", NEAR, "--count-only=false"], false);
-    is_refused(&["on", NEAR, "--count-only=false", "--confirm", "60s"], false);
+    // A trial would not take that back.
+    in_session(&["on", NEAR, "--count-only=false", "--confirm", "60s", "--force"])
+        .fails(1)
+        .stderr_has("--confirm does not take back that packets are dropped and no longer only counted");
     assert_udp(&veth, BLOCKED, 5);
     in_session(&["on", NEAR, "--count-only=false", "--force"]).ok();
     assert_udp(&veth, BLOCKED, 0);

@@ -78,6 +78,8 @@ fn what_serves_nobody_is_collected() {
     assert!(is_gone.iter().any(|words| ran.stdout().contains(words)), "{}", ran.report());
     ran.stdout_has("would remove /sys/fs/bpf/link: it is detached");
     assert_eq!(sandbox.pins(), before);
+    let before = xdpload(&["pins", "--json", "gc", "--dry-run"]).ok();
+    assert_eq!(before.json()["dry_run"], true);
     let removed = answer(&["pins", "gc"])["removed"].clone();
     assert_eq!(removed.as_array().map(Vec::len), Some(3), "{removed:#}");
     assert_eq!(sandbox.pins(), ["answer"]);

@@ -3,9 +3,10 @@
 mod faults;
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -146,6 +147,36 @@ fn nobody_else_holds_off_the_end() {
     Guard::of(&attached).ends();
     assert_eq!(near(), None);
     assert!(crowd.wait().expect("it was started").success());
+}
+
+/// As somebody who is not root, takes the name of a guard, and holds it until there is no more input.
+const SQUATTER: &str = r#"
+import os, socket, sys
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+held = socket.socket(socket.AF_UNIX)
+held.bind("\0xdpload-guard/" + sys.argv[1])
+held.listen()
+print("held", flush=True)
+sys.stdin.read()
+"#;
+
+#[test]
+fn who_holds_the_name_of_a_guard_is_told() {
+    let (_sandbox, _veth) = need!(bench(&["python3"]));
+    let attached = attach("xdp_drop", &[]);
+    let index = number(&attached["ifindex"]).to_string();
+    xdpload(&["detach", NEAR]).ok();
+    let mut squatter = command("python3", &["-c", SQUATTER, &index]);
+    let mut squatter = squatter.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 starts");
+    let mut held = [0; 5];
+    squatter.stdout.as_mut().expect("it is piped").read_exact(&mut held).expect("it holds the name");
+    let words = format!("user 65534 holds the socket `@xdpload-guard/{index}`, by which the guard is found");
+    refused(&["attach", NEAR, &object("xdp_drop"), SHORT], 1, &[&words]);
+    assert_eq!(near(), None);
+    drop(squatter.stdin.take());
+    assert!(squatter.wait().expect("it was started").success());
 }
 
 #[test]

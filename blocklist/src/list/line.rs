@@ -48,7 +48,7 @@ impl State {
             Some(first) if first.is_ascii_digit() => plain(line, list),
             _ if word == "add" && !nft::begins(line) => ipset(line, list),
             _ if word == "allow" => {
-                let written = prefix::parse(line[word.len()..].trim())?;
+                let written = prefix::parse(without_comment(&line[word.len()..]).trim())?;
                 list.with_host_bits += u64::from(written.had_host_bits);
                 list.allowed.push(written.prefix);
                 Ok(())
@@ -70,23 +70,31 @@ impl State {
     }
 }
 
+/// What is before a comment.
+fn without_comment(line: &str) -> &str {
+    line.split(['#', ';']).next().unwrap_or_default()
+}
+
 /// A prefix or a range, and names or a comment behind it.
 fn plain(line: &str, list: &mut List) -> Result<(), Reason> {
-    let text = line.split(['#', ';']).next().unwrap_or_default();
-    let mut words = text.split_whitespace();
+    let mut words = without_comment(line).split_whitespace();
     let Some(word) = words.next() else {
         return Ok(());
     };
-    if word.contains('-') && words.next().is_none() {
-        prefix::parse_range(word, |prefix| list.push(prefix, 0))?;
+    let next = words.next();
+    if word.contains('-') {
+        let mut found = Vec::new();
+        prefix::parse_range(word, |prefix| found.push(prefix))?;
+        next.map_or(Ok(()), |next| check_behind(next, words))?;
+        for prefix in found {
+            list.push(prefix, 0);
+        }
         return Ok(());
     }
     let written = prefix::parse(word)?;
-    if let Some(next) = words.next() {
+    if let Some(next) = next {
+        check_behind(next, words)?;
         let address = written.prefix.addr();
-        if prefix::parse(next).is_ok() {
-            return Err(Reason::new("expected one prefix on a line, found two"));
-        }
         if address.is_unspecified() || address.is_loopback() {
             let words = format!("this points a name at {address}, it lists no address to block");
             return Err(Reason::new(words));
@@ -94,6 +102,23 @@ fn plain(line: &str, list: &mut List) -> Result<(), Reason> {
     }
     list.with_host_bits += u64::from(written.had_host_bits);
     list.push(written.prefix, 0);
+    Ok(())
+}
+
+/// Whether what is behind a prefix may be a name or a comment: not another prefix, nor what would make a range or a
+/// length of the prefix if there were no space.
+fn check_behind<'a>(next: &str, mut words: impl Iterator<Item = &'a str>) -> Result<(), Reason> {
+    if prefix::parse(next).is_ok() {
+        return Err(Reason::new("expected one prefix on a line, found two"));
+    }
+    let is_sign = |c: char| matches!(c, '-' | '/');
+    let Some(rest) = next.strip_prefix(is_sign) else {
+        return Ok(());
+    };
+    let rest = if rest.is_empty() { words.next().unwrap_or_default() } else { rest };
+    if rest.parse::<u8>().is_ok() || prefix::parse(rest).is_ok() {
+        return Err(Reason::new("expected no space within a range or before a length"));
+    }
     Ok(())
 }
 

@@ -366,6 +366,48 @@ mod tests {
     }
 
     #[test]
+    fn elements_with_more_than_an_address_are_not_taken_for_one() {
+        let (found, bad) = listed(
+            "elements = { 192.0.2.1 . 443, 192.0.2.2 : accept, 192.0.2.3 comment \"a : b\" : drop }\n\
+             add element inet f a { 192.0.2.4 }; add element inet f b { 192.0.2.5 }\n\
+             set bad { type ipv4_addr; elements = { 192.0.2.6 } }\n",
+        );
+        assert_eq!(found, ["192.0.2.4"]);
+        assert_eq!(
+            bad,
+            [
+                "1: `192.0.2.1`: there is no place for `.`",
+                "2: expected the end of the line behind the closing brace",
+                "3: expected `elements = {` at the beginning of a line",
+            ]
+        );
+        lists(
+            "elements = { 192.0.2.1, # first, one }\n192.0.2.2 last used 3s timeout 1m, # second\n\
+             192.0.2.3 comment \"a # b\" timeout 9s } # end\nadd element 192.0.2.4\n",
+            &["192.0.2.1", "192.0.2.2 60s", "192.0.2.3 9s", "192.0.2.4"],
+        );
+    }
+
+    #[test]
+    fn a_space_makes_no_single_address_of_a_range() {
+        let (found, bad) = listed(
+            "192.0.2.9 - 192.0.2.12\n192.0.2.0 /28\n192.0.2.9 -192.0.2.12\n192.0.2.0 / 28\n\
+             192.0.2.1-192.0.2.4 192.0.2.9\n",
+        );
+        assert!(found.is_empty(), "{found:?}");
+        let space = "expected no space within a range or before a length";
+        let expected = (1..5).map(|line| format!("{line}: {space}"));
+        let two = "5: expected one prefix on a line, found two".to_owned();
+        assert_eq!(bad, expected.chain([two]).collect::<Vec<_>>());
+        lists(
+            "192.0.2.8-192.0.2.9 scanner.example.org\n192.0.2.1 - seen on Monday\n",
+            &["192.0.2.8/31", "192.0.2.1"],
+        );
+        let list = read(&b"allow 192.0.2.20 # office\n"[..], 9, |_| {}).unwrap();
+        assert_eq!((list.allowed, list.bad), (vec!["192.0.2.20/32".parse().unwrap()], Vec::new()));
+    }
+
+    #[test]
     fn what_is_no_list_stops_the_reading() {
         assert!(matches!(read(&b"192.0.2.1\n\0"[..], 9, |_| {}), Err(Stop::Binary { line: 2 })));
         assert!(matches!(read(&b"\xff\xfe\n"[..], 9, |_| {}), Err(Stop::Binary { line: 1 })));

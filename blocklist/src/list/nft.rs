@@ -22,7 +22,9 @@ const BEGINNINGS: [&str; 11] = [
 /// Whether the line is one of a ruleset: a frame around elements, or the beginning of elements.
 pub(super) fn begins(line: &str) -> bool {
     let word = line.split(|c: char| c.is_whitespace() || c == '=').next().unwrap_or_default();
-    let is_element = line.strip_prefix("add").is_some_and(|rest| rest.trim_start().starts_with("element "));
+    // A set of ipset may be called `element` too.
+    let is_element = line.contains('{')
+        && line.strip_prefix("add").is_some_and(|rest| rest.trim_start().starts_with("element "));
     matches!(word, "elements" | "}" | "counter" | "comment") || BEGINNINGS.contains(&word) || is_element
 }
 
@@ -48,14 +50,23 @@ impl State {
             let is_elements = line.starts_with("elements") || line.starts_with("add");
             match line.split_once('{') {
                 Some((_, elements)) if is_elements => rest = elements,
+                Some((_, inner)) if inner.contains("elements") => {
+                    return Err(Reason::new("expected `elements = {` at the beginning of a line"));
+                }
                 _ => return Ok(()),
             }
             self.inside = true;
         }
         let mut first_wrong = None;
-        for c in rest.chars().chain(['\n']) {
+        let mut chars = rest.chars();
+        while let Some(c) = chars.next() {
             match c {
-                '"' => self.quoted = !self.quoted,
+                // A comment of the file, not of the element.
+                '#' if !self.quoted => break,
+                '"' => {
+                    self.quoted = !self.quoted;
+                    self.element.push(c);
+                }
                 ',' | '}' if !self.quoted => {
                     let element = std::mem::take(&mut self.element);
                     if let Err(reason) = read_element(&element, list) {
@@ -63,10 +74,14 @@ impl State {
                     }
                     if c == '}' {
                         self.inside = false;
+                        let rest = chars.as_str().split('#').next().unwrap_or_default();
+                        if rest.contains(|c: char| !c.is_whitespace() && !matches!(c, '}' | ';')) {
+                            let words = "expected the end of the line behind the closing brace";
+                            first_wrong.get_or_insert(Reason::new(words));
+                        }
                         break;
                     }
                 }
-                '\n' => self.element.push(' '),
                 _ => self.element.push(c),
             }
             if self.element.len() > super::MAX_LINE {
@@ -74,11 +89,14 @@ impl State {
                 first_wrong.get_or_insert(Reason::new("an element has no end"));
             }
         }
+        if self.inside {
+            self.element.push(' ');
+        }
         first_wrong.map_or(Ok(()), Err)
     }
 }
 
-/// `PREFIX [timeout TIME [expires TIME]] ...`.
+/// `PREFIX [timeout TIME [expires TIME]] ...`. What is not known may be another condition, or a verdict.
 fn read_element(text: &str, list: &mut List) -> Result<(), Reason> {
     let mut words = text.split_whitespace();
     let Some(word) = words.next() else {
@@ -86,11 +104,17 @@ fn read_element(text: &str, list: &mut List) -> Result<(), Reason> {
     };
     let mut seconds = 0;
     while let Some(option) = words.next() {
-        if matches!(option, "timeout" | "expires") {
-            let time = words.next().and_then(|time| duration::parse(time).ok());
-            let time = time.ok_or_else(|| Reason::new(format!("expected a time behind `{option}`")))?;
-            // What is left counts, however little it is.
-            seconds = u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX);
+        match option {
+            "timeout" | "expires" => {
+                let time = words.next().and_then(|time| duration::parse(time).ok());
+                let time = time.ok_or_else(|| Reason::new(format!("expected a time behind `{option}`")))?;
+                // What is left counts, however little it is.
+                seconds = u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX);
+            }
+            "counter" | "last" | "never" => {}
+            "packets" | "bytes" | "used" => drop(words.next()),
+            "comment" => skip_quoted(&mut words),
+            _ => return Err(Reason::new(format!("`{word}`: there is no place for `{option}`"))),
         }
     }
     let mut found = Vec::new();
@@ -101,4 +125,15 @@ fn read_element(text: &str, list: &mut List) -> Result<(), Reason> {
         list.push(prefix, seconds);
     }
     Ok(())
+}
+
+/// Passes over a text in quotes, or one word.
+fn skip_quoted<'a>(words: &mut impl Iterator<Item = &'a str>) {
+    let mut quotes = 0;
+    for word in words {
+        quotes += word.matches('"').count();
+        if quotes % 2 == 0 {
+            return;
+        }
+    }
 }

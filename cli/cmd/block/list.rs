@@ -4,7 +4,9 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::Duration;
 
 use blocklist::duration;
 use blocklist::prefix::{self, IpNet, Shown};
@@ -146,52 +148,77 @@ impl fmt::Display for Tested {
 
 pub(super) fn save(args: &args::Save) -> Result<()> {
     let mut reader = Reader::open(&maps(&args.home))?;
-    let saved = Saved { rules: reader.rules(false)?, exceptions: reader.exceptions()? };
+    let rules = reader.rules(false)?;
+    let mut saved = Saved { holds: Vec::new(), exceptions: reader.exceptions()? };
+    for rule in &rules {
+        let holds = reader.holds(rule)?;
+        saved.holds.extend(holds.into_iter().map(|(set, left)| (rule.prefix, set, left)));
+    }
     if args.file == Path::new("-") {
         let mut out = BufWriter::new(output::stream());
         return write_saved(&mut out, &saved, &reader).map_err(|error| output::write_error(&error));
     }
-    write_file(&args.file, |out| write_saved(out, &saved, &reader)).map_err(|(call, error)| {
-        Error::os(call, quote(&args.file.to_string_lossy()), error.raw_os_error().unwrap_or_default())
-    })?;
-    output::print(&format!("saved {} rules", saved.rules.len()))
+    let is_stream =
+        write_file(&args.file, |out| write_saved(out, &saved, &reader)).map_err(|(call, error)| {
+            Error::os(call, quote(&args.file.to_string_lossy()), error.raw_os_error().unwrap_or_default())
+        })?;
+    let words = format!("saved {} rules", rules.len());
+    if is_stream {
+        // It may be where the rules are: the words are none.
+        output::remark(words);
+        return Ok(());
+    }
+    output::print(&words)
 }
 
 type Failure = (&'static str, io::Error);
 
 /// Writes a file anew: it stays as it is until the new one is whole. A device, a pipe or what `/dev/stdout` stands for
-/// is written to and never replaced.
+/// is written to and never replaced. Tells whether it was such a stream.
 fn write_file(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let before = fs::metadata(path).ok();
-    let is_device = ["/dev", "/proc"].iter().any(|root| path.starts_with(root));
-    if is_device || before.as_ref().is_some_and(|before| !before.is_file()) {
+    let is_stream = ["/proc", "/dev/fd", "/dev/stdout", "/dev/stderr"].iter().any(|it| path.starts_with(it));
+    if is_stream || before.as_ref().is_some_and(|before| !before.is_file()) {
         let file = File::options().append(true).open(path).map_err(|error| ("open(2)", error))?;
-        return write(&mut BufWriter::new(file)).map_err(|error| ("write(2)", error));
+        return write(&mut BufWriter::new(file)).map(|()| true).map_err(|error| ("write(2)", error));
     }
     // A link stays one, and is followed to the file.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = Path::new(&new);
-    let file = File::create(new).map_err(|error| ("open(2)", error))?;
+    let (new, file) = create_beside(path).map_err(|error| ("open(2)", error))?;
     let mut out = BufWriter::new(file);
     let written = write(&mut out)
         .and_then(|()| before.map_or(Ok(()), |before| out.get_ref().set_permissions(before.permissions())))
         .and_then(|()| out.get_ref().sync_all())
         .map_err(|error| ("write(2)", error))
-        .and_then(|()| fs::rename(new, path).map_err(|error| ("rename(2)", error)));
+        .and_then(|()| fs::rename(&new, path).map_err(|error| ("rename(2)", error)));
     if written.is_err() {
-        let _ = fs::remove_file(new);
+        let _ = fs::remove_file(&new);
     }
-    written
+    written.map(|()| false)
+}
+
+/// Makes a file beside `path` that nobody else writes to: not another save, nor whoever has put a link there.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    let mut number = process::id();
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".new{number}"));
+        let name = PathBuf::from(name);
+        match File::options().write(true).create_new(true).open(&name) {
+            // Of one that was killed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number = number.wrapping_add(1),
+            opened => return Ok((name, opened?)),
+        }
+    }
 }
 
 /// What is to be found again.
 struct Saved {
-    rules: Vec<Rule>,
+    /// Each prefix with each set that holds it, and how long it will.
+    holds: Vec<(IpNet, u32, Option<Duration>)>,
     exceptions: Vec<IpNet>,
 }
 
@@ -200,11 +227,10 @@ fn write_saved(out: &mut impl Write, saved: &Saved, reader: &Reader) -> io::Resu
     for prefix in &saved.exceptions {
         writeln!(out, "allow {}", Shown(*prefix))?;
     }
-    let rules = &saved.rules;
-    for rule in rules {
-        for set in reader.set_names(rule.sets) {
-            write!(out, "add {set} {}", Shown(rule.prefix))?;
-            if let Some(left) = rule.left {
+    for &(prefix, set, left) in &saved.holds {
+        for set in reader.set_names(set) {
+            write!(out, "add {set} {}", Shown(prefix))?;
+            if let Some(left) = left {
                 write!(out, " timeout {}", left.as_secs().max(1))?;
             }
             out.write_all(b"\n")?;

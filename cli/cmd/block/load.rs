@@ -1,6 +1,6 @@
 //! `xdpload block load`: list files into sets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, IsTerminal as _, Read};
@@ -48,11 +48,13 @@ pub(super) fn run(args: &Load) -> Result<()> {
     if lists.sets.len() > 1 || !lists.allowed.is_empty() {
         writer.check(&lists.sets)?;
     }
-    if !args.dry_run && !lists.allowed.is_empty() {
-        writer.allow(&lists.allowed)?;
-    }
-    let mut document =
-        Document { dry_run: args.dry_run, skipped: lists.skipped, duplicates, sets: Vec::new() };
+    let mut document = Document {
+        dry_run: args.dry_run,
+        skipped: lists.skipped,
+        duplicates,
+        exceptions: make_exceptions(&mut writer, lists.allowed, args.dry_run)?,
+        sets: Vec::new(),
+    };
     for (name, items) in &lists.sets {
         let swap = writer.load(name, items, args.ttl, args.dry_run)?;
         document.sets.push(Loaded {
@@ -63,6 +65,20 @@ pub(super) fn run(args: &Load) -> Result<()> {
         });
     }
     output::answer(args.form, &document)
+}
+
+/// Makes exceptions, or only looks at those that are there, and gives how many are new.
+fn make_exceptions(writer: &mut Writer, mut allowed: Vec<IpNet>, dry_run: bool) -> Result<usize> {
+    if allowed.is_empty() {
+        return Ok(0);
+    }
+    allowed.sort_unstable();
+    allowed.dedup();
+    if dry_run {
+        let there: HashSet<_> = writer.reader().exceptions()?.into_iter().collect();
+        return Ok(allowed.iter().filter(|exception| !there.contains(*exception)).count());
+    }
+    Ok(writer.allow(&allowed)?.into_iter().filter(|is_new| *is_new).count())
 }
 
 /// What all files list, by set.
@@ -239,6 +255,8 @@ struct Document {
     skipped: u64,
     /// Prefixes that were listed before.
     duplicates: usize,
+    /// Exceptions that were not there before.
+    exceptions: usize,
     sets: Vec<Loaded>,
 }
 
@@ -253,6 +271,9 @@ struct Loaded {
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let would = if self.dry_run { "would have " } else { "" };
+        if self.exceptions > 0 {
+            writeln!(f, "exceptions: {would}added {}", self.exceptions)?;
+        }
         self.sets.iter().try_for_each(|Loaded { name, added, kept, removed }| {
             writeln!(f, "{}: {would}added {added}, kept {kept}, removed {removed}", escape(name))
         })

@@ -66,10 +66,16 @@ fn check(args: &On, interfaces: &[Interface], maps: &Maps, reader: &mut Reader) 
         return Err(Error::new(ErrorKind::Conflict, message)
             .with_help("`block save FILE`, `block off --purge`, `block on` again, and `block load FILE`"));
     }
+    // A trial takes the program off again, and leaves alone whether it only counts.
+    if args.trial.confirm.is_some() && before.count_only && args.count_only == Some(false) {
+        let message = "--confirm does not take back that packets are dropped and no longer only counted";
+        return Err(Error::new(ErrorKind::Conflict, message).with_help(
+            "`block on --count-only=false` without --confirm drops; `block on --count-only` only counts again",
+        ));
+    }
     if args.force || args.count_only.unwrap_or(before.count_only) {
         return Ok(());
     }
-    // A trial takes the program off again, and leaves alone whether it only counts.
     let is_on_trial = args.trial.confirm.is_some() && !before.count_only;
     if is_on_trial || !before.count_only && is_on_all(interfaces, maps)? {
         return Ok(());

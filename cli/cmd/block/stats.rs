@@ -107,8 +107,9 @@ impl fmt::Display for Rates<'_> {
         ];
         for (name, verdicts) in groups {
             let (now, before) = (self.now.sum(verdicts), self.before.sum(verdicts));
+            // A blocklist that was made anew meanwhile has counted less.
             #[expect(clippy::cast_precision_loss, reason = "a rate is shown rounded")]
-            let rate = |now: u64, before: u64| now.wrapping_sub(before) as f64 / self.seconds;
+            let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / self.seconds;
             let packets = rate(now.packets, before.packets);
             let bits = 8.0 * rate(now.bytes, before.bytes);
             write!(f, " {name} {packets:.0} packets/s {:.2} Mbit/s", bits / 1e6)?;
@@ -233,4 +234,17 @@ impl fmt::Display for Prometheus<'_> {
 /// A name as the value of a label: backslash, quote and line break are escaped.
 fn label(name: &str) -> String {
     escape(name).replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_of_a_blocklist_made_anew_are_none() {
+        let mut before = Counters::none(3);
+        before.counts[Verdict::Dropped4 as usize] = Count { packets: 7, bytes: 420 };
+        let rates = Rates { before: &before, now: &Counters::none(3), seconds: 1.0 }.to_string();
+        assert!(rates.starts_with(" dropped 0 packets/s 0.00 Mbit/s"), "{rates}");
+    }
 }
