@@ -174,13 +174,16 @@ impl Loader<'_> {
             offload: self.is_offload(),
             adapted,
         };
+        // Dots in names came with global data.
+        let dots = create.name.filter(|name| name.as_str().contains('.')).map(|_| Feature::GlobalData);
         let mut step = charged(&Call::MapCreate(create.clone()), kernel);
-        let untyped = MapCreate { types: None, ..create };
         if create.types.is_some() {
+            let untyped = MapCreate { types: None, ..create.clone() };
             let again = Step::new(Call::MapCreate(untyped.clone()));
-            step = step.or(On::EntryTypes, vec![or_without_name(again, &untyped, kernel)]);
+            step = step.or(On::EntryTypes, vec![or_without_name(again, dots, &untyped, kernel)]);
         }
-        Ok(or_without_name(step, &untyped, kernel))
+        step = or_without_name(step, Some(Feature::ObjectNames), &create, kernel);
+        Ok(or_without_name(step, dots, &create, kernel))
     }
 
     /// The shape that the kernel is asked for, and whether its size had to be changed for that.
@@ -296,16 +299,15 @@ pub(super) fn late_inner_map_steps(maps: &[MapSpec]) -> impl Iterator<Item = Ste
     late.flat_map(|(index, map)| inner_map_steps(MapSlot(index), map))
 }
 
-/// The step that creates a map; if that is refused for its name, another without the name and without types.
-fn or_without_name(step: Step, create: &MapCreate, kernel: &Kernel) -> Step {
-    let Some(name) = create.name else { return step };
-    let nameless = Call::MapCreate(MapCreate { name: None, ..create.clone() });
-    // Dots in names came with global data.
-    let of_dots = name.as_str().contains('.').then_some(Feature::GlobalData);
-    let features = [Some(Feature::ObjectNames), of_dots].into_iter().flatten();
-    features
-        .filter(|feature| kernel.has(*feature) == Answer::Unknown)
-        .fold(step, |step, feature| step.or_lacking(NEWER, feature, vec![charged(&nameless, kernel)]))
+/// The step that creates a map; if that is refused and the kernel lacks what the name asks for, another without it.
+fn or_without_name(step: Step, asks_for: Option<Feature>, create: &MapCreate, kernel: &Kernel) -> Step {
+    match asks_for.filter(|feature| create.name.is_some() && kernel.has(*feature) == Answer::Unknown) {
+        Some(feature) => {
+            let nameless = Call::MapCreate(MapCreate { name: None, ..create.clone() });
+            step.or_lacking(NEWER, feature, vec![charged(&nameless, kernel)])
+        }
+        None => step,
+    }
 }
 
 fn inner_map_steps(outer: MapSlot, map: &MapSpec) -> impl Iterator<Item = Step> {
