@@ -1,6 +1,6 @@
 //! Entries of a hash or a trie on their way to the kernel.
 
-use loader::map::{Interrupted, Map, UpdateFlags};
+use loader::map::{Map, UpdateFlags};
 use loader::{Error, Result};
 use nix::libc::{E2BIG, ENOSPC};
 
@@ -9,45 +9,45 @@ use crate::layout::{Cell as _, RuleValue};
 /// What will be written and deleted.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
+    new: Entries,
+    /// In the place of others.
+    changed: Entries,
+    gone: Vec<u8>,
+}
+
+/// Keys and values, one behind the other.
+#[derive(Debug, Default)]
+struct Entries {
     keys: Vec<u8>,
     values: Vec<u8>,
-    /// The keys among `keys` that are new.
-    new: Vec<u8>,
-    gone: Vec<u8>,
 }
 
 impl Draft {
     /// `more` is what the value has behind the rule.
     pub(crate) fn put(&mut self, key: &[u8], value: RuleValue, more: &[u8], is_new: bool) {
-        self.keys.extend(key);
-        value.encode(&mut self.values);
-        self.values.extend(more);
-        if is_new {
-            self.new.extend(key);
-        }
+        let entries = if is_new { &mut self.new } else { &mut self.changed };
+        entries.keys.extend(key);
+        value.encode(&mut entries.values);
+        entries.values.extend(more);
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) {
         self.gone.extend(key);
     }
 
-    /// Writes all, or, if there is no room, none of what is new.
-    pub(crate) fn write(&self, map: &Map) -> Result<()> {
-        match &self.keys[..] {
-            [] => Ok(()),
-            key if key.len() == map.key_size() => {
-                map.update(key, &self.values, UpdateFlags::ANY).map_err(explain)
-            }
-            keys => map.update_packed(keys, &self.values).map_err(|Interrupted { error, .. }| {
-                self.take_back(map);
-                explain(error)
-            }),
-        }
+    /// Writes what is new, or, if there is no room, none of it.
+    pub(crate) fn write_new(&self, map: &Map) -> Result<()> {
+        self.new.write(map).inspect_err(|_| self.take_back(map))
+    }
+
+    /// Writes what takes the place of others.
+    pub(crate) fn write_changed(&self, map: &Map) -> Result<()> {
+        self.changed.write(map)
     }
 
     /// Deletes what is new. A failure of that has nobody to be told to: the one that led here is told.
     pub(crate) fn take_back(&self, map: &Map) {
-        let _ = map.delete_packed(&self.new);
+        let _ = map.delete_packed(&self.new.keys);
     }
 
     pub(crate) fn delete(&self, map: &Map) -> Result<()> {
@@ -59,7 +59,20 @@ impl Draft {
     }
 }
 
-fn explain(error: Error) -> Error {
+impl Entries {
+    fn write(&self, map: &Map) -> Result<()> {
+        match &self.keys[..] {
+            [] => Ok(()),
+            key if key.len() == map.key_size() => {
+                map.update(key, &self.values, UpdateFlags::ANY).map_err(explain)
+            }
+            keys => map.update_packed(keys, &self.values).map_err(|interrupted| explain(interrupted.error)),
+        }
+    }
+}
+
+/// Says of a refusal for want of room what to do about it.
+pub(crate) fn explain(error: Error) -> Error {
     match error.errno() {
         Some(E2BIG | ENOSPC) => error.context("there is no room for another rule").with_help(MORE_ROOM),
         _ => error,

@@ -8,8 +8,12 @@ use loader::{Error, ErrorKind, Result, quote};
 
 use crate::cells::Cells;
 use crate::clock::Now;
+use crate::draft::explain;
 use crate::layout::{NAME_BYTES, SETS, Set, hold_key, u32_at, wide_prefix};
 use crate::store::Maps;
+
+/// Bytes of a key of `holds`.
+const HOLD_KEY: usize = 24;
 
 /// The set of what is added without saying to which.
 pub const DEFAULT: &str = "default";
@@ -21,15 +25,24 @@ pub(crate) struct Sets {
     holds: Map,
     /// All holds, once they were read.
     known: Option<HashMap<(IpNet, u32), u32>>,
-    put: (Vec<u8>, Vec<u8>),
+    put: Holds,
     gone: Vec<u8>,
+}
+
+/// Holds that are written, and what was there before.
+#[derive(Debug, Default)]
+pub(crate) struct Holds {
+    keys: Vec<u8>,
+    ends: Vec<u8>,
+    /// 0 where there was none.
+    before: Vec<u32>,
 }
 
 impl Sets {
     pub(crate) fn open(maps: &Maps) -> Result<Self> {
         let mut cells = Cells::new(maps.open("sets")?);
         cells.read_all()?;
-        Ok(Self { cells, holds: maps.open("holds")?, known: None, put: Default::default(), gone: Vec::new() })
+        Ok(Self { cells, holds: maps.open("holds")?, known: None, put: Holds::default(), gone: Vec::new() })
     }
 
     pub(crate) fn get(&self, set: u32) -> &Set {
@@ -116,8 +129,9 @@ impl Sets {
             }
             return Ok(());
         }
-        self.put.0.extend(key);
-        self.put.1.extend(end.to_ne_bytes());
+        self.put.before.push(self.end_of(prefix, set)?);
+        self.put.keys.extend(key);
+        self.put.ends.extend(end.to_ne_bytes());
         if next_end == 0 || end < next_end {
             self.cells.get(set)?.next_end = end;
             self.cells.mark(set);
@@ -132,7 +146,7 @@ impl Sets {
             if self.cells.all().iter().any(|set| set.next_end != 0) {
                 self.holds.scan(|keys, values| {
                     let ends = values.chunks_exact(4).map(|value| u32_at(value, 0));
-                    let holds = keys.chunks_exact(24).map(|key| (wide_prefix(key), u32_at(key, 20)));
+                    let holds = keys.chunks_exact(HOLD_KEY).map(|key| (wide_prefix(key), u32_at(key, 20)));
                     known.extend(holds.zip(ends));
                 })?;
             }
@@ -172,17 +186,35 @@ impl Sets {
         Ok(ended)
     }
 
-    /// Writes names and new ends: before rules are written that need them.
-    pub(crate) fn commit_new(&mut self) -> Result<()> {
+    /// Writes names and new ends: before rules are written that need them. If there is no room, the ends are what they
+    /// were before.
+    pub(crate) fn commit_new(&mut self) -> Result<Holds> {
         self.cells.write()?;
-        let (keys, values) = std::mem::take(&mut self.put);
-        match &keys[..] {
-            [] => {}
-            key if key.len() == 24 => self.holds.update(key, &values, UpdateFlags::ANY)?,
-            keys => self.holds.update_packed(keys, &values).map_err(|interrupted| interrupted.error)?,
-        }
+        let put = std::mem::take(&mut self.put);
         self.known = None;
-        Ok(())
+        let done = match &put.keys[..] {
+            [] => Ok(()),
+            key if key.len() == HOLD_KEY => self.holds.update(key, &put.ends, UpdateFlags::ANY),
+            keys => self.holds.update_packed(keys, &put.ends).map_err(|interrupted| interrupted.error),
+        };
+        done.map_err(explain).inspect_err(|_| self.take_back(&put))?;
+        Ok(put)
+    }
+
+    /// Has holds as they were before they were written. A failure of that has nobody to be told to: the one that led
+    /// here is told.
+    pub(crate) fn take_back(&self, put: &Holds) {
+        let (mut gone, mut keys, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, before) in put.keys.chunks_exact(HOLD_KEY).zip(&put.before) {
+            if *before == 0 {
+                gone.extend(key);
+            } else {
+                keys.extend(key);
+                ends.extend(before.to_ne_bytes());
+            }
+        }
+        let _ = (!gone.is_empty()).then(|| self.holds.delete_packed(&gone));
+        let _ = (!keys.is_empty()).then(|| self.holds.update_packed(&keys, &ends));
     }
 
     /// Forgets ends: after the rules that needed them were written.
@@ -196,7 +228,11 @@ impl Sets {
 }
 
 fn no_room(name: &str) -> Error {
-    let message = format!("there is no room for the set {}: there are {SETS} already", quote(name));
+    let message = format!(
+        "there is no room for the set {}: there are {} beside `{DEFAULT}` already",
+        quote(name),
+        SETS - 1
+    );
     Error::new(ErrorKind::Conflict, message)
         .with_help("a set goes when the last of its rules has gone and another list is loaded")
 }

@@ -123,7 +123,7 @@ impl Writer {
     fn forget_unused_sets(&mut self, before: &[Found], set: u32, holds: bool) -> Result<()> {
         let others = before.iter().fold(0, |mask, found| mask | found.value.sets) & !(1 << set);
         self.reader.sets.free_unused(others | u32::from(holds) << set)?;
-        self.reader.sets.commit_new()
+        self.reader.sets.commit_new().map(drop)
     }
 }
 

@@ -341,8 +341,14 @@ impl Table {
         self.config.write()?;
         let (wide, trie) = (std::mem::take(&mut self.wide_draft), std::mem::take(&mut self.trie_draft));
         // These alone can be full.
-        wide.write(&self.wide)?;
-        trie.write(&self.trie).inspect_err(|_| wide.take_back(&self.wide))?;
+        wide.write_new(&self.wide)?;
+        trie.write_new(&self.trie).inspect_err(|_| wide.take_back(&self.wide))?;
+        // Before Linux 6.13 a full trie refuses these as well.
+        trie.write_changed(&self.trie).inspect_err(|_| {
+            trie.take_back(&self.trie);
+            wide.take_back(&self.wide);
+        })?;
+        wide.write_changed(&self.wide)?;
         self.write_values()?;
         self.write_buckets()?;
         wide.delete(&self.wide)?;

@@ -210,10 +210,10 @@ impl Writer {
         self.reader.table.put(found.prefix, Some(found.place), value)
     }
 
-    /// Writes what was drafted.
+    /// Writes what was drafted. If there is no room, all is as it was before.
     pub(crate) fn commit(&mut self) -> Result<()> {
-        self.reader.sets.commit_new()?;
-        self.reader.table.commit()?;
+        let put = self.reader.sets.commit_new()?;
+        self.reader.table.commit().inspect_err(|_| self.reader.sets.take_back(&put))?;
         self.reader.sets.commit_gone()
     }
 

@@ -139,7 +139,11 @@ fn a_file_with_several_sets_is_loaded_whole_or_not_at_all() {
     }
     let sets: Vec<_> = (0..32).map(|set| format!("add set{set} 10.0.0.1\n")).collect();
     let list = file(&sandbox, "sets", sets.concat());
-    refused(&["block", "load", &list], 1, &["there is no room for the set `set9`: there are 32 already"]);
+    refused(
+        &["block", "load", &list],
+        1,
+        &["there is no room for the set `set9`: there are 31 beside `default` already"],
+    );
     assert_eq!(listed(), ["192.0.2.77 default"]);
 }
 
@@ -350,4 +354,34 @@ fn a_feed_says_what_it_has_done_and_takes_no_half_of_a_line() {
     feed("del 203.0.113.1").fails(1).stderr_has("line 1: the line has no end: the feed was cut off");
     feed(&format!("#{}add 203.0.113.9\n", "-".repeat(65_535))).fails(1).stderr_has("the line is too long");
     assert_eq!(listed().len(), 1);
+}
+
+/// A rule of a refused command keeps the time that it had: none.
+#[test]
+fn what_has_no_room_leaves_no_end_behind() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "8"]));
+    let others =
+        |third: u8| (0..5).map(|last| format!("198.51.{third}.{last}")).collect::<Vec<_>>().join(" ");
+    let add = |words: &str| block(&["add"].into_iter().chain(words.split(' ')).collect::<Vec<_>>());
+    add("203.0.113.1").ok();
+    add(&format!("--ttl 2h --name a 203.0.113.1 {}", others(1))).ok();
+    let (rules, ends) = (listed(), holds());
+    assert_eq!(ends.len(), 6);
+    let more = format!("--ttl 1h 203.0.113.1 {}", others(2));
+    add(&more).fails(1).stderr_has("there is no room for another rule");
+    add(&format!("--name a {more}")).fails(1).stderr_has("there is no room for another rule");
+    let without_times = |lines: &[String]| -> Vec<_> {
+        lines.iter().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(without_times(&listed()), without_times(&rules));
+    assert!(listed().contains(&"203.0.113.1 default,a".to_owned()), "{:?}", listed());
+    assert_eq!(holds(), ends);
+}
+
+/// What bpftool finds in the map of ends.
+fn holds() -> Vec<String> {
+    let entries = bpftool(&["map", "dump", "pinned", "/sys/fs/bpf/xdpload/block/holds"]);
+    let mut entries: Vec<_> = entries.as_array().expect("a list").iter().map(ToString::to_string).collect();
+    entries.sort();
+    entries
 }
