@@ -97,12 +97,32 @@ impl Sets {
 
     /// Gives back the places of sets that hold nothing, by a mask of those that do.
     pub(crate) fn free_unused(&mut self, used: u32) -> Result<()> {
+        self.forget_ends(!used)?;
         for set in 1..SETS {
             let cell = self.cells.get(set)?;
             if used & (1 << set) == 0 && !cell.name.is_empty() {
                 *cell = Set::default();
                 self.cells.mark(set);
             }
+        }
+        Ok(())
+    }
+
+    /// Deletes the ends that a killed process has left of the sets in `mask`: whoever has such a number next would lose
+    /// rules at them.
+    fn forget_ends(&self, mask: u32) -> Result<()> {
+        let mask =
+            (0..SETS).filter(|set| self.get(*set).next_end != 0).fold(0, |all, set| all | 1 << set) & mask;
+        let mut left = Vec::new();
+        if mask != 0 {
+            self.holds.scan(|keys, _| {
+                let of_them =
+                    |key: &&[u8]| mask.checked_shr(u32_at(key, 20)).is_some_and(|bits| bits & 1 == 1);
+                left.extend(keys.chunks_exact(HOLD_KEY).filter(of_them).flatten());
+            })?;
+        }
+        if !left.is_empty() {
+            self.holds.delete_packed(&left)?;
         }
         Ok(())
     }

@@ -378,6 +378,21 @@ fn what_has_no_room_leaves_no_end_behind() {
     assert_eq!(holds(), ends);
 }
 
+/// The number of a set that has gone is given to another, but not the ends that a killed process has left.
+#[test]
+fn a_set_that_has_gone_leaves_no_end_behind() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    block(&["add", "203.0.113.6", "--ttl=1h", "--name=a"]).ok();
+    // 203.0.113.5 in set 1.
+    let key = "0x20 0 4 0 203 0 113 5 0 0 0 0 0 0 0 0 0 0 0 0 1 0 0 0";
+    let update = format!("map update pinned /sys/fs/bpf/xdpload/block/holds key {key} value 1 0 0 0x7f");
+    run(&mut command("bpftool", &update.split(' ').collect::<Vec<_>>())).ok();
+    assert_eq!(holds().len(), 2);
+    block(&["del", "203.0.113.6"]).ok();
+    block(&["load", &file(&sandbox, "list", "203.0.113.7\n"), "--name=b"]).ok();
+    assert_eq!(holds(), [""; 0]);
+}
+
 /// What bpftool finds in the map of ends.
 fn holds() -> Vec<String> {
     let entries = bpftool(&["map", "dump", "pinned", "/sys/fs/bpf/xdpload/block/holds"]);
