@@ -245,20 +245,12 @@ fn memlock(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
     let limit = facts.memlock.filter(|limit| *limit != u64::MAX)?;
     // Whoever may, raises it on the way.
     let may_raise = facts.capabilities.is_some_and(Capabilities::has_sys_resource);
-    if facts.memcg_accounting == Some(true) || may_raise || !needed.contains(&Privilege::Bpf) {
+    if facts.memcg_accounting != Some(false) || may_raise || !needed.contains(&Privilege::Bpf) {
         return None;
     }
-    let rule = match facts.memcg_accounting {
-        Some(_) => {
-            format!(
-                "RLIMIT_MEMLOCK is {limit} bytes, and this kernel (before 5.11) charges maps and programs to it"
-            )
-        }
-        // The look is a program, and so it is charged as well.
-        None => {
-            format!("RLIMIT_MEMLOCK is {limit} bytes, to which kernels before 5.11 charge maps and programs")
-        }
-    };
+    let rule = format!(
+        "RLIMIT_MEMLOCK is {limit} bytes, and this kernel (before 5.11) charges maps and programs to it"
+    );
     Some(Verdict::new(rule, "raise it before: ulimit -l unlimited, or LimitMEMLOCK=infinity for a service"))
 }
 
@@ -438,11 +430,7 @@ mod tests {
             ..old.clone()
         };
         assert_eq!(rule(EPERM, &LOAD, &raised), "");
-        // One that is used up refuses the look at what is charged to it.
-        assert_eq!(
-            rule(EPERM, &LOAD, &Permissions { memcg_accounting: None, ..old }),
-            "RLIMIT_MEMLOCK is 65536 bytes, to which kernels before 5.11 charge maps and programs"
-        );
+        assert_eq!(rule(EPERM, &LOAD, &Permissions { memcg_accounting: None, ..old }), "");
     }
 
     #[test]
