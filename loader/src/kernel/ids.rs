@@ -40,6 +40,10 @@ pub struct Ids {
     last: Option<u32>,
 }
 
+fn has_links() -> bool {
+    bpf::probe_xdp_links() != Errno::EINVAL
+}
+
 impl Iterator for Ids {
     type Item = Result<u32>;
 
@@ -52,7 +56,7 @@ impl Iterator for Ids {
             }
             Err(Errno::ENOENT) => None,
             // A kernel before 5.8 has neither the command nor a link.
-            Err(Errno::EINVAL) if self.cmd == Cmd::LINK_GET_NEXT_ID => None,
+            Err(Errno::EINVAL) if self.cmd == Cmd::LINK_GET_NEXT_ID && !has_links() => None,
             Err(errno) => {
                 let error = Error::os(&self.cmd.call(), format_args!("the id after {last}"), errno.0);
                 Some(Err(explain_refusal(error, &[Privilege::Admin])))
