@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -90,26 +90,24 @@ struct Traffic {
 }
 
 impl Traffic {
-    /// Sends frames to `near0` as fast as one CPU can while `work` is done, and counts them all. `work` gives the
-    /// counters of the programs that were there.
-    fn during(veth: &Veth, first: &Counter, work: impl FnOnce() -> Vec<Counter>) -> Self {
-        let (program, stop) = (generator(), AtomicBool::new(false));
+    /// Sends frames to `near0` as fast as one CPU can while `work` is done, and counts them all. `work` is given the
+    /// number of those that are sent, and gives the counters of the programs that were there.
+    fn during(veth: &Veth, first: &Counter, work: impl FnOnce(&AtomicU64) -> Vec<Counter>) -> Self {
+        let (program, stop, sent) = (generator(), AtomicBool::new(false), AtomicU64::new(0));
         // An IPv4 header of zeros is wrong: whoever lets it pass has the network stack throw it away, which its driver
         // does not count.
         let frame = [&veth.near_mac()[..], &[2, 0, 0, 0, 0, 9], &[8, 0], &[0; 46]].concat();
         let far = veth.far_index();
         let dropped = lost();
         let before = first.frames();
-        let (sent, counters) = thread::scope(|scope| {
+        let counters = thread::scope(|scope| {
             let sender = scope.spawn(|| {
                 veth.far.run(|| {
-                    let mut sent = 0;
                     while !stop.load(Ordering::Relaxed) {
                         program.send_live(&frame, far, BURST).expect("the kernel sends them");
-                        sent += u64::from(BURST);
+                        sent.fetch_add(u64::from(BURST), Ordering::Relaxed);
                     }
-                    sent
-                })
+                });
             });
             let stopping = Stop(&stop);
             // The traffic is there before anything is done.
@@ -118,10 +116,12 @@ impl Traffic {
                 assert!(Instant::now() < deadline, "no frame has come");
                 thread::yield_now();
             }
-            let counters = work();
+            let counters = work(&sent);
             drop(stopping);
-            (sender.join().expect("the sender does not panic"), counters)
+            sender.join().expect("the sender does not panic");
+            counters
         });
+        let sent = sent.into_inner();
         let count = || {
             let handled = first.frames() + counters.iter().map(Counter::frames).sum::<u64>() - before;
             Self { sent, dropped: lost() - dropped, handled }
@@ -155,7 +155,7 @@ fn replace_often(options: &[&str]) -> Vec<Counter> {
 fn by_netlink_no_frame_meets_an_empty_hook() {
     let (_sandbox, veth) = need!(bench());
     let first = Counter::of(&answer(&["attach", NEAR, &object("count_percpu")]));
-    Traffic::during(&veth, &first, || replace_often(&[])).assert_whole();
+    Traffic::during(&veth, &first, |_| replace_often(&[])).assert_whole();
     answer(&["detach", NEAR]);
 }
 
@@ -164,7 +164,7 @@ fn by_a_link_no_frame_meets_an_empty_hook() {
     let (_sandbox, veth) = need!(bench());
     let by_link = ["attach", NEAR, &object("count_percpu"), "--link", "--pin=/sys/fs/bpf/link"];
     let first = Counter::of(&answer(&by_link));
-    Traffic::during(&veth, &first, || replace_often(&["--link"])).assert_whole();
+    Traffic::during(&veth, &first, |_| replace_often(&["--link"])).assert_whole();
     answer(&["detach", NEAR, "--link"]);
 }
 
@@ -172,7 +172,7 @@ fn by_a_link_no_frame_meets_an_empty_hook() {
 fn kept_maps_count_every_frame() {
     let (_sandbox, veth) = need!(bench());
     let first = Counter::of(&answer(&["attach", NEAR, &object("count_percpu")]));
-    let traffic = Traffic::during(&veth, &first, || {
+    let traffic = Traffic::during(&veth, &first, |_| {
         // They are all the first one's.
         replace_often(&["--keep-maps"]).clear();
         Vec::new()
@@ -185,7 +185,7 @@ fn kept_maps_count_every_frame() {
 fn a_roll_back_leaves_no_hole_either() {
     let (_sandbox, veth) = need!(bench());
     let first = Counter::of(&answer(&["attach", NEAR, &object("count_percpu")]));
-    let traffic = Traffic::during(&veth, &first, || {
+    let traffic = Traffic::during(&veth, &first, |_| {
         let trial = answer(&["attach", NEAR, &object("count_percpu"), "--replace", "--confirm=1s"]);
         let deadline = Instant::now() + PATIENCE;
         let is_over = || answer(&["status", NEAR])["interfaces"][0]["trial"].is_null();
@@ -205,12 +205,15 @@ fn a_hole_would_be_seen() {
     let (_sandbox, veth) = need!(bench());
     let attach = || Counter::of(&answer(&["attach", NEAR, &object("count_percpu")]));
     let first = attach();
-    let traffic = Traffic::during(&veth, &first, || {
-        let again = (0..5).map(|_| {
-            answer(&["detach", NEAR]);
-            attach()
-        });
-        again.collect()
+    let traffic = Traffic::during(&veth, &first, |sent| {
+        answer(&["detach", NEAR]);
+        // On a busy machine the sender may not have had its turn yet. One burst began before the hole, one is in it.
+        let (before, deadline) = (sent.load(Ordering::Relaxed), Instant::now() + PATIENCE);
+        while sent.load(Ordering::Relaxed) < before + 2 * u64::from(BURST) {
+            assert!(Instant::now() < deadline, "nothing is sent");
+            thread::yield_now();
+        }
+        vec![attach()]
     });
     assert!(traffic.handled + traffic.dropped < traffic.sent, "{traffic:?}");
     answer(&["detach", NEAR]);
