@@ -59,7 +59,7 @@ fn take_off(interface: &Interface, ids: &[Option<u32>], bpffs: &Path, by_link: b
         if by_link {
             detached.extend(attach::detach_links(interface, id, bpffs)?.iter().map(Program::held_by));
         } else {
-            let programs = attach::detach(interface, id)
+            let programs = attach::detach(interface, id, bpffs)
                 .map_err(|error| doctor::explain_detach(error, interface, bpffs))?;
             detached.extend(programs.iter().map(Program::new));
         }

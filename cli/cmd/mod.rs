@@ -208,7 +208,7 @@ pub(crate) fn plan(
     };
     match (existing, &source.object) {
         (Some(existing), _) if !targets.is_empty() => {
-            Ok(Planned { plan: Plan::of_attaching(&existing, &targets)?, btf_flaw: None })
+            Ok(Planned { plan: Plan::of_attaching(&existing, &targets, &load.bpffs)?, btf_flaw: None })
         }
         (None, Some(path)) => {
             plan_of_object(path, load, |loader| targets.into_iter().fold(more(loader), Loader::attach_to))

@@ -1,11 +1,13 @@
 //! `xdpload pins`: what is pinned, who uses it, and what serves nobody any more.
 
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use clap::{Args, Subcommand};
-use loader::attach::{Link, LinkState, RouteSocket};
+use loader::attach::{Link, LinkState, NetNs, RouteSocket};
 use loader::kernel::{link_ids, program_ids};
 use loader::map::Map;
 use loader::netlink::LinkInfo;
@@ -120,6 +122,8 @@ struct Kernel {
     interfaces: Vec<LinkInfo>,
     /// The namespace's number; 0 where the kernel has none.
     cookie: u64,
+    /// Once somebody has asked.
+    elsewhere: OnceCell<Elsewhere>,
 }
 
 impl Kernel {
@@ -145,7 +149,7 @@ impl Kernel {
     fn beside(programs: Vec<ProgramInfo>, links: Vec<LinkState>, hidden: Option<String>) -> Result<Self> {
         let socket = RouteSocket::open(None)?;
         let cookie = socket.netns_cookie().unwrap_or(0);
-        Ok(Self { programs, links, hidden, interfaces: socket.links()?, cookie })
+        Ok(Self { programs, links, hidden, interfaces: socket.links()?, cookie, elsewhere: OnceCell::new() })
     }
 
     fn interface(&self, index: u32) -> Option<&LinkInfo> {
@@ -195,9 +199,47 @@ impl Kernel {
         let there = self.interface(ifindex).is_some_and(|interface| {
             interface.xdp.programs().iter().any(|it| it.id.map(u64::from) == Some(program))
         });
-        // A guard may put it back.
-        let is_idle = !there && guard::pending(None, ifindex)?.is_none();
+        // A guard may put it back, and an interface takes its program along into another namespace.
+        let is_idle = !there && guard::pending(None, ifindex)?.is_none() && !self.is_elsewhere(program)?;
         Ok(is_idle.then(|| format!("program {program} is not on interface {ifindex} any more")))
+    }
+
+    /// Whether the program with this id is attached in any network namespace, or may be.
+    fn is_elsewhere(&self, program: u64) -> Result<bool> {
+        let Elsewhere { programs, refusal } = if let Some(looked) = self.elsewhere.get() {
+            looked
+        } else {
+            let looked = Elsewhere::look()?;
+            self.elsewhere.get_or_init(|| looked)
+        };
+        let is_there = programs.iter().any(|&id| u64::from(id) == program);
+        if let (false, Some(refusal)) = (is_there, refusal) {
+            let words = "may be attached in a network namespace that cannot be looked at";
+            output::remark(format_args!(
+                "what was kept for program {program} is left, since that {words}: {}",
+                escape(&refusal.to_string())
+            ));
+        }
+        Ok(is_there || refusal.is_some())
+    }
+}
+
+/// What runs in all network namespaces.
+struct Elsewhere {
+    programs: BTreeSet<u32>,
+    /// Why one of them could not be looked at.
+    refusal: Option<Error>,
+}
+
+impl Elsewhere {
+    fn look() -> Result<Self> {
+        let (namespaces, refusal) = NetNs::all()?;
+        let mut programs = BTreeSet::new();
+        for namespace in namespaces {
+            let links = RouteSocket::open(Some(&namespace))?.links()?;
+            programs.extend(links.iter().flat_map(|link| link.xdp.programs()).filter_map(|it| it.id));
+        }
+        Ok(Self { programs, refusal })
     }
 }
 

@@ -308,7 +308,9 @@ impl Guard {
             done = done.and(self.take_back(change, reason));
         }
         if !self.is_one_kept {
-            self.undone.drain(..).for_each(|on_trial| on_trial.remove_leftovers());
+            for failure in self.undone.drain(..).flat_map(|on_trial| on_trial.take_back_leftovers()) {
+                log(Level::Warning, format_args!("something is left behind: {failure}"));
+            }
         }
         done
     }

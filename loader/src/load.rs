@@ -5,6 +5,7 @@
 
 mod age;
 mod bpffs;
+mod entries;
 mod extension;
 mod interface;
 mod prog_arrays;
@@ -12,6 +13,7 @@ mod running;
 mod trial;
 mod upgrade;
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use nix::libc::{EAGAIN, EBUSY, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
-use self::bpffs::{is_bpffs, make_directory, mount_bpffs, unmount_bpffs};
+use self::bpffs::{is_bpffs, make_directory, mount_bpffs};
 use self::extension::Extended;
 pub use self::running::{Comparison, RunsAlready};
 use crate::attach::{self, Link, LinkState, RouteSocket};
@@ -30,14 +32,14 @@ use crate::features::{Answer, Feature, Kernel};
 use crate::insn::encode_all;
 use crate::kernel::{self, LoadedBtf, VerifierLog};
 use crate::map::compare::{differences, table};
-use crate::map::{Map, MapParams, Mapping, UpdateFlags};
+use crate::map::{Map, MapParams, Mapping};
 use crate::netlink::{LinkInfo, Mode, XdpChange, XdpProgram};
 use crate::object::MapShape;
 use crate::order::InOrder as _;
 use crate::pin;
 use crate::plan::{
-    Alternative, BtfLoad, Call, Existing, FdValue, KernelCall, MapCreate, MapSlot, ModuleSlot, On, Plan,
-    ProgLoad, ProgramSlot, Step, When,
+    Alternative, BtfLoad, Call, Existing, KernelCall, MapCreate, MapSlot, ModuleSlot, On, Plan, ProgLoad,
+    ProgramSlot, Step, When,
 };
 use crate::program::{CompilerInfo, Program, ProgramInfo, ProgramParams};
 use crate::uapi::bpf::ProgType;
@@ -244,11 +246,15 @@ struct Execution<'p> {
     /// Pins that are not known to be the right maps yet.
     found: Vec<Option<Found>>,
     maps: Vec<Option<Map>>,
+    /// What was in maps that others may use, by map and key.
+    entries: BTreeMap<(MapSlot, u32), OwnedFd>,
     /// Arenas in the memory of this process, until the end.
     mappings: Vec<Mapping>,
     /// The types of modules.
     modules: Vec<Option<OwnedFd>>,
     programs: Vec<Option<Program>>,
+    /// Programs that were loaded once more, in another way.
+    superseded: Vec<Program>,
     /// The object's types, if the kernel has taken them.
     btf: Option<LoadedBtf>,
     /// Why it has not.
@@ -285,9 +291,11 @@ impl<'p> Execution<'p> {
             locks: Vec::new(),
             found: plan.maps.iter().map(|_| None).collect(),
             maps: plan.maps.iter().map(|_| None).collect(),
+            entries: BTreeMap::new(),
             mappings: Vec::new(),
             modules: plan.modules.iter().map(|_| None).collect(),
             programs: plan.programs.iter().map(|_| None).collect(),
+            superseded: Vec::new(),
             btf: None,
             btf_refusal: None,
             socket: None,
@@ -464,7 +472,10 @@ impl<'p> Execution<'p> {
             Call::BtfLoad(load) => self.load_btf(*load, None),
             Call::ModuleBtf { module } => self.find_module_btf(*module),
             Call::MapCreate(create) => self.create_map(create),
-            Call::MapUpdate { map, key, value } => done(self.put_fd(*map, *key, *value)),
+            Call::MapUpdate { map, key, value, .. } => done(self.put_fd(*map, *key, *value)),
+            Call::EntryBefore { map, key, value } => self.open_entry(*map, *key, *value),
+            Call::PutEntryBack { map, key, .. } => done(self.put_entry_back(*map, *key)),
+            Call::MapDelete { map, key, .. } => done(self.map(*map).delete(&key.to_ne_bytes()).map(drop)),
             Call::MapFill { map, content } => done(self.fill_map(*map, content)),
             Call::MapMmap { map, len } => done(self.map_into_memory(*map, *len)),
             Call::MapFreeze { map } => done(self.map(*map).freeze()),
@@ -508,7 +519,7 @@ impl<'p> Execution<'p> {
             Call::Probe(feature) => Ok(self.probe(*feature)),
             Call::Unlink { path } => done(pin::unpin(Path::new(path))),
             Call::Rmdir { path } => done(pin::remove_dir(Path::new(path))),
-            Call::Umount { path } => done(unmount_bpffs(path)),
+            Call::Umount { path } => done(pin::unmount_empty_bpffs(Path::new(path))),
         }
     }
 }
@@ -583,26 +594,13 @@ impl Execution<'_> {
 
     /// What is pinned at `from` is the map of a plan that has failed.
     fn put_pin_back(&self, slot: MapSlot, from: &str, to: &str) -> Result<()> {
-        let before = self.old_maps[slot.0].as_ref().expect("a plan moves the pin of a map that it has found");
-        pin::pin_in_bpffs(before.as_fd(), Path::new(from))?;
+        pin::pin_in_bpffs(self.map_before(slot).as_fd(), Path::new(from))?;
         pin::replace(Path::new(from), Path::new(to))
     }
 
-    fn fill_map(&self, map: MapSlot, content: &[u8]) -> Result<()> {
-        self.map(map).update(&0_u32.to_ne_bytes(), content, UpdateFlags::ANY)
-    }
-
-    fn map_into_memory(&mut self, map: MapSlot, len: u64) -> Result<()> {
-        self.mappings.push(self.map(map).mmap(len)?);
-        Ok(())
-    }
-
-    fn put_fd(&self, map: MapSlot, key: u32, value: FdValue) -> Result<()> {
-        let fd = match value {
-            FdValue::Map(inner) => self.map(inner).as_fd(),
-            FdValue::Program(program) => self.program(program).as_fd(),
-        };
-        self.map(map).update_fd(&key.to_ne_bytes(), fd, UpdateFlags::ANY)
+    /// The map of another shape that one of the plan takes the place of.
+    fn map_before(&self, slot: MapSlot) -> &Map {
+        self.old_maps[slot.0].as_ref().expect("a plan copies a map that it has found")
     }
 }
 
@@ -742,7 +740,8 @@ impl Execution<'_> {
         .map_err(|error| self.for_interface(error, load.bound))
         .map_err(|error| self.for_network_card(error, load.offload))?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
-        self.programs[load.program.0] = Some(program);
+        // One that was loaded before may be attached elsewhere, where it is known by its fd.
+        self.superseded.extend(self.programs[load.program.0].replace(program));
         Ok(outcome)
     }
 

@@ -190,9 +190,17 @@ pub fn mount_bpffs(path: &Path) -> Result<()> {
 const PRELOADED: [&str; 2] = ["maps.debug", "progs.debug"];
 
 /// Whether nothing is pinned in the bpffs at `root`, and no directory is in it.
-pub(crate) fn is_empty_bpffs(root: &Path) -> Result<bool> {
+fn is_empty_bpffs(root: &Path) -> Result<bool> {
     let mut entries = fs::read_dir(root).map_err(|error| io_error("readdir(3)", root, &error))?;
     Ok(entries.all(|entry| entry.is_ok_and(|entry| PRELOADED.iter().any(|name| entry.file_name() == *name))))
+}
+
+/// Unmounts a bpffs that nobody else has begun to use, which the kernel does not look at.
+pub(crate) fn unmount_empty_bpffs(root: &Path) -> Result<()> {
+    if is_empty_bpffs(root)? {
+        return unmount_bpffs(root);
+    }
+    Err(Error::os("umount(2)", show(root), libc::ENOTEMPTY))
 }
 
 /// Undoes [`mount_bpffs`]: one umount(2). All pins in it are gone with it.

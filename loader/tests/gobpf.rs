@@ -230,7 +230,7 @@ fn replacing_names_what_is_replaced() {
         attach(first, &interface, Mode::Native).unwrap().persist();
 
         // Whatever runs there.
-        replace_running(second, &interface, ModeChoice::Auto, None).unwrap().persist();
+        replace_running(second, &interface, ModeChoice::Auto, None, Path::new(BPFFS_ROOT)).unwrap().persist();
         let second_id = second.info().unwrap().id;
         assert_eq!(running(&interface), [(Mode::Native, second_id)]);
 
@@ -294,19 +294,19 @@ fn a_dropped_attachment_is_taken_off() {
 #[test]
 fn detach_takes_off_what_runs_in_its_mode() {
     alone(|| {
-        let interface = interface();
+        let (interface, bpffs) = (interface(), Path::new(BPFFS_ROOT));
         let object = dummy();
         let loaded = load(&loader(&object));
         let program = loaded.program("xdp/prog1").unwrap();
         let id = program.info().unwrap().id;
         for mode in [Mode::Generic, Mode::Native] {
             attach(program, &interface, mode).unwrap().persist();
-            assert_eq!(detach(&interface, Some(id + 1)).unwrap_err().kind(), ErrorKind::Conflict);
-            let gone = detach(&interface, None).unwrap();
+            assert_eq!(detach(&interface, Some(id + 1), bpffs).unwrap_err().kind(), ErrorKind::Conflict);
+            let gone = detach(&interface, None, bpffs).unwrap();
             assert_eq!((gone.len(), gone[0].mode, gone[0].id), (1, mode, Some(id)));
             assert!(running(&interface).is_empty());
         }
-        assert_eq!(detach(&interface, None).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(detach(&interface, None, bpffs).unwrap_err().kind(), ErrorKind::NotFound);
     });
 }
 

@@ -15,7 +15,7 @@ use crate::strace_plan::run_as_planned;
 use crate::veth::{FAR, NEAR, OTHER, Veth, pair};
 use crate::xdpload::{answer, xdpload};
 
-const PIN: &str = "/sys/fs/bpf/links/near";
+pub(crate) const PIN: &str = "/sys/fs/bpf/links/near";
 
 /// Attaches `name` to `near0` with `options`, as the plan says.
 #[track_caller]
@@ -33,7 +33,7 @@ fn attach_to_the_end(sandbox: &Sandbox, name: &str, options: &[&str], ending: En
 
 /// The link on `near0` as bpftool tells it: its id and its program's.
 #[track_caller]
-fn link_by_bpftool(veth: &Veth, pin: &str) -> (u64, u64) {
+pub(crate) fn link_by_bpftool(veth: &Veth, pin: &str) -> (u64, u64) {
     let link = bpftool(&["link", "show", "pinned", pin]);
     assert_eq!(link["type"], "xdp");
     assert_eq!(attached_by_ip(NEAR).map(|program| program.id), Some(number(&link["prog_id"])));
@@ -160,7 +160,7 @@ fn a_pin_of_another_link_is_not_updated() {
 }
 
 /// A link of a program that was loaded by bpftool: with `BPF_XDP` by libbpf, or by a plain load without it.
-fn hold_with_type(veth: &Veth, expected_attach_type: u32) {
+pub(crate) fn hold_with_type(veth: &Veth, expected_attach_type: u32) {
     // BPF_PROG_LOAD of `r0 = 2; exit`, BPF_LINK_CREATE for BPF_XDP (37), BPF_OBJ_PIN.
     let script = r#"
         my ($bpf, $link, $ifindex, $type) = @ARGV;

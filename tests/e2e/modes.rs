@@ -214,7 +214,7 @@ fn a_replacement_compares_before_it_swaps() {
         let error = attached.detach().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         assert_seen(mode.name(), "xdp_verdict");
-        attach::detach(&near(), None).unwrap();
+        attach::detach(&near(), None, Path::new("/sys/fs/bpf")).unwrap();
     }
 }
 

@@ -61,7 +61,7 @@ fn entries_move_into_the_new_map_and_its_pin_with_them() {
         // Somebody who was killed has left a new map half-way.
         if left {
             let stale = Map::open_pinned(Path::new(PIN)).expect("it is pinned");
-            stale.pin(Path::new("/sys/fs/bpf/list_new")).expect("nothing is there");
+            stale.pin(Path::new("/sys/fs/bpf/list_xdpload_new")).expect("nothing is there");
         }
         let size = format!("--max-entries=blacklist={entries}");
         let options = [&object, PIN_IT, &size, "--replace", "--migrate-maps"];

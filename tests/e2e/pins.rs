@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::command::{command, run};
+use crate::leftovers::assert_program_goes;
 use crate::objects::object;
 use crate::peers::{attached_by_ip, bpftool, number, text};
 use crate::veth::{NEAR, pair};
@@ -69,14 +70,14 @@ fn what_serves_nobody_is_collected() {
     let id = number(&attached["program"]["id"]);
     xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
     run(&mut command("ip", &["link", "set", "dev", NEAR, "xdpdrv", "off"])).ok();
+    assert_program_goes(id);
     // A link that holds nothing any more.
     xdpload(&["attach", NEAR, &object("xdp_pass"), "--link", "--pin=/sys/fs/bpf/link"]).ok();
     run(&mut command("bpftool", &["link", "detach", "pinned", "/sys/fs/bpf/link"])).ok();
     let before = sandbox.pins();
     let ran = xdpload(&["pins", "gc", "--dry-run"]).ok();
-    let is_gone = [format!("program {id} is gone"), format!("program {id} is not on interface ")];
-    assert!(is_gone.iter().any(|words| ran.stdout().contains(words)), "{}", ran.report());
-    ran.stdout_has("would remove /sys/fs/bpf/link: it is detached");
+    ran.stdout_has(&format!("program {id} is gone"))
+        .stdout_has("would remove /sys/fs/bpf/link: it is detached");
     assert_eq!(sandbox.pins(), before);
     let before = xdpload(&["pins", "--json", "gc", "--dry-run"]).ok();
     assert_eq!(before.json()["dry_run"], true);
@@ -84,6 +85,22 @@ fn what_serves_nobody_is_collected() {
     assert_eq!(removed.as_array().map(Vec::len), Some(3), "{removed:#}");
     assert_eq!(sandbox.pins(), ["answer"]);
     xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+}
+
+#[test]
+fn what_went_into_another_namespace_is_left() {
+    let (sandbox, veth) = need!(pair(&[]));
+    let attached = answer(&["attach", NEAR, &object("tail_calls"), "--prog=enter"]);
+    let (id, pins) = (number(&attached["program"]["id"]), sandbox.pins());
+    run(&mut command("ip", &["link", "set", "dev", NEAR, "netns", "far"])).ok();
+    assert!(veth.far.run(|| attached_by_ip(NEAR)).is_some(), "it has taken its program along");
+    let ran = xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+    // It was found there, and not just left for fear that it may be somewhere.
+    assert_eq!((ran.stderr(), sandbox.pins()), ("", pins));
+    xdpload(&["detach", NEAR, "--netns=far"]).ok();
+    assert_program_goes(id);
+    xdpload(&["pins", "gc"]).ok().stdout_has(" is ").stdout_has("removed /sys/fs/bpf/xdpload/");
+    assert_eq!(sandbox.pins(), [""; 0]);
 }
 
 #[test]

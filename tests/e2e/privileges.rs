@@ -436,6 +436,19 @@ fn two_capabilities_do_where_pins_are_ones_own() {
     nobody.is_refused(&["detach", NEAR], &[lacks_admin]);
     xdpload(&["attach", NEAR, "--pinned=/sys/fs/bpf/pass/xdp_pass", "--replace"]).ok();
     ok(&["detach", NEAR]);
+    // Another bpffs has pins too.
+    let other = bench.sandbox.scratch().join("bpf");
+    fs::create_dir(&other).expect("the sandbox is writable");
+    loader::pin::mount_bpffs(&other).expect("root may mount");
+    let other = other.to_str().expect("it is printable");
+    chown(other, Some(65534), Some(65534)).expect("root may give it away");
+    let bpffs = format!("--bpffs={other}");
+    ok(&["load", &pass, &bpffs, &format!("--pin={other}/pass")]);
+    ok(&["attach", NEAR, &bpffs, &format!("--pinned={other}/pass/xdp_pass")]);
+    ok(&["attach", NEAR, &bpffs, "--pinned=/sys/fs/bpf/drop/xdp_drop", "--replace"]);
+    nobody.is_refused(&["detach", NEAR, &bpffs], &[lacks_admin]);
+    ok(&["attach", NEAR, "--pinned=/sys/fs/bpf/pass/xdp_pass", "--replace"]);
+    ok(&["detach", NEAR]);
     // By a link, and by the one that a trial leaves.
     ok(&["attach", NEAR, "--pinned=/sys/fs/bpf/pass/xdp_pass", "--link", "--pin=/sys/fs/bpf/link"]);
     let link = ["--link", "--pin=/sys/fs/bpf/link"];

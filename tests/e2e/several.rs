@@ -5,11 +5,12 @@ use serde_json::Value;
 use crate::acceptor::Ending;
 use crate::command::{command, run};
 use crate::objects::object;
+use crate::packets::assert_udp;
 use crate::peers::{attached_by_ip, number};
 use crate::requirement::Missing;
 use crate::sandbox::Sandbox;
 use crate::strace_plan::run_as_planned;
-use crate::veth::{NEAR, Veth, pair};
+use crate::veth::{FAR_V4, NEAR, Veth, pair};
 use crate::xdpload::{answer, xdpload};
 
 /// Other interfaces in the sandbox, with a driver that runs programs.
@@ -104,6 +105,22 @@ fn prog_arrays_are_kept_for_each() {
     xdpload(&["detach", NEAR]).ok();
     xdpload(&["detach", OTHERS[0]]).ok();
     assert_eq!(sandbox.pins(), ["xdpload"], "the directory of all such pins, empty");
+}
+
+#[test]
+fn a_refusal_elsewhere_leaves_prog_arrays_filled() {
+    let (sandbox, veth) = need!(interfaces());
+    let pin = "--pin-map=answer=/sys/fs/bpf/answer";
+    xdpload(&["attach", NEAR, &object("tail_calls"), "--prog=enter", pin]).ok();
+    xdpload(&["map", "set", "/sys/fs/bpf/answer", "0", "1"]).ok();
+    let before = (ids(), sandbox.pins());
+    let refusal = "attaching to `large0` in native mode";
+    xdpload(&["attach", NEAR, LARGE, &object("xdp_pass"), "--replace"]).fails(1).stderr_has(refusal);
+    assert_eq!((ids(), sandbox.pins()), before);
+    // A chain that is broken passes everything.
+    assert_udp(&veth, FAR_V4, 0);
+    xdpload(&["attach", NEAR, OTHERS[0], &object("xdp_pass"), "--replace"]).ok();
+    assert_eq!(sandbox.pins(), ["answer", "xdpload"]);
 }
 
 #[test]

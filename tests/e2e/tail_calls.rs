@@ -1,10 +1,12 @@
 //! Tail calls: a chain of programs goes on after the process that attached it has ended, and is let go of by detach.
 
+use crate::acceptor::Ending;
 use crate::objects::{object, object_by};
 use crate::packets::assert_udp;
 use crate::peers::{bpftool, number, program, text};
 use crate::requirement::tool;
 use crate::sandbox::Sandbox;
+use crate::strace_plan::run_as_planned;
 use crate::veth::{FAR, FAR_V4, NEAR, pair};
 use crate::xdpload::{answer, xdpload};
 
@@ -105,6 +107,52 @@ fn a_prog_array_that_is_pinned_anyway_needs_no_other_pin() {
     assert_udp(&veth, FAR_V4, 0);
     xdpload(&["detach", NEAR]).ok();
     assert_eq!(sandbox.pins(), ["answer", "counted", "first", "last"]);
+}
+
+#[test]
+fn a_refused_attach_leaves_pinned_prog_arrays_as_they_were() {
+    let (sandbox, veth) = need!(pair(&["bpftool", "strace"]));
+    let chain = object("tail_calls");
+    let pins = ["--pin-map=first_jump=/sys/fs/bpf/first", "--pin-map=last_jump=/sys/fs/bpf/last"];
+    let options = [&["--prog=enter"], &pins[..], &PINS[..]].concat();
+    let refused = |interface: &str| {
+        let plan = [&[&*chain, "--dev", interface], &options[..]].concat();
+        let attach = [&["attach", interface, &chain], &options[..]].concat();
+        run_as_planned(&sandbox, &plan, &attach, Ending::AsTheKernelSays).fails(1).stderr_has("EOPNOTSUPP");
+    };
+    // The loopback interface has no native mode; the kernel says so when all is loaded.
+    refused("lo");
+    assert_eq!(sandbox.pins(), [""; 0]);
+
+    xdpload(&[&["attach", NEAR, &chain], &options[..]].concat()).ok();
+    set_answer(DROP);
+    let arrays =
+        || ["first", "last"].map(|name| bpftool(&["map", "dump", "pinned", &format!("/sys/fs/bpf/{name}")]));
+    let before = arrays();
+    refused("lo");
+    assert_eq!(arrays(), before);
+    assert_udp(&veth, FAR_V4, 0);
+    // One that others have emptied is empty again.
+    xdpload(&["map", "delete", "/sys/fs/bpf/last", "0"]).ok();
+    let before = arrays();
+    refused("lo");
+    assert_eq!(arrays(), before);
+}
+
+#[test]
+fn a_program_that_is_loaded_already_lets_go_of_what_was_there_before() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    xdpload(&["load", &object("xdp_pass"), "--pin=/sys/fs/bpf/pass"]).ok();
+    let before = sandbox.pins();
+    for link in [&[][..], &["--link", "--pin=/sys/fs/bpf/link"]] {
+        xdpload(&[&["attach", NEAR, &object("tail_calls"), "--prog=enter"], link].concat()).ok();
+        let link = &link[..link.len().min(1)];
+        let pinned = ["attach", NEAR, "--pinned=/sys/fs/bpf/pass/xdp_pass", "--replace"];
+        xdpload(&[&pinned[..], link].concat()).ok();
+        xdpload(&[&["detach", NEAR], link].concat()).ok();
+        let pins: Vec<_> = sandbox.pins().into_iter().filter(|pin| pin != "xdpload").collect();
+        assert_eq!(pins, before);
+    }
 }
 
 #[test]

@@ -17,11 +17,12 @@ use serde_json::{Value, json};
 
 use crate::acceptor::{Ending, TRACED, accept};
 use crate::bench::refused;
+use crate::bpf_links::{PIN as LINK, hold_with_type, link_by_bpftool};
 use crate::command::{command, run};
 use crate::leftovers::assert_program_goes;
 use crate::objects::object;
 use crate::packets::assert_udp;
-use crate::peers::{attached_by_ip, number, text};
+use crate::peers::{attached_by_ip, bpftool, number, text};
 use crate::requirement::Missing;
 use crate::sandbox::Sandbox;
 use crate::strace::{Call, trace};
@@ -633,6 +634,72 @@ fn pins_of_the_object_go_with_it() {
     guard.signal(Signal::SIGTERM);
     guard.ends();
     assert_eq!((near(), sandbox.pins()), (None, vec![]));
+}
+
+/// What stands on a bpffs that others use is put back too: the map at a pin, and the programs in a pinned prog array.
+#[test]
+fn what_others_find_on_bpffs_is_as_before() {
+    let (sandbox, veth) = need!(bench(&["bpftool"]));
+    let pinned = |kind: &str, name: &str| bpftool(&["map", kind, "pinned", &format!("/sys/fs/bpf/{name}")]);
+    let pin = "--pin-map=blacklist=/sys/fs/bpf/list";
+    attach("blacklist", &[pin, "--max-entries=blacklist=100"]);
+    let (id, pins) = (pinned("show", "list")["id"].clone(), sandbox.pins());
+    let guard = Guard::of(&attach("blacklist", &[pin, "--replace", "--migrate-maps", LONG]));
+    assert_ne!(pinned("show", "list")["id"], id);
+    guard.signal(Signal::SIGTERM);
+    guard.ends();
+    assert_eq!((pinned("show", "list")["id"].clone(), sandbox.pins()), (id, pins));
+    xdpload(&["map", "set", "/sys/fs/bpf/list", &OTHER.to_string(), "1"]).ok();
+    assert_udp(&veth, OTHER, 0);
+    xdpload(&["detach", NEAR]).ok();
+
+    let chain =
+        ["--prog=enter", "--pin-map=first_jump=/sys/fs/bpf/first", "--pin-map=last_jump=/sys/fs/bpf/last"];
+    attach("tail_calls", &chain);
+    xdpload(&["map", "delete", "/sys/fs/bpf/last", "0"]).ok();
+    let entries = || ["first", "last"].map(|name| pinned("dump", name));
+    let before = entries();
+    let guard = Guard::of(&attach("tail_calls", &[&chain[..], &["--replace", LONG]].concat()));
+    assert_ne!(entries(), before);
+    guard.signal(Signal::SIGTERM);
+    guard.ends();
+    assert_eq!(entries(), before);
+    xdpload(&["detach", NEAR]).ok();
+}
+
+/// The program that is loaded once more, with the other attach type, is the one that is on trial, and the one whose
+/// prog arrays are kept.
+#[test]
+fn a_program_that_is_loaded_twice_is_on_trial_and_keeps_its_prog_arrays() {
+    need!(crate::requirement::tool("perl"));
+    let (sandbox, veth) = need!(bench(&["bpftool"]));
+    fs::create_dir("/sys/fs/bpf/links").unwrap();
+    hold_with_type(&veth, 0);
+    let before = link_by_bpftool(&veth, LINK);
+    let on_trial = |object: &str, options: &[&str]| {
+        answer(&[&["attach", NEAR, object, "--replace", "--link", "--confirm=10m"], options].concat())
+    };
+    let guard = Guard::of(&on_trial(&object("xdp_drop"), &[]));
+    assert_udp(&veth, OTHER, 0);
+    guard.signal(Signal::SIGTERM);
+    guard.ends();
+    assert_eq!(link_by_bpftool(&veth, LINK), before);
+    assert_udp(&veth, OTHER, 5);
+
+    let guard = Guard::of(&on_trial(&object("xdp_drop"), &[]));
+    xdpload(&["confirm", NEAR]).ok();
+    guard.ends();
+    assert_udp(&veth, OTHER, 0);
+
+    let options = ["--prog=enter", "--pin-map=answer=/sys/fs/bpf/answer", "--link"];
+    let attached = answer(&[&["attach", NEAR, &object("tail_calls"), "--replace"], &options[..]].concat());
+    let id = format!("_{}", attached["program"]["id"]);
+    let kept = || sandbox.pins().into_iter().filter(|pin| pin.starts_with("xdpload/")).collect::<Vec<_>>();
+    assert!(kept().len() == 3 && kept().iter().all(|pin| pin.contains(&id)), "{:?}", kept());
+    xdpload(&["map", "set", "/sys/fs/bpf/answer", "0", "1"]).ok();
+    assert_udp(&veth, OTHER, 0);
+    xdpload(&["detach", NEAR, "--link"]).ok();
+    assert_eq!(kept(), [""; 0]);
 }
 
 #[test]

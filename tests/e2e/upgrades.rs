@@ -85,6 +85,20 @@ fn counters_are_exact_across_upgrades_under_packets() {
 }
 
 #[test]
+fn an_arena_is_kept() {
+    let (sandbox, _veth) = need!(pair(&["bpftool", "strace"]));
+    upgrade(&sandbox, "arena", &[], Ending::AsTheKernelSays).ok();
+    let id = map_id("arena");
+    for option in ["--keep-maps", "--migrate-maps"] {
+        upgrade(&sandbox, "arena", &[option], Ending::AsTheKernelSays)
+            .ok()
+            .stdout_has("went on with its maps");
+        assert_eq!(map_id("arena"), id);
+    }
+    xdpload(&["detach", NEAR]).ok();
+}
+
+#[test]
 fn a_map_of_another_shape_is_refused_by_its_field() {
     let (sandbox, veth) = need!(pair(&["bpftool", "strace"]));
     xdpload(&["attach", NEAR, &object("blacklist"), "--max-entries", "blacklist=100"]).ok();

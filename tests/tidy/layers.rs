@@ -51,7 +51,7 @@ const TABLE: [Module; 24] = [
     handle("pin", 5, &["kernel"]),
     handle("map", 5, &["kernel", "pin"]),
     handle("program", 5, &["kernel", "pin"]),
-    handle("attach", 5, &["kernel", "pin", "program"]),
+    handle("attach", 5, &["kernel", "map", "pin", "program"]),
     handle("doctor", 5, &["attach", "kernel", "pin"]),
 ];
 

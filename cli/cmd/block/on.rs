@@ -175,7 +175,7 @@ fn attach_all(maps: &Maps, args: &On, interfaces: &[Interface], lock: &Lock) -> 
             Ok(is_on) => all.push(is_on),
             Err(error) => {
                 let changed = interfaces.iter().zip(&all).filter(|(_, is_on)| is_on.changed);
-                return Err(take_back(changed, guard.as_ref(), error));
+                return Err(take_back(changed, guard.as_ref(), &args.home.root, error));
             }
         }
     }
@@ -186,13 +186,15 @@ fn attach_all(maps: &Maps, args: &On, interfaces: &[Interface], lock: &Lock) -> 
 fn take_back<'i>(
     changed: impl Iterator<Item = (&'i Interface, &'i IsOn)>,
     guard: Option<&Guard>,
+    bpffs: &Path,
     error: Error,
 ) -> Error {
     let mut changed = changed.peekable();
     let done = match guard {
         _ if changed.peek().is_none() => Ok(()),
         Some(guard) => attach::take_back(&guard.socket),
-        None => changed.try_for_each(|(interface, is_on)| attach::detach(interface, is_on.program).map(drop)),
+        None => changed
+            .try_for_each(|(interface, is_on)| attach::detach(interface, is_on.program, bpffs).map(drop)),
     };
     match done {
         Ok(()) => error,
@@ -253,9 +255,10 @@ fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock, guard: Option<
         by: AttachBy::Netlink,
     };
     let program = Existing::Pinned(path.to_string_lossy().into_owned());
-    let planned = Planned { plan: Plan::of_attaching(&program, &[target])?, btf_flaw: None };
+    let bpffs = args.home.root.to_string_lossy();
+    let planned = Planned { plan: Plan::of_attaching(&program, &[target], &bpffs)?, btf_flaw: None };
     let report = crate::args::Report { verbose: false, verifier_log: None };
-    trial::execute(&planned, &report, guard, &args.home.root.to_string_lossy())
+    trial::execute(&planned, &report, guard, &bpffs)
 }
 
 #[derive(Serialize)]
@@ -355,7 +358,7 @@ pub(super) fn off(args: &Off) -> Result<()> {
 /// Takes the program off, whatever holds it: after a trial that is a link.
 fn take_off(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<()> {
     if !detach::is_own_link(interface, bpffs)? {
-        return attach::detach(interface, id).map(drop);
+        return attach::detach(interface, id, bpffs).map(drop);
     }
     attach::detach_links(interface, id, bpffs)?;
     attach::remove_shared_directory(bpffs);

@@ -7,7 +7,7 @@ mod table;
 mod topology;
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use loader::attach::{self, Interface};
@@ -16,6 +16,7 @@ use loader::load::Loaded;
 use loader::map::UpdateFlags;
 use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::Object;
+use loader::pin::BPFFS_ROOT;
 use loader::plan::{AttachBy, Loader, Target};
 use loader::{Context as _, Result};
 
@@ -90,7 +91,7 @@ impl Play<'_> {
         self.drop_one_source(objects)?;
         let command = format!("xdpload detach {INTERFACE} --netns gateway");
         step("5. Take the program off. Packets pass again", &[&command])?;
-        attach::detach(&Interface::named(INTERFACE)?, None)?;
+        attach::detach(&Interface::named(INTERFACE)?, None, Path::new(BPFFS_ROOT))?;
         self.send_from_listed("detached", Expect::All)?;
         step("6. Take the namespaces away; those of the demo end with it", CLEAN_UP)
     }

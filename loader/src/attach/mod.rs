@@ -16,6 +16,7 @@
 //! that is pinned where this user may open it is found by its pin.
 
 mod interface;
+mod leftover;
 mod link;
 mod look;
 mod netns;
@@ -27,6 +28,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 pub use interface::Interface;
+pub use leftover::Leftover;
 pub(crate) use link::not_by_link;
 pub use link::{DetachedLink, Link, LinkState, attach_link, detach_links, link_of, link_pins, open_own_link};
 pub use netns::NetNs;
@@ -34,7 +36,7 @@ pub use on_trial::{OnTrial, RolledBack};
 pub(crate) use socket::Outcome;
 pub use socket::RouteSocket;
 pub(crate) use trial::hand_over;
-pub use trial::{Heard, Leftover, Trial, answer, hear, take_back, tell_made, tell_unchanged};
+pub use trial::{Heard, Trial, answer, hear, take_back, tell_made, tell_unchanged};
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::netlink::{self, Mode, ModeChoice, XdpChange, XdpProgram};
@@ -78,14 +80,15 @@ pub fn replace(old: impl AsFd, new: impl AsFd, interface: &Interface, mode: Mode
 ///
 /// The mode stays as it was, and `choice` must allow it; see
 /// [`program_to_replace`](netlink::program_to_replace). If no program runs there, the error is of kind
-/// [`NotFound`](ErrorKind::NotFound).
+/// [`NotFound`](ErrorKind::NotFound). Whoever may not open it by its id must have it pinned below `bpffs`.
 pub fn replace_running(
     new: impl AsFd,
     interface: &Interface,
     choice: impl Into<ModeChoice>,
     id: Option<u32>,
+    bpffs: &Path,
 ) -> Result<Attached> {
-    replace_seen(new.as_fd(), interface, choice.into(), id)
+    replace_seen(new.as_fd(), interface, choice.into(), id, bpffs)
         .context(|| format!("replacing the program on {interface}"))
 }
 
@@ -93,9 +96,10 @@ pub fn replace_running(
 /// taken off.
 ///
 /// Nothing there is an error of kind [`NotFound`](ErrorKind::NotFound); another program than `id`, or one that came
-/// meanwhile, is of kind [`Conflict`](ErrorKind::Conflict). Looks at the interface before and afterwards.
-pub fn detach(interface: &Interface, id: Option<u32>) -> Result<Vec<XdpProgram>> {
-    detach_seen(interface, id).context(|| format!("detaching from {interface}"))
+/// meanwhile, is of kind [`Conflict`](ErrorKind::Conflict). Looks at the interface before and afterwards. Whoever may
+/// not open a program by its id must have it pinned below `bpffs`.
+pub fn detach(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<Vec<XdpProgram>> {
+    detach_seen(interface, id, bpffs).context(|| format!("detaching from {interface}"))
 }
 
 /// Removes the pins that keep the prog arrays of program `id` filled while it is attached to `interface`, and gives
@@ -225,9 +229,10 @@ fn replace_seen(
     interface: &Interface,
     choice: ModeChoice,
     id: Option<u32>,
+    bpffs: &Path,
 ) -> Result<Attached> {
     let seen = netlink::program_to_replace(&interface.look()?.xdp, choice, id)?;
-    swap(find_to_displace(seen, false)?.as_fd(), new, interface, seen.mode)
+    swap(find_to_displace(seen, false, bpffs)?.as_fd(), new, interface, seen.mode)
 }
 
 fn swap(old: BorrowedFd<'_>, new: BorrowedFd<'_>, interface: &Interface, mode: Mode) -> Result<Attached> {
@@ -244,10 +249,10 @@ fn swap(old: BorrowedFd<'_>, new: BorrowedFd<'_>, interface: &Interface, mode: M
     })
 }
 
-fn detach_seen(interface: &Interface, id: Option<u32>) -> Result<Vec<XdpProgram>> {
+fn detach_seen(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<Vec<XdpProgram>> {
     let seen = netlink::programs_to_detach(&interface.look()?.xdp, id)?;
     for &program in &seen {
-        take_off(find_to_displace(program, id.is_some())?.as_fd(), interface, program.mode)?;
+        take_off(find_to_displace(program, id.is_some(), bpffs)?.as_fd(), interface, program.mode)?;
     }
     let left = interface.look()?.xdp;
     match seen.iter().find(|program| left.programs().contains(program)) {
@@ -299,12 +304,12 @@ pub(crate) fn find_pinned_to_displace(program: XdpProgram, bpffs: &Path) -> Resu
     refuse_dispatcher(program, &info).map(|()| opened)
 }
 
-/// Opens the program that is to make room by its id or, without the privilege for that, by a pin. Whoever `is_named` it
-/// by its id knows what it is.
-fn find_to_displace(program: XdpProgram, is_named: bool) -> Result<Program> {
+/// Opens the program that is to make room by its id or, without the privilege for that, by a pin below `bpffs`. Whoever
+/// `is_named` it by its id knows what it is.
+fn find_to_displace(program: XdpProgram, is_named: bool, bpffs: &Path) -> Result<Program> {
     let (opened, info) = match open_with_info(program) {
         Err(refusal) if refusal.kind() == ErrorKind::PermissionDenied => {
-            find_pinned(program, Path::new(pin::BPFFS_ROOT)).ok_or(refusal)?
+            find_pinned(program, bpffs).ok_or(refusal)?
         }
         found => found?,
     };

@@ -1,8 +1,12 @@
 //! A network namespace other than the one of this process.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::{self, Display};
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result, quote};
@@ -32,6 +36,38 @@ impl NetNs {
     /// The namespace whose file is at `path`, such as `/proc/PID/ns/net`.
     pub fn at(path: impl AsRef<Path>) -> Result<Self> {
         Self::open(path.as_ref().display().to_string(), path.as_ref())
+    }
+
+    /// Every namespace that has a name or a process and may be looked at, and the refusal of one that may not: to look
+    /// at the processes of others takes CAP_SYS_PTRACE. What only an fd or a mount elsewhere holds is not among them.
+    pub fn all() -> Result<(Vec<Self>, Option<Error>)> {
+        let named = files_in(Path::new(NAMED))?;
+        let processes = files_in(Path::new("/proc"))?.into_iter().filter(|path| is_process(path));
+        let (mut all, mut refusal) = (BTreeMap::new(), None);
+        for path in named.into_iter().chain(processes.map(|path| path.join("ns/net"))) {
+            let namespace = match Self::at(&path) {
+                // The process has ended, or is about to.
+                Err(error) if error.kind() == ErrorKind::NotFound || error.errno() == Some(libc::ESRCH) => {
+                    continue;
+                }
+                Err(error) => {
+                    refusal.get_or_insert(error);
+                    continue;
+                }
+                Ok(namespace) => namespace,
+            };
+            all.entry(namespace.identity()?).or_insert(namespace);
+        }
+        Ok((all.into_values().collect(), refusal))
+    }
+
+    /// What tells it from others while it is open.
+    fn identity(&self) -> Result<(u64, u64)> {
+        let file = File::from(self.try_clone()?.fd);
+        let metadata = file
+            .metadata()
+            .map_err(|error| Error::os("fstat(2)", self, error.raw_os_error().unwrap_or(libc::EIO)))?;
+        Ok((metadata.dev(), metadata.ino()))
     }
 
     fn open(label: String, path: &Path) -> Result<Self> {
@@ -66,6 +102,25 @@ impl Display for NetNs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "network namespace {}", quote(&self.label))
     }
+}
+
+/// What is in a directory, which need not be there.
+fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    match entries {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => {
+            let name = quote(&directory.display().to_string());
+            Err(Error::os("readdir(3)", name, error.raw_os_error().unwrap_or(libc::EIO)))
+        }
+        Ok(entries) => Ok(entries.iter().map(fs::DirEntry::path).collect()),
+    }
+}
+
+/// Whether this is the directory of a process in /proc.
+fn is_process(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str);
+    name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn open_error(label: &str, path: &Path, errno: i32) -> Error {

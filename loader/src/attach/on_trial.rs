@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::trial::{Leftover, Trial};
+use super::trial::Trial;
 use super::{Interface, Link, let_go_of_prog_arrays, open_own_link, set};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::netlink::{LinkRef, Mode, XdpChange, XdpProgram, XdpState};
@@ -97,7 +97,7 @@ impl OnTrial {
     }
 
     /// Puts back what was before, if the interface is still as the change made it. What was made beside it stays:
-    /// [`remove_leftovers`](Self::remove_leftovers).
+    /// [`take_back_leftovers`](Self::take_back_leftovers).
     pub fn put_back(&mut self) -> Result<RolledBack> {
         let there = match self.look() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -122,17 +122,10 @@ impl OnTrial {
         Ok(RolledBack::PutBack)
     }
 
-    /// Removes what the loading of the new program has made beside it. Only when no interface runs that program any
-    /// more: changes of several may have it in common.
-    pub fn remove_leftovers(&self) {
-        for leftover in &self.trial.leftovers {
-            // As after a failed load: what somebody else has begun to use stays, and what is gone is gone.
-            let _ = match leftover {
-                Leftover::Pin(path) => pin::unpin(path),
-                Leftover::Directory(path) => pin::remove_dir(path),
-                Leftover::Bpffs(path) => pin::unmount_bpffs(path),
-            };
-        }
+    /// Takes back what the loading of the new program has made and changed beside it, and gives what of that failed.
+    /// Only when no interface runs that program any more: changes of several may have it in common.
+    pub fn take_back_leftovers(&self) -> Vec<Error> {
+        self.trial.leftovers.iter().filter_map(|leftover| leftover.take_back().err()).collect()
     }
 
     fn look(&self) -> Result<XdpState> {

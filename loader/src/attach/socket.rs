@@ -193,7 +193,10 @@ impl RouteSocket {
         let message = "this kernel cannot compare the program that is there with the expected one \
                        (XDP_FLAGS_REPLACE, Linux 5.7)";
         Err(Error::new(ErrorKind::Unsupported, message)
-            .with_help("`ip link set dev IF xdp off` takes off what is there, whatever that is"))
+            .with_help(
+                "`ip link set dev IF xdp off` takes off what is there, whatever that is; where it runs in generic \
+                 mode on a driver with a native one, `xdpgeneric off`",
+            ))
     }
 
     fn change(&self, index: u32, request: impl FnOnce(u32) -> Vec<u8>) -> Result<Option<Body>> {

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::link::find_link_of;
-use super::{Interface, find_to_displace, not_by_link};
+use super::{Interface, Leftover, find_to_displace, not_by_link};
 use crate::error::{Error, ErrorKind, Result};
 use crate::netlink::{Mode, XdpProgram, programs_to_detach};
 use crate::sys::{Errno, unix};
@@ -36,19 +36,8 @@ pub struct Trial {
     pub link_pins: Vec<PathBuf>,
     /// The program that comes there; none if the change takes off what is there.
     pub new: Option<OwnedFd>,
-    /// What was made for the change and goes with it, the last first.
+    /// What was made or changed for the change and is taken back with it, the last first.
     pub leftovers: Vec<Leftover>,
-}
-
-/// Something that the loading of a program has made beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Leftover {
-    /// A pin.
-    Pin(PathBuf),
-    /// A directory, which goes if it is empty.
-    Directory(PathBuf),
-    /// A bpffs that was mounted here, which goes if nobody uses it.
-    Bpffs(PathBuf),
 }
 
 impl Trial {
@@ -61,7 +50,7 @@ impl Trial {
         let seen = interface.look()?;
         let (mut before, mut link, mut link_pins) = (Vec::new(), None, Vec::new());
         for program in programs_to_detach(&seen.xdp, id)? {
-            before.push((program, find_to_displace(program, id.is_some())?.into()));
+            before.push((program, find_to_displace(program, id.is_some(), bpffs)?.into()));
             if !by_link {
                 continue;
             }
@@ -92,8 +81,8 @@ impl Trial {
 
     /// Tells the guard at the other end of `guard`, and waits until it is ready.
     pub fn send(&self, guard: &UnixStream) -> Result<()> {
-        let fds = self.before.iter().map(|(_, fd)| fd).chain(&self.link).chain(&self.new);
-        let fds: Vec<_> = fds.map(AsFd::as_fd).collect();
+        let fds = self.before.iter().map(|(_, fd)| fd).chain(&self.link).chain(&self.new).map(AsFd::as_fd);
+        let fds: Vec<_> = fds.chain(self.leftovers.iter().flat_map(Leftover::fds)).collect();
         tell(guard, &format!("{TRIAL}\0{}", self.words().join("\0")), &fds)
     }
 
@@ -111,15 +100,7 @@ impl Trial {
         words.push(u8::from(self.new.is_some()).to_string());
         words.push(self.link_pins.len().to_string());
         words.extend(paths(&self.link_pins));
-        for leftover in &self.leftovers {
-            let (kind, path) = match leftover {
-                Leftover::Pin(path) => ("pin", path),
-                Leftover::Directory(path) => ("directory", path),
-                Leftover::Bpffs(path) => ("bpffs", path),
-            };
-            words.push(kind.to_owned());
-            words.extend(paths(std::slice::from_ref(path)));
-        }
+        words.extend(self.leftovers.iter().flat_map(Leftover::words));
         words
     }
 
@@ -142,13 +123,7 @@ impl Trial {
         let link_pins: Vec<_> = words.by_ref().take(count).map(PathBuf::from).collect();
         let mut leftovers = Vec::new();
         while let Some(kind) = words.next() {
-            let path = PathBuf::from(words.next()?);
-            leftovers.push(match kind {
-                "pin" => Leftover::Pin(path),
-                "directory" => Leftover::Directory(path),
-                "bpffs" => Leftover::Bpffs(path),
-                _ => return None,
-            });
+            leftovers.push(Leftover::read(kind, &mut words, &mut fds)?);
         }
         Some(Self { ifindex, name, bpffs, pin, before, link, link_pins, new, leftovers })
     }
@@ -251,10 +226,13 @@ fn send(socket: &UnixStream, words: &str, fds: &[BorrowedFd<'_>]) -> Result<()> 
     let len = u32::try_from(words.len()).ok().filter(|&len| len as usize <= MAX_MESSAGE);
     let len = len.ok_or_else(|| Error::new(ErrorKind::Unsupported, "too much is to be told to the guard"))?;
     let message = [&len.to_ne_bytes()[..], words.as_bytes()].concat();
-    let (mut rest, mut fds) = (&message[..], fds);
+    let (mut rest, mut fds) = (&message[..], fds.chunks(unix::MAX_FDS).peekable());
     while !rest.is_empty() {
-        let sent = unix::send(socket.as_fd(), rest, fds).map_err(|errno| failed("sendmsg", errno))?;
-        (rest, fds) = (&rest[sent..], &[]);
+        let own = fds.next().unwrap_or_default();
+        // One byte carries as many fds as may go at once; the last of them go with all other bytes.
+        let part = if fds.peek().is_some() { &rest[..1] } else { rest };
+        let sent = unix::send(socket.as_fd(), part, own).map_err(|errno| failed("sendmsg", errno))?;
+        rest = &rest[sent..];
     }
     Ok(())
 }

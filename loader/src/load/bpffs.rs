@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 
-use nix::libc::{EEXIST, ENOTEMPTY};
+use nix::libc::EEXIST;
 
 use super::{Execution, Outcome};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
@@ -46,14 +46,6 @@ pub(super) fn mount_bpffs(path: &str) -> Result<()> {
         let elsewhere = error.help().is_some_and(|help| help.contains(path));
         if elsewhere { error } else { error.with_help(format!("as root: mount -t bpf bpf {path}")) }
     })
-}
-
-/// Unmounts a bpffs that nobody else has begun to use, which the kernel does not look at.
-pub(super) fn unmount_bpffs(path: &str) -> Result<()> {
-    if pin::is_empty_bpffs(Path::new(path))? {
-        return pin::unmount_bpffs(Path::new(path));
-    }
-    Err(Error::os("umount(2)", quote(path), ENOTEMPTY))
 }
 
 pub(super) fn make_directory(path: &str) -> Result<Outcome> {

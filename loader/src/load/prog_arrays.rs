@@ -27,7 +27,12 @@ impl Execution<'_> {
             KeepAction::MakeDir => make_directory(&dir),
             KeepAction::Pin { map, name } => done(self.pin_to_keep(*map, path.join(name))),
             KeepAction::Unpin { name } => done(pin::unpin(&path.join(name))),
-            KeepAction::UnpinAll => done(pin::unpin_all(path).map(drop)),
+            KeepAction::UnpinAll => {
+                if matches!(keep.of, Attachment::New(_)) {
+                    self.here_mut().prog_arrays.clear();
+                }
+                done(pin::unpin_all(path).map(drop))
+            }
             KeepAction::RemoveDir => done(pin::remove_dir(path)),
         }
     }

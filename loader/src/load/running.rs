@@ -171,7 +171,9 @@ impl<'p> Running<'p> {
                 Call::MapFill { map: filled, content } if *filled == slot && self.is_frozen(slot) => {
                     other_constants(map, content)?
                 }
-                Call::MapUpdate { map: array, key, value: FdValue::Program(program) } if *array == slot => {
+                Call::MapUpdate { map: array, key, value: FdValue::Program(program), .. }
+                    if *array == slot =>
+                {
                     self.other_jump(map, *key, *program)?
                 }
                 _ => None,

@@ -2,12 +2,11 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 
 use super::Execution;
 use crate::attach::{self, Leftover, Trial};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Arm, Call, own_link};
+use crate::plan::{Arm, Call, FdValue, MapSlot, own_link};
 
 impl Execution<'_> {
     pub(super) fn guard(&self) -> Result<&UnixStream> {
@@ -34,9 +33,39 @@ impl Execution<'_> {
             link: self.here().bpf_link.as_ref().map(|link| keep(link.as_fd())).transpose()?,
             link_pins: Vec::new(),
             new: Some(keep(self.program(program).as_fd())?),
-            leftovers: self.undo.iter().rev().filter_map(|(_, call)| leftover(call)).collect(),
+            leftovers: self.leftovers()?,
         }
         .send(self.guard()?)
+    }
+
+    /// What was made and changed so far, the last first.
+    fn leftovers(&self) -> Result<Vec<Leftover>> {
+        let leftovers = self.undo.iter().rev().map(|(_, call)| self.leftover(call));
+        leftovers.filter_map(Result::transpose).collect()
+    }
+
+    /// What an undo takes back, where the plan knew its path; the guard knows the others.
+    fn leftover(&self, undo: &Call) -> Result<Option<Leftover>> {
+        let entry = |map: MapSlot, key: u32, before: Option<&OwnedFd>, value: FdValue| {
+            let before = before.map(|before| keep(before.as_fd())).transpose()?;
+            let (map, now) = (keep(self.map(map).as_fd())?, keep(self.fd_of(value))?);
+            Ok(Leftover::Entry { map, key, before, now })
+        };
+        Ok(Some(match undo {
+            Call::Unlink { path } => Leftover::Pin(path.into()),
+            Call::Rmdir { path } => Leftover::Directory(path.into()),
+            Call::Umount { path } => Leftover::Bpffs(path.into()),
+            Call::PutPinBack { map, to, .. } => Leftover::MovedPin {
+                path: to.into(),
+                before: keep(self.map_before(*map).as_fd())?,
+                now: keep(self.map(*map).as_fd())?,
+            },
+            Call::PutEntryBack { map, key, value } => {
+                entry(*map, *key, Some(self.entry_before(*map, *key)), *value)?
+            }
+            Call::MapDelete { map, key, value } => entry(*map, *key, None, *value)?,
+            _ => return Ok(None),
+        }))
     }
 
     /// Otherwise the guard would look itself, and might see what somebody else has made meanwhile.
@@ -48,17 +77,6 @@ impl Execution<'_> {
 
     pub(super) fn hand_over(&self) -> Result<()> {
         attach::hand_over(self.guard()?, self.link().index, self.bpf_link().as_fd())
-    }
-}
-
-/// What an undo removes, where the plan knew its path; the guard knows the others.
-fn leftover(undo: &Call) -> Option<Leftover> {
-    let path = |path: &String| PathBuf::from(Path::new(path));
-    match undo {
-        Call::Unlink { path: pin } => Some(Leftover::Pin(path(pin))),
-        Call::Rmdir { path: dir } => Some(Leftover::Directory(path(dir))),
-        Call::Umount { path: root } => Some(Leftover::Bpffs(path(root))),
-        _ => None,
     }
 }
 

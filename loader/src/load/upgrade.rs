@@ -64,7 +64,7 @@ impl Execution<'_> {
     }
 
     pub(super) fn copy_map(&mut self, slot: MapSlot, by: CopyBy) -> Result<Outcome> {
-        let from = self.old_maps[slot.0].as_ref().expect("a plan copies a map that it has found");
+        let from = self.map_before(slot);
         let to = self.map(slot);
         let count = match by {
             CopyBy::Page => from.copy_pages(to),

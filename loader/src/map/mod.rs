@@ -245,6 +245,12 @@ impl Map {
     }
 }
 
+impl From<Map> for OwnedFd {
+    fn from(map: Map) -> Self {
+        map.fd.into()
+    }
+}
+
 impl AsFd for Map {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.fd()

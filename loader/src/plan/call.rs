@@ -103,6 +103,35 @@ pub enum Call {
         key: u32,
         /// What is put there.
         value: FdValue,
+        /// Whether nothing was there, in a map that others may use: it is taken out again when a later call fails.
+        is_new: bool,
+    },
+    /// Find out what is in a map of maps or a prog array that others may use, to put it back when a later call fails.
+    EntryBefore {
+        /// The map of maps or the prog array.
+        map: MapSlot,
+        /// Its key.
+        key: u32,
+        /// What comes there.
+        value: FdValue,
+    },
+    /// Put back what was there before.
+    PutEntryBack {
+        /// The map of maps or the prog array.
+        map: MapSlot,
+        /// Its key.
+        key: u32,
+        /// What came there.
+        value: FdValue,
+    },
+    /// Take out again what came where nothing was.
+    MapDelete {
+        /// The map of maps or the prog array.
+        map: MapSlot,
+        /// Its key.
+        key: u32,
+        /// What came there.
+        value: FdValue,
     },
     /// Write the only entry of a map of global variables.
     MapFill {
@@ -525,6 +554,8 @@ impl Call {
             Self::Keep(keep) => keep.undo().map(Self::Keep),
             Self::LinkCreate(_) => Some(Self::LinkDetach),
             Self::Arm(_) => Some(Self::Disarm),
+            &Self::EntryBefore { map, key, value } => Some(Self::PutEntryBack { map, key, value }),
+            &Self::MapUpdate { map, key, value, is_new: true } => Some(Self::MapDelete { map, key, value }),
             Self::MovePin { map, from, to } => {
                 Some(Self::PutPinBack { map: *map, from: from.clone(), to: to.clone() })
             }

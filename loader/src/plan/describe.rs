@@ -108,12 +108,8 @@ impl Plan {
             Call::Lock { path } => lock(path, BPFFS),
             Call::Unlock => vec![flock(BPFFS, "LOCK_UN")],
             Call::LockMountPoint { path } => lock(path, "<mount point>"),
-            Call::Mkdir { path } => {
-                vec![KernelCall::new("mkdir").with("pathname", text(path)).with("mode", "0700")]
-            }
-            Call::ObjGet { path, map } => {
-                vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(self.map(*map))]
-            }
+            Call::Mkdir { path } => vec![mkdir(path)],
+            Call::ObjGet { path, map } => vec![obj_get(path).gives(self.map(*map))],
             Call::MapInfo { map, .. } => vec![info(self.map(*map))],
             Call::MovePin { from, to, .. } => vec![rename(from, to)],
             Call::PutPinBack { map, from, to } => {
@@ -122,17 +118,17 @@ impl Plan {
             Call::BtfLoad(load) => vec![self.btf_load(*load)],
             Call::ModuleBtf { module } => self.find_module_btf(*module),
             Call::MapCreate(create) => vec![self.map_create(create)],
-            Call::MapUpdate { map, key, value } => {
+            Call::MapUpdate { map, key, value, .. } => {
                 vec![self.map_update(*map, *key, self.fd_value(*value))]
             }
-            Call::MapFill { map, content } => {
-                let value = format!("<{} bytes>", content.len());
-                vec![self.map_update(*map, 0, value).with_data(content.clone())]
+            Call::EntryBefore { map, key, value } => self.entry_before(*map, *key, *value),
+            Call::PutEntryBack { map, key, .. } => {
+                vec![self.map_update(*map, *key, self.before_in(*map, *key))]
             }
+            Call::MapDelete { map, key, .. } => vec![self.entry("BPF_MAP_DELETE_ELEM", *map, *key)],
+            Call::MapFill { map, content } => vec![self.map_fill(*map, content)],
             Call::MapMmap { map, len } => vec![mmap(self.map(*map), *len)],
-            Call::MapFreeze { map } => {
-                vec![KernelCall::bpf("BPF_MAP_FREEZE").with("map_fd", self.map(*map))]
-            }
+            Call::MapFreeze { map } => vec![self.on_map("BPF_MAP_FREEZE", *map)],
             Call::ObjPin { map, path } => vec![obj_pin(path, self.map(*map))],
             Call::ProgLoad(load) => vec![self.prog_load(load)],
             Call::OpenExtended { existing } => open_extended(existing),
@@ -140,11 +136,7 @@ impl Plan {
             Call::OpenProgram { program, existing } => self.open_program(*program, existing),
             Call::PinProgram { program, path } => vec![obj_pin(path, self.program(*program))],
             Call::FindSameProgram { program, path } => self.find_same(*program, path),
-            Call::ProgBindMap { program, map } => vec![
-                KernelCall::bpf("BPF_PROG_BIND_MAP")
-                    .with("prog_fd", self.program(*program))
-                    .with("map_fd", self.map(*map)),
-            ],
+            Call::ProgBindMap { program, map } => vec![self.bind_map(*program, *map)],
             Call::OpenRouteSocket { netns } => open_route_socket(netns.as_deref()),
             Call::GetLink { link } => get_link_calls(link),
             Call::NetnsCookie => vec![netns_cookie()],
@@ -182,12 +174,43 @@ impl Plan {
         }
     }
 
+    fn on_map(&self, command: &'static str, map: MapSlot) -> KernelCall {
+        KernelCall::bpf(command).with("map_fd", self.map(map))
+    }
+
+    fn entry(&self, command: &'static str, map: MapSlot, key: u32) -> KernelCall {
+        self.on_map(command, map).with("key", key.to_string())
+    }
+
     fn map_update(&self, map: MapSlot, key: u32, value: String) -> KernelCall {
-        KernelCall::bpf("BPF_MAP_UPDATE_ELEM")
+        self.entry("BPF_MAP_UPDATE_ELEM", map, key).with("value", value).with("flags", "BPF_ANY")
+    }
+
+    fn map_fill(&self, map: MapSlot, content: &[u8]) -> KernelCall {
+        self.map_update(map, 0, format!("<{} bytes>", content.len())).with_data(content.to_vec())
+    }
+
+    fn bind_map(&self, program: ProgramSlot, map: MapSlot) -> KernelCall {
+        KernelCall::bpf("BPF_PROG_BIND_MAP")
+            .with("prog_fd", self.program(program))
             .with("map_fd", self.map(map))
-            .with("key", key.to_string())
-            .with("value", value)
-            .with("flags", "BPF_ANY")
+    }
+
+    /// What was at `key` of the map.
+    fn before_in(&self, map: MapSlot, key: u32) -> String {
+        format!("<entry {key} of map {} before>", escape(&self.maps[map.0]))
+    }
+
+    /// Looks for the id of what is there, and opens that.
+    fn entry_before(&self, map: MapSlot, key: u32, value: FdValue) -> Vec<KernelCall> {
+        let look = self.entry("BPF_MAP_LOOKUP_ELEM", map, key);
+        let (command, argument) = match value {
+            FdValue::Program(_) => ("BPF_PROG_GET_FD_BY_ID", "prog_id"),
+            FdValue::Map(_) => ("BPF_MAP_GET_FD_BY_ID", "map_id"),
+        };
+        let id = format!("<id of entry {key} of map {}>", escape(&self.maps[map.0]));
+        let open = open_by_id(command, argument, &id, &self.before_in(map, key));
+        [look].into_iter().chain(open).collect()
     }
 
     /// The map that one of the plan takes the place of.
@@ -211,10 +234,8 @@ impl Plan {
         let dir = keep_dir(&keep.bpffs, NETNS_COOKIE, IFINDEX, id);
         let unlink = |name: &str| KernelCall::new("unlink").with("pathname", text(&format!("{dir}/{name}")));
         match &keep.action {
-            KeepAction::MakeDir => KernelCall::new("mkdir").with("pathname", text(&dir)).with("mode", "0700"),
-            KeepAction::Pin { map, name } => KernelCall::bpf("BPF_OBJ_PIN")
-                .with("pathname", text(&format!("{dir}/{name}")))
-                .with("bpf_fd", self.map(*map)),
+            KeepAction::MakeDir => mkdir(&dir),
+            KeepAction::Pin { map, name } => obj_pin(&format!("{dir}/{name}"), self.map(*map)),
             KeepAction::Unpin { name } => unlink(name),
             KeepAction::UnpinAll => unlink(EACH_PIN),
             KeepAction::RemoveDir => KernelCall::new("rmdir").with("pathname", text(&dir)),
@@ -402,6 +423,14 @@ fn info(fd: impl Into<String>) -> KernelCall {
     KernelCall::bpf("BPF_OBJ_GET_INFO_BY_FD").with("bpf_fd", fd)
 }
 
+fn mkdir(path: &str) -> KernelCall {
+    KernelCall::new("mkdir").with("pathname", text(path)).with("mode", "0700")
+}
+
+fn obj_get(path: &str) -> KernelCall {
+    KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path))
+}
+
 fn obj_pin(path: &str, fd: impl Into<String>) -> KernelCall {
     KernelCall::bpf("BPF_OBJ_PIN").with("pathname", text(path)).with("bpf_fd", fd)
 }
@@ -414,7 +443,7 @@ fn open_by_id(command: &'static str, argument: &'static str, id: &str, what: &st
 /// Opens a program that is loaded already, and asks what it is.
 fn open_existing(existing: &Existing, gives: &str) -> [KernelCall; 2] {
     let open = match existing {
-        Existing::Pinned(path) => KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)),
+        Existing::Pinned(path) => obj_get(path),
         Existing::Id(id) => KernelCall::bpf("BPF_PROG_GET_FD_BY_ID").with("prog_id", id.to_string()),
     };
     [open.gives(gives), info(gives)]
@@ -443,7 +472,7 @@ fn mmap(map: String, len: u64) -> KernelCall {
 }
 
 fn open_link(path: &str) -> Vec<KernelCall> {
-    vec![KernelCall::bpf("BPF_OBJ_GET").with("pathname", text(path)).gives(LINK), info(LINK)]
+    vec![obj_get(path).gives(LINK), info(LINK)]
 }
 
 fn rename(from: &str, to: &str) -> KernelCall {

@@ -25,6 +25,7 @@ pub use call::{
 pub use describe::KernelCall;
 pub use externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
 pub use keep::{Attachment, Keep, KeepAction, keep_dir, keep_name, keep_root};
+pub(crate) use pin_path::beside;
 pub use pin_path::check_pin_path;
 pub use trial::own_link;
 
@@ -251,11 +252,17 @@ fn is_about_info(refusal: &Error, errno: i32) -> bool {
         None => [EINVAL, E2BIG].contains(&errno),
         // The opposite: a callback cannot do without.
         Some(log) if log.contains("missing btf func_info") => false,
-        Some(log) if ["func info", "func_info", "line_info"].iter().any(|word| log.contains(word)) => true,
+        Some(log) if is_said(log, &["func info", "func_info", "line_info"]) => true,
         // A kernel before 5.10 without types of its own does not know the context of a global function by its type.
         // Without types all functions are looked into where they are called.
         Some(log) => log.contains(" type PTR in ") && log.contains(" is not supported yet"),
     }
+}
+
+/// Whether the verifier says one of `words` itself: a line of the source that it quotes begins with a semicolon.
+fn is_said(log: &str, words: &[&str]) -> bool {
+    let mut own = log.lines().filter(|line| !line.starts_with(';'));
+    own.any(|line| words.iter().any(|word| line.contains(word)))
 }
 
 #[cfg(test)]

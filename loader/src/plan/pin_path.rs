@@ -33,6 +33,12 @@ pub fn check_pin_path(root: &Path, path: &Path) -> Result<()> {
     }
 }
 
+/// Where a map is pinned until it takes the place of the one at `path`. Nobody else gives a pin such a name: what is
+/// there was left by a run that was killed.
+pub(crate) fn beside(path: &str) -> String {
+    format!("{path}_xdpload_new")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -203,7 +203,7 @@ fn templates_are_made_before_the_maps_that_hold_their_like() {
     for step in &plan.steps {
         match &step.call {
             Call::MapCreate(create) => made.push((create.map.0, create.inner)),
-            Call::MapUpdate { map, key, value: FdValue::Map(inner) } => put.push((map.0, *key, inner.0)),
+            Call::MapUpdate { map, key, value: FdValue::Map(inner), .. } => put.push((map.0, *key, inner.0)),
             _ => {}
         }
     }

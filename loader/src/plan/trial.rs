@@ -71,18 +71,21 @@ impl Trial<'_> {
         if !before.iter().chain(&self.plan.steps).any(|step| step.call == Call::NetnsCookie) {
             steps.push(Step::new(Call::NetnsCookie).or(On::Errno(&[ENOPROTOOPT]), Vec::new()));
         }
+        let has_bpffs = self.plan.steps.iter().any(|step| matches!(step.call, Call::Statfs { .. }));
+        if self.plan.attach[at].by == AttachBy::Netlink && !has_bpffs {
+            let when = if at == 0 { When::Vacant } else { When::FirstVacant };
+            steps.extend(ensure_bpffs(self.bpffs).map(|step| step.when(when)));
+        }
+        steps.push(self.tell(at));
+        steps.into_iter().map(|step| step.at(at)).collect()
+    }
+
+    fn tell(&self, at: usize) -> Step {
         let pin = match &self.plan.attach[at].by {
             AttachBy::Link { pin } => pin.clone(),
-            AttachBy::Netlink => {
-                if !self.plan.steps.iter().any(|step| matches!(step.call, Call::Statfs { .. })) {
-                    let when = if at == 0 { When::Vacant } else { When::FirstVacant };
-                    steps.extend(ensure_bpffs(self.bpffs).map(|step| step.when(when)));
-                }
-                None
-            }
+            AttachBy::Netlink => None,
         };
-        steps.push(Step::new(Call::Arm(Arm { bpffs: self.bpffs.to_owned(), pin })));
-        steps.into_iter().map(|step| step.at(at)).collect()
+        Step::new(Call::Arm(Arm { bpffs: self.bpffs.to_owned(), pin }))
     }
 
     /// What becomes of a step of the plan.
@@ -92,8 +95,27 @@ impl Trial<'_> {
             Call::Keep(keep) if keep.of == Attachment::Replaced => None,
             Call::PinLink { .. } => Some(Step::new(Call::HandOver).when(step.when)),
             Call::SetLink(set) if !set.replace => Some(self.held_by_guard(step, set)),
-            _ => Some(step.clone()),
+            _ => Some(self.told_anew(step)),
         }
+    }
+
+    /// A program that is loaded once more in the middle is another one than the guard was told of.
+    fn told_anew(&self, step: &Step) -> Step {
+        let mut step = step.clone();
+        for other in &mut step.otherwise {
+            let steps = std::mem::take(&mut other.steps);
+            let is_loaded = steps.iter().any(|step| matches!(step.call, Call::ProgLoad(_)));
+            if is_loaded && steps.iter().any(|step| is_change(&step.call)) {
+                other.steps.push(Step::new(Call::Disarm).at(step.at));
+            }
+            for own in steps {
+                if is_loaded && is_change(&own.call) {
+                    other.steps.push(self.tell(step.at).at(step.at));
+                }
+                other.steps.push(self.told_anew(&own));
+            }
+        }
+        step
     }
 
     /// Attaches by a link that the guard gets, or by netlink where the kernel has no such links.

@@ -46,6 +46,12 @@ pub(crate) struct MapFd {
     layout: Layout,
 }
 
+impl From<MapFd> for OwnedFd {
+    fn from(map: MapFd) -> Self {
+        map.fd
+    }
+}
+
 /// A map's type and sizes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {

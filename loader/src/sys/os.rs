@@ -53,9 +53,15 @@ pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
     Ok(open(path, flags, Mode::empty())?)
 }
 
-/// Waits for the lock of the file behind `fd`, which goes when the last fd of this opening is closed.
+/// Waits for the lock of the file behind `fd`, which goes when the last fd of this opening is closed. A signal that the
+/// program handles does not end the waiting.
 pub(crate) fn lock(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    flock(fd, libc::LOCK_EX)
+    loop {
+        match flock(fd, libc::LOCK_EX) {
+            Err(Errno(libc::EINTR)) => {}
+            done => return done,
+        }
+    }
 }
 
 /// Lets go of that lock.

@@ -3,6 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
+use nix::libc;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 
 use super::Errno;
@@ -20,7 +21,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) 
 }
 
 /// Receives what has come, and the descriptors that came with it: one recvmsg(2), again across signals. No bytes mean
-/// that the other end is closed.
+/// that the other end is closed. EMFILE says that this process has no room for all descriptors.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
     let mut control = nix::cmsg_space!([RawFd; MAX_FDS]);
     loop {
@@ -36,6 +37,9 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usiz
                 // SAFETY: the kernel has just made these descriptors for this process, and told nobody else of them.
                 fds.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
             }
+        }
+        if message.flags.contains(MsgFlags::MSG_CTRUNC) {
+            return Err(Errno(libc::EMFILE));
         }
         return Ok((message.bytes, fds));
     }

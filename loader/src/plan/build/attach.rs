@@ -5,33 +5,37 @@ use std::path::Path;
 use nix::libc::EINVAL;
 
 use super::maps::make_parents;
-use super::tail_calls::netns_cookie;
-use super::{BPFFS, Target, ensure_bpffs, wait_for_others};
+use super::tail_calls::{let_go_step, netns_cookie, remove_kept};
+use super::{Target, ensure_bpffs, wait_for_others, without_slashes_at_end};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::netlink::{Mode, ModeChoice};
 use crate::object::ProgramSpec;
 use crate::plan::call::{Call, Existing, LinkCreate, ProgLoad, ProgramSlot, SetLink};
+use crate::plan::keep::Attachment;
 use crate::plan::pin_path::check_pin_path;
 use crate::plan::{Attach, AttachBy, On, Plan, Step, When};
 use crate::uapi::bpf::AttachType;
 
 impl Plan {
-    /// The plan of attaching a program that is loaded already to `targets`, without an object.
-    pub fn of_attaching(existing: &Existing, targets: &[Target]) -> Result<Self> {
-        refuse_targets(targets, BPFFS)?;
+    /// The plan of attaching a program that is loaded already to `targets`, without an object, with its bpffs at
+    /// `bpffs`.
+    pub fn of_attaching(existing: &Existing, targets: &[Target], bpffs: &str) -> Result<Self> {
+        let bpffs = &*without_slashes_at_end(bpffs.to_owned());
+        refuse_targets(targets, bpffs)?;
         let program = ProgramSlot(0);
-        let mut steps = find_interfaces(targets);
+        let mut steps = find_interfaces(targets, bpffs);
         steps.push(Step::new(Call::OpenProgram { program, existing: existing.clone() }));
         if targets.iter().any(|target| target.link_pin().is_some()) {
-            steps.extend(ensure_bpffs(BPFFS));
+            steps.extend(ensure_bpffs(bpffs));
         } else if targets.iter().any(is_by_link) {
-            steps.push(wait_for_others(BPFFS));
+            steps.push(wait_for_others(bpffs));
         }
         let attach = |target: &Target| {
-            let cookie = (target.replace && target.by == AttachBy::Netlink).then(netns_cookie);
-            cookie.into_iter().chain(attach_steps(program, target, BPFFS, None)).collect()
+            let cookie = target.replace.then(netns_cookie);
+            cookie.into_iter().chain(attach_steps(program, target, bpffs, None)).collect()
         };
         steps.extend(at_each(targets.iter().map(attach).collect()));
+        steps.extend(let_go_of_replaced(targets, bpffs));
         let name = match existing {
             Existing::Pinned(path) => format!("pinned at {path}"),
             Existing::Id(id) => format!("with id {id}"),
@@ -131,28 +135,40 @@ pub(super) fn refuse_to_attach(program: &ProgramSpec) -> Result<()> {
 
 /// Looks at the interfaces before anything is made, so that a wrong name costs nothing, and opens what will be
 /// replaced there.
-pub(super) fn find_interfaces(targets: &[Target]) -> Vec<Step> {
+pub(super) fn find_interfaces(targets: &[Target], bpffs: &str) -> Vec<Step> {
     let netns = targets.first().and_then(|target| target.netns.clone());
     let mut steps = vec![Step::new(Call::OpenRouteSocket { netns })];
-    steps.extend(at_each(targets.iter().map(find_interface).collect()));
+    steps.extend(at_each(targets.iter().map(|target| find_interface(target, bpffs)).collect()));
     steps
+}
+
+/// Lets go of what was kept for the programs that were replaced. Only when all is attached: until then each of them may
+/// be put back.
+pub(super) fn let_go_of_replaced(targets: &[Target], bpffs: &str) -> Vec<Step> {
+    let let_go = |target: &Target| target.replace.then(|| let_go_step(bpffs)).into_iter().collect();
+    at_each(targets.iter().map(let_go).collect())
 }
 
 /// The steps for each of a plan's interfaces, one interface after the other. The first attachment of a program waits
 /// until all CPUs have seen it, up to some ten milliseconds; those after it do not, so that to attach them at the same
 /// time would win nothing. What the first has asked for that is the same for all is not asked for again.
 pub(super) fn at_each(places: Vec<Vec<Step>>) -> Vec<Step> {
-    let is_said = |step: &Step| matches!(step.call, Call::ProgInfo { .. } | Call::NetnsCookie);
-    let at = |(at, steps): (usize, Vec<Step>)| {
-        steps.into_iter().filter(move |step| at == 0 || !is_said(step)).map(move |step| step.at(at))
-    };
-    places.into_iter().enumerate().flat_map(at).collect()
+    let mut all: Vec<Step> = Vec::new();
+    for (at, steps) in places.into_iter().enumerate() {
+        for step in steps {
+            let is_common = matches!(step.call, Call::ProgInfo { .. } | Call::NetnsCookie);
+            if !(is_common && all.iter().any(|before| before.at < at && before.call == step.call)) {
+                all.push(step.at(at));
+            }
+        }
+    }
+    all
 }
 
-fn find_interface(target: &Target) -> Vec<Step> {
+fn find_interface(target: &Target, bpffs: &str) -> Vec<Step> {
     let mut steps = vec![Step::new(Call::GetLink { link: target.link.clone() })];
     if target.replace {
-        let by_pin = Step::new(Call::FindProgram { bpffs: BPFFS.to_owned() });
+        let by_pin = Step::new(Call::FindProgram { bpffs: bpffs.to_owned() });
         steps.push(Step::new(Call::ProgGetFdById).or(On::ById, vec![by_pin]).when(When::Occupied));
         steps.extend(match &target.by {
             AttachBy::Netlink => None,
@@ -165,22 +181,51 @@ fn find_interface(target: &Target) -> Vec<Step> {
     steps
 }
 
-/// The steps to attach `program`. `load` is how it was loaded, if this plan does so.
+/// A program that the plan loads itself.
+#[derive(Clone, Copy)]
+pub(super) struct Own<'p> {
+    /// Whether it is bound to the interface.
+    pub(super) bound: bool,
+    /// Loads it without `expected_attach_type`, if it was loaded with one.
+    pub(super) unspecified: &'p [Step],
+    /// How its prog arrays are kept, if it has any.
+    pub(super) keep: &'p [Step],
+}
+
+/// Those of the `steps` that load the `attached` program without `expected_attach_type`. The kernel lets only programs
+/// of one such type share a prog array (6.18), so that with its prog arrays `arrays` all is made anew.
+pub(super) fn unspecified(steps: &[Step], attached: ProgramSlot, arrays: &[usize]) -> Vec<Step> {
+    let is_meant = |program| !arrays.is_empty() || program == attached;
+    let again = steps.iter().filter_map(|step| match &step.call {
+        Call::ProgLoad(load) if is_meant(load.program) => {
+            let expected_attach_type = load.expected_attach_type.filter(|kind| *kind != AttachType::XDP);
+            Some(Step::new(Call::ProgLoad(ProgLoad { expected_attach_type, ..load.clone() })))
+        }
+        Call::ProgBindMap { program, .. } if is_meant(*program) => Some(step.clone()),
+        Call::MapCreate(create) if arrays.contains(&create.map.0) => Some(step.clone()),
+        Call::MapUpdate { map, .. } if arrays.contains(&map.0) => Some(step.clone()),
+        _ => None,
+    });
+    let is_typed = |step: &Step| {
+        let Call::ProgLoad(load) = &step.call else { return false };
+        load.program == attached && load.expected_attach_type == Some(AttachType::XDP)
+    };
+    if steps.iter().any(is_typed) { again.collect() } else { Vec::new() }
+}
+
+/// The steps to attach `program`; `own` if this plan has loaded it.
 pub(super) fn attach_steps(
     program: ProgramSlot,
     target: &Target,
     bpffs: &str,
-    load: Option<&ProgLoad>,
+    own: Option<Own<'_>>,
 ) -> Vec<Step> {
     // A program that is bound to the interface runs in native mode alone.
-    let bound = load.is_some_and(|load| load.bound);
+    let bound = own.is_some_and(|own| own.bound);
     let fallback = target.mode.fallback().filter(|_| !bound);
     let mut steps = match &target.by {
-        AttachBy::Netlink => by_netlink(program, target, fallback, bpffs, load),
-        AttachBy::Link { pin } => {
-            let pin = pin.as_deref().map(|path| (path, bpffs));
-            by_link(program, target, fallback, pin, load)
-        }
+        AttachBy::Netlink => by_netlink(program, target, fallback, bpffs, own),
+        AttachBy::Link { pin } => by_link(program, target, fallback, pin.as_deref(), bpffs, own),
     };
     // What cannot be told does not undo what is attached by then.
     if target.by != AttachBy::Netlink {
@@ -195,7 +240,7 @@ fn by_netlink(
     target: &Target,
     fallback: Option<Mode>,
     bpffs: &str,
-    load: Option<&ProgLoad>,
+    own: Option<Own<'_>>,
 ) -> Vec<Step> {
     let set = |mode, replace| {
         let set = SetLink { program, mode, replace };
@@ -214,7 +259,7 @@ fn by_netlink(
         ModeChoice::Auto => None,
     };
     let through_link =
-        vec![Step::new(Call::OpenOwnLink { bpffs: bpffs.to_owned() }), update_link(program, load)];
+        vec![Step::new(Call::OpenOwnLink { bpffs: bpffs.to_owned() }), update_link(program, bpffs, own)];
     let replace = set(same_mode, true)
         .or(On::Unexplained, vec![Step::new(Call::ProbeCompare)])
         .or(On::Held, through_link);
@@ -225,15 +270,16 @@ fn by_link(
     program: ProgramSlot,
     target: &Target,
     fallback: Option<Mode>,
-    pin: Option<(&str, &str)>,
-    load: Option<&ProgLoad>,
+    pin: Option<&str>,
+    bpffs: &str,
+    own: Option<Own<'_>>,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
     let when = if target.replace { When::Vacant } else { When::Always };
     if target.replace {
-        steps.push(update_link(program, load).when(When::Occupied));
+        steps.push(update_link(program, bpffs, own).when(When::Occupied));
     }
-    let Some((path, bpffs)) = pin else { return steps };
+    let Some(path) = pin else { return steps };
     let create = |mode| {
         let elsewhere = target.netns.is_some();
         Step::new(Call::LinkCreate(LinkCreate { program, mode, elsewhere }))
@@ -250,12 +296,14 @@ fn by_link(
 
 /// A link refuses a program whose `expected_attach_type` is not that of the one before it, and does not say so. Both
 /// values that attach to an interface look alike there, and nothing tells which one the running program has.
-fn update_link(program: ProgramSlot, load: Option<&ProgLoad>) -> Step {
+fn update_link(program: ProgramSlot, bpffs: &str, own: Option<Own<'_>>) -> Step {
     let update = Step::new(Call::LinkUpdate { program });
-    match load {
-        Some(load) if load.expected_attach_type == Some(AttachType::XDP) => {
-            let unspecified = ProgLoad { expected_attach_type: None, ..load.clone() };
-            let again = vec![Step::new(Call::ProgLoad(unspecified)), update.clone()];
+    match own {
+        Some(Own { unspecified, keep, .. }) if !unspecified.is_empty() => {
+            // It is another program, with another id, which the directory of its prog arrays is called after.
+            let kept =
+                if keep.is_empty() { Vec::new() } else { remove_kept(bpffs, Attachment::New(program)) };
+            let again = [&kept[..], unspecified, keep, std::slice::from_ref(&update)].concat();
             update.or(On::Errno(&[EINVAL]), again)
         }
         _ => update,

@@ -11,7 +11,7 @@ use crate::error::{Context, Error, ErrorKind, Result, escape, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::object::{InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotValue};
 use crate::plan::call::{Adapted, Call, FdValue, Fit, MapCreate, MapSlot, WantedMap};
-use crate::plan::pin_path::check_pin_path;
+use crate::plan::pin_path::{beside, check_pin_path};
 use crate::plan::{On, Step, When};
 use crate::uapi::bpf::{BPF_F_NUMA_NODE, MapType, ObjName};
 
@@ -136,7 +136,7 @@ impl Loader<'_> {
         };
         steps.push(self.create_step(slot, map, inner, kernel)?);
         if map.dialect == MapDialect::Btf {
-            steps.extend(inner_map_steps(slot, map));
+            steps.extend(inner_map_steps(slot, map, false));
         }
         steps.extend(self.arena_step(slot, kernel)?);
         Ok(steps)
@@ -281,11 +281,6 @@ pub(super) fn make_parents(path: &str, bpffs: &str) -> Vec<Step> {
         .collect()
 }
 
-/// Where a map is pinned until it takes the place of the one at `path`.
-fn beside(path: &str) -> String {
-    format!("{path}_new")
-}
-
 /// Templates of maps of maps come first: the outer map is made with the fd of its template.
 pub(super) fn creation_order(maps: &[MapSpec]) -> impl Iterator<Item = MapSlot> {
     let outer = |&slot: &usize| maps[slot].inner.is_some();
@@ -294,9 +289,22 @@ pub(super) fn creation_order(maps: &[MapSpec]) -> impl Iterator<Item = MapSlot> 
 }
 
 /// Puts maps into the maps of maps of a dialect that does so even where the outer one was pinned already.
-pub(super) fn late_inner_map_steps(maps: &[MapSpec]) -> impl Iterator<Item = Step> {
-    let late = maps.iter().enumerate().filter(|(_, map)| map.dialect != MapDialect::Btf);
-    late.flat_map(|(index, map)| inner_map_steps(MapSlot(index), map))
+pub(super) fn late_inner_map_steps(maps: &[MapSpec], pins: &[Option<String>]) -> impl Iterator<Item = Step> {
+    let late = maps.iter().zip(pins).enumerate().filter(|(_, (map, _))| map.dialect != MapDialect::Btf);
+    late.flat_map(|(index, (map, pin))| inner_map_steps(MapSlot(index), map, pin.is_some()))
+}
+
+/// Puts a program or a map into a map. What is in one `that_others_use` is put back when a later call fails.
+pub(super) fn put_in(map: MapSlot, key: u32, value: FdValue, that_others_use: bool) -> Step {
+    let put = |is_new| Step::new(Call::MapUpdate { map, key, value, is_new });
+    if !that_others_use {
+        return put(false);
+    }
+    // Not to be told what is there, as by older kernels and without CAP_SYS_ADMIN, is no reason not to load.
+    Step::new(Call::EntryBefore { map, key, value })
+        .then(vec![put(false)])
+        .or(On::Errno(&[ENOENT]), vec![put(true)])
+        .or(On::AnyErrno, vec![put(false)])
 }
 
 /// The step that creates a map; if that is refused and the kernel lacks what the name asks for, another without it.
@@ -310,11 +318,11 @@ fn or_without_name(step: Step, asks_for: Option<Feature>, create: &MapCreate, ke
     }
 }
 
-fn inner_map_steps(outer: MapSlot, map: &MapSpec) -> impl Iterator<Item = Step> {
+fn inner_map_steps(outer: MapSlot, map: &MapSpec, that_others_use: bool) -> impl Iterator<Item = Step> {
     map.slots.iter().filter_map(move |slot| match slot.value {
         SlotValue::Map(inner) => {
             let value = FdValue::Map(MapSlot(inner));
-            Some(Step::new(Call::MapUpdate { map: outer, key: slot.key, value }))
+            Some(put_in(outer, slot.key, value, that_others_use))
         }
         SlotValue::Program(_) | SlotValue::Function { .. } => None,
     })

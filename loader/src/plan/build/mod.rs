@@ -20,7 +20,8 @@ use nix::libc::{E2BIG, EACCES, EINVAL, ENOENT, EPERM};
 
 pub(crate) use self::attach::link_without_pin;
 use self::attach::{
-    at_each, attach_steps, find_interfaces, is_by_link, refuse_targets, refuse_to_attach, several,
+    Own, at_each, attach_steps, find_interfaces, is_by_link, let_go_of_replaced, refuse_targets,
+    refuse_to_attach, several, unspecified,
 };
 use self::btf::btf_step;
 use self::data::DataMaps;
@@ -193,7 +194,7 @@ impl<'o> Loader<'o> {
         let mut steps = Vec::new();
         if !self.targets.is_empty() {
             refuse_to_attach(programs.specs[attached.0])?;
-            steps.extend(find_interfaces(&self.targets));
+            steps.extend(find_interfaces(&self.targets, &self.bpffs));
         }
         let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
         refuse_shared_pins(&self.object.maps, &pins)?;
@@ -210,13 +211,13 @@ impl<'o> Loader<'o> {
         for slot in creation_order(&self.object.maps) {
             steps.extend(self.map_steps(slot, pins[slot.0].as_deref(), &templates, kernel)?);
         }
-        steps.extend(late_inner_map_steps(&self.object.maps));
+        steps.extend(late_inner_map_steps(&self.object.maps, &pins));
         steps.extend(self.data_steps(&data, &externs, kernel)?);
         steps.extend(externs.module_steps());
         if let Some(existing) = &self.extended {
             steps.push(Step::new(Call::OpenExtended { existing: existing.clone() }));
         }
-        let fill_arrays = programs.prog_array_steps();
+        let fill_arrays = programs.prog_array_steps(&pins);
         let Programs { specs, linked, .. } = programs;
         for (slot, (program, linked)) in specs.iter().zip(linked).enumerate() {
             let binds = self.bind_steps(ProgramSlot(slot), &linked, &data, kernel);
@@ -234,12 +235,17 @@ impl<'o> Loader<'o> {
             steps.extend(self.extension_steps(dir, &specs)?);
         }
         if !self.targets.is_empty() {
-            let load = steps.iter().find_map(|step| match &step.call {
-                Call::ProgLoad(load) if load.program == attached => Some(load.clone()),
-                _ => None,
-            });
-            let attach = |target| self.attach_steps(target, attached, load.as_ref(), &arrays);
-            steps.extend(at_each(self.targets.iter().map(attach).collect::<Result<_>>()?));
+            let unspecified = unspecified(&steps, attached, &arrays);
+            let is_bound = |load: &ProgLoad| load.program == attached && load.bound;
+            let bound = steps.iter().any(|step| matches!(&step.call, Call::ProgLoad(load) if is_bound(load)));
+            let mut attach = Vec::new();
+            for target in &self.targets {
+                let keep = if arrays.is_empty() { Vec::new() } else { self.keep_steps(attached, &arrays)? };
+                let own = Own { bound, unspecified: &unspecified, keep: &keep };
+                attach.push(self.attach_steps(target, attached, own));
+            }
+            steps.extend(at_each(attach));
+            steps.extend(let_go_of_replaced(&self.targets, &self.bpffs));
         }
         Ok(Plan {
             maps,
@@ -267,26 +273,12 @@ impl<'o> Loader<'o> {
         }
     }
 
-    /// Attaches the program, and keeps its prog arrays `arrays` instead of those of a program that it replaces.
-    fn attach_steps(
-        &self,
-        target: &Target,
-        attached: ProgramSlot,
-        load: Option<&ProgLoad>,
-        arrays: &[usize],
-    ) -> Result<Vec<Step>> {
-        let mut steps = Vec::new();
-        if !arrays.is_empty() || target.replace {
-            steps.push(netns_cookie());
-        }
-        if !arrays.is_empty() {
-            steps.extend(self.keep_steps(attached, arrays)?);
-        }
-        steps.extend(attach_steps(attached, target, &self.bpffs, load));
-        if target.replace {
-            steps.push(self.let_go_steps());
-        }
-        Ok(steps)
+    /// Attaches the program, and keeps its prog arrays.
+    fn attach_steps(&self, target: &Target, attached: ProgramSlot, own: Own<'_>) -> Vec<Step> {
+        let cookie = (!own.keep.is_empty() || target.replace).then(netns_cookie);
+        let mut steps: Vec<_> = cookie.into_iter().chain(own.keep.iter().cloned()).collect();
+        steps.extend(attach_steps(attached, target, &self.bpffs, Some(own)));
+        steps
     }
 
     /// The programs that are asked for, and which of them is the one to attach.

@@ -7,6 +7,7 @@ use std::iter;
 use nix::libc::{EEXIST, ENOPROTOOPT, ENOTEMPTY};
 
 use super::Loader;
+use super::maps::put_in;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::linker::{Linked, Linker, Referent};
 use crate::object::{Object, ProgramKind, ProgramSpec, SlotValue};
@@ -51,14 +52,14 @@ impl<'o> Programs<'o> {
         Ok(programs)
     }
 
-    /// Puts programs into the prog arrays, in the order of these.
-    pub(super) fn prog_array_steps(&self) -> Vec<Step> {
+    /// Puts programs into the prog arrays, in the order of these; `pins` are those of the maps.
+    pub(super) fn prog_array_steps(&self, pins: &[Option<String>]) -> Vec<Step> {
         let arrays: BTreeSet<_> =
             self.linked.iter().flat_map(|linked| self.prog_arrays_of(linked)).into_set();
         let slots = arrays.into_iter().flat_map(|map| {
             self.object.maps[map].slots.iter().filter_map(move |slot| {
                 let value = FdValue::Program(self.slot_of(&slot.value)?);
-                Some(Step::new(Call::MapUpdate { map: MapSlot(map), key: slot.key, value }))
+                Some(put_in(MapSlot(map), slot.key, value, pins[map].is_some()))
             })
         });
         slots.collect()
@@ -151,7 +152,7 @@ impl Loader<'_> {
             // The directory is called after the program's id.
             Step::new(Call::ProgInfo { program }),
             there(Call::Mkdir { path: keep_root(&self.bpffs) }),
-            there(self.keep(of, KeepAction::MakeDir)),
+            there(keep(&self.bpffs, of, KeepAction::MakeDir)),
         ];
         let mut names = BTreeMap::new();
         for &map in maps {
@@ -167,27 +168,33 @@ impl Loader<'_> {
                 return Err(Error::new(ErrorKind::InvalidInput, message));
             }
             let pin = KeepAction::Pin { map: MapSlot(map), name: name.clone() };
-            let pin = || Step::new(self.keep(of, pin.clone()));
+            let pin = || Step::new(keep(&self.bpffs, of, pin.clone()));
             // What is there was left by another program, whose id has come round again.
-            let unpin = Step::new(self.keep(of, KeepAction::Unpin { name: name.clone() }));
+            let unpin = Step::new(keep(&self.bpffs, of, KeepAction::Unpin { name: name.clone() }));
             steps.push(pin().or(On::Errno(&[EEXIST]), vec![unpin, pin()]));
         }
         Ok(steps)
     }
+}
 
-    /// Removes the pins of the program that was replaced, if it has any. What cannot be removed stays, since the new
-    /// program is attached by then.
-    pub(super) fn let_go_steps(&self) -> Step {
-        let step = |action| Step::new(self.keep(Attachment::Replaced, action));
-        let try_to = |action| step(action).or(On::AnyErrno, Vec::new());
-        let filled = vec![try_to(KeepAction::UnpinAll), try_to(KeepAction::RemoveDir)];
-        let remove = step(KeepAction::RemoveDir).or(On::Errno(&[ENOTEMPTY]), filled);
-        remove.or(On::AnyErrno, Vec::new()).when(When::Occupied)
-    }
+/// Removes the pins of the program that was replaced, if it has any. What cannot be removed stays, since the new
+/// program is attached by then.
+pub(super) fn let_go_step(bpffs: &str) -> Step {
+    let step = |action| Step::new(keep(bpffs, Attachment::Replaced, action));
+    step(KeepAction::RemoveDir)
+        .or(On::Errno(&[ENOTEMPTY]), remove_kept(bpffs, Attachment::Replaced))
+        .or(On::AnyErrno, Vec::new())
+        .when(When::Occupied)
+}
 
-    fn keep(&self, of: Attachment, action: KeepAction) -> Call {
-        Call::Keep(Keep { bpffs: self.bpffs.clone(), of, action })
-    }
+/// Removes the directory of an attachment with all that is in it, as far as that can be.
+pub(super) fn remove_kept(bpffs: &str, of: Attachment) -> Vec<Step> {
+    let try_to = |action| Step::new(keep(bpffs, of, action)).or(On::AnyErrno, Vec::new());
+    vec![try_to(KeepAction::UnpinAll), try_to(KeepAction::RemoveDir)]
+}
+
+fn keep(bpffs: &str, of: Attachment, action: KeepAction) -> Call {
+    Call::Keep(Keep { bpffs: bpffs.to_owned(), of, action })
 }
 
 #[cold]

@@ -63,12 +63,12 @@ pub(super) fn find_maps(wanted: &[WantedMap], copy: bool) -> [Step; 2] {
     ]
 }
 
-/// Makes and fills only those of the wanted maps that are not kept.
+/// Makes, fills and maps into memory only those of the wanted maps that are not kept.
 pub(super) fn only_new(steps: &mut [Step], wanted: &[WantedMap]) {
     for step in steps {
         let filled = match &step.call {
             Call::MapCreate(create) => create.map,
-            Call::MapUpdate { map, .. } => *map,
+            Call::MapUpdate { map, .. } | Call::MapMmap { map, .. } => *map,
             _ => continue,
         };
         if wanted.iter().any(|wanted| wanted.map == filled) {
