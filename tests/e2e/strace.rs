@@ -50,15 +50,25 @@ pub(crate) fn trace_with_fault(
     strace(sandbox, &["-e", &format!("trace={names}"), "-e", &inject], command)
 }
 
-/// Runs `command`, and kills it, or whatever it has started, before the `nth` call of `name` by either.
+/// Runs `command`, and kills it, or whatever it has started, before the `nth` call of `name` by either. Tells whether one
+/// was killed.
 #[track_caller]
-pub(crate) fn kill_each_before(sandbox: &Sandbox, name: &str, nth: u32, command: &Command) -> Ran {
+pub(crate) fn kill_each_before(sandbox: &Sandbox, name: &str, nth: u32, command: &Command) -> (Ran, bool) {
     let inject = format!("inject={name}:signal=KILL:when={nth}");
-    strace(sandbox, &["-e", &format!("trace={name}"), "-e", &inject], command).0
+    let (ran, trace) = strace_text(sandbox, &["-e", &format!("trace={name}"), "-e", &inject], command);
+    let was_killed = trace.contains("+++ killed by SIGKILL +++");
+    (ran, was_killed)
 }
 
 #[track_caller]
 fn strace(sandbox: &Sandbox, options: &[&str], command: &Command) -> (Ran, Vec<Call>) {
+    let (ran, trace) = strace_text(sandbox, options, command);
+    (ran, parse(&trace))
+}
+
+/// Runs `command`, and gives what strace writes of it.
+#[track_caller]
+fn strace_text(sandbox: &Sandbox, options: &[&str], command: &Command) -> (Ran, String) {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let file = sandbox.scratch().join(format!("strace.{}", RUNS.fetch_add(1, Ordering::Relaxed)));
     let mut strace = Command::new("strace");
@@ -73,7 +83,7 @@ fn strace(sandbox: &Sandbox, options: &[&str], command: &Command) -> (Ran, Vec<C
     let ran = run(&mut strace);
     let trace =
         fs::read_to_string(&file).unwrap_or_else(|error| panic!("no trace: {error}\n{}", ran.report()));
-    (ran, parse(&trace))
+    (ran, trace)
 }
 
 /// The calls in strace's output, in the order in which they ended.

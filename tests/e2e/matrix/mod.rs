@@ -25,7 +25,7 @@ use crate::xdpload::{xdpload, xdpload_command};
 pub(crate) const SHARE: usize = 8;
 
 /// The calls that reach beyond the process, each with errnos that it may give.
-const FAULTS: [(&str, &[&str]); 27] = [
+const FAULTS: [(&str, &[&str]); 36] = [
     ("bpf", &["EPERM", "ENOMEM", "EINVAL"]),
     ("sendto", &["ENOBUFS", "EPERM"]),
     ("recvfrom", &["ENOBUFS", "ENOMEM"]),
@@ -44,6 +44,15 @@ const FAULTS: [(&str, &[&str]); 27] = [
     ("unlink", &["EPERM", "EROFS"]),
     ("rename", &["ENOSPC", "EACCES"]),
     ("statfs", &["EACCES"]),
+    ("fstatfs", &["EIO"]),
+    ("statx", &["EACCES"]),
+    ("newfstatat", &["EACCES"]),
+    ("readlink", &["EACCES"]),
+    ("lseek", &["ESPIPE"]),
+    ("ioctl", &["EOPNOTSUPP", "EPERM"]),
+    ("getsockopt", &["ENOBUFS"]),
+    ("prlimit64", &["EPERM"]),
+    ("capget", &["EPERM"]),
     ("openat", &["EMFILE", "EACCES"]),
     ("read", &["EIO"]),
     ("write", &["EIO", "ENOSPC"]),
@@ -75,6 +84,10 @@ pub(crate) const PRIVATE: [&str; 17] = [
     "rt_sigprocmask",
     "sigaltstack",
 ];
+
+/// Calls that never fail, or whose failure cannot be injected for what it is.
+const SURE: [&str; 9] =
+    ["exit", "futex", "getsockname", "geteuid", "getpid", "getppid", "gettid", "set_robust_list", "uname"];
 
 /// A command, and what is there before it.
 #[derive(Clone, Copy)]
@@ -137,6 +150,12 @@ impl<'c> Trial<'c> {
         ran.ok();
         let after = State::now(&sandbox);
         let calls = numbered(&calls);
+        let is_known = |name: &&str| {
+            FAULTS.iter().any(|(fault, _)| fault == name) || PRIVATE.contains(name) || SURE.contains(name)
+        };
+        let unknown: BTreeSet<_> =
+            calls.iter().map(|(name, _)| &**name).filter(|name| !is_known(name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}: what if they fail?");
         Ok(Self { case, sandbox, _veth: veth, before, after, calls, is_ready: RefCell::new(false) })
     }
 
@@ -149,7 +168,7 @@ impl<'c> Trial<'c> {
 
     /// Fails each call with each errno. Returns how often, and how often it could have been.
     fn fail_each(&self) -> (usize, usize) {
-        let (mut done, mut all) = (0, 0);
+        let (mut done, mut tried, mut all) = (0, 0, 0);
         for (call, errnos) in FAULTS {
             let own: Vec<_> =
                 self.calls.iter().filter(|(name, _)| name == call).map(|(_, nth)| *nth).collect();
@@ -159,9 +178,10 @@ impl<'c> Trial<'c> {
                 for nth in own.iter().copied().chain(last + 1..) {
                     let is_extra = nth > last;
                     all += usize::from(!is_extra);
-                    if *ALL || (!is_extra && all % SHARE == 0) {
+                    if *ALL || (!is_extra && all % SHARE == 1) {
                         let was_made = self.fail(Fault { call, errno, nth: (nth, nth) });
                         done += usize::from(was_made);
+                        tried += usize::from(!is_extra);
                         all += usize::from(was_made && is_extra);
                         if was_made {
                             continue;
@@ -173,6 +193,7 @@ impl<'c> Trial<'c> {
                 }
             }
         }
+        assert_were_made(done, tried);
         (done, all)
     }
 
@@ -195,17 +216,18 @@ impl<'c> Trial<'c> {
     /// Kills the command before each of its calls. Returns how often, and how often it could have been.
     fn kill_at_each(&self) -> (usize, usize) {
         let calls: Vec<_> = self.calls.iter().filter(|(name, _)| !PRIVATE.contains(&name.as_str())).collect();
-        let mut done = 0;
+        let (mut done, mut tried) = (0, 0);
         for (at, (name, nth)) in calls.iter().enumerate() {
             if *ALL || at % SHARE == SHARE / 2 {
                 self.set_up();
-                let ran = kill_each_before(&self.sandbox, name, *nth, &self.case.command());
-                // Where a list of all that the kernel holds is shorter now, the call is not made any more.
-                done += usize::from(ran.code().is_none());
+                let (_, was_killed) = kill_each_before(&self.sandbox, name, *nth, &self.case.command());
+                done += usize::from(was_killed);
+                tried += 1;
                 let left = State::now(&self.sandbox);
                 self.assert_is_sound(&left, &format!("{:?} killed before {name} ({nth})", self.case.words));
             }
         }
+        assert_were_made(done, tried);
         (done, calls.len())
     }
 
@@ -239,6 +261,13 @@ impl<'c> Trial<'c> {
         assert_eq!(whole, self.after, "after the next run: {}\n{report}", again.report());
         *self.is_ready.borrow_mut() = false;
     }
+}
+
+/// Most of the faults that were tried must have been made. Where a list of all that the kernel holds is shorter than it
+/// was, a call is not made any more.
+#[track_caller]
+pub(crate) fn assert_were_made(done: usize, tried: usize) {
+    assert!(done > 0 && 2 * done >= tried, "{done} of {tried} faults were made");
 }
 
 /// One message, and no panic.

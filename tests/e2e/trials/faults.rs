@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Guard, LONG, PATIENCE, SHORT, attach, bench, near};
-use crate::matrix::{PRIVATE, SHARE, numbered};
+use crate::matrix::{PRIVATE, SHARE, assert_were_made, numbered};
 use crate::objects::object;
 use crate::peers::attached_by_ip;
 use crate::races::TIMES;
@@ -75,13 +75,13 @@ fn outlive_kills(command: &[&str], set_up: fn(), least: usize) {
     let new = xdpload(&command[..command.len() - 1]).ok().code().and_then(|_| tag());
     let calls = numbered(&calls);
     let calls: Vec<_> = calls.iter().filter(|(name, _)| !PRIVATE.contains(&name.as_str())).collect();
-    let mut done = 0;
+    let (mut done, mut tried) = (0, 0);
     for (at, (name, nth)) in calls.iter().enumerate() {
         if !*ALL && at % SHARE != SHARE / 2 {
             continue;
         }
         reset(&sandbox, set_up);
-        let ran = kill_each_before(&sandbox, name, *nth, &line);
+        let (ran, was_killed) = kill_each_before(&sandbox, name, *nth, &line);
         let report = format!("killed before {name} ({nth}): {}", ran.report());
         if before.is_none() {
             // It goes with its guard, as soon as the kernel has seen that.
@@ -93,9 +93,11 @@ fn outlive_kills(command: &[&str], set_up: fn(), least: usize) {
         Guard::of(&again).signal(Signal::SIGTERM);
         Guard::of(&again).ends();
         assert_eq!(tag(), before, "{report}");
-        done += 1;
+        done += usize::from(was_killed);
+        tried += 1;
     }
     reset(&sandbox, || ());
+    assert_were_made(done, tried);
     assert!(calls.len() >= least, "{}", calls.len());
     tally_of("killed", (done, calls.len()), command);
 }
@@ -192,10 +194,11 @@ fn without_its_guard(command: &[&str], bench: &(Sandbox, Veth)) {
     let mut kills = 0;
     for nth in 1..30 {
         // Only a guard waits so.
-        let ran = kill_each_before(sandbox, "poll", nth, &xdpload_command(command));
+        let (ran, was_killed) = kill_each_before(sandbox, "poll", nth, &xdpload_command(command));
         if ran.code() == Some(0) {
             break;
         }
+        assert!(was_killed, "{nth}\n{}", ran.report());
         kills += 1;
         assert_eq!((near(), sandbox.pins()), before, "{nth}\n{}", ran.report());
     }
