@@ -24,5 +24,5 @@ pub use install::{MAX_RULES, MOST_RULES, PROGRAM, PROGRAM_FRAGS, memory, running
 pub use rules::{Reader, Rule, Settings, Test, Unlisted};
 pub use sets::DEFAULT as DEFAULT_SET;
 pub use store::{Lock, Maps};
-pub use swap::Swap;
+pub use swap::{Lists, Swap};
 pub use writer::{Added, Writer, not_there};

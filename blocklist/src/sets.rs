@@ -25,13 +25,16 @@ pub(crate) struct Sets {
     holds: Map,
     /// All holds, once they were read.
     known: Option<HashMap<(IpNet, u32), u32>>,
+    /// Those that have been given a place.
+    made: Vec<u32>,
     put: Holds,
     gone: Vec<u8>,
 }
 
-/// Holds that are written, and what was there before.
+/// Sets that are made and holds that are written, and what was there before.
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
+    made: Vec<u32>,
     keys: Vec<u8>,
     ends: Vec<u8>,
     /// 0 where there was none.
@@ -42,7 +45,8 @@ impl Sets {
     pub(crate) fn open(maps: &Maps) -> Result<Self> {
         let mut cells = Cells::new(maps.open("sets")?);
         cells.read_all()?;
-        Ok(Self { cells, holds: maps.open("holds")?, known: None, put: Holds::default(), gone: Vec::new() })
+        let (holds, made, put, gone) = (maps.open("holds")?, Vec::new(), Holds::default(), Vec::new());
+        Ok(Self { cells, holds, known: None, made, put, gone })
     }
 
     pub(crate) fn get(&self, set: u32) -> &Set {
@@ -76,6 +80,7 @@ impl Sets {
         let free = self.free().next().ok_or_else(|| no_room(name))?;
         *self.cells.get(free)? = Set { name: name.to_owned(), ..Set::default() };
         self.cells.mark(free);
+        self.made.push(free);
         Ok(free)
     }
 
@@ -83,12 +88,19 @@ impl Sets {
         (1..SETS).filter(|set| self.get(*set).name.is_empty())
     }
 
-    /// Refuses sets that could not all be made.
-    pub(crate) fn check_room<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<()> {
-        let mut free = self.free();
+    /// Whether all sets with these names can be made as they are.
+    pub(crate) fn have_room<'n>(&self, names: impl Iterator<Item = &'n str>) -> bool {
+        names.filter(|name| self.find(name).is_none()).count() <= self.free().count()
+    }
+
+    /// Refuses sets that could not all be made, not even if those gave back their places that hold nothing, by a mask of
+    /// those that do.
+    pub(crate) fn check_room<'n>(&self, names: impl Iterator<Item = &'n str>, used: u32) -> Result<()> {
+        let is_used = |set: u32| set == 0 || used & (1 << set) != 0;
+        let mut free = (1..SETS).filter(|set| self.get(*set).name.is_empty() || !is_used(*set));
         for name in names {
             check_name(name)?;
-            if self.find(name).is_none() {
+            if !self.find(name).is_some_and(is_used) {
                 free.next().ok_or_else(|| no_room(name))?;
             }
         }
@@ -98,6 +110,9 @@ impl Sets {
     /// Gives back the places of sets that hold nothing, by a mask of those that do.
     pub(crate) fn free_unused(&mut self, used: u32) -> Result<()> {
         self.forget_ends(!used)?;
+        if let Some(known) = &mut self.known {
+            known.retain(|(_, set), _| used & (1 << set) != 0);
+        }
         for set in 1..SETS {
             let cell = self.cells.get(set)?;
             if used & (1 << set) == 0 && !cell.name.is_empty() {
@@ -210,20 +225,32 @@ impl Sets {
     /// were before.
     pub(crate) fn commit_new(&mut self) -> Result<Holds> {
         self.cells.write()?;
-        let put = std::mem::take(&mut self.put);
+        let put = Holds { made: std::mem::take(&mut self.made), ..std::mem::take(&mut self.put) };
         self.known = None;
         let done = match &put.keys[..] {
             [] => Ok(()),
             key if key.len() == HOLD_KEY => self.holds.update(key, &put.ends, UpdateFlags::ANY),
             keys => self.holds.update_packed(keys, &put.ends).map_err(|interrupted| interrupted.error),
         };
-        done.map_err(explain).inspect_err(|_| self.take_back(&put))?;
-        Ok(put)
+        match done {
+            Ok(()) => Ok(put),
+            Err(error) => {
+                self.take_back(&put);
+                Err(explain(error))
+            }
+        }
     }
 
-    /// Has holds as they were before they were written. A failure of that has nobody to be told to: the one that led
-    /// here is told.
-    pub(crate) fn take_back(&self, put: &Holds) {
+    /// Has sets and holds as they were before they were written. A failure of that has nobody to be told to: the one that
+    /// led here is told.
+    pub(crate) fn take_back(&mut self, put: &Holds) {
+        for &set in &put.made {
+            if let Ok(cell) = self.cells.get(set) {
+                *cell = Set::default();
+                self.cells.mark(set);
+            }
+        }
+        let _ = self.cells.write();
         let (mut gone, mut keys, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         for (key, before) in put.keys.chunks_exact(HOLD_KEY).zip(&put.before) {
             if *before == 0 {
@@ -253,8 +280,7 @@ fn no_room(name: &str) -> Error {
         quote(name),
         SETS - 1
     );
-    Error::new(ErrorKind::Conflict, message)
-        .with_help("a set goes when the last of its rules has gone and another list is loaded")
+    Error::new(ErrorKind::Conflict, message).with_help("a set goes when the last of its rules has gone")
 }
 
 fn check_name(name: &str) -> Result<()> {

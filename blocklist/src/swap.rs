@@ -1,6 +1,5 @@
-//! Making a set equal to a list, while packets flow.
+//! Making sets equal to lists, while packets flow.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
@@ -9,9 +8,9 @@ use loader::{Error, ErrorKind, Result};
 
 use crate::draft::MORE_ROOM;
 use crate::layout::{Home, home};
-use crate::list::{Item, sort_out};
+use crate::list::Item;
 use crate::table::Found;
-use crate::writer::{Added, Writer};
+use crate::writer::{Writer, used_sets};
 
 /// What making a set equal to a list changes, or has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,90 +24,82 @@ pub struct Swap {
     pub removed: usize,
 }
 
+/// Lists by the names of the sets that are to be equal to them: sorted, each prefix once.
+pub type Lists = BTreeMap<String, Vec<Item>>;
+
 impl Writer {
-    /// Makes the set called `set` hold what `items` list and nothing else. They must be sorted, each prefix once; those
-    /// without a time of their own are held for `ttl`, or for good.
+    /// Makes sets hold what `lists` list for them and nothing else, and gives what that changes, in the order of names.
+    /// What has no time of its own is held for `ttl`, or for good.
     ///
-    /// An address that is on the list and was held before stays blocked all along, and one that is on neither passes
-    /// all along: what is new is added before anything is taken out. A process that is killed on the way leaves the set
-    /// between the two, and the next call, of whatever list, makes it exact.
+    /// An address that is on a list and was held before stays blocked all along, whichever set held it, and one that is
+    /// on neither passes all along: what is new is added before anything is taken out. A process that is killed on the
+    /// way leaves the sets between the two, and the next call, of whatever lists, makes them exact.
     ///
     /// With `dry_run` nothing changes.
-    pub fn load(&mut self, set: &str, items: &[Item], ttl: Option<Duration>, dry_run: bool) -> Result<Swap> {
-        let reader = &mut self.reader;
-        let number = match reader.sets.find(set) {
-            None if dry_run => u32::MAX,
-            _ => reader.sets.find_or_make(set)?,
-        };
-        reader.sets.read_holds()?;
-        reader.table.read_all()?;
-        let found = reader.table.all_in_order(false)?;
-        let steps = merge(&found, items);
-        self.check_room(&found, &steps)?;
-        let mut swap = Swap::default();
-        let mut gone = HashSet::new();
-        for step in &steps {
-            match *step {
-                Step { old, new: Some(item) } => {
-                    let was_held = old.is_some_and(|old| {
-                        old.value.sets.checked_shr(number).is_some_and(|bits| bits & 1 != 0)
-                    });
-                    let is_past = old.is_some_and(|old| self.reader.now.is_past(old.value.end));
-                    let end = self.end_of(item, ttl);
-                    if !dry_run {
-                        let answer = self.hold(item.prefix, old, number, end)?;
-                        debug_assert!(answer != Added::Kept || was_held);
-                    }
-                    if was_held && !is_past { swap.kept += 1 } else { swap.added += 1 }
-                }
-                Step { old: Some(old), new: None } => {
-                    let mask = 1_u32.checked_shl(number).unwrap_or(0);
-                    if old.value.sets & mask != 0 {
-                        swap.removed += 1;
-                        if old.value.sets & !mask == 0 {
-                            gone.insert(old.prefix);
-                        }
-                        if !dry_run {
-                            self.let_go(old, mask)?;
-                        }
-                    }
-                }
-                Step { old: None, new: None } => {}
+    pub fn load(&mut self, lists: &Lists, ttl: Option<Duration>, dry_run: bool) -> Result<Vec<Swap>> {
+        let found = self.all_to_load()?;
+        let steps = merge(&found, lists);
+        self.refuse_without_room(&found, &steps, lists)?;
+        let sets = self.numbers(&found, lists, dry_run)?;
+        let mut swaps = vec![Swap::default(); sets.len()];
+        let (mut gone, mut holds) = (HashSet::new(), Vec::new());
+        for steps in by_prefix(&steps) {
+            let (prefix, old) = (steps[0].prefix(), steps[0].old);
+            let is_past = old.is_some_and(|old| self.reader.now.is_past(old.value.end));
+            let mut let_go = 0;
+            holds.clear();
+            for (list, (set, swap)) in sets.iter().zip(&mut swaps).enumerate() {
+                let mask = set.map_or(0, |set| 1 << set);
+                let was_held = old.is_some_and(|old| old.value.sets & mask != 0);
+                let Some(item) = steps.iter().find_map(|step| step.item_of(list)) else {
+                    swap.removed += usize::from(was_held);
+                    let_go |= mask;
+                    continue;
+                };
+                let count = if was_held && !is_past { &mut swap.kept } else { &mut swap.added };
+                *count += 1;
+                holds.extend(set.map(|set| (set, self.end_of(item, ttl))));
+            }
+            if !dry_run && self.change(prefix, old, &holds, let_go)?.is_none() {
+                gone.insert(prefix);
             }
         }
         if dry_run {
-            return Ok(swap);
+            return Ok(swaps);
         }
         self.commit()?;
         if self.reader.table.config()?.stale > 0 {
-            let left = steps.iter().filter_map(Step::prefix).filter(|prefix| !gone.contains(prefix));
-            self.reader.table.rebuild(left)?;
+            let left = by_prefix(&steps).map(|steps| steps[0].prefix());
+            self.reader.table.rebuild(left.filter(|prefix| !gone.contains(prefix)))?;
         }
-        self.forget_unused_sets(&found, number, !items.is_empty())?;
-        Ok(swap)
+        self.forget_unused_sets(&found, &sets, lists)?;
+        Ok(swaps)
     }
 
-    /// Refuses, before anything is written, lists for several sets of which one could not be loaded.
-    pub fn check(&mut self, lists: &BTreeMap<String, Vec<Item>>) -> Result<()> {
-        self.reader.sets.check_room(lists.keys().map(String::as_str))?;
-        let mut all: Vec<Item> = lists.values().flatten().map(|item| Item::new(item.prefix)).collect();
-        sort_out(&mut all);
+    /// Refuses lists that could not be loaded, before anything is written.
+    pub fn check(&mut self, lists: &Lists) -> Result<()> {
+        let found = self.all_to_load()?;
+        self.refuse_without_room(&found, &merge(&found, lists), lists)
+    }
+
+    /// Every rule, in order, and all else that is asked for when many change.
+    fn all_to_load(&mut self) -> Result<Vec<Found>> {
+        self.reader.sets.read_holds()?;
         self.reader.table.read_all()?;
-        let found = self.reader.table.all_in_order(false)?;
-        self.check_room(&found, &merge(&found, &all))
+        self.reader.table.all_in_order(false)
     }
 
-    /// Refuses, before anything is written, what has no room while the old list is still there.
-    fn check_room(&mut self, found: &[Found], steps: &[Step<'_>]) -> Result<()> {
-        let new = steps.iter().filter(|step| step.old.is_none() && step.new.is_some());
+    /// Refuses, before anything is written, what has no room while the old lists are still there.
+    fn refuse_without_room(&mut self, found: &[Found], steps: &[Step<'_>], lists: &Lists) -> Result<()> {
+        self.reader.sets.check_room(lists.keys().map(String::as_str), used_sets(found))?;
         let in_trie = |prefix: IpNet| home(prefix) == Home::Trie;
         let (mut rules, mut trie) = (found.len(), found.iter().filter(|found| in_trie(found.prefix)).count());
-        for step in new {
+        for steps in by_prefix(steps).filter(|steps| steps[0].old.is_none()) {
             rules += 1;
-            trie += usize::from(step.prefix().is_some_and(in_trie));
+            trie += usize::from(in_trie(steps[0].prefix()));
         }
         let max_rules = self.reader.table.max_rules() as usize;
-        // Rules that were added one by one may be more. A list that makes none is no worse.
+        // Rules that were added one by one may be more. Lists that make none are no worse.
         if rules == found.len() || rules <= max_rules && trie <= max_rules {
             return Ok(());
         }
@@ -119,40 +110,109 @@ impl Writer {
         Err(Error::new(ErrorKind::Os, message).with_help(MORE_ROOM))
     }
 
+    /// The numbers of the sets. One that is not there yet is made, and has none in a dry run.
+    fn numbers(&mut self, found: &[Found], lists: &Lists, dry_run: bool) -> Result<Vec<Option<u32>>> {
+        let sets = &mut self.reader.sets;
+        if dry_run {
+            return Ok(lists.keys().map(|name| sets.find(name)).collect());
+        }
+        if !sets.have_room(lists.keys().map(String::as_str)) {
+            sets.free_unused(used_sets(found))?;
+        }
+        lists.keys().map(|name| sets.find_or_make(name).map(Some)).collect()
+    }
+
     /// Gives back the names of sets that hold nothing any more.
-    fn forget_unused_sets(&mut self, before: &[Found], set: u32, holds: bool) -> Result<()> {
-        let others = before.iter().fold(0, |mask, found| mask | found.value.sets) & !(1 << set);
-        self.reader.sets.free_unused(others | u32::from(holds) << set)?;
+    fn forget_unused_sets(&mut self, before: &[Found], sets: &[Option<u32>], lists: &Lists) -> Result<()> {
+        let mut used = used_sets(before);
+        for (set, items) in sets.iter().zip(lists.values()) {
+            let mask = set.map_or(0, |set| 1 << set);
+            used = if items.is_empty() { used & !mask } else { used | mask };
+        }
+        self.reader.sets.free_unused(used)?;
         self.reader.sets.commit_new().map(drop)
     }
 }
 
-/// A prefix that is held, listed, or both.
+/// A prefix that is held, listed, or both. One that is on several lists has a step for each, one after the other.
 #[derive(Clone, Copy, Debug)]
 struct Step<'a> {
     old: Option<&'a Found>,
-    new: Option<&'a Item>,
+    /// On which of the lists it is, and as what.
+    new: Option<(usize, &'a Item)>,
 }
 
-impl Step<'_> {
-    fn prefix(&self) -> Option<IpNet> {
-        self.new.map(|item| item.prefix).or(self.old.map(|old| old.prefix))
+impl<'a> Step<'a> {
+    fn prefix(&self) -> IpNet {
+        let listed = self.new.map(|(_, item)| item.prefix);
+        listed.or(self.old.map(|old| old.prefix)).expect("it is held or listed")
+    }
+
+    fn item_of(&self, list: usize) -> Option<&'a Item> {
+        self.new.filter(|(of, _)| *of == list).map(|(_, item)| item)
     }
 }
 
-/// Goes through both in the order of prefixes.
-fn merge<'a>(found: &'a [Found], items: &'a [Item]) -> Vec<Step<'a>> {
-    let mut steps = Vec::with_capacity(found.len().max(items.len()));
-    let (mut found, mut items) = (found.iter().peekable(), items.iter().peekable());
+/// Goes through all in the order of prefixes.
+fn merge<'a>(found: &'a [Found], lists: &'a Lists) -> Vec<Step<'a>> {
+    let mut found = found.iter().peekable();
+    let mut lists: Vec<_> = lists.values().map(|items| items.iter().peekable()).collect();
+    let most = lists.iter().map(ExactSizeIterator::len).chain([found.len()]).max();
+    let mut steps = Vec::with_capacity(most.unwrap_or_default());
     loop {
-        let order = match (found.peek(), items.peek()) {
-            (None, None) => return steps,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(old), Some(new)) => old.prefix.cmp(&new.prefix),
-        };
-        let old = if order == Ordering::Greater { None } else { found.next() };
-        let new = if order == Ordering::Less { None } else { items.next() };
-        steps.push(Step { old, new });
+        let listed = lists.iter_mut().filter_map(|items| items.peek().map(|item| item.prefix)).min();
+        let held = found.peek().map(|found| found.prefix);
+        let Some(prefix) = listed.into_iter().chain(held).min() else { return steps };
+        let old = found.next_if(|found| found.prefix == prefix);
+        let before = steps.len();
+        for (list, items) in lists.iter_mut().enumerate() {
+            let item = items.next_if(|item| item.prefix == prefix);
+            steps.extend(item.map(|item| Step { old, new: Some((list, item)) }));
+        }
+        if steps.len() == before {
+            steps.push(Step { old, new: None });
+        }
+    }
+}
+
+/// The steps of each prefix.
+fn by_prefix<'s, 'a>(steps: &'s [Step<'a>]) -> impl Iterator<Item = &'s [Step<'a>]> {
+    steps.chunk_by(|a, b| a.prefix() == b.prefix())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::RuleValue;
+    use crate::table::Place;
+
+    #[test]
+    fn each_prefix_has_the_steps_of_its_lists() {
+        let prefix = |text: &str| text.parse::<IpNet>().unwrap();
+        let found = ["192.0.2.1/32", "192.0.2.3/32", "2001:db8::/64"].map(|text| Found {
+            prefix: prefix(text),
+            place: Place::Wide,
+            value: RuleValue::default(),
+        });
+        let list = |texts: &[&str]| texts.iter().map(|text| Item::new(prefix(text))).collect::<Vec<_>>();
+        let lists = Lists::from([
+            ("a".to_owned(), list(&["192.0.2.1/32", "192.0.2.2/32", "2001:db8::/32"])),
+            ("b".to_owned(), list(&["192.0.2.0/24", "192.0.2.1/32"])),
+        ]);
+        let steps = merge(&found, &lists);
+        let shown = by_prefix(&steps).map(|steps| {
+            let lists: Vec<_> = steps.iter().filter_map(|step| step.new.map(|(list, _)| list)).collect();
+            (steps[0].prefix().to_string(), steps.iter().all(|step| step.old.is_some()), lists)
+        });
+        let expected = [
+            ("192.0.2.0/24", false, &[1][..]),
+            ("192.0.2.1/32", true, &[0, 1]),
+            ("192.0.2.2/32", false, &[0]),
+            ("192.0.2.3/32", true, &[]),
+            ("2001:db8::/32", false, &[0]),
+            ("2001:db8::/64", true, &[]),
+        ];
+        let expected = expected.map(|(prefix, held, lists)| (prefix.to_owned(), held, lists.to_vec()));
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
     }
 }

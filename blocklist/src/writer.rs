@@ -41,7 +41,13 @@ impl Writer {
         Self::holding(maps.lock()?, maps)
     }
 
-    /// The same, for whoever has the lock.
+    /// Waits for the lock, and leaves in what has ended: for whoever may change nothing after all.
+    pub fn idle(maps: &Maps) -> Result<Self> {
+        let lock = maps.lock()?;
+        Ok(Self { reader: Reader::open(maps)?, lock })
+    }
+
+    /// As [`Writer::open`], for whoever has the lock.
     pub fn holding(lock: Lock, maps: &Maps) -> Result<Self> {
         let mut writer = Self { reader: Reader::open(maps)?, lock };
         writer.sweep()?;
@@ -61,7 +67,12 @@ impl Writer {
     /// Lets the set called `set`, or the default one, hold each prefix, for its own time, else for `ttl` from now, else
     /// for good: all of them, or after a refusal none.
     pub fn add(&mut self, items: &[Item], set: Option<&str>, ttl: Option<Duration>) -> Result<Vec<Added>> {
-        let set = self.reader.sets.find_or_make(set.unwrap_or(DEFAULT))?;
+        let name = set.unwrap_or(DEFAULT);
+        if !self.reader.sets.have_room([name].into_iter()) {
+            let found = self.reader.table.all(false)?;
+            self.reader.sets.free_unused(used_sets(&found))?;
+        }
+        let set = self.reader.sets.find_or_make(name)?;
         if items.len() > MANY {
             self.reader.table.read_all()?;
         }
@@ -163,57 +174,70 @@ impl Writer {
     }
 
     /// Drafts that `set` holds a prefix until `end`.
-    pub(crate) fn hold(&mut self, prefix: IpNet, old: Option<&Found>, set: u32, end: u32) -> Result<Added> {
-        let now = self.reader.now;
-        let alive = old.filter(|found| !now.is_past(found.value.end));
-        let before = alive.map_or(0, |found| found.value.sets);
-        let held = before & (1 << set) != 0;
-        let old_end = if held { self.reader.sets.end_of(prefix, set)? } else { 0 };
-        if held && old_end == end {
-            return Ok(Added::Kept);
-        }
-        self.reader.sets.set_end(prefix, set, end)?;
-        let rule_end = self.latest_end(prefix, before & !(1 << set), end)?;
-        let (packets, bytes) = alive.map_or((0, 0), |found| (found.value.packets, found.value.bytes));
-        let value = RuleValue { packets, bytes, end: rule_end, sets: before | 1 << set };
-        self.reader.table.put(prefix, old.map(|found| found.place), value)?;
-        Ok(if alive.is_some() { Added::Changed } else { Added::New })
-    }
-
-    /// When a rule ends that `end` is one end of, and the holds of `sets` the others; 0 for never.
-    fn latest_end(&self, prefix: IpNet, sets: u32, end: u32) -> Result<u32> {
-        let mut latest = end;
-        for set in (0..32).filter(|set| sets & (1 << set) != 0) {
-            if latest == 0 {
-                break;
-            }
-            let other = self.reader.sets.end_of(prefix, set)?;
-            latest = if other == 0 { 0 } else { latest.max(other) };
-        }
-        Ok(latest)
+    fn hold(&mut self, prefix: IpNet, old: Option<&Found>, set: u32, end: u32) -> Result<Added> {
+        Ok(self.change(prefix, old, &[(set, end)], 0)?.unwrap_or(Added::Kept))
     }
 
     /// Drafts that the sets in `mask` let go of a rule.
-    pub(crate) fn let_go(&mut self, found: &Found, mask: u32) -> Result<()> {
-        let gone = found.value.sets & mask;
-        let left = found.value.sets & !mask;
-        for set in (0..32).filter(|set| gone & (1 << set) != 0) {
-            self.reader.sets.set_end(found.prefix, set, 0)?;
+    fn let_go(&mut self, found: &Found, mask: u32) -> Result<()> {
+        self.change(found.prefix, Some(found), &[], mask).map(drop)
+    }
+
+    /// Drafts that each set in `holds` holds a prefix until an end, or for good with 0, and that those in `gone` let go of
+    /// it. Tells what becomes of the rule; none if it goes, or there is none.
+    pub(crate) fn change(
+        &mut self,
+        prefix: IpNet,
+        old: Option<&Found>,
+        holds: &[(u32, u32)],
+        gone: u32,
+    ) -> Result<Option<Added>> {
+        let alive = old.filter(|found| !self.reader.now.is_past(found.value.end));
+        let before = alive.map_or(0, |found| found.value.sets);
+        let gone = old.map_or(0, |found| found.value.sets) & gone;
+        let (mut is_kept, mut held) = (gone == 0, 0);
+        for &(set, end) in holds {
+            held |= 1 << set;
+            let was_held = before & (1 << set) != 0;
+            if !was_held || self.reader.sets.end_of(prefix, set)? != end {
+                is_kept = false;
+                self.reader.sets.set_end(prefix, set, end)?;
+            }
         }
-        if left == 0 {
-            return self.reader.table.remove(found);
+        for set in members(gone) {
+            self.reader.sets.set_end(prefix, set, 0)?;
         }
-        let first = left.trailing_zeros();
-        let end = self.reader.sets.end_of(found.prefix, first)?;
-        let end = self.latest_end(found.prefix, left & !(1 << first), end)?;
-        let value = RuleValue { end, sets: left, ..found.value };
-        self.reader.table.put(found.prefix, Some(found.place), value)
+        let left = before & !gone & !held;
+        let mut ends = None;
+        let mut take = |end: u32| {
+            ends = Some(ends.map_or((end, end), |(first, last)| (end.min(first), end.max(last))));
+        };
+        for (_, end) in holds {
+            take(*end);
+        }
+        for set in members(left) {
+            take(self.reader.sets.end_of(prefix, set)?);
+        }
+        let Some((first, last)) = ends else {
+            return old.map_or(Ok(()), |found| self.reader.table.remove(found)).map(|()| None);
+        };
+        if is_kept && alive.is_some() {
+            return Ok(Some(Added::Kept));
+        }
+        let (packets, bytes) = alive.map_or((0, 0), |found| (found.value.packets, found.value.bytes));
+        // 0 is for good, and longer than any other.
+        let value = RuleValue { packets, bytes, end: if first == 0 { 0 } else { last }, sets: left | held };
+        self.reader.table.put(prefix, old.map(|found| found.place), value)?;
+        Ok(Some(if alive.is_some() { Added::Changed } else { Added::New }))
     }
 
     /// Writes what was drafted. If there is no room, all is as it was before.
     pub(crate) fn commit(&mut self) -> Result<()> {
         let put = self.reader.sets.commit_new()?;
-        self.reader.table.commit().inspect_err(|_| self.reader.sets.take_back(&put))?;
+        if let Err(error) = self.reader.table.commit() {
+            self.reader.sets.take_back(&put);
+            return Err(error);
+        }
         self.reader.sets.commit_gone()
     }
 
@@ -247,6 +271,16 @@ impl Writer {
         let found = self.reader.table.all(false)?;
         self.reader.table.rebuild(found.iter().map(|found| found.prefix))
     }
+}
+
+/// The sets in a mask.
+fn members(mask: u32) -> impl Iterator<Item = u32> {
+    (0..u32::BITS).filter(move |set| mask & (1 << set) != 0)
+}
+
+/// A mask of the sets that hold a rule.
+pub(crate) fn used_sets(found: &[Found]) -> u32 {
+    found.iter().fold(0, |mask, found| mask | found.value.sets)
 }
 
 /// From so many rules on it is quicker to read all buckets than each by itself.

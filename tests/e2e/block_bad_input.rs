@@ -378,6 +378,34 @@ fn what_has_no_room_leaves_no_end_behind() {
     assert_eq!(holds(), ends);
 }
 
+/// There are 31 names beside `default`, and as many more as have no rule.
+#[test]
+fn a_name_without_a_rule_is_no_name() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "2"]));
+    block(&["add", "10.0.0.0/8", "11.0.0.0/8"]).ok();
+    for number in 0..40 {
+        let name = format!("refused{number}");
+        refused(&["block", "add", "--name", &name, "12.0.0.0/8"], 1, &["there is no room for another rule"]);
+    }
+    block(&["del", "11.0.0.0/8"]).ok();
+    for number in 0..40 {
+        let name = format!("short{number}");
+        block(&["add", "--name", &name, "--ttl=1h", "12.0.0.0/8"]).ok();
+        block(&["del", "12.0.0.0/8"]).ok();
+        assert_eq!(holds(), [""; 0]);
+    }
+    let sets: Vec<_> = (0..31).map(|set| format!("add set{set} 12.0.0.0/8\n")).collect();
+    block(&["load", &file(&sandbox, "sets", sets.concat())]).ok();
+    assert_eq!(listed().len(), 2);
+    refused(&["block", "add", "--name=more", "12.0.0.0/8"], 1, &["there is no room for the set `more`"]);
+    assert_eq!(
+        block(&["del", "12.0.0.0/8", "--json"]).ok().json()["changes"].as_array().map(Vec::len),
+        Some(1)
+    );
+    let missing = block(&["del", "12.0.0.0/8", "--json"]);
+    assert_eq!((missing.code(), missing.json()["changes"].as_array().map(Vec::len)), (Some(1), Some(0)));
+}
+
 /// The number of a set that has gone is given to another, but not the ends that a killed process has left.
 #[test]
 fn a_set_that_has_gone_leaves_no_end_behind() {

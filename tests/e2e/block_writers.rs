@@ -80,11 +80,14 @@ fn a_load_that_is_killed_is_repaired_by_the_next() {
 fn a_load_leaves_no_gap() {
     let (sandbox, veth) = need!(blocked_pair(&[]));
     let text = |net: u32| {
-        (0..2000).map(|at| format!("10.{net}.{}.{}\n", at / 250, at % 250)).collect::<Vec<_>>().concat()
+        (0..2000)
+            .map(|at| format!("add one 10.{net}.{}.{}\n", at / 250, at % 250))
+            .collect::<Vec<_>>()
+            .concat()
     };
     let lists = [1, 2].map(|net| {
-        // The first has the address by itself, the second by its network.
-        let own = if net == 1 { "192.0.2.77\n" } else { "192.0.2.76/30\n192.0.2.77\n" };
+        // The first has the address by itself, the second by its network and in another set.
+        let own = if net == 1 { "add one 192.0.2.77\nadd two 10.9.9.9\n" } else { "add two 192.0.2.76/30\n" };
         file(&sandbox, &format!("list{net}"), text(net) + own)
     });
     block(&["load", &lists[0]]).ok();

@@ -83,7 +83,7 @@ fn tell_removed(prefixes: &[IpNet], answers: &[bool], what: &str, form: crate::a
             .collect()
     };
     let (gone, missing) = (of(true), of(false));
-    if !gone.is_empty() {
+    if !gone.is_empty() || form.json {
         output::answer(form, &Changed::new(&gone, gone.iter().map(|_| "deleted")))?;
     }
     if missing.is_empty() { Ok(()) } else { Err(not_there(&missing, what)) }

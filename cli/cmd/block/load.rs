@@ -1,6 +1,6 @@
 //! `xdpload block load`: list files into sets.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, IsTerminal as _, Read};
@@ -22,7 +22,7 @@ const LONG: u64 = 100_000;
 
 pub(super) fn run(args: &Load) -> Result<()> {
     // What cannot be written need not be read. Others may write meanwhile: who has to wait for a list, waits for long.
-    let room = Writer::open(&maps(&args.home))?.reader().settings()?.max_rules as usize;
+    let room = Writer::idle(&maps(&args.home))?.reader().settings()?.max_rules as usize;
     let mut lists = Lists::default();
     let mut watched = Vec::new();
     for path in &args.files {
@@ -42,10 +42,11 @@ pub(super) fn run(args: &Load) -> Result<()> {
     let risky = lists.sets.values().flat_map(|items| lockout::risky(items));
     let mut protected = lockout::protected();
     protected.retain(|it| !lists.allowed.iter().any(|exception| exception.contains(&it.address)));
-    let mut writer = Writer::open(&maps(&args.home))?;
+    let maps = maps(&args.home);
+    let mut writer = if args.dry_run { Writer::idle(&maps)? } else { Writer::open(&maps)? };
     lockout::check_among(&protected, risky, writer.reader(), args.force)?;
     lockout::check_exceptions(&lists.allowed, args.force)?;
-    if lists.sets.len() > 1 || !lists.allowed.is_empty() {
+    if !lists.allowed.is_empty() {
         writer.check(&lists.sets)?;
     }
     let mut document = Document {
@@ -55,15 +56,13 @@ pub(super) fn run(args: &Load) -> Result<()> {
         exceptions: make_exceptions(&mut writer, lists.allowed, args.dry_run)?,
         sets: Vec::new(),
     };
-    for (name, items) in &lists.sets {
-        let swap = writer.load(name, items, args.ttl, args.dry_run)?;
-        document.sets.push(Loaded {
-            name: name.clone(),
-            added: swap.added,
-            kept: swap.kept,
-            removed: swap.removed,
-        });
-    }
+    let swaps = writer.load(&lists.sets, args.ttl, args.dry_run)?;
+    document.sets.extend(lists.sets.into_keys().zip(swaps).map(|(name, swap)| Loaded {
+        name,
+        added: swap.added,
+        kept: swap.kept,
+        removed: swap.removed,
+    }));
     output::answer(args.form, &document)
 }
 
@@ -84,7 +83,7 @@ fn make_exceptions(writer: &mut Writer, mut allowed: Vec<IpNet>, dry_run: bool) 
 /// What all files list, by set.
 #[derive(Default)]
 struct Lists {
-    sets: BTreeMap<String, Vec<Item>>,
+    sets: blocklist::Lists,
     allowed: Vec<IpNet>,
     skipped: u64,
     duplicates: usize,
