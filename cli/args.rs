@@ -39,8 +39,8 @@ pub(crate) struct Source {
 }
 
 /// What only makes sense for a program that is loaded now.
-const OF_AN_OBJECT: [&str; 6] =
-    ["sections", "maps_dialect", "prog", "max_entries", "pin_map", "pin_maps_under"];
+const OF_AN_OBJECT: [&str; 9] =
+    ["sections", "maps_dialect", "prog", "set", "max_entries", "pin_map", "pin_maps_under", "kconfig", "btf"];
 
 /// What the file does not say about itself.
 #[derive(Args, Debug)]

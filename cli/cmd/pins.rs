@@ -44,38 +44,44 @@ pub(crate) struct PinsGc {
     /// Only say what would be removed
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Where bpffs is mounted [default: /sys/fs/bpf]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) bpffs: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) form: Form,
 }
 
 pub(crate) fn run(args: &Pins) -> Result<()> {
+    // Options may be before the word `gc` and behind it.
+    let gc = match &args.command {
+        Some(PinsCommand::Gc(gc)) => Some(gc),
+        None => None,
+    };
+    let bpffs = gc.and_then(|gc| gc.bpffs.as_ref()).unwrap_or(&args.bpffs.root);
     // What a run has just pinned would seem to serve nobody until its program is attached.
-    let removes = matches!(&args.command, Some(PinsCommand::Gc(gc)) if !gc.dry_run);
-    let _lock = if removes { lock(&args.bpffs.root)? } else { None };
+    let removes = gc.is_some_and(|gc| !gc.dry_run);
+    let _lock = if removes { lock(bpffs)? } else { None };
     let kernel = match Kernel::look() {
         // What is pinned can be told without the privilege to ask for users, but not what serves nobody.
-        Err(error) if args.command.is_none() && error.kind() == ErrorKind::PermissionDenied => {
-            Kernel::unseen(&error)?
-        }
+        Err(error) if gc.is_none() && error.kind() == ErrorKind::PermissionDenied => Kernel::unseen(&error)?,
         kernel => kernel?,
     };
     // Whatever cannot be looked at, the rest is done.
     let mut failures = Vec::new();
     let mut pins = Vec::new();
-    for path in files_below(&args.bpffs.root, &mut failures) {
-        match Pin::look(&path, &args.bpffs.root, &kernel) {
+    for path in files_below(bpffs, &mut failures) {
+        match Pin::look(&path, bpffs, &kernel) {
             Ok(pin) => pins.extend(pin),
             Err(error) => failures.push(error),
         }
     }
-    match &args.command {
+    match gc {
         None => output::answer(args.form, &List { pins, users_hidden: kernel.hidden })?,
-        Some(PinsCommand::Gc(gc)) => {
+        Some(gc) => {
             let mut removed: Vec<_> = pins.into_iter().filter(|pin| pin.orphaned.is_some()).collect();
             if !gc.dry_run {
-                remove(&mut removed, &args.bpffs.root, &mut failures);
+                remove(&mut removed, bpffs, &mut failures);
             }
-            // The option may be before the word too.
             let form = Form { json: gc.form.json || args.form.json };
             output::answer(form, &Collected { dry_run: gc.dry_run, removed })?;
         }

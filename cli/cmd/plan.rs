@@ -2,7 +2,7 @@
 
 use clap::Args;
 use loader::core_reloc::{self, Resolution};
-use loader::netlink::LinkRef;
+use loader::netlink::{LinkRef, Mode, ModeChoice};
 use loader::plan::{self, Alternative, Call, ResolvedExtern, Step, When};
 use loader::{Error, ErrorKind, Result, errno_name};
 use serde::Serialize;
@@ -45,6 +45,9 @@ pub(crate) fn run(args: &Plan) -> Result<()> {
         let message = "with `--dev` only a bpf_link is pinned";
         return Err(Error::new(ErrorKind::InvalidInput, message).with_help("add --link, or leave out --dev"));
     }
+    if args.dev.is_empty() {
+        refuse_options_of_attaching(&args.target)?;
+    }
     let pin_dir = pin.filter(|_| args.dev.is_empty());
     let planned = super::plan(&args.source, &args.load, targets, |loader| {
         let loader = if args.all { loader.all_programs() } else { loader };
@@ -63,6 +66,20 @@ pub(crate) fn run(args: &Plan) -> Result<()> {
         Plan { verbose: true, .. } => output::print(&format!("{plan:#}")),
         _ => output::print(&plan.to_string()),
     }
+}
+
+/// What only an attach is asked for would be ignored without one.
+fn refuse_options_of_attaching(target: &Target) -> Result<()> {
+    let given = [
+        ("--netns", target.place.netns.is_some()),
+        ("--mode", target.mode != ModeChoice::Only(Mode::Native)),
+        ("--replace", target.replace),
+        ("--link", target.link),
+        ("--confirm", target.trial.confirm.is_some()),
+    ];
+    let Some((option, _)) = given.into_iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
+    let message = format!("`{option}` says how to attach, and nothing is to be attached");
+    Err(Error::new(ErrorKind::InvalidInput, message).with_help("say where: --dev IF"))
 }
 
 /// The plan as a document: the steps as a tree, each with its system calls.

@@ -12,6 +12,7 @@ use loader::uapi::bpf::LinkType;
 use loader::{Result, escape};
 use serde::Serialize;
 
+use crate::cmd::block;
 use crate::format::hex;
 use crate::guard::{self, Pending};
 use crate::{args, output};
@@ -24,11 +25,15 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
         None => socket.links()?,
     };
     let holders = Holders::new(&links, &args.bpffs.root);
+    let default_drop = block::DefaultOnTrial::look(&args.bpffs.root);
     let mut interfaces = Vec::new();
     for link in links {
         let pending = guard::pending(netns.as_ref(), link.index)?;
         if args.interface.is_some() || !link.xdp.is_empty() || pending.is_some() {
-            interfaces.push(Interface::new(&link, &holders, pending));
+            interfaces.push(Interface {
+                default_drop_left: default_drop.left_on(&link),
+                ..Interface::new(&link, &holders, pending)
+            });
         }
     }
     output::answer(args.form, &Document { interfaces })
@@ -75,6 +80,9 @@ struct Interface {
     /// What `xdpload confirm` would keep.
     #[serde(skip_serializing_if = "Option::is_none")]
     trial: Option<Trial>,
+    /// Seconds until the blocklist lets pass again what no rule is about, which `xdpload confirm` would drop for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_drop_left: Option<u64>,
 }
 
 /// A change that is taken back, unless it is confirmed.
@@ -148,6 +156,7 @@ impl Interface {
                 puts_back: pending.before.iter().map(|program| program.id).collect(),
                 words: pending.back,
             }),
+            default_drop_left: None,
         }
     }
 }
@@ -197,6 +206,11 @@ impl fmt::Display for Interface {
         self.trial.iter().try_for_each(|trial| {
             let seconds = trial.milliseconds_left.div_ceil(1000);
             let (name, words) = (escape(&self.name), escape(&trial.words));
+            writeln!(f, "{head}  on trial: in {seconds} s {words}, unless `xdpload confirm {name}` comes")
+        })?;
+        self.default_drop_left.iter().try_for_each(|seconds| {
+            let words = "what no rule of the blocklist is about passes again";
+            let name = escape(&self.name);
             writeln!(f, "{head}  on trial: in {seconds} s {words}, unless `xdpload confirm {name}` comes")
         })
     }

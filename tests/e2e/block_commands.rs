@@ -14,7 +14,7 @@ use crate::peers::{attached_by_ip, number};
 use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
 use crate::strace;
-use crate::veth::{BLOCKED, FAR_V6, NEAR, OTHER, Veth, pair};
+use crate::veth::{BLOCKED, FAR, FAR_V6, NEAR, OTHER, Veth, pair};
 use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// `xdpload block` with these words.
@@ -73,8 +73,11 @@ fn on_off_and_on_again() {
     refused(&["block", "off", NEAR], 1, &["the blocklist is not on `near0`"]);
 
     block(&["on", NEAR]).ok();
+    // Another namespace needs the rules as well.
+    block(&["on", FAR, "--netns=far"]).ok();
     assert_udp(&veth, BLOCKED, 0);
-    block(&["off", "--purge"]).ok();
+    block(&["off", "--purge"]).ok().stdout_has("is off: near0\n").stdout_has("is off: far0\n");
+    assert_eq!(veth.far.run(|| attached_by_ip(FAR)), None);
     assert_eq!(sandbox.pins(), [""; 0]);
     refused(
         &["block", "list"],

@@ -6,7 +6,7 @@ use crate::bench::refused;
 use crate::block_commands::{block, blocked_pair, file, listed};
 use crate::command::{Ran, command, run};
 use crate::packets::assert_udp;
-use crate::peers::attached_by_ip;
+use crate::peers::{attached_by_ip, number};
 use crate::veth::{BLOCKED, FAR_V4, FAR_V6, NEAR, NEAR_V4, OTHER, pair, wait_for};
 use crate::xdpload::{answer, xdpload, xdpload_command};
 
@@ -68,11 +68,17 @@ fn dropping_by_default_ends_unless_it_is_confirmed() {
         .stdout_has("the blocklist is on already: near0 in native mode\n")
         .stdout_has("unless `xdpload confirm` comes within 6")
         .stderr_has("note: `near0` has it already, so that it is not on trial there\n");
+    let status = answer(&["status", NEAR])["interfaces"][0].clone();
+    assert!((50..=60).contains(&number(&status["default_drop_left"])), "{status}");
+    xdpload(&["status"])
+        .ok()
+        .stdout_has(" s what no rule of the blocklist is about passes again, unless `xdpload confirm near0`");
     assert_udp(&veth, OTHER, 0);
     assert_udp(&veth, FAR_V6, 0);
     let confirmed = xdpload(&["confirm", NEAR]).ok();
     assert_eq!(confirmed.stdout(), "confirmed: the blocklist drops whatever is not allowed\n");
     refused(&["confirm"], 1, &["no change waits to be confirmed"]);
+    assert!(answer(&["status", NEAR])["interfaces"][0]["default_drop_left"].is_null());
     assert_udp(&veth, OTHER, 0);
     assert_eq!(answer(&["block", "test", "198.51.100.7"])["verdict"], "dropped");
 

@@ -16,10 +16,11 @@ const LOAD: [&str; 8] =
 const TARGET: [&str; 8] =
     ["--netns", "--mode", "--replace", "--verbose", "--link", "--keep-maps", "--migrate-maps", "--confirm"];
 const SOURCE: [&str; 3] = ["--pinned", "--prog-id", "--pin"];
+const HOME: [&str; 1] = ["--bpffs"];
 const FORMATS: [&str; 2] = ["--key-format", "--value-format"];
 
 /// Each command, the groups of its options, and its own.
-const COMMANDS: [(&str, &[&[&str]]); 17] = [
+const COMMANDS: [(&str, &[&[&str]]); 32] = [
     ("inspect", &[&FILE, &["--btf", "--json"]]),
     ("plan", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--dev", "--all", "--target-prog", "--json"]]),
     ("attach", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--verifier-log", "--json"]]),
@@ -29,13 +30,43 @@ const COMMANDS: [(&str, &[&[&str]]); 17] = [
     ("status", &[&["--bpffs", "--netns", "--json"]]),
     ("doctor", &[&["--bpffs", "--netns", "--json"]]),
     ("pins", &[&["--bpffs", "--json"]]),
-    ("pins gc", &[&["--dry-run", "--json"]]),
+    ("pins gc", &[&["--dry-run", "--bpffs", "--json"]]),
     ("map", &[]),
     ("map list", &[&["--json"]]),
     ("map dump", &[&FORMATS, &["--netns", "--json"]]),
     ("map get", &[&FORMATS, &["--netns", "--json"]]),
     ("map set", &[&["--new", "--existing", "--netns", "--json"]]),
     ("map delete", &[&["--netns", "--json"]]),
+    ("block", &[]),
+    (
+        "block on",
+        &[
+            &HOME,
+            &[
+                "--mode",
+                "--count-only",
+                "--default",
+                "--max-rules",
+                "--force",
+                "--confirm",
+                "--netns",
+                "--json",
+            ],
+        ],
+    ),
+    ("block off", &[&HOME, &["--purge", "--netns", "--json"]]),
+    ("block add", &[&HOME, &["--ttl", "--name", "--force", "--json"]]),
+    ("block del", &[&HOME, &["--name", "--json"]]),
+    ("block allow", &[]),
+    ("block allow add", &[&HOME, &["--force", "--json"]]),
+    ("block allow del", &[&HOME, &["--force", "--json"]]),
+    ("block allow list", &[&HOME, &["--json"]]),
+    ("block list", &[&HOME, &["--hits", "--json"]]),
+    ("block test", &[&HOME, &["--json"]]),
+    ("block load", &[&HOME, &["--name", "--ttl", "--dry-run", "--skip-bad", "--force", "--json"]]),
+    ("block save", &[&HOME]),
+    ("block stats", &[&HOME, &["--watch", "--prometheus", "--json"]]),
+    ("block sync", &[&HOME, &["--name", "--ttl", "--force"]]),
     ("demo", &[&["--objects"]]),
 ];
 
@@ -46,7 +77,7 @@ fn options(help: &str) -> BTreeSet<&str> {
             let line = line.trim_start();
             let line =
                 line.split_once(", ").filter(|(short, _)| short.len() == 2).map_or(line, |(_, long)| long);
-            line.starts_with("--").then(|| line.split_whitespace().next()).flatten()
+            line.starts_with("--").then(|| line.split(['[', ' ']).next()).flatten()
         })
         .collect()
 }

@@ -161,7 +161,10 @@ fn each_document_is_what_the_page_says() {
     say("doctor", &answer(&["doctor"]));
     run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
     say("block on", &answer(&["block", "on", "two0", "--confirm=10m"]));
+    answer(&["block", "on", "two0", "--default=drop", "--confirm=10m", "--force"]);
+    say("status", &answer(&["status"]));
     xdpload(&["confirm", "two0"]).ok();
+    answer(&["block", "on", "two0", "--default=pass"]);
     run(&mut command("ip", &["link", "set", "two0", "up"])).ok();
     run(&mut command("ip", &["link", "set", "two1", "up"])).ok();
     // An interface that comes up says so to its neighbours.

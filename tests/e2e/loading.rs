@@ -98,6 +98,13 @@ fn what_is_to_be_loaded_is_said() {
         .stderr_has("cannot be used with");
     refused(&["load", &object("reject/packet_unchecked"), "--pin", DIR], 4, &["was refused by the verifier"]);
     refused(&["plan", "--prog-id", "1"], 2, &["can only be attached", "--dev IF"]);
+    for option in ["--netns=far", "--mode=generic", "--replace", "--link", "--confirm=60s"] {
+        refused(
+            &["plan", &pass, option],
+            2,
+            &["says how to attach, and nothing is to be attached", "--dev IF"],
+        );
+    }
     refused(&["plan", &pass, "--dev", NEAR, "--pin", DIR], 2, &["with `--dev` only a bpf_link is pinned"]);
     assert_eq!(sandbox.pins(), [""; 0]);
 }
@@ -159,6 +166,9 @@ fn only_an_xdp_program_that_is_there_can_be_attached() {
     for arguments in [
         &["attach", NEAR, "--pinned", &map, "--prog-id", "1"][..],
         &["attach", NEAR, "--pinned", &map, "--max-entries", "a=1"],
+        &["attach", NEAR, "--pinned", &map, "--set", "a=1"],
+        &["attach", NEAR, "--prog-id", "1", "--kconfig", "/boot/config"],
+        &["attach", NEAR, "--prog-id", "1", "--btf", "/sys/kernel/btf/vmlinux"],
         &["attach", NEAR, "--pinned", &map, "--replace", "--keep-maps"],
     ] {
         xdpload(arguments).fails(2).stderr_has("cannot be used with");

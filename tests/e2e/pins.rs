@@ -85,6 +85,12 @@ fn what_serves_nobody_is_collected() {
     assert_eq!(removed.as_array().map(Vec::len), Some(3), "{removed:#}");
     assert_eq!(sandbox.pins(), ["answer"]);
     xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+    // Of another bpffs, said before the word or behind it.
+    xdpload(&["attach", NEAR, &object("xdp_pass"), "--link", "--pin=/sys/fs/bpf/link"]).ok();
+    run(&mut command("bpftool", &["link", "detach", "pinned", "/sys/fs/bpf/link"])).ok();
+    xdpload(&["pins", "gc", "--bpffs=/nowhere"]).ok().stdout_has("nothing is orphaned");
+    xdpload(&["pins", "--bpffs=/nowhere", "gc"]).ok().stdout_has("nothing is orphaned");
+    xdpload(&["pins", "gc", "--bpffs=/sys/fs/bpf"]).ok().stdout_has("removed /sys/fs/bpf/link");
 }
 
 #[test]

@@ -93,7 +93,8 @@ pub(crate) struct Off {
     /// The interfaces, by name or index
     #[arg(value_name = "IF", required_unless_present = "purge")]
     pub(crate) interfaces: Vec<LinkRef>,
-    /// Forget all rules, exceptions and counts; without interfaces, turn it off on all
+    /// Forget all rules, exceptions and counts; without interfaces, turn it off on all, in every network namespace that
+    /// may be entered
     #[arg(long)]
     pub(crate) purge: bool,
     #[command(flatten)]

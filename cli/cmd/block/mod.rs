@@ -12,10 +12,11 @@ mod sync;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use blocklist::list::{Item, List};
 use blocklist::prefix::{self, IpNet, Shown};
-use blocklist::{Maps, Unlisted, Writer};
+use blocklist::{Maps, Reader, Unlisted, Writer};
 use loader::netlink::LinkInfo;
 use loader::{Error, ErrorKind, Result, quote};
 
@@ -75,6 +76,32 @@ pub(crate) fn confirm_default(bpffs: &Path, link: Option<&LinkInfo>) -> Result<b
         writer.set(None, Some(Unlisted::Drop(None)))?;
     }
     Ok(waits)
+}
+
+/// A default of the blocklist that waits to be confirmed.
+pub(crate) struct DefaultOnTrial {
+    /// The blocklist's programs.
+    ids: Vec<u32>,
+    left: Option<Duration>,
+}
+
+impl DefaultOnTrial {
+    /// Looks below the bpffs at `root`. What cannot be seen is not there: this is said beside other things.
+    pub(crate) fn look(bpffs: &Path) -> Self {
+        let maps = Maps::under(bpffs);
+        let settings = Reader::open(&maps).and_then(|mut reader| reader.settings());
+        let left = match settings.map(|settings| settings.unlisted) {
+            Ok(Unlisted::Drop(left)) => left,
+            _ => None,
+        };
+        let ids = left.and_then(|_| maps.program_ids().ok()).unwrap_or_default();
+        Self { ids, left }
+    }
+
+    /// Seconds until it ends on this interface, if it is there.
+    pub(crate) fn left_on(&self, link: &LinkInfo) -> Option<u64> {
+        self.left.filter(|_| blocklist::running_on(link, &self.ids).is_some()).map(|left| left.as_secs())
+    }
 }
 
 fn maps(home: &Home) -> Maps {

@@ -348,10 +348,11 @@ pub(super) fn off(args: &Off) -> Result<()> {
         let id = running_on(&interface.look()?, &ids).and_then(|program| program.id);
         take_off(interface, id, &args.home.root)?;
     }
+    let elsewhere = if args.purge { take_off_elsewhere(&ids, &args.home.root)? } else { Vec::new() };
     if args.purge {
         purge(&maps, &lock, &args.home.root)?;
     }
-    let interfaces = chosen.iter().map(|interface| interface.name().to_owned()).collect();
+    let interfaces = chosen.iter().chain(&elsewhere).map(|interface| interface.name().to_owned()).collect();
     output::answer(args.form, &OffDocument { interfaces, purged: args.purge })
 }
 
@@ -363,6 +364,24 @@ fn take_off(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<()> 
     attach::detach_links(interface, id, bpffs)?;
     attach::remove_shared_directory(bpffs);
     Ok(())
+}
+
+/// Takes the programs off in all network namespaces that may be entered, which need the rules as well.
+fn take_off_elsewhere(ids: &[u32], bpffs: &Path) -> Result<Vec<Interface>> {
+    let mut taken = Vec::new();
+    for namespace in NetNs::all()?.0 {
+        let found = match running(ids, Some(&namespace)) {
+            // Nobody is asked to have that right for what is mostly in one namespace.
+            Err(error) if error.errno() == Some(nix::libc::EPERM) => continue,
+            found => found?,
+        };
+        for interface in found {
+            let id = running_on(&interface.look()?, ids).and_then(|program| program.id);
+            take_off(&interface, id, bpffs)?;
+            taken.push(interface);
+        }
+    }
+    Ok(taken)
 }
 
 /// Removes the blocklist, and the directory that it is in if that is empty now.

@@ -141,5 +141,13 @@ fn the_service_says_what_it_cannot_do() {
     let started = service(&sandbox, "start").ok().stderr_has("the list drop is not loaded");
     started.stdout_has("in native mode, and only counts");
     assert!(attached_by_ip(NEAR).is_some());
+    // Rules that cannot be saved are not given up.
+    block(&["add", "198.51.100.0/24"]).ok();
+    let state = sandbox.scratch().join("block.rules");
+    let _ = std::fs::remove_file(&state);
+    std::fs::create_dir(&state).expect("the sandbox is writable");
+    service(&sandbox, "stop").fails(1).stderr_has("the rules are not saved in ");
+    assert!(attached_by_ip(NEAR).is_some());
+    assert_eq!(listed(), ["198.51.100.0/24 default"]);
     block(&["off", "--purge"]).ok();
 }
