@@ -70,22 +70,22 @@ golden: ## rewrite the golden files of the tests, to be read in the diff
 fuzz: ## fuzz each door for a minute; needs Rust nightly and cargo-fuzz
 	scripts/fuzz
 
-bench: ## measure packets, loads and growth beside others; writes docs/benchmarks.md; needs root
+bench: ## measure packets, loads and growth beside others; writes docs/benchmarks.md; needs root or sudo
 	scripts/setup bench
-	$(SUDO) scripts/bench/packets
-	$(SUDO) scripts/bench/load
-	$(SUDO) scripts/bench/growth
+	scripts/bench/packets
+	scripts/bench/load
+	scripts/bench/growth
 	scripts/bench/instructions
 
 instructions: ## compare the instructions of reading, planning and CO-RE with what is recorded
 	scripts/setup bench
 	scripts/bench/instructions
 
-datapath: ## measure what the blocklist costs a packet; needs root and some minutes
-	$(SUDO) scripts/bench/blocklist
+datapath: ## measure what the blocklist costs a packet; needs root or sudo, and some minutes
+	scripts/bench/blocklist
 
-filling: ## measure how fast the blocklist is filled and listed; needs root
-	$(SUDO) scripts/bench/block-fill
+filling: ## measure how fast the blocklist is filled and listed; needs root or sudo
+	scripts/bench/block-fill
 
 clean: ## remove what was built
 	cargo clean

@@ -53,10 +53,7 @@ pub(crate) struct PinsGc {
 
 pub(crate) fn run(args: &Pins) -> Result<()> {
     // Options may be before the word `gc` and behind it.
-    let gc = match &args.command {
-        Some(PinsCommand::Gc(gc)) => Some(gc),
-        None => None,
-    };
+    let gc = args.command.as_ref().map(|PinsCommand::Gc(gc)| gc);
     let bpffs = gc.and_then(|gc| gc.bpffs.as_ref()).unwrap_or(&args.bpffs.root);
     // What a run has just pinned would seem to serve nobody until its program is attached.
     let removes = gc.is_some_and(|gc| !gc.dry_run);
