@@ -169,6 +169,10 @@ impl Attached {
     }
 
     /// Leaves the program attached when this process ends.
+    ///
+    /// The kernel empties a prog array when the last fd and the last pin of it are gone, so that the tail calls of the
+    /// program would end with this process. A plan that attaches ([`Loader::attach_to`](crate::Loader::attach_to)) pins
+    /// its prog arrays for as long as it is attached; whoever attaches here pins them himself.
     pub fn persist(mut self) {
         self.detach_on_drop = false;
     }

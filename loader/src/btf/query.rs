@@ -1,5 +1,6 @@
 //! The questions that a loader asks of types: names, sizes, what is behind a typedef, where a name is.
 
+use std::collections::BTreeMap;
 use std::str;
 
 use super::Btf;
@@ -63,6 +64,17 @@ impl Btf {
             Shape::DataSec(data) if self.is_text(ty.name, name) => Some((id, data)),
             _ => None,
         })
+    }
+
+    /// The first description of each ELF section, by the section's name.
+    pub fn data_sections(&self) -> BTreeMap<&str, TypeId> {
+        let mut sections = BTreeMap::new();
+        for (id, ty) in self.types() {
+            if let (Shape::DataSec(_), Ok(name)) = (&ty.shape, self.text(ty.name)) {
+                sections.entry(name).or_insert(id);
+            }
+        }
+        sections
     }
 
     /// The type behind typedefs, qualifiers and type tags: never one of these itself.

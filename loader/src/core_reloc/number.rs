@@ -1,6 +1,6 @@
 //! The number that a relocation asks for, once on the program's types and once on the kernel's.
 
-use super::spec::{Part, Path, Step};
+use super::spec::{MAX_STEPS, Part, Path, Step};
 use crate::btf::{Shape, Type, TypeId, Types};
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,7 +13,8 @@ pub(super) struct Number {
     /// Whether the compiler must have put the same number into the instruction. It chooses by itself how to load a
     /// bit-field.
     pub(super) exact: bool,
-    /// The bytes that a load or store of the field has, if any has as many, and how they are to be read.
+    /// The bytes that a load or store of the field or of its elements has, if any has as many, and how they are to be
+    /// read.
     pub(super) field: Option<(u32, Reading)>,
 }
 
@@ -106,9 +107,21 @@ impl Number {
             _ => return Err(unanswerable("a known kind of number")),
         };
         let is_offset = kind == CoreReloKind::FIELD_BYTE_OFFSET && !is_bitfield;
-        let field = is_offset.then(|| (place.bytes, Reading::of(&resolved)));
+        let field = if is_offset { Some((access_size(btf, ty)?, Reading::of(&resolved))) } else { None };
         Ok(Self { value, exact: !is_bitfield, field })
     }
+}
+
+/// The bytes that one load or store of a field has: of an array, those of an element.
+fn access_size<T: Types>(btf: &T, ty: TypeId) -> Result<u32> {
+    let mut ty = ty;
+    for _ in 0..MAX_STEPS {
+        match &btf.resolve(ty)?.1.shape {
+            Shape::Array(array) => ty = array.element,
+            _ => break,
+        }
+    }
+    btf.size_of(ty)
 }
 
 fn is_signed(ty: &Type) -> bool {

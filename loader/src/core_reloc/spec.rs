@@ -214,7 +214,11 @@ impl<'b> Path<'b> {
     }
 }
 
-/// What the relocation is about, in words: `struct iphdr.saddr`, `enum color::RED`, `struct flow`.
+/// Characters of a relocation in words. A way of 64 steps may have as many long names, and each relocation its own.
+const MAX_WORDS: usize = 500;
+
+/// What the relocation is about, in words: `struct iphdr.saddr`, `enum color::RED`, `struct flow`. The end of very many
+/// words is left out.
 pub(super) fn words(btf: &Btf, ty: TypeId, part: &Part<'_>) -> String {
     let name = match Types::head(btf, ty) {
         Ok(head) => {
@@ -236,6 +240,9 @@ pub(super) fn words(btf: &Btf, ty: TypeId, part: &Part<'_>) -> String {
         }
         Part::Field(path) => {
             for (position, step) in path.steps.iter().enumerate() {
+                if text.len() > MAX_WORDS {
+                    break;
+                }
                 let _ = match step {
                     Step::Member { name, .. } => write!(text, ".{name}"),
                     Step::Element { index: 0, .. } if position == 0 => Ok(()),
@@ -243,6 +250,10 @@ pub(super) fn words(btf: &Btf, ty: TypeId, part: &Part<'_>) -> String {
                 };
             }
         }
+    }
+    if let Some((end, _)) = text.char_indices().nth(MAX_WORDS) {
+        text.truncate(end);
+        text.push_str("...");
     }
     escape(&text).into_owned()
 }

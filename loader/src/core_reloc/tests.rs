@@ -109,6 +109,43 @@ fn a_field_is_found_where_the_kernel_has_it() {
 }
 
 #[test]
+fn elements_of_an_array_are_loaded_however_many_there_are() {
+    let case = |kernel_len: u32, element: u32| {
+        let mut case = Case::new(LITTLE);
+        let side = |b: &mut Builder, before: u32, len, element| {
+            let int = b.int("int", element, 0);
+            let array = b.array(int, len);
+            let rows = b.array(array, 2);
+            let size = before / 8 + 2 * len * element;
+            b.composite(BtfKind::STRUCT, "flow", size, &[("a", rows, before)])
+        };
+        side(case.kernel(), 64, kernel_len, element);
+        let ty = side(&mut case.local, 0, 4, 4);
+        (case, ty)
+    };
+    let (longer, ty) = case(9, 4);
+    assert_eq!(longer.text(CoreReloKind::FIELD_BYTE_OFFSET, ty, "0:0", load(0)).0, "r1 = *(u32 *)(r2 + 0x8)");
+    // What is read would be another number.
+    let (wider, ty) = case(4, 8);
+    assert_eq!(wider.text(CoreReloKind::FIELD_BYTE_OFFSET, ty, "0:0", load(0)).0, POISON);
+}
+
+#[test]
+fn many_words_are_cut_short() {
+    let mut case = Case::new(LITTLE);
+    let names: Vec<String> = (0..40).map(|at| format!("{}{at}", "n".repeat(100))).collect();
+    let nested = |b: &mut Builder| {
+        let int = b.int("int", 4, 1);
+        names.iter().fold(int, |ty, name| b.composite(BtfKind::STRUCT, "flow", 4, &[(name, ty, 0)]))
+    };
+    let ty = case.both(nested);
+    let access = vec!["0"; 41].join(":");
+    let (_, words) = case.text(CoreReloKind::FIELD_BYTE_OFFSET, ty, &access, load(0));
+    assert!(words.starts_with("struct flow.nnn") && words.contains("...: byte offset"), "{words}");
+    assert!(words.len() < 600, "{words}");
+}
+
+#[test]
 fn a_field_that_is_gone_must_not_be_reached() {
     let gone = || flow(&[("a", 0)], 4);
     let (case, ty) = gone();

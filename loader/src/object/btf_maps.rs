@@ -1,6 +1,6 @@
 //! The BTF dialect: each variable of the section `.maps` is a map, and its type is the definition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::map_slots::{Extent, fill};
 use super::{EntryTypes, File, InnerMap, MapDialect, MapShape, MapSpec, Pinning, ProgramSpec};
@@ -112,8 +112,14 @@ fn read_members<'b>(
         slots: Vec::new(),
     };
     let (mut types, mut values) = ((None, None), None);
+    let mut seen = BTreeSet::new();
     for member in btf.members(ty)? {
-        match btf.text(member.name)? {
+        let name = btf.text(member.name)?;
+        if !seen.insert(name) {
+            let message = format!("expected each field once, found {} again", quote(name));
+            return Err(Error::new(ErrorKind::Malformed, message));
+        }
+        match name {
             "values" => values = Some(member),
             name => read_member(btf, member, name, &mut map, &mut types)
                 .context(|| format!("field {}", quote(name)))?,
@@ -301,6 +307,10 @@ mod tests {
         assert_eq!(
             refusal(&[("type", Uint(1)), ("numa_nodes", Uint(1))]),
             "field `numa_nodes`: expected a field that libbpf defines for maps, found another name"
+        );
+        assert_eq!(
+            refusal(&[("type", Uint(1)), ("type", Uint(1))]),
+            "expected each field once, found `type` again"
         );
         assert_eq!(
             refusal(&[("pinning", Uint(2))]),

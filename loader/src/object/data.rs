@@ -93,6 +93,7 @@ pub(super) fn parse<'e, 'a>(
     needed: &mut Disjoint<'e, 'a>,
 ) -> Result<Vec<DataSpec>> {
     let (mut data, mut first) = (Vec::new(), BTreeMap::new());
+    let described = btf.map(Btf::data_sections).unwrap_or_default();
     for section in file.elf.sections() {
         let Some(kind) = DataKind::of_section(section) else { continue };
         if first.insert(&*section.name, section.index).is_some() {
@@ -103,7 +104,7 @@ pub(super) fn parse<'e, 'a>(
             ));
         }
         needed.add(section)?;
-        let ty = btf.and_then(|btf| btf.data_section(&section.name)).map(|(id, _)| id);
+        let ty = described.get(&*section.name).copied();
         let variables = variable::parse(file, btf, section, ty)?;
         data.push(DataSpec { ty, variables, ..read(file, section, kind)? });
     }

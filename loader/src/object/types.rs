@@ -117,9 +117,12 @@ fn globals<'f>(file: &'f File<'_, '_>) -> BTreeMap<&'f str, &'f Symbol<'f>> {
     file.symbols.iter().filter(global).map(|symbol| (&*symbol.name, symbol)).into_map()
 }
 
-/// Whether the object cannot be loaded without its BTF: maps are defined in it, or instructions depend on it.
+/// Whether the object cannot be loaded without its BTF: maps are defined in it, what is taken from the kernel is described
+/// in it, or instructions depend on it.
 fn needs_btf(file: &File<'_, '_>) -> Result<bool> {
-    if file.maps.iter().any(|section| section.name == ".maps") {
+    let is_extern =
+        |symbol: &Symbol<'_>| symbol.section == SymbolSection::Undefined && !symbol.name.is_empty();
+    if file.maps.iter().any(|section| section.name == ".maps") || file.symbols.iter().any(is_extern) {
         return Ok(true);
     }
     let Some(ext) = file.elf.section_named(".BTF.ext") else {
