@@ -93,8 +93,8 @@ impl Sets {
         names.filter(|name| self.find(name).is_none()).count() <= self.free().count()
     }
 
-    /// Refuses sets that could not all be made, not even if those gave back their places that hold nothing, by a mask of
-    /// those that do.
+    /// Refuses sets that could not all be made, not even if those gave back their places that hold nothing, by a mask
+    /// of those that do.
     pub(crate) fn check_room<'n>(&self, names: impl Iterator<Item = &'n str>, used: u32) -> Result<()> {
         let is_used = |set: u32| set == 0 || used & (1 << set) != 0;
         let mut free = (1..SETS).filter(|set| self.get(*set).name.is_empty() || !is_used(*set));
@@ -241,8 +241,8 @@ impl Sets {
         }
     }
 
-    /// Has sets and holds as they were before they were written. A failure of that has nobody to be told to: the one that
-    /// led here is told.
+    /// Has sets and holds as they were before they were written. A failure of that has nobody to be told to: the one
+    /// that led here is told.
     pub(crate) fn take_back(&mut self, put: &Holds) {
         for &set in &put.made {
             if let Ok(cell) = self.cells.get(set) {

@@ -183,8 +183,8 @@ impl Writer {
         self.change(found.prefix, Some(found), &[], mask).map(drop)
     }
 
-    /// Drafts that each set in `holds` holds a prefix until an end, or for good with 0, and that those in `gone` let go of
-    /// it. Tells what becomes of the rule; none if it goes, or there is none.
+    /// Drafts that each set in `holds` holds a prefix until an end, or for good with 0, and that those in `gone` let go
+    /// of it. Tells what becomes of the rule; none if it goes, or there is none.
     pub(crate) fn change(
         &mut self,
         prefix: IpNet,

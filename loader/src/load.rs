@@ -429,6 +429,11 @@ impl<'p> Execution<'p> {
             Call::MapCreate(create) if self.btf.is_none() && create.types.is_some() => {
                 self.call(&Call::MapCreate(MapCreate { types: None, ..create.clone() }))
             }
+            Call::ProgLoad(load)
+                if self.btf.is_none() && load.info.as_ref().is_some_and(|info| info.is_needed) =>
+            {
+                Err(self.cannot_do_without_types(load))
+            }
             Call::ProgLoad(load) if self.btf.is_none() && load.info.is_some() => {
                 self.call(&Call::ProgLoad(ProgLoad { info: None, ..load.clone() }))
             }
@@ -590,17 +595,6 @@ impl Execution<'_> {
     fn pin_map(&self, slot: MapSlot, path: &str) -> Result<()> {
         let name = quote(&self.plan.maps[slot.0]);
         pin::pin_in_bpffs(self.map(slot).as_fd(), Path::new(path)).context(|| format!("pinning map {name}"))
-    }
-
-    /// What is pinned at `from` is the map of a plan that has failed.
-    fn put_pin_back(&self, slot: MapSlot, from: &str, to: &str) -> Result<()> {
-        pin::pin_in_bpffs(self.map_before(slot).as_fd(), Path::new(from))?;
-        pin::replace(Path::new(from), Path::new(to))
-    }
-
-    /// The map of another shape that one of the plan takes the place of.
-    fn map_before(&self, slot: MapSlot) -> &Map {
-        self.old_maps[slot.0].as_ref().expect("a plan copies a map that it has found")
     }
 }
 
@@ -796,6 +790,18 @@ impl Execution<'_> {
         }
         self.infos[slot.0] = Some(info);
         Ok(outcome)
+    }
+
+    /// A program of which the kernel has to know the types, which it has refused or the plan does without.
+    #[cold]
+    fn cannot_do_without_types(&self, load: &ProgLoad) -> Error {
+        let name = quote(&self.plan.programs[load.program.0]);
+        let message =
+            format!("program {name} has an exception callback, which the kernel finds by types alone");
+        match &self.btf_refusal {
+            Some(refusal) => refusal.clone().context(message),
+            None => Error::new(ErrorKind::Unsupported, message),
+        }
     }
 
     /// Says what the verifier's log of a refusal means for this program.

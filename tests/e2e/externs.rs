@@ -7,8 +7,9 @@ use loader::Map;
 
 use crate::bench::{Bench, refused};
 use crate::command::{command, run};
+use crate::edit::Edit;
 use crate::objects::{object, object_by};
-use crate::packets::{Frame, Wire};
+use crate::packets::{Frame, Wire, assert_udp};
 use crate::peers::{bpftool, number, text};
 use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
@@ -112,6 +113,44 @@ fn a_program_calls_functions_of_the_kernel() {
         let sizes: Vec<_> = see(&veth, &object_by(clang, "kfunc"), &[]).iter().map(|it| word(it)).collect();
         // The frame has 14 bytes of Ethernet and 20 of IPv4, and the function that no kernel has is not called.
         assert_eq!(sizes, [34, 77], "{clang}");
+    }
+}
+
+#[test]
+fn a_program_that_throws_goes_on_with_its_callback() {
+    let (sandbox, veth) = need!(pair(&[]));
+    for clang in COMPILERS {
+        let path = object_by(clang, "exception");
+        let attached = answer(&["attach", NEAR, &path]);
+        // What is shorter than 60 bytes is thrown at.
+        assert_udp(&veth, OTHER, 0);
+        let thrown = answer(&["map", "get", "near0:thrown", "0"]);
+        assert_eq!(text(&thrown["value"]["hex"]), "0700000000000000");
+        let long = Frame::new(&veth, &[], 0x0800, &[0; 80]);
+        let (near, far) = (Wire::near(), Wire::far(&veth));
+        far.send(&long);
+        near.assert_sees(&long);
+        assert_eq!(text(&attached["program"]["name"]), "throw_short");
+        xdpload(&["detach", NEAR]).ok();
+        for (from, to, code, words) in [
+            (
+                "exception_callback:on_throw",
+                "exception_callback:on_thraw",
+                1,
+                "expected the exception callback `on_thraw` of program `throw_short` among the functions",
+            ),
+            (
+                ".BTF.ext",
+                ".BTF.exu",
+                2,
+                "which the kernel finds by what the compiler says of functions, and that is missing",
+            ),
+        ] {
+            let mut edit = Edit::of(&path);
+            let at = edit.bytes.windows(from.len()).position(|bytes| bytes == from.as_bytes());
+            edit.put(at.expect("the file says so"), to.as_bytes());
+            refused(&["attach", NEAR, &edit.save_as(&sandbox, "edited")], code, &[words]);
+        }
     }
 }
 

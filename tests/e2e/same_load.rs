@@ -10,7 +10,7 @@ use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
 
 /// What libbpf does not take, and its words. We take it, unless it is among [`ASKING`].
-const BEYOND_LIBBPF: [(&str, &str); 21] = [
+const BEYOND_LIBBPF: [(&str, &str); 22] = [
     // It relocates the program under its first name alone.
     ("alias", "prog 'count_too': BPF program load failed"),
     // A newer libbpf than 1.1 reads 64 bits from an enumeration, and knows what an arena is.
@@ -21,6 +21,8 @@ const BEYOND_LIBBPF: [(&str, &str); 21] = [
     ("blacklist_libbpf", "legacy map definitions in 'maps' section are not supported"),
     ("both_maps", "legacy map definitions in 'maps' section are not supported"),
     ("data_named_bss", "bad map relo against 'cleared' in section '.bss.cleared'"),
+    // Exception callbacks came with libbpf 1.3.
+    ("exception", "exception callback type id not found in func_info"),
     ("extension", "prog 'deny': attach program FD is not set"),
     ("gobpf_dummy", "bad map relo against"),
     ("kfunc_missing", "extern (func ksym) 'xdpload_nowhere': not found in kernel or module BTFs"),

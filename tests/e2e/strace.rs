@@ -50,8 +50,8 @@ pub(crate) fn trace_with_fault(
     strace(sandbox, &["-e", &format!("trace={names}"), "-e", &inject], command)
 }
 
-/// Runs `command`, and kills it, or whatever it has started, before the `nth` call of `name` by either. Tells whether one
-/// was killed.
+/// Runs `command`, and kills it, or whatever it has started, before the `nth` call of `name` by either. Tells whether
+/// one was killed.
 #[track_caller]
 pub(crate) fn kill_each_before(sandbox: &Sandbox, name: &str, nth: u32, command: &Command) -> (Ran, bool) {
     let inject = format!("inject={name}:signal=KILL:when={nth}");

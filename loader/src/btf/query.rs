@@ -77,6 +77,23 @@ impl Btf {
         sections
     }
 
+    /// The functions that programs go on with when they throw (`bpf_throw()`, 6.7), by the programs' names: a program's
+    /// function has the tag `exception_callback:NAME`, which the kernel looks for
+    /// (`bpf_find_exception_callback_insn_off()` in `kernel/bpf/btf.c`). Of several for one function the kernel says
+    /// what it does not like.
+    pub fn exception_callbacks(&self) -> BTreeMap<&str, &str> {
+        let mut names = BTreeMap::new();
+        for (_, ty) in self.types() {
+            let Shape::DeclTag(tag) = &ty.shape else { continue };
+            let callback = self.text(ty.name).ok().and_then(|text| text.strip_prefix("exception_callback:"));
+            let is_function = self.get(tag.target).is_ok_and(|target| matches!(target.shape, Shape::Func(_)));
+            if let (Some(callback), true, None) = (callback, is_function, tag.component) {
+                names.extend(self.name(tag.target).ok().map(|program| (program, callback)));
+            }
+        }
+        names
+    }
+
     /// The type behind typedefs, qualifiers and type tags: never one of these itself.
     pub fn resolve(&self, id: TypeId) -> Result<TypeId> {
         Types::resolve(self, id).map(|(id, _)| id)

@@ -13,22 +13,13 @@ use crate::uapi::elf::RelocationType;
 /// Joins to `program` what it reaches.
 pub(super) fn join<'o>(linker: &Linker<'o>, program: Code<'o>) -> Result<Linked> {
     let mut joined = Joined { linker, linked: Linked::default(), starts: BTreeMap::new() };
-    // Functions whose calls are being followed, the innermost last: a stack of our own, since how deep calls go is
-    // the file's choice. One that calls itself is there already, and the kernel will refuse it.
-    let mut open = vec![joined.append(program)?];
-    while let Some(Open { code, start, callees }) = open.last_mut() {
-        let (code, start) = (*code, *start);
-        let Some(callee) = callees.next() else {
-            open.pop();
-            continue;
-        };
-        let target = linker.function(code, callee)?;
-        let known = joined.starts.get(&(target.section, target.offset)).copied();
-        let target_start = known.unwrap_or(joined.linked.insns.len());
-        if known.is_none() {
-            open.push(joined.append(target)?);
+    joined.append_with_callees(program)?;
+    if let Some(callback) = linker.exceptions.of(program)? {
+        joined.linked.has_exception_callback = true;
+        // One that is called too is there already, and the kernel will refuse it.
+        if !joined.starts.contains_key(&(callback.section, callback.offset)) {
+            joined.append_with_callees(callback)?;
         }
-        point(&mut joined.linked.insns, start + callee.insn, target_start);
     }
     Ok(joined.linked)
 }
@@ -49,11 +40,33 @@ struct Open<'o> {
 }
 
 impl<'o> Joined<'_, 'o> {
+    /// Appends `code` and all functions that it reaches and that are not there yet.
+    fn append_with_callees(&mut self, code: Code<'o>) -> Result<()> {
+        // Functions whose calls are being followed, the innermost last: a stack of our own, since how deep calls go is
+        // the file's choice. One that calls itself is there already, and the kernel will refuse it.
+        let mut open = vec![self.append(code)?];
+        while let Some(Open { code, start, callees }) = open.last_mut() {
+            let (code, start) = (*code, *start);
+            let Some(callee) = callees.next() else {
+                open.pop();
+                continue;
+            };
+            let target = self.linker.function(code, callee)?;
+            let known = self.starts.get(&(target.section, target.offset)).copied();
+            let target_start = known.unwrap_or(self.linked.insns.len());
+            if known.is_none() {
+                open.push(self.append(target)?);
+            }
+            point(&mut self.linked.insns, start + callee.insn, target_start);
+        }
+        Ok(())
+    }
+
     /// Appends `code` with all that it names resolved but functions.
     fn append(&mut self, code: Code<'o>) -> Result<Open<'o>> {
         refuse_other_references(code)?;
         self.linker.refuse_stripped(code)?;
-        let Linked { insns, map_references, externs, functions, lines, relocations } = &mut self.linked;
+        let Linked { insns, map_references, externs, functions, lines, relocations, .. } = &mut self.linked;
         let start = insns.len();
         if start + code.insns.len() > BPF_MAX_INSNS {
             let message = format!(

@@ -3,12 +3,14 @@
 //!
 //! Not to be mixed up with the kernel's `bpf_link`.
 
+mod exceptions;
 mod externs;
 mod join;
 mod stripped;
 
 use std::collections::BTreeMap;
 
+use self::exceptions::Exceptions;
 use crate::btf::{CoreRelocation, FuncInfo, LineInfo, TypeId};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::Insn;
@@ -36,6 +38,9 @@ pub struct Linked {
     /// Which instructions depend on types of the kernel, in their order; offsets as above. They are as the compiler
     /// wrote them: [`core_reloc`](crate::core_reloc) adapts them.
     pub relocations: Vec<CoreRelocation>,
+    /// Whether one of the functions is where it goes on when it throws. The kernel finds that by [`Self::func_info`]
+    /// and the object's types alone; without them it is another program.
+    pub has_exception_callback: bool,
 }
 
 impl Linked {
@@ -134,6 +139,7 @@ pub struct Linker<'o> {
     kconfig: Option<usize>,
     /// Externs by name, with their indices.
     externs: BTreeMap<&'o str, (usize, &'o ExternSpec)>,
+    exceptions: Exceptions<'o>,
     /// Whether no instruction of the object has a relocation.
     is_unrelocated: bool,
 }
@@ -160,6 +166,7 @@ impl<'o> Linker<'o> {
             data: data.into_iter().map(|(index, data)| (&*data.section, (index, data))).into_map(),
             kconfig: kconfig.first().map(|(index, _)| *index),
             externs: externs.map(|(index, external)| (&*external.name, (index, external))).into_map(),
+            exceptions: Exceptions::new(object),
             is_unrelocated: stripped::has_none(object),
         }
     }
@@ -167,8 +174,8 @@ impl<'o> Linker<'o> {
     /// Links `program`, which is one of the programs of the object.
     ///
     /// The functions follow it in the order in which libbpf appends them (`bpf_object__reloc_code()`), each once:
-    /// that of the first call, and after each function those that it calls first. The kernel's tag of a program
-    /// depends on their order.
+    /// that of the first call, and after each function those that it calls first; at the end the exception callback,
+    /// and what that calls. The kernel's tag of a program depends on their order.
     pub fn link(&self, program: &'o ProgramSpec) -> Result<Linked> {
         join::join(self, program.code())
     }

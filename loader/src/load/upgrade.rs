@@ -1,11 +1,15 @@
 //! A plan's calls on the maps of the program that is replaced: the new one goes on with them, or with copies.
 
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
 use super::{Execution, Outcome};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::kernel;
 use crate::map::compare::differences;
 use crate::map::{Map, MapInfo};
 use crate::object::MapShape;
+use crate::pin;
 use crate::plan::{CopyBy, MapSlot, WantedMap};
 use crate::uapi::bpf::ObjName;
 
@@ -61,6 +65,17 @@ impl Execution<'_> {
             ObjName::MAX
         );
         Error::new(ErrorKind::Conflict, message).with_help("pin them, so that they are found by their paths")
+    }
+
+    /// What is pinned at `from` is the map of a plan that has failed.
+    pub(super) fn put_pin_back(&self, slot: MapSlot, from: &str, to: &str) -> Result<()> {
+        pin::pin_in_bpffs(self.map_before(slot).as_fd(), Path::new(from))?;
+        pin::replace(Path::new(from), Path::new(to))
+    }
+
+    /// The map of another shape that one of the plan takes the place of.
+    pub(super) fn map_before(&self, slot: MapSlot) -> &Map {
+        self.old_maps[slot.0].as_ref().expect("a plan copies a map that it has found")
     }
 
     pub(super) fn copy_map(&mut self, slot: MapSlot, by: CopyBy) -> Result<Outcome> {

@@ -204,14 +204,15 @@ impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
         code.functions.iter().map(|place| Ok((place.local, code.read(file, ext, place)?))).collect()
     }
 
-    /// Reads the functions that the programs reach and that are in no program section. What a dead function looks
-    /// like does not matter.
+    /// Reads the functions that the programs reach and that are in no program section, and those at the places
+    /// `unnamed`, which no instruction names. What a dead function looks like does not matter.
     pub(super) fn reached<'p>(
         &mut self,
         programs: impl Iterator<Item = Code<'p>>,
+        unnamed: Vec<(usize, u64)>,
     ) -> Result<Vec<FunctionSpec>> {
         let mut functions = BTreeMap::new();
-        let mut wanted: Vec<_> = programs.flat_map(|code| self.targets(code)).collect();
+        let mut wanted: Vec<_> = programs.flat_map(|code| self.targets(code)).chain(unnamed).collect();
         while let Some(target) = wanted.pop() {
             if functions.contains_key(&target) {
                 continue;

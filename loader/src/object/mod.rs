@@ -30,7 +30,7 @@ use crate::btf::Btf;
 use crate::bytes::ByteOrder;
 use crate::elf::{Disjoint, ElfFile, Section, Symbol, SymbolSection};
 use crate::error::{Context, Error, ErrorKind, Result, quote};
-use crate::order::sort_by_key;
+use crate::order::{InOrder as _, sort_by_key};
 use crate::uapi::elf::{FileType, Machine, SectionType};
 
 /// In a `version` section: load for whatever kernel is running (gobpf's `useCurrentKernelVersion`).
@@ -91,7 +91,7 @@ impl Object {
         let mut types = types::read(&file)?;
         let externs = externs::read(&file, types.btf.as_mut())?;
         let ext = types::read_ext(&file, types.btf.as_ref())?;
-        let (programs, functions) = program::parse(&file, &ext, &mut needed)?;
+        let (programs, functions) = program::parse(&file, types.btf.as_ref(), &ext, &mut needed)?;
         let maps = map::parse(&file, types.btf.as_ref(), data, &programs)?;
         let mut data_sections = data::parse(&file, types.btf.as_ref(), &mut needed)?;
         data_sections.extend(externs::kconfig_data(&externs, types.btf.as_ref()));
@@ -308,6 +308,21 @@ impl<'e, 'a> File<'e, 'a> {
                 || section.kind == SectionType::SYMTAB
         }));
         needed
+    }
+
+    /// Where the functions are, in no program section, that are the values of `names`.
+    fn places_of(&self, names: &BTreeMap<&str, &str>) -> Vec<(usize, u64)> {
+        let wanted = names.values().copied().into_set();
+        let place = |symbol: &Symbol<'_>| match symbol.section {
+            SymbolSection::Index(section) if wanted.contains(&*symbol.name) => Some((section, symbol.value)),
+            _ => None,
+        };
+        let is_code = |section: usize| {
+            let section = self.elf.sections().get(section);
+            section.is_some_and(|section| self.code.get(&*section.name) == Some(&section.index))
+        };
+        let places = self.symbols.iter().filter_map(place);
+        places.filter(|(section, _)| is_code(*section) && !self.is_program_section(*section)).collect()
     }
 
     /// The symbols in the section with this index, in the order of their places there.

@@ -6,7 +6,7 @@ use std::fmt;
 use super::File;
 use super::code::{Code, FunctionSpec, Reader, SymbolReference};
 use super::types::CodeInfo;
-use crate::btf::BtfExt;
+use crate::btf::{Btf, BtfExt};
 use crate::elf::Disjoint;
 use crate::error::{Result, escape};
 use crate::insn::Insn;
@@ -135,6 +135,7 @@ impl fmt::Display for ProgramSpec {
 /// Reads the programs of all program sections, and the functions that they reach.
 pub(super) fn parse<'e, 'a>(
     file: &File<'e, 'a>,
+    btf: Option<&Btf>,
     ext: &BtfExt<'_>,
     needed: &mut Disjoint<'e, 'a>,
 ) -> Result<(Vec<ProgramSpec>, Vec<FunctionSpec>)> {
@@ -146,7 +147,9 @@ pub(super) fn parse<'e, 'a>(
             local.push(is_local);
         }
     }
-    let mut functions = reader.reached(programs.iter().map(ProgramSpec::code))?;
+    let callbacks = btf.map(Btf::exception_callbacks).unwrap_or_default();
+    let callbacks = if callbacks.is_empty() { Vec::new() } else { file.places_of(&callbacks) };
+    let mut functions = reader.reached(programs.iter().map(ProgramSpec::code), callbacks)?;
     let helpers = helpers(&programs, &local, &functions);
     let (kept, helpers): (Vec<_>, Vec<_>) =
         programs.into_iter().enumerate().partition(|(index, _)| !helpers.contains(index));

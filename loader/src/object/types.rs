@@ -117,8 +117,8 @@ fn globals<'f>(file: &'f File<'_, '_>) -> BTreeMap<&'f str, &'f Symbol<'f>> {
     file.symbols.iter().filter(global).map(|symbol| (&*symbol.name, symbol)).into_map()
 }
 
-/// Whether the object cannot be loaded without its BTF: maps are defined in it, what is taken from the kernel is described
-/// in it, or instructions depend on it.
+/// Whether the object cannot be loaded without its BTF: maps are defined in it, what is taken from the kernel is
+/// described in it, or instructions depend on it.
 fn needs_btf(file: &File<'_, '_>) -> Result<bool> {
     let is_extern =
         |symbol: &Symbol<'_>| symbol.section == SymbolSection::Undefined && !symbol.name.is_empty();

@@ -426,6 +426,8 @@ pub struct ProgInfo {
     pub functions: Vec<FuncInfo>,
     /// `line_info`; empty where it is not known for all functions.
     pub lines: Vec<LineInfo>,
+    /// Whether it would be another program without, since the kernel finds its exception callback by them.
+    pub is_needed: bool,
 }
 
 /// An instruction whose `imm` becomes the fd of a map.

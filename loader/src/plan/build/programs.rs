@@ -42,7 +42,7 @@ impl Loader<'_> {
             name: name_for(kernel, &program.name),
             license: self.object.license.clone().unwrap_or_default(),
             kern_version: self.kern_version(kernel)?,
-            info: info(&linked).filter(|_| has_functions),
+            info: info(program, &linked)?.filter(|_| has_functions),
             map_references: linked.map_references.iter().map(|reference| data.map_fd(*reference)).collect(),
             module_references,
             modules: (0..externs.modules.len()).map(ModuleSlot).collect(),
@@ -96,9 +96,23 @@ pub(super) fn pin_name(program: &ProgramSpec) -> String {
 }
 
 /// What the kernel is told of the functions and lines of a program.
-fn info(linked: &Linked) -> Option<ProgInfo> {
-    let lines = linked.line_info().unwrap_or_default().to_vec();
-    Some(ProgInfo { functions: linked.func_info()?, lines })
+fn info(program: &ProgramSpec, linked: &Linked) -> Result<Option<ProgInfo>> {
+    match linked.func_info() {
+        Some(functions) => {
+            let lines = linked.line_info().unwrap_or_default().to_vec();
+            Ok(Some(ProgInfo { functions, lines, is_needed: linked.has_exception_callback }))
+        }
+        None if linked.has_exception_callback => {
+            let message = format!(
+                "program {} has an exception callback, which the kernel finds by what the compiler says of \
+                 functions, and that is missing",
+                quote(&program.name)
+            );
+            Err(Error::new(ErrorKind::InvalidInput, message)
+                .with_help("compile with `clang -g`, and strip with `llvm-strip -g`, which keeps it"))
+        }
+        None => Ok(None),
+    }
 }
 
 /// Loads a program with the verifier's log; if that is refused for want of what only newer kernels have, without
@@ -106,7 +120,7 @@ fn info(linked: &Linked) -> Option<ProgInfo> {
 fn load_step_with_log(load: ProgLoad, kernel: &Kernel) -> Step {
     let mut step = Step::new(Call::ProgLoad(load.clone()));
     // Of an extension the kernel wants the types that it compares with those of the function.
-    if load.info.is_some() && load.extends.is_none() {
+    if load.info.as_ref().is_some_and(|info| !info.is_needed) && load.extends.is_none() {
         let without = ProgLoad { info: None, ..load.clone() };
         step = step.or(On::ProgInfo, vec![load_step_with_log(without, kernel)]);
     }
