@@ -345,8 +345,7 @@ pub(super) fn off(args: &Off) -> Result<()> {
         );
     }
     for interface in &chosen {
-        let id = running_on(&interface.look()?, &ids).and_then(|program| program.id);
-        take_off(interface, id, &args.home.root)?;
+        take_off(interface, &ids, &args.home.root)?;
     }
     let elsewhere = if args.purge { take_off_elsewhere(&ids, &args.home.root)? } else { Vec::new() };
     if args.purge {
@@ -356,8 +355,11 @@ pub(super) fn off(args: &Off) -> Result<()> {
     output::answer(args.form, &OffDocument { interfaces, purged: args.purge })
 }
 
-/// Takes the program off, whatever holds it: after a trial that is a link.
-fn take_off(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<()> {
+/// Takes the program off, whatever holds it: after a trial that is a link. Where somebody has put another in its place
+/// meanwhile, there is nothing to do.
+fn take_off(interface: &Interface, ids: &[u32], bpffs: &Path) -> Result<()> {
+    let Some(running) = running_on(&interface.look()?, ids) else { return Ok(()) };
+    let id = running.id;
     if !detach::is_own_link(interface, bpffs)? {
         return attach::detach(interface, id, bpffs).map(drop);
     }
@@ -376,8 +378,7 @@ fn take_off_elsewhere(ids: &[u32], bpffs: &Path) -> Result<Vec<Interface>> {
             found => found?,
         };
         for interface in found {
-            let id = running_on(&interface.look()?, ids).and_then(|program| program.id);
-            take_off(&interface, id, bpffs)?;
+            take_off(&interface, ids, bpffs)?;
             taken.push(interface);
         }
     }

@@ -104,7 +104,7 @@ cases! {
         &["attach", NEAR, &object("blacklist"), "--replace", "--migrate-maps",
             "--pin-map=blacklist=/sys/fs/bpf/blacklist"],
         pinned_with_a_list
-    ).pinning("blacklist_new");
+    ).pinning("blacklist_xdpload_new");
     loading: Case::new(&["load", &object("many"), "--all", "--pin", "/sys/fs/bpf/edge"], nothing);
     detaching: Case::new(&["detach", NEAR], running).once();
     detaching_with_prog_arrays: Case::new(&["detach", NEAR], running_with_prog_arrays).once();
