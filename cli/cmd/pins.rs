@@ -1,7 +1,6 @@
 //! `xdpload pins`: what is pinned, who uses it, and what serves nobody any more.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
@@ -229,7 +228,7 @@ impl Kernel {
 
 /// What runs in all network namespaces.
 struct Elsewhere {
-    programs: BTreeSet<u32>,
+    programs: Vec<u32>,
     /// Why one of them could not be looked at.
     refusal: Option<Error>,
 }
@@ -237,7 +236,7 @@ struct Elsewhere {
 impl Elsewhere {
     fn look() -> Result<Self> {
         let (namespaces, refusal) = NetNs::all()?;
-        let mut programs = BTreeSet::new();
+        let mut programs = Vec::new();
         for namespace in namespaces {
             let links = RouteSocket::open(Some(&namespace))?.links()?;
             programs.extend(links.iter().flat_map(|link| link.xdp.programs()).filter_map(|it| it.id));

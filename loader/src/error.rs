@@ -321,7 +321,8 @@ pub fn escape(name: &str) -> Cow<'_, str> {
         c.is_control()
             || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    if !name.contains(harmful) {
+    // Nearly all names are plain ASCII.
+    if name.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !name.contains(harmful) {
         return Cow::Borrowed(name);
     }
     let mut safe = String::with_capacity(name.len());

@@ -13,7 +13,6 @@ mod running;
 mod trial;
 mod upgrade;
 
-use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -247,7 +246,7 @@ struct Execution<'p> {
     found: Vec<Option<Found>>,
     maps: Vec<Option<Map>>,
     /// What was in maps that others may use, by map and key.
-    entries: BTreeMap<(MapSlot, u32), OwnedFd>,
+    entries: Vec<((MapSlot, u32), OwnedFd)>,
     /// Arenas in the memory of this process, until the end.
     mappings: Vec<Mapping>,
     /// The types of modules.
@@ -291,7 +290,7 @@ impl<'p> Execution<'p> {
             locks: Vec::new(),
             found: plan.maps.iter().map(|_| None).collect(),
             maps: plan.maps.iter().map(|_| None).collect(),
-            entries: BTreeMap::new(),
+            entries: Vec::new(),
             mappings: Vec::new(),
             modules: plan.modules.iter().map(|_| None).collect(),
             programs: plan.programs.iter().map(|_| None).collect(),

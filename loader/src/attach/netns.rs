@@ -1,6 +1,5 @@
 //! A network namespace other than the one of this process.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::{self, Display};
 use std::fs::{self, File};
@@ -43,7 +42,7 @@ impl NetNs {
     pub fn all() -> Result<(Vec<Self>, Option<Error>)> {
         let named = files_in(Path::new(NAMED))?;
         let processes = files_in(Path::new("/proc"))?.into_iter().filter(|path| is_process(path));
-        let (mut all, mut refusal) = (BTreeMap::new(), None);
+        let (mut all, mut seen, mut refusal) = (Vec::new(), Vec::new(), None);
         for path in named.into_iter().chain(processes.map(|path| path.join("ns/net"))) {
             let namespace = match Self::at(&path) {
                 // The process has ended, or is about to.
@@ -56,9 +55,13 @@ impl NetNs {
                 }
                 Ok(namespace) => namespace,
             };
-            all.entry(namespace.identity()?).or_insert(namespace);
+            let identity = namespace.identity()?;
+            if !seen.contains(&identity) {
+                seen.push(identity);
+                all.push(namespace);
+            }
         }
-        Ok((all.into_values().collect(), refusal))
+        Ok((all, refusal))
     }
 
     /// What tells it from others while it is open.

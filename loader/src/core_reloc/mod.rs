@@ -197,9 +197,10 @@ impl<'o, 't> Relocator<'o, 't> {
         let kind = relocation.kind;
         let part = Part::read(self.local, relocation)?;
         let subject = spec::words(self.local, relocation.ty, &part);
-        let place = format!("CO-RE relocation, {} of {}", noun(kind), escape(&subject));
         let slots = insns.get_mut(insn..).unwrap_or_default();
-        let (before, after) = self.apply(slots, relocation, &part).map_err(|error| error.context(place))?;
+        let (before, after) = self.apply(slots, relocation, &part).map_err(|error| {
+            error.context(format!("CO-RE relocation, {} of {}", noun(kind), escape(&subject)))
+        })?;
         Ok(Resolution { insn, kind, subject, before, after })
     }
 

@@ -220,9 +220,11 @@ pub fn decode_all(bytes: Bytes<'_>) -> Result<Vec<Insn>> {
 
 /// The bytes of a program.
 pub fn encode_all(insns: &[Insn], order: ByteOrder) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(insns.len() * BPF_INSN_SIZE);
-    for insn in insns {
-        bytes.extend_from_slice(&insn.encode(order));
+    let mut bytes = vec![0; insns.len() * BPF_INSN_SIZE];
+    for (slot, insn) in bytes.chunks_exact_mut(BPF_INSN_SIZE).zip(insns) {
+        if let Some(slot) = slot.first_chunk_mut() {
+            *slot = insn.encode(order);
+        }
     }
     bytes
 }

@@ -1,6 +1,6 @@
 //! The BTF dialect: each variable of the section `.maps` is a map, and its type is the definition.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::map_slots::{Extent, fill};
 use super::{EntryTypes, File, InnerMap, MapDialect, MapShape, MapSpec, Pinning, ProgramSpec};
@@ -112,13 +112,15 @@ fn read_members<'b>(
         slots: Vec::new(),
     };
     let (mut types, mut values) = ((None, None), None);
-    let mut seen = BTreeSet::new();
+    // Of names that are known, and others end it: a handful.
+    let mut seen = Vec::new();
     for member in btf.members(ty)? {
         let name = btf.text(member.name)?;
-        if !seen.insert(name) {
+        if seen.contains(&name) {
             let message = format!("expected each field once, found {} again", quote(name));
             return Err(Error::new(ErrorKind::Malformed, message));
         }
+        seen.push(name);
         match name {
             "values" => values = Some(member),
             name => read_member(btf, member, name, &mut map, &mut types)

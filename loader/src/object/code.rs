@@ -86,7 +86,9 @@ pub struct Callee<'o> {
 impl<'o> Code<'o> {
     /// The functions that its instructions name, in the order of the instructions.
     pub fn callees(self) -> impl Iterator<Item = Callee<'o>> {
-        (0..self.insns.len()).filter_map(move |insn| self.callee(insn))
+        // Most instructions of a large program are neither, and it is gone through several times.
+        let may_name = |(_, insn): &(usize, &Insn)| insn.code == BPF_CALL || insn.is_ld_imm64();
+        self.insns.iter().enumerate().filter(may_name).filter_map(move |(insn, _)| self.callee(insn))
     }
 
     /// The symbol that the instruction names, if it does.

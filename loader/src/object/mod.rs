@@ -155,6 +155,13 @@ impl Object {
         error.with_help("say which it is: --prog NAME, or --section NAME")
     }
 
+    /// Whether no instruction of the object depends on the kernel that it is loaded into.
+    pub(crate) fn takes_nothing(&self) -> bool {
+        let mut code =
+            self.programs.iter().map(ProgramSpec::code).chain(self.functions.iter().map(FunctionSpec::code));
+        self.externs.is_empty() && code.all(|code| code.info.relocations.is_empty())
+    }
+
     /// The map with this name.
     pub fn map(&self, name: &str) -> Option<&MapSpec> {
         self.maps.iter().find(|map| map.name == name)

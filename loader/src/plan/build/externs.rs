@@ -66,7 +66,7 @@ impl Loader<'_> {
             cpus: self.object.maps.iter().any(may_be_sized_by_cpus),
             ..Wants::default()
         };
-        let linked = self.linked()?;
+        let linked = if self.object.takes_nothing() { Vec::new() } else { self.linked()? };
         wants.types = self.kernel_types.is_none() && self.relocates_by_types(&linked);
         for external in referred(self.object, &linked).values() {
             let name = &*external.name;
