@@ -35,7 +35,7 @@ use loader::kernel::kconfig_file;
 use loader::netlink::LinkRef;
 use loader::object::{Object, ParseOptions};
 use loader::plan::{AttachBy, Existing, KeepMaps, Loader, Plan, Target};
-use loader::{Error, ErrorKind, Result, file};
+use loader::{Error, ErrorKind, Result, escape, file};
 
 use crate::{args, value};
 
@@ -257,6 +257,11 @@ pub(crate) fn target(link: &LinkRef, target: &args::Target, pin: Option<&str>) -
 /// The network namespace that the command line names.
 pub(crate) fn netns(place: &args::Place) -> Result<Option<NetNs>> {
     place.netns.as_deref().map(|netns| NetNs::at(netns_path(netns))).transpose()
+}
+
+/// The option that names the same namespace in another command, behind a blank; nothing for the process's own.
+pub(crate) fn once_more(place: &args::Place) -> String {
+    place.netns.as_deref().map_or_else(String::new, |netns| format!(" --netns {}", escape(netns)))
 }
 
 /// A namespace by path has a slash; one by name is where ip-netns(8) keeps it.

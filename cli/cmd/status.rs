@@ -32,6 +32,7 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
         if args.interface.is_some() || !link.xdp.is_empty() || pending.is_some() {
             interfaces.push(Interface {
                 default_drop_left: default_drop.left_on(&link),
+                again: super::once_more(&args.place),
                 ..Interface::new(&link, &holders, pending)
             });
         }
@@ -83,6 +84,9 @@ struct Interface {
     /// Seconds until the blocklist lets pass again what no rule is about, which `xdpload confirm` would drop for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_drop_left: Option<u64>,
+    /// The option by which its namespace is named once more.
+    #[serde(skip)]
+    again: String,
 }
 
 /// A change that is taken back, unless it is confirmed.
@@ -157,6 +161,7 @@ impl Interface {
                 words: pending.back,
             }),
             default_drop_left: None,
+            again: String::new(),
         }
     }
 }
@@ -198,7 +203,7 @@ impl fmt::Display for Document {
 
 impl fmt::Display for Interface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = format!("{} ({})", escape(&self.name), self.index);
+        let (head, again) = (format!("{} ({})", escape(&self.name), self.index), &self.again);
         if self.programs.is_empty() {
             writeln!(f, "{head}  no XDP program")?;
         }
@@ -206,12 +211,18 @@ impl fmt::Display for Interface {
         self.trial.iter().try_for_each(|trial| {
             let seconds = trial.milliseconds_left.div_ceil(1000);
             let (name, words) = (escape(&self.name), escape(&trial.words));
-            writeln!(f, "{head}  on trial: in {seconds} s {words}, unless `xdpload confirm {name}` comes")
+            writeln!(
+                f,
+                "{head}  on trial: in {seconds} s {words}, unless `xdpload confirm {name}{again}` comes"
+            )
         })?;
         self.default_drop_left.iter().try_for_each(|seconds| {
             let words = "what no rule of the blocklist is about passes again";
             let name = escape(&self.name);
-            writeln!(f, "{head}  on trial: in {seconds} s {words}, unless `xdpload confirm {name}` comes")
+            writeln!(
+                f,
+                "{head}  on trial: in {seconds} s {words}, unless `xdpload confirm {name}{again}` comes"
+            )
         })
     }
 }

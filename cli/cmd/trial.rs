@@ -16,7 +16,8 @@ use crate::guard::Guard;
 pub(crate) fn guard(trial: args::Trial, place: &args::Place) -> Result<Option<Guard>> {
     let Some(patience) = trial.confirm else { return Ok(None) };
     let netns = place.netns.as_deref().map(|netns| absolute(&super::netns_path(netns))).transpose()?;
-    Guard::start(patience, netns.as_deref()).map(Some)
+    let guard = Guard::start(patience, netns.as_deref())?;
+    Ok(Some(Guard { place: super::once_more(place), ..guard }))
 }
 
 /// The guard works in another directory.
@@ -50,8 +51,9 @@ pub(crate) struct TrialDocument {
     puts_back: Vec<Option<u32>>,
     /// What becomes of the interface if the guard is killed.
     without_guard: WithoutGuard,
+    /// What follows `xdpload confirm`.
     #[serde(skip)]
-    interface: String,
+    words: String,
     #[serde(skip)]
     before: Vec<XdpProgram>,
 }
@@ -91,7 +93,7 @@ impl TrialDocument {
             guard: guard.pid,
             puts_back: before.iter().map(|program| program.id).collect(),
             without_guard,
-            interface: interface.to_owned(),
+            words: format!("{}{}", escape(interface), guard.place),
             before,
         }
     }
@@ -107,8 +109,7 @@ impl fmt::Display for TrialDocument {
                 format!("{} is put back", list.join(" and "))
             }
         };
-        let interface = escape(&self.interface);
-        writeln!(f, "unless `xdpload confirm {interface}` comes within {seconds} s, {then}")?;
+        writeln!(f, "unless `xdpload confirm {}` comes within {seconds} s, {then}", self.words)?;
         let limit = match self.without_guard {
             WithoutGuard::ProgramGoes => "goes with it",
             WithoutGuard::ProgramStays => "stays, since nothing but the guard knows the one before",

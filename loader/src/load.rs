@@ -1,7 +1,8 @@
 //! Carries a plan out, call by call, and takes back what was done when one fails: the page to audit.
 //!
-//! Nothing is called here that the plan does not list. Each call is told to the caller's observer and kept in the
-//! [`Loaded::transcript`], in the plan's own words and with the kernel's answer.
+//! Nothing is called here that the plan does not list, but for looks at what the kernel lacks once a refusal has ended
+//! the plan (`age.rs`). Each call is told to the caller's observer and kept in the [`Loaded::transcript`], in the
+//! plan's own words and with the kernel's answer.
 
 mod age;
 mod bpffs;

@@ -26,7 +26,7 @@ use crate::peers::{attached_by_ip, bpftool, number, text};
 use crate::requirement::Missing;
 use crate::sandbox::Sandbox;
 use crate::strace::{Call, trace};
-use crate::veth::{FAR, FAR_V4, NEAR, OTHER, Veth, pair};
+use crate::veth::{FAR, FAR_V4, NEAR, OTHER, Veth, pair, wait_for};
 use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// How long a guard may take to notice.
@@ -580,13 +580,22 @@ fn in_another_namespace() {
     let far = veth.far.path().display().to_string();
     let attach = answer(&["attach", FAR, &object("xdp_pass"), "--netns", &far, LONG]);
     xdpload(&["status"]).ok().stdout_has("no interface has an XDP program");
-    xdpload(&["status", "--netns", "far"]).ok().stdout_has("on trial");
+    xdpload(&["status", "--netns", "far"])
+        .ok()
+        .stdout_has("on trial")
+        .stdout_has("unless `xdpload confirm far0 --netns far` comes");
     refused(&["confirm"], 1, &["no change waits to be confirmed"]);
     xdpload(&["confirm", "--netns", "far"]).ok();
     Guard::of(&attach).ends();
     let detach = answer(&["detach", FAR, "--netns", "far", LONG]);
     Guard::of(&detach).signal(Signal::SIGTERM);
     Guard::of(&detach).ends();
+    xdpload(&["attach", FAR, &object("xdp_drop"), "--netns=far", "--replace", SHORT])
+        .ok()
+        .stdout_has("unless `xdpload confirm far0 --netns far` comes within 1 s");
+    wait_for("the end of the trial", || {
+        answer(&["status", "--netns=far"])["interfaces"][0]["trial"].is_null()
+    });
     xdpload(&["status", "--netns", "far"]).ok().stdout_has("xdp_pass");
     xdpload(&["detach", FAR, "--netns", "far"]).ok();
     assert_eq!(sandbox.pins(), [""; 0]);

@@ -31,7 +31,7 @@ pub(super) fn on(args: &On) -> Result<()> {
     // What is not there costs nothing.
     let interfaces = open_all(&args.interfaces, netns.as_ref())?;
     let maps = maps(&args.home);
-    refuse_to_displace(&interfaces, &maps)?;
+    refuse_to_displace(&interfaces, &maps, args)?;
     let lock = maps.prepare(&args.home.root)?;
     let is_new = !maps.are_whole()?;
     if is_new {
@@ -123,15 +123,16 @@ fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> 
     Ok(all)
 }
 
-fn refuse_to_displace(interfaces: &[Interface], maps: &Maps) -> Result<()> {
+fn refuse_to_displace(interfaces: &[Interface], maps: &Maps, args: &On) -> Result<()> {
     let ids = maps.program_ids()?;
+    let again = crate::cmd::once_more(&args.place);
     for interface in interfaces {
         let link = interface.look()?;
         if !link.xdp.is_empty() && running_on(&link, &ids).is_none() {
             let message =
                 format!("another XDP program is on {interface}, which the blocklist would displace");
             return Err(Error::new(ErrorKind::Conflict, message)
-                .with_help(format!("`xdpload detach {}` takes it off", interface.name())));
+                .with_help(format!("`xdpload detach {}{again}` takes it off", escape(interface.name()))));
         }
     }
     Ok(())
