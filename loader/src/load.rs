@@ -20,7 +20,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::libc::{EAGAIN, EBUSY, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
+use nix::libc::{EAGAIN, EBUSY, EINVAL, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
 use self::bpffs::{is_bpffs, make_directory, mount_bpffs};
 use self::extension::Extended;
@@ -681,11 +681,15 @@ impl Execution<'_> {
     fn load_with_log(&mut self, load: &ProgLoad) -> Result<()> {
         let call = Call::ProgLoad(load.clone());
         let mut log = VerifierLog::new(VerifierLog::PATH);
-        let mut interruptions = 0;
+        let (mut interruptions, mut cut_short) = (0, None);
         loop {
             let answer = self.recorded(&call, |execution| execution.load_program(load, Some(&mut log)));
             match answer {
-                Err(error) if error.errno() == Some(ENOSPC) && log.grow() => {}
+                Err(error) if error.errno() == Some(ENOSPC) && log.grow() => cut_short = Some(error),
+                // As much of the log as this kernel writes says more than that it writes no more.
+                Err(error) if error.errno() == Some(EINVAL) && log.may_be_too_large() => {
+                    return Err(cut_short.unwrap_or(error));
+                }
                 Err(error) if error.errno() == Some(EAGAIN) && interruptions < MAX_INTERRUPTIONS => {
                     interruptions += 1;
                 }

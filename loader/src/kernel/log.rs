@@ -16,9 +16,11 @@ pub struct VerifierLog {
 /// First size of a buffer in bytes, which holds the log of most refusals.
 const START: usize = 1 << 16;
 
-/// Largest size in bytes that a kernel takes: `UINT_MAX >> 2`, since 5.2 (`kernel/bpf/log.c`). Before it was
-/// `UINT_MAX >> 8`, and more is answered with EINVAL.
+/// Largest size in bytes that a kernel takes: `UINT_MAX >> 2`, since 5.2 (`kernel/bpf/log.c`).
 const MAX: usize = (u32::MAX >> 2) as usize;
+
+/// The same before; more is answered with EINVAL.
+const OLD_MAX: usize = (u32::MAX >> 8) as usize;
 
 impl VerifierLog {
     /// The verifier's way through the program, each instruction once for each path.
@@ -49,9 +51,19 @@ impl VerifierLog {
     /// False if it cannot help, since the buffer is as large as kernels allow.
     pub fn grow(&mut self) -> bool {
         let len = self.buffer.len();
-        let wanted = if self.size > len { self.size } else { len.saturating_mul(4) };
+        let wanted = match len.saturating_mul(4) {
+            _ if self.size > len => self.size,
+            // Not past what an older kernel takes without having tried that.
+            more if len < OLD_MAX => more.min(OLD_MAX),
+            more => more,
+        };
         self.buffer = vec![0; wanted.min(MAX)];
         self.buffer.len() > len
+    }
+
+    /// Whether a kernel before 5.2 refuses the buffer for its size, and has written nothing.
+    pub(crate) fn may_be_too_large(&self) -> bool {
+        self.buffer.len() > OLD_MAX && self.buffer[0] == 0
     }
 
     /// The buffer, emptied for another load: the kernel leaves it alone if it refuses before it verifies.
@@ -77,6 +89,10 @@ mod tests {
         log.set_size(300_000);
         assert!(log.grow());
         assert_eq!(log.buffer.len(), 300_000);
+        log.buffer = vec![0; OLD_MAX / 2];
+        assert!(log.grow() && !log.may_be_too_large());
+        assert_eq!(log.buffer.len(), OLD_MAX);
+        assert!(log.grow() && log.may_be_too_large());
         log.buffer = vec![0; MAX];
         assert!(!log.grow());
     }
