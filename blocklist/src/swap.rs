@@ -1,5 +1,6 @@
 //! Making sets equal to lists, while packets flow.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
@@ -140,6 +141,8 @@ struct Step<'a> {
     old: Option<&'a Found>,
     /// On which of the lists it is, and as what.
     new: Option<(usize, &'a Item)>,
+    /// Whether the step before is of the same prefix.
+    goes_on: bool,
 }
 
 impl<'a> Step<'a> {
@@ -161,23 +164,30 @@ fn merge<'a>(found: &'a [Found], lists: &'a Lists) -> Vec<Step<'a>> {
     let mut steps = Vec::with_capacity(most.unwrap_or_default());
     loop {
         let listed = lists.iter_mut().filter_map(|items| items.peek().map(|item| item.prefix)).min();
-        let held = found.peek().map(|found| found.prefix);
-        let Some(prefix) = listed.into_iter().chain(held).min() else { return steps };
-        let old = found.next_if(|found| found.prefix == prefix);
-        let before = steps.len();
-        for (list, items) in lists.iter_mut().enumerate() {
-            let item = items.next_if(|item| item.prefix == prefix);
-            steps.extend(item.map(|item| Step { old, new: Some((list, item)) }));
+        let (order, prefix) = match (found.peek(), listed) {
+            (None, None) => return steps,
+            (Some(old), None) => (Ordering::Less, old.prefix),
+            (None, Some(prefix)) => (Ordering::Greater, prefix),
+            (Some(old), Some(prefix)) => (old.prefix.cmp(&prefix), prefix),
+        };
+        let old = if order == Ordering::Greater { None } else { found.next() };
+        if order == Ordering::Less {
+            steps.push(Step { old, new: None, goes_on: false });
+            continue;
         }
-        if steps.len() == before {
-            steps.push(Step { old, new: None });
+        let mut goes_on = false;
+        for (list, items) in lists.iter_mut().enumerate() {
+            if let Some(item) = items.next_if(|item| item.prefix == prefix) {
+                steps.push(Step { old, new: Some((list, item)), goes_on });
+                goes_on = true;
+            }
         }
     }
 }
 
 /// The steps of each prefix.
 fn by_prefix<'s, 'a>(steps: &'s [Step<'a>]) -> impl Iterator<Item = &'s [Step<'a>]> {
-    steps.chunk_by(|a, b| a.prefix() == b.prefix())
+    steps.chunk_by(|_, next| next.goes_on)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Changes to the blocklist, by one process at a time.
 
+use std::iter;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -275,7 +276,12 @@ impl Writer {
 
 /// The sets in a mask.
 fn members(mask: u32) -> impl Iterator<Item = u32> {
-    (0..u32::BITS).filter(move |set| mask & (1 << set) != 0)
+    // Of most masks one bit is set, and each rule of a list has some.
+    let mut left = mask;
+    iter::from_fn(move || {
+        let set = left.trailing_zeros();
+        (left != 0).then(|| left &= left - 1).map(|()| set)
+    })
 }
 
 /// A mask of the sets that hold a rule.
