@@ -38,7 +38,11 @@ impl Writer {
     ///
     /// With `dry_run` nothing changes.
     pub fn load(&mut self, lists: &Lists, ttl: Option<Duration>, dry_run: bool) -> Result<Vec<Swap>> {
-        let found = self.all_to_load()?;
+        let mut found = self.all_to_load()?;
+        if dry_run {
+            // What has ended goes before a list is loaded.
+            found.retain(|found| !self.reader.now.is_past(found.value.end));
+        }
         let steps = merge(&found, lists);
         self.refuse_without_room(&found, &steps, lists)?;
         let sets = self.numbers(&found, lists, dry_run)?;

@@ -235,10 +235,18 @@ struct Elsewhere {
 
 impl Elsewhere {
     fn look() -> Result<Self> {
-        let (namespaces, refusal) = NetNs::all()?;
+        let (namespaces, mut refusal) = NetNs::all()?;
         let mut programs = Vec::new();
         for namespace in namespaces {
-            let links = RouteSocket::open(Some(&namespace))?.links()?;
+            let links = match RouteSocket::open(Some(&namespace)).and_then(|socket| socket.links()) {
+                Ok(links) => links,
+                // A file that is no namespace.
+                Err(error) if error.kind() == ErrorKind::InvalidInput => continue,
+                Err(error) => {
+                    refusal.get_or_insert(error);
+                    continue;
+                }
+            };
             programs.extend(links.iter().flat_map(|link| link.xdp.programs()).filter_map(|it| it.id));
         }
         Ok(Self { programs, refusal })

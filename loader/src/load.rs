@@ -234,6 +234,10 @@ struct Place {
     bpf_link: Option<Link>,
     /// Where the prog arrays of the program to attach are pinned.
     prog_arrays: Vec<(String, PathBuf)>,
+    /// The directory of those pins.
+    kept: Option<String>,
+    /// The program that was put into the `bpf_link`.
+    in_link: Option<OwnedFd>,
 }
 
 /// A plan half-way: what exists so far.
@@ -794,18 +798,6 @@ impl Execution<'_> {
         }
         self.infos[slot.0] = Some(info);
         Ok(outcome)
-    }
-
-    /// A program of which the kernel has to know the types, which it has refused or the plan does without.
-    #[cold]
-    fn cannot_do_without_types(&self, load: &ProgLoad) -> Error {
-        let name = quote(&self.plan.programs[load.program.0]);
-        let message =
-            format!("program {name} has an exception callback, which the kernel finds by types alone");
-        match &self.btf_refusal {
-            Some(refusal) => refusal.clone().context(message),
-            None => Error::new(ErrorKind::Unsupported, message),
-        }
     }
 
     /// Says what the verifier's log of a refusal means for this program.

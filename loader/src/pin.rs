@@ -208,6 +208,19 @@ pub fn unmount_bpffs(path: &Path) -> Result<()> {
     os::unmount(path).map_err(|errno| Error::os("umount(2)", show(path), errno.0))
 }
 
+/// Pins at `to`, in one step and whatever is there, by way of `beside`, where a run that was killed may have left a
+/// pin.
+pub(crate) fn pin_over(fd: BorrowedFd<'_>, beside: &Path, to: &Path) -> Result<()> {
+    match pin_in_bpffs(fd, beside) {
+        Err(error) if error.errno() == Some(libc::EEXIST) => {
+            unpin(beside)?;
+            pin_in_bpffs(fd, beside)?;
+        }
+        done => done?,
+    }
+    replace(beside, to)
+}
+
 /// Fails if `fd` is known to be something else than what is `wanted`.
 pub(crate) fn expect(wanted: Kind, fd: BorrowedFd<'_>) -> Result<()> {
     match kind(fd) {

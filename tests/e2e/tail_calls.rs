@@ -155,6 +155,23 @@ fn a_program_that_is_loaded_already_lets_go_of_what_was_there_before() {
     }
 }
 
+/// A program that takes its own place goes on with its chain.
+#[test]
+fn a_program_that_replaces_itself_keeps_its_prog_arrays() {
+    let (sandbox, veth) = need!(pair(&[]));
+    let attached = answer(&[&["attach", NEAR, &object("tail_calls"), "--prog=enter"], &PINS[..]].concat());
+    let (id, pins) = (format!("--prog-id={}", attached["program"]["id"]), sandbox.pins());
+    set_answer(DROP);
+    xdpload(&["attach", NEAR, &id, "--replace"]).ok();
+    assert_eq!(sandbox.pins(), pins);
+    assert_udp(&veth, FAR_V4, 0);
+    xdpload(&["attach", NEAR, &id, "--replace", "--confirm=10m"]).ok();
+    xdpload(&["confirm", NEAR]).ok();
+    assert_eq!(sandbox.pins(), pins);
+    assert_udp(&veth, FAR_V4, 0);
+    xdpload(&["detach", NEAR]).ok();
+}
+
 #[test]
 fn a_refused_attach_keeps_nothing() {
     let sandbox = need!(Sandbox::new());

@@ -348,7 +348,8 @@ pub(super) fn off(args: &Off) -> Result<()> {
     for interface in &chosen {
         take_off(interface, &ids, &args.home.root)?;
     }
-    let elsewhere = if args.purge { take_off_elsewhere(&ids, &args.home.root)? } else { Vec::new() };
+    let everywhere = args.purge && args.interfaces.is_empty();
+    let elsewhere = if everywhere { take_off_elsewhere(&ids, &args.home.root)? } else { Vec::new() };
     if args.purge {
         purge(&maps, &lock, &args.home.root)?;
     }
@@ -374,16 +375,24 @@ fn take_off_elsewhere(ids: &[u32], bpffs: &Path) -> Result<Vec<Interface>> {
     let mut taken = Vec::new();
     for namespace in NetNs::all()?.0 {
         let found = match running(ids, Some(&namespace)) {
-            // Nobody is asked to have that right for what is mostly in one namespace.
-            Err(error) if error.errno() == Some(nix::libc::EPERM) => continue,
+            Err(error) if is_left_out(&error) => continue,
             found => found?,
         };
         for interface in found {
-            take_off(&interface, ids, bpffs)?;
-            taken.push(interface);
+            match take_off(&interface, ids, bpffs) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                done => done.map(|()| taken.push(interface))?,
+            }
         }
     }
     Ok(taken)
+}
+
+/// Whether a namespace is passed over: nobody is asked to have the right to enter it for what is mostly in one
+/// namespace, it may be gone, and a file in its place may be none.
+fn is_left_out(error: &Error) -> bool {
+    let kinds = [ErrorKind::InvalidInput, ErrorKind::NotFound];
+    error.errno() == Some(nix::libc::EPERM) || kinds.contains(&error.kind())
 }
 
 /// Removes the blocklist, and the directory that it is in if that is empty now.

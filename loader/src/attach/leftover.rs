@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::libc::{EBUSY, ENOENT, ENOTEMPTY};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Map, UpdateFlags};
 use crate::pin;
 use crate::plan::beside;
@@ -109,16 +109,14 @@ fn shown(path: &Path) -> String {
 }
 
 fn is_no_more_ours(error: &Error) -> bool {
-    matches!(error.errno(), Some(ENOENT | ENOTEMPTY | EBUSY))
+    error.kind() == ErrorKind::NotFound || matches!(error.errno(), Some(ENOENT | ENOTEMPTY | EBUSY))
 }
 
 fn put_pin_back(path: &Path, before: &OwnedFd, now: &OwnedFd) -> Result<()> {
     if Map::open_pinned(path)?.info()?.id != id_of_map(now)? {
         return Ok(());
     }
-    let beside = beside(&path.to_string_lossy());
-    pin::pin_in_bpffs(before.as_fd(), Path::new(&beside))?;
-    pin::replace(Path::new(&beside), path)
+    pin::pin_over(before.as_fd(), Path::new(&beside(&path.to_string_lossy())), path)
 }
 
 fn put_entry_back(map: &OwnedFd, key: u32, before: Option<&OwnedFd>, now: &OwnedFd) -> Result<()> {

@@ -92,7 +92,8 @@ impl OnTrial {
             None => None,
         };
         self.link = None;
-        self.trial.before.iter().filter_map(|(program, _)| program.id).for_each(|id| self.let_go(id));
+        let before = self.trial.before.iter().filter_map(|(program, _)| program.id);
+        before.filter(|id| Some(*id) != self.new).for_each(|id| self.let_go(id));
         Ok(pin)
     }
 
@@ -118,7 +119,8 @@ impl OnTrial {
             let found = found(&self.look()?);
             return Ok(self.leave(&found));
         }
-        self.new.iter().for_each(|&new| self.let_go(new));
+        let is_before = |id: &&u32| self.before().iter().any(|program| program.id == Some(**id));
+        self.new.iter().filter(|new| !is_before(new)).for_each(|&new| self.let_go(new));
         Ok(RolledBack::PutBack)
     }
 

@@ -2,7 +2,8 @@
 
 use nix::libc::{E2BIG, EINVAL};
 
-use crate::error::{Error, RefusalKind};
+use super::Execution;
+use crate::error::{Error, ErrorKind, RefusalKind, quote};
 use crate::features::{Answer, Feature};
 use crate::kernel::probe;
 use crate::plan::{Call, ProgLoad};
@@ -35,5 +36,19 @@ fn with_age(refusal: Error, feature: Feature) -> Error {
             refusal.with_explanation(explanation)
         }
         None => refusal.with_rule(rule),
+    }
+}
+
+impl Execution<'_> {
+    /// A program of which the kernel has to know the types, which it has refused or the plan does without.
+    #[cold]
+    pub(super) fn cannot_do_without_types(&self, load: &ProgLoad) -> Error {
+        let name = quote(&self.plan.programs[load.program.0]);
+        let message =
+            format!("program {name} has an exception callback, which the kernel finds by types alone");
+        match &self.btf_refusal {
+            Some(refusal) => refusal.clone().context(message),
+            None => Error::new(ErrorKind::Unsupported, message),
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use nix::libc::ENOENT;
 
 use super::{Execution, Outcome};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Map, UpdateFlags};
 use crate::plan::{FdValue, MapSlot};
 use crate::program::Program;
@@ -31,8 +31,8 @@ impl Execution<'_> {
             .map(u32::from_ne_bytes)
             .ok_or_else(|| Error::os(&Cmd::MAP_LOOKUP_ELEM.call(), format_args!("entry {key}"), ENOENT))?;
         let fd: OwnedFd = match value {
-            FdValue::Map(_) => Map::from_id(id)?.into(),
-            FdValue::Program(_) => Program::from_id(id)?.into(),
+            FdValue::Map(_) => Map::from_id(id).map_err(gone)?.into(),
+            FdValue::Program(_) => Program::from_id(id).map_err(gone)?.into(),
         };
         let outcome = Outcome::Fd(fd.as_raw_fd());
         self.entries.push(((map, key), fd));
@@ -56,5 +56,13 @@ impl Execution<'_> {
     pub(super) fn map_into_memory(&mut self, map: MapSlot, len: u64) -> Result<()> {
         self.mappings.push(self.map(map).mmap(len)?);
         Ok(())
+    }
+}
+
+/// What was there a moment ago and is no more is as if nothing had been there.
+fn gone(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => Error::os(&Cmd::MAP_LOOKUP_ELEM.call(), "what was there", ENOENT),
+        _ => error,
     }
 }

@@ -1,6 +1,6 @@
 //! A plan's calls on the interface: looking at it, and attaching by netlink or by a `bpf_link`.
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use super::{AttachedTo, Execution, Outcome};
@@ -163,7 +163,11 @@ impl Execution<'_> {
         self.bpf_link()
             .update(self.program(program), old)
             .context(|| format!("replacing the program on {} in its bpf_link", quote(&name)))?;
-        self.here_mut().attached = Some(attached_to(index, name, running.mode, Some(*running)));
+        let attached = attached_to(index, name, running.mode, Some(*running));
+        // Another may be loaded in its place for a later interface.
+        let in_link = self.program(program).as_fd().try_clone_to_owned().ok();
+        let here = self.here_mut();
+        (here.attached, here.in_link) = (Some(attached), in_link);
         Ok(Outcome::Done)
     }
 
@@ -171,8 +175,9 @@ impl Execution<'_> {
     pub(super) fn put_back_in_link(&self, program: ProgramSlot) -> Result<()> {
         let (_, old) = self.running();
         let name = quote(&self.link().name);
+        let put = self.here().in_link.as_ref().map_or_else(|| self.program(program).as_fd(), OwnedFd::as_fd);
         self.bpf_link()
-            .update(old, self.program(program))
+            .update(old, put)
             .context(|| format!("putting back what was on {name} in its bpf_link"))
     }
 

@@ -21,7 +21,16 @@ impl Execution<'_> {
             Attachment::Replaced => self.here().running.as_ref().and_then(|(program, _)| program.id),
         };
         let id = id.expect("a plan names an attachment after it has asked for the program's id");
+        if keep.of == Attachment::Replaced && self.infos.iter().flatten().any(|info| info.id == id) {
+            return Ok(Outcome::Found("the same program is there".to_owned()));
+        }
         let dir = keep_dir(&keep.bpffs, self.netns_cookie, self.link().index, id);
+        let dir = match (keep.of, &keep.action) {
+            (Attachment::Replaced, _) => dir,
+            (Attachment::New(_), KeepAction::MakeDir) => self.here_mut().kept.insert(dir).clone(),
+            // A program that is loaded once more for another interface has another id.
+            (Attachment::New(_), _) => self.here().kept.clone().unwrap_or(dir),
+        };
         let path = Path::new(&dir);
         match &keep.action {
             KeepAction::MakeDir => make_directory(&dir),

@@ -69,8 +69,7 @@ impl Execution<'_> {
 
     /// What is pinned at `from` is the map of a plan that has failed.
     pub(super) fn put_pin_back(&self, slot: MapSlot, from: &str, to: &str) -> Result<()> {
-        pin::pin_in_bpffs(self.map_before(slot).as_fd(), Path::new(from))?;
-        pin::replace(Path::new(from), Path::new(to))
+        pin::pin_over(self.map_before(slot).as_fd(), Path::new(from), Path::new(to))
     }
 
     /// The map of another shape that one of the plan takes the place of.
