@@ -844,7 +844,8 @@ fn made<T>(names: &[String], items: Vec<Option<T>>) -> Vec<(String, T)> {
 impl Execution<'_> {
     fn finish(self) -> Loaded {
         let Plan { maps, templates, programs, sections, .. } = self.plan;
-        // It is the same program everywhere, and was asked about once.
+        // It is the same program everywhere, and was asked about once; what a bpf_link has had loaded once more, with
+        // the other attach type, is told as the first.
         let info = self.places.iter().find_map(|place| place.attached.as_ref()?.info.clone());
         let attached = self.places.into_iter().filter_map(|Place { attached, prog_arrays, .. }| {
             attached.map(|attached| AttachedTo { prog_arrays, info: info.clone(), ..attached })
