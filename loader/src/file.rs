@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::btf::{KernelTypes, LazyBtf};
+use crate::btf::{KernelTypes, LazyBtf, Sieve};
 use crate::elf::ElfFile;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::object::{Object, ParseOptions};
@@ -69,7 +69,7 @@ pub fn btf(path: &Path) -> Result<LazyBtf> {
         return LazyBtf::from_bytes(bytes, name);
     }
     let range = btf_section(&bytes).context(|| format!("reading {name}"))?;
-    LazyBtf::parse(Arc::new(bytes), range, format!("section `.BTF` of {name}"))
+    LazyBtf::parse(Arc::new(bytes), range, format!("section `.BTF` of {name}"), Sieve::default())
 }
 
 /// Where in an ELF file its BTF is.

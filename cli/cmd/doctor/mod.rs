@@ -8,6 +8,7 @@ use std::path::Path;
 
 use clap::Args;
 use loader::attach::RouteSocket;
+use loader::btf::Sieve;
 use loader::diagnosis::Verdict;
 use loader::features::{Answer, Feature};
 use loader::kernel::{KernelVersion, kernel_btf, probe};
@@ -94,7 +95,7 @@ impl Kernel {
         };
         Ok(Self {
             version: KernelVersion::current()?.to_string(),
-            btf: kernel_btf().is_ok(),
+            btf: kernel_btf(Sieve::default()).is_ok(),
             features: features.into_iter().map(look).collect(),
         })
     }

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! [`LazyBtf::parse`] walks once over the heads of the types, so that each ends where the next begins, and keeps
-//! nothing but the landmarks. A name is found by another walk, and a type is decoded, and checked, when it is asked
-//! for. A module's BTF is *split*: its ids and its names go on where those of the kernel end.
+//! nothing but the landmarks, and the heads that its sieve keeps back. A name that the sieve was not told of is found
+//! by another walk, and a type is decoded, and checked, when it is asked for. A module's BTF is *split*: its ids and
+//! its names go on where those of the kernel end.
 
 use std::fmt;
 use std::ops::Range;
@@ -49,6 +50,9 @@ struct Inner {
     first_string: usize,
     /// Where each [`STRIDE`]th type begins, in bytes of the BTF.
     landmarks: Vec<u32>,
+    /// What is kept back of the types that are here, so that nobody need walk over them for it again.
+    sieve: Sieve,
+    kept: Vec<TypeHead>,
     pointer_size: u32,
 }
 
@@ -65,8 +69,9 @@ pub struct TypeHead {
 
 impl LazyBtf {
     /// The BTF in the bytes `range` of `memory`, which errors call `name`. Its magic number tells the byte order.
-    pub fn parse(memory: Memory, range: Range<usize>, name: impl Into<String>) -> Result<Self> {
-        Self::new(memory, range, name.into(), None)
+    /// What `sieve` keeps back need not be walked for again.
+    pub fn parse(memory: Memory, range: Range<usize>, name: impl Into<String>, sieve: Sieve) -> Result<Self> {
+        Self::new(memory, range, name.into(), None, sieve)
     }
 
     /// The split BTF in the bytes `range` of `memory`, whose ids and names go on where those of `base` end.
@@ -76,17 +81,23 @@ impl LazyBtf {
         name: impl Into<String>,
         base: &Self,
     ) -> Result<Self> {
-        Self::new(memory, range, name.into(), Some(base.clone()))
+        Self::new(memory, range, name.into(), Some(base.clone()), Sieve::default())
     }
 
     /// The BTF in `data`, which errors call `name`.
     pub fn from_bytes(data: impl Into<Vec<u8>>, name: impl Into<String>) -> Result<Self> {
         let data = data.into();
         let range = 0..data.len();
-        Self::parse(Arc::new(data), range, name)
+        Self::parse(Arc::new(data), range, name, Sieve::default())
     }
 
-    fn new(memory: Memory, range: Range<usize>, name: String, base: Option<Self>) -> Result<Self> {
+    fn new(
+        memory: Memory,
+        range: Range<usize>,
+        name: String,
+        base: Option<Self>,
+        sieve: Sieve,
+    ) -> Result<Self> {
         let data = (*memory).as_ref().get(range.clone()).unwrap_or_default();
         let order = order_of(data, &name)?;
         let bytes = Bytes::new(data, order, &name);
@@ -97,10 +108,13 @@ impl LazyBtf {
         }
         let first = base.as_ref().map_or(1, |base| base.0.ids.end);
         let first_string = base.as_ref().map_or(0, LazyBtf::strings_end);
-        let survey = Survey::of(bytes, &header, first)?;
-        let pointer_size = base.as_ref().map_or(survey.pointer_size, Self::pointer_size);
-        let ids = first..survey.end;
-        let landmarks = survey.landmarks;
+        let here = &data[header.strings.clone()];
+        let strings = Strings { here, first: first_string, base: base.as_ref() };
+        let types = Bytes::new(&data[..header.types.end], order, &name);
+        let Survey { landmarks, kept, end, pointer_size } =
+            Survey::of(types, header.types.start, first, strings, &sieve)?;
+        let pointer_size = base.as_ref().map_or(pointer_size, Self::pointer_size);
+        let ids = first..end;
         Ok(Self(Arc::new(Inner {
             name,
             memory,
@@ -112,6 +126,8 @@ impl LazyBtf {
             ids,
             first_string,
             landmarks,
+            sieve,
+            kept,
             pointer_size,
         })))
     }
@@ -148,10 +164,12 @@ impl LazyBtf {
 
     fn walk(&self) -> Walk<'_> {
         let table = self.table();
-        Walk { table: table.data(), order: table.order(), at: self.0.types.start, id: self.0.ids.start }
+        let rest = table.data().get(self.0.types.start..).unwrap_or_default();
+        Walk { rest, order: table.order(), id: self.0.ids.start }
     }
 
-    /// The types of this kind with this name, here and not in the base. Time grows with the number of types.
+    /// The types of this kind with this name, here and not in the base. Time grows with the number of types, unless
+    /// the sieve was told of the name when the BTF was parsed.
     pub fn find(&self, kind: BtfKind, name: &str) -> impl Iterator<Item = TypeId> {
         let mut sieve = Sieve::default();
         sieve.want(kind, name);
@@ -161,8 +179,14 @@ impl LazyBtf {
     /// What the sieve keeps back of the types that are here and not in the base, with their names. A name that is not
     /// sound is none that anybody looks for.
     pub fn sift(&self, sieve: Sieve) -> impl Iterator<Item = (TypeHead, &str)> {
-        let strings = self.data().get(self.0.strings.clone()).unwrap_or_default();
-        Sifted { btf: self, strings, first_string: self.0.first_string, walk: self.walk(), sieve }
+        let strings = self.strings();
+        let (kept, walk) =
+            if self.0.sieve.covers(&sieve) { (&*self.0.kept, None) } else { (&[][..], Some(self.walk())) };
+        let heads = kept.iter().copied().chain(walk.into_iter().flatten());
+        let keeps = move |head: &TypeHead| {
+            sieve.kinds() >> head.kind.0 & 1 != 0 && sieve.keeps_name(strings.from(head.name))
+        };
+        heads.filter(keeps).filter_map(|head| Some((head, self.text(head.name).ok()?)))
     }
 
     /// The type with this id, here or in the base.
@@ -207,13 +231,13 @@ impl LazyBtf {
 
     /// Whether this is the text of a name, without a look at the rest of a longer one.
     pub fn is_text(&self, name: Name, text: &str) -> bool {
-        self.tail(name).strip_prefix(text.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+        let rest = self.strings().from(name).strip_prefix(text.as_bytes());
+        rest.is_some_and(|rest| rest.first() == Some(&0))
     }
 
-    /// The strings from this name on.
-    fn tail(&self, name: Name) -> &[u8] {
-        let (owner, offset) = self.string_place(name);
-        owner.data().get(offset..owner.0.strings.end).unwrap_or_default()
+    fn strings(&self) -> Strings<'_> {
+        let here = self.data().get(self.0.strings.clone()).unwrap_or_default();
+        Strings { here, first: self.0.first_string, base: self.base() }
     }
 
     /// An error about the type `id`, placed where the type is.
@@ -295,60 +319,88 @@ fn order_of(data: &[u8], name: &str) -> Result<ByteOrder> {
     Ok(if magic(ByteOrder::Big)? == BTF_MAGIC { ByteOrder::Big } else { ByteOrder::Little })
 }
 
+/// What names are offsets into.
+#[derive(Clone, Copy)]
+struct Strings<'a> {
+    /// The strings that are here and not in the base, and the offset of the first.
+    here: &'a [u8],
+    first: usize,
+    base: Option<&'a LazyBtf>,
+}
+
+impl<'a> Strings<'a> {
+    /// The strings from this name on.
+    fn from(self, name: Name) -> &'a [u8] {
+        match (name.0 as usize).checked_sub(self.first) {
+            Some(at) => self.here.get(at..).unwrap_or_default(),
+            None => self.base.map_or(&[], |base| base.strings().from(name)),
+        }
+    }
+}
+
 /// What a walk over all types finds out.
 struct Survey {
     /// Where each [`STRIDE`]th type begins.
     landmarks: Vec<u32>,
+    /// What the sieve keeps back.
+    kept: Vec<TypeHead>,
     /// The id after the last one's.
     end: u32,
     pointer_size: u32,
 }
 
 impl Survey {
-    /// Measures all types, the first of which has the id `first`.
-    fn of(bytes: Bytes<'_>, header: &Header, first: u32) -> Result<Self> {
-        let types = Bytes::new(&bytes.data()[..header.types.end], bytes.order(), bytes.name());
-        let strings = &bytes.data()[header.strings.clone()];
+    /// Measures all types that `types` has from `start` on, the first of which has the id `first`.
+    fn of(types: Bytes<'_>, start: usize, first: u32, strings: Strings<'_>, sieve: &Sieve) -> Result<Self> {
+        let mut rest = &types.data()[start..];
+        let place = |rest: &[u8]| types.len() - rest.len();
         // No type is smaller than `BTF_TYPE_SIZE`.
-        let mut landmarks = Vec::with_capacity(header.types.len() / BTF_TYPE_SIZE / STRIDE + 1);
-        let mut pointer_size = POINTER_SIZE;
-        let mut count: usize = 0;
-        let mut at = header.types.start;
-        while at < types.len() {
-            if count % STRIDE == 0 {
-                let landmark = u32::try_from(at);
-                landmarks.push(landmark.map_err(|_| types.error(at, "expected the types within 4 GiB"))?);
+        let landmarks = Vec::with_capacity(rest.len() / BTF_TYPE_SIZE / STRIDE + 1);
+        let mut survey = Self { landmarks, kept: Vec::new(), end: first, pointer_size: POINTER_SIZE };
+        let kinds = sieve.kinds() | 1 << BtfKind::INT.0;
+        while !rest.is_empty() {
+            let landmark = u32::try_from(place(rest));
+            let landmark = landmark.map_err(|_| types.error(start, "expected the types within 4 GiB"))?;
+            survey.landmarks.push(landmark);
+            for _ in 0..STRIDE {
+                if rest.is_empty() {
+                    break;
+                }
+                let Some((Head { name, info, .. }, after)) = peek(rest, types.order()) else {
+                    return Err(cut_short(types, place(rest)).context(format!("type {}", survey.end)));
+                };
+                if kinds >> info.kind.0 & 1 != 0 {
+                    let text = strings.from(name);
+                    if info.kind == BtfKind::INT && is_long(text) {
+                        let size = types.u32(place(rest) + 8, "a size")?;
+                        survey.pointer_size = if size == 4 { 4 } else { POINTER_SIZE };
+                    }
+                    if sieve.keeps_name(text) {
+                        survey.kept.push(TypeHead { id: TypeId(survey.end), kind: info.kind, name });
+                    }
+                }
+                let next = survey.end.checked_add(1);
+                let too_many = || types.error(place(rest), "expected ids of 32 bits, found more types");
+                survey.end = next.ok_or_else(too_many)?;
+                rest = after;
             }
-            let Some(Head { name, info, len }) = peek(types.data(), types.order(), at) else {
-                return Err(cut_short(types, at).context(format!("type {}", first as usize + count)));
-            };
-            if info.kind == BtfKind::INT && is_long(strings, name) {
-                let size = types.u32(at + 8, "a size")?;
-                pointer_size = if size == 4 { 4 } else { POINTER_SIZE };
-            }
-            count += 1;
-            at += len;
         }
-        let last = u32::try_from(count).ok().and_then(|count| first.checked_add(count));
-        let end = last.ok_or_else(|| types.error(at, "expected ids of 32 bits, found more types"))?;
-        Ok(Self { landmarks, end, pointer_size })
+        Ok(survey)
     }
 }
 
 /// Whether this names the integer that is as wide as a pointer wherever Linux runs. Nothing in BTF tells the width
 /// of the machine but this.
-fn is_long(strings: &[u8], name: Name) -> bool {
-    let tail = strings.get(name.0 as usize..).unwrap_or_default();
+fn is_long(text: &[u8]) -> bool {
     [&b"long int\0"[..], b"long unsigned int\0", b"long\0", b"unsigned long\0"]
         .iter()
-        .any(|long| tail.starts_with(long))
+        .any(|long| text.starts_with(long))
 }
 
-/// A walk over the heads of the types from `at` on.
+/// A walk over the heads of types, the first of which has the id `id`.
 struct Walk<'a> {
-    table: &'a [u8],
+    rest: &'a [u8],
     order: ByteOrder,
-    at: usize,
     id: u32,
 }
 
@@ -359,43 +411,10 @@ impl Iterator for Walk<'_> {
     #[inline(always)]
     fn next(&mut self) -> Option<TypeHead> {
         // They were measured when the BTF was parsed: what cannot be read is the end.
-        let Head { name, info, len } = peek(self.table, self.order, self.at)?;
+        let (Head { name, info, .. }, rest) = peek(self.rest, self.order)?;
         let id = TypeId(self.id);
-        (self.at, self.id) = (self.at + len, self.id + 1);
+        (self.rest, self.id) = (rest, self.id + 1);
         Some(TypeHead { id, kind: info.kind, name })
-    }
-}
-
-/// A walk that passes over what nobody looks for.
-struct Sifted<'a> {
-    btf: &'a LazyBtf,
-    /// The strings that are here and not in the base, and the offset of the first.
-    strings: &'a [u8],
-    first_string: usize,
-    walk: Walk<'a>,
-    sieve: Sieve,
-}
-
-impl<'a> Iterator for Sifted<'a> {
-    type Item = (TypeHead, &'a str);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        for head in self.walk.by_ref() {
-            if !self.sieve.keeps_kind(head.kind) {
-                continue;
-            }
-            let name = match (head.name.0 as usize).checked_sub(self.first_string) {
-                Some(at) => self.strings.get(at..).unwrap_or_default(),
-                None => self.btf.tail(head.name),
-            };
-            if !self.sieve.keeps_name(name) {
-                continue;
-            }
-            if let Ok(name) = self.btf.text(head.name) {
-                return Some((head, name));
-            }
-        }
-        None
     }
 }
 
@@ -449,6 +468,30 @@ mod tests {
         assert_eq!(btf.find(BtfKind::STRUCT, "flow").collect::<Vec<_>>(), [first, second]);
         assert_eq!(btf.find(BtfKind::STRUCT, "flo").count(), 0);
         assert_eq!(btf.find(BtfKind::UNION, "flow").count(), 0);
+    }
+
+    #[test]
+    fn what_the_sieve_was_told_of_is_found_as_by_a_walk() {
+        let mut base = Builder::new(ByteOrder::Little);
+        let flow = base.add::<3>(BtfKind::STRUCT, "flow", 0, &[]);
+        base.add::<3>(BtfKind::UNION, "flow", 0, &[]);
+        let old = base.add::<3>(BtfKind::STRUCT, "flow___old", 0, &[]);
+        base.add::<3>(BtfKind::STRUCT, "float", 0, &[]);
+        let sock = base.add::<3>(BtfKind::STRUCT, "sock", 0, &[]);
+        let mut sieve = Sieve::default();
+        sieve.want(BtfKind::STRUCT, "flow");
+        let data = base.build();
+        let range = 0..data.len();
+        let btf = LazyBtf::parse(Arc::new(data), range, "`vmlinux`", sieve.clone()).unwrap();
+        let sifted = |sieve: &Sieve| btf.sift(sieve.clone()).map(|(head, _)| head.id).collect::<Vec<_>>();
+        assert_eq!(btf.0.kept.len(), 3, "{:?}", btf.0.kept);
+        assert_eq!(
+            sifted(&sieve),
+            base.lazy().sift(sieve.clone()).map(|(head, _)| head.id).collect::<Vec<_>>()
+        );
+        assert!(sifted(&sieve).contains(&old) && !sifted(&sieve).contains(&sock));
+        assert_eq!(btf.find(BtfKind::STRUCT, "flow").collect::<Vec<_>>(), [flow]);
+        assert_eq!(btf.find(BtfKind::STRUCT, "sock").collect::<Vec<_>>(), [sock]);
     }
 
     #[test]
@@ -549,7 +592,9 @@ mod tests {
         }
         let data = many(ByteOrder::Little, 3).build();
         let range = 0..data.len();
-        let btf = LazyBtf::parse(Arc::new(Fleeting(data, false.into())), range, "`vmlinux`").unwrap();
+        let btf =
+            LazyBtf::parse(Arc::new(Fleeting(data, false.into())), range, "`vmlinux`", Sieve::default())
+                .unwrap();
         assert!(btf.get(TypeId(40)).is_err());
         assert!(btf.name(TypeId(1)).is_err());
         assert_eq!(btf.find(BtfKind::INT, "int").count(), 0);

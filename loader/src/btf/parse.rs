@@ -190,21 +190,23 @@ pub(super) struct Head {
 impl Head {
     /// The head of the type at `at`.
     pub(super) fn read(bytes: Bytes<'_>, at: usize) -> Result<Self> {
-        peek(bytes.data(), bytes.order(), at).ok_or_else(|| cut_short(bytes, at))
+        let rest = bytes.data().get(at..).unwrap_or_default();
+        let (head, _) = peek(rest, bytes.order()).ok_or_else(|| cut_short(bytes, at))?;
+        Ok(head)
     }
 }
 
-/// [`Head::read`] for a walk over all types of a kernel, which does nothing else; what is `None`, [`cut_short`]
-/// explains.
+/// [`Head::read`] of the type that `rest` begins with, and what comes after that type, for a walk over all types of a
+/// kernel, which does nothing else; what is `None`, [`cut_short`] explains.
 #[expect(clippy::inline_always, reason = "it is the body of loops that run 150,000 times")]
 #[inline(always)]
-pub(super) fn peek(table: &[u8], order: ByteOrder, at: usize) -> Option<Head> {
-    let &[n0, n1, n2, n3, i0, i1, i2, i3] = table.get(at..)?.first_chunk()?;
+pub(super) fn peek(rest: &[u8], order: ByteOrder) -> Option<(Head, &[u8])> {
+    let &[n0, n1, n2, n3, i0, i1, i2, i3] = rest.first_chunk()?;
     let info = Info::new(order.u32([i0, i1, i2, i3]));
     let [once, each] = TAILS[info.kind.0 as usize];
     let len = BTF_TYPE_SIZE + once + info.vlen as usize * each;
     let name = Name(order.u32([n0, n1, n2, n3]));
-    (len <= table.len() - at).then_some(Head { name, info, len })
+    Some((Head { name, info, len }, rest.get(len..)?))
 }
 
 /// Why there is no whole type at `at`.

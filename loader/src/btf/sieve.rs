@@ -2,18 +2,22 @@
 
 use crate::uapi::btf::BtfKind;
 
+/// Places of the table for what names begin with.
+const PLACES: u32 = 1 << 12;
+
 /// What a walk over all types of a kernel looks for. It keeps back all that is wanted and little else, and decides
-/// that by the kind and the first two bytes of the name.
-#[derive(Clone, Debug)]
+/// that by the kind and the first three bytes of the name.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sieve {
     /// A bit for each kind.
     kinds: u32,
-    begins: [[bool; 1 << u8::BITS]; 2],
+    /// A bit for each three bytes, which several share.
+    begins: [u64; (PLACES / u64::BITS) as usize],
 }
 
 impl Default for Sieve {
     fn default() -> Self {
-        Self { kinds: 0, begins: [[false; 1 << u8::BITS]; 2] }
+        Self { kinds: 0, begins: [0; (PLACES / u64::BITS) as usize] }
     }
 }
 
@@ -21,26 +25,51 @@ impl Sieve {
     /// Keeps back the types of this kind with this name, or with a flavour of it.
     pub fn want(&mut self, kind: BtfKind, name: &str) {
         self.kinds |= 1_u32.checked_shl(kind.0).unwrap_or_default();
-        let [first, second] = &mut self.begins;
-        let mut bytes = name.bytes().map(usize::from);
-        first[bytes.next().unwrap_or_default()] = true;
-        // Behind a name of one letter is its end or a flavour.
-        let [end, flavour] = [0, usize::from(b'_')];
-        let next = bytes.next();
-        second[next.unwrap_or(end)] = true;
-        second[next.unwrap_or(flavour)] = true;
+        // Behind a name is its end or a flavour, and behind its end is another name.
+        match *name.as_bytes() {
+            [one, two, three, ..] => self.begin([one, two, three]),
+            [one, two] => [0, b'_'].into_iter().for_each(|three| self.begin([one, two, three])),
+            [one] => {
+                self.begin([one, b'_', b'_']);
+                (0..=u8::MAX).for_each(|three| self.begin([one, 0, three]));
+            }
+            [] => {}
+        }
     }
 
-    /// Whether a type of this kind may be wanted.
-    pub(super) fn keeps_kind(&self, kind: BtfKind) -> bool {
-        self.kinds >> (kind.0 % u32::BITS) & 1 != 0
+    fn begin(&mut self, bytes: [u8; 3]) {
+        let (word, bit) = place(bytes);
+        self.begins[word] |= bit;
+    }
+
+    /// Whether it keeps back all that `other` does.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let holds = |mine: u64, others: u64| mine & others == others;
+        holds(self.kinds.into(), other.kinds.into())
+            && self.begins.iter().zip(&other.begins).all(|(mine, others)| holds(*mine, *others))
+    }
+
+    /// The kinds that may be wanted, a bit for each.
+    pub(super) fn kinds(&self) -> u32 {
+        self.kinds
     }
 
     /// Whether a type may be wanted whose name `strings` begins with.
     pub(super) fn keeps_name(&self, strings: &[u8]) -> bool {
-        let [first, second] = &self.begins;
-        matches!(strings, [one, two, ..] if first[usize::from(*one)] && second[usize::from(*two)])
+        let Some(bytes) = strings.first_chunk() else {
+            // The last strings of a table are too short to tell.
+            return !strings.is_empty();
+        };
+        let (word, bit) = place(*bytes);
+        self.begins[word] & bit != 0
     }
+}
+
+/// Where these bytes stand in the table: the upper bits of a product, in which each byte has a part.
+fn place([one, two, three]: [u8; 3]) -> (usize, u64) {
+    let product = u32::from_le_bytes([one, two, three, 0]).wrapping_mul(0x9e37_79b1);
+    let place = product / (u32::MAX / PLACES + 1);
+    ((place / u64::BITS) as usize, 1 << (place % u64::BITS))
 }
 
 #[cfg(test)]
@@ -52,14 +81,30 @@ mod tests {
         let mut sieve = Sieve::default();
         sieve.want(BtfKind::STRUCT, "sock");
         sieve.want(BtfKind::ENUM, "t");
-        for name in ["sock\0", "sock___old\0", "t\0", "t___v2\0"] {
+        sieve.want(BtfKind::ENUM, "u8");
+        for name in ["sock\0", "sock___old\0", "t\0", "t\0next\0", "t___v2\0", "u8\0", "u8___v2\0"] {
             assert!(sieve.keeps_name(name.as_bytes()), "{name}");
         }
-        for name in ["\0", "", "s", "u\0", "file\0", "xock\0"] {
+        for name in ["\0\0\0", "", "u\0\0", "file\0", "xock\0", "u64\0", "task_struct\0"] {
             assert!(!sieve.keeps_name(name.as_bytes()), "{name}");
         }
-        let kinds = [BtfKind::STRUCT, BtfKind::ENUM, BtfKind::UNION, BtfKind::UNKN];
-        assert_eq!(kinds.map(|kind| sieve.keeps_kind(kind)), [true, true, false, false]);
-        assert!(!Sieve::default().keeps_kind(BtfKind::STRUCT) && !Sieve::default().keeps_name(b"sock\0"));
+        assert_eq!(sieve.kinds(), 1 << BtfKind::STRUCT.0 | 1 << BtfKind::ENUM.0);
+        assert!(!Sieve::default().keeps_name(b"sock\0"));
+    }
+
+    #[test]
+    fn a_wider_sieve_covers_a_narrower_one() {
+        let wanting = |wants: &[(BtfKind, &str)]| {
+            let mut sieve = Sieve::default();
+            for (kind, name) in wants {
+                sieve.want(*kind, name);
+            }
+            sieve
+        };
+        let wide = wanting(&[(BtfKind::STRUCT, "sock"), (BtfKind::FUNC, "bpf_rdonly_cast")]);
+        let narrow = wanting(&[(BtfKind::STRUCT, "sock")]);
+        assert!(wide.covers(&wide) && wide.covers(&narrow) && wide.covers(&Sieve::default()));
+        assert!(!narrow.covers(&wide) && !wide.covers(&wanting(&[(BtfKind::STRUCT, "iphdr")])));
+        assert!(!wide.covers(&wanting(&[(BtfKind::UNION, "sock")])));
     }
 }

@@ -22,6 +22,18 @@ impl fmt::Display for Candidate<'_> {
     }
 }
 
+/// Of which kind a type of the program's is, and its name without a flavour.
+pub(super) fn kind_and_name(local: &Btf, ty: TypeId) -> Result<(BtfKind, &str)> {
+    let head = Types::head(local, ty)?;
+    Ok((head.kind, essential(local.text(head.name)?)))
+}
+
+/// Makes `sieve` keep back what a type of the program's of this kind and name could be.
+pub(super) fn want(sieve: &mut Sieve, kind: BtfKind, name: &str) {
+    let is_wanted = |other: &BtfKind| same_kind(kind, *other);
+    (0..=BtfKind::ENUM64.0).map(BtfKind).filter(is_wanted).for_each(|kind| sieve.want(kind, name));
+}
+
 /// The candidates for each type of the program.
 #[derive(Debug)]
 pub(super) struct Candidates<'o, 't>(BTreeMap<TypeId, (&'o str, Vec<Candidate<'t>>)>);
@@ -41,11 +53,10 @@ impl<'o, 't> Candidates<'o, 't> {
         let mut candidates = Self(BTreeMap::new());
         let mut wanted = Wanted::new();
         for &root in roots {
-            let head = Types::head(local, root)?;
-            let name = essential(local.text(head.name)?);
+            let (kind, name) = kind_and_name(local, root)?;
             candidates.0.insert(root, (name, Vec::new()));
             if !name.is_empty() {
-                wanted.entry(name).or_default().push((head.kind, root));
+                wanted.entry(name).or_default().push((kind, root));
             }
         }
         if let Some(btf) = &kernel.vmlinux {
@@ -73,9 +84,8 @@ impl<'o, 't> Candidates<'o, 't> {
         }
         let mut sieve = Sieve::default();
         for (name, roots) in wanted {
-            let is_wanted = |kind: &BtfKind| roots.iter().any(|(wanted, _)| same_kind(*wanted, *kind));
-            for kind in (0..=BtfKind::ENUM64.0).map(BtfKind).filter(is_wanted) {
-                sieve.want(kind, name);
+            for (kind, _) in roots {
+                want(&mut sieve, *kind, name);
             }
         }
         for (head, name) in btf.sift(sieve) {

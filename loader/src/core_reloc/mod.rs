@@ -29,14 +29,14 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 
-use self::candidates::{Candidate, Candidates};
+use self::candidates::{Candidate, Candidates, kind_and_name, want};
 pub use self::compat::essential;
 use self::compat::{Budget, MAX_LEVEL, Pair};
 use self::number::{Number, Reading};
 pub use self::patch::BAD_RELOCATION;
 use self::patch::{Change, Resize};
 use self::spec::Part;
-use crate::btf::{Btf, CoreRelocation, KernelTypes, LazyBtf, Name, TypeId};
+use crate::btf::{Btf, CoreRelocation, KernelTypes, LazyBtf, Name, Sieve, TypeId};
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result, escape};
 use crate::insn::Insn;
@@ -165,6 +165,17 @@ impl<'o, 't> Relocator<'o, 't> {
             answers: RefCell::default(),
             budget: Budget::new(),
         }
+    }
+
+    /// What to look for among the kernel's types. A type that cannot be read is refused by the relocation about it.
+    pub fn sieve(&self) -> Sieve {
+        let mut sieve = Sieve::default();
+        for &root in &self.roots {
+            if let Ok((kind, name)) = kind_and_name(self.local, root) {
+                want(&mut sieve, kind, name);
+            }
+        }
+        sieve
     }
 
     /// Whether a type that `relocations` are about is in none of the kernel's own types, so that it could be in a

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use crate::btf::{LazyBtf, Memory};
+use crate::btf::{LazyBtf, Memory, Sieve};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::order::sort;
 use crate::sys::Errno;
@@ -16,8 +16,9 @@ const DIRECTORY: &str = "/sys/kernel/btf";
 /// The kernel's own among them.
 const VMLINUX: &str = "vmlinux";
 
-/// The running kernel's types. From Linux 6.16 on they are mapped and not copied.
-pub fn kernel_btf() -> Result<LazyBtf> {
+/// The running kernel's types. From Linux 6.16 on they are mapped and not copied. What `sieve` keeps back need not be
+/// walked for again.
+pub fn kernel_btf(sieve: Sieve) -> Result<LazyBtf> {
     let memory: Memory = match Mapping::kernel_btf() {
         Ok(mapping) => Arc::new(mapping),
         Err(Errno::ENOENT) => {
@@ -27,7 +28,7 @@ pub fn kernel_btf() -> Result<LazyBtf> {
         Err(_) => Arc::new(fs::read(KERNEL_BTF).map_err(|error| refused("read(2)", KERNEL_BTF, &error))?),
     };
     let range = 0..(*memory).as_ref().len();
-    LazyBtf::parse(memory, range, quote(KERNEL_BTF))
+    LazyBtf::parse(memory, range, quote(KERNEL_BTF), sieve)
 }
 
 /// The types of the module `name`, which go on where those of the kernel, `base`, end.
@@ -71,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_running_kernel_describes_itself() {
-        let btf = kernel_btf().unwrap();
+        let btf = kernel_btf(Sieve::default()).unwrap();
         let [id] = btf.find(BtfKind::STRUCT, "xdp_md").collect::<Vec<_>>()[..] else { panic!("one xdp_md") };
         assert_eq!((btf.name(id).unwrap(), btf.size_of(id).unwrap()), ("xdp_md", 24));
         for module in modules_with_btf().unwrap() {

@@ -10,7 +10,7 @@ use flate2::read::MultiGzDecoder;
 use nix::libc::ENOENT;
 
 use super::{KernelVersion, kernel_btf, module_btf, modules_with_btf, possible_cpus};
-use crate::btf::KernelTypes;
+use crate::btf::{KernelTypes, Sieve};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::features::Kernel;
 use crate::kconfig::Kconfig;
@@ -36,8 +36,8 @@ impl Loader<'_> {
         if !wants.symbols.is_empty() {
             self = self.kernel_symbols(kernel_symbols(&wants.symbols)?);
         }
-        if wants.types {
-            let types = kernel_types()?;
+        if let Some(sieve) = wants.types {
+            let types = kernel_types(sieve)?;
             let modules = if types.vmlinux.is_some() { modules_with_btf()? } else { Vec::new() };
             self = self.kernel_types(types.clone());
             if !modules.is_empty() && self.wants_modules()? {
@@ -123,8 +123,9 @@ pub fn kernel_symbols(names: &BTreeSet<String>) -> Result<KernelSymbols> {
 }
 
 /// Which types the running kernel has, without those of modules. A kernel that was built without BTF says nothing.
-pub fn kernel_types() -> Result<KernelTypes> {
-    match kernel_btf() {
+/// What `sieve` keeps back need not be walked for again.
+pub fn kernel_types(sieve: Sieve) -> Result<KernelTypes> {
+    match kernel_btf(sieve) {
         Ok(btf) => Ok(KernelTypes { vmlinux: Some(btf), modules: None }),
         Err(error) if error.errno() == Some(ENOENT) => Ok(KernelTypes::default()),
         Err(error) => Err(error),

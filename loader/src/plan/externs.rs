@@ -3,21 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Plan;
-use crate::btf::TypeId;
+use crate::btf::{Sieve, TypeId};
 use crate::error::{Error, ErrorKind, Result, escape, quote};
 use crate::order::InOrder as _;
 
 /// What is still to be known of the kernel before a plan can be made: the programs to load take it from there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Wants {
     /// How it is configured: [`Loader::kconfig`](super::Loader::kconfig).
     pub kconfig: bool,
     /// Where these symbols are: [`Loader::kernel_symbols`](super::Loader::kernel_symbols).
     pub symbols: BTreeSet<String>,
-    /// Which types, variables and functions it has: [`Loader::kernel_types`](super::Loader::kernel_types). Whether
-    /// those of its modules too, [`Loader::wants_modules`](super::Loader::wants_modules) knows then.
-    pub types: bool,
+    /// Which of these types, variables and functions it has: [`Loader::kernel_types`](super::Loader::kernel_types).
+    /// Whether those of its modules too, [`Loader::wants_modules`](super::Loader::wants_modules) knows then.
+    pub types: Option<Sieve>,
     /// Its version: [`Kernel::version_code`](crate::Kernel::version_code).
     pub version: bool,
     /// How many CPUs the machine may have: [`Kernel::possible_cpus`](crate::Kernel::possible_cpus).

@@ -1,7 +1,7 @@
 //! Programs adapted to the types of the kernel that will run them.
 
 use super::Loader;
-use crate::btf::KernelTypes;
+use crate::btf::{KernelTypes, Sieve};
 use crate::core_reloc::{Relocator, Resolution, needs_kernel};
 use crate::error::Result;
 use crate::linker::Linked;
@@ -17,6 +17,13 @@ impl Loader<'_> {
     pub(super) fn relocates_by_types(&self, linked: &[Linked]) -> bool {
         let mut relocations = linked.iter().flat_map(|linked| &linked.relocations);
         self.target_types.is_none() && relocations.any(|relocation| needs_kernel(relocation.kind))
+    }
+
+    /// What to look for among the types of the running kernel, if `linked` must be adapted to them.
+    pub(super) fn sieve(&self, linked: &[Linked]) -> Option<Sieve> {
+        self.relocates_by_types(linked)
+            .then(|| self.relocator(linked).map(|relocator| relocator.sieve()))
+            .flatten()
     }
 
     /// Whether `linked` must be adapted to types that the kernel itself lacks.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::Loader;
 use super::maps::may_be_sized_by_cpus;
 use super::options::{
-    HAS_BPF_COOKIE, HAS_SYSCALL_WRAPPER, KERNEL_VERSION, bytes, is_of_config, syscall_wrapper, unknown,
+    HAS_BPF_COOKIE, HAS_SYSCALL_WRAPPER, HELPERS, KERNEL_VERSION, bytes, is_of_config, syscall_wrapper,
+    unknown,
 };
 use super::tail_calls::Programs;
 use crate::btf::{Btf, KernelTypes, LazyBtf, Shape, TypeId, Types as _};
@@ -67,13 +68,15 @@ impl Loader<'_> {
             ..Wants::default()
         };
         let linked = if self.object.takes_nothing() { Vec::new() } else { self.linked()? };
-        wants.types = self.kernel_types.is_none() && self.relocates_by_types(&linked);
+        let mut types = self.sieve(&linked);
         for external in referred(self.object, &linked).values() {
             let name = &*external.name;
             match external.kind {
                 ExternKind::Option(_) if is_of_config(name) => wants.kconfig = self.kconfig.is_none(),
                 ExternKind::Option(_) if name == KERNEL_VERSION => wants.version = true,
-                ExternKind::Option(_) if name == HAS_BPF_COOKIE => wants.types |= self.kernel_types.is_none(),
+                ExternKind::Option(_) if name == HAS_BPF_COOKIE => {
+                    types.get_or_insert_default().want(BtfKind::ENUM, HELPERS);
+                }
                 ExternKind::Option(_) if name == HAS_SYSCALL_WRAPPER => {
                     wants.symbols.extend(syscall_wrapper().map(str::to_owned));
                 }
@@ -82,10 +85,11 @@ impl Loader<'_> {
                     wants.symbols.insert(name.to_owned());
                 }
                 ExternKind::Variable(_) | ExternKind::Function(_) => {
-                    wants.types |= self.kernel_types.is_none();
+                    types.get_or_insert_default().want(kind(external), kernel_name(external));
                 }
             }
         }
+        wants.types = types.filter(|_| self.kernel_types.is_none());
         if self.kernel_symbols.is_some() {
             wants.symbols.clear();
         }

@@ -12,6 +12,8 @@ use crate::uapi::btf::BtfKind;
 pub(super) const KERNEL_VERSION: &str = "LINUX_KERNEL_VERSION";
 /// Whether programs can ask for the cookie that they were attached with (5.15).
 pub(super) const HAS_BPF_COOKIE: &str = "LINUX_HAS_BPF_COOKIE";
+/// The enumeration of the kernel's helpers, which shows whether it has the one that gives the cookie.
+pub(super) const HELPERS: &str = "bpf_func_id";
 /// The helper's number among `enum bpf_func_id`.
 const GET_ATTACH_COOKIE: &str = "BPF_FUNC_get_attach_cookie";
 /// Whether system calls are behind functions that take their arguments from saved registers (4.17).
@@ -69,7 +71,7 @@ impl Loader<'_> {
         let Some(btf) = types else {
             return Err(unknown("the kernel's types", HAS_BPF_COOKIE));
         };
-        for id in btf.find(BtfKind::ENUM, "bpf_func_id") {
+        for id in btf.find(BtfKind::ENUM, HELPERS) {
             if let Shape::Enum(helpers) = btf.get(id)?.shape {
                 return Ok(helpers.values.iter().any(|value| btf.is_text(value.name, GET_ATTACH_COOKIE)));
             }

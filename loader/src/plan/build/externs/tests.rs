@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::btf::Sieve;
 use crate::btf::builder::{Builder, info};
 use crate::bytes::ByteOrder;
 use crate::insn::Insn;
@@ -287,7 +288,12 @@ fn nothing_is_wanted_that_no_program_refers_to() {
     let mut object = object(&all, &local);
     let wants = Loader::new(&object).wants().unwrap();
     let symbols = ["symbol".to_owned()].into();
-    assert_eq!(wants, Wants { kconfig: true, symbols, types: true, version: true, ..Wants::default() });
+    let mut sieve = Sieve::default();
+    sieve.want(BtfKind::FUNC, "kfunc");
+    assert_eq!(
+        wants,
+        Wants { kconfig: true, symbols, types: Some(sieve), version: true, ..Wants::default() }
+    );
     let loader = Loader::new(&object);
     let told = loader.kconfig(Kconfig::new("config", b"CONFIG_A=1\n".to_vec()));
     let told = told.kernel_types(KernelTypes::default()).kernel_symbols(KernelSymbols::default());
