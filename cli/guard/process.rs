@@ -244,6 +244,7 @@ impl Guard {
         for change in self.changes.iter_mut().filter(|change| !change.is_made) {
             change.is_made = is_made(change);
             if change.is_made {
+                change.on_trial.begin();
                 log(Level::Notice, format_args!("unless confirmed within {seconds} s, {}", change.on_trial));
             }
         }

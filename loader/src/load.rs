@@ -740,7 +740,8 @@ impl Execution<'_> {
         )
         .map_err(|error| self.explained(error, load))
         .map_err(|error| self.for_interface(error, load.bound))
-        .map_err(|error| self.for_network_card(error, load.offload))?;
+        .map_err(|error| self.for_network_card(error, load.offload))
+        .map_err(|error| self.for_bpf_link(error, load.program))?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
         // One that was loaded before may be attached elsewhere, where it is known by its fd.
         self.superseded.extend(self.programs[load.program.0].replace(program));
@@ -844,11 +845,13 @@ fn made<T>(names: &[String], items: Vec<Option<T>>) -> Vec<(String, T)> {
 impl Execution<'_> {
     fn finish(self) -> Loaded {
         let Plan { maps, templates, programs, sections, .. } = self.plan;
-        // It is the same program everywhere, and was asked about once; what a bpf_link has had loaded once more, with
-        // the other attach type, is told as the first.
-        let info = self.places.iter().find_map(|place| place.attached.as_ref()?.info.clone());
+        // It was asked about once, and again where a bpf_link had it loaded with the other attach type: what comes
+        // after that has the second one.
+        let mut info = None;
         let attached = self.places.into_iter().filter_map(|Place { attached, prog_arrays, .. }| {
-            attached.map(|attached| AttachedTo { prog_arrays, info: info.clone(), ..attached })
+            let attached = attached?;
+            info = attached.info.clone().or(info.take());
+            Some(AttachedTo { prog_arrays, info: info.clone(), ..attached })
         });
         // The templates have served; dropping them closes them.
         let lasting = maps.len() - templates;

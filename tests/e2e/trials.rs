@@ -645,6 +645,33 @@ fn pins_of_the_object_go_with_it() {
     assert_eq!((near(), sandbox.pins()), (None, vec![]));
 }
 
+/// A pin that another program has come to use, or that is another one by now, stays.
+#[test]
+fn pins_that_others_use_meanwhile_stay() {
+    let (sandbox, _veth) = need!(bench(&["bpftool"]));
+    add_other();
+    let pin = "--pin-map=blacklist=/sys/fs/bpf/list";
+    let roll_back = |guard: Guard| {
+        guard.signal(Signal::SIGTERM);
+        guard.ends();
+    };
+    let guard = Guard::of(&attach("blacklist", &[pin, LONG]));
+    let (id, pins) = (bpftool(&["map", "show", "pinned", "/sys/fs/bpf/list"])["id"].clone(), sandbox.pins());
+    xdpload(&["attach", "other0", &object("blacklist"), pin]).ok();
+    roll_back(guard);
+    assert_eq!((near(), sandbox.pins()), (None, pins));
+    assert_eq!(bpftool(&["map", "show", "pinned", "/sys/fs/bpf/list"])["id"], id);
+    xdpload(&["detach", "other0"]).ok();
+    fs::remove_file("/sys/fs/bpf/list").unwrap();
+
+    let guard = Guard::of(&attach("blacklist", &[pin, LONG]));
+    let id = bpftool(&["map", "show", "pinned", "/sys/fs/bpf/list"])["id"].to_string();
+    fs::remove_file("/sys/fs/bpf/list").unwrap();
+    run(&mut command("bpftool", &["map", "pin", "id", &id, "/sys/fs/bpf/list"])).ok();
+    roll_back(guard);
+    assert_eq!((near(), sandbox.pins()), (None, vec!["list".to_owned()]));
+}
+
 /// What stands on a bpffs that others use is put back too: the map at a pin, and the programs in a pinned prog array.
 #[test]
 fn what_others_find_on_bpffs_is_as_before() {

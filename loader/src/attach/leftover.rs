@@ -1,11 +1,15 @@
 //! What the loading of a program on trial has made or changed beside it, and how that is taken back.
 
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::libc::{EBUSY, ENOENT, ENOTEMPTY};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernel::program_ids;
 use crate::map::{Map, UpdateFlags};
 use crate::pin;
 use crate::plan::beside;
@@ -15,7 +19,7 @@ use crate::uapi::bpf::MapType;
 /// Something that the loading of a program has made or changed beside it.
 #[derive(Debug)]
 pub enum Leftover {
-    /// A pin.
+    /// A pin, which goes if it is still the same one, and of no map that somebody else has begun to use.
     Pin(PathBuf),
     /// A directory, which goes if it is empty.
     Directory(PathBuf),
@@ -44,10 +48,18 @@ pub enum Leftover {
 }
 
 impl Leftover {
+    /// Which pin it is, if it is one: the number that a bpffs gives to each file in it.
+    pub(super) fn inode(&self) -> Option<u64> {
+        let Self::Pin(path) = self else { return None };
+        inode(path)
+    }
+
     /// Takes it back as after a failed load: what somebody else has begun to use or has changed stays, and what is gone
-    /// is gone.
-    pub(super) fn take_back(&self) -> Result<()> {
+    /// is gone. It was `inode` when the program on trial was loaded, which was not later than `loaded` after the start
+    /// of the machine.
+    pub(super) fn take_back(&self, inode: Option<u64>, loaded: Option<Duration>) -> Result<()> {
         let done = match self {
+            Self::Pin(path) if is_another(path, inode) || is_used_since(path, loaded) => Ok(()),
             Self::Pin(path) => pin::unpin(path),
             Self::Directory(path) => pin::remove_dir(path),
             Self::Bpffs(path) => pin::unmount_empty_bpffs(path),
@@ -106,6 +118,24 @@ impl Leftover {
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|file| file.ino())
+}
+
+fn is_another(path: &Path, inode: Option<u64>) -> bool {
+    inode.is_some() && self::inode(path) != inode
+}
+
+/// Whether a map is pinned at `path` that a program uses which was loaded later than `loaded`. Who may not ask about
+/// all programs finds none.
+fn is_used_since(path: &Path, loaded: Option<Duration>) -> bool {
+    let map = Map::open_pinned(path).and_then(|map| map.info());
+    let (Some(loaded), Ok(map)) = (loaded, map) else { return false };
+    let mut programs =
+        program_ids().map_while(Result::ok).filter_map(|id| Program::from_id(id).ok()?.info().ok());
+    programs.any(|info| info.load_time > loaded && info.map_ids.contains(&map.id))
 }
 
 fn is_no_more_ours(error: &Error) -> bool {

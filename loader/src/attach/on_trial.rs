@@ -4,14 +4,15 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::trial::Trial;
-use super::{Interface, Link, let_go_of_prog_arrays, open_own_link, set};
+use super::{Interface, Leftover, Link, let_go_of_prog_arrays, open_own_link, set};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::netlink::{LinkRef, Mode, XdpChange, XdpProgram, XdpState};
 use crate::pin;
 use crate::program::Program;
-use crate::sys::memory;
+use crate::sys::{memory, os};
 
 /// A change on trial, with all that it takes to end the trial either way.
 #[derive(Debug)]
@@ -22,6 +23,10 @@ pub struct OnTrial {
     new: Option<u32>,
     /// The `bpf_link` that holds the new program and would go with this process.
     link: Option<Link>,
+    /// The inodes of the trial's leftovers that are pins.
+    pins: Vec<Option<u64>>,
+    /// When the change was known to be made, since the start of the machine.
+    made: Option<Duration>,
 }
 
 /// How a roll-back ended.
@@ -45,7 +50,8 @@ impl OnTrial {
             Error::os("fcntl(F_DUPFD_CLOEXEC)", "the new program", error.raw_os_error().unwrap_or_default())
         })?;
         let new = new.map(Program::with_info).transpose()?.map(|(_, info)| info.id);
-        Ok(Self { trial, interface, new, link: None })
+        let pins = trial.leftovers.iter().map(Leftover::inode).collect();
+        Ok(Self { trial, interface, new, link: None, pins, made: None })
     }
 
     /// The interface.
@@ -71,6 +77,11 @@ impl OnTrial {
     /// Takes over the link that holds the new program.
     pub fn hold(&mut self, link: OwnedFd) {
         self.link = Some(Link::from(link));
+    }
+
+    /// Takes note that the change is made: what is loaded from now on is somebody else's.
+    pub fn begin(&mut self) {
+        self.made = os::since_boot().ok();
     }
 
     /// Whether the interface is as the change makes it.
@@ -127,7 +138,15 @@ impl OnTrial {
     /// Takes back what the loading of the new program has made and changed beside it, and gives what of that failed.
     /// Only when no interface runs that program any more: changes of several may have it in common.
     pub fn take_back_leftovers(&self) -> Vec<Error> {
-        self.trial.leftovers.iter().filter_map(|leftover| leftover.take_back().err()).collect()
+        // Nobody shall come to use a pin while it is looked at.
+        let mut lock = pin::lock(self.bpffs()).ok();
+        let mut failures = Vec::new();
+        for (leftover, inode) in self.trial.leftovers.iter().zip(&self.pins) {
+            // The lock is an open file of that bpffs.
+            lock = lock.filter(|_| !matches!(leftover, Leftover::Bpffs(_)));
+            failures.extend(leftover.take_back(*inode, self.made).err());
+        }
+        failures
     }
 
     fn look(&self) -> Result<XdpState> {

@@ -324,14 +324,16 @@ mod tests {
 
     #[test]
     fn half_a_trial_is_none() {
-        let words = "7\0eth0\0/sys/fs/bpf\0/sys/fs/bpf/link\x001\0native\x003\x001\x001\x000\0pin\0/p";
-        let read = |words, fds: usize| Trial::read(words, (0..fds).map(|_| fd()).collect());
-        assert!(read(words, 3).is_some());
+        let words = "7\0eth0\0/sys/fs/bpf\0/sys/fs/bpf/link\x001\0native\x003\x001\x001\x000";
+        let leftover = "\0pin\0/p";
+        let read = |words: &str, fds: usize| Trial::read(words, (0..fds).map(|_| fd()).collect());
+        assert!(read(words, 3).unwrap().leftovers.is_empty());
+        assert_eq!(read(&[words, leftover].concat(), 3).unwrap().leftovers.len(), 1);
         assert!(read(words, 2).is_none());
-        for (end, _) in words.char_indices() {
-            if let Some(trial) = read(&words[..end], 3) {
-                assert!(trial.leftovers.len() <= 1);
-            }
+        // Without its last word, it is none, nor is its leftover.
+        for (end, _) in words.match_indices('\0') {
+            assert!(read(&words[..end], 3).is_none(), "{:?}", &words[..end]);
         }
+        assert!(read(&[words, "\0pin"].concat(), 3).is_none());
     }
 }

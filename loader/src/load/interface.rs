@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
+use nix::libc::EINVAL;
+
 use super::{AttachedTo, Execution, Outcome};
 use crate::attach::{self, Link, NetNs, RouteSocket, link_of, not_by_link};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
@@ -179,6 +181,21 @@ impl Execution<'_> {
         self.bpf_link()
             .update(old, put)
             .context(|| format!("putting back what was on {name} in its bpf_link"))
+    }
+
+    /// Says of a refusal to load a program once more, with the `expected_attach_type` that the link wants, what is in
+    /// the way.
+    pub(super) fn for_bpf_link(&self, error: Error, program: ProgramSlot) -> Error {
+        if self.programs[program.0].is_none() || error.errno() != Some(EINVAL) {
+            return error;
+        }
+        let name = quote(&self.link().name);
+        error
+            .context(format!("once more, with the expected_attach_type that the bpf_link on {name} takes"))
+            .with_help(
+                "a prog array that is pinned keeps to that of the programs it was first used with: attach without its \
+                 pin, or detach the link and attach anew",
+            )
     }
 
     /// Asks for what is told of the link that holds the program now.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::mount::{MsFlags, mount, umount};
@@ -10,6 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
 use super::Errno;
@@ -79,6 +81,11 @@ fn flock(fd: BorrowedFd<'_>, operation: libc::c_int) -> Result<(), Errno> {
 }
 
 /// Bytes of a page of memory.
+/// How long the machine has run: the clock by which the kernel says when a program was loaded.
+pub(crate) fn since_boot() -> Result<Duration, Errno> {
+    Ok(clock_gettime(ClockId::CLOCK_BOOTTIME)?.into())
+}
+
 pub(crate) fn page_size() -> Option<u32> {
     u32::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok()
 }

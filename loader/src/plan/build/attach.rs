@@ -231,8 +231,12 @@ pub(super) fn attach_steps(
     if target.by != AttachBy::Netlink {
         steps.push(Step::new(Call::LinkInfo).or(On::AnyErrno, Vec::new()));
     }
-    steps.push(Step::new(Call::ProgInfo { program }).or(On::AnyErrno, Vec::new()));
+    steps.push(ask_for_info(program));
     steps
+}
+
+fn ask_for_info(program: ProgramSlot) -> Step {
+    Step::new(Call::ProgInfo { program }).or(On::AnyErrno, Vec::new())
 }
 
 fn by_netlink(
@@ -303,7 +307,7 @@ fn update_link(program: ProgramSlot, bpffs: &str, own: Option<Own<'_>>) -> Step 
             // It is another program, with another id, which the directory of its prog arrays is called after.
             let kept =
                 if keep.is_empty() { Vec::new() } else { remove_kept(bpffs, Attachment::New(program)) };
-            let again = [&kept[..], unspecified, keep, std::slice::from_ref(&update)].concat();
+            let again = [&kept[..], unspecified, keep, &[update.clone(), ask_for_info(program)]].concat();
             update.or(On::Errno(&[EINVAL]), again)
         }
         _ => update,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use nix::libc::{EEXIST, ENOENT};
+use nix::libc::{EACCES, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM};
 
 use super::upgrade::copy_steps;
 use super::{KeepMaps, Loader, NEWER, charged, name_for};
-use crate::error::{Context, Error, ErrorKind, Result, escape, quote};
+use crate::error::{Context, ENOTSUPP, Error, ErrorKind, Result, escape, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::object::{InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotValue};
 use crate::plan::call::{Adapted, Call, FdValue, Fit, MapCreate, MapSlot, WantedMap};
@@ -294,17 +294,21 @@ pub(super) fn late_inner_map_steps(maps: &[MapSpec], pins: &[Option<String>]) ->
     late.flat_map(|(index, (map, pin))| inner_map_steps(MapSlot(index), map, pin.is_some()))
 }
 
+/// How a kernel refuses to tell what is in a map of fds.
+const NOT_TOLD: &[i32] = &[EPERM, EACCES, EINVAL, ENOTSUPP, EOPNOTSUPP];
+
 /// Puts a program or a map into a map. What is in one `that_others_use` is put back when a later call fails.
 pub(super) fn put_in(map: MapSlot, key: u32, value: FdValue, that_others_use: bool) -> Step {
     let put = |is_new| Step::new(Call::MapUpdate { map, key, value, is_new });
     if !that_others_use {
         return put(false);
     }
-    // Not to be told what is there, as by older kernels and without CAP_SYS_ADMIN, is no reason not to load.
+    // Not to be told what is there, as by older kernels and without CAP_SYS_ADMIN, is no reason not to load; to have no
+    // fd left for it is one.
     Step::new(Call::EntryBefore { map, key, value })
         .then(vec![put(false)])
         .or(On::Errno(&[ENOENT]), vec![put(true)])
-        .or(On::AnyErrno, vec![put(false)])
+        .or(On::Errno(NOT_TOLD), vec![put(false)])
 }
 
 /// The step that creates a map; if that is refused and the kernel lacks what the name asks for, another without it.
