@@ -12,10 +12,13 @@ use loader::{Error, ErrorKind, Result};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
 
-use super::socket_name;
+use super::{TO_STRANGERS, socket_name};
 
 /// How long a guard may take to answer: it may have to make a pin.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a guard is asked that ends without an answer.
+const ATTEMPTS: u32 = 10;
 
 /// A change that waits to be confirmed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,22 +41,25 @@ pub(crate) struct Pending {
 #[derive(Debug)]
 enum Answer {
     Waits(Pending),
+    /// It belongs to another user.
+    Silent,
     /// It ended without a word: it had the change put back, or is killed.
     Ended,
     /// There is none.
     Nobody,
 }
 
-/// The change of the interface `ifindex` that waits to be confirmed, if one does.
+/// The change of the interface `ifindex` that waits to be confirmed, if one does and this user may know of it.
 pub(crate) fn pending(netns: Option<&NetNs>, ifindex: u32) -> Result<Option<Pending>> {
-    loop {
+    for _ in 0..ATTEMPTS {
         match ask(netns, ifindex, "status\n")? {
             Answer::Waits(pending) => return Ok(Some(pending)),
-            Answer::Nobody => return Ok(None),
+            Answer::Nobody | Answer::Silent => return Ok(None),
             // Its trial was over at this moment. Mostly nobody answers any more.
             Answer::Ended => {}
         }
     }
+    Ok(None)
 }
 
 /// Confirms the change of the interface `ifindex`, if one waits.
@@ -61,6 +67,10 @@ pub(crate) fn confirm(netns: Option<&NetNs>, ifindex: u32) -> Result<Option<Pend
     match ask(netns, ifindex, "confirm\n")? {
         Answer::Waits(pending) => Ok(Some(pending)),
         Answer::Nobody => Ok(None),
+        Answer::Silent => {
+            let message = "only the user who made the change, and root, may confirm it";
+            Err(Error::new(ErrorKind::PermissionDenied, message))
+        }
         Answer::Ended => {
             let message = "the guard has ended without an answer: it puts back what was before, or is killed";
             Err(Error::new(ErrorKind::Conflict, message)
@@ -102,14 +112,20 @@ fn ask(netns: Option<&NetNs>, ifindex: u32, request: &str) -> Result<Answer> {
     let asked = stream
         .set_read_timeout(Some(PATIENCE))
         .and_then(|()| stream.write_all(request.as_bytes()))
+        // Whoever is refused has not been listened to.
+        .or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
         .and_then(|()| stream.read_to_string(&mut answer));
     match asked {
-        Ok(0) => return Ok(Answer::Ended),
-        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
-            return Ok(Answer::Ended);
-        }
+        // Whoever ends the conversation may have answered before, without a look at the request.
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => 0,
         asked => asked.map_err(|error| failed("recvfrom(2)", &error))?,
     };
+    if answer.is_empty() {
+        return Ok(Answer::Ended);
+    }
+    if answer == TO_STRANGERS {
+        return Ok(Answer::Silent);
+    }
     if let Some(words) = answer.strip_prefix("error ") {
         return Err(Error::new(ErrorKind::Conflict, words.trim_end()));
     }

@@ -24,6 +24,9 @@ pub(crate) use process::run;
 /// What the process is called.
 const NAME: &str = "xdpload-guard";
 
+/// What it answers to users who may not ask.
+const TO_STRANGERS: &str = "error only the user who made the change may ask\n";
+
 /// A guard that was started, and waits to be told what it is to put back.
 pub(crate) struct Guard {
     /// Where it is told.

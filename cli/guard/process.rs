@@ -17,11 +17,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::setsid;
+use nix::unistd::{close, setsid};
 
-use super::client::{is_trusted, stranger};
+use super::client::{is_trusted, pending, stranger};
 use super::log::{Level, log};
-use super::socket_name;
+use super::{TO_STRANGERS, socket_name};
 
 /// How often a roll-back that fails is tried again, a second apart: a driver may be short of memory for a moment.
 const ATTEMPTS: u32 = 60;
@@ -76,6 +76,7 @@ enum Event {
 
 /// Comes up as `Guard::start` has started it.
 fn start(words: &[OsString]) -> Result<Guard> {
+    close_what_was_inherited();
     let mut words = words.iter().skip(1);
     let seconds = words.next().and_then(|word| word.to_str()?.parse().ok());
     let patience = Duration::from_secs(seconds.ok_or_else(|| invalid("a guard wants its seconds"))?);
@@ -98,6 +99,17 @@ fn start(words: &[OsString]) -> Result<Guard> {
     })
 }
 
+/// Closes what whoever called the command had open, locks among it, and did not mean for a process that stays.
+fn close_what_was_inherited() {
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<i32> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|&fd| fd > 2) {
+        // The directory that was just read is closed already.
+        let _ = close(fd);
+    }
+}
+
 /// Outlives the login that it was started in. SIGTERM is heard as the end of the trial; the other signals that a
 /// terminal sends are not heard.
 fn leave_the_session() -> Result<SignalFd> {
@@ -118,12 +130,25 @@ fn leave_the_session() -> Result<SignalFd> {
 /// The socket by which the guard is found. Its name is taken while another change waits to be confirmed.
 fn listen(on_trial: &OnTrial) -> Result<UnixListener> {
     let interface = on_trial.interface();
-    let address = SocketAddr::from_abstract_name(socket_name(interface.index().get()));
-    address.and_then(|address| UnixListener::bind_addr(&address)).map_err(|error| {
+    let ifindex = interface.index().get();
+    let bind = || {
+        let address = SocketAddr::from_abstract_name(socket_name(ifindex));
+        address.and_then(|address| UnixListener::bind_addr(&address))
+    };
+    let bound = match bind() {
+        // A guard whose change is over notices it when it is asked, and gives the name free.
+        Err(error)
+            if error.kind() == io::ErrorKind::AddrInUse && matches!(pending(None, ifindex), Ok(None)) =>
+        {
+            bind()
+        }
+        bound => bound,
+    };
+    bound.map_err(|error| {
         if error.kind() == io::ErrorKind::AddrInUse {
             // Anybody may take a name that is free.
-            if let Some(user) = stranger(interface.index().get()) {
-                let name = socket_name(interface.index().get());
+            if let Some(user) = stranger(ifindex) {
+                let name = socket_name(ifindex);
                 let message = format!("user {user} holds the socket `@{name}`, by which the guard is found");
                 return Error::new(ErrorKind::Conflict, message)
                     .with_help(format!("`ss -lxp src @{name}` shows the process"));
@@ -260,11 +285,19 @@ impl Guard {
         let limits = stream.set_read_timeout(Some(REQUEST)).and(stream.set_write_timeout(Some(REQUEST)));
         if !is_trusted(&stream) {
             // Nobody waits for what they may have to say.
-            let _ = stream.write_all(b"error only the user who made the change may ask\n");
+            let _ = stream.write_all(TO_STRANGERS.as_bytes());
             return;
         }
         let mut request = [0; 16];
         let Ok(len) = limits.and_then(|()| stream.read(&mut request)) else { return };
+        if self.changes[index].is_made && self.changes[index].on_trial.is_over() {
+            self.end_one(index);
+            // Whoever asked for the status finds nobody now, as after the end of any trial.
+            if &request[..len] == b"confirm\n" {
+                let _ = stream.write_all(b"error the change is there no more, and its trial is over\n");
+            }
+            return;
+        }
         let answer = match &request[..len] {
             b"status\n" => self.status(index),
             b"confirm\n" => self.confirm(index),
@@ -286,6 +319,14 @@ impl Guard {
         self.is_one_kept = true;
         log(Level::Notice, format_args!("the change of {} is confirmed", on_trial.interface()));
         answer
+    }
+
+    /// The end of a trial whose change is not there any more: somebody has taken it off or put another in its place.
+    fn end_one(&mut self, index: usize) {
+        let change = self.changes.remove(index);
+        if let Err(error) = self.take_back(change, "it is not there any more") {
+            log(Level::Warning, format_args!("{error}"));
+        }
     }
 
     fn status(&self, index: usize) -> String {

@@ -179,6 +179,11 @@ pub fn is_bpffs(path: &Path) -> Result<bool> {
     nearest.unwrap_or(Ok(false))
 }
 
+/// Whether the file system that `path` is on is mounted read-only: one statfs(2).
+pub fn is_read_only(path: &Path) -> Result<bool> {
+    os::is_read_only(path).map_err(|errno| Error::os("statfs(2)", show(path), errno.0))
+}
+
 /// Mounts a bpffs on the directory `path`, for root alone: one mount(2). It needs CAP_SYS_ADMIN.
 pub fn mount_bpffs(path: &Path) -> Result<()> {
     os::mount_bpffs(path).map_err(|errno| {

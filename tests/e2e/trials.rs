@@ -1,5 +1,6 @@
 //! `--confirm`: a change is taken back by itself, unless it is confirmed, and never over somebody else's.
 
+mod ends;
 mod faults;
 
 use std::fs;

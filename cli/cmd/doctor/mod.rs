@@ -105,12 +105,14 @@ impl Kernel {
 struct Bpffs {
     path: String,
     mounted: bool,
+    read_only: bool,
 }
 
 impl Bpffs {
     fn new(path: &Path) -> Self {
         let mounted = path.is_dir() && pin::is_bpffs(path).unwrap_or_default();
-        Self { path: path.display().to_string(), mounted }
+        let read_only = mounted && pin::is_read_only(path).unwrap_or_default();
+        Self { path: path.display().to_string(), mounted, read_only }
     }
 }
 
@@ -157,7 +159,11 @@ impl fmt::Display for Document {
         }
         writeln!(f, "  types of the kernel, for CO-RE: {}", yes(self.kernel.btf))?;
         write!(f, "{}", self.process)?;
-        let is = if self.bpffs.mounted { "a bpffs" } else { "no bpffs" };
+        let is = match (self.bpffs.mounted, self.bpffs.read_only) {
+            (true, false) => "a bpffs",
+            (true, true) => "a bpffs, mounted read-only: nothing can be pinned there",
+            (false, _) => "no bpffs",
+        };
         writeln!(f, "bpffs\n  {} is {is}", escape(&self.bpffs.path))?;
         self.interfaces.iter().try_for_each(|interface| interface.fmt(f))
     }

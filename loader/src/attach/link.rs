@@ -260,8 +260,8 @@ impl Link {
                     .context("the link holds another program than the one that was seen"),
                 libc::ENOLINK => error.context("the link is detached"),
                 libc::EINVAL => error.with_help(
-                    "a bpf_link takes only a program that was loaded with the same expected_attach_type as the one that \
-                     it holds; detach the link and attach anew",
+                    "a bpf_link takes only a program that was loaded with the same expected_attach_type as the one \
+                     that it holds; detach the link and attach anew",
                 ),
                 _ => error,
             }

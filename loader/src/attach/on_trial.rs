@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::libc::EEXIST;
+
 use super::trial::Trial;
 use super::{Interface, Leftover, Link, let_go_of_prog_arrays, open_own_link, set};
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::error::{Error, ErrorKind, Result, escape, quote};
 use crate::netlink::{LinkRef, Mode, XdpChange, XdpProgram, XdpState};
 use crate::pin;
 use crate::program::Program;
@@ -45,6 +47,7 @@ impl OnTrial {
         let index = NonZeroU32::new(trial.ifindex).ok_or_else(missing)?;
         let interface = Interface::open(&LinkRef::Index(index), None)?;
         interface.socket().refuse_if_it_cannot_compare(trial.ifindex)?;
+        refuse_without_pins(&trial)?;
         let new = trial.new.as_ref().map(OwnedFd::try_clone).transpose();
         let new = new.map_err(|error| {
             Error::os("fcntl(F_DUPFD_CLOEXEC)", "the new program", error.raw_os_error().unwrap_or_default())
@@ -90,11 +93,20 @@ impl OnTrial {
         Ok(self.new.map_or(there.is_empty(), |new| has(&there, new)))
     }
 
+    /// Whether the change is known to be there no more, so that nothing can be confirmed or put back.
+    pub fn is_over(&self) -> bool {
+        self.look().is_ok_and(|there| !self.is_there(&there))
+    }
+
+    fn is_there(&self, there: &XdpState) -> bool {
+        let is_back = |program: &XdpProgram| there.programs().contains(program);
+        self.new.map_or(!self.before().iter().any(is_back), |new| has(there, new))
+    }
+
     /// Makes the change last, and gives the pin of its link if it has one. After a failure the trial goes on.
     pub fn keep(&mut self) -> Result<Option<PathBuf>> {
         let there = self.look()?;
-        let is_there = |program: &XdpProgram| there.programs().contains(program);
-        if !self.new.map_or(!self.before().iter().any(is_there), |new| has(&there, new)) {
+        if !self.is_there(&there) {
             let message = format!("the program on {} is not the one that is on trial", self.interface);
             return Err(Error::new(ErrorKind::Conflict, message));
         }
@@ -113,7 +125,8 @@ impl OnTrial {
     pub fn put_back(&mut self) -> Result<RolledBack> {
         let there = match self.look() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(self.leave("the interface is gone"));
+                let with_it = if self.link.is_some() { ", and the program with its bpf_link" } else { "" };
+                return Ok(self.leave(&format!("the interface is gone{with_it}")));
             }
             there => there?,
         };
@@ -209,14 +222,22 @@ impl OnTrial {
     }
 
     fn pin(&self, link: &Link) -> Result<PathBuf> {
-        let directory = self.trial.pin.parent().unwrap_or(self.bpffs());
+        let path = &self.trial.pin;
+        let directory = path.parent().unwrap_or(self.bpffs());
         let is_new = pin::create_dir(directory)?;
-        if let Err(error) = link.pin(&self.trial.pin) {
+        let done = match link.pin(path) {
+            // An earlier trial's link, which somebody has detached.
+            Err(error) if error.errno() == Some(EEXIST) && is_detached(path) => {
+                pin::unpin(path).and_then(|()| link.pin(path))
+            }
+            done => done,
+        };
+        if let Err(error) = done {
             // As it was before.
             let _ = if is_new { pin::remove_dir(directory) } else { Ok(()) };
             return Err(error);
         }
-        Ok(self.trial.pin.clone())
+        Ok(path.clone())
     }
 
     fn leave(&self, found: &str) -> RolledBack {
@@ -247,6 +268,25 @@ impl fmt::Display for OnTrial {
             (before, _) => write!(f, "{} is put back on {name}", list(before)),
         }
     }
+}
+
+/// Whether the link that is pinned at `path` holds no program any more.
+fn is_detached(path: &Path) -> bool {
+    Link::open_pinned(path).and_then(|link| link.state()).is_ok_and(|state| state.ifindex == 0)
+}
+
+/// Refuses a trial whose new program would have to be held by a pinned link, but cannot be.
+fn refuse_without_pins(trial: &Trial) -> Result<()> {
+    let bpffs = Path::new(&trial.bpffs);
+    let is_pinned = trial.new.is_some() && trial.before.is_empty();
+    if !is_pinned || !pin::is_read_only(bpffs).unwrap_or_default() {
+        return Ok(());
+    }
+    let path = quote(&trial.bpffs);
+    let message =
+        format!("{path} is mounted read-only: the change could not be confirmed, which takes a pin there");
+    let help = format!("mount -o remount,rw {}", escape(&trial.bpffs));
+    Err(Error::new(ErrorKind::Conflict, message).with_help(help))
 }
 
 fn has(there: &XdpState, id: u32) -> bool {

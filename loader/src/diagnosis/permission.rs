@@ -180,8 +180,16 @@ fn lacking(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
         ""
     };
     let rule = format!("this process lacks {}{before}{place}{sysctl}", names.join(" and "));
-    let words = names.join(",").to_lowercase();
-    Some(Verdict::new(rule, format!("run it as root, or let the program have it: setcap {words}+ep FILE")))
+    Some(Verdict::new(rule, or_setcap(&names, held)))
+}
+
+/// How a program gets the capabilities `missing` beside those that it has, which setcap(8) would take away if it did not
+/// name them.
+fn or_setcap(missing: &[String], held: Capabilities) -> String {
+    let others = [Capability::BPF, Capability::NET_ADMIN, Capability::PERFMON, Capability::SYS_ADMIN];
+    let others = others.into_iter().filter(|other| held.has(*other)).map(|other| format!("{other:?}"));
+    let words = missing.iter().cloned().chain(others).collect::<Vec<_>>().join(",").to_lowercase();
+    format!("run it as root, or let the program have it: setcap {words}+ep FILE")
 }
 
 /// Capabilities that are there and do not count.
@@ -299,7 +307,7 @@ const HELPERS_OF_PERFMON: [&str; 11] = [
 
 /// Whether the verifier refused a program, with these words, for the lack of CAP_PERFMON.
 pub fn why_rejected(words: &str, held: Capabilities) -> Option<Verdict> {
-    let remedy = "run it as root, or let the program have it: setcap cap_perfmon+ep FILE";
+    let remedy = or_setcap(&[format!("{:?}", Capability::PERFMON)], held);
     let said = |sign: &&&str| words.contains(**sign);
     if held.has_perfmon() {
         return None;
@@ -371,6 +379,10 @@ mod tests {
         let loader = process(&[Capability::BPF, Capability::NET_ADMIN]);
         assert_eq!(rule(EPERM, &[Privilege::Admin], &loader), "this process lacks CAP_SYS_ADMIN");
         let verdict = why_not_permitted(EPERM, &LOAD, &process(&[])).unwrap();
+        assert!(verdict.remedy.unwrap().ends_with("setcap cap_bpf,cap_net_admin+ep FILE"));
+        // What it has already stays.
+        let half = process(&[Capability::NET_ADMIN]);
+        let verdict = why_not_permitted(EPERM, &[Privilege::Bpf], &half).unwrap();
         assert!(verdict.remedy.unwrap().ends_with("setcap cap_bpf,cap_net_admin+ep FILE"));
         assert_eq!(
             rule(EPERM, &[Privilege::Interface], &bpf),

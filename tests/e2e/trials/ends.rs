@@ -1,0 +1,105 @@
+//! Trials that end early, that cannot be confirmed, and that are somebody else's.
+
+use std::process::Command;
+
+use super::*;
+
+/// `xdpload` by a user who is not root.
+fn by_nobody(arguments: &[&str]) -> Command {
+    let words = ["--reuid=65534", "--clear-groups", "--bounding-set=-all", env!("CARGO_BIN_EXE_xdpload")];
+    command("setpriv", &[&words[..], arguments].concat())
+}
+
+/// Whoever may not ask is told so at once, and the guard has no more to do than before.
+#[test]
+fn a_trial_is_of_whoever_began_it() {
+    let (_sandbox, _veth) = need!(bench(&[]));
+    let guard = Guard::of(&attach("xdp_drop", &[LONG]));
+    let words = "only the user who made the change, and root, may confirm it";
+    run(&mut by_nobody(&["confirm", NEAR])).fails(3).stderr_has(words);
+    run(&mut by_nobody(&["confirm"])).fails(1).stderr_has("no change waits to be confirmed");
+    run(&mut by_nobody(&["status", NEAR])).ok().stdout_has("native");
+    // It would have ended if they had waited for its end.
+    assert!(guard.proc("stat").is_some());
+    xdpload(&["confirm", NEAR]).ok();
+    guard.ends();
+    xdpload(&["detach", NEAR]).ok();
+}
+
+/// A change that somebody has taken off, or put another in the place of, is no longer on trial once anybody asks.
+#[test]
+fn what_is_there_no_more_is_not_on_trial() {
+    let (sandbox, _veth) = need!(bench(&[]));
+    let guard = Guard::of(&attach("xdp_drop", &[LONG]));
+    xdpload(&["detach", NEAR, "--link"]).ok();
+    let second = Guard::of(&attach("xdp_pass", &[LONG]));
+    guard.ends();
+    guard.has_logged("is taken off `near0`: it is not there any more");
+
+    xdpload(&["detach", NEAR, "--link"]).ok();
+    refused(&["confirm", NEAR], 1, &["the change is there no more, and its trial is over"]);
+    second.ends();
+    assert_eq!(answer(&["status"])["interfaces"], json!([]));
+
+    // Of a replacement, and of a detach.
+    attach("xdp_pass", &[]);
+    let third = Guard::of(&attach("xdp_drop", &["--replace", LONG]));
+    attach("xdp_pass", &["--replace"]);
+    let id = near().map(|(_, id)| id);
+    assert_eq!(answer(&["status"])["interfaces"][0]["trial"], Value::Null);
+    third.ends();
+    assert_eq!(near().map(|(_, id)| id), id);
+    xdpload(&["detach", NEAR]).ok();
+    assert_eq!((near(), sandbox.pins()), (None, vec![]));
+}
+
+/// A pin of an earlier trial, whose link holds nothing any more, is not in the way of the next.
+#[test]
+fn a_pin_of_a_detached_link_is_not_in_the_way() {
+    let (sandbox, veth) = need!(bench(&["bpftool"]));
+    attach("xdp_drop", &[LONG]);
+    let pin = format!("/sys/fs/bpf/xdpload/{}", own_link(&confirm()));
+    run(&mut command("bpftool", &["link", "detach", "pinned", &pin])).ok();
+    assert_eq!(near(), None);
+    let guard = Guard::of(&attach("xdp_drop", &[LONG]));
+    assert_eq!(confirm()["pin"], *pin);
+    guard.ends();
+    assert_udp(&veth, OTHER, 0);
+    xdpload(&["detach", NEAR]).ok();
+    assert_eq!((near(), sandbox.pins()), (None, vec![]));
+}
+
+#[test]
+fn what_could_not_be_confirmed_does_not_begin() {
+    let (_sandbox, _veth) = need!(bench(&[]));
+    let none: Option<&str> = None;
+    let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    mount(none, "/sys/fs/bpf", none, read_only, none).expect("the sandbox has mounted it");
+    let words = ["`/sys/fs/bpf` is mounted read-only", "help: mount -o remount,rw /sys/fs/bpf"];
+    refused(&["attach", NEAR, &object("xdp_drop"), LONG], 1, &words);
+    assert_eq!(near(), None);
+    xdpload(&["doctor", NEAR]).ok().stdout_has("/sys/fs/bpf is a bpffs, mounted read-only");
+    // In the place of another it takes no pin.
+    attach("xdp_pass", &[]);
+    let guard = Guard::of(&attach("xdp_drop", &["--replace", LONG]));
+    xdpload(&["confirm", NEAR]).ok();
+    guard.ends();
+    xdpload(&["detach", NEAR]).ok();
+}
+
+/// A lock that was held by the command, or by whoever called it, is not held as long as the trial.
+#[test]
+fn a_guard_keeps_nothing_open_that_it_was_not_given() {
+    let (sandbox, _veth) = need!(bench(&[]));
+    let lock = sandbox.scratch().join("lock");
+    let words = ["exec 9>\"$1\"; shift; exec \"$@\"", "sh", lock.to_str().expect("it is text")];
+    let attach = [env!("CARGO_BIN_EXE_xdpload"), "attach", NEAR, &object("xdp_drop"), LONG, "--json"];
+    let attached = run(&mut command("sh", &[&["-c"], &words[..], &attach].concat())).ok().json();
+    let guard = Guard::of(&attached);
+    let open = fs::read_dir(format!("/proc/{}/fd", guard.0)).expect("it is there");
+    let open: Vec<_> = open.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).collect();
+    assert!(!open.contains(&lock), "{open:?}");
+    xdpload(&["confirm", NEAR]).ok();
+    guard.ends();
+    xdpload(&["detach", NEAR]).ok();
+}
