@@ -6,6 +6,7 @@ use loader::attach::{self, Interface, Link};
 use loader::netlink::Mode;
 
 use crate::acceptor::Ending;
+use crate::bench::refused;
 use crate::command::{command, run};
 use crate::objects::object;
 use crate::packets::assert_udp;
@@ -155,6 +156,8 @@ fn a_pin_of_another_link_is_not_updated() {
     let attach = [&["attach", FAR, &far_object], &far[..]].concat();
     run_as_planned(&sandbox, &plan, &attach, Ending::AsTheKernelSays).ok();
     assert_eq!(veth.far.run(|| attached_by_ip(FAR)).unwrap().name, "xdp_drop");
+    // What is proposed is meant for there.
+    refused(&["detach", FAR, "--netns=far"], 1, &["or: xdpload detach far0 --link --netns far\n"]);
     xdpload(&["detach", FAR, "--netns=far", "--link"]).ok().stdout_has("removed its pin /sys/fs/bpf/far");
     assert_eq!(veth.far.run(|| attached_by_ip(FAR)), None);
 }

@@ -7,11 +7,12 @@ use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::{Interface, Link, RouteSocket, link_of, link_pins};
-use crate::diagnosis::{Channels, Holder, InterfaceFacts};
-use crate::error::Result;
+use super::{Interface, Link, NetNs, RouteSocket, link_of, link_pins};
+use crate::diagnosis::{Channels, Holder, InterfaceFacts, Place};
+use crate::error::{Result, escape};
 use crate::netlink::{self, LinkInfo, LinkRef, XdpFeatures, XdpProgram};
 use crate::order::InOrder as _;
+use crate::pin;
 use crate::program::Program;
 use crate::sys::{ethtool, netlink as sys_netlink, os};
 use crate::uapi::ethtool::ETH_FLAG_LRO;
@@ -48,6 +49,7 @@ struct Neighbourhood<'s> {
     links: BTreeMap<u32, LinkInfo>,
     netdev: Option<Netdev>,
     pins: Vec<(u32, PathBuf)>,
+    place: Place,
 }
 
 impl<'s> Neighbourhood<'s> {
@@ -55,7 +57,7 @@ impl<'s> Neighbourhood<'s> {
         let links: BTreeMap<_, _> = socket.links()?.into_iter().map(|link| (link.index, link)).into_map();
         let has_programs = links.values().any(|link| !link.xdp.is_empty());
         let pins = if has_programs { link_pins(bpffs) } else { Vec::new() };
-        Ok(Self { socket, links, netdev: Netdev::open(socket), pins })
+        Ok(Self { socket, links, netdev: Netdev::open(socket), pins, place: place(socket, bpffs) })
     }
 
     fn facts(&self, link: LinkInfo) -> InterfaceFacts {
@@ -77,6 +79,7 @@ impl<'s> Neighbourhood<'s> {
             ports: ports.map(|port| (port.clone(), self.features(port))).collect(),
             holders: link.xdp.programs().iter().map(|program| self.holder(&link, *program)).collect(),
             link,
+            place: self.place.clone(),
         }
     }
 
@@ -142,6 +145,16 @@ impl<'s> Neighbourhood<'s> {
             processes: id.map(processes_with_link).unwrap_or_default(),
         }
     }
+}
+
+/// Where commands find the interfaces of `socket`, and their pins below `bpffs`.
+fn place(socket: &RouteSocket, bpffs: &Path) -> Place {
+    let mut place = socket.namespace().map(NetNs::words).unwrap_or_default();
+    if bpffs != Path::new(pin::BPFFS_ROOT) {
+        let bpffs = format!(" --bpffs {}", escape(&bpffs.to_string_lossy()));
+        place.options.push_str(&bpffs);
+    }
+    place
 }
 
 /// The processes that have an fd of the link, as far as /proc shows them.

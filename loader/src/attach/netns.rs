@@ -8,7 +8,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::diagnosis::Place;
+use crate::error::{Error, ErrorKind, Result, escape, quote};
 use crate::sys::{self, Errno};
 
 /// Where ip-netns(8) keeps the namespaces that have a name.
@@ -86,6 +87,14 @@ impl NetNs {
             Error::os("fcntl(F_DUPFD_CLOEXEC)", self, error.raw_os_error().unwrap_or(libc::EMFILE))
         })?;
         Ok(Self { label: self.label.clone(), fd })
+    }
+
+    /// How the command lines of ip(8), or nsenter(1), and of `xdpload` name it.
+    pub(super) fn words(&self) -> Place {
+        let name = self.label.strip_prefix(NAMED).map_or(&*self.label, |name| name.trim_start_matches('/'));
+        let inside = if name.contains('/') { "nsenter --net=" } else { "ip netns exec " };
+        let name = escape(name);
+        Place { inside: format!("{inside}{name} "), options: format!(" --netns {name}") }
     }
 
     /// Runs `call` in this namespace, on a thread of its own.

@@ -62,6 +62,11 @@ struct Turn {
 }
 
 impl RouteSocket {
+    /// The namespace, where it is not the one of the thread that opened the socket.
+    pub(super) fn namespace(&self) -> Option<&NetNs> {
+        self.namespace.as_ref()
+    }
+
     /// Opens a socket in `namespace`, or in that of the calling thread.
     pub fn open(namespace: Option<&NetNs>) -> Result<Self> {
         let (opened, place) = match namespace {

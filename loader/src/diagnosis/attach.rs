@@ -44,7 +44,7 @@ pub fn forecast(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
 mod tests {
     use nix::libc::{EBUSY, EEXIST, EINVAL, ENOMEM, ENOSPC, EOPNOTSUPP, ERANGE};
 
-    use super::super::{Channels, Holder};
+    use super::super::{Channels, Holder, Place};
     use super::*;
     use crate::netlink::{LinkInfo, XdpFeatures, XdpProgram, XdpState};
     use crate::uapi::genetlink::XdpFeature;
@@ -252,9 +252,30 @@ mod tests {
         let words =
             "bpf_link 7, pinned at `/sys/fs/bpf/edge`, holds XDP program 12 in native mode (`xdp_drop`)";
         assert!(told.starts_with(words), "{told}");
-        assert!(told.contains("xdpload detach near0 --link"), "{told}");
+        assert!(told.ends_with("xdpload detach near0 --link"), "{told}");
         let taken = why(AttachWish { by_link: true, ..NATIVE }, EBUSY, None, &held(Mode::Native, None));
         assert!(taken.starts_with("XDP program 12 in native mode (`xdp_drop`) is there"), "{taken}");
+    }
+
+    /// Elsewhere another interface may have the name.
+    #[test]
+    fn commands_say_where_the_interface_is() {
+        let place = Place {
+            inside: "ip netns exec edge ".to_owned(),
+            options: " --netns edge --bpffs /b".to_owned(),
+        };
+        let there = InterfaceFacts { place: place.clone(), ..held(Mode::Native, Some(7)) };
+        let told = why(NATIVE, EBUSY, None, &there);
+        let words = "xdpload attach near0 OBJ --replace --link --netns edge --bpffs /b, or: \
+                     xdpload detach near0 --link --netns edge --bpffs /b";
+        assert!(told.ends_with(words), "{told}");
+        let there = InterfaceFacts { place: place.clone(), ..held(Mode::Native, None) };
+        let told = why(GENERIC, EEXIST, None, &there);
+        assert!(told.ends_with("xdpload detach near0 --netns edge --bpffs /b"), "{told}");
+        let few = InterfaceFacts { peer_channels: Some(queues(4, 4)), place, ..veth(1500) };
+        let told = why(NATIVE, ENOSPC, None, &few);
+        assert!(told.contains("| ip netns exec edge ethtool -L near0 rx 4"), "{told}");
+        assert!(told.ends_with("xdpload attach near0 OBJ --mode generic --netns edge --bpffs /b"), "{told}");
     }
 
     #[test]

@@ -37,6 +37,18 @@ pub struct InterfaceFacts {
     pub ports: Vec<(LinkInfo, Option<XdpFeatures>)>,
     /// What is known of who holds the programs that run there.
     pub holders: Vec<Holder>,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// The words by which commands find an interface that is in another network namespace, or has its pins in another
+/// bpffs, than they would look in. Otherwise they are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// What another program's command begins with: `ip netns exec edge `.
+    pub inside: String,
+    /// What `xdpload`'s own end with: ` --netns edge --bpffs /run/bpf`.
+    pub options: String,
 }
 
 /// How many queues an interface has, and how many it may have.

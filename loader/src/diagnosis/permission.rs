@@ -183,8 +183,8 @@ fn lacking(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
     Some(Verdict::new(rule, or_setcap(&names, held)))
 }
 
-/// How a program gets the capabilities `missing` beside those that it has, which setcap(8) would take away if it did not
-/// name them.
+/// How a program gets the capabilities `missing` beside those that it has, which setcap(8) would take away if they were
+/// not named too.
 fn or_setcap(missing: &[String], held: Capabilities) -> String {
     let others = [Capability::BPF, Capability::NET_ADMIN, Capability::PERFMON, Capability::SYS_ADMIN];
     let others = others.into_iter().filter(|other| held.has(*other)).map(|other| format!("{other:?}"));

@@ -119,11 +119,16 @@ fn held_by_link(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     let is_on_trial = holder.processes.iter().any(|process| process.contains(GUARD));
     let remedy = if is_on_trial {
         format!(
-            "it is on trial: xdpload confirm {0}, which keeps it; or: xdpload detach {0} --link",
-            name(facts)
+            "it is on trial: xdpload confirm {0}{1}, which keeps it; or: xdpload detach {0} --link{1}",
+            name(facts),
+            facts.place.options
         )
     } else {
-        format!("xdpload attach {0} OBJ --replace --link, or: xdpload detach {0} --link", name(facts))
+        format!(
+            "xdpload attach {0} OBJ --replace --link{1}, or: xdpload detach {0} --link{1}",
+            name(facts),
+            facts.place.options
+        )
     };
     Some(Verdict::new(rule, remedy))
 }
@@ -143,8 +148,9 @@ fn same_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
             holder.program
         );
         let remedy = format!(
-            "xdp-loader status {0}, and to take all of them off: xdp-loader unload {0} --all",
-            name(facts)
+            "{1}xdp-loader status {0}, and to take all of them off: {1}xdp-loader unload {0} --all",
+            name(facts),
+            facts.place.inside
         );
         return Some(Verdict::new(rule, remedy));
     }
@@ -153,11 +159,24 @@ fn same_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
 }
 
 fn replace_or_detach(wish: AttachWish, facts: &InterfaceFacts) -> String {
-    format!("xdpload attach {0} OBJ --mode {1} --replace, or: xdpload detach {0}", name(facts), wish.mode)
+    format!(
+        "xdpload attach {0} OBJ --mode {1} --replace{2}, or: xdpload detach {0}{2}",
+        name(facts),
+        wish.mode,
+        facts.place.options
+    )
+}
+
+fn status(facts: &InterfaceFacts) -> String {
+    format!("xdpload status {}{}", name(facts), facts.place.options)
+}
+
+fn detach(interface: &LinkInfo, facts: &InterfaceFacts) -> String {
+    format!("xdpload detach {}{}", escape(&interface.name), facts.place.options)
 }
 
 fn somebody_holds_it(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
-    let remedy = format!("look who: xdpload status {}", name(facts));
+    let remedy = format!("look who: {}", status(facts));
     Verdict::new(format!("a program on {} is in the way", quoted(facts)), remedy)
 }
 
@@ -166,7 +185,7 @@ fn changed_meanwhile(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
         "another program than the one that was seen is on {}: somebody changed it meanwhile",
         quoted(facts)
     );
-    Verdict::new(rule, format!("look who, and try again: xdpload status {}", name(facts)))
+    Verdict::new(rule, format!("look who, and try again: {}", status(facts)))
 }
 
 fn other_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
@@ -192,16 +211,20 @@ fn program_above(_: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         quote(&upper.name),
         quoted(facts)
     );
-    Some(Verdict::new(rule, format!("xdpload detach {}", escape(&upper.name))))
+    Some(Verdict::new(rule, detach(upper, facts)))
 }
 
 fn something_is_above(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
-    Verdict::new(format!("an interface that stands on {} has a program", quoted(facts)), "xdpload status")
+    let remedy = format!("xdpload status{}", facts.place.options);
+    Verdict::new(format!("an interface that stands on {} has a program", quoted(facts)), remedy)
 }
 
 fn bound(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let rule = "the program was loaded for another interface, or for the card and not for the kernel";
-    Verdict::new(rule, format!("load it from its object: xdpload attach {} OBJ", name(facts)))
+    Verdict::new(
+        rule,
+        format!("load it from its object: xdpload attach {} OBJ{}", name(facts), facts.place.options),
+    )
 }
 
 fn for_devmaps(_: AttachWish, _: &InterfaceFacts) -> Verdict {
@@ -222,7 +245,11 @@ fn split_headers(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let rule = format!("{} splits headers from data (tcp-data-split, or a memory provider)", quoted(facts));
     Verdict::new(
         rule,
-        format!("ethtool -G {0} tcp-data-split off, or build the program for `xdp.frags`", name(facts)),
+        format!(
+            "{}ethtool -G {} tcp-data-split off, or build the program for `xdp.frags`",
+            facts.place.inside,
+            name(facts)
+        ),
     )
 }
 
@@ -233,7 +260,7 @@ fn host_without_header_sg(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
 }
 
 fn generic(_: AttachWish, facts: &InterfaceFacts) -> String {
-    format!("xdpload attach {} OBJ --mode generic", name(facts))
+    format!("xdpload attach {} OBJ --mode generic{}", name(facts), facts.place.options)
 }
 
 /// What native XDP on a bond takes: `bond_xdp_check()` in `drivers/net/bonding/bond_main.c`.
@@ -251,7 +278,12 @@ fn bond_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     );
     Some(Verdict::new(
         rule,
-        format!("ip link set dev {} type bond mode 802.3ad, or: {}", name(facts), generic(wish, facts)),
+        format!(
+            "{}ip link set dev {} type bond mode 802.3ad, or: {}",
+            facts.place.inside,
+            name(facts),
+            generic(wish, facts)
+        ),
     ))
 }
 
@@ -266,7 +298,7 @@ fn bond_slave(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
             quote(&slave.name),
             quoted(facts)
         );
-        return Some(Verdict::new(rule, format!("xdpload detach {}", escape(&slave.name))));
+        return Some(Verdict::new(rule, detach(slave, facts)));
     }
     let (slave, _) = facts.ports.iter().find(|(_, features)| lacks(*features, XdpFeature::BASIC))?;
     let rule = format!("the slave {} of the bond {} has no native mode", quote(&slave.name), quoted(facts));
@@ -300,9 +332,13 @@ fn too_long(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         link.mtu,
         page - limit
     );
-    let place = if facts.is("veth") && facts.peer_is_elsewhere() { " in its network namespace" } else { "" };
+    let (inside, place) = if facts.is("veth") && facts.peer_is_elsewhere() {
+        ("", " in its network namespace")
+    } else {
+        (&*facts.place.inside, "")
+    };
     let remedy = format!(
-        "ip link set dev {} mtu {limit}{place}, or build the program for the section `xdp.frags`, or: {}",
+        "{inside}ip link set dev {} mtu {limit}{place}, or build the program for the section `xdp.frags`, or: {}",
         escape(&link.name),
         generic(wish, facts)
     );
@@ -311,7 +347,8 @@ fn too_long(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
 
 fn mtu_too_large(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let remedy = format!(
-        "lower it (ip link set dev {} mtu 1500), or build the program for the section `xdp.frags`, or: {}",
+        "lower it ({}ip link set dev {} mtu 1500), or build the program for the section `xdp.frags`, or: {}",
+        facts.place.inside,
         measured(facts).map_or_else(|| name(facts), |link| escape(&link.name)),
         generic(wish, facts)
     );
@@ -326,11 +363,15 @@ fn joined(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     (wish.mode == Mode::Native && facts.lro == Some(true)).then(|| joins_packets(wish, facts))
 }
 
+/// What ethtool(8) with these words does about it, or else generic mode.
+fn ethtool(rule: String, words: &str, wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
+    Verdict::new(rule, format!("{}ethtool {words}{}", facts.place.inside, generic(wish, facts)))
+}
+
 fn joins_packets(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let rule =
         format!("{} joins packets before a program could see them (LRO or GRO in hardware)", quoted(facts));
-    let remedy = format!("ethtool -K {0} lro off rx-gro-hw off, or: {1}", name(facts), generic(wish, facts));
-    Verdict::new(rule, remedy)
+    ethtool(rule, &format!("-K {} lro off rx-gro-hw off, or: ", name(facts)), wish, facts)
 }
 
 /// A veth wants a receive queue for each by which its peer sends (`veth_xdp_set()` in `drivers/net/veth.c`).
@@ -346,13 +387,13 @@ fn too_few_queues(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         if have == 1 { "" } else { "s" },
         facts.peer.as_ref().map_or_else(String::new, |peer| quote(&peer.name)),
     );
-    let remedy = if own.max_rx >= want {
-        format!("ethtool -L {} rx {want}, or: {}", name(facts), generic(wish, facts))
+    let words = if own.max_rx >= want {
+        format!("-L {} rx {want}, or: ", name(facts))
     } else {
         let peer = facts.peer.as_ref().map_or("PEER", |peer| &peer.name);
-        format!("ethtool -L {} tx {}, or: {}", escape(peer), own.max_rx, generic(wish, facts))
+        format!("-L {} tx {}, or: ", escape(peer), own.max_rx)
     };
-    Some(Verdict::new(rule, remedy))
+    Some(ethtool(rule, &words, wish, facts))
 }
 
 fn queues_short(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
@@ -362,19 +403,15 @@ fn queues_short(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
                 "{} uses {combined} of at most {max_combined} channels, and native mode wants some for itself",
                 quoted(facts)
             );
-            let half = combined / 2;
-            Verdict::new(
-                rule,
-                format!("ethtool -L {} combined {half}, or: {}", name(facts), generic(wish, facts)),
-            )
+            ethtool(rule, &format!("-L {} combined {}, or: ", name(facts), combined / 2), wish, facts)
         }
         _ if facts.is("veth") => {
             let rule = format!("{} has fewer receive queues than its peer has to send by", quoted(facts));
-            Verdict::new(rule, format!("ethtool -L {} rx N, or: {}", name(facts), generic(wish, facts)))
+            ethtool(rule, &format!("-L {} rx N, or: ", name(facts)), wish, facts)
         }
         _ => {
             let rule = format!("{} has too few queues for native mode", quoted(facts));
-            Verdict::new(rule, format!("ethtool -l {} shows them; or: {}", name(facts), generic(wish, facts)))
+            ethtool(rule, &format!("-l {} shows them; or: ", name(facts)), wish, facts)
         }
     }
 }
@@ -393,7 +430,8 @@ fn no_native_mode(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let driver = facts.driver.as_ref().map_or_else(String::new, |driver| format!(" ({})", escape(driver)));
     if wish.mode == Mode::Offload {
         let rule = format!("the driver of {}{driver} runs no program on the card", quoted(facts));
-        return Verdict::new(rule, format!("xdpload attach {} OBJ --mode native", name(facts)));
+        let remedy = format!("xdpload attach {} OBJ --mode native{}", name(facts), facts.place.options);
+        return Verdict::new(rule, remedy);
     }
     let rule = format!("the driver of {}{driver} has no native mode", quoted(facts));
     let ports: Vec<_> =
