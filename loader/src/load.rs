@@ -9,6 +9,7 @@ mod bpffs;
 mod entries;
 mod extension;
 mod interface;
+mod loaded;
 mod prog_arrays;
 mod running;
 mod trial;
@@ -18,14 +19,15 @@ use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::libc::{EAGAIN, EBUSY, EINVAL, ENOENT, ENOSPC, ENOTEMPTY, EOPNOTSUPP};
 
 use self::bpffs::{is_bpffs, make_directory, mount_bpffs};
 use self::extension::Extended;
+pub use self::loaded::{AttachedTo, Loaded, Outcome, Record};
 pub use self::running::{Comparison, RunsAlready};
-use crate::attach::{self, Link, LinkState, RouteSocket};
+use crate::attach::{self, Link, RouteSocket};
 use crate::bytes::ByteOrder;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
@@ -38,152 +40,14 @@ use crate::object::MapShape;
 use crate::order::InOrder as _;
 use crate::pin;
 use crate::plan::{
-    Alternative, BtfLoad, Call, Existing, KernelCall, MapCreate, MapSlot, ModuleSlot, On, Plan, ProgLoad,
-    ProgramSlot, Step, When,
+    Alternative, BtfLoad, Call, Existing, MapCreate, MapSlot, ModuleSlot, On, Plan, ProgLoad, ProgramSlot,
+    Step, When,
 };
 use crate::program::{CompilerInfo, Program, ProgramInfo, ProgramParams};
 use crate::uapi::bpf::ProgType;
 
 /// How often a load is tried again that a signal has interrupted (EAGAIN).
 const MAX_INTERRUPTIONS: usize = 5;
-
-/// What a plan has made. Dropping it closes the fds; what is pinned or attached stays.
-#[derive(Debug)]
-pub struct Loaded {
-    maps: Vec<(String, Map)>,
-    programs: Vec<(String, Program)>,
-    /// The sections that the programs are in, in the same order.
-    sections: Vec<String>,
-    infos: Vec<Option<ProgramInfo>>,
-    kept: Vec<String>,
-    copied: Vec<(String, usize)>,
-    btf_refusal: Option<Error>,
-    attached: Vec<AttachedTo>,
-    transcript: Vec<Record>,
-}
-
-/// Where a plan has attached its program.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct AttachedTo {
-    /// The interface's number in its network namespace.
-    pub index: u32,
-    /// The interface's name.
-    pub name: String,
-    /// The mode that it became.
-    pub mode: Mode,
-    /// The program that was there before.
-    pub replaced: Option<XdpProgram>,
-    /// Why native mode was refused, where [`ModeChoice::Auto`](crate::netlink::ModeChoice::Auto) fell back.
-    pub native_refusal: Option<Error>,
-    /// What the kernel or the driver remarked, although it attached the program.
-    pub warning: Option<String>,
-    /// What the kernel says of the program; kernels before 4.13 say nothing.
-    pub info: Option<ProgramInfo>,
-    /// The prog arrays that are pinned while it is attached, by name, and where.
-    pub prog_arrays: Vec<(String, PathBuf)>,
-    /// The `bpf_link` that holds the program, if it was asked for.
-    pub link: Option<LinkState>,
-}
-
-/// A call that was made, and how the kernel answered.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Record {
-    /// The system calls, in the plan's words.
-    pub calls: Vec<KernelCall>,
-    /// What came of the last of them: a number such as an fd where it gives one, or the refusal.
-    pub outcome: Outcome,
-    /// How long they took.
-    pub took: Duration,
-}
-
-/// How the kernel answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// It was done.
-    Done,
-    /// It was done, and this fd stands for what was made or found.
-    Fd(i32),
-    /// It was refused with an errno.
-    Refused(i32),
-    /// It succeeded, but what it told ends the plan or leads to another way; in words.
-    Found(String),
-}
-
-impl Loaded {
-    /// The map with this name in the object.
-    pub fn map(&self, name: &str) -> Result<&Map> {
-        let found = self.maps.iter().find(|(own, _)| own == name);
-        found.map(|(_, map)| map).ok_or_else(|| not_among("map", name, &self.maps))
-    }
-
-    /// All maps with their names, in the object's order.
-    pub fn maps(&self) -> impl Iterator<Item = (&str, &Map)> {
-        self.maps.iter().map(|(name, map)| (name.as_str(), map))
-    }
-
-    /// The loaded program with this symbol name, or the only one from the section of this name, as gobpf finds it.
-    pub fn program(&self, name: &str) -> Result<&Program> {
-        if let Some((_, program)) = self.programs.iter().find(|(own, _)| own == name) {
-            return Ok(program);
-        }
-        let mut in_section = self.programs.iter().zip(&self.sections).filter(|(_, section)| *section == name);
-        match (in_section.next(), in_section.next()) {
-            (Some(((_, program), _)), None) => Ok(program),
-            _ => Err(not_among("program", name, &self.programs)),
-        }
-    }
-
-    /// All programs with their names.
-    pub fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
-        self.programs.iter().map(|(name, program)| (name.as_str(), program))
-    }
-
-    /// What the kernel says of the program with this name, if the plan asked and the kernel told.
-    pub fn info(&self, program: &str) -> Option<&ProgramInfo> {
-        let index = self.programs.iter().position(|(own, _)| own == program)?;
-        self.infos.get(index)?.as_ref()
-    }
-
-    /// The names of the maps that the program has from the one that it replaced.
-    pub fn kept_maps(&self) -> &[String] {
-        &self.kept
-    }
-
-    /// The names of the maps whose entries were copied from those of the program that was replaced, and how many.
-    pub fn copied_maps(&self) -> &[(String, usize)] {
-        &self.copied
-    }
-
-    /// Why the kernel has not taken the object's types, if it refused them: everything was then loaded without.
-    pub fn btf_refusal(&self) -> Option<&Error> {
-        self.btf_refusal.as_ref()
-    }
-
-    /// Where the program was attached, if the plan did so: the first of the interfaces.
-    pub fn attached(&self) -> Option<&AttachedTo> {
-        self.attached.first()
-    }
-
-    /// Where the program was attached, in the plan's order.
-    pub fn attachments(&self) -> &[AttachedTo] {
-        &self.attached
-    }
-
-    /// Every call that was made, in order.
-    pub fn transcript(&self) -> &[Record] {
-        &self.transcript
-    }
-}
-
-#[cold]
-fn not_among<T>(noun: &str, name: &str, items: &[(String, T)]) -> Error {
-    let names: Vec<_> = items.iter().map(|(name, _)| quote(name)).collect();
-    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    Error::new(ErrorKind::InvalidInput, format!("there is no {noun} {} among {names}", quote(name)))
-}
 
 impl Plan {
     /// Makes the calls of the plan, and tells `observe` of each when the kernel has answered.
@@ -856,6 +720,10 @@ impl Execution<'_> {
         // The templates have served; dropping them closes them.
         let lasting = maps.len() - templates;
         let name = |slot: &MapSlot| maps[slot.0].clone();
+        let mounted = self.undo.into_iter().find_map(|(_, call)| match call {
+            Call::Umount { path } => Some(path),
+            _ => None,
+        });
         Loaded {
             attached: attached.collect(),
             infos: self.infos,
@@ -865,6 +733,7 @@ impl Execution<'_> {
             programs: made(programs, self.programs),
             sections: sections.clone(),
             btf_refusal: self.btf_refusal,
+            mounted,
             transcript: self.transcript,
         }
     }

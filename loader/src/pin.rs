@@ -184,8 +184,18 @@ pub fn is_read_only(path: &Path) -> Result<bool> {
     os::is_read_only(path).map_err(|errno| Error::os("statfs(2)", show(path), errno.0))
 }
 
-/// Mounts a bpffs on the directory `path`, for root alone: one mount(2). It needs CAP_SYS_ADMIN.
+/// Mounts a bpffs on the directory `path`, for root alone: one mount(2). It needs CAP_SYS_ADMIN. A directory that is
+/// not empty is refused, since what is in it could not be reached any more.
 pub fn mount_bpffs(path: &Path) -> Result<()> {
+    if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
+        let message = format!(
+            "{} is no bpffs, and is not empty: one mounted there would hide what is in it",
+            show(path)
+        );
+        return Err(
+            Error::new(ErrorKind::Conflict, message).with_help("name an empty directory, or one in a bpffs")
+        );
+    }
     os::mount_bpffs(path).map_err(|errno| {
         explain_mount(Error::os("mount(2)", format_args!("bpffs on {}", show(path)), errno.0), path)
     })

@@ -198,6 +198,11 @@ fn bpffs_is_mounted_even_on_a_read_only_sys() {
     let big = format!("{}=4294967295", bench.map);
     xdpload(&["attach", NEAR, &path, "--pin-map", &pin, "--max-entries", &big]).fails(1);
     assert!(umount("/sys/fs/bpf").is_err(), "the mount is left behind");
+    // Nor is anything hidden by a mount.
+    let pin_there = format!("{}=/sys/kernel/map", bench.map);
+    let words = "`/sys/kernel` is no bpffs, and is not empty: one mounted there would hide what is in it";
+    let over = ["attach", NEAR, &path, "--bpffs", "/sys/kernel", "--pin-map", &pin_there];
+    assert_well_said(&xdpload(&over).fails(1).stderr_has(words));
     let elsewhere = ["attach", NEAR, &path, "--bpffs", "/sys/nowhere", "--pin-map"];
     let nowhere = format!("{}=/sys/nowhere/map", bench.map);
     let words =
