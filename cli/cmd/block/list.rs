@@ -90,11 +90,13 @@ impl fmt::Display for List {
 }
 
 pub(super) fn test(args: &args::Test) -> Result<()> {
-    let address: IpAddr = args.address.parse().map_err(|_| {
-        let message =
-            format!("{} is no address: expected one such as 192.0.2.1 or 2001:db8::1", quote(&args.address));
-        Error::new(ErrorKind::InvalidInput, message)
-    })?;
+    let no_address = |reason: &str| {
+        Error::new(ErrorKind::InvalidInput, format!("{} is no address: {reason}", quote(&args.address)))
+    };
+    let parsed = args.address.parse::<IpAddr>();
+    let address = parsed.map_err(|_| no_address("expected one such as 192.0.2.1 or 2001:db8::1"))?;
+    // Of what no rule can be about, nothing is to be told either.
+    prefix::parse(&args.address).map_err(|reason| no_address(&reason.0))?;
     let mut reader = Reader::open(&maps(&args.home))?;
     let Test { rule, allowed, drops, .. } = reader.test(address)?;
     let settings = reader.settings()?;
