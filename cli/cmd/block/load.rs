@@ -95,7 +95,8 @@ impl Lists {
             tell_bad_lines(name, &list);
             self.skipped += list.bad.len() as u64 + list.more_bad;
         } else {
-            refuse_bad_lines(name, &list)?;
+            refuse_bad_lines(name, &list)
+                .map_err(|error| error.with_help("--skip-bad leaves such lines out"))?;
         }
         tell_host_bits(name, &list);
         // A download that has failed leaves such a file.
@@ -221,7 +222,7 @@ pub(super) fn refuse_bad_lines(name: &str, list: &List) -> Result<()> {
     let more = if count > 1 { format!(" (and {} more bad lines)", count - 1) } else { String::new() };
     let place = format!("{}, line {}", quote(name), first.number);
     let message = format!("{place}: {}: {}{more}; nothing was changed", quote(&first.text), first.reason);
-    Err(Error::new(ErrorKind::Malformed, message).with_help("`block load --skip-bad` leaves such lines out"))
+    Err(Error::new(ErrorKind::Malformed, message))
 }
 
 /// Says that prefixes are not taken as they were written.
