@@ -158,6 +158,38 @@ fn rules_that_are_there_lock_nobody_out_when_it_is_turned_on() {
     assert_udp(&veth, OTHER, 0);
 }
 
+/// A trial would not put back what other interfaces do.
+#[test]
+fn what_is_set_for_all_interfaces_is_not_on_trial() {
+    let (_sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
+    block(&["add", "192.0.2.77"]).ok();
+    block(&["on", NEAR, "--default", "drop", "--force"]).ok();
+    for (setting, what, option) in [
+        (&["--count-only"][..], "packets are only counted and no longer dropped", "--count-only"),
+        (&["--default", "pass"], "what no rule is about passes", "--default pass"),
+        (&["--default=pass", "--count-only=true"], "packets are only counted", "--count-only"),
+    ] {
+        for interface in [NEAR, "two0"] {
+            let words = format!("--confirm does not take back that {what}");
+            let hint = format!("`xdpload block on {interface} {option}` does it without a trial");
+            let on = ["block", "on", interface, "--confirm", "60s", "--force"];
+            refused(&[&on, setting].concat(), 1, &[&words, "which holds for all interfaces", &hint]);
+        }
+    }
+    assert_eq!(attached_by_ip("two0"), None);
+    refused(&["confirm"], 1, &["no change waits to be confirmed"]);
+    assert_udp(&veth, BLOCKED, 0);
+    assert_udp(&veth, OTHER, 0);
+
+    // What is so already is no change.
+    block(&["on", NEAR, "--count-only", "--default", "pass"]).ok();
+    let same = ["--count-only", "--default", "pass", "--confirm", "60s"];
+    block(&[&["on", "two0"], &same[..]].concat()).ok().stdout_has("on: two0 in native mode, and only counts");
+    xdpload(&["confirm"]).ok();
+    assert_udp(&veth, BLOCKED, 5);
+}
+
 #[test]
 fn an_exception_that_is_needed_is_not_taken_back() {
     let (_sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));

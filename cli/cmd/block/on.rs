@@ -66,13 +66,7 @@ fn check(args: &On, interfaces: &[Interface], maps: &Maps, reader: &mut Reader) 
         return Err(Error::new(ErrorKind::Conflict, message)
             .with_help("`block save FILE`, `block off --purge`, `block on` again, and `block load FILE`"));
     }
-    // A trial takes the program off again, and leaves alone whether it only counts.
-    if args.trial.confirm.is_some() && before.count_only && args.count_only == Some(false) {
-        let message = "--confirm does not take back that packets are dropped and no longer only counted";
-        return Err(Error::new(ErrorKind::Conflict, message).with_help(
-            "`block on --count-only=false` without --confirm drops; `block on --count-only` only counts again",
-        ));
-    }
+    refuse_trial_of_settings(args, interfaces, before)?;
     if args.force || args.count_only.unwrap_or(before.count_only) {
         return Ok(());
     }
@@ -86,6 +80,26 @@ fn check(args: &On, interfaces: &[Interface], maps: &Maps, reader: &mut Reader) 
     let trial = if before.count_only { "" } else { "--confirm 60s takes it back unless it is confirmed; " };
     let help = format!("`xdpload block allow add` makes an exception; {trial}--force does it all the same");
     lockout::check_all(reader, unlisted, &exceptions, &help)
+}
+
+/// Refuses a trial of what is set for all interfaces: it takes programs off, and puts no setting back. A drop by
+/// default is ended by the packet program.
+fn refuse_trial_of_settings(args: &On, interfaces: &[Interface], before: Settings) -> Result<()> {
+    let passes = args.default == Some(args::Default::Pass) && before.unlisted != Unlisted::Pass;
+    let (what, option) = match args.count_only.filter(|wanted| *wanted != before.count_only) {
+        _ if args.trial.confirm.is_none() => return Ok(()),
+        Some(true) => ("packets are only counted and no longer dropped", "--count-only"),
+        Some(false) => ("packets are dropped and no longer only counted", "--count-only=false"),
+        None if passes => ("what no rule is about passes", "--default pass"),
+        None => return Ok(()),
+    };
+    let names = interfaces.iter().map(|interface| escape(interface.name())).collect::<Vec<_>>().join(" ");
+    let again = crate::cmd::once_more(&args.place);
+    let message = format!("--confirm does not take back that {what}, which holds for all interfaces");
+    Err(Error::new(ErrorKind::Conflict, message).with_help(format!(
+        "`xdpload block on {names} {option}{again}` does it without a trial; --confirm without {option} tries the \
+         program alone"
+    )))
 }
 
 fn is_on_all(interfaces: &[Interface], maps: &Maps) -> Result<bool> {
