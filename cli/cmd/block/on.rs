@@ -49,12 +49,18 @@ pub(super) fn on(args: &On) -> Result<()> {
     output::answer(args.form, &done?)
 }
 
-/// What is to become of packets that no rule is about, if anything is said of them.
-fn unlisted(args: &On) -> Option<Unlisted> {
-    args.default.map(|default| match default {
-        args::Default::Pass => Unlisted::Pass,
-        args::Default::Drop => Unlisted::Drop(args.trial.confirm),
-    })
+/// What is to become of packets that no rule is about, if that is to change.
+fn unlisted(args: &On, before: Unlisted) -> Option<Unlisted> {
+    match (args.default?, args.trial.confirm) {
+        (args::Default::Pass, _) => Some(Unlisted::Pass),
+        // Its end would not put back a drop without one.
+        (args::Default::Drop, Some(_)) if before == Unlisted::Drop(None) => {
+            let words = "note: what no rule is about is dropped already, so that this is not on trial";
+            output::remark(words);
+            None
+        }
+        (args::Default::Drop, confirm) => Some(Unlisted::Drop(confirm)),
+    }
 }
 
 /// Refuses what cannot be changed of a blocklist that is there, and to begin to drop where that cuts off whoever asks.
@@ -115,7 +121,7 @@ fn is_on_all(interfaces: &[Interface], maps: &Maps) -> Result<bool> {
 /// Sets what is to be set, and attaches to all interfaces; after a refusal all is as it was.
 fn turn_on(args: &On, interfaces: &[Interface], maps: &Maps, writer: &mut Writer) -> Result<OnDocument> {
     let before = writer.reader().settings()?;
-    writer.set(args.count_only, unlisted(args))?;
+    writer.set(args.count_only, unlisted(args, before.unlisted))?;
     match attach_all(maps, args, interfaces, writer.lock()) {
         Ok(interfaces) => Ok(OnDocument::new(interfaces, writer.reader().settings()?)),
         Err(error) => match writer.set(Some(before.count_only), Some(before.unlisted)) {
