@@ -76,6 +76,10 @@ pub(crate) fn parse_range(word: &str, mut give: impl FnMut(IpNet)) -> Result<boo
 
 fn parse_length(digits: &str, width: u8) -> Result<u8, NoPrefix> {
     let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    // Where others read such a number as one to base 8, it is another prefix.
+    if is_number && digits.len() > 1 && digits.starts_with('0') {
+        return Err(NoPrefix("the length behind the slash begins with 0".to_owned()));
+    }
     let length = digits.parse().ok().filter(|&length: &u8| is_number && length <= width);
     length.ok_or_else(|| NoPrefix(format!("the length behind the slash goes from 0 to {width}")))
 }
@@ -212,6 +216,8 @@ mod tests {
             ("192.0.2.01", expected),
             ("192.0.2.0/33", "the length behind the slash goes from 0 to 32"),
             ("192.0.2.0/+8", "the length behind the slash goes from 0 to 32"),
+            ("192.0.2.0/08", "the length behind the slash begins with 0"),
+            ("::/00", "the length behind the slash begins with 0"),
             ("192.0.2.0/", "the length behind the slash goes from 0 to 32"),
             ("::/129", "the length behind the slash goes from 0 to 128"),
             ("::ffff:192.0.2.1", "it stands for an IPv4 address: write that"),

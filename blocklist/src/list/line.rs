@@ -1,8 +1,9 @@
 //! One line of a list: which form it has, and what it lists.
 
-use std::fmt;
+use std::{fmt, iter};
 
 use super::{Item, List, json, nft};
+use crate::duration;
 use crate::prefix::{self, NoPrefix};
 
 /// What is wrong with a line.
@@ -105,21 +106,38 @@ fn plain(line: &str, list: &mut List) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Whether what is behind a prefix may be a name or a comment: not another prefix, nor what would make a range or a
-/// length of the prefix if there were no space.
-fn check_behind<'a>(next: &str, mut words: impl Iterator<Item = &'a str>) -> Result<(), Reason> {
-    if prefix::parse(next).is_ok() {
-        return Err(Reason::new("expected one prefix on a line, found two"));
-    }
+/// Whether what is behind a prefix is names of hosts, or a comment behind a dash: what says more of the prefix would be
+/// lost, and what would make a range or a length of it if there were no space is no comment.
+fn check_behind<'a>(next: &'a str, mut words: impl Iterator<Item = &'a str>) -> Result<(), Reason> {
     let is_sign = |c: char| matches!(c, '-' | '/');
     let Some(rest) = next.strip_prefix(is_sign) else {
-        return Ok(());
+        return iter::once(next).chain(words).try_for_each(check_name);
     };
     let rest = if rest.is_empty() { words.next().unwrap_or_default() } else { rest };
     if rest.parse::<u8>().is_ok() || prefix::parse(rest).is_ok() {
         return Err(Reason::new("expected no space within a range or before a length"));
     }
-    Ok(())
+    if next == "-" { Ok(()) } else { check_name(next) }
+}
+
+fn check_name(word: &str) -> Result<(), Reason> {
+    if prefix::parse(word).is_ok() {
+        return Err(Reason::new("expected one prefix on a line, found two"));
+    }
+    if word == "timeout" || duration::parse(word).is_ok() {
+        let words = "a time is only taken as `add SET PREFIX timeout SECONDS`";
+        return Err(Reason(format!("there is no place for `{word}`: {words}")));
+    }
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && label.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    let mut labels = word.strip_suffix('.').unwrap_or(word).split('.');
+    if labels.all(is_label) && word.contains(char::is_alphabetic) {
+        return Ok(());
+    }
+    Err(Reason(format!("there is no place for `{word}`, which is no name of a host: a comment is behind #")))
 }
 
 /// `add SET PREFIX [timeout SECONDS] ...`, as `ipset save` writes it.
@@ -138,9 +156,13 @@ fn ipset(line: &str, list: &mut List) -> Result<(), Reason> {
                 let words = "`nomatch` makes an exception, which belongs into `block allow`";
                 return Err(Reason::new(words));
             }
+            "packets" | "bytes" | "skbmark" | "skbprio" | "skbqueue" => drop(words.next()),
+            // What is written for `ipset restore` may have it.
+            "-exist" | "-!" => {}
             // The rest is in quotes.
             "comment" => break,
-            _ => {}
+            _ if option.starts_with(['#', ';']) => break,
+            _ => return Err(Reason(format!("`{word}`: there is no place for `{option}`"))),
         }
     }
     let mut found = Vec::new();

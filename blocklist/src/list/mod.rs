@@ -6,7 +6,7 @@
 //! * Spamhaus DROP as text (`192.0.2.0/24 ; SBL1`) and as JSON (`{"cidr":"192.0.2.0/24",...}`);
 //! * what `ipset save` writes (`add NAME 192.0.2.1 timeout 60`);
 //! * elements of sets as `nft list` writes them and as `nft add element` takes them;
-//! * hosts: an address, and names or a comment behind it.
+//! * hosts: an address, and names behind it, or a comment behind `-`.
 
 mod json;
 mod line;
@@ -278,6 +278,36 @@ mod tests {
                 "2: this points a name at 127.0.0.1, it lists no address to block",
                 "3: expected one prefix on a line, found two",
             ]
+        );
+    }
+
+    #[test]
+    fn what_is_behind_an_address_and_no_name_is_not_lost() {
+        let time = "a time is only taken as `add SET PREFIX timeout SECONDS`";
+        let comment = "which is no name of a host: a comment is behind #";
+        for (line, reason) in [
+            ("192.0.2.3 timeout 300", format!("there is no place for `timeout`: {time}")),
+            ("192.0.2.4 1h", format!("there is no place for `1h`: {time}")),
+            ("192.0.2.4 scanner.example.org 300", format!("there is no place for `300`: {time}")),
+            ("192.0.2.5 . 443", format!("there is no place for `.`, {comment}")),
+            ("192.0.2.5 tcp:443", format!("there is no place for `tcp:443`, {comment}")),
+            ("192.0.2.5 2024-01-31", format!("there is no place for `2024-01-31`, {comment}")),
+            ("192.0.2.5 -j DROP", format!("there is no place for `-j`, {comment}")),
+            ("192.0.2.8-192.0.2.9 60", format!("there is no place for `60`: {time}")),
+            (
+                "192.0.2.5 a.example b.example 192.0.2.6",
+                "expected one prefix on a line, found two".to_owned(),
+            ),
+            ("add bad 192.0.2.6 192.0.2.7", "`192.0.2.6`: there is no place for `192.0.2.7`".to_owned()),
+            ("add bad 192.0.2.6 timeout 9 1h", "`192.0.2.6`: there is no place for `1h`".to_owned()),
+            ("192.0.2.8/08", "the length behind the slash begins with 0".to_owned()),
+        ] {
+            assert_eq!(listed(line), (Vec::new(), vec![format!("1: {reason}")]), "{line}");
+        }
+        lists(
+            "192.0.2.1 a_b.example.org. xn--d1abbgf6aiiy.xn--p1ai 3com # 1h\n192.0.2.2 b\u{fc}ro ; 192.0.2.9\n\
+             add bad 192.0.2.3 skbmark 0x1/0xff timeout 9 -exist\nadd bad 192.0.2.4 # 1h\n",
+            &["192.0.2.1", "192.0.2.2", "192.0.2.3 9s", "192.0.2.4"],
         );
     }
 
