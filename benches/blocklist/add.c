@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 static char buffer[1 << 16];
+// Keys and values of a whole map.
+static char keys[32 * 4], values[32 * 64];
 
 static long bpf(int command, union bpf_attr *attr)
 {
@@ -42,7 +44,6 @@ static int entry(int command, int map, void *key, void *value)
 
 static void read_all(int map)
 {
-	static char keys[32 * 4], values[32 * 64];
 	union bpf_attr attr = { 0 };
 	__u32 next;
 
@@ -116,6 +117,9 @@ int main(void)
 	for (int map = CONFIG; map <= MARKS; map++)
 		if (entry(BPF_MAP_LOOKUP_ELEM, maps[map], &zero, value[map]))
 			return 4;
+	// The number of rules is with the first set.
+	if (entry(BPF_MAP_UPDATE_ELEM, maps[SETS], &zero, values))
+		return 5;
 	for (unsigned at = 0; at < sizeof written / sizeof *written; at++)
 		if (entry(BPF_MAP_UPDATE_ELEM, maps[written[at]], &zero, value[written[at]]))
 			return 5;

@@ -325,6 +325,9 @@ pub(crate) struct Set {
     pub(crate) name: String,
     /// No hold of the set ends before; 0 if none has an end.
     pub(crate) next_end: u32,
+    /// Of the first set alone: one more than there are rules at most, whichever sets hold them. 0 if nobody has
+    /// counted.
+    pub(crate) rules: u32,
 }
 
 impl Cell for Set {
@@ -332,7 +335,8 @@ impl Cell for Set {
 
     fn decode(bytes: &[u8]) -> Self {
         let name = bytes[..NAME_BYTES].split(|&byte| byte == 0).next().unwrap_or_default();
-        Self { name: String::from_utf8_lossy(name).into_owned(), next_end: u32_at(bytes, NAME_BYTES) }
+        let name = String::from_utf8_lossy(name).into_owned();
+        Self { name, next_end: u32_at(bytes, NAME_BYTES), rules: u32_at(bytes, NAME_BYTES + 4) }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -341,7 +345,7 @@ impl Cell for Set {
         let len = name.len().min(NAME_BYTES - 1);
         bytes[..len].copy_from_slice(&name[..len]);
         out.extend(bytes);
-        out.extend([self.next_end, 0].map(u32::to_ne_bytes).as_flattened());
+        out.extend([self.next_end, self.rules].map(u32::to_ne_bytes).as_flattened());
     }
 }
 

@@ -20,6 +20,7 @@ mod swap;
 mod table;
 mod writer;
 
+pub use draft::MORE_ROOM;
 pub use install::{MAX_RULES, MOST_RULES, PROGRAM, PROGRAM_FRAGS, memory, running_on};
 pub use rules::{Reader, Rule, Settings, Test, Unlisted};
 pub use sets::DEFAULT as DEFAULT_SET;

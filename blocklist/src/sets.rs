@@ -53,6 +53,20 @@ impl Sets {
         &self.cells.all()[set as usize]
     }
 
+    /// How many rules there are at most, if somebody has counted. A process that was killed leaves too many.
+    pub(crate) fn rules(&self) -> Option<u32> {
+        self.get(0).rules.checked_sub(1)
+    }
+
+    /// Drafts how many rules there are: before more are written, and after some have gone.
+    pub(crate) fn set_rules(&mut self, rules: u32) -> Result<()> {
+        if self.rules() != Some(rules) {
+            self.cells.get(0)?.rules = rules.saturating_add(1);
+            self.cells.mark(0);
+        }
+        Ok(())
+    }
+
     /// The names of the sets in a mask.
     pub(crate) fn names(&self, mask: u32) -> Vec<String> {
         let name = |set: u32| match &*self.get(set).name {
@@ -236,7 +250,7 @@ impl Sets {
             Ok(()) => Ok(put),
             Err(error) => {
                 self.take_back(&put);
-                Err(explain(error))
+                Err(explain(error, "another hold with an end"))
             }
         }
     }
@@ -264,8 +278,9 @@ impl Sets {
         let _ = (!keys.is_empty()).then(|| self.holds.update_packed(&keys, &ends));
     }
 
-    /// Forgets ends: after the rules that needed them were written.
+    /// Forgets ends, and rules that were counted: after the rules that needed them were written.
     pub(crate) fn commit_gone(&mut self) -> Result<()> {
+        self.cells.write()?;
         let gone = std::mem::take(&mut self.gone);
         if !gone.is_empty() {
             self.holds.delete_packed(&gone)?;

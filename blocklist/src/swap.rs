@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use loader::{Error, ErrorKind, Result};
+use loader::Result;
 
-use crate::draft::MORE_ROOM;
-use crate::layout::{Home, home};
+use crate::draft::no_room;
 use crate::list::Item;
 use crate::table::Found;
 use crate::writer::{Writer, used_sets};
@@ -97,22 +96,12 @@ impl Writer {
     /// Refuses, before anything is written, what has no room while the old lists are still there.
     fn refuse_without_room(&mut self, found: &[Found], steps: &[Step<'_>], lists: &Lists) -> Result<()> {
         self.reader.sets.check_room(lists.keys().map(String::as_str), used_sets(found))?;
-        let in_trie = |prefix: IpNet| home(prefix) == Home::Trie;
-        let (mut rules, mut trie) = (found.len(), found.iter().filter(|found| in_trie(found.prefix)).count());
-        for steps in by_prefix(steps).filter(|steps| steps[0].old.is_none()) {
-            rules += 1;
-            trie += usize::from(in_trie(steps[0].prefix()));
+        let new = by_prefix(steps).filter(|steps| steps[0].old.is_none()).count();
+        let (rules, max_rules) = (found.len() + new, self.reader.table.max_rules());
+        if new != 0 && rules > max_rules as usize {
+            return Err(no_room(u32::try_from(rules).unwrap_or(u32::MAX), max_rules));
         }
-        let max_rules = self.reader.table.max_rules() as usize;
-        // Rules that were added one by one may be more. Lists that make none are no worse.
-        if rules == found.len() || rules <= max_rules && trie <= max_rules {
-            return Ok(());
-        }
-        let message = format!(
-            "there is no room: with the new rules there would be {rules}, and there is room for {max_rules}; \
-             nothing was changed"
-        );
-        Err(Error::new(ErrorKind::Os, message).with_help(MORE_ROOM))
+        Ok(())
     }
 
     /// The numbers of the sets. One that is not there yet is made, and has none in a dry run.

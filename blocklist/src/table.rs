@@ -55,6 +55,13 @@ struct Changes {
     removed: u16,
 }
 
+impl Changes {
+    /// Which keys of the bucket were present before.
+    fn before(self, bucket: &Bucket) -> u16 {
+        bucket.present() & !self.added | self.removed
+    }
+}
+
 /// What becomes of the counters of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hits {
@@ -81,7 +88,15 @@ pub(crate) struct Table {
     trie_draft: Draft,
     /// The rules of the trie, which can only be found by reading all.
     in_trie: Option<HashMap<IpNet, RuleValue>>,
-    removed: u64,
+    added: u32,
+    removed: u32,
+}
+
+/// How many rules a draft makes, and how many go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drafted {
+    pub(crate) added: u32,
+    pub(crate) removed: u32,
 }
 
 impl Table {
@@ -102,6 +117,7 @@ impl Table {
             wide_draft: Draft::default(),
             trie_draft: Draft::default(),
             in_trie: None,
+            added: 0,
             removed: 0,
         })
     }
@@ -124,6 +140,24 @@ impl Table {
     /// How many rules there is room for.
     pub(crate) fn max_rules(&self) -> u32 {
         self.wide.max_entries()
+    }
+
+    /// How many rules there are, whatever is drafted.
+    pub(crate) fn count(&mut self) -> Result<u32> {
+        self.buckets.read_all()?;
+        let of = |index: usize| self.changes.get(index).copied().unwrap_or_default();
+        let buckets = self.buckets.all().iter().enumerate();
+        let in_buckets: u32 = buckets.map(|(index, bucket)| of(index).before(bucket).count_ones()).sum();
+        let mut in_wide = 0;
+        let key_size = self.wide.key_size();
+        self.wide.scan(|keys, _| in_wide += keys.len() / key_size)?;
+        let others = in_wide + self.trie_rules()?.len();
+        Ok(in_buckets.saturating_add(u32::try_from(others).unwrap_or(u32::MAX)))
+    }
+
+    /// How many rules are drafted.
+    pub(crate) fn drafted(&self) -> Drafted {
+        Drafted { added: self.added, removed: self.removed }
     }
 
     /// Reads all buckets and filters at once, for whoever drafts many rules.
@@ -275,6 +309,7 @@ impl Table {
 
     /// A place for a rule that is not there, and the bits that lead packets to it.
     fn claim(&mut self, prefix: IpNet) -> Result<(Place, Hits)> {
+        self.added += 1;
         let (place, hits) = match home(prefix) {
             Home::Bucket(key) => self.claim_slot(key)?,
             Home::Wide => (Place::Wide, Hits::Kept),
@@ -334,7 +369,8 @@ impl Table {
     pub(crate) fn commit(&mut self) -> Result<()> {
         self.lines.write()?;
         self.heads.write()?;
-        let removed = std::mem::take(&mut self.removed);
+        self.added = 0;
+        let removed = u64::from(std::mem::take(&mut self.removed));
         if removed != 0 {
             self.change_config(|config| config.stale += removed)?;
         }
@@ -373,10 +409,7 @@ impl Table {
         let changes = std::mem::take(&mut self.changes);
         let of = |index: u32| changes.get(index as usize).copied().unwrap_or_default();
         let changed = self.buckets.changed();
-        let with = |bucket: &Bucket, changes: Changes| {
-            bucket.with_present(bucket.present() & !changes.added | changes.removed)
-        };
-        self.buckets.write_as(&changed, |index, bucket| with(bucket, of(index)))?;
+        self.buckets.write_as(&changed, |index, bucket| bucket.with_present(of(index).before(bucket)))?;
         let added: Vec<_> = changed.iter().copied().filter(|index| of(*index).added != 0).collect();
         self.buckets
             .write_as(&added, |index, bucket| bucket.with_present(bucket.present() | of(index).removed))?;

@@ -8,14 +8,14 @@ use loader::map::UpdateFlags;
 use loader::{Context as _, Error, ErrorKind, Result};
 use nix::libc::ENOSPC;
 
-use crate::draft::MORE_ROOM;
+use crate::draft::{MORE_ROOM, no_room};
 use crate::layout::{RuleValue, flags, trie_key, u32_at};
 use crate::list::Item;
 use crate::prefix::{Shown, sort_pairs};
 use crate::rules::{Reader, Unlisted};
 use crate::sets::DEFAULT;
 use crate::store::{Lock, Maps};
-use crate::table::Found;
+use crate::table::{Drafted, Found};
 
 /// The right to change the blocklist: whoever has it is the only one.
 #[derive(Debug)]
@@ -234,12 +234,34 @@ impl Writer {
 
     /// Writes what was drafted. If there is no room, all is as it was before.
     pub(crate) fn commit(&mut self) -> Result<()> {
+        let Drafted { added, removed } = self.reader.table.drafted();
+        if added != 0 {
+            self.take_room(added)?;
+        }
         let put = self.reader.sets.commit_new()?;
         if let Err(error) = self.reader.table.commit() {
             self.reader.sets.take_back(&put);
             return Err(error);
         }
+        if let Some(rules) = self.reader.sets.rules().filter(|_| removed != 0) {
+            self.reader.sets.set_rules(rules.saturating_sub(removed))?;
+        }
         self.reader.sets.commit_gone()
+    }
+
+    /// Counts rules that are about to be made, or refuses them: buckets alone would hold more than was promised, and
+    /// than a list may have that is to be loaded.
+    fn take_room(&mut self, added: u32) -> Result<()> {
+        let max_rules = self.reader.table.max_rules();
+        let with_them = |rules: u32| rules.saturating_add(added);
+        let rules = match self.reader.sets.rules().map(with_them).filter(|&rules| rules <= max_rules) {
+            Some(rules) => rules,
+            None => with_them(self.reader.table.count()?),
+        };
+        if rules > max_rules {
+            return Err(no_room(rules, max_rules));
+        }
+        self.reader.sets.set_rules(rules)
     }
 
     /// Takes out the holds that have ended, and the rules that nothing else holds.

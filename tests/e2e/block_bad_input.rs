@@ -65,10 +65,11 @@ fn files_that_are_no_lists() {
     refused(&["block", "load", &bad], 1, &["--skip-bad leaves such lines out"]);
     let many = (0..65).map(|last| format!("192.0.2.{last}")).collect::<Vec<_>>().join("\n");
     load(
-        &file(&sandbox, "many", many),
+        &file(&sandbox, "many", &many),
         1,
         "lists more than the 64 prefixes that there is room for, nothing was changed",
     );
+    refused(&["block", "load", &file(&sandbox, "many", many)], 1, &["`block on IF --max-rules N`"]);
     // 2 GB, of which not a byte is read in vain.
     let huge = sandbox.scratch().join("huge");
     fs::File::create(&huge).and_then(|file| file.set_len(2 << 30)).unwrap();
@@ -103,14 +104,20 @@ fn a_file_that_changes_while_it_is_read() {
 #[test]
 fn a_full_list_says_so_and_stays() {
     let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "2"]));
-    // Of these each has a place of its own, of which there are as many as were asked for.
     block(&["add", "10.0.0.0/8", "11.0.0.0/8"]).ok();
-    refused(&["block", "add", "12.0.0.0/8"], 1, &["there is no room for another rule", "higher --max-rules"]);
-    refused(&["block", "add", "192.0.2.77", "12.0.0.0/8"], 1, &["there is no room for another rule"]);
+    let would_be = |rules: u32| {
+        format!(
+            "there is no room: with the new rules there would be {rules}, and there is room for 2; \
+             nothing was changed"
+        )
+    };
+    let help = "to make room: `block save FILE`, `block off --purge`, `block on IF --max-rules N`";
+    for prefix in ["12.0.0.0/8", "192.0.2.77", "2001:db8:1::/61"] {
+        refused(&["block", "add", prefix], 1, &[&would_be(3), help]);
+    }
+    refused(&["block", "add", "192.0.2.77", "12.0.0.0/8"], 1, &[&would_be(4), help]);
     let list = file(&sandbox, "list", "12.0.0.0/8\n");
-    let words =
-        "there is no room: with the new rules there would be 3, and there is room for 2; nothing was changed";
-    refused(&["block", "load", &list], 1, &[words]);
+    refused(&["block", "load", &list], 1, &[&would_be(3), help]);
     assert_eq!(listed(), ["10.0.0.0/8 default", "11.0.0.0/8 default"]);
     run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
     refused(
@@ -370,9 +377,10 @@ fn what_has_no_room_leaves_no_end_behind() {
     add(&format!("--ttl 2h --name a 203.0.113.1 {}", others(1))).ok();
     let (rules, ends) = (listed(), holds());
     assert_eq!(ends.len(), 6);
-    let more = format!("--ttl 1h 203.0.113.1 {}", others(2));
-    add(&more).fails(1).stderr_has("there is no room for another rule");
-    add(&format!("--name a {more}")).fails(1).stderr_has("there is no room for another rule");
+    // Of the holds with an end, each set has its own.
+    let more = format!("--ttl 1h 203.0.113.1 {}", others(1));
+    add(&more).fails(1).stderr_has("there is no room for another hold with an end");
+    add(&format!("--name b {more}")).fails(1).stderr_has("there is no room for another hold with an end");
     let without_times = |lines: &[String]| -> Vec<_> {
         lines.iter().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect()
     };
@@ -388,7 +396,11 @@ fn a_name_without_a_rule_is_no_name() {
     block(&["add", "10.0.0.0/8", "11.0.0.0/8"]).ok();
     for number in 0..40 {
         let name = format!("refused{number}");
-        refused(&["block", "add", "--name", &name, "12.0.0.0/8"], 1, &["there is no room for another rule"]);
+        refused(
+            &["block", "add", "--name", &name, "12.0.0.0/8"],
+            1,
+            &["there is no room: with the new rules"],
+        );
     }
     block(&["del", "11.0.0.0/8"]).ok();
     for number in 0..40 {

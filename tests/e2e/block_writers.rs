@@ -243,11 +243,84 @@ fn the_lock_is_that_of_the_blocklist_that_is_there() {
 
 /// A list that makes no rule needs no room.
 #[test]
-fn a_list_that_shrinks_is_loaded_whatever_was_added() {
-    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "8"]));
+fn a_list_that_shrinks_is_loaded_into_what_is_full() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "40"]));
     let addresses: Vec<_> = (0..40).map(|last| format!("203.0.113.{last}")).collect();
     let words: Vec<_> = ["add"].into_iter().chain(addresses.iter().map(String::as_str)).collect();
     block(&words).ok();
     let one = file(&sandbox, "one", &addresses[0]);
     block(&["load", &one]).ok().stdout_has("default: added 0, kept 1, removed 39\n");
+}
+
+/// Rules in places of every kind.
+fn mixed(count: u32) -> Vec<String> {
+    let one = |n: u32| match n % 8 {
+        0 => format!("{}.{}.0.0/16", 10 + n / 256, n % 256),
+        1 => format!("2001:db8:{n:x}::/48"),
+        2 => format!("2001:db8:{n:x}::/51"),
+        3 => format!("198.51.{}.0/24", n % 256),
+        _ => format!("203.0.{}.{}", n / 256, n % 256),
+    };
+    (0..count).map(one).collect()
+}
+
+/// One limit, so that what was saved can be loaded.
+#[test]
+fn there_is_room_for_what_was_promised_whichever_way_it_comes() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "256"]));
+    let piped = |words: &str, text: &str| {
+        let text = file(&sandbox, "text", text);
+        let words = format!("{} block {words} <{text}", env!("CARGO_BIN_EXE_xdpload"));
+        run(&mut command("sh", &["-c", &words]))
+    };
+    let lines = |rules: &[String], word: &str| -> String {
+        rules.iter().flat_map(|rule| [word, rule.as_str(), "\n"]).collect()
+    };
+    let rules = mixed(257);
+    let words = "there is no room: with the new rules there would be 257, and there is room for 256";
+    // All at once are one change.
+    piped("add -", &lines(&rules, "")).fails(1).stderr_has(words).stderr_has("--max-rules N");
+    assert_eq!(listed(), [""; 0]);
+    piped("sync -", &lines(&rules[..128], "add ")).ok().stderr_has("128 changes");
+    piped("add --name a -", &lines(&rules[..256], "")).ok();
+    assert_eq!(listed().len(), 256);
+    block(&["add", "192.0.2.77"]).fails(1).stderr_has(words);
+    let feed = piped("sync -", "add 192.0.2.77\n").fails(1);
+    feed.stderr_has(&format!("line 1: {words}")).stderr_has("help: to make room: ");
+    // What is there already needs none, and what goes gives it back.
+    block(&["add", &rules[0], "--name", "b", "--ttl", "1h"]).ok();
+    block(&["del", &rules[4], &rules[2], &rules[1], &rules[0]]).ok();
+    piped("sync -", "add 192.0.2.77\nadd 192.0.2.78\ndel 192.0.2.77\n").ok();
+    let more = ["192.0.2.77", "192.0.2.79", "192.0.2.80"];
+    block(&[&["add"], &more[..]].concat()).ok();
+    block(&["add", "192.0.2.81"]).fails(1).stderr_has(words);
+
+    let saved = sandbox.scratch().join("saved");
+    let (saved, before) = (saved.to_str().unwrap(), listed());
+    assert_eq!(before.len(), 256);
+    block(&["save", saved]).ok();
+    block(&["off", "--purge"]).ok();
+    block(&["on", NEAR, "--max-rules", "256"]).ok();
+    block(&["load", saved]).ok();
+    assert_eq!(listed(), before);
+    block(&["load", saved]).ok().stdout_has("added 0, ");
+    block(&["add", "192.0.2.81"]).fails(1).stderr_has(words);
+}
+
+/// Who is killed leaves a number of rules that is too high, and another release none: both are counted anew.
+#[test]
+fn rules_are_counted_anew_before_one_is_refused() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    let rules = mixed(63);
+    block(&["add"].into_iter().chain(rules.iter().map(String::as_str)).collect::<Vec<_>>()).ok();
+    let map = loader::map::Map::open_pinned("/sys/fs/bpf/xdpload/block/sets".as_ref()).unwrap();
+    for counted in [0, 65, 1000, u32::MAX] {
+        let mut first = map.lookup(&[0; 4]).unwrap().unwrap().single().unwrap().to_vec();
+        assert_eq!(first[52..], 64_u32.to_ne_bytes(), "one more than there are");
+        first[52..].copy_from_slice(&counted.to_ne_bytes());
+        map.update(&[0; 4], &first, loader::map::UpdateFlags::ANY).unwrap();
+        block(&["add", "192.0.2.77"]).ok();
+        block(&["add", "192.0.2.78"]).fails(1).stderr_has("there would be 65, and there is room for 64");
+        block(&["del", "192.0.2.77"]).ok();
+    }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use blocklist::list::{self, Item, List, NO_SET, Stop};
 use blocklist::prefix::IpNet;
-use blocklist::{DEFAULT_SET, Writer};
+use blocklist::{DEFAULT_SET, MORE_ROOM, Writer};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
@@ -209,7 +209,8 @@ pub(super) fn stopped(name: &str, stop: &Stop, room: usize) -> Error {
         Stop::Io(error) => Error::os("read(2)", name, error.raw_os_error().unwrap_or_default()),
         Stop::Binary { line } => malformed(format!("is no text (line {line})")),
         Stop::LongLine { line } => malformed(format!("is no list: line {line} is too long for one")),
-        Stop::Full => malformed(format!("lists more than the {room} prefixes that there is room for")),
+        Stop::Full => malformed(format!("lists more than the {room} prefixes that there is room for"))
+            .with_help(MORE_ROOM),
     }
 }
 

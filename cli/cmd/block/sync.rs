@@ -26,6 +26,7 @@ pub(super) fn run(args: &Sync) -> Result<()> {
     let mut turn = None;
     let mut answers = Answers::default();
     let (mut number, mut done, mut failed) = (0_u64, 0_u64, 0_u64);
+    let mut help = None;
     loop {
         if !input.buffer().contains(&b'\n') {
             // Other commands have theirs while the feed is silent, and while nobody reads the answers.
@@ -48,6 +49,7 @@ pub(super) fn run(args: &Sync) -> Result<()> {
             Err(error) => {
                 turn = None;
                 failed += 1;
+                help = help.or(error.help().map(str::to_owned));
                 output::remark(format_args!("line {number}: {}", escape(&error.to_string())));
             }
         }
@@ -55,7 +57,11 @@ pub(super) fn run(args: &Sync) -> Result<()> {
     answers.end()?;
     if failed != 0 {
         let message = format!("{failed} lines could not be carried out; {done} changes were made");
-        return Err(Error::new(ErrorKind::Malformed, message));
+        let error = Error::new(ErrorKind::Malformed, message);
+        return Err(match help {
+            Some(help) => error.with_help(help),
+            None => error,
+        });
     }
     output::remark(format_args!("{done} changes"));
     Ok(())
