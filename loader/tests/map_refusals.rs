@@ -148,7 +148,8 @@ fn a_size_that_depends_on_an_unknown_machine() {
     let mut kernel = Kernel::unknown();
     refused(
         Loader::new(&object).plan(&kernel),
-        "the size of map `events` depends on the number of possible CPUs, which is not known here",
+        "the size of map `events` depends on the number of possible CPUs, which is not known here\n\
+         help: /sys/devices/system/cpu/possible tells it; without /sys, set the map's max_entries",
     );
     kernel.possible_cpus = Some(3);
     refused(

@@ -135,7 +135,7 @@ fn a_program_that_is_not_chosen_or_not_there() {
     const LIST: &str = "the object has pass_all (section xdp), drop_known_source (section xdp), \
         drop_known_flow (section xdp), drop_known_address (section xdp/second), pass_frags (section xdp.frags), \
         old_sample (section xdp_old_sample)";
-    refused(wish("many", |loader| loader), &format!("choose one program: {LIST}"));
+    refused(wish("many", |loader| loader), &format!("choose one program: {LIST}\nhelp: say which: --prog NAME"));
     let missing = wish("many", |loader| loader.program("xdp_drop"));
     refused(missing, &format!("there is no program `xdp_drop`: {LIST}"));
     let several = wish("many", |loader| loader.program("xdp"));
@@ -217,7 +217,10 @@ fn a_version_of_another_size() {
     );
     let unknown =
         wish("gobpf_dummy", |loader| loader.program("prog1").pin_map("dummy_array", "/sys/fs/bpf/a"));
-    refused(unknown, "the object is for the running kernel, whose version is not known here");
+    refused(
+        unknown,
+        "section `version` at offset 0x0: the object is for the running kernel, whose version is not known here",
+    );
 }
 
 #[test]

@@ -139,10 +139,10 @@ impl Object {
         match (&programs[..], &extensions[..]) {
             ([program], _) | ([], [program]) => Ok(program),
             ([], []) => Err(self.no_program()),
-            _ => Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("choose one program: {}", self.program_list()),
-            )),
+            _ => {
+                let message = format!("choose one program: {}", self.program_list());
+                Err(Error::new(ErrorKind::InvalidInput, message).with_help("say which: --prog NAME"))
+            }
         }
     }
 

@@ -355,7 +355,7 @@ fn refuse_slots_without_room(map: &MapSpec, shape: MapShape) -> Result<()> {
 fn adapt(name: &str, map_type: MapType, asked: u32, kernel: &Kernel) -> Result<Option<Adapted>> {
     let (became, to) = match map_type {
         MapType::PERF_EVENT_ARRAY if asked == 0 => {
-            (known(kernel.possible_cpus, name, "the number of possible CPUs")?, Fit::Cpus)
+            (known(kernel.possible_cpus, name, NUMBER_OF_CPUS)?, Fit::Cpus)
         }
         MapType::RINGBUF | MapType::USER_RINGBUF if asked != 0 => {
             let page = known(kernel.page_size, name, PAGE_SIZE)?;
@@ -372,12 +372,17 @@ pub(super) fn may_be_sized_by_cpus(map: &MapSpec) -> bool {
 }
 
 const PAGE_SIZE: &str = "the size of a page";
+const NUMBER_OF_CPUS: &str = "the number of possible CPUs";
 
 /// What is known of the machine, where a map's size depends on it.
 fn known(value: Option<u32>, map: &str, what: &str) -> Result<u32> {
     value.ok_or_else(|| {
         let message = format!("the size of map {} depends on {what}, which is not known here", quote(map));
-        Error::new(ErrorKind::InvalidInput, message)
+        let error = Error::new(ErrorKind::InvalidInput, message);
+        if what == NUMBER_OF_CPUS {
+            return error.with_help("/sys/devices/system/cpu/possible tells it; without /sys, set the map's max_entries");
+        }
+        error
     })
 }
 

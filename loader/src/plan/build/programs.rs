@@ -84,6 +84,7 @@ impl Loader<'_> {
                     ErrorKind::InvalidInput,
                     "the object is for the running kernel, whose version is not known here",
                 )
+                .at("section `version`", 0)
             }),
             Some(version) => Ok(version),
         }
