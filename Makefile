@@ -57,7 +57,7 @@ growth: ## fail if the static program has grown by 2% and the record has not
 bpf: ## compile bpf-src/ to target/bpf/
 	scripts/build-bpf
 
-setup: ## install what is missing for all of this, but Rust
+setup: ## install what test, lint and drift need, but Rust
 	scripts/setup
 
 fixtures: ## rebuild the committed objects; needs clang 14 and 19

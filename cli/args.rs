@@ -1,4 +1,4 @@
-//! The words of the command line, and what they mean to the library.
+//! The arguments of the command line, and what they mean to the library.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use loader::{Error, ErrorKind};
 use crate::cmd::Command;
 use crate::format::Format;
 
-/// Load an XDP object file that clang has built into the kernel, and look after it there.
+/// Load XDP object files compiled by clang into the Linux kernel, attach them to network interfaces, and manage them.
 #[derive(Debug, Parser)]
 #[command(name = "xdpload", version, about, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
@@ -27,13 +27,13 @@ Answers go to standard output, everything else to standard error.";
 /// Which program: one of an object, or one that is loaded already, whoever loaded it.
 #[derive(Args, Debug)]
 pub(crate) struct Source {
-    /// The object file: ELF, built with `clang -target bpf -c`
+    /// The object file: ELF, compiled with `clang -target bpf -c`
     #[arg(required_unless_present_any = ["pinned", "prog_id"])]
     pub(crate) object: Option<PathBuf>,
-    /// Instead of an object, take the program that is pinned at this path
+    /// Use the program pinned at this path instead of an object
     #[arg(long, value_name = "PATH", conflicts_with = "object", conflicts_with_all = OF_AN_OBJECT)]
     pub(crate) pinned: Option<String>,
-    /// Instead of an object, take the program with this id
+    /// Use the loaded program with this id instead of an object
     #[arg(long, value_name = "N", conflicts_with_all = ["object", "pinned"], conflicts_with_all = OF_AN_OBJECT)]
     pub(crate) prog_id: Option<u32>,
 }
@@ -45,10 +45,10 @@ const OF_AN_OBJECT: [&str; 9] =
 /// What the file does not say about itself.
 #[derive(Args, Debug)]
 pub(crate) struct Reading {
-    /// Take this section for one of XDP programs, whatever its name
+    /// Treat this section as containing XDP programs, whatever its name
     #[arg(long = "section", value_name = "NAME")]
     pub(crate) sections: Vec<String>,
-    /// The dialect of the section `maps`, where its size leaves it open
+    /// The dialect of the section `maps`, where its size does not tell
     #[arg(long, value_name = "DIALECT")]
     pub(crate) maps_dialect: Option<Dialect>,
 }
@@ -76,29 +76,28 @@ impl From<Dialect> for MapDialect {
 pub(crate) struct Load {
     #[command(flatten)]
     pub(crate) reading: Reading,
-    /// The program, by its function's name or by its section, whatever that is called; needed when the object has
-    /// several
+    /// The program, by the name of its function or of its section (any section); required if the object has several
     #[arg(long, value_name = "NAME")]
     pub(crate) prog: Option<String>,
-    /// Let a constant (a variable in `.rodata`) begin with this value; NAME may lead to a part, as in `a.b[3]`
+    /// Set the initial value of a constant (a variable in `.rodata`); NAME may name a part of it, as in `a.b[3]`
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment::<String>)]
     pub(crate) set: Vec<(String, String)>,
-    /// Make a map with room for this many entries
+    /// Create a map with this many entries (max_entries)
     #[arg(long, value_name = "MAP=N", value_parser = assignment::<u32>)]
     pub(crate) max_entries: Vec<(String, u32)>,
     /// Pin a map at this path
     #[arg(long, value_name = "MAP=PATH", value_parser = assignment::<String>)]
     pub(crate) pin_map: Vec<(String, String)>,
-    /// Pin maps that ask to be pinned by name in this directory
+    /// Pin maps that are declared with LIBBPF_PIN_BY_NAME in this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) pin_maps_under: Option<String>,
-    /// Take options of the kernel's configuration from this file, which gzip may have compressed
+    /// Read the kernel configuration (CONFIG_*) from this file, plain or compressed with gzip
     #[arg(long, value_name = "FILE")]
     pub(crate) kconfig: Option<PathBuf>,
-    /// Adapt the program to the kernel types in this file, raw BTF or ELF, not to the running kernel's
+    /// Apply CO-RE relocations against the BTF in this file (raw BTF or ELF), not against the running kernel's
     #[arg(long, value_name = "FILE")]
     pub(crate) btf: Option<PathBuf>,
-    /// Where bpffs is mounted
+    /// The mount point of bpffs
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
     pub(crate) bpffs: String,
 }
@@ -108,13 +107,14 @@ pub(crate) struct Load {
 pub(crate) struct Target {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// native, generic, offload, or auto: native, and generic where the driver refuses it
+    /// native, generic, offload, or auto: native, or generic if the driver refuses native mode
     #[arg(long, default_value = "native")]
     pub(crate) mode: ModeChoice,
-    /// Replace the program that is there; otherwise one that is there stays, and this fails
+    /// Replace the program that is attached; without this option, the command fails if there is one
     #[arg(long)]
     pub(crate) replace: bool,
-    /// Attach by a bpf_link instead of netlink; a new one is pinned at --pin, with --replace the one there is updated
+    /// Attach with a bpf_link, not over netlink: a new one, pinned at --pin, or with --replace an update of the present
+    /// one
     #[arg(long)]
     pub(crate) link: bool,
     #[command(flatten)]
@@ -126,7 +126,7 @@ pub(crate) struct Target {
 /// Whether a change is taken back by itself.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Trial {
-    /// Put back what was there before, unless `xdpload confirm` comes within TIME: 90, 60s, 5m, 1h
+    /// Undo the change unless `xdpload confirm` is run within TIME: 90, 60s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) confirm: Option<Duration>,
 }
@@ -134,10 +134,10 @@ pub(crate) struct Trial {
 /// What becomes of the maps of the program that is replaced.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Upgrade {
-    /// Go on with the maps of the program that is replaced, where name and shape agree
+    /// Reuse the maps of the program that is replaced, if name, type, sizes, entries and flags agree
     #[arg(long, requires = "replace", conflicts_with_all = ["pinned", "prog_id"])]
     pub(crate) keep_maps: bool,
-    /// The same, and copy the entries of a map of another shape, if keys and values have the same sizes
+    /// Like --keep-maps, but copy the entries of a map that differs, if its keys and values have the same sizes
     #[arg(long, requires = "replace", conflicts_with_all = ["pinned", "prog_id"])]
     pub(crate) migrate_maps: bool,
 }
@@ -145,7 +145,7 @@ pub(crate) struct Upgrade {
 /// Where an interface is.
 #[derive(Args, Debug)]
 pub(crate) struct Place {
-    /// The network namespace of the interface, by its name in /run/netns or by path
+    /// The network namespace of the interface, by name (in /run/netns) or by path
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) netns: Option<String>,
 }
@@ -153,7 +153,7 @@ pub(crate) struct Place {
 /// In which form the answer comes.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Form {
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -161,20 +161,20 @@ pub(crate) struct Form {
 #[derive(Args, Debug)]
 #[command(override_usage = ATTACH_USAGE)]
 pub(crate) struct Attach {
-    /// One interface or several, by name or index, and then the object file: ELF, built with `clang -target bpf -c`
+    /// One or more interfaces, by name or index, then the object file: ELF, compiled with `clang -target bpf -c`
     #[arg(value_name = "IF|OBJECT", required = true)]
     pub(crate) words: Vec<OsString>,
-    /// Instead of an object, take the program that is pinned at this path
+    /// Use the program pinned at this path instead of an object
     #[arg(long, value_name = "PATH", conflicts_with_all = OF_AN_OBJECT)]
     pub(crate) pinned: Option<String>,
-    /// Instead of an object, take the program with this id
+    /// Use the loaded program with this id instead of an object
     #[arg(long, value_name = "N", conflicts_with = "pinned", conflicts_with_all = OF_AN_OBJECT)]
     pub(crate) prog_id: Option<u32>,
     #[command(flatten)]
     pub(crate) load: Load,
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Pin the bpf_link at this path; with --replace, the pin of the one that is there
+    /// Pin the bpf_link at this path; with --replace, the pin of the present one
     #[arg(long, value_name = "PATH", requires = "link")]
     pub(crate) pin: Option<String>,
     #[command(flatten)]
@@ -208,10 +208,10 @@ impl Attach {
 /// What is told of a load beside the answer.
 #[derive(Args, Debug)]
 pub(crate) struct Report {
-    /// Tell of every kernel call on standard error
+    /// Print every kernel call to standard error
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// Where to write the verifier's log if it refuses the program
+    /// Write the verifier's log to this file if it refuses the program
     #[arg(long, value_name = "FILE")]
     pub(crate) verifier_log: Option<PathBuf>,
 }
@@ -221,10 +221,10 @@ pub(crate) struct Detach {
     /// The interface, by name or index
     #[arg(value_name = "IF")]
     pub(crate) interface: LinkRef,
-    /// Take off only this program, and fail if another one is there
+    /// Detach only the program with this id; fail if another one is attached
     #[arg(long, value_name = "N")]
     pub(crate) id: Option<u32>,
-    /// Take it off through the bpf_link that holds it, and remove the link's pin
+    /// Detach the bpf_link that holds the program, and remove the pin of that link
     #[arg(long)]
     pub(crate) link: bool,
     #[command(flatten)]
@@ -240,14 +240,14 @@ pub(crate) struct Detach {
 /// Where the pins of bpf_links and prog arrays are looked for, and the blocklist.
 #[derive(Args, Debug)]
 pub(crate) struct Bpffs {
-    /// Where bpffs is mounted
+    /// The mount point of bpffs
     #[arg(long = "bpffs", value_name = "DIR", default_value = "/sys/fs/bpf")]
     pub(crate) root: PathBuf,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Confirm {
-    /// The interface, by name or index; all whose changes wait if it is left out
+    /// The interface, by name or index [default: all with a change on trial]
     #[arg(value_name = "IF")]
     pub(crate) interface: Option<LinkRef>,
     #[command(flatten)]
@@ -260,7 +260,7 @@ pub(crate) struct Confirm {
 
 #[derive(Args, Debug)]
 pub(crate) struct Status {
-    /// The interface, by name or index; all that have a program if it is left out
+    /// The interface, by name or index [default: all that have a program or a change on trial]
     #[arg(value_name = "IF")]
     pub(crate) interface: Option<LinkRef>,
     #[command(flatten)]
@@ -299,7 +299,7 @@ pub(crate) struct MapChoice {
 /// How to print keys and values.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Formats {
-    /// How to print keys; auto goes by their type, and takes those of an LPM trie for prefixes
+    /// How to print keys; auto goes by their type, and prints those of an LPM trie as prefixes
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) key_format: Format,
     /// How to print values; auto goes by their type
@@ -328,7 +328,7 @@ pub(crate) struct MapDump {
 pub(crate) struct MapGet {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
-    /// The key; in the map of a section, such as IF:.data, the name of a variable
+    /// The key; for the map of a data section, such as IF:.data, the name of a variable
     #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
     #[command(flatten)]
@@ -342,16 +342,16 @@ pub(crate) struct MapGet {
 pub(crate) struct MapSet {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
-    /// The key; in the map of a section, such as IF:.data, the name of a variable
+    /// The key; for the map of a data section, such as IF:.data, the name of a variable
     #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
-    /// The value; on all CPUs for a per-CPU map
+    /// The value; a per-CPU map gets it on all CPUs
     #[arg(allow_negative_numbers = true)]
     pub(crate) value: String,
-    /// Fail if the key is there already
+    /// Fail if the key exists already
     #[arg(long, conflicts_with = "existing")]
     pub(crate) new: bool,
-    /// Fail if the key is not there yet
+    /// Fail if the key does not exist yet
     #[arg(long)]
     pub(crate) existing: bool,
     #[command(flatten)]
@@ -373,14 +373,14 @@ pub(crate) struct MapDelete {
 const WORDS: &str = "\
 Keys and values are written as
   123, -1, 0x7b        a number in the machine's byte order, for 1, 2, 4 or 8 bytes
-  192.0.2.1            an IPv4 address as it stands in a packet, for 4 bytes
+  192.0.2.1            an IPv4 address in network byte order, for 4 bytes
   2001:db8::1          an IPv6 address, for 16 bytes
   02:00:00:00:00:01    a MAC address, for 6 bytes
-  192.0.2.0/24         a prefix, for the keys of LPM tries: 4 bytes of length, then the address
-  hex:0a000001         the bytes themselves, for any size
-and where the kernel has the map's types also as
-  TCP, true, eth0      a name of an enumeration, a truth value, a text for an array of char
-  [1, 2], {\"a\": 1}     an array, or the fields of a struct as JSON; those left out are 0";
+  192.0.2.0/24         a prefix, for keys of LPM tries: 4 bytes of prefix length, then the address
+  hex:0a000001         the bytes in hexadecimal, for any size
+and, if the kernel has the BTF of the map, also as
+  TCP, true, eth0      a name of an enumeration, a boolean, a string for an array of char
+  [1, 2], {\"a\": 1}     an array, or the fields of a struct, as JSON; fields left out are 0";
 
 /// A time that an operator may need to see that the line still works: from a second to a day.
 fn duration(text: &str) -> Result<Duration, String> {

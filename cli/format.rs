@@ -8,12 +8,12 @@ use loader::{Error, ErrorKind, Result, quote};
 /// How bytes are printed. Each form is one that [`parse`] reads again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// By its type; without one, a number where there are 1, 2, 4 or 8 bytes, else the bytes
+    /// By its BTF type; without one, a number for 1, 2, 4 or 8 bytes, and hexadecimal bytes for other sizes
     #[default]
     Auto,
     /// The bytes in hexadecimal
     Hex,
-    /// A number without a sign
+    /// An unsigned number
     Dec,
     /// An IPv4 address
     Ipv4,
@@ -21,7 +21,7 @@ pub(crate) enum Format {
     Ipv6,
     /// A MAC address
     Mac,
-    /// A prefix, as keys of LPM tries have it
+    /// A prefix: the key of an LPM trie
     Prefix,
 }
 

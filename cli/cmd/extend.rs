@@ -6,8 +6,8 @@ use loader::plan::{Existing, Loader};
 /// The program that extensions (sections `freplace/<function>`) extend.
 #[derive(Args, Debug)]
 pub(crate) struct Extended {
-    /// Let programs of sections freplace/FUNCTION replace functions of this program, for as long as their bpf_links
-    /// are pinned at DIR/links/NAME
+    /// Replace functions of this program by the extensions in sections freplace/FUNCTION, for as long as their
+    /// bpf_links are pinned at DIR/links/NAME
     #[arg(long, value_name = "ID|PATH", requires = "pin")]
     pub(crate) target_prog: Option<String>,
 }

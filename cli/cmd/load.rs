@@ -18,14 +18,14 @@ use crate::output;
 
 #[derive(Args, Debug)]
 pub(crate) struct LoadAndPin {
-    /// The object file: ELF, built with `clang -target bpf -c`
+    /// The object file: ELF, compiled with `clang -target bpf -c`
     pub(crate) object: PathBuf,
     #[command(flatten)]
     pub(crate) load: Load,
     /// Load every program of the object
     #[arg(long, conflicts_with = "prog")]
     pub(crate) all: bool,
-    /// Pin programs at DIR/NAME and maps at DIR/maps/NAME; a map that is pinned there already is taken over
+    /// Pin programs at DIR/NAME and maps at DIR/maps/NAME; a map that is already pinned there is reused
     #[arg(long, value_name = "DIR")]
     pub(crate) pin: String,
     #[command(flatten)]

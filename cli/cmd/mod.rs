@@ -39,39 +39,39 @@ use loader::{Error, ErrorKind, Result, escape, file};
 
 use crate::{args, value};
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show what an object file holds: sections, maps, programs with their references and instructions
+    /// Show the contents of an object file: sections, maps, programs with their references and instructions
     #[cfg(feature = "inspect")]
     Inspect(inspect::Inspect),
     /// Show every kernel call that loading and attaching an object would make, without making any
     #[cfg(feature = "plan")]
     Plan(plan::Plan),
-    /// Load an object and attach its program to an interface, or attach one that is loaded already
+    /// Load an object and attach its program to interfaces, or attach a program that is loaded already
     Attach(Box<args::Attach>),
     /// Load an object and pin its programs and maps, without attaching anything
     #[cfg(feature = "load")]
     Load(load::LoadAndPin),
-    /// Take off the XDP program of an interface
+    /// Detach the XDP program from an interface
     Detach(args::Detach),
-    /// Keep the changes that `--confirm` has put on trial
+    /// Keep the changes made with `--confirm`
     Confirm(args::Confirm),
     /// Show which XDP programs run on which interfaces
     Status(args::Status),
-    /// Tell what this kernel, this process and the interfaces allow, and what to do where they do not
+    /// Check what the kernel, this process and the interfaces support, and say what to do where they do not
     #[cfg(feature = "doctor")]
     Doctor(doctor::Doctor),
-    /// Show what is pinned, and who uses it
+    /// Show the pins in bpffs, and who uses them
     #[cfg(feature = "pins")]
     Pins(pins::Pins),
     /// Read and change the entries of maps
     #[command(subcommand)]
     Map(args::Map),
-    /// Drop packets from listed addresses at the network card: the IP blocklist
+    /// Manage the IP blocklist: drop packets from listed addresses before the network stack
     #[command(subcommand)]
     Block(block::args::Block),
-    /// See packets pass, dropped and passing again in private network namespaces; touches no real interface
+    /// Watch packets pass, be dropped and pass again in private network namespaces; touches no real interface
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
 }
@@ -190,7 +190,7 @@ fn loader<'o>(object: &'o Object, path: &Path, load: &args::Load) -> Result<Load
 /// A plan, and what is to be said of the object beside it.
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
-    /// Why the object's types are not handed over.
+    /// Why the object's BTF is not handed over.
     btf_flaw: Option<String>,
 }
 

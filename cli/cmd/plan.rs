@@ -21,17 +21,17 @@ pub(crate) struct Plan {
     /// Plan for loading every program of the object
     #[arg(long, conflicts_with_all = ["prog", "dev", "pinned", "prog_id"])]
     pub(crate) all: bool,
-    /// Plan for attaching to this interface, by name or index; several may be named
+    /// Plan for attaching to this interface, by name or index; may be repeated
     #[arg(long, value_name = "IF")]
     pub(crate) dev: Vec<LinkRef>,
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Plan for pinning: what is loaded under this directory, or with --dev and --link the bpf_link at this path
+    /// Plan for pinning programs and maps under this directory, or, with --dev and --link, the bpf_link at this path
     #[arg(long, value_name = "DIR|PATH")]
     pub(crate) pin: Option<String>,
     #[command(flatten)]
     pub(crate) extended: Extended,
-    /// Spell out the ways back for old kernels, and the bytes that each call hands over
+    /// Show the fallbacks for old kernels, and the bytes that each call passes
     #[arg(short, long)]
     pub(crate) verbose: bool,
     #[command(flatten)]

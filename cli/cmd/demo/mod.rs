@@ -58,7 +58,7 @@ const CLEAN_UP: &[&str] = &["ip netns delete sender", "ip netns delete gateway"]
 
 #[derive(Args, Debug)]
 pub(crate) struct Demo {
-    /// Take xdp_drop.o and blacklist.o from this directory instead of those that are built in
+    /// Load xdp_drop.o and blacklist.o from this directory instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     pub(crate) objects: Option<PathBuf>,
 }

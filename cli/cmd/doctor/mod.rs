@@ -23,7 +23,7 @@ use crate::output;
 
 #[derive(Args, Debug)]
 pub(crate) struct Doctor {
-    /// The interface, by name or index; all if it is left out
+    /// The interface, by name or index [default: all]
     #[arg(value_name = "IF")]
     pub(crate) interface: Option<LinkRef>,
     #[command(flatten)]
