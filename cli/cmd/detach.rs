@@ -1,4 +1,4 @@
-//! `xdpload detach`: take off the program of an interface.
+//! `xdpload detach`: detach the program from an interface.
 
 use std::fmt;
 use std::path::Path;
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
     output::answer(args.form, &Document { interface: interface.name().to_owned(), detached, unpinned, trial })
 }
 
-/// Takes off the programs with these ids, or all where there is none.
+/// Detaches the programs with these ids, or all where there is none.
 fn take_off(interface: &Interface, ids: &[Option<u32>], bpffs: &Path, by_link: bool) -> Result<Vec<Program>> {
     let mut detached = Vec::new();
     for &id in ids {

@@ -32,10 +32,10 @@ pub(super) fn execute_with(
         None => planned.plan.execute(observe)?,
     };
     if let Some(flaw) = &planned.btf_flaw {
-        output::remark(format_args!("warning: loaded without the object's types: {}", escape(flaw)));
+        output::remark(format_args!("warning: loaded without the object's BTF: {}", escape(flaw)));
     }
     if let Some(refusal) = loaded.btf_refusal() {
-        output::remark(format_args!("warning: loaded without types: {}", escape(&refusal.to_string())));
+        output::remark(format_args!("warning: loaded without BTF: {}", escape(&refusal.to_string())));
     }
     if let Some(path) = loaded.mounted().filter(|_| is_in_a_passing_namespace()) {
         output::remark(format_args!(

@@ -114,7 +114,7 @@ fn netns(steps: &[Step]) -> Option<&str> {
     })
 }
 
-/// Whether the program that the plan loads takes packets of several buffers; none if it loads none.
+/// Whether the program that the plan loads takes multi-buffer packets; none if it loads none.
 fn takes_fragments(steps: &[Step]) -> Option<bool> {
     steps.iter().find_map(|step| match &step.call {
         Call::ProgLoad(load) => Some(load.flags & BPF_F_XDP_HAS_FRAGS != 0),

@@ -32,7 +32,7 @@ pub enum Feature {
     DevmapPrograms,
     /// The entries of a cpumap have programs.
     CpumapPrograms,
-    /// XDP programs take packets in several buffers.
+    /// XDP programs take multi-buffer packets (`xdp.frags`).
     XdpFrags,
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for Feature {
             Self::FunctionCalls => "calls between functions of a program",
             Self::DevmapPrograms => "programs in devmaps",
             Self::CpumapPrograms => "programs in cpumaps",
-            Self::XdpFrags => "XDP programs for packets in several buffers (xdp.frags)",
+            Self::XdpFrags => "multi-buffer XDP programs (xdp.frags)",
         })
     }
 }

@@ -19,7 +19,7 @@
 //! let plan = Loader::new(&object)
 //!     .max_entries("blacklist", 1 << 20)
 //!     .pin_maps_under("/sys/fs/bpf/edge")
-//!     .plan(&Kernel::current()?)?;                        // the same object, wishes and kernel: the same plan
+//!     .plan(&Kernel::current()?)?;                        // the same object, options and kernel: the same plan
 //! println!("{plan}");                                     // every kernel call, before any is made
 //! let loaded = plan.execute(|record| eprintln!("{:?}", record.outcome))?;
 //!
@@ -38,7 +38,7 @@
 //! # What it does
 //!
 //! * Reads ELF64 objects in both byte orders, with maps in the dialects of gobpf, iproute2, libbpf before 1.0 and BTF.
-//! * Hands the object's types to the kernel, adapts programs to the kernel's (CO-RE), and finds its options, symbols
+//! * Hands the object's BTF to the kernel, adapts programs to the kernel's (CO-RE), and finds its options, symbols
 //!   and functions for them. What an older kernel does not take is left out, where the program does without.
 //! * Lists the kernel calls of a load before any is made, and makes no other.
 //! * Creates maps, finds pinned ones again if type, sizes and flags agree, and loads programs; a refused one comes with
@@ -70,7 +70,7 @@
 //! | [`diagnosis`] | from facts to the one rule that a refusal comes from |
 //! | [`linker`] | a program with the functions that it calls, references typed, maps still symbolic |
 //! | [`plan`] | the kernel calls to make, and where a refusal leads |
-//! | [`mod@file`], [`kernel`], [`map`], [`program`], [`attach`], [`pin`] | handles that own an fd |
+//! | [`mod@file`], [`kernel`], [`map`], [`program`], [`attach`], [`pin`] | what asks the kernel or owns an fd |
 //! | [`doctor`] | the facts for a diagnosis, after a refusal or beforehand |
 //! | [`load`] | a plan carried out step by step: the page to audit |
 //!

@@ -46,7 +46,7 @@ fn a_refusal_has_the_kernels_own_words() {
     let error = LoadedBtf::load(&data, Some(&mut log)).expect_err("a float of three bytes");
     assert_eq!(
         error.to_string(),
-        "bpf(BPF_BTF_LOAD) for the object's types failed: Invalid argument (EINVAL) \
+        "bpf(BPF_BTF_LOAD) for the object's BTF failed: Invalid argument (EINVAL) \
          (kernel: [2] FLOAT float size=3 Invalid type_size)"
     );
     let error = LoadedBtf::load(&data, None).expect_err("a float of three bytes");

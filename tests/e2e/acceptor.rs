@@ -99,7 +99,7 @@ type Difference = String;
 const REFUSAL_STANDS: [&str; 3] =
     ["if refused with EINVAL and no reason", "if no answer comes", "without CAP_SYS_ADMIN"];
 
-/// Alternatives that matter only where the kernel has taken the object's types.
+/// Alternatives that matter only where the kernel has taken the object's BTF.
 const OF_TYPES: [&str; 2] =
     ["if func_info or line_info is refused", "if the types of the entries are refused"];
 
@@ -122,7 +122,7 @@ struct Walk<'c> {
     is_occupied: bool,
     /// Whether a call was refused, or what it told stood in the way.
     was_refused: bool,
-    /// Whether the kernel has taken the object's types.
+    /// Whether the kernel has taken the object's BTF.
     has_btf: bool,
     /// Whether the kernel has the features that were probed.
     features: BTreeMap<String, bool>,
@@ -479,7 +479,7 @@ fn one_errno_means_no(feature: &str) -> bool {
     feature.contains("memory") || feature.contains("in BTF")
 }
 
-/// Whether an argument is sent only to a kernel that has taken the object's types.
+/// Whether an argument is sent only to a kernel that has taken the object's BTF.
 fn speaks_of_types(name: &str) -> bool {
     let starts = ["btf_fd", "btf_key_type_id", "btf_value_type_id", "prog_btf_fd", "func_info", "line_info"];
     starts.iter().any(|start| name.starts_with(start))

@@ -428,7 +428,7 @@ fn a_feed_is_followed_line_by_line() {
 #[test]
 fn a_large_mtu_takes_the_program_for_several_buffers() {
     let (_sandbox, veth) = need!(pair(&["bpftool"]));
-    need!(crate::requirement::kernel((6, 3), "native XDP with several buffers on veth"));
+    need!(crate::requirement::kernel((6, 3), "native XDP with multi-buffer packets on veth"));
     veth.set_mtu(9000);
     block(&["on", NEAR]).ok();
     assert!(Path::new("/sys/fs/bpf/xdpload/block/xdp_blocklist_frags").exists());

@@ -439,10 +439,10 @@ fn packets_are_dropped_on_an_interface_in_generic_mode() {
     judge_on_the_wire(&prebuilt(), Mode::Generic);
 }
 
-/// The same program, when the loader says that it takes packets in several buffers.
+/// The same program, when the loader says that it takes multi-buffer packets.
 #[test]
 fn the_program_takes_large_packets() {
-    need!(crate::requirement::kernel((5, 18), "XDP on packets in several buffers"));
+    need!(crate::requirement::kernel((5, 18), "XDP on multi-buffer packets"));
     let mut object = prebuilt();
     object.programs[0].kind.frags = true;
     judge_on_the_wire(&object, Mode::Native);

@@ -54,7 +54,7 @@ fn an_mtu_that_does_not_fit_a_page() {
     let (_sandbox, veth) = need!(pair(&[]));
     veth.set_mtu(LIMIT + 1);
     let rule = "the MTU of its peer `far0` is 3507, and native mode takes at most 3506 (a page of 4096 bytes less 590 \
-                for XDP and the link header) unless the program takes packets of several buffers";
+                for XDP and the link header) unless the program takes multi-buffer packets (xdp.frags)";
     let help = "ip link set dev far0 mtu 3506 in its network namespace, or build the program for the section \
                 `xdp.frags`, or: xdpload attach near0 OBJ --mode generic";
     refused_both_ways(NEAR, rule, help);
@@ -78,7 +78,7 @@ fn an_mtu_that_does_not_fit_a_page() {
     xdpload(&["attach", NEAR, &object("xdp_drop")]).ok();
 }
 
-/// Attaches a program that takes packets of several buffers.
+/// Attaches a program that takes multi-buffer packets.
 #[track_caller]
 fn frags(interface: &str) -> Ran {
     let kinds = object("kinds");
@@ -146,7 +146,7 @@ fn a_tap_takes_native_mode() {
     ip("tuntap add dev t0 mode tap");
     let seen = examined("t0");
     assert_eq!((&seen["native"]["answer"], &seen["driver"]), (&"yes".into(), &"tun".into()));
-    assert_eq!(seen["frags"]["rule"], "the driver hands no packets of several buffers to a program");
+    assert_eq!(seen["frags"]["rule"], "the driver does not hand multi-buffer packets to a program");
     xdpload(&["attach", "t0", &object("xdp_drop")]).ok();
 }
 

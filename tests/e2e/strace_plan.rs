@@ -456,7 +456,7 @@ fn a_kernel_that_refuses_the_types() {
     let (sandbox, _veth) = need!(pair(&["strace"]));
     // All of them, with a log as well.
     let ran = attach_as_before(&sandbox, "blacklist", "ENOMEM", (1, 2));
-    ran.stderr_has("warning: loaded without types: bpf(BPF_BTF_LOAD) for the object's types failed: ");
+    ran.stderr_has("warning: loaded without BTF: bpf(BPF_BTF_LOAD) for the object's BTF failed: ");
     assert_eq!(maps_with_types(), 0);
     xdpload(&["detach", NEAR]).ok();
     // Those of a map's entries.

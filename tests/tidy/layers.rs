@@ -52,7 +52,7 @@ const TABLE: [Module; 24] = [
     handle("map", 5, &["kernel", "pin"]),
     handle("program", 5, &["kernel", "pin"]),
     handle("attach", 5, &["kernel", "map", "pin", "program"]),
-    handle("doctor", 5, &["attach", "kernel", "pin"]),
+    handle("doctor", 5, &["attach", "kernel"]),
 ];
 
 /// Modules above the table; they may import all of it.

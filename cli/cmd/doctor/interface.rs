@@ -33,7 +33,7 @@ pub(super) struct Interface {
     ports: Vec<String>,
     programs: Vec<Program>,
     native: Outlook,
-    /// Native mode for a program that takes packets of several buffers.
+    /// Native mode for a program that takes multi-buffer packets.
     frags: Outlook,
     generic: Outlook,
 }
@@ -109,7 +109,7 @@ fn native(facts: &InterfaceFacts, frags: bool) -> Outlook {
     match forecast(wish(Mode::Native, frags), facts) {
         None if facts.features.is_none() && !facts.is("veth") => Outlook::new(Answer::Unknown),
         None if frags && lacks(XdpFeature::RX_SG) => Outlook::unless(Some(Verdict {
-            rule: "the driver hands no packets of several buffers to a program".to_owned(),
+            rule: "the driver does not hand multi-buffer packets to a program".to_owned(),
             remedy: None,
         })),
         verdict => Outlook::unless(verdict),

@@ -25,9 +25,9 @@ use crate::output;
 
 #[derive(Args, Debug)]
 pub(crate) struct Inspect {
-    /// The object file: ELF, built with `clang -target bpf -c`
+    /// The object file: ELF, compiled with `clang -target bpf -c`
     pub(crate) object: PathBuf,
-    /// Show the types that the object's BTF describes instead, as C declares them
+    /// Show the types in the object's BTF instead, as C declarations
     #[arg(long)]
     pub(crate) btf: bool,
     #[command(flatten)]
@@ -384,7 +384,7 @@ impl fmt::Display for Map {
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let frags = if self.frags { ", several buffers" } else { "" };
+        let frags = if self.frags { ", multi-buffer (xdp.frags)" } else { "" };
         writeln!(
             f,
             "\nprogram {}  section {} at {:#x}, for {}{frags}",

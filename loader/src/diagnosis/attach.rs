@@ -9,7 +9,7 @@ use crate::netlink::Mode;
 pub struct AttachWish {
     /// Where it is to run.
     pub mode: Mode,
-    /// Whether it takes packets of several buffers (`xdp.frags`), if that is known.
+    /// Whether it takes multi-buffer packets (`xdp.frags`), if that is known.
     pub frags: Option<bool>,
     /// Whether a `bpf_link` is to hold it.
     pub by_link: bool,
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_packet_must_fit_a_page() {
         let words = "the MTU of its peer `far0` is 9000, and native mode takes at most 3506 (a page of 4096 bytes less \
-                     590 for XDP and the link header) unless the program takes packets of several buffers";
+                     590 for XDP and the link header) unless the program takes multi-buffer packets (xdp.frags)";
         for message in [None, Some("veth: Peer MTU is too large to set XDP")] {
             let told = why(NATIVE, ERANGE, message, &veth(9000));
             assert!(told.starts_with(words), "{told}");

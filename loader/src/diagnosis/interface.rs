@@ -112,7 +112,7 @@ impl InterfaceFacts {
     }
 }
 
-/// The largest MTU with which native mode takes a program that is not for several buffers, for drivers whose rule is
+/// The largest MTU with which native mode takes a program that is not multi-buffer, for drivers whose rule is
 /// known: a packet must fit a page.
 ///
 /// veth (`veth_xdp_set()` in `drivers/net/veth.c`) holds its peer's MTU to it, virtio_net (`virtnet_xdp_set()`) its

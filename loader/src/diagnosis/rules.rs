@@ -89,7 +89,7 @@ fn quoted(facts: &InterfaceFacts) -> String {
     quote(&facts.link.name)
 }
 
-/// The program as it is known: with its name, and libxdp's dispatcher as such.
+/// The program by its id, and by its name where that is known.
 fn program(holder: &Holder) -> String {
     match holder.name.as_deref() {
         Some(name) if !name.is_empty() => format!("{} ({})", holder.program, quote(name)),
@@ -327,7 +327,7 @@ fn too_long(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     let whose = if facts.is("veth") { "its peer " } else { "" };
     let rule = format!(
         "the MTU of {whose}{} is {}, and native mode takes at most {limit} (a page of {page} bytes less {} for XDP and \
-         the link header) unless the program takes packets of several buffers",
+         the link header) unless the program takes multi-buffer packets (xdp.frags)",
         quote(&link.name),
         link.mtu,
         page - limit

@@ -58,7 +58,7 @@ pub enum RefusalKind {
     PointerArithmetic,
     /// What was got from the kernel is not given back.
     ReferenceLeak,
-    /// The object's types are needed, and the kernel was not told them.
+    /// The object's BTF is needed, and the kernel was not given it.
     TypesMissing,
     /// The program reaches what this kernel does not have.
     KernelLacks,

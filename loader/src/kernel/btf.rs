@@ -32,7 +32,7 @@ impl LoadedBtf {
             log.set_size(log_size);
         }
         answer.map(|fd| Self { fd }).map_err(|errno| {
-            let error = Error::os(&Cmd::BTF_LOAD.call(), "the object's types", errno.0);
+            let error = Error::os(&Cmd::BTF_LOAD.call(), "the object's BTF", errno.0);
             let text = log.as_deref().map(VerifierLog::text).unwrap_or_default();
             match verdict(&text) {
                 Some(words) => error.with_kernel_message(escape(words)),

@@ -39,7 +39,7 @@ pub struct Linked {
     /// wrote them: [`core_reloc`](crate::core_reloc) adapts them.
     pub relocations: Vec<CoreRelocation>,
     /// Whether one of the functions is where it goes on when it throws. The kernel finds that by [`Self::func_info`]
-    /// and the object's types alone; without them it is another program.
+    /// and the object's BTF alone; without them it is another program.
     pub has_exception_callback: bool,
 }
 

@@ -88,7 +88,7 @@ impl Map {
     /// number or a queue's length, and a program for such entries, or none: one `BPF_MAP_UPDATE_ELEM` (devmap 5.8,
     /// cpumap 5.9).
     ///
-    /// The programs of a map, those that use it and those in it, all take packets of several buffers or none does
+    /// The programs of a map, those that use it and those in it, all take multi-buffer packets or none does
     /// (`__bpf_prog_map_compatible()` in `kernel/bpf/core.c`): the kernel answers EINVAL to any other, and ENOMEM where
     /// the map is a cpumap.
     pub fn update_target(&self, key: &[u8], target: u32, program: Option<BorrowedFd<'_>>) -> Result<()> {

@@ -125,7 +125,7 @@ impl XdpFlags {
         Self(XDP_FLAGS_UPDATE_IF_NOEXIST | mode.flag())
     }
 
-    /// Replace or take off in `mode` only the program that `IFLA_XDP_EXPECTED_FD` names (5.7).
+    /// Replace or detach in `mode` only the program that `IFLA_XDP_EXPECTED_FD` names (5.7).
     pub fn compare(mode: Mode) -> Self {
         Self(XDP_FLAGS_REPLACE | mode.flag())
     }

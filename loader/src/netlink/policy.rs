@@ -47,7 +47,7 @@ pub fn program_to_replace(state: &XdpState, choice: ModeChoice, id: Option<u32>)
     }
 }
 
-/// The programs that a detach takes off: all, or only program `id`.
+/// The programs that are to be detached: all, or only program `id`.
 pub fn programs_to_detach(state: &XdpState, id: Option<u32>) -> Result<Vec<XdpProgram>> {
     only(state, id)
 }
@@ -101,11 +101,11 @@ pub fn help_for_refusal(mode: Mode, errno: i32, message: Option<&str>) -> Option
     match (Errno::from_raw(errno), message) {
         (Errno::EPERM, None) => Some("this takes CAP_NET_ADMIN in the interface's network namespace"),
         (_, Some(message)) if mode == Mode::Native && message.contains("MTU") => Some(
-            "lower that MTU, or build the program for packets in several buffers (section `xdp.frags`), \
+            "lower that MTU, or make it a multi-buffer program (section `xdp.frags`), \
              or use generic mode",
         ),
         (Errno::EBUSY, Some(message)) if message.contains("BPF XDP link") => Some(
-            "a bpf_link holds the program that is there, and only through that link (`--link`) can it be changed",
+            "a bpf_link holds the program that is there; it can only be changed through that link (`--link`)",
         ),
         (Errno::EOPNOTSUPP, _) if mode == Mode::Native => Some("generic mode works with every driver"),
         _ => None,

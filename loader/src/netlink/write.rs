@@ -33,7 +33,7 @@ pub enum XdpChange {
         /// The program that must be there.
         expected: i32,
     },
-    /// Take off `expected`. EEXIST if another program, or none, is there; EINVAL before 5.7.
+    /// Detach `expected`. EEXIST if another program, or none, is there; EINVAL before 5.7.
     Detach {
         /// The program that must be there.
         expected: i32,
@@ -57,7 +57,7 @@ impl XdpChange {
         }
     }
 
-    /// The change that puts things back if this one was made, and changes nothing if it was not. What was taken off
+    /// The change that puts things back if this one was made, and changes nothing if it was not. What was detached
     /// cannot be put back so: while it was off, the place was anyone's.
     pub fn undo(self) -> Option<Self> {
         match self {

@@ -21,7 +21,7 @@ pub struct ProgramKind {
     /// Where the program may be attached: to an interface, or to an entry of a devmap or cpumap. 0 for an extension,
     /// which goes where the function is that it replaces.
     pub attach_type: AttachType,
-    /// The program handles packets of several buffers (`xdp.frags`).
+    /// The program handles multi-buffer packets (`xdp.frags`).
     pub frags: bool,
 }
 

@@ -86,7 +86,7 @@ pub enum Call {
         /// Where the pin was.
         to: String,
     },
-    /// Hand over the object's types.
+    /// Hand over the object's BTF.
     BtfLoad(BtfLoad),
     /// Find the types of a module among all that the kernel holds.
     ModuleBtf {
@@ -281,7 +281,7 @@ pub enum Call {
     },
     /// Ask for the id of the `bpf_link`, for whoever is to hear of it.
     LinkInfo,
-    /// Take off what the `bpf_link` holds.
+    /// Detach what the `bpf_link` holds.
     LinkDetach,
     /// Ask for the id and the tag of a program that was loaded, for whoever is to hear of it.
     ProgInfo {
@@ -334,7 +334,7 @@ pub struct MapCreate {
     pub numa_node: Option<u32>,
     /// `inner_map_fd`.
     pub inner: Option<MapSlot>,
-    /// `btf_key_type_id` and `btf_value_type_id`, where the kernel has taken the object's types.
+    /// `btf_key_type_id` and `btf_value_type_id`, where the kernel has taken the object's BTF.
     pub types: Option<EntryTypes>,
     /// Whether the map lives on the network card (`map_ifindex`).
     pub offload: bool,
@@ -407,7 +407,7 @@ pub struct ProgLoad {
     pub module_references: Vec<ModuleFd>,
     /// `fd_array`: the types of these modules, after an empty place. Calls of their functions have the place in `off`.
     pub modules: Vec<ModuleSlot>,
-    /// What the compiler says of functions and lines, where the kernel has taken the object's types.
+    /// What the compiler says of functions and lines, where the kernel has taken the object's BTF.
     pub info: Option<ProgInfo>,
     /// Ask the verifier for its log. The buffer starts at [`FIRST_LOG_SIZE`] and grows until the log fits.
     pub log: bool,
@@ -419,7 +419,7 @@ pub struct ProgLoad {
     pub extends: Option<String>,
 }
 
-/// What the kernel is told of a program in the object's types.
+/// What the kernel is told of a program in the object's BTF.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgInfo {
     /// `func_info`: where each function begins, in bytes from the first instruction.

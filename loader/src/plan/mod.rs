@@ -49,7 +49,7 @@ pub struct Plan {
     pub programs: Vec<String>,
     /// The sections that the programs are in, by [`ProgramSlot`].
     pub sections: Vec<String>,
-    /// The object's types, if they are handed over to the kernel.
+    /// The object's BTF, if it is handed over to the kernel.
     pub btf: Option<Btf>,
     /// How instructions were adapted to the types of the kernel, by [`ProgramSlot`].
     pub relocations: Vec<Vec<Resolution>>,
@@ -64,7 +64,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The bytes of the object's types without `addition` and what came after it; none if the object has no types.
+    /// The bytes of the object's BTF without `addition` and what came after it; none if the object has no BTF.
     pub fn btf_bytes(&self, without: Option<BtfAddition>) -> Result<Vec<u8>> {
         match (&self.btf, without) {
             (None, _) => Ok(Vec::new()),
@@ -110,7 +110,7 @@ pub struct Attach {
 /// What holds a program on an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AttachBy {
-    /// The interface itself, told so by netlink: the program stays until it is taken off.
+    /// The interface itself, told so by netlink: the program stays until it is detached.
     #[default]
     Netlink,
     /// A `bpf_link` (5.9).
@@ -253,8 +253,8 @@ fn is_about_info(refusal: &Error, errno: i32) -> bool {
         // The opposite: a callback cannot do without.
         Some(log) if log.contains("missing btf func_info") => false,
         Some(log) if is_said(log, &["func info", "func_info", "line_info"]) => true,
-        // A kernel before 5.10 without types of its own does not know the context of a global function by its type.
-        // Without types all functions are looked into where they are called.
+        // A kernel before 5.10 without BTF of its own does not know the context of a global function by its type.
+        // Without BTF all functions are looked into where they are called.
         Some(log) => log.contains(" type PTR in ") && log.contains(" is not supported yet"),
     }
 }

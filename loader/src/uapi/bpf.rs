@@ -348,7 +348,7 @@ pub const BPF_F_REPLACE: u32 = 1 << 2;
 
 /// A test run of an XDP program lets its frames go (5.18).
 pub const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
-/// `BPF_PROG_LOAD`: the program handles packets of several buffers (5.18).
+/// `BPF_PROG_LOAD`: the program handles multi-buffer packets (5.18).
 pub const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 /// `prog_flags`: the program is for the interface `prog_ifindex` alone, but runs on the host (6.3).
 pub const BPF_F_XDP_DEV_BOUND_ONLY: u32 = 1 << 6;

@@ -37,7 +37,7 @@ named_values! {
         XSK_ZEROCOPY = 8 "xsk-zerocopy";
         /// Run a program on the card.
         HW_OFFLOAD = 16 "hw-offload";
-        /// Hand packets of several buffers to a program (`xdp.frags`).
+        /// Hand multi-buffer packets to a program (`xdp.frags`).
         RX_SG = 32 "rx-sg";
         /// XDP_REDIRECT of such packets into it.
         NDO_XMIT_SG = 64 "ndo-xmit-sg";

@@ -1,4 +1,4 @@
-//! The step that hands over the object's types.
+//! The step that hands over the object's BTF.
 
 use super::NEWER;
 use crate::btf::{Btf, BtfAddition};

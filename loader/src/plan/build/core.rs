@@ -52,7 +52,7 @@ impl Loader<'_> {
         linked.iter_mut().map(relocate).collect()
     }
 
-    /// None for an object without types, which has no relocations either.
+    /// None for an object without BTF, which has no relocations either.
     fn relocator(&self, linked: &[Linked]) -> Option<Relocator<'_, '_>> {
         let relocations = linked.iter().flat_map(|linked| &linked.relocations);
         let types = self.target_types.as_ref().or(self.kernel_types.as_ref());

@@ -1,4 +1,4 @@
-//! Makes a plan from an object, the caller's wishes, and what is known of the kernel.
+//! Makes a plan from an object, the caller's options, and what is known of the kernel.
 
 mod attach;
 mod btf;
@@ -173,13 +173,13 @@ impl<'o> Loader<'o> {
     }
 
     /// Attaches the program to an interface after loading it. Said again, it attaches it to that one too, and when
-    /// one of them refuses, it is taken off the others.
+    /// one of them refuses, it is detached from the others.
     pub fn attach_to(mut self, target: Target) -> Self {
         self.targets.push(target);
         self
     }
 
-    /// Makes the plan for `kernel`. Asks nobody: the same object, wishes and kernel give the same plan.
+    /// Makes the plan for `kernel`. Asks nobody: the same object, options and kernel give the same plan.
     pub fn plan(&self, kernel: &Kernel) -> Result<Plan> {
         self.refuse_what_does_not_fit()?;
         let (chosen, attached) = self.programs()?;

@@ -200,7 +200,7 @@ fn keep(bpffs: &str, of: Attachment, action: KeepAction) -> Call {
 #[cold]
 fn mixed_kinds(map: &str, first: &ProgramSpec, other: &ProgramSpec) -> Error {
     let words = |kind: ProgramKind| {
-        let frags = if kind.frags { ", in packets of several buffers" } else { "" };
+        let frags = if kind.frags { ", multi-buffer (xdp.frags)" } else { "" };
         format!("{}{frags}", kind.attach_type)
     };
     Error::new(
