@@ -135,7 +135,10 @@ fn a_program_that_is_not_chosen_or_not_there() {
     const LIST: &str = "the object has pass_all (section xdp), drop_known_source (section xdp), \
         drop_known_flow (section xdp), drop_known_address (section xdp/second), pass_frags (section xdp.frags), \
         old_sample (section xdp_old_sample)";
-    refused(wish("many", |loader| loader), &format!("choose one program: {LIST}\nhelp: say which: --prog NAME"));
+    refused(
+        wish("many", |loader| loader),
+        &format!("choose one program: {LIST}\nhelp: say which: --prog NAME"),
+    );
     let missing = wish("many", |loader| loader.program("xdp_drop"));
     refused(missing, &format!("there is no program `xdp_drop`: {LIST}"));
     let several = wish("many", |loader| loader.program("xdp"));

@@ -380,7 +380,9 @@ fn known(value: Option<u32>, map: &str, what: &str) -> Result<u32> {
         let message = format!("the size of map {} depends on {what}, which is not known here", quote(map));
         let error = Error::new(ErrorKind::InvalidInput, message);
         if what == NUMBER_OF_CPUS {
-            return error.with_help("/sys/devices/system/cpu/possible tells it; without /sys, set the map's max_entries");
+            return error.with_help(
+                "/sys/devices/system/cpu/possible tells it; without /sys, set the map's max_entries",
+            );
         }
         error
     })
