@@ -35,25 +35,22 @@ const fn row(
 
 const CHECK_PACKET: &[&str] = &[
     "compare `{struct} + 1` with ctx->data_end before this {access}",
-    "compare the end of what is accessed with ctx->data_end before this {access}",
+    "compare the end of the accessed bytes with ctx->data_end before this {access}",
 ];
 const CHECK_VALUE: &[&str] = &[
     "compare the index with the number of elements before this {access}, or mask it",
     "keep the offset and the size within the value",
 ];
-const CHECK_NULL: &[&str] = &[
-    "`if (!{pointer}) return XDP_PASS;` before this {access}",
-    "compare the pointer with NULL, and go another way if it is",
-];
+const CHECK_NULL: &[&str] =
+    &["`if (!{pointer}) return XDP_PASS;` before this {access}", "compare the pointer with NULL first"];
 const SMALLER_STACK: &[&str] =
-    &["keep what is large in a map, such as a per-CPU array of one entry, and not in local variables"];
-const SHORTER: &[&str] = &[
-    "give loops a lower limit, or have bpf_loop (5.17) call their bodies; a global function (5.6) is verified once",
-];
-const SHALLOWER: &[&str] = &["make functions __always_inline that are called by one other alone"];
-const LIMIT_LOOP: &[&str] = &["count the turns up to a constant, or use bpf_loop (5.17)"];
-const FIXED_CONTEXT: &[&str] = &["name the field as ctx->field, and hand ctx on as it came"];
-const PERFMON: &[&str] = &["load it with CAP_PERFMON, or keep the pointer out of there"];
+    &["keep large data in a map, such as a per-CPU array of one entry, not in local variables"];
+const SHORTER: &[&str] =
+    &["give loops a lower limit, or use bpf_loop (5.17); a global function (5.6) is verified only once"];
+const SHALLOWER: &[&str] = &["make functions that have a single caller __always_inline"];
+const LIMIT_LOOP: &[&str] = &["count the iterations up to a constant, or use bpf_loop (5.17)"];
+const FIXED_CONTEXT: &[&str] = &["access the field as ctx->field, and pass ctx on unmodified"];
+const PERFMON: &[&str] = &["load it with CAP_PERFMON, or do not use the pointer there"];
 
 /// The more exact sentence comes first: the verifier often says one, and then a general one.
 pub(super) const TABLE: &[Row] = &[
@@ -109,7 +106,7 @@ pub(super) const TABLE: &[Row] = &[
         rules: &[
             "{access} of {sized} at offset {least} to {most} of a value of map {map}, which has {value_size} bytes",
             "{access} of {sized} at offset {least} to {most} of a map value, which has {value_size} bytes",
-            "{access} of {sized} of a map value at an offset that nothing limits",
+            "{access} of {sized} of a map value at an unbounded offset",
         ],
         helps: CHECK_VALUE,
     },
@@ -147,7 +144,7 @@ pub(super) const TABLE: &[Row] = &[
     row(
         Misaligned,
         &["misaligned {what} access off {*off} size {size}"],
-        &["{access} of {sized} at an offset of {what} that is no multiple of {size}"],
+        &["{access} of {sized} at an offset of {what} that is not a multiple of {size}"],
         &["access it byte by byte, or align it"],
     ),
     row(
@@ -158,24 +155,24 @@ pub(super) const TABLE: &[Row] = &[
             "R{reg} pointer arithmetic on {kind}_or_null prohibited",
         ],
         &[
-            "{access} of {sized} through {register}, {holds} that may be NULL and was not compared with it",
-            "{register} is {holds} that may be NULL and was not compared with it",
-            "a pointer that may be NULL was not compared with it",
+            "{access} of {sized} through {register}, {holds} that may be NULL and was not checked",
+            "{register} is {holds} that may be NULL and was not checked",
+            "a pointer that may be NULL was not checked",
         ],
         CHECK_NULL,
     ),
     row(
         NullUnchecked,
         &["Possibly NULL pointer passed to {*where}", "NULL pointer passed to {*where}"],
-        &["a pointer that may be NULL is handed to {callee}", "a pointer that may be NULL is handed on"],
-        &["compare the pointer with NULL, and go another way if it is"],
+        &["a pointer that may be NULL is passed to {callee}", "a pointer that may be NULL is passed on"],
+        &["compare the pointer with NULL first"],
     ),
     row(
         NotAPointer,
         &["R{reg} invalid mem access '{kind}'"],
         &[
-            "{access} of {sized} through {register}, which is {kind_words} and nothing that can be accessed so",
-            "{access} of {sized} through {register}, which is no pointer to accessible memory",
+            "{access} of {sized} through {register}, which is {kind_words} and cannot be dereferenced",
+            "{access} of {sized} through {register}, which is not a pointer to accessible memory",
         ],
         &[],
     ),
@@ -183,11 +180,11 @@ pub(super) const TABLE: &[Row] = &[
         Uninitialised,
         &["R{reg} !read_ok"],
         &[
-            "the program {ends} without a return value: nothing was put into {register}",
-            "{register} is used, but nothing was put into it on this way, or a call has made it void",
-            "a register is used, but nothing was put into it on this way",
+            "the program {ends} without a return value: {register} was not set",
+            "{register} is used, but was not set on this path, or was invalidated by a call",
+            "a register is used, but was not set on this path",
         ],
-        &["set the variable on every way that leads here"],
+        &["initialise the variable on every path that leads here"],
     ),
     row(
         Uninitialised,
@@ -198,7 +195,7 @@ pub(super) const TABLE: &[Row] = &[
             "invalid indirect read from stack off {off}+{first} size {size}",
         ],
         &["read of {sized} at stack offset {off}, where nothing was written at byte {first}"],
-        &["set the variable as a whole before, padding included, for instance by __builtin_memset"],
+        &["initialise the whole variable first, padding included, for instance with __builtin_memset"],
     ),
     row(
         StackBounds,
@@ -243,7 +240,7 @@ pub(super) const TABLE: &[Row] = &[
         StackDepth,
         &["tail_calls are not allowed when call stack of previous frames is {stack} bytes. Too large"],
         &[
-            "a function that may tail call has {stack} bytes of stack below it, and at most 256 are allowed then",
+            "the callers of a function with tail calls use {stack} bytes of stack, and at most 256 are allowed",
         ],
         SMALLER_STACK,
     ),
@@ -256,13 +253,13 @@ pub(super) const TABLE: &[Row] = &[
     row(
         CallDepth,
         &["recursive call from {*caller} to {callee}"],
-        &["a function calls itself, by way of others or not: recursion is not allowed"],
-        &["make a loop of it"],
+        &["a function calls itself, directly or through others: recursion is not allowed"],
+        &["use a loop instead"],
     ),
     row(
         EndlessLoop,
         &["infinite loop detected at insn {at}"],
-        &["a loop is where it was before, with all it knows unchanged: nothing leads to its end"],
+        &["a loop returns to a state that it was in before: nothing makes it end"],
         LIMIT_LOOP,
     ),
     row(
@@ -276,39 +273,41 @@ pub(super) const TABLE: &[Row] = &[
         TooComplex,
         &["BPF program is too large. Processed {walked} insn"],
         &[
-            "the verifier gave up after {walked} instructions on all ways together; its limit is {limit}",
-            "the verifier gave up after {walked} instructions on all ways together",
+            "the verifier gave up after {walked} instructions on all paths together; its limit is {limit}",
+            "the verifier gave up after {walked} instructions on all paths together",
         ],
         SHORTER,
     ),
     row(
         TooComplex,
         &["The sequence of {jumps} jumps is too complex", "BPF program is too complex"],
-        &["the verifier gave up on {jumps} branches that it has still to follow", "the verifier gave up"],
+        &["the verifier gave up with {jumps} branches still to follow", "the verifier gave up"],
         SHORTER,
     ),
     row(
         HelperNotAllowed,
         &["program of this type cannot use helper {helper}#{number}"],
-        &["the helper {helper} ({number}) is not for {type} programs"],
+        &["the helper {helper} ({number}) is not available to {type} programs"],
         &[],
     ),
     row(
         HelperNotAllowed,
         &["invalid func unknown#{number}", "unknown func unknown#{number}"],
         &["helper {number} is called, and this kernel has no such helper"],
-        &["take another helper, or a newer kernel"],
+        &["use another helper, or a newer kernel"],
     ),
     row(
         HelperNotAllowed,
         &["unknown func {helper}#{number}", "invalid func {helper}#{number}"],
-        &["the helper {helper} ({number}) is not for {type} programs with these rights on this kernel"],
+        &[
+            "the helper {helper} ({number}) is not available to {type} programs with these privileges on this kernel",
+        ],
         &[],
     ),
     row(
         KfuncNotAllowed,
         &["calling kernel function {kfunc} is not allowed"],
-        &["the kernel function {kfunc} is not for {type} programs"],
+        &["the kernel function {kfunc} is not available to {type} programs"],
         &[],
     ),
     row(
@@ -337,7 +336,9 @@ pub(super) const TABLE: &[Row] = &[
             "{callee} is for programs under a GPL-compatible license, and this one's is {license}",
             "the function called is for programs under a GPL-compatible license",
         ],
-        &["if it is so licensed, say so: char _license[] SEC(\"license\") = \"GPL\", or \"Dual MIT/GPL\""],
+        &[
+            "if the program has such a license, declare it: char _license[] SEC(\"license\") = \"GPL\", or \"Dual MIT/GPL\"",
+        ],
     ),
     row(
         ContextAccess,
@@ -349,7 +350,7 @@ pub(super) const TABLE: &[Row] = &[
     row(
         ContextAccess,
         &["dereference of modified {what} ptr R{reg} off={off} disallowed"],
-        &["{access} through the context's pointer moved by {off} bytes, which must stay as it came"],
+        &["{access} through the context pointer moved by {off} bytes; it must not be modified"],
         FIXED_CONTEXT,
     ),
     row(
@@ -361,7 +362,7 @@ pub(super) const TABLE: &[Row] = &[
     row(
         Unreachable,
         &["unreachable insn {at}"],
-        &["no way through the program leads to this instruction"],
+        &["no path through the program reaches this instruction"],
         &["remove it, or the jump that skips it"],
     ),
     row(
@@ -371,9 +372,7 @@ pub(super) const TABLE: &[Row] = &[
             "the code ends at instruction {last}, which neither exits nor jumps: what should follow is missing",
             "the code of a function ends with an instruction that neither exits nor jumps",
         ],
-        &[
-            "end it with `return`; a function that falls out of its end is often one that clang found to be undefined",
-        ],
+        &["end it with `return`; clang omits it where it finds undefined behaviour"],
     ),
     row(
         CodeMissing,
@@ -416,8 +415,8 @@ pub(super) const TABLE: &[Row] = &[
         PointerLeak,
         &["R{reg} leaks addr {*into}"],
         &[
-            "{register}, {holds}, goes out {into}, which would show an address of the kernel",
-            "a pointer goes out {into}, which would show an address of the kernel",
+            "{register}, {holds}, leaves the program {into}, which would reveal a kernel address",
+            "a pointer leaves the program {into}, which would reveal a kernel address",
         ],
         PERFMON,
     ),
@@ -429,7 +428,7 @@ pub(super) const TABLE: &[Row] = &[
             "R{reg} pointer -= pointer prohibited",
             "attempt to corrupt spilled pointer on stack",
         ],
-        &["a pointer is taken for a number, which would show an address of the kernel"],
+        &["a pointer is used as a number, which would reveal a kernel address"],
         PERFMON,
     ),
     row(
@@ -439,15 +438,15 @@ pub(super) const TABLE: &[Row] = &[
             "R{reg} pointer arithmetic with {operator} operator prohibited",
         ],
         &[
-            "`{operator}` on {register}, {holds}: only numbers may be added to and taken from a pointer",
-            "`{operator}` on a pointer: only numbers may be added to and taken from one",
+            "`{operator}` on {register}, {holds}: only numbers may be added to a pointer or subtracted from it",
+            "`{operator}` on a pointer: only numbers may be added to it or subtracted from it",
         ],
         &[],
     ),
     row(
         PointerArithmetic,
         &["R{reg} pointer += pointer prohibited"],
-        &["two pointers are added: only numbers may be added to and taken from a pointer"],
+        &["two pointers are added: only numbers may be added to a pointer or subtracted from it"],
         &[],
     ),
     row(
@@ -456,11 +455,8 @@ pub(super) const TABLE: &[Row] = &[
             "math between {what} pointer and register with unbounded min value is not allowed",
             "math between {what} pointer and {number} is not allowed",
         ],
-        &[
-            "a number that may be anything is added to {what_words}",
-            "a number beyond 2^29 is added to a pointer",
-        ],
-        &["limit the number before, by a comparison or a mask"],
+        &["an unbounded number is added to {what_words}", "a number beyond 2^29 is added to a pointer"],
+        &["limit the number first, by a comparison or a mask"],
     ),
     row(
         PointerArithmetic,
@@ -468,11 +464,8 @@ pub(super) const TABLE: &[Row] = &[
             "value {number} makes {what} pointer be out of bounds",
             "{what} pointer offset {number} is not allowed",
         ],
-        &[
-            "{number} added to {what_words} leads out of all bounds",
-            "{number} added to a pointer leads out of all bounds",
-        ],
-        &["limit the number before, by a comparison or a mask"],
+        &["{number} added to {what_words} is out of bounds", "{number} added to a pointer is out of bounds"],
+        &["limit the number first, by a comparison or a mask"],
     ),
     row(
         PointerArithmetic,
@@ -484,8 +477,8 @@ pub(super) const TABLE: &[Row] = &[
             "R{reg} has pointer with unsupported alu operation",
         ],
         &[
-            "arithmetic on {register}, {holds}, which takes none of this sort",
-            "arithmetic on a pointer that takes none of this sort",
+            "arithmetic on {register}, {holds}, which does not allow it",
+            "arithmetic on a pointer that does not allow it",
         ],
         &[],
     ),
@@ -493,22 +486,22 @@ pub(super) const TABLE: &[Row] = &[
         ReferenceLeak,
         &["Unreleased reference id={id} alloc_insn={alloc}"],
         &[
-            "what {alloc_call} returned at {alloc_place} is not given back on this way to the end",
-            "what instruction {alloc} got from the kernel is not given back on this way to the end",
+            "what {alloc_call} returned at {alloc_place} is not released on this path to the end",
+            "what instruction {alloc} got from the kernel is not released on this path to the end",
         ],
-        &["call {release} on every way from there"],
+        &["call {release} on every path from there"],
     ),
     row(
         TypesMissing,
         &["missing btf func_info"],
-        &["a function is called back here, and the kernel was told no types of functions"],
+        &["a callback is passed here, but the kernel was given no BTF of functions"],
         &["compile with -g, and strip no more than `llvm-strip -g` does"],
     ),
     row(
         KernelLacks,
         &["BPF_CALL uses reserved fields"],
         &["this kernel does not know calls of its own functions (kfuncs), which came with Linux 5.13"],
-        &["do without, or take a newer kernel"],
+        &["do without, or use a newer kernel"],
     ),
     row(
         KernelLacks,
@@ -517,7 +510,7 @@ pub(super) const TABLE: &[Row] = &[
             "this kernel does not know what a 64-bit constant of the program stands for: functions to be called \
              back came with Linux 5.13, variables of the kernel with 5.10",
         ],
-        &["do without, or take a newer kernel"],
+        &["do without, or use a newer kernel"],
     ),
 ];
 
