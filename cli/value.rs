@@ -79,7 +79,7 @@ impl<'de> Visitor<'de> for Reader {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number, a truth value, a text, a list or fields by name")
+        f.write_str("a number, a boolean, a string, a list or an object of fields")
     }
 
     fn visit_bool<E>(self, truth: bool) -> std::result::Result<Value, E> {
@@ -146,7 +146,8 @@ mod tests {
         let refusal = |text| parse(text).unwrap_err().to_string();
         assert!(refusal("[1,").starts_with("`[1,` is no JSON: EOF while parsing"), "{}", refusal("[1,"));
         assert!(
-            refusal("[null]").contains("expected a number, a truth value, a text, a list or fields by name")
+            refusal("[null]")
+                .contains("expected a number, a boolean, a string, a list or an object of fields")
         );
         assert!(refusal("{} x").contains("is no JSON: trailing characters"));
     }

@@ -107,7 +107,7 @@ impl fmt::Display for Confirmed {
         let interface = escape(&self.interface);
         match self.program {
             Some(id) => write!(f, "confirmed: program {id} stays on {interface}")?,
-            None => write!(f, "confirmed: {interface} stays without the program that was taken off")?,
+            None => write!(f, "confirmed: {interface} stays without the program that was detached")?,
         }
         match &self.pin {
             Some(pin) => writeln!(f, ", held by a bpf_link that is pinned at {}", escape(pin)),

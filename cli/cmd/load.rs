@@ -118,11 +118,7 @@ impl fmt::Display for Document {
             }
             writeln!(f, " pinned at {}", escape(pin))?;
             if let Some(link_pin) = link_pin {
-                writeln!(
-                    f,
-                    "  in the place of its function while its bpf_link is pinned at {}",
-                    escape(link_pin)
-                )?;
+                writeln!(f, "  replaces its function while its bpf_link is pinned at {}", escape(link_pin))?;
             }
         }
         self.maps.iter().try_for_each(|Map { name, pin }| match pin {

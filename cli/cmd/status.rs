@@ -217,7 +217,7 @@ impl fmt::Display for Interface {
             )
         })?;
         self.default_drop_left.iter().try_for_each(|seconds| {
-            let words = "what no rule of the blocklist is about passes again";
+            let words = "what no rule of the blocklist matches passes again";
             let name = escape(&self.name);
             writeln!(
                 f,

@@ -103,7 +103,7 @@ impl fmt::Display for TrialDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seconds, guard, before, .. } = self;
         let then = match &before[..] {
-            [] => "it is taken off again".to_owned(),
+            [] => "it is detached again".to_owned(),
             before => {
                 let list: Vec<_> = before.iter().map(ToString::to_string).collect();
                 format!("{} is put back", list.join(" and "))

@@ -72,7 +72,7 @@ pub(crate) fn confirm(netns: Option<&NetNs>, ifindex: u32) -> Result<Option<Pend
             Err(Error::new(ErrorKind::PermissionDenied, message))
         }
         Answer::Ended => {
-            let message = "the guard has ended without an answer: it puts back what was before, or is killed";
+            let message = "the guard has ended without an answer: it rolled the change back, or was killed";
             Err(Error::new(ErrorKind::Conflict, message)
                 .with_help("`xdpload status` shows what is there now"))
         }
@@ -130,7 +130,7 @@ fn ask(netns: Option<&NetNs>, ifindex: u32, request: &str) -> Result<Answer> {
         return Err(Error::new(ErrorKind::Conflict, words.trim_end()));
     }
     read(&answer).map(Answer::Waits).ok_or_else(|| {
-        Error::new(ErrorKind::Malformed, "the guard's answer makes no sense: is it of another release?")
+        Error::new(ErrorKind::Malformed, "cannot read the guard's answer: it may be of another release")
     })
 }
 

@@ -61,7 +61,7 @@ impl Guard {
 
 fn failed(call: &str, error: &io::Error) -> Error {
     Error::os(call, "the guard", error.raw_os_error().unwrap_or_default())
-        .context("starting the guard that takes the change back")
+        .context("starting the guard that undoes the change")
 }
 
 /// Whether this process was started as a guard.

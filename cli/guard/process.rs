@@ -149,7 +149,7 @@ fn listen(on_trial: &OnTrial) -> Result<UnixListener> {
             // Anybody may take a name that is free.
             if let Some(user) = stranger(ifindex) {
                 let name = socket_name(ifindex);
-                let message = format!("user {user} holds the socket `@{name}`, by which the guard is found");
+                let message = format!("user {user} holds the socket `@{name}`, which the guard needs");
                 return Error::new(ErrorKind::Conflict, message)
                     .with_help(format!("`ss -lxp src @{name}` shows the process"));
             }

@@ -60,9 +60,9 @@ pub fn btf(path: &Path) -> Result<LazyBtf> {
     let name = quote(&path.to_string_lossy());
     let bytes = read(path)?;
     if bytes.starts_with(DOS_MAGIC) {
-        let message = format!("{name} is an image to boot from, in which the kernel is compressed");
+        let message = format!("{name} is a boot image, in which the kernel is compressed");
         return Err(Error::new(ErrorKind::Unsupported, message).with_help(
-            "give `vmlinux`, of which it was made, or what that kernel has in /sys/kernel/btf/vmlinux",
+            "give the `vmlinux` that it was made from, or that kernel's /sys/kernel/btf/vmlinux",
         ));
     }
     if !bytes.starts_with(&ELFMAG) {
@@ -75,9 +75,9 @@ pub fn btf(path: &Path) -> Result<LazyBtf> {
 /// Where in an ELF file its BTF is.
 fn btf_section(bytes: &[u8]) -> Result<Range<usize>> {
     let elf = ElfFile::parse(bytes)?;
-    let section = elf.section_named(".BTF").ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "the file has no section `.BTF`, and so does not describe its types")
-    })?;
+    let section = elf
+        .section_named(".BTF")
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, "the file has no section `.BTF`"))?;
     // The section is inside the file, as its bytes could be had.
     let len = elf.data(section)?.len();
     let start = usize::try_from(section.offset).unwrap_or_default();

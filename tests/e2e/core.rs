@@ -162,7 +162,7 @@ fn a_program_is_adapted_to_the_types_of_a_file() {
     for (name, content, words) in [
         ("text", b"no types at all".as_slice(), "expected"),
         ("empty", b"", "expected"),
-        ("vmlinuz", b"MZ and the rest", "is an image to boot from, in which the kernel is compressed"),
+        ("vmlinuz", b"MZ and the rest", "is a boot image, in which the kernel is compressed"),
         ("cut", &fs::read(&raw).unwrap()[..1000], "expected"),
     ] {
         let path = file(name);

@@ -89,7 +89,8 @@ fn frags(interface: &str) -> Ran {
 fn a_veth_with_fewer_queues_than_its_peer() {
     let _sandbox = need!(sandbox());
     ip("link add name one numrxqueues 1 numtxqueues 1 type veth peer name four numrxqueues 4 numtxqueues 4");
-    let rule = "`one` has 1 receive queue, and its peer `four` sends by 4: native mode wants no fewer";
+    let rule =
+        "`one` has 1 receive queue, but its peer `four` has 4 transmit queues: native mode needs as many";
     refused_both_ways("one", rule, "ethtool -L four tx 1, or: xdpload attach one OBJ --mode generic");
     assert_eq!(examined("one")["native"]["rule"], rule);
     assert_eq!(examined("one")["queues"]["receive"], 1);
@@ -112,7 +113,8 @@ fn a_bridge_leads_to_its_ports() {
     xdpload(&["attach", "br0", &object("xdp_pass"), "--mode", "generic"]).ok();
     let id = attached_by_ip("br0").expect("it is attached").id;
     let rule = format!(
-        "XDP program {id} in generic mode runs on `br0`, which stands on `p0`, and the kernel takes none below another"
+        "XDP program {id} in generic mode runs on `br0`, which is stacked on `p0`, and the kernel \
+         allows no program below it"
     );
     refused_both_ways("p0", &rule, "xdpload detach br0");
     assert_eq!(examined("p0")["generic"]["rule"], rule);
@@ -128,7 +130,7 @@ fn drivers_without_native_mode() {
     ip("link add name m0 link p0 type macvlan");
     let rule = |name, driver| format!("the driver of `{name}`{driver} has no native mode");
     refused_both_ways("i0", &rule("i0", " (ifb)"), "xdpload attach i0 OBJ --mode generic");
-    let help = "attach to p0, on which it stands, or: xdpload attach m0 OBJ --mode generic";
+    let help = "attach to p0, which is below it, or: xdpload attach m0 OBJ --mode generic";
     refused_both_ways("m0", &rule("m0", " (macvlan)"), help);
     refused_both_ways("lo", &rule("lo", ""), "xdpload attach lo OBJ --mode generic");
     for name in ["i0", "m0", "lo"] {
@@ -136,7 +138,7 @@ fn drivers_without_native_mode() {
     }
     // One that stands on it counts as below, too.
     assert_eq!(examined("p0")["uppers"][0], "m0");
-    let ran = refused(&["attach", "p0", &object("xdp_drop")], 1, &["runs on `m0`, which stands on `p0`"]);
+    let ran = refused(&["attach", "p0", &object("xdp_drop")], 1, &["runs on `m0`, which is stacked on `p0`"]);
     assert_well_said(&ran);
 }
 
@@ -154,7 +156,7 @@ fn a_tap_takes_native_mode() {
 fn offload_takes_a_card() {
     let (_sandbox, _veth) = need!(pair(&[]));
     let words = [
-        "  rule: the driver of `near0` (veth) runs no program on the card\n",
+        "  rule: the driver of `near0` (veth) does not support offload\n",
         "  help: xdpload attach near0 OBJ --mode native\n",
     ];
     refused(&["attach", NEAR, &object("xdp_drop"), "--mode", "offload"], 1, &words);
@@ -179,7 +181,7 @@ fn a_program_that_a_link_holds() {
     let link = examined(NEAR)["programs"][0]["link"].clone();
     let rule = format!(
         "  rule: bpf_link {link}, pinned at `/sys/fs/bpf/edge`, holds XDP program {id} in native mode (`xdp_pass`), \
-         and only through it may that be changed\n"
+         which can only be changed through that link\n"
     );
     let help = "  help: xdpload attach near0 OBJ --replace --link, or: xdpload detach near0 --link\n";
     let drop = object("xdp_drop");
@@ -200,11 +202,10 @@ fn the_dispatcher_of_libxdp() {
     xdpload(&["attach", NEAR, &edit.save(&sandbox)]).ok();
     let id = attached_by_ip(NEAR).expect("it is attached").id;
     let rule = format!(
-        "  rule: the dispatcher of libxdp, XDP program {id} in native mode, is there, and runs the programs that \
-         xdp-loader has given it\n"
+        "  rule: libxdp's dispatcher, XDP program {id} in native mode, is attached, and runs the programs that \
+         xdp-loader has added to it\n"
     );
-    let help =
-        "  help: xdp-loader status near0, and to take all of them off: xdp-loader unload near0 --all\n";
+    let help = "  help: xdp-loader status near0, and to detach all of them: xdp-loader unload near0 --all\n";
     refused(&["attach", NEAR, &object("xdp_drop")], 1, &["is there already", &rule, help]);
 }
 

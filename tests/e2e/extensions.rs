@@ -55,7 +55,7 @@ fn one_replaces_a_function_until_its_link_is_unpinned() {
                 continue;
             }
             load_extension(&sandbox, clang, target, Ending::AsTheKernelSays).ok().stdout_has(&format!(
-                "in the place of its function while its bpf_link is pinned at {DIR}/links/deny"
+                "replaces its function while its bpf_link is pinned at {DIR}/links/deny"
             ));
             assert_udp(&veth, OTHER, 0);
             let count = answer(&["map", "get", &format!("{DIR}/maps/denied"), "0"]);
@@ -75,7 +75,7 @@ fn what_cannot_be_extended_is_refused_and_nothing_is_left() {
     let (sandbox, _veth) = need!(pair(&[]));
     let extension = object("extension");
     let is = "program `deny` replaces function `decide` of another program";
-    refused(&["load", &extension, "--pin", DIR], 2, &[is, "and it is not said of which", "--target-prog"]);
+    refused(&["load", &extension, "--pin", DIR], 2, &[is, "and that program is not named", "--target-prog"]);
     refused(
         &["attach", NEAR, &extension],
         2,

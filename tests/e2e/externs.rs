@@ -190,7 +190,7 @@ fn a_program_that_asks_the_card_wants_an_interface_in_native_mode() {
     let calls = "program `look` calls `bpf_xdp_metadata_rx_timestamp`";
     refused(&["plan", &object], 2, &[calls, "must be bound to an interface when it is loaded"]);
     let generic = ["attach", NEAR, &object, "--mode", "generic"];
-    refused(&generic, 2, &[calls, "works in native mode alone, not in generic mode"]);
+    refused(&generic, 2, &[calls, "works only in native mode, not in generic mode"]);
     let there = veth.far.path().display().to_string();
     let elsewhere = ["attach", "far0", &object, "--netns", &there];
     refused(&elsewhere, 1, &[calls, "must be loaded in the network namespace of its interface"]);

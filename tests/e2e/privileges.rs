@@ -158,11 +158,9 @@ fn without_perfmon_no_pointer_goes_out() {
     fs::copy(object("reject/registers"), &path).expect("the sandbox is writable");
     let path = path.to_str().expect("it is printable");
     let attach = ["attach", NEAR, path, "--prog=pointer_leaked"];
-    loader
-        .xdpload(&attach)
-        .fails(4)
-        .stderr_has("   return result;\n")
-        .stderr_has("  rule: this process lacks CAP_PERFMON, and so the verifier lets no pointers leak");
+    loader.xdpload(&attach).fails(4).stderr_has("   return result;\n").stderr_has(
+        "  rule: this process lacks CAP_PERFMON, without which the verifier does not let pointers leak",
+    );
     Nobody::with(&bench, LOADER).xdpload(&attach).ok();
     xdpload(&["detach", NEAR]).ok();
     bench.assert_clean();
@@ -243,8 +241,8 @@ fn a_user_namespace_is_named() {
         let mut unshare = command("unshare", &[&["--user", "--map-root-user"], options].concat());
         run(unshare.arg("--").arg(&program).args(arguments)).fails(3)
     };
-    let words = "  rule: this process is in a user namespace, where its CAP_BPF does not count: bpf(2) looks for it in \
-                 the machine's first one\n";
+    let words = "  rule: this process is in a user namespace, where its CAP_BPF does not count: bpf(2) checks it in \
+                 the initial one\n";
     let ran = inside(&[], &["attach", NEAR, &path]).stderr_has("bpf(BPF_MAP_CREATE)").stderr_has(words);
     assert_well_said(&ran);
     inside(&["--net"], &["attach", "lo", &object("xdp_drop")])
@@ -303,8 +301,8 @@ fn perfmon_is_named_where_the_verifier_asks_for_it() {
     let bench = need!(bench());
     let loader = Nobody::with(&bench, "+bpf,+net_admin");
     for (name, rule) in [
-        ("subprogs", "the verifier lets no pointers leak, nor be compared or subtracted"),
-        ("extensible", "the verifier lets no pointers leak, nor be compared or subtracted"),
+        ("subprogs", "the verifier does not let pointers leak, be compared or be subtracted"),
+        ("extensible", "the verifier does not let pointers leak, be compared or be subtracted"),
         ("core_fields", "which bpf_get_current_task takes"),
     ] {
         let path = copy_of(&bench, name);
@@ -342,7 +340,7 @@ fn a_bpffs_of_somebody_else_is_named() {
         "(EACCES)",
         "rule: `/sys/fs/bpf/roots` belongs to user 0 with mode 0700, and this process is user 65534 without \
          CAP_DAC_OVERRIDE\n",
-        "help: mount a bpffs of its own (mount -t bpf -o uid=65534 bpf DIR) and say --bpffs DIR\n",
+        "help: mount a bpffs of your own (mount -t bpf -o uid=65534 bpf DIR) and use --bpffs DIR\n",
     ];
     loader.is_refused(&["attach", NEAR, &path, "--pin-map", &pin], &words);
     loader.is_refused(&["map", "dump", "/sys/fs/bpf/roots/map"], &words[1..]);

@@ -135,7 +135,7 @@ fn what_can_be_done_at_one_only_is_refused() {
         ),
         (
             &[NEAR, OTHERS[0], &object, "--replace", "--keep-maps"],
-            "the program goes on with the maps of one other",
+            "a program can keep the maps of one other program only",
         ),
         (&[&object], "expected <IF>... <OBJECT>"),
     ];

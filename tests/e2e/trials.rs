@@ -174,7 +174,7 @@ fn who_holds_the_name_of_a_guard_is_told() {
     let mut squatter = squatter.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 starts");
     let mut held = [0; 5];
     squatter.stdout.as_mut().expect("it is piped").read_exact(&mut held).expect("it holds the name");
-    let words = format!("user 65534 holds the socket `@xdpload-guard/{index}`, by which the guard is found");
+    let words = format!("user 65534 holds the socket `@xdpload-guard/{index}`, which the guard needs");
     refused(&["attach", NEAR, &object("xdp_drop"), SHORT], 1, &[&words]);
     assert_eq!(near(), None);
     drop(squatter.stdin.take());
@@ -209,7 +209,7 @@ fn what_nobody_confirms_makes_room_for_what_was_there() {
 fn what_is_confirmed_stays() {
     let (sandbox, veth) = need!(bench(&[]));
     // The words first.
-    let says = "unless `xdpload confirm near0` comes within 600 s, it is taken off again\n";
+    let says = "unless `xdpload confirm near0` comes within 600 s, it is detached again\n";
     let ran = xdpload(&["attach", NEAR, &object("xdp_drop"), LONG]).ok().stdout_has(says);
     ran.stdout_has("is killed, the program goes with it");
     let status = answer(&["status", NEAR]);
@@ -369,7 +369,7 @@ fn a_detach_is_taken_back_too() {
         assert_udp(&veth, OTHER, 0);
 
         let guard = Guard::of(&answer(&[detach, &[LONG]].concat()));
-        xdpload(&["confirm"]).ok().stdout_has("near0 stays without the program that was taken off");
+        xdpload(&["confirm"]).ok().stdout_has("near0 stays without the program that was detached");
         guard.ends();
         assert_eq!((near(), sandbox.pins()), (None, vec![]));
     }

@@ -21,7 +21,7 @@ fn a_constant_that_is_set_rules_the_packets() {
         "setting `drop_every`: -1 is out of range for a __u32 of 4 bytes: 0 to 4294967295",
         "setting `drop`: there is no variable `drop`: the object has `drop_every`, `seen`",
         "setting `seen`: it is not constant, but in section `.bss`\n  \
-         help: write it once it is loaded: xdpload map set IF:.bss seen VALUE",
+         help: set it after loading: xdpload map set IF:.bss seen VALUE",
     ];
     for (setting, words) in ["drop_every=-1", "drop=1", "seen=1"].into_iter().zip(words) {
         for command in [&["plan"][..], &["attach", NEAR]] {

@@ -28,19 +28,19 @@ use crate::output;
 
 const INTRODUCTION: &str = "\
 Two private network namespaces stand for two machines, and a veth pair for the cable between them.
-No real interface is touched, and nothing is left of it in the end.
+No real interface is touched, and nothing is left behind.
 
     sender      192.0.2.77  veth0 ============== veth0  192.0.2.1      gateway
                 192.0.2.78                         ^
                                                    programs are attached here
 
 The sender sends five UDP packets at a time, and the gateway counts those that arrive.
-A line with `$` does the same by hand (with ping, for want of a tool that sends UDP). On a real gateway
-`--netns gateway` falls away.";
+A line with `$` does the same by hand, with ping instead of UDP packets. On a real gateway, leave out
+`--netns gateway`.";
 
 const BUILT_IN: &str = "\
-xdp_drop.o and blacklist.o are built in; in the source tree they are in bpf-src/prebuilt, and what they were
-made from is bpf-src/xdp_drop.bpf.c and bpf-src/blacklist.bpf.c.";
+xdp_drop.o and blacklist.o are built in; in the source tree they are in bpf-src/prebuilt, compiled from
+bpf-src/xdp_drop.bpf.c and bpf-src/blacklist.bpf.c.";
 
 /// By hand it takes iproute2; the demo does without.
 const CABLE: &[&str] = &[
@@ -85,15 +85,15 @@ struct Play<'s> {
 
 impl Play<'_> {
     fn play(&mut self, objects: &Objects) -> Result<()> {
-        step("1. Lay the cable. Packets pass", CABLE)?;
+        step("1. Connect the two machines. Packets pass", CABLE)?;
         self.send_from_listed("before", Expect::All)?;
         self.drop_everything(objects)?;
         self.drop_one_source(objects)?;
         let command = format!("xdpload detach {INTERFACE} --netns gateway");
-        step("5. Take the program off. Packets pass again", &[&command])?;
+        step("5. Detach the program. Packets pass again", &[&command])?;
         attach::detach(&Interface::named(INTERFACE)?, None, Path::new(BPFFS_ROOT))?;
         self.send_from_listed("detached", Expect::All)?;
-        step("6. Take the namespaces away; those of the demo end with it", CLEAN_UP)
+        step("6. Delete the namespaces; those of the demo end with it", CLEAN_UP)
     }
 
     fn drop_everything(&mut self, objects: &Objects) -> Result<()> {
@@ -107,8 +107,7 @@ impl Play<'_> {
     fn drop_one_source(&mut self, objects: &Objects) -> Result<()> {
         let object = &objects.blacklist;
         let command = format!("xdpload attach {INTERFACE} {} --replace --netns gateway", object.path);
-        let title =
-            "3. Put the blacklist in its place, at once: no packet meets an interface without a program";
+        let title = "3. Replace it by the blacklist in one step: no packet passes without a program";
         step(title, &[&command])?;
         let loaded = attach(&object.object, true)?;
 

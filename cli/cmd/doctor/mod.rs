@@ -157,7 +157,7 @@ impl fmt::Display for Document {
         for KernelFeature { name, since, answer } in &self.kernel.features {
             writeln!(f, "  {name} (Linux {since}): {answer}")?;
         }
-        writeln!(f, "  types of the kernel, for CO-RE: {}", yes(self.kernel.btf))?;
+        writeln!(f, "  BTF of the kernel, for CO-RE: {}", yes(self.kernel.btf))?;
         write!(f, "{}", self.process)?;
         let is = match (self.bpffs.mounted, self.bpffs.read_only) {
             (true, false) => "a bpffs",

@@ -354,12 +354,12 @@ fn extend(change: &mut Change, slots: &[Insn], local_signed: bool, target: &Part
 #[cold]
 fn no_types(asked: bool) -> Error {
     let message = if asked {
-        "the kernel does not describe its types: it was built without CONFIG_DEBUG_INFO_BTF"
+        "the kernel has no BTF: it was built without CONFIG_DEBUG_INFO_BTF"
     } else {
-        "expected the types of the kernel that will run the program, found none given"
+        "expected the BTF of the kernel that will run the program, found none"
     };
     Error::new(ErrorKind::InvalidInput, message)
-        .with_help("give its types with --btf FILE: raw BTF, or an ELF file with a section .BTF")
+        .with_help("give its BTF with --btf FILE: raw BTF, or an ELF file with a section .BTF")
 }
 
 #[cold]

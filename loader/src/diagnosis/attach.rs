@@ -132,8 +132,7 @@ mod tests {
         let few = InterfaceFacts { peer_channels: Some(queues(4, 4)), ..veth(1500) };
         for message in [None, Some("XDP expects number of rx queues not less than peer tx queues")] {
             let told = why(NATIVE, ENOSPC, message, &few);
-            let words =
-                "`near0` has 1 receive queue, and its peer `far0` sends by 4: native mode wants no fewer";
+            let words = "`near0` has 1 receive queue, but its peer `far0` has 4 transmit queues: native mode needs as many";
             assert!(told.starts_with(words), "{told}");
             assert!(told.contains("ethtool -L near0 rx 4"), "{told}");
         }
@@ -160,7 +159,7 @@ mod tests {
         let full = InterfaceFacts { channels, ..facts("eth0", "ena") };
         let told = why(NATIVE, ENOMEM, Some("Too few free TX rings available"), &full);
         assert!(
-            told.starts_with("`eth0` uses 8 of at most 8 channels, and native mode wants some"),
+            told.starts_with("`eth0` uses 8 of at most 8 channels, and native mode needs some"),
             "{told}"
         );
         assert!(told.contains("ethtool -L eth0 combined 4"), "{told}");
@@ -183,7 +182,7 @@ mod tests {
             lower: Some(link("eth0", "", 1500)),
             ..facts("eth0.7", "vlan")
         };
-        assert!(why(NATIVE, EOPNOTSUPP, message, &vlan).contains("attach to eth0, on which it stands"));
+        assert!(why(NATIVE, EOPNOTSUPP, message, &vlan).contains("attach to eth0, which is below it"));
         assert_eq!(forecast(GENERIC, &bridge), None);
     }
 
@@ -192,7 +191,7 @@ mod tests {
         let features = Some(XdpFeatures { bits: XdpFeature::BASIC.0, zero_copy_segments: 0 });
         let offload = AttachWish { mode: Mode::Offload, ..NATIVE };
         let told = why(offload, EOPNOTSUPP, None, &InterfaceFacts { features, ..facts("eth0", "ixgbe") });
-        assert!(told.starts_with("the driver of `eth0` (ixgbe) runs no program on the card"), "{told}");
+        assert!(told.starts_with("the driver of `eth0` (ixgbe) does not support offload"), "{told}");
     }
 
     #[test]
@@ -219,7 +218,7 @@ mod tests {
         for message in [None, Some("Cannot attach when an upper device already has a program")] {
             let told = why(NATIVE, EEXIST, message, &slave);
             assert!(
-                told.starts_with("XDP program 9 in generic mode runs on `bond0`, which stands on `eth0`"),
+                told.starts_with("XDP program 9 in generic mode runs on `bond0`, which is stacked on `eth0`"),
                 "{told}"
             );
             assert!(told.ends_with("xdpload detach bond0"), "{told}");
@@ -239,10 +238,10 @@ mod tests {
     #[test]
     fn native_and_generic_exclude_each_other() {
         let told = why(GENERIC, EEXIST, None, &held(Mode::Native, None));
-        assert!(told.starts_with("XDP program 12 in native mode (`xdp_drop`) is there"), "{told}");
+        assert!(told.starts_with("XDP program 12 in native mode (`xdp_drop`) is attached"), "{told}");
         let message = "Native and generic XDP can't be active at the same time";
         assert_eq!(why(GENERIC, EEXIST, Some(message), &held(Mode::Native, None)), told);
-        assert!(told.contains("the kernel takes native and generic mode not at once"), "{told}");
+        assert!(told.contains("the kernel does not allow native and generic mode at once"), "{told}");
     }
 
     #[test]
@@ -254,7 +253,7 @@ mod tests {
         assert!(told.starts_with(words), "{told}");
         assert!(told.ends_with("xdpload detach near0 --link"), "{told}");
         let taken = why(AttachWish { by_link: true, ..NATIVE }, EBUSY, None, &held(Mode::Native, None));
-        assert!(taken.starts_with("XDP program 12 in native mode (`xdp_drop`) is there"), "{taken}");
+        assert!(taken.starts_with("XDP program 12 in native mode (`xdp_drop`) is attached"), "{taken}");
     }
 
     /// Elsewhere another interface may have the name.
@@ -284,7 +283,7 @@ mod tests {
         facts.holders[0].name = Some("xdp_dispatcher".to_owned());
         let told = why(NATIVE, EBUSY, Some("XDP program already attached"), &facts);
         assert!(
-            told.starts_with("the dispatcher of libxdp, XDP program 12 in native mode, is there"),
+            told.starts_with("libxdp's dispatcher, XDP program 12 in native mode, is attached"),
             "{told}"
         );
         assert!(told.contains("xdp-loader"), "{told}");

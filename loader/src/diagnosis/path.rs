@@ -41,7 +41,7 @@ pub fn who_bars(way: &[PathFacts], uid: u32, groups: &[u32]) -> Option<Verdict> 
             "{path} belongs to user {} with mode {:04o}, and this process is user {uid} without CAP_DAC_OVERRIDE",
             facts.uid, facts.mode
         );
-        let remedy = format!("mount a bpffs of its own (mount -t bpf -o uid={uid} bpf DIR) and say --bpffs DIR");
+        let remedy = format!("mount a bpffs of your own (mount -t bpf -o uid={uid} bpf DIR) and use --bpffs DIR");
         Some(Verdict::new(rule, remedy))
     })
 }

@@ -170,7 +170,7 @@ fn lacking(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
     let before = if is_bpf { " (before Linux 5.8: CAP_SYS_ADMIN)" } else { "" };
     let sysctl = match facts.unprivileged_bpf_disabled {
         Some(value) if is_bpf && value != 0 => {
-            format!(", and kernel.unprivileged_bpf_disabled is {value}, so that nobody does without")
+            format!(", needed since kernel.unprivileged_bpf_disabled is {value}")
         }
         _ => String::new(),
     };
@@ -189,7 +189,7 @@ fn or_setcap(missing: &[String], held: Capabilities) -> String {
     let others = [Capability::BPF, Capability::NET_ADMIN, Capability::PERFMON, Capability::SYS_ADMIN];
     let others = others.into_iter().filter(|other| held.has(*other)).map(|other| format!("{other:?}"));
     let words = missing.iter().cloned().chain(others).collect::<Vec<_>>().join(",").to_lowercase();
-    format!("run it as root, or let the program have it: setcap {words}+ep FILE")
+    format!("run it as root, or grant it to the program: setcap {words}+ep FILE")
 }
 
 /// Capabilities that are there and do not count.
@@ -199,8 +199,8 @@ fn namespace(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
         (_, false) => None,
         (Some(privilege), true) => {
             let rule = format!(
-                "this process is in a user namespace, where its {:?} does not count: bpf(2) looks for it in the \
-                 machine's first one",
+                "this process is in a user namespace, where its {:?} does not count: bpf(2) checks it in the \
+                 initial one",
                 privilege.capability()
             );
             Some(Verdict::new(rule, "run it outside of that user namespace"))
@@ -259,7 +259,7 @@ fn memlock(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
     let rule = format!(
         "RLIMIT_MEMLOCK is {limit} bytes, and this kernel (before 5.11) charges maps and programs to it"
     );
-    Some(Verdict::new(rule, "raise it before: ulimit -l unlimited, or LimitMEMLOCK=infinity for a service"))
+    Some(Verdict::new(rule, "raise it first: ulimit -l unlimited, or LimitMEMLOCK=infinity for a service"))
 }
 
 /// Why no bpffs can be mounted at `path`, where none is.
@@ -313,8 +313,8 @@ pub fn why_rejected(words: &str, held: Capabilities) -> Option<Verdict> {
         return None;
     }
     if WITHOUT_PERFMON.iter().any(|sign| said(&sign)) {
-        let rule = "this process lacks CAP_PERFMON, and so the verifier lets no pointers leak, nor be compared or \
-                    subtracted";
+        let rule = "this process lacks CAP_PERFMON, without which the verifier does not let pointers leak, be \
+                    compared or be subtracted";
         return Some(Verdict::new(rule, remedy));
     }
     let is_unknown = words.contains("cannot use helper") || words.contains("unknown func");
@@ -372,7 +372,7 @@ mod tests {
         let disabled = Permissions { unprivileged_bpf_disabled: Some(2), ..process(&[]) };
         assert_eq!(
             rule(EPERM, &LOAD, &disabled),
-            format!("{both}, and kernel.unprivileged_bpf_disabled is 2, so that nobody does without")
+            format!("{both}, needed since kernel.unprivileged_bpf_disabled is 2")
         );
         let bpf = process(&[Capability::BPF]);
         assert_eq!(rule(EPERM, &LOAD, &bpf), "this process lacks CAP_NET_ADMIN");

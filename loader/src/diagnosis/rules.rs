@@ -114,8 +114,10 @@ fn held_by_link(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         (None, []) => String::new(),
         (None, processes) => format!(", which {} has open,", escape(&processes.join(" and "))),
     };
-    let rule =
-        format!("bpf_link {link}{pin} holds {}, and only through it may that be changed", program(&holder));
+    let rule = format!(
+        "bpf_link {link}{pin} holds {}, which can only be changed through that link",
+        program(&holder)
+    );
     let is_on_trial = holder.processes.iter().any(|process| process.contains(GUARD));
     let remedy = if is_on_trial {
         format!(
@@ -144,17 +146,17 @@ fn same_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     let holder = holder_in(facts, wish.mode).filter(|_| wish.by_link || !wish.replace)?;
     if holder.name.as_deref() == Some("xdp_dispatcher") {
         let rule = format!(
-            "the dispatcher of libxdp, {}, is there, and runs the programs that xdp-loader has given it",
+            "libxdp's dispatcher, {}, is attached, and runs the programs that xdp-loader has added to it",
             holder.program
         );
         let remedy = format!(
-            "{1}xdp-loader status {0}, and to take all of them off: {1}xdp-loader unload {0} --all",
+            "{1}xdp-loader status {0}, and to detach all of them: {1}xdp-loader unload {0} --all",
             name(facts),
             facts.place.inside
         );
         return Some(Verdict::new(rule, remedy));
     }
-    let rule = format!("{} is there, attached by netlink", program(&holder));
+    let rule = format!("{} is attached already, by netlink", program(&holder));
     Some(Verdict::new(rule, replace_or_detach(wish, facts)))
 }
 
@@ -176,16 +178,16 @@ fn detach(interface: &LinkInfo, facts: &InterfaceFacts) -> String {
 }
 
 fn somebody_holds_it(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
-    let remedy = format!("look who: {}", status(facts));
+    let remedy = format!("to see it: {}", status(facts));
     Verdict::new(format!("a program on {} is in the way", quoted(facts)), remedy)
 }
 
 fn changed_meanwhile(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let rule = format!(
-        "another program than the one that was seen is on {}: somebody changed it meanwhile",
+        "the program on {} is not the one that was seen: somebody changed it meanwhile",
         quoted(facts)
     );
-    Verdict::new(rule, format!("look who, and try again: {}", status(facts)))
+    Verdict::new(rule, format!("check it, and try again: {}", status(facts)))
 }
 
 fn other_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
@@ -198,15 +200,17 @@ fn other_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     if holder.link.is_some() {
         return held_by_link(AttachWish { mode: other, replace: false, ..wish }, facts);
     }
-    let rule =
-        format!("{} is there, and the kernel takes native and generic mode not at once", program(&holder));
+    let rule = format!(
+        "{} is attached, and the kernel does not allow native and generic mode at once",
+        program(&holder)
+    );
     Some(Verdict::new(rule, replace_or_detach(AttachWish { mode: other, ..wish }, facts)))
 }
 
 fn program_above(_: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     let upper = facts.uppers.iter().find(|upper| !upper.xdp.is_empty())?;
     let rule = format!(
-        "{} runs on {}, which stands on {}, and the kernel takes none below another",
+        "{} runs on {}, which is stacked on {}, and the kernel allows no program below it",
         upper.xdp.programs()[0],
         quote(&upper.name),
         quoted(facts)
@@ -216,11 +220,11 @@ fn program_above(_: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
 
 fn something_is_above(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let remedy = format!("xdpload status{}", facts.place.options);
-    Verdict::new(format!("an interface that stands on {} has a program", quoted(facts)), remedy)
+    Verdict::new(format!("an interface stacked on {} has a program", quoted(facts)), remedy)
 }
 
 fn bound(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
-    let rule = "the program was loaded for another interface, or for the card and not for the kernel";
+    let rule = "the program was loaded for another interface, or for offload to a card";
     Verdict::new(
         rule,
         format!("load it from its object: xdpload attach {} OBJ{}", name(facts), facts.place.options),
@@ -310,7 +314,7 @@ fn lacks(features: Option<XdpFeatures>, feature: XdpFeature) -> bool {
 }
 
 fn no_peer(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
-    Verdict::new(format!("the veth {} has no peer any more", quoted(facts)), "make the pair anew")
+    Verdict::new(format!("the veth {} no longer has a peer", quoted(facts)), "create the pair again")
 }
 
 /// Whose MTU a driver holds to its limit: a veth that of its peer, from which the packets come.
@@ -382,7 +386,7 @@ fn too_few_queues(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         return None;
     }
     let rule = format!(
-        "{} has {have} receive queue{}, and its peer {} sends by {want}: native mode wants no fewer",
+        "{} has {have} receive queue{}, but its peer {} has {want} transmit queues: native mode needs as many",
         quoted(facts),
         if have == 1 { "" } else { "s" },
         facts.peer.as_ref().map_or_else(String::new, |peer| quote(&peer.name)),
@@ -400,13 +404,14 @@ fn queues_short(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
     match facts.channels {
         Some(Channels { combined, max_combined, .. }) if combined > 1 => {
             let rule = format!(
-                "{} uses {combined} of at most {max_combined} channels, and native mode wants some for itself",
+                "{} uses {combined} of at most {max_combined} channels, and native mode needs some of its own",
                 quoted(facts)
             );
             ethtool(rule, &format!("-L {} combined {}, or: ", name(facts), combined / 2), wish, facts)
         }
         _ if facts.is("veth") => {
-            let rule = format!("{} has fewer receive queues than its peer has to send by", quoted(facts));
+            let rule =
+                format!("{} has fewer receive queues than its peer has transmit queues", quoted(facts));
             ethtool(rule, &format!("-L {} rx N, or: ", name(facts)), wish, facts)
         }
         _ => {
@@ -429,7 +434,7 @@ fn no_driver(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
 fn no_native_mode(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let driver = facts.driver.as_ref().map_or_else(String::new, |driver| format!(" ({})", escape(driver)));
     if wish.mode == Mode::Offload {
-        let rule = format!("the driver of {}{driver} runs no program on the card", quoted(facts));
+        let rule = format!("the driver of {}{driver} does not support offload", quoted(facts));
         let remedy = format!("xdpload attach {} OBJ --mode native{}", name(facts), facts.place.options);
         return Verdict::new(rule, remedy);
     }
@@ -440,7 +445,7 @@ fn no_native_mode(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let elsewhere = match (&facts.lower, names.len()) {
         (_, 1) => format!("attach to its port {}, or: ", names[0]),
         (_, 2..) => format!("attach to its ports {}, or: ", names.join(", ")),
-        (Some(lower), _) => format!("attach to {}, on which it stands, or: ", escape(&lower.name)),
+        (Some(lower), _) => format!("attach to {}, which is below it, or: ", escape(&lower.name)),
         (None, _) => String::new(),
     };
     Verdict::new(rule, format!("{elsewhere}{}", generic(wish, facts)))

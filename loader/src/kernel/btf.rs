@@ -61,7 +61,7 @@ impl LoadedBtf {
         let mut data = vec![0; ask(&mut [])? as usize];
         // Types in the kernel never change.
         ask(&mut data)?;
-        Btf::parse(&data, ByteOrder::NATIVE, "the kernel's types")
+        Btf::parse(&data, ByteOrder::NATIVE, "the kernel's BTF")
     }
 }
 

@@ -22,7 +22,7 @@ pub fn kernel_btf(sieve: Sieve) -> Result<LazyBtf> {
     let memory: Memory = match Mapping::kernel_btf() {
         Ok(mapping) => Arc::new(mapping),
         Err(Errno::ENOENT) => {
-            let help = "this kernel was built without CONFIG_DEBUG_INFO_BTF; give its types with --btf FILE";
+            let help = "this kernel was built without CONFIG_DEBUG_INFO_BTF; give its BTF with --btf FILE";
             return Err(Error::os("open(2)", quote(KERNEL_BTF), Errno::ENOENT.0).with_help(help));
         }
         Err(_) => Arc::new(fs::read(KERNEL_BTF).map_err(|error| refused("read(2)", KERNEL_BTF, &error))?),

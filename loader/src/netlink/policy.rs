@@ -99,7 +99,7 @@ pub fn is_unexplained(refusal: &Error) -> bool {
 /// What to do about a refused attach in `mode`, when the cause is certain. `message` is the kernel's sentence.
 pub fn help_for_refusal(mode: Mode, errno: i32, message: Option<&str>) -> Option<&'static str> {
     match (Errno::from_raw(errno), message) {
-        (Errno::EPERM, None) => Some("this takes CAP_NET_ADMIN in the interface's network namespace"),
+        (Errno::EPERM, None) => Some("this needs CAP_NET_ADMIN in the interface's network namespace"),
         (_, Some(message)) if mode == Mode::Native && message.contains("MTU") => Some(
             "lower that MTU, or make it a multi-buffer program (section `xdp.frags`), \
              or use generic mode",

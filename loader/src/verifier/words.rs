@@ -336,9 +336,7 @@ pub(super) const TABLE: &[Row] = &[
             "{callee} is for programs under a GPL-compatible license, and this one's is {license}",
             "the function called is for programs under a GPL-compatible license",
         ],
-        &[
-            "if the program has such a license, declare it: char _license[] SEC(\"license\") = \"GPL\", or \"Dual MIT/GPL\"",
-        ],
+        &["if it has one, declare it: char _license[] SEC(\"license\") = \"GPL\", or \"Dual MIT/GPL\""],
     ),
     row(
         ContextAccess,

@@ -27,16 +27,16 @@ impl Loader<'_> {
                 .with_help("attach it in the same step, or name the interface to plan for with --dev"));
         };
         if let ModeChoice::Only(mode @ (Mode::Generic | Mode::Offload)) = target.mode {
-            let message = format!("{calls}, which works in native mode alone, not in {mode} mode");
+            let message = format!("{calls}, which works only in native mode, not in {mode} mode");
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         if target.netns.is_some() {
             let message = format!("{calls}, and so must be loaded in the network namespace of its interface");
             return Err(Error::new(ErrorKind::Unsupported, message)
-                .with_help("start xdpload in there, with `ip netns exec NAME`"));
+                .with_help("run xdpload in that namespace, with `ip netns exec NAME`"));
         }
         if self.targets.len() > 1 {
-            return Err(several(&format!("{calls}, and so is loaded for one interface")));
+            return Err(several(&format!("{calls}, and so can be loaded for one interface only")));
         }
         Ok(true)
     }

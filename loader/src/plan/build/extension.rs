@@ -35,13 +35,13 @@ impl Loader<'_> {
                 .with_help("say which program: xdpload load --target-prog ID|PATH --pin DIR"));
         }
         if self.extended.is_none() {
-            let message = format!("{is}, and it is not said of which");
+            let message = format!("{is}, and that program is not named");
             return Err(
-                Error::new(ErrorKind::InvalidInput, message).with_help("say it: --target-prog ID|PATH")
+                Error::new(ErrorKind::InvalidInput, message).with_help("name it: --target-prog ID|PATH")
             );
         }
         if self.object.btf.is_none() {
-            let message = format!("{is}, for which the kernel wants its types, and the object has none");
+            let message = format!("{is}, for which the kernel needs BTF, and the object has none");
             return Err(Error::new(ErrorKind::InvalidInput, message).with_help("compile with `clang -g`"));
         }
         Ok(())

@@ -140,7 +140,7 @@ impl Loader<'_> {
             }
             ExternKind::Variable(ty) | ExternKind::Function(ty) => {
                 let types = self.kernel_types.as_ref();
-                let types = types.ok_or_else(|| unknown("the kernel's types", name))?;
+                let types = types.ok_or_else(|| unknown("the kernel's BTF", name))?;
                 self.typed_value(external, ty, types, externs)?
             }
         };

@@ -261,7 +261,7 @@ fn no_template(map: &MapSpec) -> Error {
         format!("section {}", quote(&map.section)),
         map.offset,
         format!(
-            "map {} is a map of maps, and this {} definition does not say what those are like",
+            "map {} is a map of maps, and this {} definition does not describe those",
             quote(&map.name),
             map.dialect
         ),

@@ -69,7 +69,7 @@ impl Loader<'_> {
     fn has_bpf_cookie(&self) -> Result<bool> {
         let types = self.kernel_types.as_ref().and_then(|types| types.vmlinux.as_ref());
         let Some(btf) = types else {
-            return Err(unknown("the kernel's types", HAS_BPF_COOKIE));
+            return Err(unknown("the kernel's BTF", HAS_BPF_COOKIE));
         };
         for id in btf.find(BtfKind::ENUM, HELPERS) {
             if let Shape::Enum(helpers) = btf.get(id)?.shape {

@@ -125,7 +125,7 @@ fn named_program<'o>(object: &'o Object, map: usize, value: &SlotValue) -> Resul
         SlotValue::Function { name, section } => {
             let map = &object.maps[map];
             let message = format!(
-                "map {} names {}, whose section {} is none of XDP programs",
+                "map {} names {}, whose section {} is not for XDP programs",
                 quote(&map.name),
                 quote(name),
                 quote(section)

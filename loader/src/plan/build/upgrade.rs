@@ -47,10 +47,10 @@ impl Loader<'_> {
         }
         match &self.targets[..] {
             [target] if target.replace => return Ok(()),
-            [_, _, ..] => return Err(several("the program goes on with the maps of one other")),
+            [_, _, ..] => return Err(several("a program can keep the maps of one other program only")),
             _ => {}
         }
-        let message = "only a program that replaces another can go on with its maps";
+        let message = "only a program that replaces another can keep its maps";
         Err(Error::new(ErrorKind::InvalidInput, message))
     }
 }

@@ -58,6 +58,6 @@ fn set(object: &Object, contents: &mut [Vec<u8>], words: &str, value: &Value) ->
 
 fn not_constant(data: &DataSpec, words: &str) -> Error {
     let message = format!("it is not constant, but in section {}", quote(&data.section));
-    let help = format!("write it once it is loaded: xdpload map set IF:{} {words} VALUE", data.section);
+    let help = format!("set it after loading: xdpload map set IF:{} {words} VALUE", data.section);
     Error::new(ErrorKind::InvalidInput, message).with_help(help)
 }

@@ -312,10 +312,10 @@ fn what_nobody_has_said_is_asked_for() {
     for (name, kind, unknown) in [
         ("CONFIG_A", option, "the kernel's configuration"),
         ("LINUX_KERNEL_VERSION", option, "the kernel's version"),
-        ("LINUX_HAS_BPF_COOKIE", option, "the kernel's types"),
+        ("LINUX_HAS_BPF_COOKIE", option, "the kernel's BTF"),
         ("LINUX_HAS_SYSCALL_WRAPPER", option, "the kernel's symbols"),
         ("symbol", ExternKind::Symbol, "the kernel's symbols"),
-        ("kfunc", function, "the kernel's types"),
+        ("kfunc", function, "the kernel's BTF"),
     ] {
         let object = object(&[(name, false, kind)], &local);
         let expected = format!("{PLACE}`{name}` needs {unknown}, of which nothing is known here");
