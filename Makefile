@@ -15,7 +15,7 @@ demo: ## show a packet filter at work, in a private network namespace
 	cargo build --release
 	$(SUDO) $(TARGET)/release/xdpload demo --objects target/bpf
 
-test: ## run every test, on the real kernel
+test: ## run every test, on the running kernel
 	scripts/setup test
 	scripts/test
 
@@ -29,16 +29,16 @@ lint: ## check the style of everything
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 	shellcheck $$(find scripts .ci tests/kernels -type f) $$(grep -rl '^#!' examples)
 
-drift: ## compare the committed objects and headers with what they were made from
+drift: ## compare the committed objects and headers with their sources
 	scripts/setup drift
 	scripts/build-bpf --check-fixtures
 	scripts/check-headers
 
-faults: ## make every command fail and die at each of its calls
+faults: ## make every command fail, and kill it, at each of its system calls
 	scripts/setup test
 	scripts/faults
 
-kernels: ## try the static program on the kernels that Debian has, emulated
+kernels: ## test the static program on emulated Debian kernels
 	scripts/setup kernels
 	scripts/kernels
 
@@ -48,10 +48,10 @@ build: ## build the program
 static: ## build the program as one static file
 	scripts/build-static
 
-size: ## say what each command adds to the static program, and compare with what is recorded
+size: ## print what each command adds to the static program, and compare with the record
 	scripts/size --features
 
-growth: ## fail if the static program has grown by 2% and the record has not
+growth: ## fail if the static program is more than 2% larger than recorded
 	scripts/size
 
 bpf: ## compile bpf-src/ to target/bpf/
@@ -67,24 +67,24 @@ fixtures: ## rebuild the committed objects; needs clang 14 and 19
 golden: ## rewrite the golden files of the tests, to be read in the diff
 	UPDATE_GOLDEN=1 cargo test --package loader --test golden
 
-fuzz: ## fuzz each door for a minute; needs Rust nightly and cargo-fuzz
+fuzz: ## run each fuzz target for a minute; needs Rust nightly and cargo-fuzz
 	scripts/fuzz
 
-bench: ## measure packets, loads and growth beside others; writes docs/benchmarks.md; needs root or sudo
+bench: ## measure packets, loads and growth beside other tools; writes docs/benchmarks.md; needs root or sudo
 	scripts/setup bench
 	scripts/bench/packets
 	scripts/bench/load
 	scripts/bench/growth
 	scripts/bench/instructions
 
-instructions: ## compare the instructions of reading, planning and CO-RE with what is recorded
+instructions: ## compare the instruction counts of reading, planning and CO-RE with the record
 	scripts/setup bench
 	scripts/bench/instructions
 
-datapath: ## measure what the blocklist costs a packet; needs root or sudo, and some minutes
+datapath: ## measure what the blocklist costs per packet; needs root or sudo, and some minutes
 	scripts/bench/blocklist
 
-filling: ## measure how fast the blocklist is filled and listed; needs root or sudo
+filling: ## measure how fast the blocklist is loaded and listed; needs root or sudo
 	scripts/bench/block-fill
 
 clean: ## remove what was built
