@@ -12,9 +12,10 @@ use loader::{Error, ErrorKind};
 use crate::cmd::Command;
 use crate::format::Format;
 
-/// Load XDP object files compiled by clang into the Linux kernel, attach them to network interfaces, and manage them.
+/// Load XDP object files compiled by clang into the Linux kernel, attach them to network interfaces, and manage them
+/// there.
 #[derive(Debug, Parser)]
-#[command(name = "xdpload", version, about, disable_help_subcommand = true, after_help = EXIT_CODES)]
+#[command(name = "xdpload", version, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -113,8 +114,7 @@ pub(crate) struct Target {
     /// Replace the program that is attached; without this option, the command fails if there is one
     #[arg(long)]
     pub(crate) replace: bool,
-    /// Attach with a bpf_link, not over netlink: a new one, pinned at --pin, or with --replace an update of the present
-    /// one
+    /// Attach with a bpf_link, not over netlink: create one, pinned at --pin, or with --replace update the present one
     #[arg(long)]
     pub(crate) link: bool,
     #[command(flatten)]

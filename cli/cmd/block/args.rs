@@ -216,7 +216,7 @@ pub(crate) struct Load {
     /// Show what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Skip lines that cannot be read; without this option, one such line fails the whole load
+    /// Skip invalid lines; without this option, one such line fails the whole load
     #[arg(long)]
     pub(crate) skip_bad: bool,
     /// Proceed even if a list is empty, or locks out your session, the gateway, or everyone

@@ -132,7 +132,8 @@ mod tests {
         let few = InterfaceFacts { peer_channels: Some(queues(4, 4)), ..veth(1500) };
         for message in [None, Some("XDP expects number of rx queues not less than peer tx queues")] {
             let told = why(NATIVE, ENOSPC, message, &few);
-            let words = "`near0` has 1 receive queue, but its peer `far0` has 4 transmit queues: native mode needs as many";
+            let words = "`near0` has 1 receive queue, but its peer `far0` has 4 transmit queues: native mode needs as \
+                         many";
             assert!(told.starts_with(words), "{told}");
             assert!(told.contains("ethtool -L near0 rx 4"), "{told}");
         }
