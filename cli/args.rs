@@ -134,7 +134,7 @@ pub(crate) struct Trial {
 /// What becomes of the maps of the program that is replaced.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Upgrade {
-    /// Reuse the maps of the program that is replaced, if name, type, sizes, entries and flags agree
+    /// Reuse the maps of the replaced program, found by name; fail if type, sizes, entries or flags of one differ
     #[arg(long, requires = "replace", conflicts_with_all = ["pinned", "prog_id"])]
     pub(crate) keep_maps: bool,
     /// Like --keep-maps, but copy the entries of a map that differs, if its keys and values have the same sizes
