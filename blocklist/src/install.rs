@@ -23,9 +23,9 @@ pub const PROGRAM: &str = "xdp_blocklist";
 pub const PROGRAM_FRAGS: &str = "xdp_blocklist_frags";
 
 /// Rules that there is room for unless somebody says otherwise.
-pub const MAX_RULES: u32 = 100_000;
-/// The most rules that can be asked for.
-pub const MOST_RULES: u32 = 1 << 26;
+pub const DEFAULT_MAX_RULES: u32 = 100_000;
+/// The most rules that room can be asked for.
+pub const LARGEST_MAX_RULES: u32 = 1 << 26;
 
 /// How many entries the maps have that are as large as they will ever be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +101,9 @@ impl Maps {
     ///
     /// What a process that was killed has left is removed first. After a failure nothing is left.
     pub fn make(&self, max_rules: u32, _lock: &Lock) -> Result<()> {
-        if max_rules == 0 || max_rules > MOST_RULES {
-            let message = format!("there cannot be room for {max_rules} rules: from 1 to {MOST_RULES}");
+        if max_rules == 0 || max_rules > LARGEST_MAX_RULES {
+            let message =
+                format!("there cannot be room for {max_rules} rules: from 1 to {LARGEST_MAX_RULES}");
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         self.remove_pins()?;

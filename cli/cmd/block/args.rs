@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use blocklist::{MAX_RULES, MOST_RULES, duration};
+use blocklist::{DEFAULT_MAX_RULES, LARGEST_MAX_RULES, duration};
 use clap::{Args, Subcommand, ValueEnum};
 use loader::netlink::{LinkRef, ModeChoice};
 
@@ -71,8 +71,8 @@ pub(crate) struct On {
     #[arg(
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_RULES)),
-        help = format!("Number of rules to reserve room for [default: {MAX_RULES}]")
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(LARGEST_MAX_RULES)),
+        help = format!("Number of rules to reserve room for [default: {DEFAULT_MAX_RULES}]")
     )]
     pub(crate) max_rules: Option<u32>,
     /// Proceed even if this may lock you out, or takes more memory than is free

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::{fmt, fs};
 
-use blocklist::{Lock, MAX_RULES, Maps, Reader, Settings, Unlisted, Writer, memory, running_on};
+use blocklist::{DEFAULT_MAX_RULES, Lock, Maps, Reader, Settings, Unlisted, Writer, memory, running_on};
 use loader::attach::{self, Interface, NetNs};
 use loader::load::Loaded;
 use loader::netlink::{LinkInfo, LinkRef};
@@ -160,7 +160,7 @@ fn refuse_to_displace(interfaces: &[Interface], maps: &Maps, args: &On) -> Resul
 
 /// Makes the blocklist, and tells before how much memory that takes.
 fn make(maps: &Maps, args: &On, lock: &Lock) -> Result<()> {
-    let max_rules = args.max_rules.unwrap_or(MAX_RULES);
+    let max_rules = args.max_rules.unwrap_or(DEFAULT_MAX_RULES);
     let bytes = memory(max_rules);
     let takes = format!("room for {max_rules} rules takes {} of kernel memory", shown_bytes(bytes));
     if let Some(free) = free_memory().filter(|free| *free < bytes && !args.force) {
