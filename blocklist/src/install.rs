@@ -8,7 +8,7 @@ use loader::map::{Map, MapParams, UpdateFlags};
 use loader::netlink::LinkInfo;
 use loader::program::Program;
 use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, ObjName};
-use loader::{Context as _, Error, ErrorKind, Kernel, Loader, Object, Plan, RefusalKind, Result, pin, quote};
+use loader::{Context as _, Error, ErrorKind, Loader, Object, Plan, RefusalKind, Result, pin, quote};
 use nix::libc::EINVAL;
 
 use crate::layout::{Cell as _, Config, HEAD_LINES, Heads, LAYOUT, RuleValue, SETS, SLOTS};
@@ -154,7 +154,8 @@ impl Maps {
                 loader = loader.max_entries(&map.name, entries);
             }
         }
-        loader.ask_kernel()?.plan(&Kernel::current()?)
+        let loader = loader.ask_kernel()?;
+        loader.plan(&loader.running_kernel()?)
     }
 
     /// The mount that the directory is in; the loader only wants to know that pins are below it.

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use loader::attach::{self, Interface};
-use loader::features::Kernel;
 use loader::load::Loaded;
 use loader::map::UpdateFlags;
 use loader::netlink::{LinkRef, ModeChoice};
@@ -154,5 +153,6 @@ fn by_hand(command: &str) -> Result<()> {
 fn attach(object: &Object, replace: bool) -> Result<Loaded> {
     let link = LinkRef::named(INTERFACE)?;
     let target = Target { link, netns: None, mode: ModeChoice::default(), replace, by: AttachBy::Netlink };
-    Loader::new(object).attach_to(target).plan(&Kernel::current()?)?.execute(|_| ())
+    let loader = Loader::new(object).attach_to(target);
+    loader.plan(&loader.running_kernel()?)?.execute(|_| ())
 }

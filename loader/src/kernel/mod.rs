@@ -16,6 +16,7 @@ mod wanted;
 pub(crate) use crate::diagnosis::Privilege;
 use crate::error::{Error, Result};
 use crate::features::Kernel;
+use crate::plan::Wants;
 use crate::sys::{cpus, os};
 
 pub use crate::diagnosis::Capabilities;
@@ -34,11 +35,20 @@ pub use wanted::{kconfig_file, kernel_symbols, kernel_types, running_kconfig};
 impl Kernel {
     /// The running kernel: its version, the number of CPUs and the size of a page are asked for, its features are not.
     pub fn current() -> Result<Self> {
+        Self::as_far_as(&Wants { version: true, cpus: true, ..Wants::default() })
+    }
+
+    /// The same, without asking for what is not wanted.
+    fn as_far_as(wants: &Wants) -> Result<Self> {
         let mut kernel = Self::unknown();
-        kernel.version_code = Some(KernelVersion::current()?.code());
-        // Without /sys the number is unknown, which matters to few objects.
-        kernel.possible_cpus = possible_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok());
         kernel.page_size = os::page_size();
+        if wants.version {
+            kernel.version_code = Some(KernelVersion::current()?.code());
+        }
+        if wants.cpus {
+            // Without /sys the number is unknown, which matters to few objects.
+            kernel.possible_cpus = possible_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok());
+        }
         Ok(kernel)
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use nix::libc::ENOENT;
 
-use super::{KernelVersion, kernel_btf, module_btf, modules_with_btf, possible_cpus};
+use super::{kernel_btf, module_btf, modules_with_btf};
 use crate::btf::{KernelTypes, Sieve};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::features::Kernel;
@@ -46,23 +46,11 @@ impl Loader<'_> {
         }
         Ok(self)
     }
-}
 
-impl Loader<'_> {
     /// What the plan wants to know of the running kernel itself. Nothing that no program or map depends on is asked
     /// for, as most depend on nothing.
     pub fn running_kernel(&self) -> Result<Kernel> {
-        let wants = self.wants()?;
-        let mut kernel = Kernel::unknown();
-        kernel.page_size = os::page_size();
-        if wants.version {
-            kernel.version_code = Some(KernelVersion::current()?.code());
-        }
-        if wants.cpus {
-            // Without /sys the number is unknown, which matters to few objects.
-            kernel.possible_cpus = possible_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok());
-        }
-        Ok(kernel)
+        Kernel::as_far_as(&self.wants()?)
     }
 }
 

@@ -62,9 +62,7 @@ impl Loader<'_> {
         Error::new(ErrorKind::Unsupported, message)
             .with_help("an option that is declared `__weak` is 0 where the kernel does not have it")
     }
-}
 
-impl Loader<'_> {
     /// Whether the kernel has the helper that gives a program the cookie that it was attached with.
     fn has_bpf_cookie(&self) -> Result<bool> {
         let types = self.kernel_types.as_ref().and_then(|types| types.vmlinux.as_ref());
