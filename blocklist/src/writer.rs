@@ -36,6 +36,17 @@ pub enum Added {
     Kept,
 }
 
+impl Added {
+    /// What is said of it in answers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::New => "added",
+            Self::Changed => "changed",
+            Self::Kept => "unchanged",
+        }
+    }
+}
+
 impl Writer {
     /// Waits for the lock, and takes out what has ended.
     pub fn open(maps: &Maps) -> Result<Self> {

@@ -18,12 +18,7 @@ pub(super) fn add(args: &Add) -> Result<()> {
     let mut writer = Writer::open(&maps(&args.home))?;
     lockout::check(prefixes.iter().copied(), writer.reader(), args.force)?;
     let answers = writer.add(&items, args.set.as_deref(), args.ttl)?;
-    let word = |answer: &Added| match answer {
-        Added::New => "added",
-        Added::Kept => "unchanged",
-        _ => "changed",
-    };
-    output::answer(args.form, &Changed::new(&prefixes, answers.iter().map(word)))
+    output::answer(args.form, &Changed::new(&prefixes, answers.into_iter().map(Added::word)))
 }
 
 fn prefixes(items: &[Item]) -> Vec<IpNet> {
@@ -49,8 +44,11 @@ fn allow_add(args: &Allowed) -> Result<()> {
     let prefixes = read_exceptions(&args.prefixes)?;
     lockout::check_exceptions(&prefixes, args.force)?;
     let answers = Writer::open(&maps(&args.home))?.allow(&prefixes)?;
-    let word = |is_new: &bool| if *is_new { "added" } else { "unchanged" };
-    output::answer(args.form, &Changed::new(&prefixes, answers.iter().map(word)))
+    let added = |is_new: bool| if is_new { Added::New } else { Added::Kept };
+    output::answer(
+        args.form,
+        &Changed::new(&prefixes, answers.into_iter().map(|is_new| added(is_new).word())),
+    )
 }
 
 fn allow_del(args: &Allowed) -> Result<()> {

@@ -162,7 +162,7 @@ fn tell_host_bits(number: u64, change: &Change) {
 }
 
 /// What is said of a rule that is there already, or gone. A feed takes back what has run out, and often more than once.
-const UNCHANGED: &str = "unchanged";
+const UNCHANGED: &str = Added::Kept.word();
 
 /// The right to change the blocklist, while there are lines to be carried out.
 struct Turn {
@@ -185,12 +185,7 @@ impl Turn {
         if change.adds {
             lockout::check_among(&self.protected, [prefix], self.writer.reader(), args.force)?;
             let answers = self.writer.add(&[Item::new(prefix)], Some(&args.set), change.ttl.or(args.ttl))?;
-            let word = match answers[..] {
-                [Added::New] => "added",
-                [Added::Kept] => UNCHANGED,
-                _ => "changed",
-            };
-            return Ok((word, shown));
+            return Ok((answers[0].word(), shown));
         }
         let was_there = self.writer.remove(&[prefix], Some(&args.set))? == [true];
         Ok((if was_there { "deleted" } else { UNCHANGED }, shown))
