@@ -17,17 +17,17 @@ const VERDICTS: usize = 8;
 pub enum Verdict {
     /// Neither IPv4 nor IPv6, or neighbour discovery: passed.
     Other,
-    /// IPv4 that no rule is about.
+    /// IPv4 that no rule is about, while the default is to pass.
     Passed4,
-    /// IPv6 that no rule is about.
+    /// The same of IPv6.
     Passed6,
-    /// IPv4 from a listed address.
+    /// Dropped IPv4: listed, or in no rule while the default is to drop.
     Dropped4,
-    /// IPv6 from a listed address.
+    /// The same of IPv6.
     Dropped6,
-    /// Listed, and allowed all the same.
+    /// Would be dropped, but for an exception.
     Allowed,
-    /// Listed, while packets are only counted.
+    /// Would be dropped, while packets are only counted.
     WouldDrop,
     /// Too short for its own headers: passed.
     Truncated,

@@ -28,7 +28,7 @@ const fn shape(name: &'static str, map_type: MapType, key_size: u32, value_size:
 /// What to do about a blocklist that this program cannot read.
 const PURGE: &str = "`xdpload block off --purge` removes a blocklist that another release has made";
 
-/// The maps of the object.
+/// All maps of a blocklist: those of the object, and two that no program uses, `sets` and `holds`.
 pub(crate) const SHAPES: [Shape; 13] = [
     shape("config", MapType::ARRAY, 4, Config::SIZE),
     shape("heads", MapType::ARRAY, 4, Heads::SIZE),
