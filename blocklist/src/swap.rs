@@ -7,8 +7,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use loader::Result;
 
+use crate::clock::Now;
 use crate::draft::no_room;
 use crate::list::Item;
+use crate::rules::Reader;
 use crate::table::Found;
 use crate::writer::{Writer, used_sets};
 
@@ -27,6 +29,37 @@ pub struct Swap {
 /// Lists by the names of the sets that are to be equal to them: sorted, each prefix once.
 pub type Lists = BTreeMap<String, Vec<Item>>;
 
+impl Reader {
+    /// What [`Writer::load`] would change, which nothing does here.
+    pub fn preview(&mut self, lists: &Lists) -> Result<Vec<Swap>> {
+        let mut found = self.all_to_load()?;
+        // What has ended goes before a list is loaded.
+        found.retain(|found| !self.now.is_past(found.value.end));
+        let steps = merge(&found, lists);
+        self.refuse_without_room(&found, &steps, lists)?;
+        let masks: Vec<_> = lists.keys().map(|name| self.sets.find(name).map_or(0, mask_of)).collect();
+        Ok(count(&steps, &masks, self.now))
+    }
+
+    /// Every rule, in order, and all else that is asked for when many change.
+    fn all_to_load(&mut self) -> Result<Vec<Found>> {
+        self.sets.read_holds()?;
+        self.table.read_all()?;
+        self.table.all_in_order(false)
+    }
+
+    /// Refuses, before anything is written, what has no room while the old lists are still there.
+    fn refuse_without_room(&mut self, found: &[Found], steps: &[Step<'_>], lists: &Lists) -> Result<()> {
+        self.sets.check_room(lists.keys().map(String::as_str), used_sets(found))?;
+        let new = by_prefix(steps).filter(|steps| steps[0].old.is_none()).count();
+        let (rules, max_rules) = (found.len() + new, self.table.max_rules());
+        if new != 0 && rules > max_rules as usize {
+            return Err(no_room(u32::try_from(rules).unwrap_or(u32::MAX), max_rules));
+        }
+        Ok(())
+    }
+}
+
 impl Writer {
     /// Makes sets hold what `lists` list for them and nothing else, and gives what that changes, in the order of names.
     /// What has no time of its own is held for `ttl`, or for good.
@@ -34,98 +67,83 @@ impl Writer {
     /// An address that is on a list and was held before stays blocked all along, whichever set held it, and one that is
     /// on neither passes all along: what is new is added before anything is taken out. A process that is killed on the
     /// way leaves the sets between the two, and the next call, of whatever lists, makes them exact.
-    ///
-    /// With `dry_run` nothing changes.
-    pub fn load(&mut self, lists: &Lists, ttl: Option<Duration>, dry_run: bool) -> Result<Vec<Swap>> {
-        let mut found = self.all_to_load()?;
-        if dry_run {
-            // What has ended goes before a list is loaded.
-            found.retain(|found| !self.reader.now.is_past(found.value.end));
-        }
+    pub fn load(&mut self, lists: &Lists, ttl: Option<Duration>) -> Result<Vec<Swap>> {
+        let found = self.reader.all_to_load()?;
         let steps = merge(&found, lists);
-        self.refuse_without_room(&found, &steps, lists)?;
-        let sets = self.numbers(&found, lists, dry_run)?;
-        let mut swaps = vec![Swap::default(); sets.len()];
+        self.reader.refuse_without_room(&found, &steps, lists)?;
+        let sets = self.numbers(&found, lists)?;
+        let masks: Vec<_> = sets.iter().copied().map(mask_of).collect();
+        let swaps = count(&steps, &masks, self.reader.now);
         let (mut gone, mut holds) = (HashSet::new(), Vec::new());
         for steps in by_prefix(&steps) {
-            let (prefix, old) = (steps[0].prefix(), steps[0].old);
-            let is_past = old.is_some_and(|old| self.reader.now.is_past(old.value.end));
+            let prefix = steps[0].prefix();
             let mut let_go = 0;
             holds.clear();
-            for (list, (set, swap)) in sets.iter().zip(&mut swaps).enumerate() {
-                let mask = set.map_or(0, |set| 1 << set);
-                let was_held = old.is_some_and(|old| old.value.sets & mask != 0);
-                let Some(item) = steps.iter().find_map(|step| step.item_of(list)) else {
-                    swap.removed += usize::from(was_held);
-                    let_go |= mask;
-                    continue;
-                };
-                let count = if was_held && !is_past { &mut swap.kept } else { &mut swap.added };
-                *count += 1;
-                holds.extend(set.map(|set| (set, self.end_of(item, ttl))));
+            for (list, &set) in sets.iter().enumerate() {
+                match item_of(steps, list) {
+                    Some(item) => holds.push((set, self.end_of(item, ttl))),
+                    None => let_go |= mask_of(set),
+                }
             }
-            if !dry_run && self.change(prefix, old, &holds, let_go)?.is_none() {
+            if self.change(prefix, steps[0].old, &holds, let_go)?.is_none() {
                 gone.insert(prefix);
             }
-        }
-        if dry_run {
-            return Ok(swaps);
         }
         self.commit()?;
         if self.reader.table.config()?.stale > 0 {
             let left = by_prefix(&steps).map(|steps| steps[0].prefix());
             self.reader.table.rebuild(left.filter(|prefix| !gone.contains(prefix)))?;
         }
-        self.forget_unused_sets(&found, &sets, lists)?;
+        self.forget_unused_sets(&found, &masks, lists)?;
         Ok(swaps)
     }
 
     /// Refuses lists that could not be loaded, before anything is written.
     pub fn check(&mut self, lists: &Lists) -> Result<()> {
-        let found = self.all_to_load()?;
-        self.refuse_without_room(&found, &merge(&found, lists), lists)
+        let found = self.reader.all_to_load()?;
+        self.reader.refuse_without_room(&found, &merge(&found, lists), lists)
     }
 
-    /// Every rule, in order, and all else that is asked for when many change.
-    fn all_to_load(&mut self) -> Result<Vec<Found>> {
-        self.reader.sets.read_holds()?;
-        self.reader.table.read_all()?;
-        self.reader.table.all_in_order(false)
-    }
-
-    /// Refuses, before anything is written, what has no room while the old lists are still there.
-    fn refuse_without_room(&mut self, found: &[Found], steps: &[Step<'_>], lists: &Lists) -> Result<()> {
-        self.reader.sets.check_room(lists.keys().map(String::as_str), used_sets(found))?;
-        let new = by_prefix(steps).filter(|steps| steps[0].old.is_none()).count();
-        let (rules, max_rules) = (found.len() + new, self.reader.table.max_rules());
-        if new != 0 && rules > max_rules as usize {
-            return Err(no_room(u32::try_from(rules).unwrap_or(u32::MAX), max_rules));
-        }
-        Ok(())
-    }
-
-    /// The numbers of the sets. One that is not there yet is made, and has none in a dry run.
-    fn numbers(&mut self, found: &[Found], lists: &Lists, dry_run: bool) -> Result<Vec<Option<u32>>> {
+    /// The numbers of the sets, of which those that are not there yet are made.
+    fn numbers(&mut self, found: &[Found], lists: &Lists) -> Result<Vec<u32>> {
         let sets = &mut self.reader.sets;
-        if dry_run {
-            return Ok(lists.keys().map(|name| sets.find(name)).collect());
-        }
         if !sets.have_room(lists.keys().map(String::as_str)) {
             sets.free_unused(used_sets(found))?;
         }
-        lists.keys().map(|name| sets.find_or_make(name).map(Some)).collect()
+        lists.keys().map(|name| sets.find_or_make(name)).collect()
     }
 
     /// Gives back the names of sets that hold nothing any more.
-    fn forget_unused_sets(&mut self, before: &[Found], sets: &[Option<u32>], lists: &Lists) -> Result<()> {
+    fn forget_unused_sets(&mut self, before: &[Found], masks: &[u32], lists: &Lists) -> Result<()> {
         let mut used = used_sets(before);
-        for (set, items) in sets.iter().zip(lists.values()) {
-            let mask = set.map_or(0, |set| 1 << set);
+        for (mask, items) in masks.iter().zip(lists.values()) {
             used = if items.is_empty() { used & !mask } else { used | mask };
         }
         self.reader.sets.free_unused(used)?;
         self.reader.sets.commit_new().map(drop)
     }
+}
+
+fn mask_of(set: u32) -> u32 {
+    1 << set
+}
+
+/// What the steps change of each list's set, which is given as a mask: none for one that is not there yet.
+fn count(steps: &[Step<'_>], masks: &[u32], now: Now) -> Vec<Swap> {
+    let mut swaps = vec![Swap::default(); masks.len()];
+    for steps in by_prefix(steps) {
+        let held = steps[0].old.map_or(0, |old| old.value.sets);
+        let is_past = steps[0].old.is_some_and(|old| now.is_past(old.value.end));
+        for (list, (mask, swap)) in masks.iter().zip(&mut swaps).enumerate() {
+            let was_held = held & mask != 0;
+            match item_of(steps, list) {
+                Some(_) if was_held && !is_past => swap.kept += 1,
+                Some(_) => swap.added += 1,
+                None => swap.removed += usize::from(was_held),
+            }
+        }
+    }
+    swaps
 }
 
 /// A prefix that is held, listed, or both. One that is on several lists has a step for each, one after the other.
@@ -138,14 +156,10 @@ struct Step<'a> {
     goes_on: bool,
 }
 
-impl<'a> Step<'a> {
+impl Step<'_> {
     fn prefix(&self) -> IpNet {
         let listed = self.new.map(|(_, item)| item.prefix);
         listed.or(self.old.map(|old| old.prefix)).expect("it is held or listed")
-    }
-
-    fn item_of(&self, list: usize) -> Option<&'a Item> {
-        self.new.filter(|(of, _)| *of == list).map(|(_, item)| item)
     }
 }
 
@@ -176,6 +190,11 @@ fn merge<'a>(found: &'a [Found], lists: &'a Lists) -> Vec<Step<'a>> {
             }
         }
     }
+}
+
+/// As what a list has the prefix of these steps.
+fn item_of<'a>(steps: &[Step<'a>], list: usize) -> Option<&'a Item> {
+    steps.iter().find_map(|step| step.new.filter(|(of, _)| *of == list)).map(|(_, item)| item)
 }
 
 /// The steps of each prefix.

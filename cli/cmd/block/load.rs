@@ -8,7 +8,7 @@ use std::path::Path;
 
 use blocklist::list::{self, Item, List, NO_SET, Stop};
 use blocklist::prefix::IpNet;
-use blocklist::{DEFAULT_SET, MORE_ROOM, Writer};
+use blocklist::{DEFAULT_SET, MORE_ROOM, Reader, Swap, Writer};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
@@ -46,38 +46,38 @@ pub(super) fn run(args: &Load) -> Result<()> {
     let mut writer = if args.dry_run { Writer::idle(&maps)? } else { Writer::open(&maps)? };
     lockout::check_among(&protected, risky, writer.reader(), args.force)?;
     lockout::check_exceptions(&lists.allowed, args.force)?;
-    if !lists.allowed.is_empty() {
-        writer.check(&lists.sets)?;
-    }
-    let mut document = Document {
-        dry_run: args.dry_run,
-        skipped: lists.skipped,
-        duplicates,
-        exceptions: make_exceptions(&mut writer, lists.allowed, args.dry_run)?,
-        sets: Vec::new(),
-    };
-    let swaps = writer.load(&lists.sets, args.ttl, args.dry_run)?;
-    document.sets.extend(lists.sets.into_keys().zip(swaps).map(|(name, swap)| Loaded {
-        name,
-        added: swap.added,
-        kept: swap.kept,
-        removed: swap.removed,
-    }));
-    output::answer(args.form, &document)
+    lists.allowed.sort_unstable();
+    lists.allowed.dedup();
+    let (exceptions, swaps) =
+        if args.dry_run { preview(&lists, writer.reader())? } else { load(&lists, args, &mut writer)? };
+    let loaded = |(name, Swap { added, kept, removed, .. })| Loaded { name, added, kept, removed };
+    output::answer(
+        args.form,
+        &Document {
+            dry_run: args.dry_run,
+            skipped: lists.skipped,
+            duplicates,
+            exceptions,
+            sets: lists.sets.into_keys().zip(swaps).map(loaded).collect(),
+        },
+    )
 }
 
-/// Makes exceptions, or only looks at those that are there, and gives how many are new.
-fn make_exceptions(writer: &mut Writer, mut allowed: Vec<IpNet>, dry_run: bool) -> Result<usize> {
-    if allowed.is_empty() {
-        return Ok(0);
+/// How many exceptions would be new, and what would change of the sets.
+fn preview(lists: &Lists, reader: &mut Reader) -> Result<(usize, Vec<Swap>)> {
+    let there: HashSet<_> = reader.exceptions()?.into_iter().collect();
+    let new = lists.allowed.iter().filter(|exception| !there.contains(*exception)).count();
+    Ok((new, reader.preview(&lists.sets)?))
+}
+
+/// Makes the exceptions and loads the sets, and tells the same of that.
+fn load(lists: &Lists, args: &Load, writer: &mut Writer) -> Result<(usize, Vec<Swap>)> {
+    if !lists.allowed.is_empty() {
+        // No exception is made for sets that cannot be loaded.
+        writer.check(&lists.sets)?;
     }
-    allowed.sort_unstable();
-    allowed.dedup();
-    if dry_run {
-        let there: HashSet<_> = writer.reader().exceptions()?.into_iter().collect();
-        return Ok(allowed.iter().filter(|exception| !there.contains(*exception)).count());
-    }
-    Ok(writer.allow(&allowed)?.into_iter().filter(|is_new| *is_new).count())
+    let new = writer.allow(&lists.allowed)?.into_iter().filter(|is_new| *is_new).count();
+    Ok((new, writer.load(&lists.sets, args.ttl)?))
 }
 
 /// What all files list, by set.
