@@ -11,16 +11,33 @@ use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, ObjName};
 use loader::{Context as _, Error, ErrorKind, Loader, Object, Plan, RefusalKind, Result, pin, quote};
 use nix::libc::EINVAL;
 
-use crate::layout::{Cell as _, Config, HEAD_LINES, Heads, LAYOUT, RuleValue, SETS, SLOTS};
+use crate::layout::{Bucket, Cell as _, Config, HEAD_LINES, Heads, LAYOUT, Line, RuleValue, SETS, SLOTS};
 use crate::store::{Lock, Maps, SHAPES};
 
 /// The packet program, built in.
 const OBJECT: &[u8] = include_bytes!("../../bpf-src/prebuilt/blocklist.o");
 
-/// The program for packets in one buffer.
-pub const PROGRAM: &str = "xdp_blocklist";
-/// The same for packets in several, which a large MTU needs (5.18).
-pub const PROGRAM_FRAGS: &str = "xdp_blocklist_frags";
+/// The function that is the packet program.
+const PROGRAM: &str = "xdp_blocklist";
+
+/// In how many buffers packets may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffers {
+    /// In one.
+    One,
+    /// In several (frags), which a large MTU needs (5.18).
+    Several,
+}
+
+impl Buffers {
+    /// The pin of the program for such packets.
+    fn pin_name(self) -> &'static str {
+        match self {
+            Self::One => PROGRAM,
+            Self::Several => "xdp_blocklist_frags",
+        }
+    }
+}
 
 /// Rules that there is room for unless somebody says otherwise.
 pub const DEFAULT_MAX_RULES: u32 = 100_000;
@@ -46,14 +63,13 @@ impl Sizes {
 pub fn memory(max_rules: u32) -> u64 {
     let Sizes { buckets, lines } = Sizes::of(max_rules);
     let slots = u64::from(buckets) * u64::from(SLOTS);
-    let line = crate::layout::Bucket::SIZE as u64;
     // A hash has a bucket of 16 bytes for each entry, rounded up (`htab_map_alloc()` in `kernel/bpf/hashtab.c`); there
     // are two.
     let hashes = 2 * 16 * u64::from(max_rules.next_power_of_two());
     let heads = u64::from(HEAD_LINES) * Heads::SIZE as u64;
-    u64::from(buckets) * line
+    u64::from(buckets) * Bucket::SIZE as u64
         + slots * (RuleValue::HITS + RuleValue::MARK) as u64
-        + u64::from(lines) * line
+        + u64::from(lines) * Line::SIZE as u64
         + heads
         + hashes
 }
@@ -107,7 +123,7 @@ impl Maps {
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         self.remove_pins()?;
-        let made = self.load(max_rules).and_then(|()| self.fill(max_rules));
+        let made = self.load_new(max_rules).and_then(|()| self.fill(max_rules));
         if made.is_err() {
             // The failure that is told is the first one.
             let _ = self.remove_pins();
@@ -115,42 +131,44 @@ impl Maps {
         made
     }
 
-    fn load(&self, max_rules: u32) -> Result<()> {
-        self.load_program(false, Some(max_rules))?;
+    /// Makes the maps, and loads the program for packets in one buffer.
+    fn load_new(&self, max_rules: u32) -> Result<()> {
+        self.load(Buffers::One, |map| Ok(entries_of(map, max_rules)))?;
         self.make_map("sets", SETS, 0)?;
         self.make_map("holds", max_rules, BPF_F_NO_PREALLOC)
     }
 
-    /// Loads the program, with the maps that are pinned or new ones, and pins it.
-    fn load_program(&self, frags: bool, max_rules: Option<u32>) -> Result<()> {
+    /// Loads the program for packets in several buffers, with the maps that are there.
+    fn load_frags(&self) -> Result<()> {
+        self.load(Buffers::Several, |map| self.open(map).map(|map| Some(map.max_entries())))
+    }
+
+    /// Loads the program, with the maps that are pinned or new ones of so many entries, and pins it.
+    fn load(&self, buffers: Buffers, entries: impl Fn(&str) -> Result<Option<u32>>) -> Result<()> {
         let mut object = Object::parse(OBJECT).context(|| "reading the built-in blocklist.o")?;
         for program in &mut object.programs {
-            program.kind.frags = frags;
+            program.kind.frags = buffers == Buffers::Several;
         }
-        let loaded = match self.plan(&object, max_rules)?.execute(|_| {}) {
+        let loaded = match self.plan(&object, &entries)?.execute(|_| {}) {
             // Before 5.5 there are no maps for mmap(2). They are only asked for because their values then begin with a
             // cache line, and because many rules are written and listed faster.
             Err(error) if error.errno() == Some(EINVAL) => {
                 for map in &mut object.maps {
                     map.shape.flags &= !BPF_F_MMAPABLE;
                 }
-                self.plan(&object, max_rules)?.execute(|_| {})
+                self.plan(&object, &entries)?.execute(|_| {})
             }
             answer => answer,
         };
         let loaded = loaded.map_err(explain_age).context(|| "loading the blocklist's program")?;
-        loaded.program(PROGRAM)?.pin(&self.path(if frags { PROGRAM_FRAGS } else { PROGRAM }))
+        loaded.program(PROGRAM)?.pin(&self.path(buffers.pin_name()))
     }
 
-    fn plan(&self, object: &Object, max_rules: Option<u32>) -> Result<Plan> {
+    fn plan(&self, object: &Object, entries: impl Fn(&str) -> Result<Option<u32>>) -> Result<Plan> {
         let mut loader = Loader::new(object).bpffs(self.bpffs()).program(PROGRAM);
         for map in &object.maps {
             loader = loader.pin_map(&map.name, self.path(&map.name).to_string_lossy());
-            let entries = match max_rules {
-                Some(max_rules) => entries_of(&map.name, max_rules),
-                None => Some(self.open(&map.name)?.max_entries()),
-            };
-            if let Some(entries) = entries {
+            if let Some(entries) = entries(&map.name)? {
                 loader = loader.max_entries(&map.name, entries);
             }
         }
@@ -200,10 +218,10 @@ impl Maps {
     }
 
     /// The path of the program for an interface; the one for several buffers is loaded when it is first asked for.
-    pub fn program(&self, frags: bool, _lock: &Lock) -> Result<PathBuf> {
-        let path = self.path(if frags { PROGRAM_FRAGS } else { PROGRAM });
-        if frags && pin::get(&path)?.is_none() {
-            self.load_program(true, None)?;
+    pub fn program(&self, buffers: Buffers, _lock: &Lock) -> Result<PathBuf> {
+        let path = self.path(buffers.pin_name());
+        if buffers == Buffers::Several && pin::get(&path)?.is_none() {
+            self.load_frags()?;
         }
         Ok(path)
     }
@@ -211,8 +229,8 @@ impl Maps {
     /// The ids of the programs; none where there is no blocklist.
     pub fn program_ids(&self) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
-        for name in [PROGRAM, PROGRAM_FRAGS] {
-            if let Some(fd) = pin::get(&self.path(name))? {
+        for buffers in [Buffers::One, Buffers::Several] {
+            if let Some(fd) = pin::get(&self.path(buffers.pin_name()))? {
                 ids.push(Program::from_fd(fd)?.info()?.id);
             }
         }

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::{fmt, fs};
 
-use blocklist::{DEFAULT_MAX_RULES, Lock, Maps, Reader, Settings, Unlisted, Writer, memory, running_on};
+use blocklist::{
+    Buffers, DEFAULT_MAX_RULES, Lock, Maps, Reader, Settings, Unlisted, Writer, memory, running_on,
+};
 use loader::attach::{self, Interface, NetNs};
 use loader::load::Loaded;
 use loader::netlink::{LinkInfo, LinkRef};
@@ -267,7 +269,8 @@ fn attach_one(
 
 /// Attaches as `xdpload attach --pinned` does, on trial if there is a guard.
 fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock, guard: Option<&Guard>) -> Result<Loaded> {
-    let path = maps.program(link.mtu > MTU_IN_ONE_BUFFER, lock)?;
+    let buffers = if link.mtu > MTU_IN_ONE_BUFFER { Buffers::Several } else { Buffers::One };
+    let path = maps.program(buffers, lock)?;
     let target = Target {
         link: LinkRef::named(link.name.clone())?,
         netns: args.place.netns.as_deref().map(crate::cmd::netns_path),
