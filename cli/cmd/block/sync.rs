@@ -33,13 +33,14 @@ pub(super) fn run(args: &Sync) -> Result<()> {
             turn = None;
             answers.give();
         }
-        let Some(line) = read_line(&mut input)? else { break };
+        let line = read_line(&mut input)?;
         number += 1;
-        let text = line.as_deref().map(str::trim);
-        if text.is_ok_and(|text| text.is_empty() || text.starts_with('#')) {
-            continue;
-        }
-        let change = text.map_err(|reason| Error::new(ErrorKind::InvalidInput, *reason)).and_then(parse);
+        let change = match &line {
+            Line::End => break,
+            Line::Bad(reason) => Err(Error::new(ErrorKind::InvalidInput, *reason)),
+            Line::Text(text) if is_blank(text) => continue,
+            Line::Text(text) => parse(text.trim()),
+        };
         let change = change.inspect(|change| tell_host_bits(number, change));
         match change.and_then(|change| Turn::of(&mut turn, &maps)?.carry_out(args, &change)) {
             Ok((word, prefix)) => {
@@ -67,8 +68,22 @@ pub(super) fn run(args: &Sync) -> Result<()> {
     Ok(())
 }
 
-/// The next line; none at the end. In its place the reason if it is none: half of a change is another change.
-fn read_line(input: &mut impl io::BufRead) -> Result<Option<Result<String, &'static str>>> {
+/// What comes next of a feed.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Text(String),
+    /// What is no line, for this reason: half of a change is another change.
+    Bad(&'static str),
+    End,
+}
+
+/// Whether a line says nothing.
+fn is_blank(text: &str) -> bool {
+    let text = text.trim();
+    text.is_empty() || text.starts_with('#')
+}
+
+fn read_line(input: &mut impl io::BufRead) -> Result<Line> {
     let refused =
         |error: &io::Error| Error::os("read(2)", "standard input", error.raw_os_error().unwrap_or_default());
     let mut line = Vec::new();
@@ -76,14 +91,14 @@ fn read_line(input: &mut impl io::BufRead) -> Result<Option<Result<String, &'sta
     let is_whole = line.ends_with(b"\n");
     if len as u64 == MAX_LINE && !is_whole {
         input.skip_until(b'\n').map_err(|error| refused(&error))?;
-        return Ok(Some(Err("the line is too long")));
+        return Ok(Line::Bad("the line is too long"));
     }
     Ok(match String::from_utf8(line) {
-        _ if len == 0 => None,
-        Err(_) => Some(Err("the line is no text")),
+        _ if len == 0 => Line::End,
+        Err(_) => Line::Bad("the line is no text"),
         // What begins so shows by itself where it ends.
-        Ok(line) if is_whole || line.starts_with('{') => Some(Ok(line)),
-        Ok(_) => Some(Err("the line has no end: the feed was cut off")),
+        Ok(line) if is_whole || line.starts_with('{') => Line::Text(line),
+        Ok(_) => Line::Bad("the line has no end: the feed was cut off"),
     })
 }
 
@@ -228,16 +243,17 @@ mod tests {
     fn half_of_a_line_is_none() {
         let read = |bytes: &[u8]| {
             let mut input = BufReader::new(bytes);
-            std::iter::from_fn(|| read_line(&mut input).unwrap()).collect::<Vec<_>>()
+            let next = || Some(read_line(&mut input).unwrap()).filter(|line| *line != Line::End);
+            std::iter::from_fn(next).collect::<Vec<_>>()
         };
-        let ok = |text: &str| Ok(text.to_owned());
+        let ok = |text: &str| Line::Text(text.to_owned());
         assert_eq!(read(b"add 192.0.2.1\n{}"), [ok("add 192.0.2.1\n"), ok("{}")]);
-        assert_eq!(read(b"del 192.0.2.1"), [Err("the line has no end: the feed was cut off")]);
+        assert_eq!(read(b"del 192.0.2.1"), [Line::Bad("the line has no end: the feed was cut off")]);
         let mut long = vec![b'#'; 1 << 17];
         long.extend(b"add 192.0.2.9\n\xff\nadd 192.0.2.1\n");
         assert_eq!(
             read(&long),
-            [Err("the line is too long"), Err("the line is no text"), ok("add 192.0.2.1\n")]
+            [Line::Bad("the line is too long"), Line::Bad("the line is no text"), ok("add 192.0.2.1\n")]
         );
     }
 }
