@@ -131,6 +131,15 @@ pub fn lock(root: &Path) -> Result<Lock> {
     Ok(Lock(dir))
 }
 
+/// As [`lock`], for whoever goes on without where no such directory is, or none that this user may look into: neither
+/// are there pins then.
+pub fn lock_if_there(root: &Path) -> Result<Option<Lock>> {
+    match lock(root) {
+        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::EACCES)) => Ok(None),
+        lock => lock.map(Some),
+    }
+}
+
 impl Lock {
     /// Lets others go on at once, whoever else has the fd.
     pub(crate) fn unlock(self) -> Result<()> {

@@ -16,7 +16,6 @@ use loader::netlink::{LinkInfo, LinkRef};
 use loader::program::Program;
 use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MAP_FLAGS, flag_names};
 use loader::{Context as _, Error, ErrorKind, Result, escape, pin, quote};
-use nix::libc::{EACCES, ENOENT};
 use serde::Serialize;
 
 use self::view::{View, Words};
@@ -166,10 +165,7 @@ fn get(args: &args::MapGet) -> Result<()> {
 
 /// Waits for a run that copies the map into another and lets go of it: what is written meanwhile would be lost.
 fn wait_for_copies() -> Result<Option<pin::Lock>> {
-    match pin::lock(Path::new(pin::BPFFS_ROOT)) {
-        Err(error) if matches!(error.errno(), Some(ENOENT | EACCES)) => Ok(None),
-        lock => lock.map(Some),
-    }
+    pin::lock_if_there(Path::new(pin::BPFFS_ROOT))
 }
 
 fn set(args: &args::MapSet) -> Result<()> {
