@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use loader::map::{Map, MapParams, UpdateFlags};
 use loader::netlink::LinkInfo;
+use loader::pin::HeldBpffs;
 use loader::program::Program;
 use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, ObjName};
 use loader::{Context as _, Error, ErrorKind, Loader, Object, Plan, RefusalKind, Result, pin, quote};
@@ -93,23 +94,28 @@ impl Maps {
         }
     }
 
-    /// Makes the directory, mounting a bpffs on `bpffs` where there is none, and waits until nobody else writes.
-    pub fn prepare(&self, bpffs: &Path) -> Result<Lock> {
-        if !pin::is_bpffs(bpffs)? {
-            pin::mount_bpffs(bpffs)?;
-        }
-        let below = self.dir().strip_prefix(bpffs).map_err(|_| {
+    /// Makes the directory, which is to be in `bpffs`, and waits until nobody else writes.
+    ///
+    /// After a failure no directory is left that was made here.
+    pub fn prepare(&self, bpffs: &HeldBpffs) -> Result<Lock> {
+        let root = bpffs.root();
+        let below = self.dir().strip_prefix(root).map_err(|_| {
             Error::new(
                 ErrorKind::InvalidInput,
-                format!("{} is not below {}", self.shown(), quote(&bpffs.to_string_lossy())),
+                format!("{} is not below {}", self.shown(), quote(&root.to_string_lossy())),
             )
         })?;
-        let mut dir = bpffs.to_path_buf();
-        for part in below {
-            dir.push(part);
-            pin::create_dir(&dir)?;
+        let mut made = Vec::new();
+        loop {
+            match make_directories(root, below, &mut made).and_then(|()| self.lock()) {
+                // Somebody who was refused, or who purges, has removed one of them just now.
+                Err(error) if error.kind() == ErrorKind::NotFound && root.is_dir() => {}
+                locked => {
+                    return locked
+                        .inspect_err(|_| made.iter().rev().for_each(|dir| drop(pin::remove_dir(dir))));
+                }
+            }
         }
-        self.lock()
     }
 
     /// Makes the maps, with room for so many rules, and loads the program. Whoever calls has the lock, and has seen
@@ -249,6 +255,18 @@ impl Maps {
         }
         Ok(())
     }
+}
+
+/// Makes the directories of the path `below` that are not there, and tells which.
+fn make_directories(root: &Path, below: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
+    let mut dir = root.to_path_buf();
+    for part in below {
+        dir.push(part);
+        if pin::create_dir(&dir)? {
+            made.push(dir.clone());
+        }
+    }
+    Ok(())
 }
 
 /// How the blocklist runs on an interface: the id of its program there, and the mode.

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use loader::map::{Map, MapInfo};
 use loader::uapi::bpf::MapType;
@@ -51,10 +52,11 @@ pub struct Maps {
     dir: PathBuf,
 }
 
-/// Held by the one process that writes. The kernel lets go of it when the process ends, however it ends.
-#[derive(Debug)]
+/// Held by the one process that writes, until all clones are dropped. The kernel lets go of it when the process ends,
+/// however it ends.
+#[derive(Clone, Debug)]
 pub struct Lock {
-    _held: pin::Lock,
+    _held: Arc<pin::Lock>,
 }
 
 impl Maps {
@@ -116,7 +118,7 @@ impl Maps {
             };
             // Meanwhile there may have been another purge, and another blocklist may be there, with a lock of its own.
             if self.is_of_today(&held) {
-                return Ok(Lock { _held: held });
+                return Ok(Lock { _held: Arc::new(held) });
             }
         }
     }

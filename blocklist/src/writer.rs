@@ -21,7 +21,8 @@ use crate::table::{Drafted, Found};
 #[derive(Debug)]
 pub struct Writer {
     pub(crate) reader: Reader,
-    lock: Lock,
+    /// By which it is the only one.
+    _lock: Lock,
 }
 
 /// What has become of a prefix that was to be added.
@@ -50,25 +51,20 @@ impl Added {
 impl Writer {
     /// Waits for the lock, and takes out what has ended.
     pub fn open(maps: &Maps) -> Result<Self> {
-        Self::holding(maps.lock()?, maps)
+        Self::holding(&maps.lock()?, maps)
     }
 
     /// Waits for the lock, and leaves in what has ended: for whoever may change nothing after all.
     pub fn idle(maps: &Maps) -> Result<Self> {
         let lock = maps.lock()?;
-        Ok(Self { reader: Reader::open(maps)?, lock })
+        Ok(Self { reader: Reader::open(maps)?, _lock: lock })
     }
 
     /// As [`Writer::open`], for whoever has the lock.
-    pub fn holding(lock: Lock, maps: &Maps) -> Result<Self> {
-        let mut writer = Self { reader: Reader::open(maps)?, lock };
+    pub fn holding(lock: &Lock, maps: &Maps) -> Result<Self> {
+        let mut writer = Self { reader: Reader::open(maps)?, _lock: lock.clone() };
         writer.sweep()?;
         Ok(writer)
-    }
-
-    /// By which it is the only one.
-    pub fn lock(&self) -> &Lock {
-        &self.lock
     }
 
     /// The blocklist as it is.

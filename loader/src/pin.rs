@@ -1,6 +1,6 @@
 //! Pins: names in a bpffs under which the kernel keeps maps and programs after the process that made them ends.
 //!
-//! Each function makes one call, so that a plan can list them.
+//! Each function makes one call, so that a plan can list them, but for [`ensure_bpffs`], which no plan makes.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::kernel::{explain_mount, explain_path};
 use crate::order::sort;
 use crate::sys::{Errno, bpf, os};
@@ -123,12 +123,7 @@ pub struct Lock(OwnedFd);
 /// A [`Plan`](crate::plan::Plan) that pins has this lock while it is carried out. Whoever removes pins that a plan may
 /// have made a moment ago needs it too.
 pub fn lock(root: &Path) -> Result<Lock> {
-    let dir = os::open_directory(root).map_err(|errno| {
-        let error = Error::os("openat(2)", show(root), errno.0);
-        if is_barred(&error) { explain_path(error, root, false) } else { error }
-    })?;
-    os::lock(dir.as_fd()).map_err(|errno| Error::os("flock(2)", show(root), errno.0))?;
-    Ok(Lock(dir))
+    lock_open(open_directory(root)?, root)
 }
 
 /// As [`lock`], for whoever goes on without where no such directory is, or none that this user may look into: neither
@@ -138,6 +133,18 @@ pub fn lock_if_there(root: &Path) -> Result<Option<Lock>> {
         Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::EACCES)) => Ok(None),
         lock => lock.map(Some),
     }
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    os::open_directory(path).map_err(|errno| {
+        let error = Error::os("openat(2)", show(path), errno.0);
+        if is_barred(&error) { explain_path(error, path, false) } else { error }
+    })
+}
+
+fn lock_open(dir: OwnedFd, path: &Path) -> Result<Lock> {
+    os::lock(dir.as_fd()).map_err(|errno| Error::os("flock(2)", show(path), errno.0))?;
+    Ok(Lock(dir))
 }
 
 impl Lock {
@@ -230,6 +237,80 @@ pub(crate) fn unmount_empty_bpffs(root: &Path) -> Result<()> {
 /// Undoes [`mount_bpffs`]: one umount(2). All pins in it are gone with it.
 pub fn unmount_bpffs(path: &Path) -> Result<()> {
     os::unmount(path).map_err(|errno| Error::os("umount(2)", show(path), errno.0))
+}
+
+/// A bpffs that is there for as long as this lives.
+#[derive(Debug)]
+pub struct HeldBpffs {
+    root: PathBuf,
+    held: Held,
+}
+
+/// By what it is held.
+#[derive(Debug)]
+enum Held {
+    /// It was there. While its root is open, whoever has mounted it cannot unmount it.
+    Found { _root: Option<OwnedFd> },
+    /// This run has mounted it; others who want one there wait for the lock of the directory below.
+    Mounted { _below: Option<Lock> },
+}
+
+/// Finds a bpffs on the directory `root`, or mounts one: openat(2), fstatfs(2), flock(2), statfs(2), mount(2).
+///
+/// Of two that find none, the second would hide the first one's, so that they wait for each other in the directory
+/// below. Whoever may not even look into the directory goes on without.
+pub fn ensure_bpffs(root: &Path) -> Result<HeldBpffs> {
+    let hold = |held| Ok(HeldBpffs { root: root.to_owned(), held });
+    loop {
+        let dir = match open_directory(root) {
+            Err(error) if error.errno() == Some(libc::EACCES) => None,
+            opened => Some(opened.context(|| "pinning needs bpffs")?),
+        };
+        let is_there = match &dir {
+            Some(dir) => os::is_in_bpffs(dir.as_fd()).map_err(|errno| {
+                Error::os("fstatfs(2)", show(root), errno.0).context("pinning needs bpffs")
+            })?,
+            None => is_bpffs_directory(root)?,
+        };
+        if is_there {
+            return hold(Held::Found { _root: dir });
+        }
+        let below = dir.map(|dir| lock_open(dir, root)).transpose()?;
+        // Somebody else may have mounted one while this run has waited.
+        if below.is_none() || !is_bpffs_directory(root)? {
+            mount_to_pin(root)?;
+            return hold(Held::Mounted { _below: below });
+        }
+    }
+}
+
+impl HeldBpffs {
+    /// The directory that it is on.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Unmounts it if this run has mounted it, unless somebody has begun to use it.
+    pub fn take_back(self) -> Result<()> {
+        match self.held {
+            Held::Found { .. } => Ok(()),
+            Held::Mounted { .. } => match unmount_empty_bpffs(&self.root) {
+                Err(error) if matches!(error.errno(), Some(libc::ENOTEMPTY | libc::EBUSY)) => Ok(()),
+                done => done,
+            },
+        }
+    }
+}
+
+/// As [`mount_bpffs`], for whoever wants to pin there.
+pub(crate) fn mount_to_pin(root: &Path) -> Result<()> {
+    mount_bpffs(root).map_err(|error| {
+        let error = error.context("pinning needs bpffs");
+        // Root may do it, unless the place is one where it does not help.
+        let path = root.to_string_lossy();
+        let elsewhere = error.help().is_some_and(|help| help.contains(&*path));
+        if elsewhere { error } else { error.with_help(format!("as root: mount -t bpf bpf {path}")) }
+    })
 }
 
 /// Pins at `to`, in one step and whatever is there, by way of `beside`, where a run that was killed may have left a

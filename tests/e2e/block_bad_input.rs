@@ -254,6 +254,22 @@ fn a_system_without_bpffs_gets_one() {
 }
 
 #[test]
+fn a_first_one_that_is_refused_takes_its_bpffs_away() {
+    let sandbox = need!(Sandbox::without_bpffs());
+    // Native mode is refused at the end, when all is made.
+    for options in [&[][..], &["--confirm=60s"]] {
+        block(&[&["on", "lo"], options].concat()).fails(1).stderr_has("EOPNOTSUPP");
+        assert!(!sandbox.has_bpffs(), "{options:?}");
+    }
+    // What another has begun to use stays.
+    block(&["on", "lo", "--mode=generic"]).ok();
+    block(&["off", "lo"]).ok();
+    refused(&["block", "on", "lo"], 1, &["EOPNOTSUPP"]);
+    assert!(listed().is_empty());
+    block(&["on", "lo", "--bpffs=/sys/nowhere"]).fails(1).stderr_has("pinning needs bpffs: openat(2)");
+}
+
+#[test]
 fn a_list_of_both_families_with_overlaps_and_duplicates() {
     let (sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));
     let text = "192.0.2.77\n2001:db8::2/127\n192.0.2.64/26\n192.0.2.77\n192.0.2.77/32\n2001:db8::2\n";

@@ -3,11 +3,13 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use loader::pin::lock;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::block_commands::{block, blocked_pair, file, listed};
@@ -16,8 +18,8 @@ use crate::packets::assert_udp;
 use crate::peers::number;
 use crate::requirement::tool;
 use crate::strace::{Fault, trace_with_fault};
-use crate::veth::{BLOCKED, FAR_V4, NEAR, NEAR_V4, OTHER};
-use crate::xdpload::xdpload_command;
+use crate::veth::{BLOCKED, FAR_V4, NEAR, NEAR_V4, OTHER, pair, wait_for};
+use crate::xdpload::{waits_for_a_lock, xdpload_command};
 
 fn start(words: &[&str]) -> Child {
     let mut child = xdpload_command(&[&["block"], words].concat());
@@ -217,28 +219,37 @@ fn the_lock_is_that_of_the_blocklist_that_is_there() {
     let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
     let home = "/sys/fs/bpf/xdpload/block";
     let held = || Flock::lock(File::open(home).unwrap(), FlockArg::LockExclusive).unwrap();
-    let waits = |child: &mut Child| {
-        let mine = format!(" {} ", child.id());
-        let is_waiting = |line: &str| line.contains("->") && line.contains(&mine);
-        while !fs::read_to_string("/proc/locks").unwrap().lines().any(is_waiting) {
-            assert!(child.try_wait().unwrap().is_none(), "it has not waited");
-            thread::sleep(Duration::from_millis(2));
-        }
-    };
+    let waits = |child: &Child| wait_for("it to wait", || waits_for_a_lock(child));
     let old = held();
     let mut add = start(&["add", "203.0.113.1"]);
-    waits(&mut add);
+    waits(&add);
     fs::rename(home, "/sys/fs/bpf/xdpload/purged").unwrap();
     fs::rename("/sys/fs/bpf/xdpload/purged", "/sys/fs/bpf/purged").unwrap();
     run(&mut command("ip", &["link", "set", NEAR, "xdp", "off"])).ok();
     block(&["on", NEAR, "--max-rules=64"]).ok();
     let new = held();
     drop(old);
-    waits(&mut add);
+    waits(&add);
     assert_eq!(listed(), [""; 0]);
     drop(new);
     assert!(add.wait().unwrap().success());
     assert_eq!(listed(), ["203.0.113.1 default"]);
+}
+
+/// A first `block on` that waits for another one, which is refused and takes its directory away, makes it anew.
+#[test]
+fn a_directory_that_goes_while_it_is_waited_for_is_made_again() {
+    let (_sandbox, _veth) = need!(pair(&["bpftool"]));
+    let home = Path::new("/sys/fs/bpf/xdpload/block");
+    fs::create_dir_all(home).unwrap();
+    let other = lock(home).unwrap();
+    let mut on = start(&["on", NEAR, "--max-rules=64"]);
+    wait_for("it to wait", || waits_for_a_lock(&on));
+    fs::remove_dir(home).unwrap();
+    fs::remove_dir("/sys/fs/bpf/xdpload").unwrap();
+    drop(other);
+    assert!(on.wait().unwrap().success());
+    block(&["add", "203.0.113.1"]).ok();
 }
 
 /// A list that makes no rule needs no room.

@@ -3,28 +3,39 @@
 mod pairs;
 
 use std::fs;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Child, Stdio};
 
+use loader::pin::lock;
 use nix::mount::umount;
 
+use crate::command::{command, run};
 use crate::objects::object;
 use crate::peers::{attached_by_ip, bpftool, text};
 use crate::sandbox::Sandbox;
 use crate::tally::tally;
-use crate::veth::{NEAR, pair};
-use crate::xdpload::{answer, xdpload, xdpload_command};
+use crate::veth::{NEAR, pair, wait_for};
+use crate::xdpload::{answer, waits_for_a_lock, xdpload, xdpload_command};
 
 /// How often two runs are started at once.
 pub(crate) const TIMES: usize = 50;
 
 /// Runs both commands at the same time. Returns how they ended.
 fn run_both(commands: [&[&str]; 2]) -> [Option<i32>; 2] {
+    end_of_both(start_both(commands))
+}
+
+fn start_both(commands: [&[&str]; 2]) -> [Child; 2] {
     let [first, second] = commands.map(|words| {
         let mut command = xdpload_command(words);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().expect("the program starts")
     });
-    [first, second].map(|mut child| child.wait().expect("it ends").code())
+    [first, second]
+}
+
+fn end_of_both(children: [Child; 2]) -> [Option<i32>; 2] {
+    children.map(|mut child| child.wait().expect("it ends").code())
 }
 
 /// What is pinned, without the directory that all attachments share: a run leaves it to another that is just using it.
@@ -134,6 +145,34 @@ fn two_first_attaches_that_mount_bpffs() {
     }
     assert_eq!(sandbox.pins().last().map(String::as_str), Some("globals/globals/blacklist"));
     tally("at once", TIMES, &["two first attaches that mount bpffs"]);
+}
+
+/// Of two first `block on` that find no bpffs, neither hides the other's blocklist, and one that is refused takes away
+/// neither that nor its mount.
+#[test]
+fn two_first_block_on_that_mount_bpffs() {
+    let (sandbox, _veth) = need!(pair(&["bpftool"]));
+    run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
+    let on = |interface| ["block", "on", interface, "--max-rules=64"];
+    for times in 0..TIMES {
+        umount("/sys/fs/bpf").expect("a bpffs is mounted");
+        assert!(!sandbox.has_bpffs(), "time {times}: one was mounted on the other");
+        // The loopback interface has no native mode.
+        let (other, code) = if times % 2 == 0 { ("two0", 0) } else { ("lo", 1) };
+        // Held up until both have seen that there is none.
+        let below = lock(Path::new("/sys/fs/bpf")).expect("root may open it");
+        let both = start_both([&on(NEAR), &on(other)]);
+        wait_for("both to wait", || both.iter().all(waits_for_a_lock));
+        drop(below);
+        let codes = end_of_both(both);
+        assert_eq!(codes, [Some(0), Some(code)], "time {times}");
+        let id = attached_by_ip(NEAR).expect("it is on").id;
+        assert!(attached_by_ip(other).is_none_or(|running| running.id == id), "time {times}: there are two");
+        xdpload(&["block", "add", "192.0.2.77"]).ok();
+        xdpload(&["block", "off", "--purge"]).ok();
+        assert_eq!([NEAR, other].map(attached_by_ip), [None, None], "time {times}");
+    }
+    tally("at once", TIMES, &["two first block on that mount bpffs"]);
 }
 
 /// What is pinned for a program that is about to be attached is no orphan.

@@ -1,6 +1,7 @@
 //! The program under test.
 
-use std::process::Command;
+use std::fs;
+use std::process::{Child, Command};
 
 use serde_json::Value;
 
@@ -25,4 +26,11 @@ pub(crate) fn xdpload<S: AsRef<str>>(arguments: &[S]) -> Ran {
 pub(crate) fn answer<S: AsRef<str>>(arguments: &[S]) -> Value {
     let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).chain(["--json"]).collect();
     xdpload(&arguments).ok().json()
+}
+
+/// Whether the kernel has `child` wait for a lock (flock(2)).
+pub(crate) fn waits_for_a_lock(child: &Child) -> bool {
+    let locks = fs::read_to_string("/proc/locks").expect("/proc is mounted");
+    let id = format!(" {} ", child.id());
+    locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&id))
 }

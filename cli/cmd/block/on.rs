@@ -9,6 +9,7 @@ use blocklist::{
 use loader::attach::{self, Interface, NetNs};
 use loader::load::Loaded;
 use loader::netlink::{LinkInfo, LinkRef};
+use loader::pin::{self, HeldBpffs};
 use loader::plan::{AttachBy, Existing, Plan, Target};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
@@ -34,21 +35,41 @@ pub(super) fn on(args: &On) -> Result<()> {
     let interfaces = open_all(&args.interfaces, netns.as_ref())?;
     let maps = maps(&args.home);
     refuse_to_displace(&interfaces, &maps, args)?;
-    let lock = maps.prepare(&args.home.root)?;
-    let is_new = !maps.are_whole()?;
-    if is_new {
-        make(&maps, args, &lock).inspect_err(|_| purge(&maps, &lock, &args.home.root).unwrap_or(()))?;
+    let bpffs = pin::ensure_bpffs(&args.home.root)?;
+    let document = match make_and_turn_on(args, &interfaces, &maps, &bpffs) {
+        Ok(document) => document,
+        Err(error) => {
+            attach::remove_shared_directory(&args.home.root);
+            return Err(match bpffs.take_back() {
+                Ok(()) => error,
+                Err(failure) => error.context(format!("something is left behind ({failure})")),
+            });
+        }
+    };
+    output::answer(args.form, &document)
+}
+
+/// Turns it on, and makes it if it is not there: then nothing is left of it after a refusal but the directory that it
+/// shares with others.
+fn make_and_turn_on(
+    args: &On,
+    interfaces: &[Interface],
+    maps: &Maps,
+    bpffs: &HeldBpffs,
+) -> Result<OnDocument> {
+    let lock = maps.prepare(bpffs)?;
+    // A directory that has something in it stays.
+    let remove_dir = |_: &Error| drop(pin::remove_dir(maps.dir()));
+    if maps.are_whole().inspect_err(remove_dir)? {
+        let mut writer = Writer::holding(&lock, maps)?;
+        check(args, interfaces, maps, writer.reader())?;
+        return turn_on(args, interfaces, maps, &mut writer, &lock);
     }
-    let mut writer = Writer::holding(lock, &maps)?;
-    if !is_new {
-        check(args, &interfaces, &maps, writer.reader())?;
-    }
-    let done = turn_on(args, &interfaces, &maps, &mut writer);
-    if done.is_err() && is_new {
-        // What is told is why it is not on.
-        let _ = purge(&maps, writer.lock(), &args.home.root);
-    }
-    output::answer(args.form, &done?)
+    let done = make(maps, args, &lock)
+        .and_then(|()| Writer::holding(&lock, maps))
+        .and_then(|mut writer| turn_on(args, interfaces, maps, &mut writer, &lock));
+    // What is told is why it is not on.
+    done.inspect_err(|_| maps.purge(&lock).unwrap_or(()))
 }
 
 /// What is to become of packets that no rule is about, if that is to change.
@@ -121,10 +142,16 @@ fn is_on_all(interfaces: &[Interface], maps: &Maps) -> Result<bool> {
 }
 
 /// Sets what is to be set, and attaches to all interfaces; after a refusal all is as it was.
-fn turn_on(args: &On, interfaces: &[Interface], maps: &Maps, writer: &mut Writer) -> Result<OnDocument> {
+fn turn_on(
+    args: &On,
+    interfaces: &[Interface],
+    maps: &Maps,
+    writer: &mut Writer,
+    lock: &Lock,
+) -> Result<OnDocument> {
     let before = writer.reader().settings()?;
     writer.set(args.count_only, unlisted(args, before.unlisted))?;
-    match attach_all(maps, args, interfaces, writer.lock()) {
+    match attach_all(maps, args, interfaces, lock) {
         Ok(interfaces) => Ok(OnDocument::new(interfaces, writer.reader().settings()?)),
         Err(error) => match writer.set(Some(before.count_only), Some(before.unlisted)) {
             Ok(()) => Err(error),

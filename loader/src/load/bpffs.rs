@@ -40,12 +40,7 @@ pub(super) fn is_bpffs(path: &str) -> Result<Outcome> {
 }
 
 pub(super) fn mount_bpffs(path: &str) -> Result<()> {
-    pin::mount_bpffs(Path::new(path)).map_err(|error| {
-        let error = error.context("pinning needs bpffs");
-        // Root may do it, unless the place is one where it does not help.
-        let elsewhere = error.help().is_some_and(|help| help.contains(path));
-        if elsewhere { error } else { error.with_help(format!("as root: mount -t bpf bpf {path}")) }
-    })
+    pin::mount_to_pin(Path::new(path))
 }
 
 pub(super) fn make_directory(path: &str) -> Result<Outcome> {

@@ -2,12 +2,14 @@
 
 use std::fs;
 
+use nix::mount::umount;
+
 use super::state::SAVED;
 use super::{Case, survives};
 use crate::command::{command, run};
 use crate::objects::object;
 use crate::sandbox::Sandbox;
-use crate::veth::NEAR;
+use crate::veth::{NEAR, wait_for};
 use crate::xdpload::xdpload;
 
 /// A file that [`blocked`] makes.
@@ -15,6 +17,14 @@ pub(crate) const LIST: &str = "/run/scratch/list";
 pub(crate) const CHANGES: &str = "/run/scratch/changes";
 
 pub(crate) fn nothing(_: &Sandbox) {}
+
+fn no_bpffs(sandbox: &Sandbox) {
+    // A process that another test is just starting has, until it runs, what this one had open there.
+    wait_for("the bpffs to go", || {
+        let _ = umount("/sys/fs/bpf");
+        !sandbox.has_bpffs()
+    });
+}
 
 pub(crate) fn running(_: &Sandbox) {
     xdpload(&["attach", NEAR, &object("xdp_pass")]).ok();
@@ -119,6 +129,7 @@ cases! {
     deleting_an_entry: Case::new(&["map", "delete", "near0:blacklist", "192.0.2.77"], running_with_a_list).once();
     collecting_orphans: Case::new(&["pins", "gc"], orphaned);
     blocking_on: Case::new(&["block", "on", NEAR, "--max-rules=64"], nothing);
+    blocking_on_without_bpffs: Case::new(&["block", "on", NEAR, "--max-rules=64", "--force"], no_bpffs);
     blocking_off: Case::new(&["block", "off", NEAR], blocked).once();
     purging: Case::new(&["block", "off", "--purge"], blocked).once();
     block_add: Case::new(&["block", "add", "203.0.113.1", "2001:db8:9::/48"], blocked);
