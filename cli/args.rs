@@ -1,5 +1,6 @@
 //! The arguments of the command line, and what they mean to the library.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -98,9 +99,8 @@ pub(crate) struct Load {
     /// Apply CO-RE relocations against the BTF in this file (raw BTF or ELF), not against the running kernel's
     #[arg(long, value_name = "FILE")]
     pub(crate) btf: Option<PathBuf>,
-    /// The mount point of bpffs
-    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
-    pub(crate) bpffs: String,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
 }
 
 /// How to attach.
@@ -237,12 +237,19 @@ pub(crate) struct Detach {
     pub(crate) form: Form,
 }
 
-/// Where the pins of bpf_links and prog arrays are looked for, and the blocklist.
+/// Where pins are made and looked for, and the blocklist.
 #[derive(Args, Debug)]
 pub(crate) struct Bpffs {
     /// The mount point of bpffs
     #[arg(long = "bpffs", value_name = "DIR", default_value = "/sys/fs/bpf")]
     pub(crate) root: PathBuf,
+}
+
+impl Bpffs {
+    /// As a plan has it.
+    pub(crate) fn text(&self) -> Cow<'_, str> {
+        self.root.to_string_lossy()
+    }
 }
 
 #[derive(Args, Debug)]

@@ -22,9 +22,10 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let planned = super::plan(&source, &args.load, targets, |loader| {
         loader.keep_maps(super::keep(args.target.upgrade))
     })?;
-    let explain = |error| doctor::explain(error, &planned.plan, Path::new(&args.load.bpffs));
+    let bpffs = args.load.bpffs.root.as_path();
+    let explain = |error| doctor::explain(error, &planned.plan, bpffs);
     let guard = trial::guard(args.target.trial, &args.target.place)?;
-    let executed = trial::execute(&planned, &args.report, guard.as_ref(), &args.load.bpffs);
+    let executed = trial::execute(&planned, &args.report, guard.as_ref(), &args.load.bpffs.text());
     let loaded = match executed {
         Err(refusal) if is_displacement(&refusal) && may_run_already(&source, args) => {
             let running = runs_already(&planned.plan, &interfaces, args, refusal);
@@ -32,7 +33,6 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
         }
         executed => executed.map_err(explain)?,
     };
-    let bpffs = Path::new(&args.load.bpffs);
     loaded.attachments().iter().for_each(|attached| warn(attached, &planned.plan, bpffs));
     output::answer(args.form, &Document::new(&loaded, args, guard.as_ref()))
 }
@@ -62,7 +62,7 @@ fn runs_already(
         if interface.look()?.xdp.is_empty() {
             return Err(refusal);
         }
-        match plan.compare(&interface, Path::new(&args.load.bpffs)) {
+        match plan.compare(&interface, &args.load.bpffs.root) {
             Ok(Ok(running)) => places.push((interface, running)),
             Ok(Err(difference)) if interfaces.len() == 1 => return Err(another(&refusal, &difference)),
             Ok(Err(difference)) => {

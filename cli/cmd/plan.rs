@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Plan) -> Result<()> {
         }
     })?;
     let plan = match args.target.trial.confirm {
-        Some(_) => planned.plan.on_trial(&args.load.bpffs)?,
+        Some(_) => planned.plan.on_trial(&args.load.bpffs.text())?,
         None => planned.plan,
     };
     match args {

@@ -7,7 +7,7 @@ use blocklist::{DEFAULT_MAX_RULES, LARGEST_MAX_RULES, duration};
 use clap::{Args, Subcommand, ValueEnum};
 use loader::netlink::{LinkRef, ModeChoice};
 
-use crate::args::{Form, Place, Trial};
+use crate::args::{Bpffs, Form, Place, Trial};
 
 /// What to do with the blocklist.
 #[derive(Debug, Subcommand)]
@@ -35,14 +35,6 @@ pub(crate) enum Block {
     Stats(Stats),
     /// Read changes from standard input, one per line, until it ends
     Sync(Sync),
-}
-
-/// Where bpffs is, under which the blocklist has its directory.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Home {
-    /// The mount point of bpffs; the blocklist is at DIR/xdpload/block
-    #[arg(long = "bpffs", value_name = "DIR", default_value = "/sys/fs/bpf")]
-    pub(crate) root: PathBuf,
 }
 
 /// What happens to packets that no rule matches.
@@ -81,7 +73,7 @@ pub(crate) struct On {
     #[command(flatten)]
     pub(crate) trial: Trial,
     #[command(flatten)]
-    pub(crate) home: Home,
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
@@ -98,7 +90,7 @@ pub(crate) struct Off {
     #[arg(long)]
     pub(crate) purge: bool,
     #[command(flatten)]
-    pub(crate) home: Home,
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
@@ -127,7 +119,7 @@ pub(crate) struct Add {
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
-    pub(crate) home: Home,
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) form: Form,
 }
@@ -140,7 +132,7 @@ pub(crate) struct Del {
     #[arg(long = "name", value_name = "SET")]
     pub(crate) set: Option<String>,
     #[command(flatten)]
-    pub(crate) home: Home,
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) form: Form,
 }
@@ -164,7 +156,7 @@ pub(crate) struct Allowed {
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
-    pub(crate) home: Home,
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) form: Form,
 }
@@ -172,7 +164,7 @@ pub(crate) struct Allowed {
 #[derive(Args, Debug)]
 pub(crate) struct Exceptions {
     #[command(flatten)]
-    pub(crate) home: Home,
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) form: Form,
 }
@@ -186,7 +178,7 @@ pub(crate) struct List {
     #[arg(long)]
     pub(crate) hits: bool,
     #[command(flatten)]
-    pub(crate) home: Home,
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) form: Form,
 }
@@ -196,7 +188,7 @@ pub(crate) struct Test {
     /// The address
     pub(crate) address: String,
     #[command(flatten)]
-    pub(crate) home: Home,
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) form: Form,
 }
@@ -223,7 +215,7 @@ pub(crate) struct Load {
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
-    pub(crate) home: Home,
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) form: Form,
 }
@@ -238,7 +230,7 @@ pub(crate) struct Save {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
-    pub(crate) home: Home,
+    pub(crate) bpffs: Bpffs,
 }
 
 #[derive(Args, Debug)]
@@ -253,7 +245,7 @@ pub(crate) struct Stats {
     #[arg(long, conflicts_with = "json")]
     pub(crate) prometheus: bool,
     #[command(flatten)]
-    pub(crate) home: Home,
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) form: Form,
 }
@@ -274,7 +266,7 @@ pub(crate) struct Sync {
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
-    pub(crate) home: Home,
+    pub(crate) bpffs: Bpffs,
 }
 
 const LINES: &str = "\

@@ -15,7 +15,7 @@ use crate::output;
 pub(super) fn add(args: &Add) -> Result<()> {
     let items = read_items(&args.prefixes)?;
     let prefixes = prefixes(&items);
-    let mut writer = Writer::open(&maps(&args.home))?;
+    let mut writer = Writer::open(&maps(&args.bpffs))?;
     lockout::check(prefixes.iter().copied(), writer.reader(), args.force)?;
     let answers = writer.add(&items, args.set.as_deref(), args.ttl)?;
     output::answer(args.form, &Changed::new(&prefixes, answers.into_iter().map(Added::word)))
@@ -27,7 +27,7 @@ fn prefixes(items: &[Item]) -> Vec<IpNet> {
 
 pub(super) fn del(args: &Del) -> Result<()> {
     let prefixes = prefixes(&read_items(&args.prefixes)?);
-    let answers = Writer::open(&maps(&args.home))?.remove(&prefixes, args.set.as_deref())?;
+    let answers = Writer::open(&maps(&args.bpffs))?.remove(&prefixes, args.set.as_deref())?;
     let place = args.set.as_ref().map_or_else(|| "blocked".to_owned(), |set| format!("in the set {set}"));
     tell_removed(&prefixes, &answers, &place, args.form)
 }
@@ -43,7 +43,7 @@ pub(super) fn allow(args: &Allow) -> Result<()> {
 fn allow_add(args: &Allowed) -> Result<()> {
     let prefixes = read_exceptions(&args.prefixes)?;
     lockout::check_exceptions(&prefixes, args.force)?;
-    let answers = Writer::open(&maps(&args.home))?.allow(&prefixes)?;
+    let answers = Writer::open(&maps(&args.bpffs))?.allow(&prefixes)?;
     let added = |is_new: bool| if is_new { Added::New } else { Added::Kept };
     output::answer(
         args.form,
@@ -53,7 +53,7 @@ fn allow_add(args: &Allowed) -> Result<()> {
 
 fn allow_del(args: &Allowed) -> Result<()> {
     let prefixes = read_exceptions(&args.prefixes)?;
-    let mut writer = Writer::open(&maps(&args.home))?;
+    let mut writer = Writer::open(&maps(&args.bpffs))?;
     let settings = writer.reader().settings()?;
     if !args.force && !settings.count_only {
         let mut left = writer.reader().exceptions()?;
@@ -65,7 +65,7 @@ fn allow_del(args: &Allowed) -> Result<()> {
 }
 
 fn allow_list(args: &Exceptions) -> Result<()> {
-    let exceptions = blocklist::Reader::open(&maps(&args.home))?.exceptions()?;
+    let exceptions = blocklist::Reader::open(&maps(&args.bpffs))?.exceptions()?;
     let allowed = exceptions.iter().map(|prefix| Shown(*prefix).to_string()).collect();
     output::answer(args.form, &AllowedList { allowed })
 }

@@ -19,7 +19,7 @@ use crate::output;
 
 pub(super) fn list(args: &args::List) -> Result<()> {
     let within = args.prefix.as_deref().map(one_prefix).transpose()?;
-    let mut reader = Reader::open(&maps(&args.home))?;
+    let mut reader = Reader::open(&maps(&args.bpffs))?;
     let mut rules = reader.rules(args.hits || args.form.json)?;
     if let Some(within) = within {
         rules.retain(|rule| within.contains(&rule.prefix) || rule.prefix.contains(&within));
@@ -97,7 +97,7 @@ pub(super) fn test(args: &args::Test) -> Result<()> {
     let address = parsed.map_err(|_| no_address("expected one such as 192.0.2.1 or 2001:db8::1"))?;
     // Of what no rule can be about, nothing is to be told either.
     prefix::parse(&args.address).map_err(|reason| no_address(&reason.0))?;
-    let mut reader = Reader::open(&maps(&args.home))?;
+    let mut reader = Reader::open(&maps(&args.bpffs))?;
     let Test { rule, allowed, drops, .. } = reader.test(address)?;
     let settings = reader.settings()?;
     let verdict = match (drops, allowed.is_some(), settings.count_only) {
@@ -149,7 +149,7 @@ impl fmt::Display for Tested {
 }
 
 pub(super) fn save(args: &args::Save) -> Result<()> {
-    let mut reader = Reader::open(&maps(&args.home))?;
+    let mut reader = Reader::open(&maps(&args.bpffs))?;
     let rules = reader.rules(false)?;
     let mut saved = Saved { holds: Vec::new(), exceptions: reader.exceptions()? };
     for rule in &rules {

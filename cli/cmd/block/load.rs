@@ -22,7 +22,7 @@ const LONG: u64 = 100_000;
 
 pub(super) fn run(args: &Load) -> Result<()> {
     // What cannot be written need not be read. Others may write meanwhile: who has to wait for a list, waits for long.
-    let room = Writer::idle(&maps(&args.home))?.reader().settings()?.max_rules as usize;
+    let room = Writer::idle(&maps(&args.bpffs))?.reader().settings()?.max_rules as usize;
     let mut lists = Lists::default();
     let mut watched = Vec::new();
     for path in &args.files {
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
     let risky = lists.sets.values().flat_map(|items| lockout::risky(items));
     let mut protected = lockout::protected();
     protected.retain(|it| !lists.allowed.iter().any(|exception| exception.contains(&it.address)));
-    let maps = maps(&args.home);
+    let maps = maps(&args.bpffs);
     let mut writer = if args.dry_run { Writer::idle(&maps)? } else { Writer::open(&maps)? };
     lockout::check_among(&protected, risky, writer.reader(), args.force)?;
     lockout::check_exceptions(&lists.allowed, args.force)?;

@@ -20,7 +20,8 @@ use blocklist::{Maps, Reader, Unlisted, Writer};
 use loader::netlink::LinkInfo;
 use loader::{Error, ErrorKind, Result, quote};
 
-use self::args::{Block, Home, Prefixes};
+use self::args::{Block, Prefixes};
+use crate::args::Bpffs;
 use crate::output;
 
 /// The command that `words` after `block` name, if it takes them; a ban by fail2ban is one.
@@ -104,8 +105,8 @@ impl DefaultOnTrial {
     }
 }
 
-fn maps(home: &Home) -> Maps {
-    Maps::under(&home.root)
+fn maps(bpffs: &Bpffs) -> Maps {
+    Maps::under(&bpffs.root)
 }
 
 /// The prefixes on the command line, or what standard input lists; says which of them had bits to clear.

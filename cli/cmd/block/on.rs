@@ -33,13 +33,13 @@ pub(super) fn on(args: &On) -> Result<()> {
     let netns = crate::cmd::netns(&args.place)?;
     // What is not there costs nothing.
     let interfaces = open_all(&args.interfaces, netns.as_ref())?;
-    let maps = maps(&args.home);
+    let maps = maps(&args.bpffs);
     refuse_to_displace(&interfaces, &maps, args)?;
-    let bpffs = pin::ensure_bpffs(&args.home.root)?;
+    let bpffs = pin::ensure_bpffs(&args.bpffs.root)?;
     let document = match make_and_turn_on(args, &interfaces, &maps, &bpffs) {
         Ok(document) => document,
         Err(error) => {
-            attach::remove_shared_directory(&args.home.root);
+            attach::remove_shared_directory(&args.bpffs.root);
             return Err(match bpffs.take_back() {
                 Ok(()) => error,
                 Err(failure) => error.context(format!("something is left behind ({failure})")),
@@ -225,7 +225,7 @@ fn attach_all(maps: &Maps, args: &On, interfaces: &[Interface], lock: &Lock) -> 
             Ok(is_on) => all.push(is_on),
             Err(error) => {
                 let changed = interfaces.iter().zip(&all).filter(|(_, is_on)| is_on.changed);
-                return Err(take_back(changed, guard.as_ref(), &args.home.root, error));
+                return Err(take_back(changed, guard.as_ref(), &args.bpffs.root, error));
             }
         }
     }
@@ -306,7 +306,7 @@ fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock, guard: Option<
         by: AttachBy::Netlink,
     };
     let program = Existing::Pinned(path.to_string_lossy().into_owned());
-    let bpffs = args.home.root.to_string_lossy();
+    let bpffs = args.bpffs.root.to_string_lossy();
     let planned = Planned { plan: Plan::of_attaching(&program, &[target], &bpffs)?, btf_flaw: None };
     let report = crate::args::Report { verbose: false, verifier_log: None };
     trial::execute(&planned, &report, guard, &bpffs)
@@ -373,7 +373,7 @@ impl fmt::Display for OnDocument {
 
 pub(super) fn off(args: &Off) -> Result<()> {
     let netns = crate::cmd::netns(&args.place)?;
-    let maps = maps(&args.home);
+    let maps = maps(&args.bpffs);
     let lock = maps.lock()?;
     let ids = maps.program_ids()?;
     let all = running(&ids, netns.as_ref())?;
@@ -396,12 +396,12 @@ pub(super) fn off(args: &Off) -> Result<()> {
         );
     }
     for interface in &chosen {
-        take_off(interface, &ids, &args.home.root)?;
+        take_off(interface, &ids, &args.bpffs.root)?;
     }
     let everywhere = args.purge && args.interfaces.is_empty();
-    let elsewhere = if everywhere { take_off_elsewhere(&ids, &args.home.root)? } else { Vec::new() };
+    let elsewhere = if everywhere { take_off_elsewhere(&ids, &args.bpffs.root)? } else { Vec::new() };
     if args.purge {
-        purge(&maps, &lock, &args.home.root)?;
+        purge(&maps, &lock, &args.bpffs.root)?;
     }
     let interfaces = chosen.iter().chain(&elsewhere).map(|interface| interface.name().to_owned()).collect();
     output::answer(args.form, &OffDocument { interfaces, purged: args.purge })

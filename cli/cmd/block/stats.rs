@@ -16,7 +16,7 @@ use super::maps;
 use crate::output;
 
 pub(super) fn run(args: &Stats) -> Result<()> {
-    let maps = maps(&args.home);
+    let maps = maps(&args.bpffs);
     if args.watch {
         return watch(&maps, args);
     }

@@ -19,7 +19,7 @@ use crate::output;
 const MAX_LINE: u64 = 1 << 16;
 
 pub(super) fn run(args: &Sync) -> Result<()> {
-    let maps = maps(&args.home);
+    let maps = maps(&args.bpffs);
     // A feed that nobody can follow is told so at once.
     drop(Writer::open(&maps)?);
     let mut input = BufReader::with_capacity(1 << 16, io::stdin().lock());
