@@ -362,6 +362,8 @@ pub(crate) struct MapSet {
     #[arg(long)]
     pub(crate) existing: bool,
     #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
+    #[command(flatten)]
     pub(crate) form: Form,
 }
 
@@ -373,6 +375,8 @@ pub(crate) struct MapDelete {
     /// The key
     #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
     #[command(flatten)]
     pub(crate) form: Form,
 }

@@ -35,8 +35,8 @@ const COMMANDS: [(&str, &[&[&str]]); 32] = [
     ("map list", &[&["--json"]]),
     ("map dump", &[&FORMATS, &["--netns", "--json"]]),
     ("map get", &[&FORMATS, &["--netns", "--json"]]),
-    ("map set", &[&["--new", "--existing", "--netns", "--json"]]),
-    ("map delete", &[&["--netns", "--json"]]),
+    ("map set", &[&["--new", "--existing", "--bpffs", "--netns", "--json"]]),
+    ("map delete", &[&["--bpffs", "--netns", "--json"]]),
     ("block", &[]),
     (
         "block on",

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use loader::map::Map;
+use loader::pin::{BPFFS_ROOT, lock, mount_bpffs};
 
 use crate::bench::refused;
 use crate::command::{Ran, command, run};
@@ -14,8 +16,8 @@ use crate::peers::{bpftool, number};
 use crate::requirement::{Missing, kernel, tool};
 use crate::sandbox::Sandbox;
 use crate::strace::trace;
-use crate::veth::{NEAR, pair};
-use crate::xdpload::{answer, xdpload, xdpload_command};
+use crate::veth::{NEAR, pair, wait_for};
+use crate::xdpload::{answer, waits_for_a_lock, xdpload, xdpload_command};
 
 /// Where the map of a test is pinned.
 const PIN: &str = "/sys/fs/bpf/map";
@@ -57,6 +59,31 @@ fn dump(options: &[&str]) -> BTreeSet<String> {
 
 fn lines<const N: usize>(lines: [&str; N]) -> BTreeSet<String> {
     lines.map(str::to_owned).into()
+}
+
+/// An attach that copies maps has the lock of the bpffs that it was given.
+#[test]
+fn changes_wait_for_whoever_copies_maps() {
+    let sandbox = need!(map("hash 4 4 8 0"));
+    let other = sandbox.scratch().join("bpf");
+    fs::create_dir(&other).expect("the sandbox is writable");
+    mount_bpffs(&other).expect("root may mount");
+    let bpffs = format!("--bpffs={}", other.display());
+    let usual = Path::new(BPFFS_ROOT);
+    for (words, root, before, after) in [
+        (&["set", PIN, "1", "7"][..], usual, "", "1: 7\n"),
+        (&["set", PIN, "1", "8", &bpffs], &other, "1: 7\n", "1: 8\n"),
+        (&["delete", PIN, "1", &bpffs], &other, "1: 8\n", ""),
+    ] {
+        let lock = lock(root).expect("root may open it");
+        let mut command = xdpload_command(&[&["map"], words].concat());
+        let mut child = command.stdout(Stdio::null()).spawn().expect("the program starts");
+        wait_for("the change to wait", || waits_for_a_lock(&child));
+        assert_eq!(on_map(&["dump", PIN]).ok().stdout(), before, "{words:?}");
+        drop(lock);
+        assert!(child.wait().expect("it ends").success(), "{words:?}");
+        assert_eq!(on_map(&["dump", PIN]).ok().stdout(), after, "{words:?}");
+    }
 }
 
 #[test]

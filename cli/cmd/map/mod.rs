@@ -164,12 +164,12 @@ fn get(args: &args::MapGet) -> Result<()> {
 }
 
 /// Waits for a run that copies the map into another and lets go of it: what is written meanwhile would be lost.
-fn wait_for_copies() -> Result<Option<pin::Lock>> {
-    pin::lock_if_there(Path::new(pin::BPFFS_ROOT))
+fn wait_for_copies(bpffs: &args::Bpffs) -> Result<Option<pin::Lock>> {
+    pin::lock_if_there(&bpffs.root)
 }
 
 fn set(args: &args::MapSet) -> Result<()> {
-    let _lock = wait_for_copies()?;
+    let _lock = wait_for_copies(&args.bpffs)?;
     let map = open(&args.choice)?;
     let view = View::of(&map, args::Formats::default())?;
     if let Some(field) = view.find_variable(&args.key)? {
@@ -216,7 +216,7 @@ fn section_value(map: &Map) -> Result<Vec<u8>> {
 }
 
 fn delete(args: &args::MapDelete) -> Result<()> {
-    let _lock = wait_for_copies()?;
+    let _lock = wait_for_copies(&args.bpffs)?;
     let map = open(&args.choice)?;
     let key = View::of(&map, args::Formats::default())?.parse_key(&args.key)?;
     if !map.delete(&key)? {
