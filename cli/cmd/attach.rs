@@ -1,7 +1,7 @@
 //! `xdpload attach`: load an object and attach its program, or attach one that is loaded already.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use loader::doctor;
 use loader::load::{AttachedTo, Loaded, RunsAlready};
@@ -33,7 +33,8 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
         }
         executed => executed.map_err(explain)?,
     };
-    loaded.attachments().iter().for_each(|attached| warn(attached, &planned.plan, bpffs));
+    let explain_native = |refusal| doctor::explain_native(refusal, &planned.plan, bpffs);
+    loaded.attachments().iter().for_each(|attached| super::warn(attached, explain_native));
     output::answer(args.form, &Document::new(&loaded, args, guard.as_ref()))
 }
 
@@ -83,23 +84,6 @@ fn another(refusal: &Error, difference: &str) -> Error {
     match refusal.rule() {
         Some(rule) => error.with_rule(rule),
         None => error,
-    }
-}
-
-/// Says aloud what the user may not have asked for.
-fn warn(attached: &AttachedTo, plan: &Plan, bpffs: &Path) {
-    if let Some(refusal) = &attached.native_refusal {
-        output::remark(format_args!(
-            "warning: attached in generic mode, which is much slower: native mode was refused: {}",
-            escape(&refusal.to_string())
-        ));
-        output::reason(&doctor::explain_native(refusal.clone(), plan, bpffs));
-    }
-    if attached.info.is_none() {
-        output::remark("warning: it is attached, but the kernel tells neither its id nor its tag");
-    }
-    if let Some(warning) = &attached.warning {
-        output::remark(format_args!("warning: the kernel says: {}", escape(warning)));
     }
 }
 

@@ -32,12 +32,13 @@ use std::path::Path;
 use clap::{Args, Parser as _, Subcommand};
 use loader::attach::NetNs;
 use loader::kernel::kconfig_file;
+use loader::load::AttachedTo;
 use loader::netlink::LinkRef;
 use loader::object::{Object, ParseOptions};
 use loader::plan::{AttachBy, Existing, KeepMaps, Loader, Plan, Target};
-use loader::{Error, ErrorKind, Result, escape, file};
+use loader::{Error, ErrorKind, Result, escape, file, quote};
 
-use crate::{args, value};
+use crate::{args, output, value};
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -231,6 +232,24 @@ pub(crate) fn plan_of_object(
     let loader = more(loader(&object, path, load)?).ask_kernel()?;
     let plan = loader.plan(&loader.running_kernel()?)?;
     Ok(Planned { plan, btf_flaw: object.btf_flaw })
+}
+
+/// Says aloud what the user may not have asked for; `explain` adds why native mode was refused.
+fn warn(attached: &AttachedTo, explain: impl FnOnce(Error) -> Error) {
+    if let Some(refusal) = &attached.native_refusal {
+        output::remark(format_args!(
+            "warning: {} runs in generic mode, which is much slower: native mode was refused: {}",
+            quote(&attached.name),
+            escape(&refusal.to_string())
+        ));
+        output::reason(&explain(refusal.clone()));
+    }
+    if attached.info.is_none() {
+        output::remark("warning: it is attached, but the kernel tells neither its id nor its tag");
+    }
+    if let Some(warning) = &attached.warning {
+        output::remark(format_args!("warning: the kernel says: {}", escape(warning)));
+    }
 }
 
 /// What the command line says about the maps of the program that is replaced.

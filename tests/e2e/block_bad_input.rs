@@ -253,6 +253,22 @@ fn a_system_without_bpffs_gets_one() {
     assert_eq!(listed(), ["192.0.2.77 default"]);
 }
 
+/// The interface's own MTU fits in one buffer, and its peer's does not.
+#[test]
+fn a_refusal_names_the_rule_and_a_command_that_works() {
+    let (sandbox, veth) = need!(pair(&["bpftool"]));
+    veth.far.run(|| run(&mut command("ip", &["link", "set", "dev", "far0", "mtu", "3507"])).ok());
+    let on = ["on", NEAR, "--max-rules=64"];
+    let rule = "  rule: the MTU of its peer `far0` is 3507, and native mode takes at most 3506 (a page of 4096 bytes";
+    let works = "or: xdpload block on near0 --mode generic\n";
+    block(&on).fails(1).stderr_has("ERANGE").stderr_has(rule).stderr_has(works);
+    assert_eq!((attached_by_ip(NEAR), sandbox.pins()), (None, Vec::new()));
+    let warning = "warning: `near0` runs in generic mode, which is much slower: native mode was refused: ";
+    block(&[&on[..], &["--mode=auto"]].concat()).ok().stderr_has(warning).stderr_has(rule).stderr_has(works);
+    block(&["off", NEAR]).ok();
+    block(&[&on[..], &["--mode", "generic"]].concat()).ok();
+}
+
 #[test]
 fn a_first_one_that_is_refused_takes_its_bpffs_away() {
     let sandbox = need!(Sandbox::without_bpffs());

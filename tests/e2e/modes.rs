@@ -61,7 +61,7 @@ fn auto_falls_back_and_says_so_aloud() {
 
     let ran = attach_with("xdp_drop", &["--mode", "auto"]).ok();
     ran.stdout_has("in generic mode")
-        .stderr_has("warning: attached in generic mode, which is much slower")
+        .stderr_has("warning: `near0` runs in generic mode, which is much slower")
         .stderr_has("Peer MTU is too large");
     assert_seen("generic", "xdp_drop");
     assert_udp(&veth, OTHER, 0);

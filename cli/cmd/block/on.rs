@@ -7,11 +7,12 @@ use blocklist::{
     Buffers, DEFAULT_MAX_RULES, Lock, Maps, Reader, Settings, Unlisted, Writer, memory, running_on,
 };
 use loader::attach::{self, Interface, NetNs};
+use loader::doctor;
 use loader::load::Loaded;
 use loader::netlink::{LinkInfo, LinkRef};
 use loader::pin::{self, HeldBpffs};
 use loader::plan::{AttachBy, Existing, Plan, Target};
-use loader::{Error, ErrorKind, Result, escape, quote};
+use loader::{Error, ErrorKind, Result, escape};
 use serde::Serialize;
 
 use super::args::{self, Off, On};
@@ -277,13 +278,6 @@ fn attach_one(
     }
     let loaded = run_plan(maps, args, &link, lock, guard)?;
     let attached = loaded.attached().expect("the plan was to attach");
-    if let Some(refusal) = &attached.native_refusal {
-        output::remark(format_args!(
-            "warning: {} runs in generic mode, which is much slower: native mode was refused: {}",
-            quote(&attached.name),
-            escape(&refusal.to_string())
-        ));
-    }
     Ok(IsOn {
         name: attached.name.clone(),
         ifindex: attached.index,
@@ -294,7 +288,7 @@ fn attach_one(
     })
 }
 
-/// Attaches as `xdpload attach --pinned` does, on trial if there is a guard.
+/// Attaches as `xdpload attach --pinned` does, on trial if there is a guard, and explains a refusal as that does.
 fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock, guard: Option<&Guard>) -> Result<Loaded> {
     let buffers = if link.mtu > MTU_IN_ONE_BUFFER { Buffers::Several } else { Buffers::One };
     let path = maps.program(buffers, lock)?;
@@ -306,10 +300,29 @@ fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock, guard: Option<
         by: AttachBy::Netlink,
     };
     let program = Existing::Pinned(path.to_string_lossy().into_owned());
-    let bpffs = args.bpffs.root.to_string_lossy();
+    let bpffs = args.bpffs.text();
     let planned = Planned { plan: Plan::of_attaching(&program, &[target], &bpffs)?, btf_flaw: None };
     let report = crate::args::Report { verbose: false, verifier_log: None };
-    trial::execute(&planned, &report, guard, &bpffs)
+    let (plan, root, name) = (&planned.plan, &args.bpffs.root, &link.name);
+    let loaded = trial::execute(&planned, &report, guard, &bpffs)
+        .map_err(|refusal| help_with_on(doctor::explain(refusal, plan, root), name, args))?;
+    let explain_native = |refusal| help_with_on(doctor::explain_native(refusal, plan, root), name, args);
+    loaded.attachments().iter().for_each(|attached| crate::cmd::warn(attached, explain_native));
+    Ok(loaded)
+}
+
+/// Has the help of an explanation name this command, where it names the one that attaches an object.
+fn help_with_on(error: Error, interface: &str, args: &On) -> Error {
+    let interface = escape(interface);
+    let attach = format!("xdpload attach {interface} OBJ");
+    match error.help().filter(|help| help.contains(&attach)) {
+        Some(help) => {
+            let on = format!("xdpload block on {interface}{}", crate::cmd::once_more(&args.place));
+            let help = help.replace(&attach, &on);
+            error.with_help(help)
+        }
+        None => error,
+    }
 }
 
 #[derive(Serialize)]
