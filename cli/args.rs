@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::MapDialect;
-use loader::{Error, ErrorKind};
+use loader::pin::BPFFS_ROOT;
+use loader::{Error, ErrorKind, escape};
 
 use crate::cmd::Command;
 use crate::format::Format;
@@ -150,6 +151,13 @@ pub(crate) struct Place {
     pub(crate) netns: Option<String>,
 }
 
+impl Place {
+    /// The option that names the same namespace in another command, behind a blank; nothing for the process's own.
+    pub(crate) fn once_more(&self) -> String {
+        self.netns.as_deref().map_or_else(String::new, |netns| format!(" --netns {}", escape(netns)))
+    }
+}
+
 /// In which form the answer comes.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Form {
@@ -241,7 +249,7 @@ pub(crate) struct Detach {
 #[derive(Args, Debug)]
 pub(crate) struct Bpffs {
     /// The mount point of bpffs
-    #[arg(long = "bpffs", value_name = "DIR", default_value = "/sys/fs/bpf")]
+    #[arg(long = "bpffs", value_name = "DIR", default_value = BPFFS_ROOT)]
     pub(crate) root: PathBuf,
 }
 
@@ -249,6 +257,14 @@ impl Bpffs {
     /// As a plan has it.
     pub(crate) fn text(&self) -> Cow<'_, str> {
         self.root.to_string_lossy()
+    }
+
+    /// The option that names the same bpffs in another command, behind a blank; nothing for the usual one.
+    pub(crate) fn once_more(&self) -> String {
+        if self.root == Path::new(BPFFS_ROOT) {
+            return String::new();
+        }
+        format!(" --bpffs {}", escape(&self.text()))
     }
 }
 

@@ -1,8 +1,7 @@
 //! Entries of a hash or a trie on their way to the kernel.
 
+use loader::Result;
 use loader::map::{Map, UpdateFlags};
-use loader::{Error, ErrorKind, Result};
-use nix::libc::{E2BIG, ENOSPC};
 
 use crate::layout::{Cell as _, RuleValue};
 
@@ -61,34 +60,10 @@ impl Draft {
 
 impl Entries {
     fn write(&self, map: &Map) -> Result<()> {
-        let explained = |error| explain(error, "another rule");
         match &self.keys[..] {
             [] => Ok(()),
-            key if key.len() == map.key_size() => {
-                map.update(key, &self.values, UpdateFlags::ANY).map_err(explained)
-            }
-            keys => map.update_packed(keys, &self.values).map_err(|interrupted| explained(interrupted.error)),
+            key if key.len() == map.key_size() => map.update(key, &self.values, UpdateFlags::ANY),
+            keys => map.update_packed(keys, &self.values).map_err(|interrupted| interrupted.error),
         }
     }
 }
-
-/// Says of a refusal for want of room what there is none for, and what to do about it.
-pub(crate) fn explain(error: Error, what: &str) -> Error {
-    match error.errno() {
-        Some(E2BIG | ENOSPC) => error.context(format!("there is no room for {what}")).with_help(MORE_ROOM),
-        _ => error,
-    }
-}
-
-/// The refusal of more rules than there is room for.
-pub(crate) fn no_room(rules: u32, max_rules: u32) -> Error {
-    let message = format!(
-        "there is no room: with the new rules there would be {rules}, and there is room for {max_rules}; \
-         nothing was changed"
-    );
-    Error::new(ErrorKind::Os, message).with_help(MORE_ROOM)
-}
-
-/// The help that fits every refusal for want of room.
-pub const MORE_ROOM: &str =
-    "to make room: `block save FILE`, `block off --purge`, `block on IF --max-rules N`, `block load FILE`";

@@ -171,7 +171,7 @@ impl Maps {
     }
 
     fn plan(&self, object: &Object, entries: impl Fn(&str) -> Result<Option<u32>>) -> Result<Plan> {
-        let mut loader = Loader::new(object).bpffs(self.bpffs()).program(PROGRAM);
+        let mut loader = Loader::new(object).bpffs(self.bpffs().to_string_lossy()).program(PROGRAM);
         for map in &object.maps {
             loader = loader.pin_map(&map.name, self.path(&map.name).to_string_lossy());
             if let Some(entries) = entries(&map.name)? {
@@ -180,12 +180,6 @@ impl Maps {
         }
         let loader = loader.ask_kernel()?;
         loader.plan(&loader.running_kernel()?)
-    }
-
-    /// The mount that the directory is in; the loader only wants to know that pins are below it.
-    fn bpffs(&self) -> String {
-        let parents = self.dir().ancestors().nth(2).unwrap_or(self.dir());
-        parents.to_string_lossy().into_owned()
     }
 
     /// A map that no program uses.

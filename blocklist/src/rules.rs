@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use loader::Result;
 use loader::map::Map;
+use loader::{Error, ErrorKind, Result};
+use nix::libc::{E2BIG, ENOSPC};
 
 use crate::clock::Now;
 use crate::layout::{Config, flags, trie_key, trie_prefix, u32_at};
@@ -88,6 +89,7 @@ fn turn(place: Place) -> u8 {
 /// The blocklist in the kernel, to be read.
 #[derive(Debug)]
 pub struct Reader {
+    maps: Maps,
     pub(crate) table: Table,
     pub(crate) sets: Sets,
     pub(crate) allow: [Map; 2],
@@ -98,11 +100,44 @@ impl Reader {
     /// Opens the blocklist. That there is none is an error of kind [`NotFound`](loader::ErrorKind::NotFound).
     pub fn open(maps: &Maps) -> Result<Self> {
         Ok(Self {
+            maps: maps.clone(),
             table: Table::open(maps)?,
             sets: Sets::open(maps)?,
             allow: [maps.open("allow4")?, maps.open("allow6")?],
             now: Now::read()?,
         })
+    }
+
+    /// Where it is.
+    pub fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
+    /// Says of a refusal for want of room how much there is, and what makes more.
+    pub(crate) fn explain_full(&self, error: Error, what: &str) -> Error {
+        if !matches!(error.errno(), Some(E2BIG | ENOSPC)) {
+            return error;
+        }
+        let room = self.table.max_rules();
+        error
+            .context(format!(
+                "there is no room for {what}, the blocklist was made with room for {room} rules"
+            ))
+            .with_help(self.more_room())
+    }
+
+    /// The refusal of so many rules, which are more than there is room for.
+    pub(crate) fn no_room(&self, rules: u32) -> Error {
+        let room = self.table.max_rules();
+        let message = format!(
+            "there is no room: with the new rules there would be {rules}, and there is room for {room}; \
+             nothing was changed"
+        );
+        Error::new(ErrorKind::Os, message).with_help(self.more_room())
+    }
+
+    fn more_room(&self) -> String {
+        self.maps.more_room("IF --max-rules N")
     }
 
     /// Every rule that has not ended, in the order of addresses; what they have dropped is only read if `hits` says so.

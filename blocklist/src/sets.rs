@@ -8,7 +8,6 @@ use loader::{Error, ErrorKind, Result, quote};
 
 use crate::cells::Cells;
 use crate::clock::Now;
-use crate::draft::explain;
 use crate::layout::{NAME_BYTES, SETS, Set, hold_key, u32_at, wide_prefix};
 use crate::store::Maps;
 
@@ -250,7 +249,7 @@ impl Sets {
             Ok(()) => Ok(put),
             Err(error) => {
                 self.take_back(&put);
-                Err(explain(error, "another hold with an end"))
+                Err(error)
             }
         }
     }

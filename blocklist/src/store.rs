@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use loader::map::{Map, MapInfo};
+use loader::pin::BPFFS_ROOT;
 use loader::uapi::bpf::MapType;
-use loader::{Error, ErrorKind, Result, pin, quote};
+use loader::{Error, ErrorKind, Result, escape, pin, quote};
 use nix::libc::ENOENT;
 
 use crate::layout::{Bucket, Cell, Config, Heads, LAYOUT, Line, RuleValue, Set};
@@ -25,9 +26,6 @@ pub(crate) struct Shape {
 const fn shape(name: &'static str, map_type: MapType, key_size: u32, value_size: usize) -> Shape {
     Shape { name, map_type, key_size, value_size }
 }
-
-/// What to do about a blocklist that this program cannot read.
-const PURGE: &str = "`xdpload block off --purge` removes a blocklist that another release has made";
 
 /// All maps of a blocklist: those of the object, and two that no program uses, `sets` and `holds`.
 pub(crate) const SHAPES: [Shape; 13] = [
@@ -88,8 +86,15 @@ impl Maps {
         };
         let (map, info) = Map::with_info(fd)?;
         let wanted = SHAPES.iter().find(|shape| shape.name == name).expect("only our own maps are opened");
-        compare(wanted, &info, &path)?;
-        Ok(map)
+        match difference(wanted, &info) {
+            None => Ok(map),
+            Some(difference) => {
+                let path = quote(&path.to_string_lossy());
+                let message =
+                    format!("the map pinned at {path} is not of this program's blocklist: {difference}");
+                Err(Error::new(ErrorKind::Mismatch, message).with_help(self.how_to_purge()))
+            }
+        }
     }
 
     /// Refuses a blocklist that was not made to its end, and one whose rules are in other places than ours would be.
@@ -103,7 +108,7 @@ impl Maps {
                 "the blocklist at {} is laid out as another release does it: layout is {found}, wanted {LAYOUT}",
                 self.shown()
             );
-            return Err(Error::new(ErrorKind::Mismatch, message).with_help(PURGE));
+            return Err(Error::new(ErrorKind::Mismatch, message).with_help(self.how_to_purge()));
         }
         Ok(())
     }
@@ -135,7 +140,32 @@ impl Maps {
 
     fn is_off(&self) -> Error {
         Error::new(ErrorKind::NotFound, format!("there is no blocklist at {}", self.shown()))
-            .with_help("`xdpload block on IF` makes one")
+            .with_help(format!("{} makes one", self.command("on IF")))
+    }
+
+    /// What to do about a blocklist that this program cannot read.
+    fn how_to_purge(&self) -> String {
+        format!("{} removes a blocklist that another release has made", self.command("off --purge"))
+    }
+
+    /// What to do about a blocklist that is full, since its maps cannot grow: `on` says where it is to be on then, and
+    /// how many rules there is to be room for.
+    pub fn more_room(&self, on: &str) -> String {
+        let on = format!("on {on}");
+        ["save FILE", "off --purge", &on, "load FILE"].map(|words| self.command(words)).join(", then ")
+    }
+
+    /// The command `xdpload block` with these `words`, and the option that leads to this blocklist, as help says it.
+    pub fn command(&self, words: &str) -> String {
+        match self.bpffs().to_string_lossy() {
+            usual if usual == BPFFS_ROOT => format!("`xdpload block {words}`"),
+            other => format!("`xdpload block {words} --bpffs {}`", escape(&other)),
+        }
+    }
+
+    /// The mount that the directory is in.
+    pub(crate) fn bpffs(&self) -> &Path {
+        self.dir.ancestors().nth(2).unwrap_or(&self.dir)
     }
 
     fn explain(&self, error: Error) -> Error {
@@ -150,19 +180,16 @@ impl Maps {
     }
 }
 
-/// Refuses a map that is pinned in the place of ours.
-fn compare(wanted: &Shape, found: &MapInfo, path: &Path) -> Result<()> {
+/// Why a map that is pinned in the place of ours is none, if it is not.
+fn difference(wanted: &Shape, found: &MapInfo) -> Option<String> {
     let value_size = found.value_size as usize;
-    let difference = if found.map_type != wanted.map_type {
-        format!("map_type is {}, wanted {}", found.map_type, wanted.map_type)
+    if found.map_type != wanted.map_type {
+        Some(format!("map_type is {}, wanted {}", found.map_type, wanted.map_type))
     } else if found.key_size != wanted.key_size {
-        format!("key_size is {}, wanted {}", found.key_size, wanted.key_size)
+        Some(format!("key_size is {}, wanted {}", found.key_size, wanted.key_size))
     } else if value_size != wanted.value_size {
-        format!("value_size is {value_size}, wanted {}", wanted.value_size)
+        Some(format!("value_size is {value_size}, wanted {}", wanted.value_size))
     } else {
-        return Ok(());
-    };
-    let path = quote(&path.to_string_lossy());
-    let message = format!("the map pinned at {path} is not of this program's blocklist: {difference}");
-    Err(Error::new(ErrorKind::Mismatch, message).with_help(PURGE))
+        None
+    }
 }

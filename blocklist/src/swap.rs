@@ -8,7 +8,6 @@ use ipnet::IpNet;
 use loader::Result;
 
 use crate::clock::Now;
-use crate::draft::no_room;
 use crate::list::Item;
 use crate::rules::Reader;
 use crate::table::Found;
@@ -54,7 +53,7 @@ impl Reader {
         let new = by_prefix(steps).filter(|steps| steps[0].old.is_none()).count();
         let (rules, max_rules) = (found.len() + new, self.table.max_rules());
         if new != 0 && rules > max_rules as usize {
-            return Err(no_room(u32::try_from(rules).unwrap_or(u32::MAX), max_rules));
+            return Err(self.no_room(u32::try_from(rules).unwrap_or(u32::MAX)));
         }
         Ok(())
     }

@@ -6,9 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use loader::map::UpdateFlags;
 use loader::{Context as _, Error, ErrorKind, Result};
-use nix::libc::ENOSPC;
 
-use crate::draft::{MORE_ROOM, no_room};
 use crate::layout::{RuleValue, flags, trie_key, u32_at};
 use crate::list::Item;
 use crate::prefix::{Shown, sort_pairs};
@@ -127,12 +125,7 @@ impl Writer {
             let length = u32::from(prefix.prefix_len()).to_ne_bytes();
             let map = self.reader.allow_map(prefix);
             map.update(&trie_key(prefix), &length, UpdateFlags::ANY).map_err(|error| {
-                match error.errno() {
-                    Some(ENOSPC) => {
-                        error.context(format!("there is no room for {}", Shown(prefix))).with_help(MORE_ROOM)
-                    }
-                    _ => error,
-                }
+                self.reader.explain_full(error, &format!("the exception {}", Shown(prefix)))
             })?;
             // The program asks only if it is told that there is something to find.
             let flag = if matches!(prefix, IpNet::V4(_)) { flags::HAS_ALLOW4 } else { flags::HAS_ALLOW6 };
@@ -245,10 +238,11 @@ impl Writer {
         if added != 0 {
             self.take_room(added)?;
         }
-        let put = self.reader.sets.commit_new()?;
+        let put = self.reader.sets.commit_new();
+        let put = put.map_err(|error| self.reader.explain_full(error, "another hold with an end"))?;
         if let Err(error) = self.reader.table.commit() {
             self.reader.sets.take_back(&put);
-            return Err(error);
+            return Err(self.reader.explain_full(error, "another rule"));
         }
         if let Some(rules) = self.reader.sets.rules().filter(|_| removed != 0) {
             self.reader.sets.set_rules(rules.saturating_sub(removed))?;
@@ -266,7 +260,7 @@ impl Writer {
             None => with_them(self.reader.table.count()?),
         };
         if rules > max_rules {
-            return Err(no_room(rules, max_rules));
+            return Err(self.reader.no_room(rules));
         }
         self.reader.sets.set_rules(rules)
     }

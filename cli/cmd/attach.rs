@@ -24,7 +24,7 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     })?;
     let bpffs = args.load.bpffs.root.as_path();
     let explain = |error| doctor::explain(error, &planned.plan, bpffs);
-    let guard = trial::guard(args.target.trial, &args.target.place)?;
+    let guard = trial::guard(args.target.trial, &args.target.place, &args.load.bpffs)?;
     let executed = trial::execute(&planned, &args.report, guard.as_ref(), &args.load.bpffs.text());
     let loaded = match executed {
         Err(refusal) if is_displacement(&refusal) && may_run_already(&source, args) => {

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
     let bpffs = &args.bpffs.root;
     // What a trial has left is held by a link that nobody has asked for.
     let by_link = args.link || is_own_link(&interface, bpffs)?;
-    let guard = trial::guard(args.trial, &args.place)?;
+    let guard = trial::guard(args.trial, &args.place, &args.bpffs)?;
     let trial = match &guard {
         Some(guard) => {
             let trial = Trial::of_detach(&interface, args.id, bpffs, by_link)?;

@@ -278,11 +278,6 @@ pub(crate) fn netns(place: &args::Place) -> Result<Option<NetNs>> {
     place.netns.as_deref().map(|netns| NetNs::at(netns_path(netns))).transpose()
 }
 
-/// The option that names the same namespace in another command, behind a blank; nothing for the process's own.
-pub(crate) fn once_more(place: &args::Place) -> String {
-    place.netns.as_deref().map_or_else(String::new, |netns| format!(" --netns {}", escape(netns)))
-}
-
 /// A namespace by path has a slash; one by name is where ip-netns(8) keeps it.
 pub(crate) fn netns_path(netns: &str) -> String {
     if netns.contains('/') {

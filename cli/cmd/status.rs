@@ -32,7 +32,7 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
         if args.interface.is_some() || !link.xdp.is_empty() || pending.is_some() {
             interfaces.push(Interface {
                 default_drop_left: default_drop.left_on(&link),
-                again: super::once_more(&args.place),
+                again: format!("{}{}", args.place.once_more(), args.bpffs.once_more()),
                 ..Interface::new(&link, &holders, pending)
             });
         }

@@ -13,11 +13,11 @@ use crate::args;
 use crate::guard::Guard;
 
 /// Starts a guard, if the command line asks for one.
-pub(crate) fn guard(trial: args::Trial, place: &args::Place) -> Result<Option<Guard>> {
+pub(crate) fn guard(trial: args::Trial, place: &args::Place, bpffs: &args::Bpffs) -> Result<Option<Guard>> {
     let Some(patience) = trial.confirm else { return Ok(None) };
     let netns = place.netns.as_deref().map(|netns| absolute(&super::netns_path(netns))).transpose()?;
     let guard = Guard::start(patience, netns.as_deref())?;
-    Ok(Some(Guard { place: super::once_more(place), ..guard }))
+    Ok(Some(Guard { again: format!("{}{}", place.once_more(), bpffs.once_more()), ..guard }))
 }
 
 /// The guard works in another directory.
@@ -93,7 +93,7 @@ impl TrialDocument {
             guard: guard.pid,
             puts_back: before.iter().map(|program| program.id).collect(),
             without_guard,
-            words: format!("{}{}", escape(interface), guard.place),
+            words: format!("{}{}", escape(interface), guard.again),
             before,
         }
     }

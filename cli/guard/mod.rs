@@ -35,8 +35,8 @@ pub(crate) struct Guard {
     pub(crate) pid: u32,
     /// How long it waits to be told that all is well.
     pub(crate) patience: Duration,
-    /// The option by which its namespace is named once more, for whoever is told how to confirm.
-    pub(crate) place: String,
+    /// The options by which the same namespace and bpffs are named, for whoever is told how to confirm.
+    pub(crate) again: String,
 }
 
 impl Guard {
@@ -55,7 +55,7 @@ impl Guard {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| failed("execve(2) of /proc/self/exe", &error))?;
-        Ok(Self { socket, pid: child.id(), patience, place: String::new() })
+        Ok(Self { socket, pid: child.id(), patience, again: String::new() })
     }
 }
 

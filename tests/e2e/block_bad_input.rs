@@ -5,15 +5,17 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use nix::mount::umount;
+
 use crate::bench::{assert_well_said, refused};
 use crate::block_commands::{block, blocked_pair, file, listed};
-use crate::command::{command, run};
+use crate::command::{Ran, command, run};
 use crate::packets::assert_udp;
 use crate::peers::{attached_by_ip, bpftool};
 use crate::requirement::tool;
 use crate::sandbox::Sandbox;
 use crate::veth::{BLOCKED, FAR_V6, NEAR, pair};
-use crate::xdpload::xdpload_command;
+use crate::xdpload::{xdpload, xdpload_command};
 
 #[test]
 fn words_that_are_no_prefix() {
@@ -111,21 +113,97 @@ fn a_full_list_says_so_and_stays() {
              nothing was changed"
         )
     };
-    let help = "to make room: `block save FILE`, `block off --purge`, `block on IF --max-rules N`";
+    let help = "  help: `xdpload block save FILE`, then `xdpload block off --purge`, then `xdpload block on IF \
+                --max-rules N`, then `xdpload block load FILE`
+";
     for prefix in ["12.0.0.0/8", "192.0.2.77", "2001:db8:1::/61"] {
         refused(&["block", "add", prefix], 1, &[&would_be(3), help]);
     }
     refused(&["block", "add", "192.0.2.77", "12.0.0.0/8"], 1, &[&would_be(4), help]);
-    let list = file(&sandbox, "list", "12.0.0.0/8\n");
+    // A feed is told what helps once, and not for each line.
+    let fed = feed(&sandbox, "add 12.0.0.0/8
+add 13.0.0.0/8
+", "").fails(1);
+    assert_eq!((fed.stderr().matches(&would_be(3)).count(), fed.stderr().matches(help).count()), (2, 1));
+    let list = file(&sandbox, "list", "12.0.0.0/8
+");
     refused(&["block", "load", &list], 1, &[&would_be(3), help]);
+    let list = file(&sandbox, "long", "12.0.0.0/8
+13.0.0.0/8
+14.0.0.0/8
+");
+    refused(&["block", "load", &list], 1, &["more than the 2 prefixes that there is room for", help]);
     assert_eq!(listed(), ["10.0.0.0/8 default", "11.0.0.0/8 default"]);
     run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
     refused(
         &["block", "on", NEAR, "two0", "--max-rules", "9"],
         1,
-        &["was made with room for 2 rules, which cannot be changed"],
+        &[
+            "was made with room for 2 rules, which cannot be changed",
+            "then `xdpload block on near0 two0 --max-rules 9`, then",
+        ],
     );
     assert_eq!(attached_by_ip("two0"), None);
+
+    // What helps works.
+    let saved = sandbox.scratch().join("saved");
+    let saved = saved.to_str().expect("it is printable");
+    for words in [
+        &["save", saved][..],
+        &["off", "--purge"],
+        &["on", NEAR, "two0", "--max-rules", "9"],
+        &["load", saved],
+        &["add", "12.0.0.0/8"],
+    ] {
+        block(words).ok();
+    }
+    assert_eq!(listed(), ["10.0.0.0/8 default", "11.0.0.0/8 default", "12.0.0.0/8 default"]);
+}
+
+/// `block sync` with these lines.
+fn feed(sandbox: &Sandbox, lines: &str, options: &str) -> Ran {
+    let (program, lines) = (env!("CARGO_BIN_EXE_xdpload"), file(sandbox, "feed", lines));
+    run(&mut command("sh", &["-c", &format!("{program} block sync - {options} <{lines}")]))
+}
+
+/// Whoever has said where things are is told commands for what is there.
+#[test]
+fn hints_say_where_as_the_command_did() {
+    let (sandbox, _veth) = need!(pair(&["bpftool"]));
+    let place = sandbox.scratch().join("bpf");
+    fs::create_dir(&place).expect("the sandbox is writable");
+    let bpffs = format!("--bpffs={}", place.display());
+    let on = ["block", "on", "far0", "--netns=far", "--max-rules=2", &bpffs];
+    xdpload(&[&on[..], &["--default=drop", "--confirm=60s"]].concat())
+        .ok()
+        .stdout_has("unless `xdpload confirm far0 --netns far --bpffs /run/scratch/bpf` comes within 60 s")
+        .stdout_has("unless `xdpload confirm --netns far --bpffs /run/scratch/bpf` comes within ");
+    let here = ["--netns=far", &bpffs];
+    let words = "unless `xdpload confirm far0 --netns far --bpffs /run/scratch/bpf` comes\n";
+    let status = xdpload(&[&["status"], &here[..]].concat()).ok();
+    assert_eq!(status.stdout().matches(words).count(), 2, "{}", status.report());
+    xdpload(&["confirm", "far0", "--netns", "far", "--bpffs", "/run/scratch/bpf"]).ok();
+
+    refused(
+        &["block", "add", "192.0.2.1"],
+        1,
+        &["there is no blocklist at `/sys/fs/bpf/xdpload/block`", "help: `xdpload block on IF` makes one\n"],
+    );
+    block(&["add", "10.0.0.0/8", "11.0.0.0/8", &bpffs]).ok();
+    let help = "`xdpload block off --purge --bpffs /run/scratch/bpf`, then `xdpload block on IF --max-rules N --bpffs \
+                /run/scratch/bpf`, then";
+    refused(&["block", "add", "12.0.0.0/8", &bpffs], 1, &["there is no room for another rule", help]);
+    feed(&sandbox, "add 12.0.0.0/8\n", &bpffs).fails(1).stderr_has(help);
+    let allow = "`xdpload block allow add 192.0.2.1 --bpffs /run/scratch/bpf` makes an exception";
+    refused(&["block", "add", "192.0.2.1", &bpffs], 1, &["is an address of this host", allow]);
+    let larger = [&on[..4], &["--max-rules=9", &bpffs]].concat();
+    let help = "`xdpload block on far0 --netns far --max-rules 9 --bpffs /run/scratch/bpf`";
+    refused(&larger, 1, &["which cannot be changed", help]);
+    block(&["off", "--purge", &bpffs]).ok();
+    let words = format!("there is no blocklist at `{}/xdpload/block`", place.display());
+    let help = "`xdpload block on IF --bpffs /run/scratch/bpf` makes one\n";
+    refused(&["block", "add", "192.0.2.1", &bpffs], 1, &[&words, help]);
+    umount(&place).expect("nobody uses it");
 }
 
 /// One of several sets that cannot be loaded fails all of them, before any is changed.
@@ -238,7 +316,7 @@ fn an_interface_that_goes_away_takes_nothing_with_it() {
 #[test]
 fn a_program_that_is_there_stays() {
     let (sandbox, _veth) = need!(pair(&["bpftool"]));
-    crate::xdpload::xdpload(&["attach", NEAR, &crate::objects::object("xdp_pass")]).ok();
+    xdpload(&["attach", NEAR, &crate::objects::object("xdp_pass")]).ok();
     let words = "another XDP program is on `near0`, which the blocklist would displace";
     refused(&["block", "on", NEAR], 1, &[words, "`xdpload detach near0` takes it off"]);
     assert!(sandbox.pins().is_empty());
@@ -385,11 +463,7 @@ fn what_is_not_listed_by_mistake_stays() {
 #[test]
 fn a_feed_says_what_it_has_done_and_takes_no_half_of_a_line() {
     let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
-    let feed = |text: &str| {
-        let sync =
-            format!("{} block sync - <{}", env!("CARGO_BIN_EXE_xdpload"), file(&sandbox, "feed", text));
-        run(&mut command("sh", &["-c", &sync]))
-    };
+    let feed = |text: &str| feed(&sandbox, text, "");
     let twice = feed("add 203.0.113.1\nadd 203.0.113.1\nadd 203.0.113.1 10m\n").ok();
     assert_eq!(twice.stdout(), "added 203.0.113.1\nunchanged 203.0.113.1\nchanged 203.0.113.1\n");
     twice.stderr_has("2 changes");

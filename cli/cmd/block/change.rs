@@ -13,9 +13,10 @@ use super::{lockout, maps, read_exceptions, read_items};
 use crate::output;
 
 pub(super) fn add(args: &Add) -> Result<()> {
-    let items = read_items(&args.prefixes)?;
+    let maps = maps(&args.bpffs);
+    let items = read_items(&args.prefixes, &maps)?;
     let prefixes = prefixes(&items);
-    let mut writer = Writer::open(&maps(&args.bpffs))?;
+    let mut writer = Writer::open(&maps)?;
     lockout::check(prefixes.iter().copied(), writer.reader(), args.force)?;
     let answers = writer.add(&items, args.set.as_deref(), args.ttl)?;
     output::answer(args.form, &Changed::new(&prefixes, answers.into_iter().map(Added::word)))
@@ -26,8 +27,9 @@ fn prefixes(items: &[Item]) -> Vec<IpNet> {
 }
 
 pub(super) fn del(args: &Del) -> Result<()> {
-    let prefixes = prefixes(&read_items(&args.prefixes)?);
-    let answers = Writer::open(&maps(&args.bpffs))?.remove(&prefixes, args.set.as_deref())?;
+    let maps = maps(&args.bpffs);
+    let prefixes = prefixes(&read_items(&args.prefixes, &maps)?);
+    let answers = Writer::open(&maps)?.remove(&prefixes, args.set.as_deref())?;
     let place = args.set.as_ref().map_or_else(|| "blocked".to_owned(), |set| format!("in the set {set}"));
     tell_removed(&prefixes, &answers, &place, args.form)
 }
@@ -41,9 +43,10 @@ pub(super) fn allow(args: &Allow) -> Result<()> {
 }
 
 fn allow_add(args: &Allowed) -> Result<()> {
-    let prefixes = read_exceptions(&args.prefixes)?;
+    let maps = maps(&args.bpffs);
+    let prefixes = read_exceptions(&args.prefixes, &maps)?;
     lockout::check_exceptions(&prefixes, args.force)?;
-    let answers = Writer::open(&maps(&args.bpffs))?.allow(&prefixes)?;
+    let answers = Writer::open(&maps)?.allow(&prefixes)?;
     let added = |is_new: bool| if is_new { Added::New } else { Added::Kept };
     output::answer(
         args.form,
@@ -52,8 +55,9 @@ fn allow_add(args: &Allowed) -> Result<()> {
 }
 
 fn allow_del(args: &Allowed) -> Result<()> {
-    let prefixes = read_exceptions(&args.prefixes)?;
-    let mut writer = Writer::open(&maps(&args.bpffs))?;
+    let maps = maps(&args.bpffs);
+    let prefixes = read_exceptions(&args.prefixes, &maps)?;
+    let mut writer = Writer::open(&maps)?;
     let settings = writer.reader().settings()?;
     if !args.force && !settings.count_only {
         let mut left = writer.reader().exceptions()?;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use blocklist::list::{self, Item, List, NO_SET, Stop};
 use blocklist::prefix::IpNet;
-use blocklist::{DEFAULT_SET, MORE_ROOM, Reader, Swap, Writer};
+use blocklist::{DEFAULT_SET, Maps, Reader, Swap, Writer};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
@@ -22,27 +22,28 @@ const LONG: u64 = 100_000;
 
 pub(super) fn run(args: &Load) -> Result<()> {
     // What cannot be written need not be read. Others may write meanwhile: who has to wait for a list, waits for long.
-    let room = Writer::idle(&maps(&args.bpffs))?.reader().settings()?.max_rules as usize;
+    let maps = maps(&args.bpffs);
+    let room = Writer::idle(&maps)?.reader().settings()?.max_rules as usize;
     let mut lists = Lists::default();
     let mut watched = Vec::new();
     for path in &args.files {
+        let stopped = |name: &str, stop: &Stop| stopped(name, stop, room, &maps);
         let list = if path == Path::new("-") {
-            read_list("standard input", io::stdin().lock(), None, room)?
+            read_list(io::stdin().lock(), None, room).map_err(|stop| stopped("standard input", &stop))?
         } else {
             let file = Watched::open(path)?;
             let length = file.before.is_file().then_some(file.before.len());
-            let list = read_list(&file.name, &file.file, length, room)?;
+            let list = read_list(&file.file, length, room).map_err(|stop| stopped(&file.name, &stop))?;
             watched.push(file);
             list
         };
-        lists.take(args, &path.display().to_string(), list)?;
+        lists.take(args, &path.display().to_string(), list, &maps)?;
     }
     watched.iter().try_for_each(Watched::check)?;
     let duplicates = lists.duplicates + lists.sets.values_mut().map(list::sort_out).sum::<usize>();
     let risky = lists.sets.values().flat_map(|items| lockout::risky(items));
     let mut protected = lockout::protected();
     protected.retain(|it| !lists.allowed.iter().any(|exception| exception.contains(&it.address)));
-    let maps = maps(&args.bpffs);
     let mut writer = if args.dry_run { Writer::idle(&maps)? } else { Writer::open(&maps)? };
     lockout::check_among(&protected, risky, writer.reader(), args.force)?;
     lockout::check_exceptions(&lists.allowed, args.force)?;
@@ -90,13 +91,15 @@ struct Lists {
 }
 
 impl Lists {
-    fn take(&mut self, args: &Load, name: &str, mut list: List) -> Result<()> {
+    fn take(&mut self, args: &Load, name: &str, mut list: List, maps: &Maps) -> Result<()> {
         if args.skip_bad {
             tell_bad_lines(name, &list);
             self.skipped += list.bad.len() as u64 + list.more_bad;
         } else {
-            refuse_bad_lines(name, &list)
-                .map_err(|error| error.with_help("--skip-bad leaves such lines out"))?;
+            refuse_bad_lines(name, &list).map_err(|error| {
+                let load = maps.command("load --skip-bad FILE");
+                error.with_help(format!("{load} leaves such lines out"))
+            })?;
         }
         tell_host_bits(name, &list);
         // A download that has failed leaves such a file.
@@ -170,7 +173,7 @@ impl Watched {
     }
 }
 
-fn read_list(name: &str, input: impl Read, length: Option<u64>, room: usize) -> Result<List> {
+fn read_list(input: impl Read, length: Option<u64>, room: usize) -> Result<List, Stop> {
     let bar = io::stderr().is_terminal().then(|| hidden_bar(length));
     let progress = |lines: u64| {
         if let Some(bar) = bar.as_ref().filter(|_| lines > LONG) {
@@ -185,7 +188,7 @@ fn read_list(name: &str, input: impl Read, length: Option<u64>, room: usize) -> 
     if let Some(bar) = &bar {
         bar.finish_and_clear();
     }
-    list.map_err(|stop| stopped(name, &stop, room))
+    list
 }
 
 /// A bar over the bytes of a file, or what only turns where nobody knows how many there will be. It shows itself when a
@@ -201,7 +204,7 @@ fn hidden_bar(length: Option<u64>) -> ProgressBar {
 }
 
 /// The error for a list that could not be read to its end.
-pub(super) fn stopped(name: &str, stop: &Stop, room: usize) -> Error {
+pub(super) fn stopped(name: &str, stop: &Stop, room: usize, maps: &Maps) -> Error {
     let name = quote(name);
     let malformed =
         |what: String| Error::new(ErrorKind::Malformed, format!("{name} {what}, nothing was changed"));
@@ -210,7 +213,7 @@ pub(super) fn stopped(name: &str, stop: &Stop, room: usize) -> Error {
         Stop::Binary { line } => malformed(format!("is no text (line {line})")),
         Stop::LongLine { line } => malformed(format!("is no list: line {line} is too long for one")),
         Stop::Full => malformed(format!("lists more than the {room} prefixes that there is room for"))
-            .with_help(MORE_ROOM),
+            .with_help(maps.more_room("IF --max-rules N")),
     }
 }
 

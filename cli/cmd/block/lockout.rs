@@ -37,7 +37,8 @@ pub(super) fn check_among(
         Some(found) => {
             let exception = match found.protected() {
                 Some(Protected { address, .. }) => {
-                    format!("`xdpload block allow add {address}` makes an exception; ")
+                    let allow = reader.maps().command(&format!("allow add {address}"));
+                    format!("{allow} makes an exception; ")
                 }
                 None => String::new(),
             };

@@ -109,27 +109,29 @@ fn maps(bpffs: &Bpffs) -> Maps {
     Maps::under(&bpffs.root)
 }
 
-/// The prefixes on the command line, or what standard input lists; says which of them had bits to clear.
-fn read_items(prefixes: &Prefixes) -> Result<Vec<Item>> {
-    let list = read_prefixes(prefixes)?;
+/// The prefixes on the command line, or what standard input lists, for the blocklist at `maps`; says which of them had
+/// bits to clear.
+fn read_items(prefixes: &Prefixes, maps: &Maps) -> Result<Vec<Item>> {
+    let list = read_prefixes(prefixes, maps)?;
     if list.allowed.is_empty() {
         return Ok(list.items);
     }
     let message = "`standard input` makes exceptions; nothing was changed";
-    Err(Error::new(ErrorKind::InvalidInput, message).with_help("`block allow add -` takes exceptions"))
+    let allow = maps.command("allow add -");
+    Err(Error::new(ErrorKind::InvalidInput, message).with_help(format!("{allow} takes exceptions")))
 }
 
 /// The same, for exceptions.
-fn read_exceptions(prefixes: &Prefixes) -> Result<Vec<IpNet>> {
-    let list = read_prefixes(prefixes)?;
+fn read_exceptions(prefixes: &Prefixes, maps: &Maps) -> Result<Vec<IpNet>> {
+    let list = read_prefixes(prefixes, maps)?;
     Ok(list.items.into_iter().map(|item| item.prefix).chain(list.allowed).collect())
 }
 
-fn read_prefixes(prefixes: &Prefixes) -> Result<List> {
+fn read_prefixes(prefixes: &Prefixes, maps: &Maps) -> Result<List> {
     let mut found = List::default();
     for word in &prefixes.prefixes {
         if word == "-" {
-            let mut list = list_on_stdin()?;
+            let mut list = list_on_stdin(maps)?;
             found.items.append(&mut list.items);
             found.allowed.append(&mut list.allowed);
         } else {
@@ -150,10 +152,10 @@ fn one_prefix(word: &str) -> Result<IpNet> {
     Ok(written.prefix)
 }
 
-fn list_on_stdin() -> Result<List> {
+fn list_on_stdin(maps: &Maps) -> Result<List> {
     let name = "standard input";
     let list = blocklist::list::read(io::stdin().lock(), usize::MAX, |_| {})
-        .map_err(|stop| load::stopped(name, &stop, usize::MAX))?;
+        .map_err(|stop| load::stopped(name, &stop, usize::MAX, maps))?;
     load::refuse_bad_lines(name, &list)?;
     load::tell_host_bits(name, &list);
     Ok(list)

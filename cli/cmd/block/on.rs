@@ -91,12 +91,12 @@ fn unlisted(args: &On, before: Unlisted) -> Option<Unlisted> {
 fn check(args: &On, interfaces: &[Interface], maps: &Maps, reader: &mut Reader) -> Result<()> {
     let before = reader.settings()?;
     let room = before.max_rules;
-    if args.max_rules.is_some_and(|wanted| wanted != room) {
+    if let Some(wanted) = args.max_rules.filter(|wanted| *wanted != room) {
         let message = format!("the blocklist was made with room for {room} rules, which cannot be changed");
         return Err(Error::new(ErrorKind::Conflict, message)
-            .with_help("`block save FILE`, `block off --purge`, `block on` again, and `block load FILE`"));
+            .with_help(maps.more_room(&format!("{} --max-rules {wanted}", places(args, interfaces)))));
     }
-    refuse_trial_of_settings(args, interfaces, before)?;
+    refuse_trial_of_settings(args, interfaces, maps, before)?;
     if args.force || args.count_only.unwrap_or(before.count_only) {
         return Ok(());
     }
@@ -108,13 +108,19 @@ fn check(args: &On, interfaces: &[Interface], maps: &Maps, reader: &mut Reader) 
     let unlisted = if args.default.is_some() { Unlisted::Pass } else { before.unlisted };
     let exceptions = reader.exceptions()?;
     let trial = if before.count_only { "" } else { "--confirm 60s takes it back unless it is confirmed; " };
-    let help = format!("`xdpload block allow add` makes an exception; {trial}--force does it all the same");
+    let allow = maps.command("allow add PREFIX");
+    let help = format!("{allow} makes an exception; {trial}--force does it all the same");
     lockout::check_all(reader, unlisted, &exceptions, &help)
 }
 
 /// Refuses a trial of what is set for all interfaces: it takes programs off, and puts no setting back. A drop by
 /// default is ended by the packet program.
-fn refuse_trial_of_settings(args: &On, interfaces: &[Interface], before: Settings) -> Result<()> {
+fn refuse_trial_of_settings(
+    args: &On,
+    interfaces: &[Interface],
+    maps: &Maps,
+    before: Settings,
+) -> Result<()> {
     let passes = args.default == Some(args::Default::Pass) && before.unlisted != Unlisted::Pass;
     let (what, option) = match args.count_only.filter(|wanted| *wanted != before.count_only) {
         _ if args.trial.confirm.is_none() => return Ok(()),
@@ -123,12 +129,11 @@ fn refuse_trial_of_settings(args: &On, interfaces: &[Interface], before: Setting
         None if passes => ("what no rule is about passes", "--default pass"),
         None => return Ok(()),
     };
-    let names = interfaces.iter().map(|interface| escape(interface.name())).collect::<Vec<_>>().join(" ");
-    let again = crate::cmd::once_more(&args.place);
+    let places = places(args, interfaces);
+    let on = maps.command(&format!("on {places} {option}"));
     let message = format!("--confirm does not take back that {what}, which holds for all interfaces");
     Err(Error::new(ErrorKind::Conflict, message).with_help(format!(
-        "`xdpload block on {names} {option}{again}` does it without a trial; --confirm without {option} tries the \
-         program alone"
+        "{on} does it without a trial; --confirm without {option} tries the program alone"
     )))
 }
 
@@ -142,6 +147,17 @@ fn is_on_all(interfaces: &[Interface], maps: &Maps) -> Result<bool> {
     Ok(true)
 }
 
+/// The interfaces of the command line as another command has them, and what names their namespace.
+fn places(args: &On, interfaces: &[Interface]) -> String {
+    let names: Vec<_> = interfaces.iter().map(|interface| escape(interface.name())).collect();
+    format!("{}{}", names.join(" "), args.place.once_more())
+}
+
+/// The options that name the same namespace and bpffs in another command.
+fn again(args: &On) -> String {
+    format!("{}{}", args.place.once_more(), args.bpffs.once_more())
+}
+
 /// Sets what is to be set, and attaches to all interfaces; after a refusal all is as it was.
 fn turn_on(
     args: &On,
@@ -153,7 +169,7 @@ fn turn_on(
     let before = writer.reader().settings()?;
     writer.set(args.count_only, unlisted(args, before.unlisted))?;
     match attach_all(maps, args, interfaces, lock) {
-        Ok(interfaces) => Ok(OnDocument::new(interfaces, writer.reader().settings()?)),
+        Ok(interfaces) => Ok(OnDocument::new(interfaces, writer.reader().settings()?, again(args))),
         Err(error) => match writer.set(Some(before.count_only), Some(before.unlisted)) {
             Ok(()) => Err(error),
             Err(failure) => Err(error.context(format!("the settings are changed ({failure})"))),
@@ -175,7 +191,7 @@ fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> 
 
 fn refuse_to_displace(interfaces: &[Interface], maps: &Maps, args: &On) -> Result<()> {
     let ids = maps.program_ids()?;
-    let again = crate::cmd::once_more(&args.place);
+    let again = again(args);
     for interface in interfaces {
         let link = interface.look()?;
         if !link.xdp.is_empty() && running_on(&link, &ids).is_none() {
@@ -219,7 +235,7 @@ fn free_memory() -> Option<u64> {
 
 /// Attaches to all interfaces that have it not yet, or after a refusal to none.
 fn attach_all(maps: &Maps, args: &On, interfaces: &[Interface], lock: &Lock) -> Result<Vec<IsOn>> {
-    let guard = trial::guard(args.trial, &args.place)?;
+    let guard = trial::guard(args.trial, &args.place, &args.bpffs)?;
     let mut all = Vec::new();
     for interface in interfaces {
         match attach_one(maps, args, interface, lock, guard.as_ref()) {
@@ -317,7 +333,7 @@ fn help_with_on(error: Error, interface: &str, args: &On) -> Error {
     let attach = format!("xdpload attach {interface} OBJ");
     match error.help().filter(|help| help.contains(&attach)) {
         Some(help) => {
-            let on = format!("xdpload block on {interface}{}", crate::cmd::once_more(&args.place));
+            let on = format!("xdpload block on {interface}{}", again(args));
             let help = help.replace(&attach, &on);
             error.with_help(help)
         }
@@ -334,6 +350,9 @@ struct OnDocument {
     default_drop: bool,
     /// Seconds after which it passes again, unless that is confirmed.
     default_drop_left: Option<u64>,
+    /// What follows `xdpload confirm`.
+    #[serde(skip)]
+    again: String,
 }
 
 #[derive(Serialize)]
@@ -350,7 +369,7 @@ struct IsOn {
 }
 
 impl OnDocument {
-    fn new(interfaces: Vec<IsOn>, settings: Settings) -> Self {
+    fn new(interfaces: Vec<IsOn>, settings: Settings, again: String) -> Self {
         let Settings { max_rules, count_only, unlisted, .. } = settings;
         let left = match unlisted {
             Unlisted::Drop(left) => left,
@@ -362,6 +381,7 @@ impl OnDocument {
             count_only,
             default_drop: unlisted != Unlisted::Pass,
             default_drop_left: left.map(|left| left.as_secs()),
+            again,
         }
     }
 }
@@ -378,7 +398,10 @@ impl fmt::Display for OnDocument {
             writeln!(f, "whatever no rule is about is dropped, unless it is allowed")?;
         }
         match self.default_drop_left {
-            Some(left) => writeln!(f, "unless `xdpload confirm` comes within {left} s, it passes again"),
+            Some(left) => {
+                let again = &self.again;
+                writeln!(f, "unless `xdpload confirm{again}` comes within {left} s, it passes again")
+            }
             None => Ok(()),
         }
     }
@@ -404,8 +427,9 @@ pub(super) fn off(args: &Off) -> Result<()> {
         all.iter().filter(|interface| chosen.iter().all(|own| own.index() != interface.index())).count();
     if args.purge && left > 0 {
         let message = format!("the blocklist stays on {left} other interfaces, which need its rules");
+        let purge = maps.command("off --purge");
         return Err(
-            Error::new(ErrorKind::Conflict, message).with_help("`block off --purge` turns it off everywhere")
+            Error::new(ErrorKind::Conflict, message).with_help(format!("{purge} turns it off everywhere"))
         );
     }
     for interface in &chosen {

@@ -25,8 +25,8 @@ pub(super) fn run(args: &Sync) -> Result<()> {
     let mut input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let mut turn = None;
     let mut answers = Answers::default();
+    let mut help = String::new();
     let (mut number, mut done, mut failed) = (0_u64, 0_u64, 0_u64);
-    let mut help = None;
     loop {
         if !input.buffer().contains(&b'\n') {
             // Other commands have theirs while the feed is silent, and while nobody reads the answers.
@@ -50,19 +50,15 @@ pub(super) fn run(args: &Sync) -> Result<()> {
             Err(error) => {
                 turn = None;
                 failed += 1;
-                help = help.or(error.help().map(str::to_owned));
                 output::remark(format_args!("line {number}: {}", escape(&error.to_string())));
+                tell_help(&error, &mut help);
             }
         }
     }
     answers.end()?;
     if failed != 0 {
         let message = format!("{failed} lines could not be carried out; {done} changes were made");
-        let error = Error::new(ErrorKind::Malformed, message);
-        return Err(match help {
-            Some(help) => error.with_help(help),
-            None => error,
-        });
+        return Err(Error::new(ErrorKind::Malformed, message));
     }
     output::remark(format_args!("{done} changes"));
     Ok(())
@@ -100,6 +96,14 @@ fn read_line(input: &mut impl io::BufRead) -> Result<Line> {
         Ok(line) if is_whole || line.starts_with('{') => Line::Text(line),
         Ok(_) => Line::Bad("the line has no end: the feed was cut off"),
     })
+}
+
+/// Says what helps, but not of one line after the other the same.
+fn tell_help(error: &Error, last: &mut String) {
+    if let Some(help) = error.help().filter(|help| help != last) {
+        output::remark(format_args!("  help: {}", escape(help)));
+        help.clone_into(last);
+    }
 }
 
 /// What was done, until it can be said.
