@@ -64,7 +64,7 @@ fn files_that_are_no_lists() {
     let words = "line 2: `banana`: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24 \
                  (and 1 more bad lines); nothing was changed";
     load(&bad, 1, words);
-    refused(&["block", "load", &bad], 1, &["--skip-bad leaves such lines out"]);
+    refused(&["block", "load", &bad], 1, &["`xdpload block load --skip-bad FILE` leaves such lines out"]);
     let many = (0..65).map(|last| format!("192.0.2.{last}")).collect::<Vec<_>>().join("\n");
     load(
         &file(&sandbox, "many", &many),
