@@ -3,7 +3,7 @@
 use clap::Args;
 use loader::core_reloc::{self, Resolution};
 use loader::netlink::{LinkRef, Mode, ModeChoice};
-use loader::plan::{self, Alternative, Call, ResolvedExtern, Step, When};
+use loader::plan::{self, Alternative, Call, ResolvedExtern, Step};
 use loader::{Error, ErrorKind, Result, errno_name};
 use serde::Serialize;
 
@@ -113,7 +113,10 @@ struct ExternDocument {
 #[derive(Serialize)]
 struct StepDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
-    only_if: Option<String>,
+    only_if: Option<&'static str>,
+    /// The map that the condition is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    map: Option<String>,
     /// For how many things the calls are made again and again.
     #[serde(skip_serializing_if = "Option::is_none")]
     repeated: Option<&'static str>,
@@ -189,15 +192,8 @@ impl StepDocument {
 
     fn new(plan: &plan::Plan, step: &Step) -> Self {
         Self {
-            only_if: match step.when {
-                When::Occupied => Some("a program is attached".to_owned()),
-                When::Vacant => Some("no program is attached".to_owned()),
-                When::FirstVacant => {
-                    Some("no program is attached here, but to all interfaces before".to_owned())
-                }
-                When::Made(map) => Some(format!("map {} was made", plan.maps[map.0])),
-                other => plan.condition(other),
-            },
+            only_if: step.when.name(),
+            map: step.when.map().map(|map| plan.maps[map.0].clone()),
             repeated: step.call.repeated(),
             calls: call_list(plan, step.at, &step.call),
             adapted: step.call.adapted().map(|adapted| adapted.to_string()),

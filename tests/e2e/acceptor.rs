@@ -169,19 +169,8 @@ impl<'c> Walk<'c> {
     }
 
     fn step(&mut self, step: &'c Value) -> Result<Went, Difference> {
-        match step["only_if"].as_str() {
-            Some("a program is attached") if !self.is_occupied => return Ok(Went::Well),
-            Some("no program is attached") if self.is_occupied => return Ok(Went::Well),
-            // What the maps of the attached program are like, the trace does not show.
-            Some(words) if words.contains("of the attached program") && self.comes_next(step) => {}
-            Some(words) if words.contains("of the attached program") => return Ok(Went::Well),
-            Some(words) => {
-                let map = words.strip_prefix("map ").and_then(|words| words.strip_suffix(" was made"));
-                if map.is_some_and(|map| !self.names.contains_key(&format!("<map {map}>"))) {
-                    return Ok(Went::Well);
-                }
-            }
-            None => {}
+        if !self.applies(step) {
+            return Ok(Went::Well);
         }
         let calls = list(&step["calls"]);
         let is_repeated = step["repeated"].is_string();
@@ -206,6 +195,19 @@ impl<'c> Walk<'c> {
                 }
                 None => Ok(Went::Wrong),
             },
+        }
+    }
+
+    /// Whether the step is taken.
+    fn applies(&self, step: &Value) -> bool {
+        match step["only_if"].as_str() {
+            None => true,
+            Some("occupied") => self.is_occupied,
+            Some("vacant") => !self.is_occupied,
+            // What maps are like, the trace does not show, and only one interface is kept in mind.
+            Some("first_vacant" | "new" | "copied" | "outgrown") => self.comes_next(step),
+            Some("made") => self.names.contains_key(&format!("<map {}>", text(&step["map"]))),
+            Some(other) => panic!("no plan has the condition {other}"),
         }
     }
 

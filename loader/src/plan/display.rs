@@ -41,20 +41,35 @@ impl Display for Plan {
 
 impl Plan {
     /// When a step is taken, in words; none if always.
-    pub fn condition(&self, when: When) -> Option<String> {
-        let map = |slot: MapSlot| quote(&self.maps[slot.0]);
-        match when {
-            When::Always => None,
-            When::Occupied => Some("if a program is attached there".to_owned()),
-            When::Vacant => Some("if none is attached there".to_owned()),
-            When::FirstVacant => Some("if it is the first where none is attached".to_owned()),
-            When::Outgrown(slot) => Some(format!("if map {} is pinned in another shape", map(slot))),
-            When::Made(slot) => Some(format!("if {} was made", map(slot))),
-            When::New(slot) => Some(format!("unless map {} of the attached program is kept", map(slot))),
-            When::Copied(slot) => {
-                Some(format!("if map {} of the attached program has another shape", map(slot)))
-            }
-        }
+    fn condition(&self, when: When) -> Option<String> {
+        let (_, words, map) = when.row()?;
+        Some(words.replace("{}", &map.map(|slot| quote(&self.maps[slot.0])).unwrap_or_default()))
+    }
+}
+
+impl When {
+    /// What documents call the condition; none if it is [`When::Always`].
+    pub fn name(self) -> Option<&'static str> {
+        self.row().map(|(name, ..)| name)
+    }
+
+    /// The map that it is about, if it is about one.
+    pub fn map(self) -> Option<MapSlot> {
+        self.row()?.2
+    }
+
+    /// The one table of the conditions: the name, the words, in which `{}` stands for the map, and the map.
+    fn row(self) -> Option<(&'static str, &'static str, Option<MapSlot>)> {
+        Some(match self {
+            Self::Always => return None,
+            Self::Occupied => ("occupied", "if a program is attached there", None),
+            Self::Vacant => ("vacant", "if none is attached there", None),
+            Self::FirstVacant => ("first_vacant", "if it is the first where none is attached", None),
+            Self::New(map) => ("new", "unless map {} of the attached program is kept", Some(map)),
+            Self::Copied(map) => ("copied", "if map {} of the attached program has another shape", Some(map)),
+            Self::Outgrown(map) => ("outgrown", "if map {} is pinned in another shape", Some(map)),
+            Self::Made(map) => ("made", "if {} was made", Some(map)),
+        })
     }
 }
 
