@@ -16,7 +16,7 @@ use crate::error::{Error, Result, quote};
 use crate::features::Feature;
 use crate::kernel::{permissions, probe};
 use crate::netlink::{LinkRef, Mode, OR_DETACH};
-use crate::plan::{Attach, AttachBy, Call, Plan, Step};
+use crate::plan::{Attach, AttachBy, Call, Plan};
 use crate::sys::bpf;
 use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, Cmd};
 
@@ -57,11 +57,11 @@ fn attach_of<'p>(error: &Error, plan: &'p Plan) -> Option<&'p Attach> {
 fn explain_in(error: Error, plan: &Plan, attach: &Attach, mode: Mode, bpffs: &Path) -> Error {
     let wish = AttachWish {
         mode,
-        frags: takes_fragments(&plan.steps),
+        frags: takes_fragments(plan),
         by_link: matches!(attach.by, AttachBy::Link { .. }),
         replace: attach.replace,
     };
-    let facts = || look(&attach.link, netns(&plan.steps), bpffs).ok();
+    let facts = || look(&attach.link, netns(plan), bpffs).ok();
     // A program for the card is refused when it is loaded.
     let is_attach = error.call().is_some_and(|call| {
         let attaches = ["netlink(RTM_SETLINK)", "bpf(BPF_LINK_CREATE)"];
@@ -107,18 +107,18 @@ pub fn explain_detach(error: Error, interface: &Interface, bpffs: &Path) -> Erro
 }
 
 /// The namespace that the plan opens its socket in.
-fn netns(steps: &[Step]) -> Option<&str> {
-    steps.iter().find_map(|step| match &step.call {
+fn netns(plan: &Plan) -> Option<&str> {
+    plan.calls().find_map(|call| match call {
         Call::OpenRouteSocket { netns } => netns.as_deref(),
-        _ => netns(&step.then),
+        _ => None,
     })
 }
 
 /// Whether the program that the plan loads takes multi-buffer packets; none if it loads none.
-fn takes_fragments(steps: &[Step]) -> Option<bool> {
-    steps.iter().find_map(|step| match &step.call {
+fn takes_fragments(plan: &Plan) -> Option<bool> {
+    plan.calls().find_map(|call| match call {
         Call::ProgLoad(load) => Some(load.flags & BPF_F_XDP_HAS_FRAGS != 0),
-        _ => takes_fragments(&step.then),
+        _ => None,
     })
 }
 

@@ -11,7 +11,7 @@ use crate::map::{Map, MapInfo};
 use crate::netlink::{XdpProgram, program_to_replace};
 use crate::order::InOrder as _;
 use crate::pin;
-use crate::plan::{AttachBy, Call, FdValue, MapCreate, MapSlot, Plan, ProgLoad, ProgramSlot, Step};
+use crate::plan::{AttachBy, Call, FdValue, MapCreate, MapSlot, Plan, ProgLoad, ProgramSlot};
 use crate::program::{Program, ProgramInfo};
 use crate::uapi::bpf::ObjName;
 
@@ -50,30 +50,16 @@ impl Plan {
         })
     }
 
-    /// Each step and what may follow it, in order.
-    fn all_steps(&self) -> Vec<&Step> {
-        fn walk<'s>(steps: &'s [Step], all: &mut Vec<&'s Step>) {
-            for step in steps {
-                all.push(step);
-                walk(&step.then, all);
-                step.otherwise.iter().for_each(|other| walk(&other.steps, all));
-            }
-        }
-        let mut all = Vec::new();
-        walk(&self.steps, &mut all);
-        all
-    }
-
     /// How a program is loaded at the first try.
     fn load_of(&self, program: ProgramSlot) -> Option<&ProgLoad> {
-        self.all_steps().into_iter().find_map(|step| match &step.call {
+        self.calls().find_map(|call| match call {
             Call::ProgLoad(load) if load.program == program => Some(load),
             _ => None,
         })
     }
 
     fn creation_of(&self, map: MapSlot) -> Option<&MapCreate> {
-        self.all_steps().into_iter().find_map(|step| match &step.call {
+        self.calls().find_map(|call| match call {
             Call::MapCreate(create) if create.map == map => Some(create),
             _ => None,
         })
@@ -165,8 +151,8 @@ impl<'p> Running<'p> {
         if let Some(difference) = differences(&create.shape, info, kernel::possible_cpus()?).first() {
             return Ok(Some(format!("its map {name} has another shape: {difference}")));
         }
-        for step in self.plan.all_steps() {
-            let difference = match &step.call {
+        for call in self.plan.calls() {
+            let difference = match call {
                 Call::ObjGet { path, map } if *map == slot => is_elsewhere(path, info.id)?,
                 Call::MapFill { map: filled, content } if *filled == slot && self.is_frozen(slot) => {
                     other_constants(map, content)?
@@ -187,7 +173,7 @@ impl<'p> Running<'p> {
 
     /// Whether the plan makes constants of this map.
     fn is_frozen(&self, slot: MapSlot) -> bool {
-        self.plan.steps.iter().any(|step| step.call == Call::MapFreeze { map: slot })
+        self.plan.calls().any(|call| *call == Call::MapFreeze { map: slot })
     }
 
     /// In which way the entry of a prog array is not the program that the plan puts there.

@@ -1,6 +1,6 @@
 //! What the verifier's log of a program means, with all that the plan knows of the program.
 
-use super::{Call, Plan, ProgLoad, Step};
+use super::{Call, Plan, ProgLoad};
 use crate::error::{Explanation, RefusalKind};
 use crate::uapi::bpf::BPF_INSN_SIZE;
 use crate::verifier::{Subject, explain};
@@ -40,25 +40,14 @@ impl Plan {
     /// The maps that the program refers to, and the sizes of their values.
     fn maps_of(&self, load: &ProgLoad) -> Vec<(&str, u32)> {
         let mut maps = Vec::new();
-        visit(&self.steps, &mut |call| {
+        for call in self.calls() {
             if let Call::MapCreate(create) = call {
                 let is_referred_to = load.map_references.iter().any(|reference| reference.map == create.map);
                 let name = self.maps.get(create.map.0).map(String::as_str);
                 let map = name.map(|name| (name, create.shape.value_size));
                 maps.extend(map.filter(|map| is_referred_to && !maps.contains(map)));
             }
-        });
-        maps
-    }
-}
-
-/// Every call of these steps and of those that follow them or stand in for them.
-fn visit<'p>(steps: &'p [Step], tell: &mut impl FnMut(&'p Call)) {
-    for step in steps {
-        tell(&step.call);
-        visit(&step.then, tell);
-        for other in &step.otherwise {
-            visit(&other.steps, tell);
         }
+        maps
     }
 }

@@ -85,6 +85,20 @@ impl Plan {
         }
     }
 
+    /// Every call of the plan, whichever way it is on: of each step, then of what follows it, then of what is done
+    /// instead.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        let mut ahead: Vec<&Step> = self.steps.iter().rev().collect();
+        std::iter::from_fn(move || {
+            let step = ahead.pop()?;
+            let others = step.otherwise.iter().flat_map(|other| &other.steps);
+            let from = ahead.len();
+            ahead.extend(step.then.iter().chain(others));
+            ahead[from..].reverse();
+            Some(&step.call)
+        })
+    }
+
     /// Where maps are pinned, or found if they are pinned already: the map's name and the path of its pin.
     pub fn pins(&self) -> impl Iterator<Item = (&str, &str)> {
         self.steps.iter().filter_map(|step| match &step.call {

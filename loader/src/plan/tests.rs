@@ -428,3 +428,17 @@ fn a_load_goes_on_without_functions_only_where_they_were_refused() {
     assert!(!goes_on("missing btf func_info\n"));
     assert!(!goes_on("R1 type=inv expected=ctx\n"));
 }
+
+#[test]
+fn the_calls_of_a_plan_are_those_of_every_way_in_the_order_of_the_text() {
+    let step = |path: &str| Step::new(Call::Rmdir { path: path.to_owned() });
+    let nested = step("b").then(vec![step("c"), step("d")]).or(On::AnyErrno, vec![step("e")]);
+    let first = step("a").then(vec![nested]).or(On::Held, vec![step("f"), step("g")]);
+    let steps = vec![first.or(On::Driver, vec![step("h")]), step("i")];
+    let plan = Plan { steps, ..plan(&object(Vec::new())) };
+    let paths = plan.calls().map(|call| match call {
+        Call::Rmdir { path } => path.as_str(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(paths.collect::<String>(), "abcdefghi");
+}

@@ -30,8 +30,7 @@ impl Plan {
             let message = "only a plan that attaches its program can be on trial";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        let elsewhere =
-            self.steps.iter().any(|step| matches!(&step.call, Call::OpenRouteSocket { netns: Some(_) }));
+        let elsewhere = self.calls().any(|call| matches!(call, Call::OpenRouteSocket { netns: Some(_) }));
         let trial = Trial { bpffs, plan: &self, elsewhere };
         let mut steps: Vec<Step> = Vec::new();
         for step in &self.steps {

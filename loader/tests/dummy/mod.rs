@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use loader::elf::ElfFile;
-use loader::plan::{Call, ProgLoad, Step};
+use loader::plan::{Call, ProgLoad};
 use loader::{Interface, Kernel, Loaded, Loader, Map, Mode, Object, Plan};
 
 /// The compilers whose objects are tried.
@@ -75,20 +75,8 @@ pub(crate) fn running(interface: &Interface) -> Vec<(Mode, u32)> {
     xdp.programs().iter().map(|program| (program.mode, program.id.expect("it has an id"))).collect()
 }
 
-/// All calls of a plan, on whichever way.
-pub(crate) fn calls(steps: &[Step]) -> Vec<&Call> {
-    let mut found = Vec::new();
-    for step in steps {
-        found.push(&step.call);
-        found.extend(calls(&step.then));
-        found.extend(step.otherwise.iter().flat_map(|other| calls(&other.steps)));
-    }
-    found
-}
-
 pub(crate) fn loads(plan: &Plan) -> Vec<&ProgLoad> {
-    let calls = calls(&plan.steps).into_iter();
-    calls
+    plan.calls()
         .filter_map(|call| match call {
             Call::ProgLoad(load) => Some(load),
             _ => None,
