@@ -16,7 +16,7 @@ use crate::error::{Error, Result, quote};
 use crate::features::Feature;
 use crate::kernel::{permissions, probe};
 use crate::netlink::{LinkRef, Mode, OR_DETACH};
-use crate::plan::{Attach, AttachBy, Call, Plan};
+use crate::plan::{AttachBy, Call, Plan, Target};
 use crate::sys::bpf;
 use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, Cmd};
 
@@ -41,7 +41,7 @@ pub fn explain_native(error: Error, plan: &Plan, bpffs: &Path) -> Error {
 }
 
 /// The attach that has failed: the only one, or of several the one whose interface the error names.
-fn attach_of<'p>(error: &Error, plan: &'p Plan) -> Option<&'p Attach> {
+fn attach_of<'p>(error: &Error, plan: &'p Plan) -> Option<&'p Target> {
     match &plan.attach[..] {
         [attach] => Some(attach),
         several => {
@@ -54,14 +54,14 @@ fn attach_of<'p>(error: &Error, plan: &'p Plan) -> Option<&'p Attach> {
     }
 }
 
-fn explain_in(error: Error, plan: &Plan, attach: &Attach, mode: Mode, bpffs: &Path) -> Error {
+fn explain_in(error: Error, plan: &Plan, attach: &Target, mode: Mode, bpffs: &Path) -> Error {
     let wish = AttachWish {
         mode,
         frags: takes_fragments(plan),
         by_link: matches!(attach.by, AttachBy::Link { .. }),
         replace: attach.replace,
     };
-    let facts = || look(&attach.link, netns(plan), bpffs).ok();
+    let facts = || look(attach, bpffs).ok();
     // A program for the card is refused when it is loaded.
     let is_attach = error.call().is_some_and(|call| {
         let attaches = ["netlink(RTM_SETLINK)", "bpf(BPF_LINK_CREATE)"];
@@ -88,9 +88,9 @@ fn explain_in(error: Error, plan: &Plan, attach: &Attach, mode: Mode, bpffs: &Pa
     }
 }
 
-fn look(link: &LinkRef, netns: Option<&str>, bpffs: &Path) -> Result<InterfaceFacts> {
-    let netns = netns.map(NetNs::at).transpose()?;
-    RouteSocket::open(netns.as_ref())?.facts(link, bpffs)
+fn look(target: &Target, bpffs: &Path) -> Result<InterfaceFacts> {
+    let netns = target.netns.as_deref().map(NetNs::at).transpose()?;
+    RouteSocket::open(netns.as_ref())?.facts(&target.link, bpffs)
 }
 
 /// Adds to the error with which taking off what runs on `interface` has failed who holds it by a `bpf_link`.
@@ -104,14 +104,6 @@ pub fn explain_detach(error: Error, interface: &Interface, bpffs: &Path) -> Erro
         Some(verdict) => error.with_verdict(verdict),
         None => error,
     }
-}
-
-/// The namespace that the plan opens its socket in.
-fn netns(plan: &Plan) -> Option<&str> {
-    plan.calls().find_map(|call| match call {
-        Call::OpenRouteSocket { netns } => netns.as_deref(),
-        _ => None,
-    })
 }
 
 /// Whether the program that the plan loads takes multi-buffer packets; none if it loads none.

@@ -11,7 +11,7 @@ use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::netlink::{
     LinkInfo, LinkRef, Mode, XdpChange, XdpProgram, XdpState, program_to_replace, refuse_to_displace,
 };
-use crate::plan::{Attach, AttachBy, LinkCreate, ProgramSlot, SetLink, link_without_pin, own_link};
+use crate::plan::{AttachBy, LinkCreate, ProgramSlot, SetLink, Target, link_without_pin, own_link};
 use crate::program::Program;
 
 /// The calls on the interface.
@@ -223,7 +223,7 @@ fn attached_to(index: u32, name: String, mode: Mode, replaced: Option<XdpProgram
 }
 
 /// Refuses at once what the kernel would refuse after all the work.
-fn refuse_in_vain(attach: &Attach, there: &XdpState) -> Result<()> {
+fn refuse_in_vain(attach: &Target, there: &XdpState) -> Result<()> {
     match &attach.by {
         _ if !attach.replace => refuse_to_displace(there),
         AttachBy::Link { pin: None } if there.is_empty() => Err(link_without_pin()),

@@ -17,7 +17,7 @@ mod pin_path;
 mod trial;
 
 pub(crate) use build::link_without_pin;
-pub use build::{KeepMaps, Loader, Target};
+pub use build::{KeepMaps, Loader};
 pub use call::{
     Adapted, Arm, BtfLoad, Call, CopyBy, Existing, FIRST_LOG_SIZE, FdValue, Fit, LinkCreate, MapCreate,
     MapFd, MapSlot, ModuleFd, ProgInfo, ProgLoad, ProgramSlot, SetLink, WantedMap,
@@ -58,7 +58,7 @@ pub struct Plan {
     /// The names of the modules whose types the programs refer to, by [`ModuleSlot`].
     pub modules: Vec<String>,
     /// Where the program goes, if it is to be attached: the places of `Step::at`.
-    pub attach: Vec<Attach>,
+    pub attach: Vec<Target>,
     /// What will be done, in order.
     pub steps: Vec<Step>,
 }
@@ -108,16 +108,18 @@ impl Plan {
     }
 }
 
-/// Where a plan attaches its program.
+/// Where a program is to be attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attach {
+pub struct Target {
     /// The interface.
     pub link: LinkRef,
-    /// The mode that was asked for.
+    /// The network namespace it is in, by path; `None` for the process's own.
+    pub netns: Option<String>,
+    /// In which mode.
     pub mode: ModeChoice,
-    /// Whether a program that is there may be replaced.
+    /// Replace the program that is there, if one is. Otherwise a program that is there is never displaced.
     pub replace: bool,
-    /// By what it is held there.
+    /// What holds the program there.
     pub by: AttachBy,
 }
 

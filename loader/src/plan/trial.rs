@@ -30,8 +30,7 @@ impl Plan {
             let message = "only a plan that attaches its program can be on trial";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        let elsewhere = self.calls().any(|call| matches!(call, Call::OpenRouteSocket { netns: Some(_) }));
-        let trial = Trial { bpffs, plan: &self, elsewhere };
+        let trial = Trial { bpffs, plan: &self };
         let mut steps: Vec<Step> = Vec::new();
         for step in &self.steps {
             if is_change(&step.call) && !steps.iter().any(|other| other.at == step.at && is_arming(other)) {
@@ -60,7 +59,6 @@ fn is_change(call: &Call) -> bool {
 struct Trial<'p> {
     bpffs: &'p str,
     plan: &'p Plan,
-    elsewhere: bool,
 }
 
 impl Trial<'_> {
@@ -119,8 +117,9 @@ impl Trial<'_> {
 
     /// Attaches by a link that the guard gets, or by netlink where the kernel has no such links.
     fn held_by_guard(&self, by_netlink: &Step, set: &SetLink) -> Step {
+        let elsewhere = self.plan.attach[by_netlink.at].netns.is_some();
         let create = |mode| {
-            let create = LinkCreate { program: set.program, mode, elsewhere: self.elsewhere };
+            let create = LinkCreate { program: set.program, mode, elsewhere };
             let tell = Step::new(Call::LinkInfo).or(On::AnyErrno, Vec::new());
             Step::new(Call::LinkCreate(create)).then(vec![Step::new(Call::HandOver), tell])
         };

@@ -6,14 +6,14 @@ use nix::libc::EINVAL;
 
 use super::maps::make_parents;
 use super::tail_calls::{let_go_step, netns_cookie, remove_kept};
-use super::{Target, ensure_bpffs, wait_for_others, without_slashes_at_end};
+use super::{ensure_bpffs, wait_for_others, without_slashes_at_end};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::netlink::{Mode, ModeChoice};
 use crate::object::ProgramSpec;
 use crate::plan::call::{Call, Existing, LinkCreate, ProgLoad, ProgramSlot, SetLink};
 use crate::plan::keep::Attachment;
 use crate::plan::pin_path::check_pin_path;
-use crate::plan::{Attach, AttachBy, On, Plan, Step, When};
+use crate::plan::{AttachBy, On, Plan, Step, Target, When};
 use crate::uapi::bpf::AttachType;
 
 impl Plan {
@@ -49,7 +49,7 @@ impl Plan {
             relocations: Vec::new(),
             externs: Vec::new(),
             modules: Vec::new(),
-            attach: targets.iter().map(Target::attach).collect(),
+            attach: targets.to_vec(),
             steps,
         })
     }
@@ -60,11 +60,6 @@ pub(super) fn is_by_link(target: &Target) -> bool {
 }
 
 impl Target {
-    pub(super) fn attach(&self) -> Attach {
-        let Self { link, mode, replace, by, .. } = self;
-        Attach { link: link.clone(), mode: *mode, replace: *replace, by: by.clone() }
-    }
-
     /// Where the `bpf_link` is to be pinned, if it is.
     pub(super) fn link_pin(&self) -> Option<&str> {
         match &self.by {

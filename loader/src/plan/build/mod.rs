@@ -32,33 +32,18 @@ use self::upgrade::{copy_steps, find_maps, only_new};
 use self::variables::Setting;
 use super::call::{Call, Existing, ProgLoad, ProgramSlot};
 use super::externs::KernelSymbols;
-use super::{AttachBy, On, Plan, Step};
+use super::{On, Plan, Step, Target};
 use crate::btf::KernelTypes;
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::kconfig::Kconfig;
-use crate::netlink::{LinkRef, Mode, ModeChoice};
+use crate::netlink::Mode;
 use crate::object::{Object, ProgramSpec};
 use crate::uapi::bpf::ObjName;
 
 /// Where bpffs is mounted unless the caller says otherwise.
 const BPFFS: &str = "/sys/fs/bpf";
-
-/// Where a program is to be attached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The interface.
-    pub link: LinkRef,
-    /// The network namespace it is in, by path; `None` for the process's own.
-    pub netns: Option<String>,
-    /// In which mode.
-    pub mode: ModeChoice,
-    /// Replace the program that is there, if one is. Otherwise a program that is there is never displaced.
-    pub replace: bool,
-    /// What holds the program there.
-    pub by: AttachBy,
-}
 
 /// What to load of an object, and how: makes a [`Plan`].
 ///
@@ -256,7 +241,7 @@ impl<'o> Loader<'o> {
             relocations,
             externs: externs.list(self.object),
             modules: externs.modules,
-            attach: self.targets.iter().map(Target::attach).collect(),
+            attach: self.targets.clone(),
             steps,
         })
     }
