@@ -30,10 +30,7 @@ impl Plan {
         } else if targets.iter().any(is_by_link) {
             steps.push(wait_for_others(bpffs));
         }
-        let attach = |target: &Target| {
-            let cookie = target.replace.then(netns_cookie);
-            cookie.into_iter().chain(attach_steps(program, target, bpffs, None)).collect()
-        };
+        let attach = |target| Attaching { program, target, bpffs, own: Own::default() }.steps();
         steps.extend(at_each(targets.iter().map(attach).collect()));
         steps.extend(let_go_of_replaced(targets, bpffs));
         let name = match existing {
@@ -176,17 +173,6 @@ fn find_interface(target: &Target, bpffs: &str) -> Vec<Step> {
     steps
 }
 
-/// A program that the plan loads itself.
-#[derive(Clone, Copy)]
-pub(super) struct Own<'p> {
-    /// Whether it is bound to the interface.
-    pub(super) bound: bool,
-    /// Loads it without `expected_attach_type`, if it was loaded with one.
-    pub(super) unspecified: &'p [Step],
-    /// How its prog arrays are kept, if it has any.
-    pub(super) keep: &'p [Step],
-}
-
 /// Those of the `steps` that load the `attached` program without `expected_attach_type`. The kernel lets only programs
 /// of one such type share a prog array (6.18), so that with its prog arrays `arrays` all is made anew.
 pub(super) fn unspecified(steps: &[Step], attached: ProgramSlot, arrays: &[usize]) -> Vec<Step> {
@@ -208,103 +194,112 @@ pub(super) fn unspecified(steps: &[Step], attached: ProgramSlot, arrays: &[usize
     if steps.iter().any(is_typed) { again.collect() } else { Vec::new() }
 }
 
-/// The steps to attach `program`; `own` if this plan has loaded it.
-pub(super) fn attach_steps(
-    program: ProgramSlot,
-    target: &Target,
-    bpffs: &str,
-    own: Option<Own<'_>>,
-) -> Vec<Step> {
-    // A program that is bound to the interface runs in native mode alone.
-    let bound = own.is_some_and(|own| own.bound);
-    let fallback = target.mode.fallback().filter(|_| !bound);
-    let mut steps = match &target.by {
-        AttachBy::Netlink => by_netlink(program, target, fallback, bpffs, own),
-        AttachBy::Link { pin } => by_link(program, target, fallback, pin.as_deref(), bpffs, own),
-    };
-    // What cannot be told does not undo what is attached by then.
-    if target.by != AttachBy::Netlink {
-        steps.push(Step::new(Call::LinkInfo).or(On::AnyErrno, Vec::new()));
-    }
-    steps.push(ask_for_info(program));
-    steps
+/// One program at one interface.
+#[derive(Clone, Copy)]
+pub(super) struct Attaching<'a> {
+    pub(super) program: ProgramSlot,
+    pub(super) target: &'a Target,
+    /// The root of bpffs.
+    pub(super) bpffs: &'a str,
+    pub(super) own: Own<'a>,
 }
 
-fn ask_for_info(program: ProgramSlot) -> Step {
-    Step::new(Call::ProgInfo { program }).or(On::AnyErrno, Vec::new())
+/// What a plan knows of a program that it loads itself; nothing of one that is loaded already.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Own<'a> {
+    /// Whether it is bound to the interface.
+    pub(super) bound: bool,
+    /// Loads it without `expected_attach_type`, if it was loaded with one.
+    pub(super) unspecified: &'a [Step],
+    /// How its prog arrays are kept, if it has any.
+    pub(super) keep: &'a [Step],
 }
 
-fn by_netlink(
-    program: ProgramSlot,
-    target: &Target,
-    fallback: Option<Mode>,
-    bpffs: &str,
-    own: Option<Own<'_>>,
-) -> Vec<Step> {
-    let set = |mode, replace| {
-        let set = SetLink { program, mode, replace };
-        let put_back = Step::new(Call::PutBack(set.clone()));
-        Step::new(Call::SetLink(set)).or(On::Unanswered, vec![put_back])
-    };
-    let mut attach = set(Some(target.mode.first()), false);
-    if let Some(mode) = fallback {
-        attach = attach.or(On::Driver, vec![set(Some(mode), false)]);
-    }
-    if !target.replace {
-        return vec![attach];
-    }
-    let same_mode = match target.mode {
-        ModeChoice::Only(mode) => Some(mode),
-        ModeChoice::Auto => None,
-    };
-    let through_link =
-        vec![Step::new(Call::OpenOwnLink { bpffs: bpffs.to_owned() }), update_link(program, bpffs, own)];
-    let replace = set(same_mode, true)
-        .or(On::Unexplained, vec![Step::new(Call::ProbeCompare)])
-        .or(On::Held, through_link);
-    vec![replace.when(When::Occupied), attach.when(When::Vacant)]
-}
-
-fn by_link(
-    program: ProgramSlot,
-    target: &Target,
-    fallback: Option<Mode>,
-    pin: Option<&str>,
-    bpffs: &str,
-    own: Option<Own<'_>>,
-) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let when = if target.replace { When::Vacant } else { When::Always };
-    if target.replace {
-        steps.push(update_link(program, bpffs, own).when(When::Occupied));
-    }
-    let Some(path) = pin else { return steps };
-    let create = |mode| {
-        let elsewhere = target.netns.is_some();
-        Step::new(Call::LinkCreate(LinkCreate { program, mode, elsewhere }))
-    };
-    let mut attach = create(target.mode.first());
-    if let Some(mode) = fallback {
-        attach = attach.or(On::Driver, vec![create(mode)]);
-    }
-    steps.extend(make_parents(path, bpffs).into_iter().map(|step| step.when(when)));
-    steps.push(attach.when(when));
-    steps.push(Step::new(Call::PinLink { path: path.to_owned() }).when(when));
-    steps
-}
-
-/// A link refuses a program whose `expected_attach_type` is not that of the one before it, and does not say so. Both
-/// values that attach to an interface look alike there, and nothing tells which one the running program has.
-fn update_link(program: ProgramSlot, bpffs: &str, own: Option<Own<'_>>) -> Step {
-    let update = Step::new(Call::LinkUpdate { program });
-    match own {
-        Some(Own { unspecified, keep, .. }) if !unspecified.is_empty() => {
-            // It is another program, with another id, which the directory of its prog arrays is called after.
-            let kept =
-                if keep.is_empty() { Vec::new() } else { remove_kept(bpffs, Attachment::New(program)) };
-            let again = [&kept[..], unspecified, keep, &[update.clone(), ask_for_info(program)]].concat();
-            update.or(On::Errno(&[EINVAL]), again)
+impl Attaching<'_> {
+    /// Attaches the program, and keeps its prog arrays.
+    pub(super) fn steps(self) -> Vec<Step> {
+        let Self { target, own, .. } = self;
+        let mut steps = Vec::new();
+        if target.replace || !own.keep.is_empty() {
+            steps.push(netns_cookie());
         }
-        _ => update,
+        steps.extend(own.keep.iter().cloned());
+        steps.extend(match &target.by {
+            AttachBy::Netlink => self.by_netlink(),
+            AttachBy::Link { pin } => self.by_link(pin.as_deref()),
+        });
+        // What cannot be told does not undo what is attached by then.
+        if is_by_link(target) {
+            steps.push(Step::new(Call::LinkInfo).or(On::AnyErrno, Vec::new()));
+        }
+        steps.push(self.ask_for_info());
+        steps
+    }
+
+    fn ask_for_info(self) -> Step {
+        Step::new(Call::ProgInfo { program: self.program }).or(On::AnyErrno, Vec::new())
+    }
+
+    /// Attaches in the target's mode, or where the driver refuses in the one that stands in for it. A program that is
+    /// bound to the interface runs in native mode alone.
+    fn first_or_fallback(self, attach: impl Fn(Mode) -> Step) -> Step {
+        let mode = self.target.mode;
+        match mode.fallback().filter(|_| !self.own.bound) {
+            Some(fallback) => attach(mode.first()).or(On::Driver, vec![attach(fallback)]),
+            None => attach(mode.first()),
+        }
+    }
+
+    fn by_netlink(self) -> Vec<Step> {
+        let Self { program, target, bpffs, .. } = self;
+        let set = |mode, replace| {
+            let set = SetLink { program, mode, replace };
+            let put_back = Step::new(Call::PutBack(set.clone()));
+            Step::new(Call::SetLink(set)).or(On::Unanswered, vec![put_back])
+        };
+        let attach = self.first_or_fallback(|mode| set(Some(mode), false));
+        if !target.replace {
+            return vec![attach];
+        }
+        let same_mode = match target.mode {
+            ModeChoice::Only(mode) => Some(mode),
+            ModeChoice::Auto => None,
+        };
+        let through_link = vec![Step::new(Call::OpenOwnLink { bpffs: bpffs.to_owned() }), self.update_link()];
+        let replace = set(same_mode, true)
+            .or(On::Unexplained, vec![Step::new(Call::ProbeCompare)])
+            .or(On::Held, through_link);
+        vec![replace.when(When::Occupied), attach.when(When::Vacant)]
+    }
+
+    fn by_link(self, pin: Option<&str>) -> Vec<Step> {
+        let Self { program, target, bpffs, .. } = self;
+        let mut steps = Vec::new();
+        let when = if target.replace { When::Vacant } else { When::Always };
+        if target.replace {
+            steps.push(self.update_link().when(When::Occupied));
+        }
+        let Some(path) = pin else { return steps };
+        let elsewhere = target.netns.is_some();
+        let attach = self
+            .first_or_fallback(|mode| Step::new(Call::LinkCreate(LinkCreate { program, mode, elsewhere })));
+        steps.extend(make_parents(path, bpffs).into_iter().map(|step| step.when(when)));
+        steps.push(attach.when(when));
+        steps.push(Step::new(Call::PinLink { path: path.to_owned() }).when(when));
+        steps
+    }
+
+    /// A link refuses a program whose `expected_attach_type` is not that of the one before it, and does not say so.
+    /// Both values that attach to an interface look alike there, and nothing tells which one the running program has.
+    fn update_link(self) -> Step {
+        let Self { program, bpffs, own: Own { unspecified, keep, .. }, .. } = self;
+        let update = Step::new(Call::LinkUpdate { program });
+        if unspecified.is_empty() {
+            return update;
+        }
+        // It is another program, with another id, which the directory of its prog arrays is called after.
+        let kept = if keep.is_empty() { Vec::new() } else { remove_kept(bpffs, Attachment::New(program)) };
+        let again = [&kept[..], unspecified, keep, &[update.clone(), self.ask_for_info()]].concat();
+        update.or(On::Errno(&[EINVAL]), again)
     }
 }

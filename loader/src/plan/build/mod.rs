@@ -20,13 +20,13 @@ use nix::libc::{E2BIG, EACCES, EINVAL, ENOENT, EPERM};
 
 pub(crate) use self::attach::link_without_pin;
 use self::attach::{
-    Own, at_each, attach_steps, find_interfaces, is_by_link, let_go_of_replaced, refuse_targets,
+    Attaching, Own, at_each, find_interfaces, is_by_link, let_go_of_replaced, refuse_targets,
     refuse_to_attach, several, unspecified,
 };
 use self::btf::btf_step;
 use self::data::DataMaps;
 use self::maps::{Templates, creation_order, late_inner_map_steps, refuse_shared_pins};
-use self::tail_calls::{Programs, netns_cookie};
+use self::tail_calls::Programs;
 pub use self::upgrade::KeepMaps;
 use self::upgrade::{copy_steps, find_maps, only_new};
 use self::variables::Setting;
@@ -227,7 +227,7 @@ impl<'o> Loader<'o> {
             for target in &self.targets {
                 let keep = if arrays.is_empty() { Vec::new() } else { self.keep_steps(attached, &arrays)? };
                 let own = Own { bound, unspecified: &unspecified, keep: &keep };
-                attach.push(self.attach_steps(target, attached, own));
+                attach.push(Attaching { program: attached, target, bpffs: &self.bpffs, own }.steps());
             }
             steps.extend(at_each(attach));
             steps.extend(let_go_of_replaced(&self.targets, &self.bpffs));
@@ -256,14 +256,6 @@ impl<'o> Loader<'o> {
         } else {
             Vec::new()
         }
-    }
-
-    /// Attaches the program, and keeps its prog arrays.
-    fn attach_steps(&self, target: &Target, attached: ProgramSlot, own: Own<'_>) -> Vec<Step> {
-        let cookie = (!own.keep.is_empty() || target.replace).then(netns_cookie);
-        let mut steps: Vec<_> = cookie.into_iter().chain(own.keep.iter().cloned()).collect();
-        steps.extend(attach_steps(attached, target, &self.bpffs, Some(own)));
-        steps
     }
 
     /// The programs that are asked for, and which of them is the one to attach.
