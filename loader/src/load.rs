@@ -40,8 +40,8 @@ use crate::object::MapShape;
 use crate::order::InOrder as _;
 use crate::pin;
 use crate::plan::{
-    Alternative, BtfLoad, Call, Existing, MapCreate, MapSlot, ModuleSlot, On, Plan, ProgLoad, ProgramSlot,
-    Step, When,
+    Alternative, BtfLoad, Call, Existing, MapCreate, MapSlot, ModuleSlot, On, OtherShape, Plan,
+    ProgLoad, ProgramSlot, Step, When,
 };
 use crate::program::{CompilerInfo, Program, ProgramInfo, ProgramParams};
 use crate::uapi::bpf::ProgType;
@@ -339,7 +339,7 @@ impl<'p> Execution<'p> {
             Call::Unlock => done(self.unlock()),
             Call::Mkdir { path } => make_directory(path),
             Call::ObjGet { path, map } => self.get_map(path, *map),
-            Call::MapInfo { map, wanted, copy } => self.check_shape(*map, wanted, *copy),
+            Call::MapInfo { map, wanted, other_shape } => self.check_shape(*map, wanted, *other_shape),
             Call::MovePin { from, to, .. } => done(pin::replace(Path::new(from), Path::new(to))),
             Call::PutPinBack { map, from, to } => done(self.put_pin_back(*map, from, to)),
             Call::BtfLoad(load) => self.load_btf(*load, None),
@@ -371,7 +371,7 @@ impl<'p> Execution<'p> {
             Call::SetLink(set) => self.set_link(set),
             Call::PutBack(_) => self.put_back(),
             Call::RunningMapIds => self.ask_for_map_ids(),
-            Call::OpenRunningMaps { wanted, copy } => self.open_running_maps(wanted, *copy),
+            Call::OpenRunningMaps { wanted, other_shape } => self.open_running_maps(wanted, *other_shape),
             Call::CopyMap { map, by } => self.copy_map(*map, *by),
             Call::FindLink => self.find_link(),
             Call::OpenLink { path } => self.open_link(path),
@@ -414,12 +414,14 @@ impl Execution<'_> {
     }
 
     /// Takes over the pinned map, if it is interchangeable with the one that the object asks for.
-    fn check_shape(&mut self, slot: MapSlot, wanted: &MapShape, copy: bool) -> Result<Outcome> {
+    fn check_shape(&mut self, slot: MapSlot, wanted: &MapShape, other_shape: OtherShape) -> Result<Outcome> {
         let Found { fd, path } =
             self.found[slot.0].take().expect("a plan asks for a map's shape after it has opened the map");
         let (map, info) = Map::with_info(fd).context(|| format!("pin {}", pin::show(&path)))?;
         let differences = differences(wanted, &info, kernel::possible_cpus()?);
-        if !differences.is_empty() && copy && MapShape::from(&info).can_be_copied_into(wanted) {
+        let can_be_copied =
+            other_shape == OtherShape::Copy && MapShape::from(&info).can_be_copied_into(wanted);
+        if !differences.is_empty() && can_be_copied {
             self.old_maps[slot.0] = Some(map);
             return Ok(Outcome::Found("another shape".to_owned()));
         }

@@ -10,7 +10,7 @@ use crate::map::compare::differences;
 use crate::map::{Map, MapInfo};
 use crate::object::MapShape;
 use crate::pin;
-use crate::plan::{CopyBy, MapSlot, WantedMap};
+use crate::plan::{CopyBy, MapSlot, OtherShape, WantedMap};
 use crate::uapi::bpf::ObjName;
 
 impl Execution<'_> {
@@ -21,7 +21,11 @@ impl Execution<'_> {
     }
 
     /// Opens the running program's maps one after the other, and takes over those that are wanted.
-    pub(super) fn open_running_maps(&mut self, wanted: &[WantedMap], copy: bool) -> Result<Outcome> {
+    pub(super) fn open_running_maps(
+        &mut self,
+        wanted: &[WantedMap],
+        other_shape: OtherShape,
+    ) -> Result<Outcome> {
         let cpus = kernel::possible_cpus()?;
         for id in std::mem::take(&mut self.running_maps) {
             let (map, info) = Map::from_id_with_info(id)?;
@@ -30,11 +34,13 @@ impl Execution<'_> {
             if self.kept.contains(&slot) || self.old_maps[slot.0].is_some() {
                 return Err(self.ambiguous(wanted, "the running program has two maps"));
             }
+            let can_be_copied =
+                other_shape == OtherShape::Copy && MapShape::from(&info).can_be_copied_into(&wanted.shape);
             let differences = differences(&wanted.shape, &info, cpus);
             if differences.is_empty() {
                 self.maps[slot.0] = Some(map);
                 self.kept.push(slot);
-            } else if copy && MapShape::from(&info).can_be_copied_into(&wanted.shape) {
+            } else if can_be_copied {
                 self.old_maps[slot.0] = Some(map);
             } else {
                 let list: Vec<_> = differences.iter().map(ToString::to_string).collect();

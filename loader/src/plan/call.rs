@@ -65,8 +65,8 @@ pub enum Call {
         map: MapSlot,
         /// The shape that the object asks for.
         wanted: MapShape,
-        /// Whether the entries of one of another shape are copied into a new map; otherwise it is refused.
-        copy: bool,
+        /// What becomes of one of another shape.
+        other_shape: OtherShape,
     },
     /// Move a pin to where another is, which it takes the place of in one step.
     MovePin {
@@ -231,8 +231,8 @@ pub enum Call {
     OpenRunningMaps {
         /// The maps of the plan that are looked for.
         wanted: Vec<WantedMap>,
-        /// Whether a map of another shape is copied into a new one; otherwise it is refused.
-        copy: bool,
+        /// What becomes of one of another shape.
+        other_shape: OtherShape,
     },
     /// Copy the entries of the attached program's map into the one that took its name.
     CopyMap {
@@ -481,6 +481,15 @@ pub struct WantedMap {
     pub name: ObjName,
     /// The shape that it must have.
     pub shape: MapShape,
+}
+
+/// What becomes of a map that is found with another shape than the object asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherShape {
+    /// It is refused.
+    Refuse,
+    /// Its entries are copied into a new map, if they can be.
+    Copy,
 }
 
 /// What a guard is told beside what was found and made; see [`Plan::on_trial`](super::Plan::on_trial).

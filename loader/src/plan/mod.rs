@@ -20,7 +20,7 @@ pub(crate) use build::link_without_pin;
 pub use build::{KeepMaps, Loader};
 pub use call::{
     Adapted, Arm, BtfLoad, Call, CopyBy, Existing, FIRST_LOG_SIZE, FdValue, Fit, LinkCreate, MapCreate,
-    MapFd, MapSlot, ModuleFd, ProgInfo, ProgLoad, ProgramSlot, SetLink, WantedMap,
+    MapFd, MapSlot, ModuleFd, OtherShape, ProgInfo, ProgLoad, ProgramSlot, SetLink, WantedMap,
 };
 pub use describe::KernelCall;
 pub use externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};

@@ -6,11 +6,11 @@ use std::path::Path;
 use nix::libc::{EACCES, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM};
 
 use super::upgrade::copy_steps;
-use super::{KeepMaps, Loader, NEWER, charged, name_for};
+use super::{Loader, NEWER, charged, name_for};
 use crate::error::{Context, ENOTSUPP, Error, ErrorKind, Result, escape, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::object::{InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotValue};
-use crate::plan::call::{Adapted, Call, FdValue, Fit, MapCreate, MapSlot, WantedMap};
+use crate::plan::call::{Adapted, Call, FdValue, Fit, MapCreate, MapSlot, OtherShape, WantedMap};
 use crate::plan::pin_path::{beside, check_pin_path};
 use crate::plan::{On, Step, When};
 use crate::uapi::bpf::{BPF_F_NUMA_NODE, MapType, ObjName};
@@ -67,9 +67,13 @@ impl Loader<'_> {
             };
         };
         // One of another shape makes room when all else is done.
-        let anew = if self.copies() { self.anew(slot, path, templates, kernel)? } else { Vec::new() };
+        let anew = if self.other_shape() == OtherShape::Copy {
+            self.anew(slot, path, templates, kernel)?
+        } else {
+            Vec::new()
+        };
         let get = || {
-            let info = Step::new(Call::MapInfo { map: slot, wanted: shape, copy: self.copies() });
+            let info = Step::new(Call::MapInfo { map: slot, wanted: shape, other_shape: self.other_shape() });
             let then = std::iter::once(info).chain(anew.clone()).collect();
             Step::new(Call::ObjGet { path: path.to_owned(), map: slot }).then(then)
         };
@@ -103,7 +107,7 @@ impl Loader<'_> {
     pub(super) fn migrate_pins(&self, pins: &[Option<String>], kernel: &Kernel) -> Result<Vec<Step>> {
         let (mut copies, mut moves) = (Vec::new(), Vec::new());
         for (index, (map, path)) in self.object.maps.iter().zip(pins).enumerate() {
-            let (Some(path), true) = (path, self.copies()) else { continue };
+            let Some(path) = path else { continue };
             let slot = MapSlot(index);
             let (shape, _) = self.shape(map, kernel)?;
             let wanted = WantedMap { map: slot, name: ObjName::from_symbol(&map.name), shape };
@@ -115,10 +119,6 @@ impl Loader<'_> {
         }
         copies.append(&mut moves);
         Ok(copies)
-    }
-
-    fn copies(&self) -> bool {
-        self.keep_maps == KeepMaps::Copy
     }
 
     /// Makes a map and before it, where it needs one, a template for its values; puts the maps into it that are in it.

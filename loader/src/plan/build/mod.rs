@@ -186,7 +186,7 @@ impl<'o> Loader<'o> {
         let wanted =
             if self.keep_maps == KeepMaps::No { Vec::new() } else { self.wanted_maps(&pins, kernel)? };
         if !wanted.is_empty() {
-            steps.extend(find_maps(&wanted, self.keep_maps == KeepMaps::Copy));
+            steps.extend(find_maps(&wanted, self.other_shape()));
         }
         steps.extend(self.object.btf.as_ref().map(|btf| btf_step(btf, kernel)));
         let arrays = self.targets.first().into_iter().flat_map(|_| programs.reached_arrays(attached));

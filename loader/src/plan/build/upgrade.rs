@@ -5,7 +5,7 @@ use super::attach::several;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::Kernel;
 use crate::object::MapShape;
-use crate::plan::call::{Call, CopyBy, MapSlot, WantedMap};
+use crate::plan::call::{Call, CopyBy, MapSlot, OtherShape, WantedMap};
 use crate::plan::{On, Step, When};
 use crate::uapi::bpf::{MapType, ObjName};
 use nix::libc::{EINTR, EINVAL, EOPNOTSUPP};
@@ -41,6 +41,11 @@ impl Loader<'_> {
         .collect()
     }
 
+    /// What becomes of a map of another shape than the object's.
+    pub(super) fn other_shape(&self) -> OtherShape {
+        if self.keep_maps == KeepMaps::Copy { OtherShape::Copy } else { OtherShape::Refuse }
+    }
+
     pub(super) fn refuse_to_keep_without_replacing(&self) -> Result<()> {
         if self.keep_maps == KeepMaps::No {
             return Ok(());
@@ -56,10 +61,10 @@ impl Loader<'_> {
 }
 
 /// Opens the maps of the running program.
-pub(super) fn find_maps(wanted: &[WantedMap], copy: bool) -> [Step; 2] {
+pub(super) fn find_maps(wanted: &[WantedMap], other_shape: OtherShape) -> [Step; 2] {
     [
         Step::new(Call::RunningMapIds).when(When::Occupied),
-        Step::new(Call::OpenRunningMaps { wanted: wanted.to_vec(), copy }).when(When::Occupied),
+        Step::new(Call::OpenRunningMaps { wanted: wanted.to_vec(), other_shape }).when(When::Occupied),
     ]
 }
 
