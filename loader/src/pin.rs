@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
-use crate::kernel::{explain_mount, explain_path};
+use crate::kernel::{Access, explain_mount, explain_path};
 use crate::order::sort;
 use crate::sys::{Errno, bpf, os};
 use crate::uapi::bpf::Cmd;
@@ -138,7 +138,7 @@ pub fn lock_if_there(root: &Path) -> Result<Option<Lock>> {
 fn open_directory(path: &Path) -> Result<OwnedFd> {
     os::open_directory(path).map_err(|errno| {
         let error = Error::os("openat(2)", show(path), errno.0);
-        if is_barred(&error) { explain_path(error, path, false) } else { error }
+        if is_barred(&error) { explain_path(error, path, Access::Open) } else { error }
     })
 }
 
@@ -167,7 +167,7 @@ pub fn create_dir(path: &Path) -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
         Err(error) => {
             let error = io_error("mkdir(2)", path, &error);
-            Err(if is_barred(&error) { explain_path(error, path, true) } else { error })
+            Err(if is_barred(&error) { explain_path(error, path, Access::Make) } else { error })
         }
     }
 }
@@ -368,7 +368,8 @@ fn explain(cmd: Cmd, path: &Path, errno: Errno, is_elsewhere: impl FnOnce(&Path)
     } else if errno == Errno::EPERM && name.is_some_and(has_dot) {
         error.with_kind(ErrorKind::InvalidInput).context("the kernel allows no dot in a pin's name")
     } else {
-        explain_path(error, path, cmd == Cmd::OBJ_PIN)
+        let access = if cmd == Cmd::OBJ_PIN { Access::Make } else { Access::Open };
+        explain_path(error, path, access)
     }
 }
 

@@ -14,17 +14,27 @@ pub struct PathFacts {
     pub gid: u32,
     /// Its permission bits, the last nine of `st_mode`.
     pub mode: u32,
-    /// What is asked of it, as in the permission bits of others: 1 to pass through, 2 to write, 4 to read.
+    /// What is asked of it: [`SEARCH`](Self::SEARCH), [`WRITE`](Self::WRITE) and [`READ`](Self::READ), or none of
+    /// them.
     pub wanted: u32,
     /// Whether its file system is mounted read-only.
     pub read_only: bool,
+}
+
+impl PathFacts {
+    /// The right to pass through a directory, `S_IXOTH`. Like the others, it is the permission bit of others.
+    pub const SEARCH: u32 = 1;
+    /// The right to write, `S_IWOTH`.
+    pub const WRITE: u32 = 2;
+    /// The right to read, `S_IROTH`.
+    pub const READ: u32 = 4;
 }
 
 /// The first on the way that does not let a process of this user and these groups do what it wants, in words.
 pub fn who_bars(way: &[PathFacts], uid: u32, groups: &[u32]) -> Option<Verdict> {
     way.iter().find_map(|facts| {
         let path = quote(&facts.path);
-        if facts.read_only && facts.wanted & 2 != 0 {
+        if facts.read_only && facts.wanted & PathFacts::WRITE != 0 {
             let rule = format!("the bpffs at {path} is mounted read-only");
             let remedy = format!("mount -o remount,rw,bind {path}, or start the container without `:ro`");
             return Some(Verdict::new(rule, remedy));
@@ -56,7 +66,8 @@ mod tests {
 
     #[test]
     fn the_first_that_bars_the_way_is_named() {
-        let way = [directory("/sys", 0, 0o755, 1), directory("/sys/fs/bpf", 0, 0o700, 1)];
+        let way = [("/sys", 0o755), ("/sys/fs/bpf", 0o700)];
+        let way = way.map(|(path, mode)| directory(path, 0, mode, PathFacts::SEARCH));
         let verdict = who_bars(&way, 65_534, &[65_534]).unwrap();
         let words = "`/sys/fs/bpf` belongs to user 0 with mode 0700, and this process is user 65534";
         assert!(verdict.rule.starts_with(words), "{}", verdict.rule);
@@ -66,7 +77,8 @@ mod tests {
 
     #[test]
     fn groups_and_others_have_their_bits() {
-        let pin = |mode| [directory("/sys/fs/bpf/map", 0, mode, 6)];
+        let wanted = PathFacts::READ | PathFacts::WRITE;
+        let pin = |mode| [directory("/sys/fs/bpf/map", 0, mode, wanted)];
         assert_eq!(who_bars(&pin(0o660), 1000, &[7, 0]), None);
         assert!(who_bars(&pin(0o640), 1000, &[0]).is_some());
         assert_eq!(who_bars(&pin(0o666), 1000, &[7]), None);
@@ -75,9 +87,9 @@ mod tests {
     #[test]
     fn a_read_only_bpffs_bars_who_writes() {
         let bpffs = |wanted| [PathFacts { read_only: true, ..directory("/sys/fs/bpf", 0, 0o777, wanted) }];
-        assert_eq!(who_bars(&bpffs(1), 0, &[]), None);
+        assert_eq!(who_bars(&bpffs(PathFacts::SEARCH), 0, &[]), None);
         assert_eq!(
-            who_bars(&bpffs(3), 0, &[]).unwrap().rule,
+            who_bars(&bpffs(PathFacts::SEARCH | PathFacts::WRITE), 0, &[]).unwrap().rule,
             "the bpffs at `/sys/fs/bpf` is mounted read-only"
         );
     }

@@ -25,6 +25,7 @@ pub use ids::{Ids, link_ids, map_ids, program_ids};
 pub use log::VerifierLog;
 pub use memlock::{memlock_limit, raise_memlock};
 pub use module_btf::module_btf_fd;
+pub(crate) use permissions::Access;
 pub use permissions::permissions;
 pub(crate) use privilege::{explain_mount, explain_path, explain_refusal, explain_rejection};
 pub use probe::probe;

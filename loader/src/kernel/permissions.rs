@@ -36,28 +36,43 @@ pub fn permissions() -> Permissions {
     }
 }
 
-/// The directories that lead to `path`, and what is there, as far as they can be looked at. To make something there
-/// takes the right to write into the last directory, whose file system may be read-only; to open it, to read and write
-/// it.
-pub(crate) fn way_to(path: &Path, make: bool, is_read_only: bool) -> Vec<PathFacts> {
+/// What is to be done with a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// What is there is opened, to be read and written.
+    Open,
+    /// Something is made there.
+    Make,
+}
+
+impl Access {
+    /// What it asks of what is so many steps above the path.
+    fn wanted(self, above: usize) -> u32 {
+        match (self, above) {
+            (Self::Open, 0) => PathFacts::READ | PathFacts::WRITE,
+            // Nothing is there yet.
+            (Self::Make, 0) => 0,
+            (Self::Make, 1) => PathFacts::SEARCH | PathFacts::WRITE,
+            _ => PathFacts::SEARCH,
+        }
+    }
+}
+
+/// The directories that lead to `path`, and what is there, as far as they can be looked at. The file system of the last
+/// directory may be read-only.
+pub(crate) fn way_to(path: &Path, access: Access, is_read_only: bool) -> Vec<PathFacts> {
     let above_all = Capabilities::current().is_ok_and(|held| held.has(Capability::DAC_OVERRIDE));
     let mut ancestors: Vec<_> = path.ancestors().collect();
     ancestors.reverse();
     let last = ancestors.len().saturating_sub(1);
     let facts = |(at, place): (usize, &&Path)| {
         let seen = fs::metadata(place).ok()?;
-        let wanted = match last - at {
-            0 if make => 0,
-            0 => 6,
-            1 if make => 3,
-            _ => 1,
-        };
         Some(PathFacts {
             path: place.to_string_lossy().into_owned(),
             uid: seen.uid(),
             gid: seen.gid(),
             mode: if above_all { 0o777 } else { seen.mode() & 0o777 },
-            wanted,
+            wanted: access.wanted(last - at),
             read_only: is_read_only && last - at == 1,
         })
     };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::libc::{EACCES, ENOSYS, EPERM, EROFS};
 
-use super::permissions::{permissions, user_and_groups, way_to};
+use super::permissions::{Access, permissions, user_and_groups, way_to};
 use super::{Capabilities, Privilege};
 use crate::diagnosis::{Verdict, who_bars, why_no_bpffs, why_not_permitted, why_rejected};
 use crate::error::Error;
@@ -31,10 +31,10 @@ pub(crate) fn explain_mount(error: Error, path: &Path) -> Error {
     told(error, why_no_bpffs(&path.to_string_lossy(), errno, &permissions()))
 }
 
-/// Says whose directory or file bars the way to `path`, if one does. `make` tells that something was to be made there.
-pub(crate) fn explain_path(error: Error, path: &Path, make: bool) -> Error {
+/// Says whose directory or file bars the way to `path`, if one does.
+pub(crate) fn explain_path(error: Error, path: &Path, access: Access) -> Error {
     let (uid, groups) = user_and_groups();
-    let way = way_to(path, make, error.errno() == Some(EROFS));
+    let way = way_to(path, access, error.errno() == Some(EROFS));
     let verdict = who_bars(&way, uid, &groups);
     told(error, verdict)
 }
