@@ -52,6 +52,16 @@ impl Feature {
             Self::XdpFrags => "5.18",
         }
     }
+
+    /// What is said of a kernel without it.
+    pub fn lacking(self) -> String {
+        lacking(self, self.since())
+    }
+}
+
+/// What is said of a kernel without `what`, which came with the release `since`.
+pub(crate) fn lacking(what: impl fmt::Display, since: &str) -> String {
+    format!("the kernel lacks {what}, which came with Linux {since}")
 }
 
 impl fmt::Display for Feature {

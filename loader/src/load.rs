@@ -471,9 +471,7 @@ impl Execution<'_> {
 /// A kernel that lacks what there is no way without.
 #[cold]
 fn cannot_do_without(feature: Feature, refusal: Error) -> Error {
-    refusal
-        .with_kind(ErrorKind::Unsupported)
-        .context(format!("the kernel lacks {feature}, which came with Linux {}", feature.since()))
+    refusal.with_kind(ErrorKind::Unsupported).context(feature.lacking())
 }
 
 /// What to do about a pinned map of another shape.

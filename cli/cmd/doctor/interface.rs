@@ -102,9 +102,7 @@ fn wish(mode: Mode, frags: bool) -> AttachWish {
 fn native(facts: &InterfaceFacts, frags: bool) -> Outlook {
     let lacks = |feature| facts.features.is_some_and(|features| !features.has(feature));
     if frags && probe(Feature::XdpFrags) == Answer::No {
-        let (feature, since) = (Feature::XdpFrags, Feature::XdpFrags.since());
-        let rule = format!("the kernel lacks {feature}, which came with Linux {since}");
-        return Outlook::unless(Some(Verdict { rule, remedy: None }));
+        return Outlook::unless(Some(Verdict { rule: Feature::XdpFrags.lacking(), remedy: None }));
     }
     match forecast(wish(Mode::Native, frags), facts) {
         None if facts.features.is_none() && !facts.is("veth") => Outlook::new(Answer::Unknown),

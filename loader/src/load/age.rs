@@ -4,7 +4,7 @@ use nix::libc::{E2BIG, EINVAL};
 
 use super::Execution;
 use crate::error::{Error, ErrorKind, RefusalKind, quote};
-use crate::features::{Answer, Feature};
+use crate::features::{Answer, Feature, lacking};
 use crate::kernel::probe;
 use crate::plan::{Call, ProgLoad};
 
@@ -15,9 +15,7 @@ pub(super) fn explained(refusal: Error, call: &Call) -> Error {
         return refusal;
     }
     if let (Some(E2BIG), Call::ProgLoad(ProgLoad { extends: Some(_), .. })) = (refusal.errno(), call) {
-        return refusal.with_rule(
-            "the kernel lacks programs that replace functions of others, which came with Linux 5.6",
-        );
+        return refusal.with_rule(lacking("programs that replace functions of others", "5.6"));
     }
     match call.needs().into_iter().find(|feature| probe(*feature) == Answer::No) {
         Some(feature) => with_age(refusal, feature),
@@ -26,7 +24,7 @@ pub(super) fn explained(refusal: Error, call: &Call) -> Error {
 }
 
 fn with_age(refusal: Error, feature: Feature) -> Error {
-    let rule = format!("the kernel lacks {feature}, which came with Linux {}", feature.since());
+    let rule = feature.lacking();
     match refusal.explanation().cloned() {
         // The verifier has stumbled over what it does not know.
         Some(mut explanation) => {

@@ -35,10 +35,7 @@ impl Loader<'_> {
             if data.needed.is_empty() {
                 return Ok(Vec::new());
             }
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("the kernel lacks {feature}, which came with Linux {}", feature.since()),
-            ));
+            return Err(Error::new(ErrorKind::Unsupported, feature.lacking()));
         }
         let mut steps = Vec::new();
         for ((index, section), content) in self.object.data.iter().enumerate().zip(contents) {
