@@ -7,10 +7,10 @@ use std::path::Path;
 
 use nix::libc::{EACCES, EBUSY, ENOSYS, EPERM};
 
-use crate::attach::{Interface, NetNs, RouteSocket};
+use crate::attach::{Interface, NetNs, RouteSocket, SETLINK};
 use crate::diagnosis::{
-    AttachWish, Holder, InterfaceFacts, Permissions, Privilege, Verdict, forecast, why_not_permitted,
-    why_refused,
+    AttachWish, DISPATCHER, Holder, InterfaceFacts, Permissions, Privilege, Verdict, forecast,
+    why_not_permitted, why_refused,
 };
 use crate::error::{Error, Result, quote};
 use crate::features::Feature;
@@ -64,8 +64,9 @@ fn explain_in(error: Error, plan: &Plan, attach: &Target, mode: Mode, bpffs: &Pa
     let facts = || look(attach, bpffs).ok();
     // A program for the card is refused when it is loaded.
     let is_attach = error.call().is_some_and(|call| {
-        let attaches = ["netlink(RTM_SETLINK)", "bpf(BPF_LINK_CREATE)"];
-        attaches.contains(&call) || mode == Mode::Offload && call == "bpf(BPF_PROG_LOAD)"
+        call == SETLINK
+            || call == Cmd::LINK_CREATE.call()
+            || mode == Mode::Offload && call == Cmd::PROG_LOAD.call()
     });
     let verdict = match error.errno() {
         Some(errno) if is_attach && errno != EPERM => {
@@ -74,7 +75,7 @@ fn explain_in(error: Error, plan: &Plan, attach: &Target, mode: Mode, bpffs: &Pa
         // The program that is there was seen before the kernel was asked: worth a word if it is more than a program.
         None if error.help().is_some_and(|help| help.ends_with(OR_DETACH)) => {
             let special =
-                |holder: &Holder| holder.link.is_some() || holder.name.as_deref() == Some("xdp_dispatcher");
+                |holder: &Holder| holder.link.is_some() || holder.name.as_deref() == Some(DISPATCHER);
             facts().filter(|facts| facts.holders.iter().any(special)).and_then(|facts| {
                 let mode = facts.link.xdp.programs().first()?.mode;
                 forecast(AttachWish { mode, ..wish }, &facts)

@@ -15,8 +15,7 @@ use crate::order::sort;
 use crate::sys::{Errno, bpf, os};
 use crate::uapi::bpf::Cmd;
 
-/// Where a system has its bpffs by convention.
-pub const BPFFS_ROOT: &str = "/sys/fs/bpf";
+pub use crate::uapi::bpf::BPFFS_ROOT;
 
 /// What sort of kernel object an fd or a pin is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

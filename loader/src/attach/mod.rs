@@ -35,9 +35,11 @@ pub use netns::NetNs;
 pub use on_trial::{OnTrial, RolledBack};
 pub(crate) use socket::Outcome;
 pub use socket::RouteSocket;
+pub(crate) use socket::SETLINK;
 pub(crate) use trial::hand_over;
 pub use trial::{Heard, Trial, answer, hear, take_back, tell_made, tell_unchanged};
 
+use crate::diagnosis::DISPATCHER;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::netlink::{self, Mode, ModeChoice, XdpChange, XdpProgram};
 use crate::pin;
@@ -289,9 +291,6 @@ fn make(interface: &Interface, mode: Mode, change: XdpChange) -> Result<Option<S
 fn set(interface: &Interface, mode: Mode, change: XdpChange) -> Result<Outcome> {
     interface.socket().set_xdp_or_put_back(interface.index().get(), mode, change)
 }
-
-/// What libxdp calls its dispatcher, on which it hangs several programs (`lib/libxdp/xdp-dispatcher.c.in`).
-const DISPATCHER: &str = "xdp_dispatcher";
 
 /// As [`open`], for a program that is to make room: not for libxdp's dispatcher, since programs that nobody has named
 /// would go with it. The error is of kind [`Conflict`](ErrorKind::Conflict).

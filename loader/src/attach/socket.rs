@@ -19,7 +19,8 @@ const FIRST_DATAGRAM: usize = 8 * 1024;
 const MAX_DUMPS: usize = 16;
 
 const GETLINK: &str = "netlink(RTM_GETLINK)";
-const SETLINK: &str = "netlink(RTM_SETLINK)";
+/// The call that attaches and detaches, as messages write it.
+pub(crate) const SETLINK: &str = "netlink(RTM_SETLINK)";
 const ALL: &str = "all interfaces";
 
 /// A netlink socket in one network namespace.

@@ -44,7 +44,7 @@ pub fn forecast(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
 mod tests {
     use nix::libc::{EBUSY, EEXIST, EINVAL, ENOMEM, ENOSPC, EOPNOTSUPP, ERANGE};
 
-    use super::super::{Channels, Holder, Place};
+    use super::super::{Channels, DISPATCHER, Holder, Place};
     use super::*;
     use crate::netlink::{LinkInfo, XdpFeatures, XdpProgram, XdpState};
     use crate::uapi::genetlink::XdpFeature;
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn the_dispatcher_is_known_by_its_name() {
         let mut facts = held(Mode::Native, None);
-        facts.holders[0].name = Some("xdp_dispatcher".to_owned());
+        facts.holders[0].name = Some(DISPATCHER.to_owned());
         let told = why(NATIVE, EBUSY, Some("XDP program already attached"), &facts);
         assert!(
             told.starts_with("libxdp's dispatcher, XDP program 12 in native mode, is attached"),

@@ -80,6 +80,9 @@ impl Channels {
     }
 }
 
+/// What libxdp calls its dispatcher, on which it hangs several programs (`lib/libxdp/xdp-dispatcher.c.in`).
+pub const DISPATCHER: &str = "xdp_dispatcher";
+
 /// Who holds a program on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {

@@ -3,7 +3,7 @@
 
 use nix::libc::{E2BIG, EBUSY, EEXIST, EINVAL, ENOMEM, ENOSPC, ENOTCONN, EOPNOTSUPP, ERANGE};
 
-use super::{AttachWish, Channels, Holder, InterfaceFacts, Verdict, native_limit};
+use super::{AttachWish, Channels, DISPATCHER, Holder, InterfaceFacts, Verdict, native_limit};
 use crate::error::{escape, quote};
 use crate::netlink::{LinkInfo, Mode, XdpFeatures, XdpProgram};
 use crate::uapi::genetlink::XdpFeature;
@@ -144,7 +144,7 @@ fn held_by_netlink(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> 
 
 fn same_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     let holder = holder_in(facts, wish.mode).filter(|_| wish.by_link || !wish.replace)?;
-    if holder.name.as_deref() == Some("xdp_dispatcher") {
+    if holder.name.as_deref() == Some(DISPATCHER) {
         let rule = format!(
             "libxdp's dispatcher, {}, is attached, and runs the programs that xdp-loader has added to it",
             holder.program

@@ -1,5 +1,7 @@
 //! The buffer for the kernel's log of a program or of types, which grows until the log fits.
 
+use crate::plan::FIRST_LOG_SIZE;
+
 /// The kernel's log of one load, of a program or of types, and the buffer that it is written to.
 ///
 /// There is no right size for the buffer: a log may take a few bytes or hundreds of megabytes, and the kernel
@@ -12,9 +14,6 @@ pub struct VerifierLog {
     /// Bytes that the last load's log takes as a whole, 0 where the kernel did not tell.
     size: usize,
 }
-
-/// First size of a buffer in bytes, which holds the log of most refusals.
-const START: usize = 1 << 16;
 
 /// Largest size in bytes that a kernel takes: `UINT_MAX >> 2`, since 5.2 (`kernel/bpf/log.c`).
 const MAX: usize = (u32::MAX >> 2) as usize;
@@ -32,7 +31,7 @@ impl VerifierLog {
 
     /// An empty log that asks the verifier for `level`, a sum of the constants above.
     pub fn new(level: u32) -> Self {
-        Self { buffer: vec![0; START], level, size: 0 }
+        Self { buffer: vec![0; FIRST_LOG_SIZE], level, size: 0 }
     }
 
     /// The level that was asked for.
@@ -85,7 +84,7 @@ mod tests {
     fn a_log_grows_to_what_the_kernel_says_or_by_a_factor() {
         let mut log = VerifierLog::new(VerifierLog::PATH);
         assert!(log.grow());
-        assert_eq!(log.buffer.len(), 4 * START);
+        assert_eq!(log.buffer.len(), 4 * FIRST_LOG_SIZE);
         log.set_size(300_000);
         assert!(log.grow());
         assert_eq!(log.buffer.len(), 300_000);

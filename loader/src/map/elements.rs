@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use super::{Entries, Map, UpdateFlags, Value, is_indexed, raw};
-use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::error::{Context as _, ENOTSUPP, Error, ErrorKind, Result};
 use crate::sys::{Errno, cpus::POSSIBLE};
 use crate::uapi::bpf::{Cmd, MapType};
 
@@ -325,7 +325,7 @@ impl Map {
 /// Whether a bulk call was refused since the kernel, or the type of map, has it not: before 5.6 the command is
 /// unknown, later a type without it gives the kernel's own errno.
 pub(super) fn lacks_batch(errno: Errno) -> bool {
-    matches!(errno, Errno::EINVAL | Errno::ENOTSUPP | Errno::EOPNOTSUPP)
+    matches!(errno, Errno::EINVAL | Errno(ENOTSUPP) | Errno::EOPNOTSUPP)
 }
 
 fn after(done: usize) -> String {

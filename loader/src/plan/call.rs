@@ -448,7 +448,7 @@ pub struct ModuleFd {
     pub module: ModuleSlot,
 }
 
-/// Bytes of the first buffer for a verifier log.
+/// Bytes of the first buffer for a verifier log, which holds that of most refusals.
 pub const FIRST_LOG_SIZE: usize = 64 * 1024;
 
 /// `RTM_SETLINK` with `IFLA_XDP`.

@@ -53,8 +53,6 @@ impl Errno {
     pub(crate) const EINVAL: Self = Self(libc::EINVAL);
     pub(crate) const ENOSPC: Self = Self(libc::ENOSPC);
     pub(crate) const EOPNOTSUPP: Self = Self(libc::EOPNOTSUPP);
-    /// The kernel's own "not supported" (`include/linux/errno.h`), which was never meant for user space.
-    pub(crate) const ENOTSUPP: Self = Self(524);
 
     /// The number that the last failed call of this thread left.
     fn last() -> Self {

@@ -4,6 +4,9 @@
 
 use super::named_values;
 
+/// Where the kernel makes a directory for bpffs (`kernel/bpf/inode.c`), and systems mount it by convention.
+pub const BPFFS_ROOT: &str = "/sys/fs/bpf";
+
 named_values! {
     /// `enum bpf_cmd`: the first argument of bpf(2).
     pub struct Cmd: u32, "BPF_" {

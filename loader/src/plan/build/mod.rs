@@ -40,10 +40,7 @@ use crate::features::{Answer, Feature, Kernel};
 use crate::kconfig::Kconfig;
 use crate::netlink::Mode;
 use crate::object::{Object, ProgramSpec};
-use crate::uapi::bpf::ObjName;
-
-/// Where bpffs is mounted unless the caller says otherwise.
-const BPFFS: &str = "/sys/fs/bpf";
+use crate::uapi::bpf::{BPFFS_ROOT, ObjName};
 
 /// What to load of an object, and how: makes a [`Plan`].
 ///
@@ -79,7 +76,7 @@ impl<'o> Loader<'o> {
             program: None,
             all_programs: false,
             max_entries: BTreeMap::new(),
-            bpffs: BPFFS.to_owned(),
+            bpffs: BPFFS_ROOT.to_owned(),
             pins_by_name: None,
             pins: BTreeMap::new(),
             pin_dir: None,

@@ -2,7 +2,7 @@
 
 use super::Loader;
 use super::attach::several;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ENOTSUPP, Error, ErrorKind, Result};
 use crate::features::Kernel;
 use crate::object::MapShape;
 use crate::plan::call::{Call, CopyBy, MapSlot, OtherShape, WantedMap};
@@ -21,9 +21,6 @@ pub enum KeepMaps {
     /// The same, and the entries of one of another shape are copied, if keys and values have the same sizes.
     Copy,
 }
-
-/// The kernel's own "not supported", with which some types of maps refuse a bulk call.
-const ENOTSUPP: i32 = 524;
 
 impl Loader<'_> {
     /// The maps that are looked for among those of the running program: all that are not found by a pin.
@@ -89,6 +86,7 @@ pub(super) fn copy_steps(wanted: &[WantedMap]) -> impl Iterator<Item = Step> {
         let step = if shape.map_type.is_map_in_map() {
             copy(CopyBy::InnerMap)
         } else if shape.can_be_copied() {
+            // Some types of maps refuse a bulk call.
             copy(CopyBy::Page)
                 .or(On::Errno(&[EINVAL, ENOTSUPP, EOPNOTSUPP, EINTR]), vec![copy(CopyBy::Entry)])
         } else {
