@@ -54,7 +54,7 @@ pub(super) fn text(slots: &[Insn]) -> String {
 }
 
 /// The sign between the operands of the comparison that a conditional jump makes.
-pub(super) fn comparison(operation: u8) -> Option<&'static str> {
+fn comparison(operation: u8) -> Option<&'static str> {
     Some(match operation {
         BPF_JEQ => "==",
         BPF_JNE => "!=",

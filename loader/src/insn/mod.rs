@@ -10,7 +10,7 @@ pub mod tag;
 
 use std::fmt;
 
-use self::opcode::{CALL_X, CLASS, JA, JA_X, JA32, MAY_GOTO, MODE, OPERATION, SIZE};
+use self::opcode::{CALL_X, CLASS, JA, JA32, MODE, OPERATION, SIZE};
 use crate::bytes::{ByteOrder, Bytes};
 use crate::error::{ErrorKind, Result};
 use crate::uapi::bpf::{
@@ -115,18 +115,6 @@ impl Insn {
         self.code == BPF_EXIT
     }
 
-    /// How far this jumps if it is a jump, in slots, counted from the slot after this one.
-    pub fn jump_offset(self) -> Option<i32> {
-        let conditional = || disasm::comparison(self.operation()).is_some();
-        match self.code {
-            JA32 => Some(self.imm),
-            JA | MAY_GOTO => Some(self.off.into()),
-            JA_X => None,
-            _ if self.is_jump_class() && conditional() => Some(self.off.into()),
-            _ => None,
-        }
-    }
-
     /// Whether the second operand of this arithmetic operation is `imm`.
     pub fn computes_with_imm(self) -> bool {
         matches!(self.class(), opcode::BPF_ALU | opcode::BPF_ALU64) && self.code & opcode::BPF_X == 0
@@ -167,10 +155,6 @@ impl Insn {
 
     fn class(self) -> u8 {
         self.code & CLASS
-    }
-
-    fn is_jump_class(self) -> bool {
-        matches!(self.class(), opcode::BPF_JMP | opcode::BPF_JMP32)
     }
 
     fn operation(self) -> u8 {
@@ -370,18 +354,6 @@ mod tests {
         assert_eq!(call(3, 1), None);
         assert_eq!(Insn { code: CALL_X, dst: 4, ..EXIT }.call(), Some(Call::Callx { register: 4 }));
         assert!(Insn { code: BPF_CALL, src: 3, ..EXIT }.is_call() && !EXIT.is_call() && EXIT.is_exit());
-    }
-
-    #[test]
-    fn jumps_say_how_far_they_go() {
-        let offset = |code| Insn { code, off: -2, imm: 0x12345, ..EXIT }.jump_offset();
-        for code in [JA, MAY_GOTO, 0x15, 0x1d, 0x16, 0x1e, 0xd5, 0xde] {
-            assert_eq!(offset(code), Some(-2), "opcode {code:#04x}");
-        }
-        assert_eq!(offset(JA32), Some(0x12345));
-        for code in [BPF_CALL, CALL_X, BPF_EXIT, JA_X, BPF_LD_IMM64, 0x07, 0x61, 0x0e, 0xf5] {
-            assert_eq!(offset(code), None, "opcode {code:#04x}");
-        }
     }
 
     #[test]

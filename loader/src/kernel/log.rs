@@ -26,10 +26,8 @@ impl VerifierLog {
     pub const PATH: u32 = 1;
     /// As [`VerifierLog::PATH`], with the registers at every step.
     pub const STATES: u32 = 2;
-    /// A summary: instructions walked, states, time (5.2).
-    pub const STATISTICS: u32 = 4;
 
-    /// An empty log that asks the verifier for `level`, a sum of the constants above.
+    /// An empty log that asks the verifier for `level`, one of the constants above.
     pub fn new(level: u32) -> Self {
         Self { buffer: vec![0; FIRST_LOG_SIZE], level, size: 0 }
     }

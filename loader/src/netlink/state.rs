@@ -55,7 +55,8 @@ impl XdpState {
     }
 
     /// A state with these programs, of which a later one takes the place of an earlier one in the same mode.
-    pub fn from_programs(programs: impl IntoIterator<Item = XdpProgram>) -> Self {
+    #[cfg(test)]
+    pub(crate) fn from_programs(programs: impl IntoIterator<Item = XdpProgram>) -> Self {
         let mut state = Self::default();
         programs.into_iter().for_each(|program| state.put(program));
         state
