@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs, io};
+use std::{fmt, fs};
 
 use clap::{Args, Subcommand};
 use loader::attach::{Link, LinkState, NetNs, RouteSocket};
@@ -11,10 +11,10 @@ use loader::kernel::{link_ids, program_ids};
 use loader::map::Map;
 use loader::netlink::LinkInfo;
 use loader::pin::{self, Kind};
-use loader::plan::keep_root;
+use loader::plan::{KeptFor, keep_root};
 use loader::program::{Program, ProgramInfo};
 use loader::uapi::bpf::LinkType;
-use loader::{Error, ErrorKind, Result, escape, quote};
+use loader::{Error, ErrorKind, Result, escape};
 use nix::libc::ENOENT;
 use serde::Serialize;
 
@@ -63,9 +63,9 @@ pub(crate) fn run(args: &Pins) -> Result<()> {
         kernel => kernel?,
     };
     // Whatever cannot be looked at, the rest is done.
-    let mut failures = Vec::new();
+    let (paths, mut failures) = pin::walk(bpffs);
     let mut pins = Vec::new();
-    for path in files_below(bpffs, &mut failures) {
+    for path in paths {
         match Pin::look(&path, bpffs, &kernel) {
             Ok(pin) => pins.extend(pin),
             Err(error) => failures.push(error),
@@ -183,38 +183,35 @@ impl Kernel {
 
     /// Why the pins of an attachment, in a directory with this name, serve nobody; none if they may.
     fn why_let_go(&self, directory: &str) -> Result<Option<String>> {
-        let mut numbers = directory.split('_').map(str::parse::<u64>);
-        let (Some(Ok(cookie)), Some(Ok(ifindex)), Some(Ok(program)), None) =
-            (numbers.next(), numbers.next(), numbers.next(), numbers.next())
-        else {
+        let Some(KeptFor { netns_cookie, ifindex, program }) = KeptFor::parse(directory) else {
             return Ok(None);
         };
         if self.hidden.is_some() {
             return Ok(None);
         }
-        if !self.programs.iter().any(|info| u64::from(info.id) == program) {
+        if !self.programs.iter().any(|info| info.id == program) {
             return Ok(Some(format!("program {program} is gone")));
         }
-        let Some(ifindex) = u32::try_from(ifindex).ok().filter(|_| cookie == self.cookie) else {
+        if netns_cookie != self.cookie {
             return Ok(None);
-        };
-        let there = self.interface(ifindex).is_some_and(|interface| {
-            interface.xdp.programs().iter().any(|it| it.id.map(u64::from) == Some(program))
-        });
+        }
+        let there = self
+            .interface(ifindex)
+            .is_some_and(|interface| interface.xdp.programs().iter().any(|it| it.id == Some(program)));
         // A guard may put it back, and an interface takes its program along into another namespace.
         let is_idle = !there && guard::pending(None, ifindex)?.is_none() && !self.is_elsewhere(program)?;
         Ok(is_idle.then(|| format!("program {program} is not on interface {ifindex} any more")))
     }
 
     /// Whether the program with this id is attached in any network namespace, or may be.
-    fn is_elsewhere(&self, program: u64) -> Result<bool> {
+    fn is_elsewhere(&self, program: u32) -> Result<bool> {
         let Elsewhere { programs, refusal } = if let Some(looked) = self.elsewhere.get() {
             looked
         } else {
             let looked = Elsewhere::look()?;
             self.elsewhere.get_or_init(|| looked)
         };
-        let is_there = programs.iter().any(|&id| u64::from(id) == program);
+        let is_there = programs.contains(&program);
         if let (false, Some(refusal)) = (is_there, refusal) {
             let words = "may be attached in a network namespace that cannot be looked at";
             output::remark(format_args!(
@@ -304,36 +301,6 @@ impl Pin {
         let path = path.display().to_string();
         Ok(Some(Self { path, kind: kind.to_owned(), id, name, used_by, orphaned }))
     }
-}
-
-/// All files below `root`, in the order of their paths. What is in directories that cannot be listed is not among them.
-fn files_below(root: &Path, failures: &mut Vec<Error>) -> Vec<PathBuf> {
-    let (mut files, mut directories) = (Vec::new(), vec![root.to_owned()]);
-    while let Some(directory) = directories.pop() {
-        let entries = fs::read_dir(&directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        let entries = match entries {
-            // Where no bpffs is, or somebody else has removed it meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => {
-                let name = quote(&directory.to_string_lossy());
-                failures.push(Error::os("readdir(3)", name, error.raw_os_error().unwrap_or_default()));
-                continue;
-            }
-            Ok(entries) => entries,
-        };
-        for entry in entries {
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => directories.push(entry.path()),
-                // The kernel lets nobody else have a dot in a name: these are its own (CONFIG_BPF_PRELOAD).
-                Ok(kind) if kind.is_file() && !entry.file_name().to_string_lossy().contains('.') => {
-                    files.push(entry.path());
-                }
-                _ => {}
-            }
-        }
-    }
-    files.sort();
-    files
 }
 
 /// Removes the directories of attachments that have no pins any more, and the one that they are in.

@@ -86,30 +86,45 @@ pub fn replace(from: &Path, to: &Path) -> Result<()> {
 
 /// Removes every pin in the directory `dir`, one unlink(2) each, and gives their paths.
 pub fn unpin_all(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    let mut pins: Vec<_> = entries
-        .map_err(|error| io_error("readdir(3)", dir, &error))?
-        .iter()
-        .map(fs::DirEntry::path)
-        .collect();
+    let mut pins: Vec<_> = entries(dir)?.iter().map(fs::DirEntry::path).collect();
     sort(&mut pins);
     pins.iter().try_for_each(|pin| unpin(pin))?;
     Ok(pins)
 }
 
-/// All files below the directory `root`, in no order. Directories that cannot be listed are passed over.
-pub(crate) fn files_below(root: &Path) -> Vec<PathBuf> {
-    let (mut files, mut directories) = (Vec::new(), vec![root.to_owned()]);
+/// All that is pinned below the directory `root`, in the order of the paths, and why some directories could not be
+/// listed. One that is gone, or was never there, has no pins. What the kernel itself puts into a bpffs is left out.
+pub fn walk(root: &Path) -> (Vec<PathBuf>, Vec<Error>) {
+    let (mut pins, mut failures, mut directories) = (Vec::new(), Vec::new(), vec![root.to_owned()]);
     while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let entries = match entries(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.errno() == Some(libc::ENOENT) => continue,
+            Err(error) => {
+                failures.push(error);
+                continue;
+            }
+        };
+        for entry in entries {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => directories.push(entry.path()),
-                Ok(kind) if kind.is_file() => files.push(entry.path()),
+                Ok(kind) if kind.is_file() && !is_preloaded(&entry) => pins.push(entry.path()),
                 _ => {}
             }
         }
     }
-    files
+    sort(&mut pins);
+    (pins, failures)
+}
+
+/// The same, with directories that cannot be listed passed over.
+pub(crate) fn files_below(root: &Path) -> Vec<PathBuf> {
+    walk(root).0
+}
+
+fn entries(dir: &Path) -> Result<Vec<fs::DirEntry>> {
+    let entries = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    entries.map_err(|error| io_error("readdir(3)", dir, &error))
 }
 
 /// Held by the one run that is busy with the pins of a bpffs; dropping it lets others go on. The kernel lets go of it
@@ -216,13 +231,15 @@ pub fn mount_bpffs(path: &Path) -> Result<()> {
     })
 }
 
-/// What a kernel with CONFIG_BPF_PRELOAD puts into each bpffs.
-const PRELOADED: [&str; 2] = ["maps.debug", "progs.debug"];
+/// Whether the kernel itself has put this into a bpffs (`CONFIG_BPF_PRELOAD`): it lets nobody else have a dot in a
+/// name.
+fn is_preloaded(entry: &fs::DirEntry) -> bool {
+    has_dot(Path::new(&entry.file_name()))
+}
 
 /// Whether nothing is pinned in the bpffs at `root`, and no directory is in it.
 fn is_empty_bpffs(root: &Path) -> Result<bool> {
-    let mut entries = fs::read_dir(root).map_err(|error| io_error("readdir(3)", root, &error))?;
-    Ok(entries.all(|entry| entry.is_ok_and(|entry| PRELOADED.iter().any(|name| entry.file_name() == *name))))
+    Ok(entries(root)?.iter().all(is_preloaded))
 }
 
 /// Unmounts a bpffs that nobody else has begun to use, which the kernel does not look at.

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::{panic, thread};
 
 use loader::btf::BtfAddition;
-use loader::error::ErrorKind;
+use loader::error::{Error, ErrorKind};
 use loader::features::{Answer, Feature};
 use loader::kernel::{self, Capabilities, KernelVersion};
 use loader::map::compare::differences;
@@ -25,6 +25,7 @@ use loader::uapi::bpf::{
 };
 use loader::uapi::capability::Capability;
 use nix::errno::Errno;
+use nix::libc::ENOTDIR;
 use nix::mount::{MsFlags, mount};
 
 use crate::alone::alone;
@@ -419,6 +420,28 @@ fn a_pin_that_cannot_be_says_why() {
         assert!(!pin::is_bpffs(Path::new("/sys/fs")).unwrap());
         pin::unmount_bpffs(Path::new(BPFFS_ROOT)).unwrap();
         assert!(!pin::is_bpffs(Path::new(BPFFS_ROOT)).unwrap());
+    });
+}
+
+#[test]
+fn pins_are_walked_in_the_order_of_their_paths() {
+    alone(|| {
+        let map = map(MapType::HASH, 4, 4, 2);
+        let root = Path::new(BPFFS_ROOT);
+        for directory in ["b", "b/c", "d"] {
+            pin::create_dir(&root.join(directory)).unwrap();
+        }
+        let paths = ["a", "b/c/e", "b/f", "g"].map(|name| root.join(name));
+        paths.iter().rev().for_each(|path| map.pin(path).unwrap());
+        let (pins, failures) = pin::walk(root);
+        assert_eq!(pins, paths);
+        assert!(failures.is_empty(), "{failures:?}");
+        assert!(
+            matches!(pin::walk(&root.join("nothing")), (pins, failures) if pins.len() + failures.len() == 0)
+        );
+        let (pins, failures) = pin::walk(&paths[0]);
+        assert_eq!(failures.iter().map(Error::errno).collect::<Vec<_>>(), [Some(ENOTDIR)]);
+        assert!(pins.is_empty());
     });
 }
 

@@ -84,7 +84,48 @@ pub fn keep_dir(
     format!("{bpffs}/{DIRECTORY}/{netns_cookie}_{ifindex}_{program}")
 }
 
+/// What the name of such a directory tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptFor {
+    /// The network namespace by its cookie; 0 where the kernel has none.
+    pub netns_cookie: u64,
+    /// The interface.
+    pub ifindex: u32,
+    /// The program, by its id.
+    pub program: u32,
+}
+
+impl KeptFor {
+    /// Reads the last part of what [`keep_dir`] gives; none if `name` is another.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut numbers = name.split('_');
+        let kept = Self {
+            netns_cookie: numbers.next()?.parse().ok()?,
+            ifindex: numbers.next()?.parse().ok()?,
+            program: numbers.next()?.parse().ok()?,
+        };
+        numbers.next().is_none().then_some(kept)
+    }
+}
+
 /// The name of a map's pin: the kernel takes no dot, and no directory is meant by a slash.
 pub fn keep_name(map: &str) -> String {
     map.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_directory_is_read_as_it_was_written() {
+        let kept = KeptFor { netns_cookie: u64::MAX, ifindex: 7, program: u32::MAX };
+        let dir = keep_dir("/sys/fs/bpf", kept.netns_cookie, kept.ifindex, kept.program);
+        let name =
+            dir.strip_prefix(&keep_root("/sys/fs/bpf")).and_then(|name| name.strip_prefix('/')).unwrap();
+        assert_eq!(KeptFor::parse(name), Some(kept));
+        for other in ["", "1_2", "1_2_3_4", "1_2_x", "link_1_2", "1_4294967296_3", "1_2_", "block"] {
+            assert_eq!(KeptFor::parse(other), None, "{other}");
+        }
+    }
 }

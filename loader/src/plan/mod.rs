@@ -24,7 +24,7 @@ pub use call::{
 };
 pub use describe::KernelCall;
 pub use externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
-pub use keep::{Attachment, Keep, KeepAction, keep_dir, keep_name, keep_root};
+pub use keep::{Attachment, Keep, KeepAction, KeptFor, keep_dir, keep_name, keep_root};
 pub(crate) use pin_path::beside;
 pub use pin_path::check_pin_path;
 pub use trial::own_link;
