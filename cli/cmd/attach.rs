@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use loader::doctor;
 use loader::load::{AttachedTo, Loaded, RunsAlready};
 use loader::plan::Plan;
-use loader::{Error, ErrorKind, Interface, LinkRef, Result, escape, quote};
+use loader::{Cause, Error, Interface, LinkRef, Result, escape, quote};
 use serde::Serialize;
 
 use super::transcript::{self, RecordDocument};
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let guard = trial::guard(args.target.trial, &args.target.place, &args.load.bpffs)?;
     let executed = trial::execute(&planned, &args.report, guard.as_ref(), &args.load.bpffs.text());
     let loaded = match executed {
-        Err(refusal) if is_displacement(&refusal) && may_run_already(&source, args) => {
+        Err(refusal) if refusal.cause() == Some(Cause::Occupied) && may_run_already(&source, args) => {
             let running = runs_already(&planned.plan, &interfaces, args, refusal);
             return output::answer(args.form, &running.map_err(explain)?);
         }
@@ -36,11 +36,6 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let explain_native = |refusal| doctor::explain_native(refusal, &planned.plan, bpffs);
     loaded.attachments().iter().for_each(|attached| super::warn(attached, explain_native));
     output::answer(args.form, &Document::new(&loaded, args, guard.as_ref()))
-}
-
-/// Whether something is refused since it is in the way, and not by the kernel.
-fn is_displacement(refusal: &Error) -> bool {
-    refusal.kind() == ErrorKind::Conflict && refusal.errno().is_none()
 }
 
 /// Whether a program that is there would do, if it is the one that was to be attached.
@@ -65,10 +60,10 @@ fn runs_already(
         }
         match plan.compare(&interface, &args.load.bpffs.root) {
             Ok(Ok(running)) => places.push((interface, running)),
-            Ok(Err(difference)) if interfaces.len() == 1 => return Err(another(&refusal, &difference)),
+            Ok(Err(difference)) if interfaces.len() == 1 => return Err(another(refusal, &difference)),
             Ok(Err(difference)) => {
                 let name = quote(interface.name());
-                return Err(another(&refusal, &format!("on {name}, {difference}")));
+                return Err(another(refusal, &format!("on {name}, {difference}")));
             }
             // Whoever may not look must take it for another.
             Err(_) => return Err(refusal),
@@ -78,13 +73,9 @@ fn runs_already(
 }
 
 /// What is there is another program.
-fn another(refusal: &Error, difference: &str) -> Error {
+fn another(refusal: Error, difference: &str) -> Error {
     let message = format!("{refusal}, and is not the same: {difference}");
-    let error = Error::new(ErrorKind::Conflict, message).with_help(refusal.help().unwrap_or_default());
-    match refusal.rule() {
-        Some(rule) => error.with_rule(rule),
-        None => error,
-    }
+    refusal.with_message(message)
 }
 
 #[derive(Serialize)]

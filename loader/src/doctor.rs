@@ -12,10 +12,10 @@ use crate::diagnosis::{
     AttachWish, DISPATCHER, Holder, InterfaceFacts, Permissions, Privilege, Verdict, forecast,
     why_not_permitted, why_refused,
 };
-use crate::error::{Error, Result, quote};
+use crate::error::{Cause, Error, Result};
 use crate::features::Feature;
 use crate::kernel::{permissions, probe};
-use crate::netlink::{LinkRef, Mode, OR_DETACH};
+use crate::netlink::Mode;
 use crate::plan::{AttachBy, Call, Plan, Target};
 use crate::sys::bpf;
 use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, Cmd};
@@ -40,17 +40,11 @@ pub fn explain_native(error: Error, plan: &Plan, bpffs: &Path) -> Error {
     }
 }
 
-/// The attach that has failed: the only one, or of several the one whose interface the error names.
+/// The attach that has failed: the only one, or of several the one at which the plan did.
 fn attach_of<'p>(error: &Error, plan: &'p Plan) -> Option<&'p Target> {
     match &plan.attach[..] {
         [attach] => Some(attach),
-        several => {
-            let text = error.to_string();
-            several.iter().find(|attach| match &attach.link {
-                LinkRef::Name(name) => text.contains(&quote(name.as_str())),
-                LinkRef::Index(_) => false,
-            })
-        }
+        several => several.get(error.target()?),
     }
 }
 
@@ -73,7 +67,7 @@ fn explain_in(error: Error, plan: &Plan, attach: &Target, mode: Mode, bpffs: &Pa
             facts().and_then(|facts| why_refused(wish, errno, error.kernel_message(), &facts))
         }
         // The program that is there was seen before the kernel was asked: worth a word if it is more than a program.
-        None if error.help().is_some_and(|help| help.ends_with(OR_DETACH)) => {
+        None if error.cause() == Some(Cause::Occupied) => {
             let special =
                 |holder: &Holder| holder.link.is_some() || holder.name.as_deref() == Some(DISPATCHER);
             facts().filter(|facts| facts.holders.iter().any(special)).and_then(|facts| {

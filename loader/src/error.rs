@@ -40,6 +40,14 @@ pub enum ErrorKind {
     Os,
 }
 
+/// What a caller may act on beside the kind of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A program is on the interface, and is not to be displaced or cannot be replaced in another mode.
+    Occupied,
+}
+
 /// Where in a file an error lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -58,6 +66,8 @@ pub struct Error(Box<Inner>);
 #[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
+    cause: Option<Cause>,
+    target: Option<usize>,
     /// What was being done, outermost last: each caller adds its own noun.
     contexts: Vec<String>,
     message: String,
@@ -78,6 +88,8 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
+            cause: None,
+            target: None,
             contexts: Vec::new(),
             message: message.into(),
             place: None,
@@ -125,6 +137,25 @@ impl Error {
     /// Replaces the kind, where the caller knows better than the errno does.
     pub fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
+        self
+    }
+
+    /// Says what stands behind the kind.
+    pub fn with_cause(mut self, cause: Cause) -> Self {
+        self.0.cause = Some(cause);
+        self
+    }
+
+    /// Says at which of the interfaces of a plan it failed.
+    pub(crate) fn at_target(mut self, index: usize) -> Self {
+        self.0.target = Some(index);
+        self
+    }
+
+    /// Replaces the text, with all that was being done.
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.0.contexts.clear();
+        self.0.message = message.into();
         self
     }
 
@@ -185,6 +216,17 @@ impl Error {
     /// What sort of failure this is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// What stands behind the kind, where a caller may act on it.
+    pub fn cause(&self) -> Option<Cause> {
+        self.0.cause
+    }
+
+    /// Of a plan that was being carried out, where the step that failed belongs: the index of the interface in
+    /// [`Plan::attach`](crate::plan::Plan::attach), which is 0 also for what is done for all of them.
+    pub fn target(&self) -> Option<usize> {
+        self.0.target
     }
 
     /// The place in the file, when the file is at fault.

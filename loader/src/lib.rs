@@ -107,7 +107,9 @@ pub mod uapi;
 pub mod verifier;
 
 pub use attach::{Attached, Interface};
-pub use error::{Context, Error, ErrorKind, Explanation, RefusalKind, Result, errno_name, escape, quote};
+pub use error::{
+    Cause, Context, Error, ErrorKind, Explanation, RefusalKind, Result, errno_name, escape, quote,
+};
 pub use features::Kernel;
 pub use load::Loaded;
 pub use map::{Map, UpdateFlags};

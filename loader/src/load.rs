@@ -40,8 +40,8 @@ use crate::object::MapShape;
 use crate::order::InOrder as _;
 use crate::pin;
 use crate::plan::{
-    Alternative, BtfLoad, Call, Existing, MapCreate, MapSlot, ModuleSlot, On, OtherShape, Plan,
-    ProgLoad, ProgramSlot, Step, When,
+    Alternative, BtfLoad, Call, Existing, MapCreate, MapSlot, ModuleSlot, On, OtherShape, Plan, ProgLoad,
+    ProgramSlot, Step, When,
 };
 use crate::program::{CompilerInfo, Program, ProgramInfo, ProgramParams};
 use crate::uapi::bpf::ProgType;
@@ -192,7 +192,7 @@ impl<'p> Execution<'p> {
         if !self.applies(step.when) {
             return Ok(());
         }
-        match self.call(&step.call) {
+        match self.call(&step.call).map_err(|refusal| refusal.at_target(step.at)) {
             Ok(()) => {
                 self.undo.extend(self.plan.undo(&step.call).map(|undo| (step.at, undo)));
                 self.steps(&step.then)

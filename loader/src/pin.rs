@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
+use crate::diagnosis::how_to_mount;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::kernel::{Access, explain_mount, explain_path};
 use crate::order::sort;
@@ -322,10 +323,8 @@ impl HeldBpffs {
 pub(crate) fn mount_to_pin(root: &Path) -> Result<()> {
     mount_bpffs(root).map_err(|error| {
         let error = error.context("pinning needs bpffs");
-        // Root may do it, unless the place is one where it does not help.
-        let path = root.to_string_lossy();
-        let elsewhere = error.help().is_some_and(|help| help.contains(&*path));
-        if elsewhere { error } else { error.with_help(format!("as root: mount -t bpf bpf {path}")) }
+        let is_explained = error.rule().is_some() || error.help().is_some();
+        if is_explained { error } else { error.with_help(how_to_mount(&root.to_string_lossy())) }
     })
 }
 

@@ -113,7 +113,8 @@ fn a_full_list_says_so_and_stays() {
              nothing was changed"
         )
     };
-    let help = "  help: `xdpload block save FILE`, then `xdpload block off --purge`, then `xdpload block on IF \
+    let help =
+        "  help: `xdpload block save FILE`, then `xdpload block off --purge`, then `xdpload block on IF \
                 --max-rules N`, then `xdpload block load FILE`
 ";
     for prefix in ["12.0.0.0/8", "192.0.2.77", "2001:db8:1::/61"] {
@@ -121,17 +122,30 @@ fn a_full_list_says_so_and_stays() {
     }
     refused(&["block", "add", "192.0.2.77", "12.0.0.0/8"], 1, &[&would_be(4), help]);
     // A feed is told what helps once, and not for each line.
-    let fed = feed(&sandbox, "add 12.0.0.0/8
+    let fed = feed(
+        &sandbox,
+        "add 12.0.0.0/8
 add 13.0.0.0/8
-", "").fails(1);
+",
+        "",
+    )
+    .fails(1);
     assert_eq!((fed.stderr().matches(&would_be(3)).count(), fed.stderr().matches(help).count()), (2, 1));
-    let list = file(&sandbox, "list", "12.0.0.0/8
-");
+    let list = file(
+        &sandbox,
+        "list",
+        "12.0.0.0/8
+",
+    );
     refused(&["block", "load", &list], 1, &[&would_be(3), help]);
-    let list = file(&sandbox, "long", "12.0.0.0/8
+    let list = file(
+        &sandbox,
+        "long",
+        "12.0.0.0/8
 13.0.0.0/8
 14.0.0.0/8
-");
+",
+    );
     refused(&["block", "load", &list], 1, &["more than the 2 prefixes that there is room for", help]);
     assert_eq!(listed(), ["10.0.0.0/8 default", "11.0.0.0/8 default"]);
     run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use loader::Interface;
 use serde_json::Value;
 
 use crate::bench::{assert_well_said, refused};
@@ -192,6 +193,23 @@ fn a_program_that_a_link_holds() {
     // Both ways out.
     xdpload(&["attach", NEAR, &drop, "--replace", "--link"]).ok();
     xdpload(&["detach", NEAR, "--link"]).ok();
+}
+
+#[test]
+fn of_several_interfaces_the_one_that_refuses_is_explained() {
+    let (_sandbox, veth) = need!(pair(&[]));
+    ip("link add name i0 type ifb");
+    let index = |name| Interface::named(name).expect("it is there").index().to_string();
+    let (near, last) = (veth.near_index().to_string(), index("i0"));
+    let rule = "  rule: the driver of `i0` (ifb) has no native mode\n";
+    let drop = object("xdp_drop");
+    for names in [[NEAR, "i0"], [NEAR, &last], [&near, &last], ["i0", &near]] {
+        refused(&[&["attach"], &names[..], &[&drop]].concat(), 1, &[rule]);
+    }
+    // So is what is refused before anything is made.
+    xdpload(&["attach", NEAR, &object("xdp_pass"), "--link", "--pin=/sys/fs/bpf/edge"]).ok();
+    let ran = refused(&["attach", &last, &near, &drop], 1, &["is there already", "  rule: bpf_link "]);
+    ran.stderr_has("help: xdpload attach near0 OBJ --replace --link");
 }
 
 #[test]

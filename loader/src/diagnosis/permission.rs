@@ -265,16 +265,17 @@ fn memlock(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
 /// Why no bpffs can be mounted at `path`, where none is.
 pub fn why_no_bpffs(path: &str, errno: i32, facts: &Permissions) -> Option<Verdict> {
     let cause = why_not_permitted(errno, &[Privilege::Mount], facts)?;
-    let read_only = facts.sys_is_read_only == Some(true) && path.starts_with("/sys/");
-    let path = quote(path);
-    if read_only {
-        let rule = format!(
-            "{}, and no bpffs is at {path}: /sys is mounted read-only, as in a container",
-            cause.rule
-        );
+    let rule = format!("{}, and no bpffs is at {}", cause.rule, quote(path));
+    if facts.sys_is_read_only == Some(true) && path.starts_with("/sys/") {
+        let rule = format!("{rule}: /sys is mounted read-only, as in a container");
         return Some(Verdict::new(rule, "start the container with `-v /sys/fs/bpf:/sys/fs/bpf`"));
     }
-    Some(Verdict { rule: format!("{}, and no bpffs is at {path}", cause.rule), ..cause })
+    Some(Verdict::new(rule, how_to_mount(path)))
+}
+
+/// The remedy where no bpffs is at `path`.
+pub fn how_to_mount(path: &str) -> String {
+    format!("as root: mount -t bpf bpf {path}")
 }
 
 /// What the verifier says only to programs of whoever lacks CAP_PERFMON: `allow_ptr_leaks` and `bypass_spec_v1` in
@@ -457,6 +458,7 @@ mod tests {
         let verdict = |facts| why_no_bpffs("/sys/fs/bpf", EPERM, &facts).unwrap();
         let outside = verdict(process(&[]));
         assert_eq!(outside.rule, "this process lacks CAP_SYS_ADMIN, and no bpffs is at `/sys/fs/bpf`");
+        assert_eq!(outside.remedy.as_deref(), Some("as root: mount -t bpf bpf /sys/fs/bpf"));
         let inside = verdict(Permissions { sys_is_read_only: Some(true), ..process(&[]) });
         assert!(inside.rule.ends_with("/sys is mounted read-only, as in a container"));
         assert!(inside.remedy.unwrap().contains("-v /sys/fs/bpf:/sys/fs/bpf"));

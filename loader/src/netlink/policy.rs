@@ -5,10 +5,7 @@ use nix::errno::Errno;
 
 use super::mode::{Mode, ModeChoice};
 use super::state::{XdpProgram, XdpState};
-use crate::error::{Error, ErrorKind, Result};
-
-/// How the help ends of each refusal for a program that is in the way.
-pub(crate) const OR_DETACH: &str = "or detach it first";
+use crate::error::{Cause, Error, ErrorKind, Result};
 
 /// Fails with [`Conflict`](ErrorKind::Conflict) if a program runs there in any mode: attaching displaces none.
 ///
@@ -18,7 +15,7 @@ pub fn refuse_to_displace(state: &XdpState) -> Result<()> {
         return Ok(());
     }
     let message = format!("{} is there already", list(state.programs()));
-    Err(Error::new(ErrorKind::Conflict, message).with_help(format!("replace it (`--replace`), {OR_DETACH}")))
+    Err(occupied(message, "replace it (`--replace`), or detach it first"))
 }
 
 /// The program that a replacement with this choice of mode takes the place of, which must be program `id` if one
@@ -32,8 +29,7 @@ pub fn program_to_replace(state: &XdpState, choice: ModeChoice, id: Option<u32>)
         ([program], ModeChoice::Only(mode)) if program.mode == mode => Ok(*program),
         ([program], ModeChoice::Only(mode)) => {
             let message = format!("{program} is there, and cannot be replaced by one in {mode} mode");
-            let help = format!("replace it in {} mode, {OR_DETACH}", program.mode);
-            Err(Error::new(ErrorKind::Conflict, message).with_help(help))
+            Err(occupied(message, format!("replace it in {} mode, or detach it first", program.mode)))
         }
         (several, ModeChoice::Only(mode)) => {
             let found = several.iter().copied().find(|program| program.mode == mode);
@@ -45,6 +41,10 @@ pub fn program_to_replace(state: &XdpState, choice: ModeChoice, id: Option<u32>)
             Err(Error::new(ErrorKind::InvalidInput, message))
         }
     }
+}
+
+fn occupied(message: String, help: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Conflict, message).with_cause(Cause::Occupied).with_help(help)
 }
 
 /// The programs that are to be detached: all, or only program `id`.
@@ -128,7 +128,7 @@ mod tests {
         assert!(refuse_to_displace(&state([])).is_ok());
         let error = refuse_to_displace(&state([OFFLOAD])).unwrap_err();
         assert_eq!(error.to_string(), "XDP program 13 in offload mode is there already");
-        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert_eq!((error.kind(), error.cause()), (ErrorKind::Conflict, Some(Cause::Occupied)));
     }
 
     #[test]
@@ -136,15 +136,14 @@ mod tests {
         let one = state([NATIVE]);
         assert_eq!(program_to_replace(&one, ModeChoice::Auto, None).unwrap(), NATIVE);
         assert_eq!(program_to_replace(&one, Mode::Native.into(), Some(12)).unwrap(), NATIVE);
-        let text = |choice, id| program_to_replace(&one, choice, id).unwrap_err().to_string();
-        assert_eq!(
-            text(Mode::Generic.into(), None),
-            "XDP program 12 in native mode is there, and cannot be replaced by one in generic mode"
-        );
-        assert_eq!(
-            text(ModeChoice::Auto, Some(7)),
-            "program 7 is not there, but XDP program 12 in native mode is"
-        );
+        let refusal = |choice, id| {
+            let error = program_to_replace(&one, choice, id).unwrap_err();
+            (error.to_string(), error.cause())
+        };
+        let message = "XDP program 12 in native mode is there, and cannot be replaced by one in generic mode";
+        assert_eq!(refusal(Mode::Generic.into(), None), (message.to_owned(), Some(Cause::Occupied)));
+        let message = "program 7 is not there, but XDP program 12 in native mode is";
+        assert_eq!(refusal(ModeChoice::Auto, Some(7)), (message.to_owned(), None));
     }
 
     #[test]
