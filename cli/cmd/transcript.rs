@@ -37,14 +37,19 @@ pub(super) fn execute_with(
     if let Some(refusal) = loaded.btf_refusal() {
         output::remark(format_args!("warning: loaded without BTF: {}", escape(&refusal.to_string())));
     }
-    if let Some(path) = loaded.mounted().filter(|_| is_in_a_passing_namespace()) {
+    loaded.mounted().into_iter().for_each(warn_of_mount);
+    Ok(loaded)
+}
+
+/// Warns of a bpffs that was mounted at `path`, if that will go with the mount namespace of this process.
+pub(super) fn warn_of_mount(path: &str) {
+    if is_in_a_passing_namespace() {
         output::remark(format_args!(
             "warning: a bpffs was mounted on {} for this mount namespace alone, and its pins end with it, as behind \
              `ip netns exec`, instead of which there is --netns",
             escape(path)
         ));
     }
-    Ok(loaded)
 }
 
 /// Whether a process that this one descends from does not see what is mounted here.

@@ -88,6 +88,16 @@ fn look(target: &Target, bpffs: &Path) -> Result<InterfaceFacts> {
     RouteSocket::open(netns.as_ref())?.facts(&target.link, bpffs)
 }
 
+/// Adds to the error for a program that is on `interface` already how it is held there.
+pub fn explain_occupied(error: Error, interface: &Interface, bpffs: &Path) -> Error {
+    let Ok(facts) = interface.facts(bpffs) else { return error };
+    let mode = facts.link.xdp.programs().first().map_or(Mode::Native, |program| program.mode);
+    match forecast(AttachWish { mode, frags: None, by_link: false, replace: false }, &facts) {
+        Some(verdict) => error.with_verdict(verdict),
+        None => error,
+    }
+}
+
 /// Adds to the error with which taking off what runs on `interface` has failed who holds it by a `bpf_link`.
 pub fn explain_detach(error: Error, interface: &Interface, bpffs: &Path) -> Error {
     let (Some(EBUSY), Ok(facts)) = (error.errno(), interface.facts(bpffs)) else { return error };

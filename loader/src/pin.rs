@@ -307,6 +307,11 @@ impl HeldBpffs {
         &self.root
     }
 
+    /// Whether this run has mounted it.
+    pub fn is_new(&self) -> bool {
+        matches!(self.held, Held::Mounted { .. })
+    }
+
     /// Unmounts it if this run has mounted it, unless somebody has begun to use it.
     pub fn take_back(self) -> Result<()> {
         match self.held {

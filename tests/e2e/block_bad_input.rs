@@ -71,7 +71,7 @@ fn files_that_are_no_lists() {
         1,
         "lists more than the 64 prefixes that there is room for, nothing was changed",
     );
-    refused(&["block", "load", &file(&sandbox, "many", many)], 1, &["`block on IF --max-rules N`"]);
+    refused(&["block", "load", &file(&sandbox, "many", many)], 1, &["`xdpload block on IF --max-rules N`"]);
     // 2 GB, of which not a byte is read in vain.
     let huge = sandbox.scratch().join("huge");
     fs::File::create(&huge).and_then(|file| file.set_len(2 << 30)).unwrap();
@@ -206,7 +206,7 @@ fn hints_say_where_as_the_command_did() {
     block(&["add", "10.0.0.0/8", "11.0.0.0/8", &bpffs]).ok();
     let help = "`xdpload block off --purge --bpffs /run/scratch/bpf`, then `xdpload block on IF --max-rules N --bpffs \
                 /run/scratch/bpf`, then";
-    refused(&["block", "add", "12.0.0.0/8", &bpffs], 1, &["there is no room for another rule", help]);
+    refused(&["block", "add", "12.0.0.0/8", &bpffs], 1, &["there would be 3, and there is room for 2", help]);
     feed(&sandbox, "add 12.0.0.0/8\n", &bpffs).fails(1).stderr_has(help);
     let allow = "`xdpload block allow add 192.0.2.1 --bpffs /run/scratch/bpf` makes an exception";
     refused(&["block", "add", "192.0.2.1", &bpffs], 1, &["is an address of this host", allow]);
@@ -332,7 +332,11 @@ fn a_program_that_is_there_stays() {
     let (sandbox, _veth) = need!(pair(&["bpftool"]));
     xdpload(&["attach", NEAR, &crate::objects::object("xdp_pass")]).ok();
     let words = "another XDP program is on `near0`, which the blocklist would displace";
-    refused(&["block", "on", NEAR], 1, &[words, "`xdpload detach near0` takes it off"]);
+    refused(
+        &["block", "on", NEAR],
+        1,
+        &[words, "is attached already, by netlink", "  help: xdpload detach near0\n"],
+    );
     assert!(sandbox.pins().is_empty());
 }
 

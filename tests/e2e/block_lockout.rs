@@ -67,7 +67,7 @@ fn dropping_by_default_ends_unless_it_is_confirmed() {
     drop("60s")
         .stdout_has("the blocklist is on already: near0 in native mode\n")
         .stdout_has("unless `xdpload confirm` comes within 6")
-        .stderr_has("note: `near0` has it already, so that it is not on trial there\n");
+        .stderr_has("note: the blocklist is on `near0` already, so it is not on trial there\n");
     let status = answer(&["status", NEAR])["interfaces"][0].clone();
     // A time is up to 1.07 s longer than was asked for.
     assert!((50..=61).contains(&number(&status["default_drop_left"])), "{status}");

@@ -297,7 +297,7 @@ fn there_is_room_for_what_was_promised_whichever_way_it_comes() {
     assert_eq!(listed().len(), 256);
     block(&["add", "192.0.2.77"]).fails(1).stderr_has(words);
     let feed = piped("sync -", "add 192.0.2.77\n").fails(1);
-    feed.stderr_has(&format!("line 1: {words}")).stderr_has("help: to make room: ");
+    feed.stderr_has(&format!("line 1: {words}")).stderr_has("help: `xdpload block save FILE`, then ");
     // What is there already needs none, and what goes gives it back.
     block(&["add", &rules[0], "--name", "b", "--ttl", "1h"]).ok();
     block(&["del", &rules[4], &rules[2], &rules[1], &rules[0]]).ok();

@@ -18,8 +18,8 @@ use serde::Serialize;
 use super::args::{self, Off, On};
 use super::{lockout, maps};
 use crate::cmd::trial::{self, TrialDocument};
-use crate::cmd::{Planned, detach};
-use crate::guard::Guard;
+use crate::cmd::{Planned, detach, transcript};
+use crate::guard::{Guard, pending};
 use crate::output;
 
 /// The longest MTU whose packets are in one buffer for sure: drivers differ, and this is what the least of them takes.
@@ -38,7 +38,12 @@ pub(super) fn on(args: &On) -> Result<()> {
     refuse_to_displace(&interfaces, &maps, args)?;
     let bpffs = pin::ensure_bpffs(&args.bpffs.root)?;
     let document = match make_and_turn_on(args, &interfaces, &maps, &bpffs) {
-        Ok(document) => document,
+        Ok(document) => {
+            if bpffs.is_new() {
+                transcript::warn_of_mount(&args.bpffs.text());
+            }
+            document
+        }
         Err(error) => {
             attach::remove_shared_directory(&args.bpffs.root);
             return Err(match bpffs.take_back() {
@@ -191,14 +196,14 @@ fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> 
 
 fn refuse_to_displace(interfaces: &[Interface], maps: &Maps, args: &On) -> Result<()> {
     let ids = maps.program_ids()?;
-    let again = again(args);
     for interface in interfaces {
         let link = interface.look()?;
         if !link.xdp.is_empty() && running_on(&link, &ids).is_none() {
             let message =
                 format!("another XDP program is on {interface}, which the blocklist would displace");
-            return Err(Error::new(ErrorKind::Conflict, message)
-                .with_help(format!("`xdpload detach {}{again}` takes it off", escape(interface.name()))));
+            let error = Error::new(ErrorKind::Conflict, message);
+            let error = doctor::explain_occupied(error, interface, &args.bpffs.root);
+            return Err(help_with_on(error, interface.name()));
         }
     }
     Ok(())
@@ -278,10 +283,18 @@ fn attach_one(
 ) -> Result<IsOn> {
     let link = interface.look()?;
     if let Some(program) = running_on(&link, &maps.program_ids()?) {
-        if guard.is_some() {
-            output::remark(format_args!(
-                "note: {interface} has it already, so that it is not on trial there"
-            ));
+        let netns = crate::cmd::netns(&args.place)?;
+        match pending(netns.as_ref(), link.index)? {
+            Some(pending) => output::remark(format_args!(
+                "note: {interface} has it on trial: `xdpload confirm {}{}` within {} s keeps it",
+                escape(&link.name),
+                again(args),
+                pending.left.as_secs()
+            )),
+            None if guard.is_some() => output::remark(format_args!(
+                "note: the blocklist is on {interface} already, so it is not on trial there"
+            )),
+            None => {}
         }
         return Ok(IsOn {
             name: link.name,
@@ -321,24 +334,24 @@ fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock, guard: Option<
     let report = crate::args::Report { verbose: false, verifier_log: None };
     let (plan, root, name) = (&planned.plan, &args.bpffs.root, &link.name);
     let loaded = trial::execute(&planned, &report, guard, &bpffs)
-        .map_err(|refusal| help_with_on(doctor::explain(refusal, plan, root), name, args))?;
-    let explain_native = |refusal| help_with_on(doctor::explain_native(refusal, plan, root), name, args);
+        .map_err(|refusal| help_with_on(doctor::explain(refusal, plan, root), name))?;
+    let explain_native = |refusal| help_with_on(doctor::explain_native(refusal, plan, root), name);
     loaded.attachments().iter().for_each(|attached| crate::cmd::warn(attached, explain_native));
     Ok(loaded)
 }
 
-/// Has the help of an explanation name this command, where it names the one that attaches an object.
-fn help_with_on(error: Error, interface: &str, args: &On) -> Error {
+/// Has the help of an explanation name this command, where it names the one that attaches an object; the blocklist takes
+/// no other program's place.
+fn help_with_on(error: Error, interface: &str) -> Error {
+    let Some(help) = error.help() else { return error };
+    let help = match help.split_once(", or: ") {
+        Some((replace, other)) if replace.contains(" --replace") => other,
+        _ => help,
+    };
     let interface = escape(interface);
     let attach = format!("xdpload attach {interface} OBJ");
-    match error.help().filter(|help| help.contains(&attach)) {
-        Some(help) => {
-            let on = format!("xdpload block on {interface}{}", again(args));
-            let help = help.replace(&attach, &on);
-            error.with_help(help)
-        }
-        None => error,
-    }
+    let help = help.replace(&attach, &format!("xdpload block on {interface}"));
+    error.with_help(help)
 }
 
 #[derive(Serialize)]
@@ -450,7 +463,8 @@ fn take_off(interface: &Interface, ids: &[u32], bpffs: &Path) -> Result<()> {
     let Some(running) = running_on(&interface.look()?, ids) else { return Ok(()) };
     let id = running.id;
     if !detach::is_own_link(interface, bpffs)? {
-        return attach::detach(interface, id, bpffs).map(drop);
+        let done = attach::detach(interface, id, bpffs).map(drop);
+        return done.map_err(|error| doctor::explain_detach(error, interface, bpffs));
     }
     attach::detach_links(interface, id, bpffs)?;
     attach::remove_shared_directory(bpffs);

@@ -53,6 +53,31 @@ fn what_is_there_no_more_is_not_on_trial() {
     assert_eq!((near(), sandbox.pins()), (None, vec![]));
 }
 
+/// The blocklist says of a trial what every other command does.
+#[test]
+fn the_blocklist_knows_of_its_trial() {
+    let (sandbox, _veth) = need!(bench(&[]));
+    let on = |options: &[&str]| xdpload(&[&["block", "on", NEAR], options].concat());
+    let guard = Guard::of(&answer(&["block", "on", NEAR, "--max-rules=64", LONG]));
+    let note = "note: `near0` has it on trial: `xdpload confirm near0` within ";
+    on(&[LONG]).ok().stderr_has(note);
+    on(&[]).ok().stderr_has(note);
+    let words = ["on trial: xdpload confirm near0, which keeps it; or: xdpload detach near0 --link"];
+    refused(&["block", "off", NEAR], 1, &words);
+    refused(&["block", "off", "--purge"], 1, &words);
+    xdpload(&["confirm", NEAR]).ok();
+    guard.ends();
+    on(&[LONG]).ok().stderr_has("note: the blocklist is on `near0` already, so it is not on trial there");
+    xdpload(&["block", "off", "--purge"]).ok();
+
+    // What is held by a link of others is not proposed to be taken off without it.
+    attach("xdp_pass", &["--link", "--pin=/sys/fs/bpf/link"]);
+    let words = ["pinned at `/sys/fs/bpf/link`, holds XDP program", "  help: xdpload detach near0 --link\n"];
+    refused(&["block", "on", NEAR, "--max-rules=64"], 1, &words);
+    xdpload(&["detach", NEAR, "--link"]).ok();
+    assert_eq!((near(), sandbox.pins()), (None, vec![]));
+}
+
 /// A pin of an earlier trial, whose link holds nothing any more, is not in the way of the next.
 #[test]
 fn a_pin_of_a_detached_link_is_not_in_the_way() {
