@@ -1,6 +1,6 @@
 //! `xdpload pins`: what is pinned, who uses it, and what serves nobody any more.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
@@ -126,6 +126,8 @@ struct Kernel {
     cookie: u64,
     /// Once somebody has asked.
     elsewhere: OnceCell<Elsewhere>,
+    /// Whether it has been told that this is not all.
+    is_told: Cell<bool>,
 }
 
 impl Kernel {
@@ -151,7 +153,9 @@ impl Kernel {
     fn beside(programs: Vec<ProgramInfo>, links: Vec<LinkState>, hidden: Option<String>) -> Result<Self> {
         let socket = RouteSocket::open(None)?;
         let cookie = socket.netns_cookie().unwrap_or(0);
-        Ok(Self { programs, links, hidden, interfaces: socket.links()?, cookie, elsewhere: OnceCell::new() })
+        let interfaces = socket.links()?;
+        let (elsewhere, is_told) = (OnceCell::new(), Cell::new(false));
+        Ok(Self { programs, links, hidden, interfaces, cookie, elsewhere, is_told })
     }
 
     fn interface(&self, index: u32) -> Option<&LinkInfo> {
@@ -195,35 +199,37 @@ impl Kernel {
         if netns_cookie != self.cookie {
             return Ok(None);
         }
-        let there = self
-            .interface(ifindex)
-            .is_some_and(|interface| interface.xdp.programs().iter().any(|it| it.id == Some(program)));
+        // On another interface it needs the same prog arrays.
+        let runs = |interface: &LinkInfo| interface.xdp.programs().iter().any(|it| it.id == Some(program));
+        let there = self.interfaces.iter().any(runs);
         // A guard may put it back, and an interface takes its program along into another namespace.
         let is_idle = !there && guard::pending(None, ifindex)?.is_none() && !self.is_elsewhere(program)?;
         Ok(is_idle.then(|| format!("program {program} is not on interface {ifindex} any more")))
     }
 
-    /// Whether the program with this id is attached in any network namespace, or may be.
+    /// Whether the program with this id is attached in another network namespace, or may be.
     fn is_elsewhere(&self, program: u32) -> Result<bool> {
         let Elsewhere { programs, refusal } = if let Some(looked) = self.elsewhere.get() {
             looked
         } else {
-            let looked = Elsewhere::look()?;
+            let looked = Elsewhere::look(self.cookie)?;
             self.elsewhere.get_or_init(|| looked)
         };
-        let is_there = programs.contains(&program);
-        if let (false, Some(refusal)) = (is_there, refusal) {
-            let words = "may be attached in a network namespace that cannot be looked at";
+        if programs.contains(&program) {
+            return Ok(true);
+        }
+        if let Some(refusal) = refusal.as_ref().filter(|_| !self.is_told.replace(true)) {
             output::remark(format_args!(
-                "what was kept for program {program} is left, since that {words}: {}",
+                "note: pins of programs that run on no interface here are kept, since they may be attached in a \
+                 network namespace that cannot be looked at: {}",
                 escape(&refusal.to_string())
             ));
         }
-        Ok(is_there || refusal.is_some())
+        Ok(refusal.is_some())
     }
 }
 
-/// What runs in all network namespaces.
+/// What runs in the other network namespaces.
 struct Elsewhere {
     programs: Vec<u32>,
     /// Why one of them could not be looked at.
@@ -231,11 +237,16 @@ struct Elsewhere {
 }
 
 impl Elsewhere {
-    fn look() -> Result<Self> {
+    /// Looks at all but the one with the number `own`.
+    fn look(own: u64) -> Result<Self> {
         let (namespaces, mut refusal) = NetNs::all()?;
         let mut programs = Vec::new();
         for namespace in namespaces {
-            let links = match RouteSocket::open(Some(&namespace)).and_then(|socket| socket.links()) {
+            let links = RouteSocket::open(Some(&namespace)).and_then(|socket| {
+                let is_own = own != 0 && socket.netns_cookie().ok() == Some(own);
+                if is_own { Ok(Vec::new()) } else { socket.links() }
+            });
+            let links = match links {
                 Ok(links) => links,
                 // A file that is no namespace.
                 Err(error) if error.kind() == ErrorKind::InvalidInput => continue,

@@ -109,6 +109,22 @@ fn what_went_into_another_namespace_is_left() {
     assert_eq!(sandbox.pins(), [""; 0]);
 }
 
+/// The prog arrays of a program are one, wherever it is attached.
+#[test]
+fn what_runs_on_another_interface_is_left() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    let attached = answer(&["attach", NEAR, &object("tail_calls"), "--prog=enter"]);
+    let (id, pins) = (number(&attached["program"]["id"]), sandbox.pins());
+    run(&mut command("ip", &["link", "add", "other0", "type", "veth", "peer", "name", "other1"])).ok();
+    xdpload(&["attach", "other0", "--prog-id", &id.to_string()]).ok();
+    run(&mut command("ip", &["link", "set", "dev", NEAR, "xdpdrv", "off"])).ok();
+    let ran = xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+    assert_eq!((ran.stderr(), sandbox.pins()), ("", pins));
+    xdpload(&["detach", "other0"]).ok();
+    assert_program_goes(id);
+    xdpload(&["pins", "gc"]).ok().stdout_has("removed /sys/fs/bpf/xdpload/");
+}
+
 #[test]
 fn what_a_guard_may_need_is_left() {
     let (sandbox, _veth) = need!(pair(&[]));

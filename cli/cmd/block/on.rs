@@ -340,8 +340,8 @@ fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock, guard: Option<
     Ok(loaded)
 }
 
-/// Has the help of an explanation name this command, where it names the one that attaches an object; the blocklist takes
-/// no other program's place.
+/// Has the help of an explanation name this command, where it names the one that attaches an object; the blocklist
+/// takes no other program's place.
 fn help_with_on(error: Error, interface: &str) -> Error {
     let Some(help) = error.help() else { return error };
     let help = match help.split_once(", or: ") {

@@ -46,8 +46,12 @@ impl NetNs {
         let (mut all, mut seen, mut refusal) = (Vec::new(), Vec::new(), None);
         for path in named.into_iter().chain(processes.map(|path| path.join("ns/net"))) {
             let namespace = match Self::at(&path) {
-                // The process has ended, or is about to.
-                Err(error) if error.kind() == ErrorKind::NotFound || error.errno() == Some(libc::ESRCH) => {
+                // The process has ended, or is about to, when it may not be looked at either.
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound
+                        || error.errno() == Some(libc::ESRCH)
+                        || !path.ancestors().nth(2).is_some_and(Path::exists) =>
+                {
                     continue;
                 }
                 Err(error) => {
