@@ -31,6 +31,15 @@ impl View {
         Self(lines)
     }
 
+    /// The same without the tags of programs.
+    pub(crate) fn without_tags(self) -> Self {
+        let untagged = |line: String| match line.split_once(", tag ") {
+            Some((before, after)) => format!("{before}{}", after.trim_start_matches(|it| it != ',')),
+            None => line,
+        };
+        Self(self.0.into_iter().map(untagged).collect())
+    }
+
     /// The lines that only one of the two has, as in a diff: `-` for libbpf's, `+` for ours.
     pub(crate) fn differences(theirs: &Self, ours: &Self) -> Vec<String> {
         let only_theirs = theirs.0.iter().filter(|their| !ours.0.iter().any(|our| is_same(their, our)));

@@ -15,7 +15,7 @@ use crate::veth::NEAR;
 use crate::xdpload::xdpload;
 
 /// Objects and their programs, each of which breaks a rule of its own.
-const REFUSED: [(&str, &[&str]); 8] = [
+const REFUSED: [(&str, &[&str]); 9] = [
     (
         "memory",
         &[
@@ -43,6 +43,7 @@ const REFUSED: [(&str, &[&str]); 8] = [
         ],
     ),
     ("calls", &["other_helper", "other_kfunc", "argument", "record_kept"]),
+    ("kfunc_weak", &["weak_int", "weak_void", "weak_pointer", "weak_signature"]),
     ("gpl_only", &["gpl_only"]),
     ("map_value_bounds", &["map_value_bounds"]),
     ("packet_unchecked", &["packet_unchecked"]),

@@ -85,6 +85,8 @@ pub struct ModuleSlot(pub usize);
 /// An extern that the programs refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedExtern {
+    /// Its index in [`Object::externs`](crate::object::Object::externs).
+    pub index: usize,
     /// Its symbol.
     pub name: String,
     /// What it comes to.
@@ -109,6 +111,15 @@ pub enum ExternValue {
     /// The kernel does not have it, and the object can do without: a value of 0, an address of 0, a call that must
     /// not be reached.
     Missing,
+}
+
+/// libbpf's `POISON_CALL_KFUNC_BASE`.
+const NO_HELPERS: i32 = 2_002_000_000;
+
+/// The helper that a call names in place of a function that the kernel lacks, an extern with this index: no kernel has
+/// so many. libbpf puts the same number there, so that the kernel gives the program the same tag.
+pub(super) fn no_helper(external: usize) -> i32 {
+    NO_HELPERS.saturating_add(i32::try_from(external).unwrap_or(i32::MAX))
 }
 
 impl Plan {

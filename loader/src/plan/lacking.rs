@@ -4,7 +4,8 @@
 //! does the call of a weak function that the kernel lacks. The verifier speaks of the helper; this finds what was
 //! meant.
 
-use super::{ExternValue, Plan, ProgramSlot};
+use super::externs::no_helper;
+use super::{Plan, ProgramSlot};
 use crate::core_reloc::{BAD_RELOCATION, noun};
 use crate::error::{escape, quote};
 
@@ -21,11 +22,9 @@ impl Plan {
                 "instruction {insn} needs the {number} of {subject}, which the kernel's types do not have"
             ));
         }
-        let missing = self.externs.iter().filter(|external| external.value == ExternValue::Missing);
-        let names: Vec<_> = missing.map(|external| quote(&external.name)).collect();
-        (!names.is_empty()).then(|| {
-            format!("instruction {insn} calls a function that the kernel lacks ({})", names.join(" or "))
-        })
+        let called = self.externs.iter().find(|external| no_helper(external.index) == helper)?;
+        let name = quote(&called.name);
+        Some(format!("instruction {insn} calls {name}, which the kernel lacks or has with another signature"))
     }
 }
 
@@ -40,7 +39,7 @@ fn call_of_no_helper(line: &str) -> Option<(usize, i32)> {
 mod tests {
     use super::*;
     use crate::core_reloc::Resolution;
-    use crate::plan::ResolvedExtern;
+    use crate::plan::{ExternValue, ResolvedExtern};
     use crate::uapi::btf::CoreReloKind;
 
     fn plan() -> Plan {
@@ -58,7 +57,13 @@ mod tests {
             sections: vec!["xdp".to_owned()],
             btf: None,
             relocations: vec![vec![resolution(3, Some(8)), resolution(7, None)]],
-            externs: vec![ResolvedExtern { name: "f".to_owned(), value: ExternValue::Missing }],
+            externs: [(1, "f"), (3, "g")]
+                .map(|(index, name)| ResolvedExtern {
+                    index,
+                    name: name.to_owned(),
+                    value: ExternValue::Missing,
+                })
+                .into(),
             modules: Vec::new(),
             attach: Vec::new(),
             steps: Vec::new(),
@@ -73,9 +78,12 @@ mod tests {
             "instruction 7 needs the byte offset of struct s.f7, which the kernel's types do not have"
         );
         assert_eq!(
-            lacking("5: (85) call unknown#2002000000\ninvalid func unknown#2002000000\n").unwrap(),
-            "instruction 5 calls a function that the kernel lacks (`f`)"
+            lacking("5: (85) call unknown#2002000003\ninvalid func unknown#2002000003\n").unwrap(),
+            "instruction 5 calls `g`, which the kernel lacks or has with another signature"
         );
+        // Helpers that a newer kernel has, or nobody.
+        assert_eq!(lacking("5: (85) call unknown#240\ninvalid func unknown#240\n"), None);
+        assert_eq!(lacking("5: (85) call unknown#2002000002\ninvalid func unknown#2002000002\n"), None);
         // One that was adapted, and one that calls a helper which there is.
         assert_eq!(lacking("3: (85) call unknown#195896080\n"), None);
         assert_eq!(lacking("3: (85) call bpf_map_lookup_elem#1\nR1 type=ctx expected=map_ptr\n"), None);

@@ -20,12 +20,9 @@ use crate::object::{CURRENT_KERNEL_VERSION, ExternKind, ExternSpec, Object, Opti
 use crate::order::InOrder as _;
 use crate::plan::Step;
 use crate::plan::call::{Call, ModuleFd};
-use crate::plan::externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
+use crate::plan::externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants, no_helper};
 use crate::uapi::bpf::{BPF_CALL, BPF_INSN_SIZE, BPF_PSEUDO_BTF_ID};
 use crate::uapi::btf::BtfKind;
-
-/// The helper that a call names which must not be reached; no kernel has so many. libbpf's `POISON_CALL_KFUNC_BASE`.
-const NO_HELPER: i32 = 2_002_000_000;
 
 /// What the programs to load take from the kernel.
 #[derive(Debug, Default)]
@@ -36,8 +33,6 @@ pub(super) struct Externs {
     options: Vec<u8>,
     /// The modules that have some of them.
     pub(super) modules: Vec<String>,
-    /// Whether the kernel says which functions it has.
-    has_types: bool,
 }
 
 impl Loader<'_> {
@@ -111,10 +106,7 @@ impl Loader<'_> {
 
     /// Finds what the programs take from the kernel.
     pub(super) fn externs(&self, linked: &[Linked], kernel: &Kernel) -> Result<Externs> {
-        let mut externs = Externs {
-            has_types: self.kernel_types.as_ref().is_some_and(|types| types.vmlinux.is_some()),
-            ..Externs::default()
-        };
+        let mut externs = Externs::default();
         for (index, external) in referred(self.object, linked) {
             let value = self.value(external, kernel, &mut externs);
             let value = value.map_err(|error| place(linked, index, error))?;
@@ -209,6 +201,7 @@ impl Externs {
     /// What the programs refer to and what it comes to, in the object's order.
     pub(super) fn list(&self, object: &Object) -> Vec<ResolvedExtern> {
         let resolved = |(&index, value): (&usize, &ExternValue)| ResolvedExtern {
+            index,
             name: object.externs[index].name.clone(),
             value: value.clone(),
         };
@@ -254,28 +247,25 @@ impl Externs {
         for reference in &linked.externs {
             let Some(value) = self.values.get(&reference.external) else { continue };
             match linked.insns[reference.insn].code {
-                BPF_CALL => self.fill_call(&mut linked.insns[reference.insn], reference.external, value),
+                BPF_CALL => fill_call(&mut linked.insns[reference.insn], reference.external, value),
                 _ => fds.extend(fill_load(&mut linked.insns[reference.insn..], reference.insn, value)),
             }
         }
         fds
     }
+}
 
-    fn fill_call(&self, call: &mut Insn, external: usize, value: &ExternValue) {
-        match value {
-            ExternValue::Btf { id, module } => {
-                call.imm = to_imm(id.0);
-                // The first place in the array of fds stands for the kernel itself.
-                let place = module.map_or(0, |module| module.0 + 1);
-                call.off = i16::try_from(place).unwrap_or(i16::MAX);
-            }
-            // Where functions can be called at all, function 0 may stand in code that is never reached (5.16).
-            _ if self.has_types => {}
-            _ => {
-                let number = i32::try_from(external).unwrap_or_default();
-                (call.src, call.imm) = (0, NO_HELPER.saturating_add(number));
-            }
-        }
+/// Puts what was found into a call.
+fn fill_call(call: &mut Insn, external: usize, value: &ExternValue) {
+    if let ExternValue::Btf { id, module } = value {
+        call.imm = to_imm(id.0);
+        // The first place in the array of fds stands for the kernel itself.
+        let place = module.map_or(0, |module| module.0 + 1);
+        call.off = i16::try_from(place).unwrap_or(i16::MAX);
+    } else {
+        // Function 0 would do as well in code that is not reached (5.16), but where it is reached the verifier goes
+        // on, and complains of what the function has not done.
+        (call.src, call.imm) = (0, no_helper(external));
     }
 }
 
