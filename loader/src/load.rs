@@ -13,6 +13,7 @@ mod loaded;
 mod prog_arrays;
 mod running;
 mod trial;
+mod types;
 mod upgrade;
 
 use std::ffi::CString;
@@ -40,8 +41,8 @@ use crate::object::MapShape;
 use crate::order::InOrder as _;
 use crate::pin;
 use crate::plan::{
-    Alternative, BtfLoad, Call, Existing, MapCreate, MapSlot, ModuleSlot, On, OtherShape, Plan, ProgLoad,
-    ProgramSlot, Step, When,
+    Alternative, Call, Existing, MapCreate, MapSlot, ModuleSlot, On, OtherShape, Plan, ProgLoad, ProgramSlot,
+    Step, When,
 };
 use crate::program::{CompilerInfo, Program, ProgramInfo, ProgramParams};
 use crate::uapi::bpf::ProgType;
@@ -127,6 +128,8 @@ struct Execution<'p> {
     btf: Option<LoadedBtf>,
     /// Why it has not.
     btf_refusal: Option<Error>,
+    /// The calls that were made again without types, and why.
+    type_refusals: Vec<(Call, Error)>,
     socket: Option<RouteSocket>,
     /// What is known and done at each interface.
     places: Vec<Place>,
@@ -166,6 +169,7 @@ impl<'p> Execution<'p> {
             superseded: Vec::new(),
             btf: None,
             btf_refusal: None,
+            type_refusals: Vec::new(),
             socket: None,
             places: std::iter::repeat_with(Place::default).take(plan.attach.len().max(1)).collect(),
             at: 0,
@@ -198,8 +202,11 @@ impl<'p> Execution<'p> {
                 self.steps(&step.then)
             }
             Err(refusal) => match self.other_way(step, &refusal)? {
-                Some(other) => self.alternative(other, refusal),
-                None => Err(age::explained(refusal, &step.call)),
+                Some(other) => {
+                    self.note_refusal_of_types(&step.call, other.on, &refusal);
+                    self.alternative(other, refusal)
+                }
+                None => Err(self.for_want_of_types(age::explained(refusal, &step.call), &step.call)),
             },
         }
     }
@@ -486,33 +493,6 @@ fn way_out_of_pin(found: &MapShape, wanted: &MapShape) -> &'static str {
 
 fn done(result: Result<()>) -> Result<Outcome> {
     result.map(|()| Outcome::Done)
-}
-
-/// The calls on types.
-impl Execution<'_> {
-    fn load_btf(&mut self, load: BtfLoad, log: Option<&mut VerifierLog>) -> Result<Outcome> {
-        let data = self.plan.btf_bytes(load.without)?;
-        let answer = LoadedBtf::load(&data, log);
-        if let Err(refusal) = &answer {
-            self.btf_refusal = Some(refusal.clone());
-        }
-        let btf = answer?;
-        let outcome = Outcome::Fd(btf.as_fd().as_raw_fd());
-        (self.btf, self.btf_refusal) = (Some(btf), None);
-        Ok(outcome)
-    }
-
-    /// Asks the kernel what it does not like, with a log that grows until its words fit.
-    fn load_btf_with_log(&mut self, load: BtfLoad) -> Result<()> {
-        let mut log = VerifierLog::new(VerifierLog::PATH);
-        let call = Call::BtfLoad(load);
-        loop {
-            match self.recorded(&call, |execution| execution.load_btf(load, Some(&mut log))) {
-                Err(error) if error.errno() == Some(ENOSPC) && log.grow() => {}
-                answer => return answer,
-            }
-        }
-    }
 }
 
 /// The calls on programs.

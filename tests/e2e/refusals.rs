@@ -15,7 +15,7 @@ use crate::veth::NEAR;
 use crate::xdpload::xdpload;
 
 /// Objects and their programs, each of which breaks a rule of its own.
-const REFUSED: [(&str, &[&str]); 9] = [
+const REFUSED: [(&str, &[&str]); 10] = [
     (
         "memory",
         &[
@@ -44,6 +44,7 @@ const REFUSED: [(&str, &[&str]); 9] = [
     ),
     ("calls", &["other_helper", "other_kfunc", "argument", "record_kept"]),
     ("kfunc_weak", &["weak_int", "weak_void", "weak_pointer", "weak_signature"]),
+    ("untyped_map", &["timer_per_cpu"]),
     ("gpl_only", &["gpl_only"]),
     ("map_value_bounds", &["map_value_bounds"]),
     ("packet_unchecked", &["packet_unchecked"]),
@@ -77,6 +78,38 @@ fn each_kind_without_lines() {
         edit.save(&bench.sandbox)
     });
     is_golden("no-lines", &told);
+}
+
+/// The kernel refuses the name of a function, and with it all types. What needs them says so, and why there are none.
+#[test]
+fn types_that_the_kernel_has_refused_before() {
+    let bench = need!(bench());
+    let refused_types = "since it has refused them: bpf(BPF_BTF_LOAD) for the object's types failed: Invalid \
+                         argument (EINVAL) (kernel: ";
+    for clang in ["clang-14", "clang-19"] {
+        let called_back = with_bad_name(&object_by(clang, "callback"), b"\0sum_up\0");
+        let words =
+            ["a function is called back here", "was told no types of functions, ", refused_types, "sum-up"];
+        let ran = bench.refuses(&called_back, &[], 4, &words);
+        assert!(!ran.stderr().contains("help:"), "{}", ran.report());
+        let storage = with_bad_name(&object_by(clang, "map_types"), b"\0data_end\0");
+        let words = [
+            "bpf(BPF_MAP_CREATE) for map `sk_storage` failed: Invalid argument (EINVAL)",
+            "maps of this type must come with the types of their entries, and the kernel has refused those: \
+             bpf(BPF_BTF_LOAD) for the object's types failed: Invalid argument (EINVAL) (kernel: ",
+        ];
+        bench.refuses(&storage, &[], 1, &words);
+    }
+}
+
+/// The object with a name among its types, one with an underscore and a NUL byte at either end, that is no name in C.
+fn with_bad_name(path: &str, name: &[u8]) -> Edit {
+    let mut edit = Edit::of(path);
+    let types = edit.content(".BTF");
+    let at = edit.bytes[types.clone()].windows(name.len()).position(|bytes| bytes == name);
+    let underscore = name.iter().position(|byte| *byte == b'_').expect("the name has one");
+    edit.put(types.start + at.expect("the types have the name") + underscore, b"-");
+    edit
 }
 
 /// The words and numbers of the goldens are those of a kernel that tells of each register as it changes.

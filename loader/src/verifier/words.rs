@@ -496,6 +496,20 @@ pub(super) const TABLE: &[Row] = &[
         &["compile with -g, and strip no more than `llvm-strip -g` does"],
     ),
     row(
+        TypesMissing,
+        &["map '{named}' has to have BTF in order to use {what}"],
+        &["{what} in a value of map `{named}` takes the types of its entries, and the kernel was told none"],
+        &["define the map in `.maps`, with the types of its keys and values, and compile with -g"],
+    ),
+    row(
+        TypesMissing,
+        &["Program extension requires BTF"],
+        &[
+            "an extension is compared with the function that it replaces by types, and the kernel was told none",
+        ],
+        &["compile with -g, and strip no more than `llvm-strip -g` does"],
+    ),
+    row(
         KernelLacks,
         &["BPF_CALL uses reserved fields"],
         &["this kernel does not know calls of its own functions (kfuncs), which came with Linux 5.13"],

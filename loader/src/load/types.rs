@@ -1,0 +1,103 @@
+//! The calls on types. Maps and programs are made without types where the kernel refuses these; one that cannot do
+//! without says why it has none.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use nix::libc::{EINVAL, ENOSPC};
+
+use super::{Execution, Outcome};
+use crate::error::{Error, RefusalKind, Result};
+use crate::kernel::{LoadedBtf, VerifierLog};
+use crate::plan::{BtfLoad, Call, On, ProgLoad};
+use crate::uapi::bpf::MapType;
+
+impl Execution<'_> {
+    pub(super) fn load_btf(&mut self, load: BtfLoad, log: Option<&mut VerifierLog>) -> Result<Outcome> {
+        let data = self.plan.btf_bytes(load.without)?;
+        let answer = LoadedBtf::load(&data, log);
+        if let Err(refusal) = &answer {
+            self.btf_refusal = Some(refusal.clone());
+        }
+        let btf = answer?;
+        let outcome = Outcome::Fd(btf.as_fd().as_raw_fd());
+        (self.btf, self.btf_refusal) = (Some(btf), None);
+        Ok(outcome)
+    }
+
+    /// Asks the kernel what it does not like, with a log that grows until its words fit.
+    pub(super) fn load_btf_with_log(&mut self, load: BtfLoad) -> Result<()> {
+        let mut log = VerifierLog::new(VerifierLog::PATH);
+        let call = Call::BtfLoad(load);
+        loop {
+            match self.recorded(&call, |execution| execution.load_btf(load, Some(&mut log))) {
+                Err(error) if error.errno() == Some(ENOSPC) && log.grow() => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Keeps why a call is made again without types.
+    #[cold]
+    pub(super) fn note_refusal_of_types(&mut self, call: &Call, other: On, refusal: &Error) {
+        if matches!(other, On::EntryTypes | On::ProgInfo) {
+            self.type_refusals.push((call.clone(), refusal.clone()));
+        }
+    }
+
+    /// Says of a refusal that it comes of types which the kernel has refused before, where it does.
+    #[cold]
+    pub(super) fn for_want_of_types(&self, refusal: Error, call: &Call) -> Error {
+        match call {
+            Call::ProgLoad(load) => self.untyped_program(refusal, load),
+            Call::MapCreate(create)
+                if refusal.errno() == Some(EINVAL) && needs_types(create.shape.map_type) =>
+            {
+                let is_it = |call: &Call| matches!(call, Call::MapCreate(other) if other.map == create.map);
+                match self.why_untyped(is_it) {
+                    Some(reason) => refusal.with_rule(format!(
+                        "maps of this type must come with the types of their entries, and the kernel has refused \
+                         those: {reason}"
+                    )),
+                    None => refusal,
+                }
+            }
+            _ => refusal,
+        }
+    }
+
+    fn untyped_program(&self, refusal: Error, load: &ProgLoad) -> Error {
+        let explanation = refusal.explanation();
+        let Some(explanation) = explanation.filter(|it| it.kind == RefusalKind::TypesMissing) else {
+            return refusal;
+        };
+        // Of a map the verifier has the kernel's name.
+        let map = explanation.words.strip_prefix("map '").and_then(|rest| rest.split('\'').next());
+        let is_used = |map| load.map_references.iter().any(|reference| reference.map == map);
+        let reason = self.why_untyped(|call| match (call, map) {
+            (Call::MapCreate(create), Some(map)) => {
+                is_used(create.map) && create.name.is_some_and(|name| name.as_str() == map)
+            }
+            (Call::ProgLoad(other), None) => other.program == load.program,
+            _ => false,
+        });
+        let Some(reason) = reason else { return refusal };
+        let mut explanation = explanation.clone();
+        explanation.rule = format!("{}, since it has refused them: {reason}", explanation.rule);
+        // The compiler has written types.
+        explanation.help = None;
+        refusal.with_explanation(explanation)
+    }
+
+    /// Why a call had to do without types: the kernel has refused the object's, or those that came with the call.
+    fn why_untyped(&self, is_it: impl Fn(&Call) -> bool) -> Option<&Error> {
+        let of_call = || self.type_refusals.iter().find(|(call, _)| is_it(call)).map(|(_, refusal)| refusal);
+        self.btf_refusal.as_ref().or_else(of_call)
+    }
+}
+
+/// Whether the kernel refuses a map of this type without the types of its entries
+/// (`bpf_local_storage_map_alloc_check()` in `kernel/bpf/bpf_local_storage.c`).
+fn needs_types(map_type: MapType) -> bool {
+    [MapType::SK_STORAGE, MapType::INODE_STORAGE, MapType::TASK_STORAGE, MapType::CGRP_STORAGE]
+        .contains(&map_type)
+}
