@@ -101,6 +101,7 @@ struct RelocationDocument {
     of: String,
     before: u64,
     after: Option<u64>,
+    unfit: Option<String>,
 }
 
 /// What programs take from the kernel.
@@ -172,6 +173,7 @@ impl RelocationDocument {
                 of: it.subject.clone(),
                 before: it.before,
                 after: it.after,
+                unfit: it.unfit.map(|unfit| unfit.to_string()),
             };
             relocations.iter().map(document).collect::<Vec<_>>()
         };

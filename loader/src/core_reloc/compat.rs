@@ -63,6 +63,8 @@ pub(super) struct Pair<'b, 't, 'c> {
     pub(super) local: &'b Btf,
     pub(super) target: &'t LazyBtf,
     pub(super) budget: &'c Budget,
+    /// Whether fields are told by their names alone.
+    pub(super) any_kind: bool,
 }
 
 impl<'b, 't> Pair<'b, 't, '_> {
@@ -260,7 +262,7 @@ impl<'t> Search<'_, '_, 't, '_> {
                     return Ok(Some(Found { bit_offset: found.bit_offset + bit_offset, ..found }));
                 }
             } else if target.is_text(member.name, self.name) {
-                let fits = self.pair.fields_fit(self.wanted.ty, member.ty)?;
+                let fits = self.pair.any_kind || self.pair.fields_fit(self.wanted.ty, member.ty)?;
                 let step = Step::Member { of, index, name: target.text(member.name)? };
                 return Ok(fits.then_some(Found { step, bit_offset, ty: member.ty }));
             }

@@ -58,16 +58,43 @@ pub struct Resolution {
     /// The number as the kernel's types have it; none where they do not have the subject, or hold it in a way that
     /// the instruction cannot read, and the instruction must not be reached.
     pub after: Option<u64>,
+    /// How they hold it in the latter case.
+    pub unfit: Option<Unfit>,
+}
+
+/// How the kernel holds a field that the instruction cannot read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// In another number of bytes, and not as a pointer or an unsigned number, which alone are the same in more bytes.
+    Size {
+        /// The program's number of bytes.
+        here: u32,
+        /// The kernel's.
+        there: u32,
+    },
+    /// As another kind of thing: as a pointer where the program has a number, for instance.
+    Kind,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size { here, there } => write!(f, "{there} bytes and not {here}"),
+            Self::Kind => f.write_str("of another kind"),
+        }
+    }
 }
 
 impl fmt::Display for Resolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} ", escape(&self.subject), noun(self.kind))?;
         let number = |number: u64| Shown { kind: self.kind, number };
-        match self.after {
+        match (self.after, self.unfit) {
             _ if self.kind == CoreReloKind::TYPE_ID_LOCAL => write!(f, "{}", number(self.before)),
-            Some(after) => write!(f, "{} -> {}", number(self.before), number(after)),
-            None => write!(f, "{} -> not found, must not be reached", number(self.before)),
+            (Some(after), _) => write!(f, "{} -> {}", number(self.before), number(after)),
+            (None, Some(unfit)) => write!(f, "{} -> {unfit}, must not be reached", number(self.before)),
+            (None, None) => write!(f, "{} -> not found, must not be reached", number(self.before)),
         }
     }
 }
@@ -124,7 +151,7 @@ pub fn needs_kernel(kind: CoreReloKind) -> bool {
 /// Whether a type of the kernel can stand for one of the program's, whose names are known to agree: for a function
 /// that its signatures have the same shape.
 pub fn are_compatible(local: &Btf, ty: TypeId, target: &LazyBtf, found: TypeId) -> Result<bool> {
-    Pair { local, target, budget: &Budget::new() }.types_fit(ty, found, MAX_LEVEL)
+    Pair { local, target, budget: &Budget::new(), any_kind: false }.types_fit(ty, found, MAX_LEVEL)
 }
 
 /// Carries out the relocations of one object.
@@ -212,16 +239,16 @@ impl<'o, 't> Relocator<'o, 't> {
         let (before, after) = self.apply(slots, relocation, &part).map_err(|error| {
             error.context(format!("CO-RE relocation, {} of {}", noun(kind), escape(&subject)))
         })?;
-        Ok(Resolution { insn, kind, subject, before, after })
+        Ok(Resolution { insn, kind, subject, before, after: after.ok(), unfit: after.err().flatten() })
     }
 
-    /// Patches the instruction that `slots` begins with; the number before and after.
+    /// Patches the instruction that `slots` begins with; the number before and after, or why there is none.
     fn apply(
         &self,
         slots: &mut [Insn],
         relocation: &CoreRelocation,
         part: &Part<'o>,
-    ) -> Result<(u64, Option<u64>)> {
+    ) -> Result<(u64, Result<u64, Option<Unfit>>)> {
         let kind = relocation.kind;
         let before = Number::of(kind, self.local, self.order, relocation.ty, Some(part))?;
         let before =
@@ -236,7 +263,8 @@ impl<'o, 't> Relocator<'o, 't> {
         };
         let Some(number) = number else {
             patch::poison(slots);
-            return Ok((before.value, None));
+            let unfit = self.has_another_kind(relocation, part)?.then_some(Unfit::Kind);
+            return Ok((before.value, Err(unfit)));
         };
         let mut change = Change {
             before: before.exact.then_some(before.value),
@@ -247,10 +275,11 @@ impl<'o, 't> Relocator<'o, 't> {
             extend(&mut change, slots, *signed, target);
         }
         if patch::patch(slots, &change)? {
-            return Ok((before.value, Some(change.after)));
+            return Ok((before.value, Ok(change.after)));
         }
         patch::poison(slots);
-        Ok((before.value, None))
+        let sizes = before.field.zip(number.field);
+        Ok((before.value, Err(sizes.map(|((here, _), (there, _))| Unfit::Size { here, there }))))
     }
 
     fn candidates(&self) -> Result<&Candidates<'o, 't>> {
@@ -276,12 +305,31 @@ impl<'o, 't> Relocator<'o, 't> {
         Ok(answer)
     }
 
+    /// Whether the kernel has a field that was not found, but of a kind that the program cannot mean.
+    #[cold]
+    fn has_another_kind(&self, relocation: &CoreRelocation, part: &Part<'o>) -> Result<bool> {
+        if !matches!(part, Part::Field(_)) {
+            return Ok(false);
+        }
+        for &candidate in self.candidates()?.of(relocation.ty) {
+            let pair = self.pair(candidate, true);
+            if pair.find(relocation.kind, relocation.ty, part, candidate.id)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn pair(&self, candidate: Candidate<'t>, any_kind: bool) -> Pair<'o, 't, '_> {
+        Pair { local: self.local, target: candidate.btf, budget: &self.budget, any_kind }
+    }
+
     fn search(&self, kind: CoreReloKind, ty: TypeId, part: &Part<'o>) -> Result<Option<Found<'t>>> {
         let candidates = self.candidates()?;
         candidates.check_name(self.local, ty)?;
         let mut first: Option<(Found<'t>, Candidate<'t>)> = None;
         for &candidate in candidates.of(ty) {
-            let pair = Pair { local: self.local, target: candidate.btf, budget: &self.budget };
+            let pair = self.pair(candidate, false);
             let Some(found) = pair.find(kind, ty, part, candidate.id)? else { continue };
             let number = Number::of(kind, candidate.btf, self.order, candidate.id, Some(&found))?;
             let Some(number) = number else { continue };

@@ -69,6 +69,11 @@ fn load(off: i16) -> Insn {
     Insn { code: 0x61, dst: 1, src: 2, off, imm: 0 }
 }
 
+/// `r1 = *(u64 *)(r2 + off)`
+fn load64_at(off: i16) -> Insn {
+    Insn { code: 0x79, dst: 1, src: 2, off, imm: 0 }
+}
+
 /// `r1 = number`, 64 bits of it.
 fn load64(number: u64) -> [Insn; 2] {
     let [low, high] = halves(number);
@@ -159,6 +164,34 @@ fn a_field_that_is_gone_must_not_be_reached() {
         let (case, ty) = gone();
         assert_eq!(case.text(CoreReloKind::FIELD_EXISTS, ty, member, mov(1)).0, expected);
     }
+}
+
+#[test]
+fn a_field_in_another_form_is_told_from_one_that_is_gone() {
+    let case = |there: fn(&mut Builder) -> TypeId| {
+        let mut case = Case::new(LITTLE);
+        let ty = there(case.kernel());
+        case.kernel().composite(BtfKind::STRUCT, "flow", 16, &[("a", ty, 32)]);
+        let long = case.local.int("long", 8, 1);
+        let ty = case.local.composite(BtfKind::STRUCT, "flow", 8, &[("a", long, 0)]);
+        case.run(CoreReloKind::FIELD_BYTE_OFFSET, ty, "0:0", &[load64_at(0)]).unwrap()
+    };
+    // A number with a sign has others in its upper half.
+    let (insns, narrow) = case(|b| b.int("int", 4, 1));
+    assert_eq!((format!("{:?}", insns[0]), narrow.after), (POISON.to_owned(), None));
+    assert_eq!(narrow.unfit, Some(Unfit::Size { here: 8, there: 4 }));
+    assert_eq!(
+        narrow.to_string(),
+        "struct flow.a: byte offset 0x0 -> 4 bytes and not 8, must not be reached"
+    );
+    let (insns, pointer) = case(|b| {
+        let int = b.int("int", 4, 1);
+        b.refer(BtfKind::PTR, "", int)
+    });
+    assert_eq!((format!("{:?}", insns[0]), pointer.unfit), (POISON.to_owned(), Some(Unfit::Kind)));
+    assert_eq!(pointer.to_string(), "struct flow.a: byte offset 0x0 -> of another kind, must not be reached");
+    let (_, same) = case(|b| b.int("long", 8, 1));
+    assert_eq!((same.after, same.unfit), (Some(4), None));
 }
 
 #[test]
@@ -261,7 +294,7 @@ fn a_load_takes_as_many_bytes_as_the_field_has() {
     // The upper half of a signed number would be lost, or made up.
     let (insn, words) = reload(u32, i64, 4, load(0));
     assert_eq!(insn, POISON);
-    assert_eq!(words, "struct flow.a: byte offset 0x0 -> not found, must not be reached");
+    assert_eq!(words, "struct flow.a: byte offset 0x0 -> 8 bytes and not 4, must not be reached");
     // Only a load or store has a size.
     assert_eq!(reload(u32, i64, 4, mov(0)).0, "r1 = 0x0");
 }

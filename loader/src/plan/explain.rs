@@ -20,9 +20,8 @@ impl Plan {
         let mut explanation = explain(&subject, log);
         if let Some(lacking) = self.lacking(load.program, log) {
             explanation.kind = RefusalKind::KernelLacks;
-            explanation.rule = lacking;
-            explanation.help =
-                Some("the program is to ask whether the kernel has it, and go another way".to_owned());
+            explanation.rule = lacking.rule;
+            explanation.help = Some(lacking.help.to_owned());
         }
         explanation
     }
