@@ -10,9 +10,12 @@
 use std::fs;
 use std::ops::Range;
 
+use loader::btf::Btf;
 use loader::bytes::MAX_NAME;
+use loader::features::Kernel;
 use loader::object::Object;
-use loader::uapi::bpf::{BPF_EXIT, BPF_INSN_SIZE, BPF_LD_IMM64};
+use loader::plan::Loader;
+use loader::uapi::bpf::{BPF_CALL, BPF_EXIT, BPF_INSN_SIZE, BPF_LD_IMM64, BPF_PSEUDO_CALL};
 use loader::uapi::elf::{
     EHDR_SIZE, FileType, Machine, REL_SIZE, SHDR_SIZE, SHF_EXECINSTR, SYM_SIZE, SectionType, SymbolBinding,
     SymbolType,
@@ -31,7 +34,7 @@ const SLACK: usize = 1 << 20;
 /// Makes a file that asks for much, so many times.
 type Attack = fn(usize) -> Vec<u8>;
 
-const ATTACKS: [(&str, Attack); 14] = [
+const ATTACKS: [(&str, Attack); 17] = [
     ("sections of one long name", sections_of_one_name),
     ("programs over the same bytes", programs_over_the_same_bytes),
     ("maps over the same bytes", maps_over_the_same_bytes),
@@ -46,6 +49,9 @@ const ATTACKS: [(&str, Attack); 14] = [
     ("maps with the tails of one long name", maps_of_one_name),
     ("relocations by one long name", relocations_by_one_name),
     ("references to the last of many maps", references_to_the_last_map),
+    ("programs that share a large function", programs_that_share_a_function),
+    ("programs that share many functions", programs_that_share_many_functions),
+    ("types with one without a name in each", types_with_one_in_each),
 ];
 
 #[test]
@@ -61,6 +67,27 @@ fn the_size_of_a_file_bounds_what_it_costs() {
         let [small, large] = costs;
         assert!(large.kept <= small.kept * 9 / 4 + SLACK, "{name}: {small:?}, then {large:?}");
     }
+    join_shared_code_up_to_the_limit();
+}
+
+/// What programs share is joined to each of them, which is the square of the file's size up to a limit.
+fn join_shared_code_up_to_the_limit() {
+    const LIMIT: usize = 2_000_000;
+    // A plan has an instruction several times, for kernels that lack this or that.
+    const EACH: usize = 100;
+    let cost = Cost::of(&programs_that_share_a_function(1400));
+    println!("shared code: {cost:?}");
+    assert!(cost.peak < LIMIT * EACH, "{cost:?}");
+    let programs = |times| {
+        let object = Object::parse(&programs_that_share_a_function(times))?;
+        let plan = Loader::new(&object).all_programs().plan(&Kernel::unknown());
+        plan.map(|plan| plan.programs.len())
+    };
+    assert_eq!(programs(1400).unwrap(), 1400);
+    let refusal = programs(1500).unwrap_err();
+    let words = format!("expected at most {LIMIT} instructions in all programs with their functions, ");
+    assert!(refusal.to_string().starts_with(&words), "{refusal}");
+    assert!(refusal.help().is_some());
 }
 
 /// Debug information and its relocations are most of many a file, and nobody needs them.
@@ -96,9 +123,15 @@ impl Cost {
         let before = memory("VmRSS");
         let object = Object::parse(data);
         let plan = object.as_ref().ok().map(|object| plans::attach(object, &object.programs[0]));
-        let peak = memory("VmHWM").saturating_sub(before);
         drop(plan);
-        Self { file: data.len(), kept: format!("{object:?}").len(), peak }
+        let all =
+            object.as_ref().ok().map(|object| Loader::new(object).all_programs().plan(&Kernel::unknown()));
+        drop(all);
+        let types = object.as_ref().ok().and_then(|object| object.btf.as_ref());
+        let types: Vec<_> = types.into_iter().flat_map(Btf::declarations).map(|(_, text)| text).collect();
+        let peak = memory("VmHWM").saturating_sub(before);
+        let types: usize = types.iter().map(|text| text.as_ref().map_or(0, String::len)).sum();
+        Self { file: data.len(), kept: format!("{object:?}").len() + types, peak }
     }
 }
 
@@ -292,6 +325,49 @@ fn references_to_the_last_map(times: usize) -> Vec<u8> {
     file.finish(&symbols)
 }
 
+/// Programs that are a call each, of a function with as many instructions as there are programs.
+fn programs_that_share_a_function(times: usize) -> Vec<u8> {
+    let mut file = File::new();
+    let name = file.string(".text");
+    let shared = file.section(name, SectionType::PROGBITS, &EXIT.repeat(times));
+    file.headers[shared].flags = SHF_EXECINSTR;
+    let name = file.string("shared");
+    let size = times * BPF_INSN_SIZE;
+    let function = Symbol { name, kind: SymbolType::FUNC, section: shared, value: 0, size };
+    let programs = file.callers("xdp", times, 0..1);
+    file.finish(&[vec![function], programs].concat())
+}
+
+/// Programs that call a function which calls many others, whose names share one long string.
+fn programs_that_share_many_functions(times: usize) -> Vec<u8> {
+    let times = times / 8;
+    let mut file = File::new();
+    let name = file.string(&format!(".text.{}", "s".repeat(MAX_NAME - 6)));
+    let shared = file.section(name, SectionType::PROGBITS, &EXIT.repeat(times));
+    file.headers[shared].flags = SHF_EXECINSTR;
+    let name = file.string(&"n".repeat(MAX_NAME));
+    let size = BPF_INSN_SIZE;
+    let function =
+        |at| Symbol { name: name + at, kind: SymbolType::FUNC, section: shared, value: at * size, size };
+    let functions: Vec<_> = (0..times).map(function).collect();
+    let all = file.callers(".text", 1, 0..times);
+    let programs = file.callers("xdp", times, times..times + 1);
+    file.finish(&[functions, all, programs].concat())
+}
+
+/// Structs with a member of the first one, which has no name and many members.
+fn types_with_one_in_each(times: usize) -> Vec<u8> {
+    const INT: [u32; 4] = [1, 1 << 24, 4, 32];
+    let mut file = File::new();
+    file.program("xdp");
+    let members = (0..int(times)).flat_map(|_| [1, 1, 0]);
+    let first = [0, STRUCT | int(times), 4].into_iter().chain(members);
+    let others = (0..times).flat_map(|_| [1, STRUCT | 1, 4, 1, 2, 0]);
+    let types: Vec<u32> = INT.into_iter().chain(first).chain(others).collect();
+    file.btf(&types, &"n".repeat(40), &[]);
+    file.finish(&[])
+}
+
 const EXIT: [u8; BPF_INSN_SIZE] = [BPF_EXIT, 0, 0, 0, 0, 0, 0, 0];
 
 fn relocation(offset: usize, symbol: usize) -> Vec<u8> {
@@ -303,6 +379,7 @@ fn relocation(offset: usize, symbol: usize) -> Vec<u8> {
 }
 
 /// A symbol to be written.
+#[derive(Clone)]
 struct Symbol {
     name: usize,
     kind: SymbolType,
@@ -388,6 +465,31 @@ impl File {
             section,
             value: index * size,
             size,
+        };
+        (0..times).map(symbol).collect()
+    }
+
+    /// Adds a section of so many functions that call each of some symbols, and returns their own symbols.
+    fn callers(&mut self, section: &str, times: usize, callees: Range<usize>) -> Vec<Symbol> {
+        const CALL: [u8; BPF_INSN_SIZE] = [BPF_CALL, BPF_PSEUDO_CALL << 4, 0, 0, 0xff, 0xff, 0xff, 0xff];
+        const R_BPF_64_32: u8 = 10;
+        let caller = [CALL.repeat(callees.len()), EXIT.to_vec()].concat();
+        let (name, size) = (self.string(section), caller.len());
+        let index = self.section(name, SectionType::PROGBITS, &caller.repeat(times));
+        self.headers[index].flags = SHF_EXECINSTR;
+        let mut entries = Vec::new();
+        for at in 0..times {
+            for (call, callee) in callees.clone().enumerate() {
+                let mut entry = relocation(at * size + call * BPF_INSN_SIZE, callee);
+                entry[8] = R_BPF_64_32;
+                entries.extend(entry);
+            }
+        }
+        let entries = self.append(&entries);
+        self.relocations(index, entries);
+        let symbol = |at| {
+            let name = self.string(&format!("{section}_{at}"));
+            Symbol { name, kind: SymbolType::FUNC, section: index, value: at * size, size }
         };
         (0..times).map(symbol).collect()
     }

@@ -30,14 +30,14 @@ impl Types {
         })?;
         let btf = Btf::parse(elf.data(section)?.data(), elf.order(), "section `.BTF`")?;
         let types: Result<_> = btf
-            .types()
-            .map(|(id, ty)| {
+            .declarations()
+            .map(|(id, declaration)| {
                 Ok(Type {
                     id: id.0,
-                    kind: ty.shape.kind().to_string(),
+                    kind: btf.get(id)?.shape.kind().to_string(),
                     name: Some(btf.name(id)?).filter(|name| !name.is_empty()).map(str::to_owned),
                     size: btf.size_of(id).ok(),
-                    declaration: btf.declaration(id)?,
+                    declaration: declaration?,
                 })
             })
             .collect();

@@ -14,11 +14,16 @@ use super::types::{
     Composite, DataSec, DeclTag, Enum, EnumValue, FuncProto, FwdKind, Int, Name, Shape, TypeId,
 };
 use super::view::{MAX_DEPTH, Types as _};
+use crate::bytes::MAX_NAME;
 use crate::error::{Result, escape};
 use crate::uapi::btf::{BtfKind, FuncLinkage, VarLinkage};
 
 /// After so many bytes a declaration takes no more members, values or parameters.
 pub const MAX_TEXT: usize = 64 << 10;
+
+/// After so many bytes of declarations for each byte of BTF, those that are left take none at all. A type without a
+/// name is written out wherever it is named, which can be everywhere.
+const TEXT_FACTOR: usize = 32;
 
 /// What stands for the rest of a declaration that is cut.
 const CUT: &str = "/* ... */";
@@ -28,7 +33,23 @@ impl Btf {
     ///
     /// `Malformed` for a row of types that never ends, and for names that are not UTF-8. Other names are escaped.
     pub fn declaration(&self, id: TypeId) -> Result<String> {
-        let mut printer = Printer { btf: self, whole: id, spent: 0 };
+        self.declaration_within(id, MAX_TEXT)
+    }
+
+    /// All types but `void`, in the order of their ids, as [`Self::declaration`] has each. Together they have at most a
+    /// constant times as many bytes as the BTF: later ones are cut earlier.
+    pub fn declarations(&self) -> impl Iterator<Item = (TypeId, Result<String>)> {
+        let mut left = MAX_TEXT + TEXT_FACTOR * (self.strings_place + self.strings.len());
+        self.types().map(move |(id, _)| {
+            let declaration = self.declaration_within(id, left.min(MAX_TEXT));
+            left = left.saturating_sub(declaration.as_ref().map_or(0, String::len));
+            (id, declaration)
+        })
+    }
+
+    /// A declaration that takes no more members after so many bytes, of [`MAX_TEXT`] at the most.
+    fn declaration_within(&self, id: TypeId, limit: usize) -> Result<String> {
+        let mut printer = Printer { btf: self, whole: id, spent: MAX_TEXT - limit };
         let ty = self.get(id)?;
         Ok(match &ty.shape {
             Shape::Void => "void".to_owned(),
@@ -86,7 +107,7 @@ struct Printer<'b> {
     btf: &'b Btf,
     /// What is declared, for errors.
     whole: TypeId,
-    /// Bytes written so far.
+    /// Bytes written so far, or not to be written.
     spent: usize,
 }
 
@@ -281,7 +302,11 @@ impl Printer<'_> {
         })
     }
 
+    /// A name, of which the first is written in any case.
     fn name(&mut self, name: Name) -> Result<String> {
+        if self.spent > MAX_TEXT + MAX_NAME {
+            return Ok(CUT.to_owned());
+        }
         let text = escape(self.btf.text(name)?).into_owned();
         self.spent += text.len();
         Ok(text)
@@ -544,6 +569,46 @@ mod tests {
             read(&w).declaration(TypeId(2)).unwrap_err().to_string(),
             "type 2 (typedef `t`): section `.BTF` at offset 0x28: expected a type that C can name, found func `f`"
         );
+    }
+
+    #[test]
+    fn all_declarations_together_grow_with_the_types() {
+        let declared = |times: usize| {
+            let mut w = writer();
+            let many: Vec<_> = (0..2000).map(|_| ("a_member_of_the_first", INT, 0, 0)).collect();
+            let first = composite(&mut w, 4, &many);
+            let first = w.add("", Shape::Struct(first)).unwrap();
+            for _ in 0..times {
+                let outer = composite(&mut w, 4, &[("first", first, 0, 0)]);
+                w.add("outer", Shape::Struct(outer)).unwrap();
+            }
+            let data = w.to_bytes(ByteOrder::Little).unwrap();
+            let btf = Btf::parse(&data, ByteOrder::Little, "section `.BTF`").unwrap();
+            let texts: Vec<_> = btf.declarations().map(|(_, text)| text.unwrap()).collect();
+            assert_eq!(texts.len(), btf.len());
+            assert!(texts.concat().len() < (TEXT_FACTOR + 8) * data.len() + 2 * MAX_TEXT, "{times}");
+            (texts, btf)
+        };
+        // Few are as they are alone.
+        let (texts, btf) = declared(8);
+        assert!(btf.types().zip(&texts).all(|((id, _), text)| btf.declaration(id).unwrap() == *text));
+        // Of many, the last have but their names.
+        let (texts, _) = declared(2000);
+        assert_eq!(texts.last().unwrap(), "struct outer {\n\t/* ... */\n};");
+    }
+
+    #[test]
+    fn what_has_many_long_names_is_cut() {
+        let mut w = writer();
+        let mut last = INT;
+        for _ in 0..30 {
+            let tag = TypeTag { target: last, attribute: false };
+            last = w.add(&"n".repeat(MAX_NAME), Shape::TypeTag(tag)).unwrap();
+        }
+        let btf = read(&w);
+        assert!(btf.declaration(last).unwrap().contains(CUT));
+        let (name, last) = (btf.type_name(last).unwrap(), btf.declaration_within(last, 0).unwrap());
+        assert!(name.len() < 3 * MAX_NAME && last.len() < 3 * MAX_NAME, "{} and {}", name.len(), last.len());
     }
 
     #[test]

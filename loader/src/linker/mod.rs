@@ -44,6 +44,16 @@ pub struct Linked {
 }
 
 impl Linked {
+    /// How much of it there is: the instructions, with what is kept beside them counted as so many instructions.
+    pub fn weight(&self) -> usize {
+        let names = self.functions.iter().map(|function| function.name.len() + function.section.len());
+        // What a relocation is about is put into words.
+        self.insns.len()
+            + self.lines.len()
+            + 8 * self.relocations.len()
+            + names.sum::<usize>() / BPF_INSN_SIZE
+    }
+
     /// An error about the instruction `insn`, which names the program or function and the place in the file.
     pub fn error_at(&self, insn: usize, error: Error) -> Error {
         let index = self.functions.partition_point(|function| function.start <= insn);

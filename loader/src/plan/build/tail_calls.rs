@@ -15,7 +15,12 @@ use crate::order::InOrder as _;
 use crate::plan::call::{Call, FdValue, MapSlot, ProgramSlot};
 use crate::plan::keep::{Attachment, Keep, KeepAction, keep_name, keep_root};
 use crate::plan::{On, Step, When};
-use crate::uapi::bpf::MapType;
+use crate::uapi::bpf::{BPF_MAX_INSNS, MapType};
+
+/// How much all programs may have together, each with its functions: [`Linked::weight`]. A few bytes make a program
+/// that calls a large function of others, so that a file could ask for the square of its size. One program may have a
+/// million instructions; objects with a hundred programs have some hundred thousand in all.
+const MAX_WEIGHT: usize = 2 * BPF_MAX_INSNS;
 
 /// The programs to load: those that are asked for, and then those that they reach by tail calls.
 ///
@@ -35,8 +40,13 @@ impl<'o> Programs<'o> {
         let linker = Linker::new(object);
         let slots = chosen.iter().enumerate().map(|(slot, program)| (program.place(), ProgramSlot(slot)));
         let mut programs = Self { object, slots: slots.into_map(), specs: chosen, linked: Vec::new() };
+        let mut weight = 0;
         while let Some(program) = programs.specs.get(programs.linked.len()) {
             let linked = linker.link(program)?;
+            weight += linked.weight();
+            if weight > MAX_WEIGHT {
+                return Err(too_heavy(program));
+            }
             for map in programs.prog_arrays_of(&linked) {
                 for slot in &object.maps[map].slots {
                     let program = named_program(object, map, &slot.value)?;
@@ -195,6 +205,15 @@ pub(super) fn remove_kept(bpffs: &str, of: Attachment) -> Vec<Step> {
 
 fn keep(bpffs: &str, of: Attachment, action: KeepAction) -> Call {
     Call::Keep(Keep { bpffs: bpffs.to_owned(), of, action })
+}
+
+#[cold]
+fn too_heavy(program: &ProgramSpec) -> Error {
+    let message = format!(
+        "expected at most {MAX_WEIGHT} instructions in all programs with their functions, lines of source and \
+         relocations counted as well, found more with {program}"
+    );
+    Error::new(ErrorKind::Unsupported, message).with_help("load fewer of them: --prog NAME")
 }
 
 #[cold]
