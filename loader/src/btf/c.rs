@@ -10,9 +10,7 @@
 use std::borrow::Cow;
 
 use super::Btf;
-use super::types::{
-    Composite, DataSec, DeclTag, Enum, EnumValue, FuncProto, FwdKind, Int, Name, Shape, TypeId,
-};
+use super::types::{Composite, DataSec, DeclTag, Enum, FuncProto, FwdKind, Int, Name, Shape, TypeId};
 use super::view::{MAX_DEPTH, Types as _};
 use crate::bytes::MAX_NAME;
 use crate::error::{Result, escape};
@@ -205,8 +203,9 @@ impl Printer<'_> {
     /// ` { ... }` with a line for each value, after the type of the values where that is not `int`'s size.
     fn values(&mut self, values: &Enum, nesting: Nesting) -> Result<String> {
         self.enter(nesting)?;
-        let body = self.body(nesting, &values.values, |printer, value| {
-            Ok(format!("{} = {},", printer.name(value.name)?, value_text(*value, values.signed)))
+        let numbers: Vec<_> = values.numbers().collect();
+        let body = self.body(nesting, &numbers, |printer, &(name, number)| {
+            Ok(format!("{} = {number},", printer.name(name)?))
         })?;
         Ok(format!("{}{body}", enum_type(values)))
     }
@@ -338,13 +337,9 @@ fn linkage(linkage: u32, of_static: u32, of_extern: u32) -> &'static str {
     }
 }
 
-fn value_text(value: EnumValue, signed: bool) -> String {
-    if signed { i64::from_ne_bytes(value.value.to_ne_bytes()).to_string() } else { value.value.to_string() }
-}
-
 /// The type of an enumeration's values, as C23 writes it, where C would not take it for an `int`.
 fn enum_type(values: &Enum) -> String {
-    let sign = if values.signed { "" } else { "unsigned " };
+    let sign = if values.has_sign() { "" } else { "unsigned " };
     match values.size {
         1 => format!(" : {sign}char"),
         2 => format!(" : {sign}short"),
@@ -370,7 +365,7 @@ fn int_text(int: Int) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::BtfWriter;
-    use super::super::types::{Array, DataSecEntry, Func, Member, Param, TypeTag, Var};
+    use super::super::types::{Array, DataSecEntry, EnumValue, Func, Member, Param, TypeTag, Var};
     use super::*;
     use crate::bytes::ByteOrder;
     use crate::uapi::btf::{BTF_INT_BOOL, BTF_INT_CHAR, BTF_INT_SIGNED};
@@ -510,6 +505,12 @@ mod tests {
         assert_eq!(declared(&w), "union later;");
     }
 
+    /// An enumeration whose only value is -1, by a compiler that does not say that it has a sign.
+    fn unsigned_minus_one(w: &mut BtfWriter) -> Enum {
+        let values = [EnumValue { name: w.name("A").unwrap(), value: u32::MAX.into() }].into();
+        Enum { size: 4, signed: false, values }
+    }
+
     #[test]
     fn enumerations_have_values_of_their_sign_and_size() {
         let mut w = writer();
@@ -524,6 +525,10 @@ mod tests {
         let big = values(&mut w, 8, false);
         w.add("big", Shape::Enum64(big)).unwrap();
         assert_eq!(declared(&w), "enum big : unsigned long long {\n\tA = 18446744073709551615,\n};");
+        // As clang 14 writes a packed one.
+        let packed = Enum { size: 1, ..unsigned_minus_one(&mut w) };
+        w.add("p", Shape::Enum(packed)).unwrap();
+        assert_eq!(declared(&w), "enum p : char {\n\tA = -1,\n};");
     }
 
     #[test]

@@ -178,6 +178,42 @@ pub struct Enum {
     pub values: Box<[EnumValue]>,
 }
 
+impl Enum {
+    /// Whether the values have a sign: the compiler says so, or a number of so few bytes could not have some of them
+    /// without. Compilers before the flag write negative values of a packed enumeration with 32 bits.
+    pub fn has_sign(&self) -> bool {
+        let bits = match self.size {
+            _ if self.signed => return true,
+            1 => 8,
+            2 => 16,
+            _ => return false,
+        };
+        let (limit, mut beyond) = (1_i128 << (bits - 1), false);
+        let fits = self.values.iter().all(|value| {
+            beyond |= value.value >> bits != 0;
+            (-limit..limit).contains(&low_half(value.value))
+        });
+        beyond && fits
+    }
+
+    /// The values by name, as numbers.
+    pub fn numbers(&self) -> impl Iterator<Item = (Name, i128)> {
+        let has_sign = self.has_sign();
+        let number = move |value: u64| match (self.signed, has_sign) {
+            (true, _) => i128::from(i64::from_ne_bytes(value.to_ne_bytes())),
+            (false, true) => low_half(value),
+            (false, false) => value.into(),
+        };
+        self.values.iter().map(move |entry| (entry.name, number(entry.value)))
+    }
+}
+
+/// The low 32 bits as a number with a sign.
+fn low_half(value: u64) -> i128 {
+    let [.., a, b, c, d] = value.to_be_bytes();
+    i32::from_be_bytes([a, b, c, d]).into()
+}
+
 /// A named value of an enumeration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EnumValue {

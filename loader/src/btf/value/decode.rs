@@ -94,9 +94,9 @@ impl Decoder<'_> {
         let len =
             if field.bitfield_bits == 0 { u64::from(values.size) * 8 } else { field.bitfield_bits.into() };
         let bits = self.bits(field.bit_offset, len)?;
-        let number = if values.signed { sign_extended(bits, len) } else { bits.into() };
-        match values.values.iter().find(|entry| enum_number(entry.value, values.signed) == number) {
-            Some(entry) => Ok(Value::Text(self.btf.text(entry.name)?.to_owned())),
+        let number = if values.has_sign() { sign_extended(bits, len) } else { bits.into() };
+        match values.numbers().find(|(_, own)| *own == number) {
+            Some((name, _)) => Ok(Value::Text(self.btf.text(name)?.to_owned())),
             None => Ok(Value::Int(number)),
         }
     }
@@ -188,11 +188,6 @@ pub(super) fn int_bits(field: Field, int: Int) -> (u64, u64) {
         0 => (field.bit_offset + u64::from(int.bit_offset), int.bits.into()),
         bits => (field.bit_offset, bits.into()),
     }
-}
-
-/// The value of an enumeration as a number.
-pub(super) fn enum_number(value: u64, signed: bool) -> i128 {
-    if signed { sign_extended(value, 64) } else { value.into() }
 }
 
 fn sign_extended(number: u64, len: u64) -> i128 {

@@ -3,7 +3,7 @@
 use super::super::Btf;
 use super::super::types::{Array, Enum, Int, Shape, TypeId};
 use super::bits::Bits;
-use super::decode::{enum_number, int_bits};
+use super::decode::int_bits;
 use super::field::invalid;
 use super::{Field, Value, text};
 use crate::bytes::ByteOrder;
@@ -112,16 +112,16 @@ impl Encoder<'_> {
 
     fn enumeration(&mut self, field: Field, values: &Enum, value: &Value) -> Result<()> {
         let named = match value {
-            Value::Text(name) => values.values.iter().find(|entry| self.btf.is_text(entry.name, name)),
+            Value::Text(name) => values.numbers().find(|(own, _)| self.btf.is_text(*own, name)),
             _ => None,
         };
         let number = match named {
-            Some(entry) => enum_number(entry.value, values.signed),
+            Some((_, number)) => number,
             None => self.number(field.ty, value, &format!("{} or a number", self.value_names(values)))?,
         };
         let len =
             if field.bitfield_bits == 0 { u64::from(values.size) * 8 } else { field.bitfield_bits.into() };
-        self.ranged(field.ty, bits(field.bit_offset, len), values.signed, number)
+        self.ranged(field.ty, bits(field.bit_offset, len), values.has_sign(), number)
     }
 
     /// The first names of an enumeration.

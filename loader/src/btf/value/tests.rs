@@ -158,6 +158,45 @@ fn numbers_names_and_texts_are_there_and_back() {
     assert_reads_as("wide", Value::Bytes(vec![1; 16]), Value::Bytes(vec![1; 16]));
 }
 
+/// clang 14 does not say that an enumeration has a sign, and writes its values with 32 bits.
+#[test]
+fn a_packed_enumeration_of_an_old_compiler_has_negative_values() {
+    let minus = |number: u32| u64::from(0_u32.wrapping_sub(number));
+    let of = |size, values: &[(&str, u64)]| {
+        let mut t = Types { writer: BtfWriter::new() };
+        let values = t.values(size, false, values);
+        let ty = t.add("e", Shape::Enum(values));
+        (t.read(), ty)
+    };
+    let bytes = |(btf, ty): &(Btf, TypeId), value: Value| {
+        let [little, big] = ORDERS.map(|order| {
+            let mut bytes = vec![0; btf.size_of(*ty)?.try_into().unwrap()];
+            btf.encode(*ty, &value, &mut bytes, order)?;
+            Ok((btf.decode(*ty, &bytes, order)?, bytes))
+        });
+        let (little, big): (Result<(Value, Vec<u8>)>, _) = (little, big);
+        little.inspect(|(value, bytes)| {
+            let (again, mut reversed) = big.unwrap();
+            reversed.reverse();
+            assert_eq!((value, bytes), (&again, &reversed));
+        })
+    };
+    let byte = of(1, &[("NONE", minus(1)), ("LOW", minus(128)), ("ONE", 1)]);
+    assert_eq!(bytes(&byte, "NONE".into()).unwrap(), ("NONE".into(), vec![0xff]));
+    assert_eq!(bytes(&byte, (-128).into()).unwrap(), ("LOW".into(), vec![0x80]));
+    assert_eq!(bytes(&byte, (-2).into()).unwrap(), (Value::Int(-2), vec![0xfe]));
+    let refused = bytes(&byte, 128.into()).unwrap_err().to_string();
+    assert_eq!(refused, "128 is out of range for an enum e of 1 byte: -128 to 127");
+    let short = of(2, &[("NONE", minus(300)), ("ONE", 1)]);
+    assert_eq!(bytes(&short, "NONE".into()).unwrap(), ("NONE".into(), vec![0xd4, 0xfe]));
+    // Of these nothing tells that they have a sign.
+    for (size, value, written) in [(1, 255, vec![0xff]), (4, minus(1), vec![0xff; 4])] {
+        let plain = of(size, &[("ALL", value), ("ONE", 1)]);
+        assert_eq!(bytes(&plain, "ALL".into()).unwrap(), ("ALL".into(), written));
+        assert!(bytes(&plain, (-2).into()).is_err(), "{size}");
+    }
+}
+
 #[test]
 fn addresses_stand_as_in_packets() {
     let (btf, flow) = flow();
