@@ -191,7 +191,7 @@ fn loader<'o>(object: &'o Object, path: &Path, load: &args::Load) -> Result<Load
 /// A plan, and what is to be said of the object beside it.
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
-    /// Why the object's BTF is not handed over.
+    /// Which part of the object's BTF is not handed over, and why.
     btf_flaw: Option<String>,
 }
 
@@ -231,7 +231,12 @@ pub(crate) fn plan_of_object(
     // What programs take from the running kernel depends on which of them are loaded.
     let loader = more(loader(&object, path, load)?).ask_kernel()?;
     let plan = loader.plan(&loader.running_kernel()?)?;
-    Ok(Planned { plan, btf_flaw: object.btf_flaw })
+    let left_out = if object.btf.is_some() {
+        "what `.BTF.ext` says of functions and lines"
+    } else {
+        "the object's types"
+    };
+    Ok(Planned { plan, btf_flaw: object.btf_flaw.map(|flaw| format!("{left_out}: {flaw}")) })
 }
 
 /// Says aloud what the user may not have asked for; `explain` adds why native mode was refused.

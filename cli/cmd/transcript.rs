@@ -32,7 +32,7 @@ pub(super) fn execute_with(
         None => planned.plan.execute(observe)?,
     };
     if let Some(flaw) = &planned.btf_flaw {
-        output::remark(format_args!("warning: loaded without the object's BTF: {}", escape(flaw)));
+        output::remark(format_args!("warning: loaded without {}", escape(flaw)));
     }
     if let Some(refusal) = loaded.btf_refusal() {
         output::remark(format_args!("warning: loaded without BTF: {}", escape(&refusal.to_string())));

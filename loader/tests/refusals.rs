@@ -9,7 +9,7 @@
 use loader::bytes::MAX_NAME;
 use loader::elf::ElfFile;
 use loader::features::Kernel;
-use loader::object::{MapDialect, Object, ParseOptions};
+use loader::object::{CodeInfo, MapDialect, Object, ParseOptions};
 use loader::plan::{Loader, Plan};
 use loader::uapi::bpf::{BPF_CALL, BPF_EXIT, BPF_LD_IMM64, BPF_MOV64_IMM, BPF_PSEUDO_CALL, MapType};
 use loader::uapi::elf::{FileType, SHDR_SIZE, SectionType};
@@ -506,8 +506,8 @@ fn odd_things_that_are_taken() {
 
 /// Checks the text of a refusal, with its line of help if it has one, and that its kind is one of a bad file or wish.
 #[track_caller]
-fn refused(result: Result<()>, expected: &str) {
-    let error = result.expect_err(expected);
+fn refused<T>(result: Result<T>, expected: &str) {
+    let error = result.map(drop).expect_err(expected);
     let text = match error.help() {
         Some(help) => format!("{error}\nhelp: {help}"),
         None => error.to_string(),
@@ -515,6 +515,38 @@ fn refused(result: Result<()>, expected: &str) {
     assert_eq!(text, expected);
     let sane = [ErrorKind::Malformed, ErrorKind::Unsupported, ErrorKind::InvalidInput, ErrorKind::NotFound];
     assert!(sane.contains(&error.kind()), "{error:?}");
+}
+
+/// What nothing in an object needs is left out if it is not sound; what something needs is refused with its place.
+#[test]
+fn types_that_are_not_sound() {
+    let unsound = |name: &str, section: &str| {
+        let data = edited(name, |data| data[offset_of(data, section) + 2] = 9);
+        Object::parse(&data)
+    };
+    for clang in ["clang-14", "clang-19"] {
+        let name = |name: &str| format!("{clang}/{name}");
+        let object = unsound(&name("subprog_call"), ".BTF.ext").unwrap();
+        let code =
+            object.programs.iter().map(|it| &it.info).chain(object.functions.iter().map(|it| &it.info));
+        assert!(code.clone().count() > 1 && code.into_iter().all(|info| *info == CodeInfo::default()));
+        assert!(object.btf.is_some());
+        let flaw = "section `.BTF.ext` at offset 0x2: expected version 1, found 9";
+        assert_eq!(object.btf_flaw.as_deref(), Some(flaw));
+
+        let object = unsound(&name("subprog_call"), ".BTF").unwrap();
+        assert!(object.btf.is_none());
+        let of_btf = flaw.replace(".BTF.ext", ".BTF");
+        assert_eq!(object.btf_flaw.as_deref(), Some(&*of_btf));
+
+        // CO-RE, a callback, an exception callback, an extension.
+        for needing in ["core_fields", "callback", "exception", "extension"] {
+            refused(unsound(&name(needing), ".BTF.ext"), flaw);
+        }
+        for needing in ["core_fields", "callback", "extension", "typed_values"] {
+            refused(unsound(&name(needing), ".BTF"), &of_btf);
+        }
+    }
 }
 
 /// Where the header of a section is.

@@ -9,6 +9,7 @@ use loader::Mode;
 use crate::acceptor::Ending;
 use crate::bench::refused;
 use crate::command::{command, run};
+use crate::edit::Edit;
 use crate::objects::object;
 use crate::packets::{Frame, Wire, assert_udp};
 use crate::peers::{attached_by_ip, bpftool, number, text};
@@ -17,6 +18,21 @@ use crate::veth::{BLOCKED, NEAR, OTHER, pair};
 use crate::xdpload::{answer, xdpload};
 
 const DIR: &str = "/sys/fs/bpf/edge";
+
+/// What nothing needs is left out if it is not sound, and said so.
+#[test]
+fn an_object_is_loaded_without_unsound_types() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    for (section, left_out) in
+        [(".BTF", "the object's types"), (".BTF.ext", "what `.BTF.ext` says of functions and lines")]
+    {
+        let mut edit = Edit::of(&object("subprog_call"));
+        let version = edit.content(section).start + 2;
+        edit.put(version, &[9]);
+        let ran = xdpload(&["attach", NEAR, &edit.save(&sandbox), "--replace"]).ok();
+        ran.stderr_has(&format!("warning: loaded without {left_out}: section `{section}` at offset 0x2: "));
+    }
+}
 
 #[test]
 fn programs_and_maps_are_pinned_and_nothing_is_attached() {

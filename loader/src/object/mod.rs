@@ -68,7 +68,8 @@ pub struct Object {
     pub externs: Vec<ExternSpec>,
     /// The types that the compiler has described, with the places of variables filled in from the symbol table.
     pub btf: Option<Btf>,
-    /// Why BTF that the file has is left out: it is not sound, and nothing here needs it.
+    /// Why BTF that the file has is left out, or, where there is some here, what `.BTF.ext` says of functions and
+    /// lines: it is not sound, and nothing here needs it.
     pub btf_flaw: Option<String>,
     /// Sections with instructions that are no XDP programs by their names: `.text`, programs of other types.
     pub other_code: Vec<String>,
@@ -90,8 +91,13 @@ impl Object {
         let (license, version) = (license(&elf)?, version(&elf)?);
         let mut types = types::read(&file)?;
         let externs = externs::read(&file, types.btf.as_mut())?;
-        let ext = types::read_ext(&file, types.btf.as_ref())?;
+        let (ext, ext_flaw) = types::read_ext(&file, types.btf.as_ref())?;
         let (programs, functions) = program::parse(&file, types.btf.as_ref(), &ext, &mut needed)?;
+        let flaw = types.flaw.or(ext_flaw);
+        let code = programs.iter().map(ProgramSpec::code).chain(functions.iter().map(FunctionSpec::code));
+        if let Some(flaw) = flaw.as_ref().filter(|_| types::are_needed(types.btf.as_ref(), &programs, code)) {
+            return Err(flaw.clone());
+        }
         let maps = map::parse(&file, types.btf.as_ref(), data, &programs)?;
         let mut data_sections = data::parse(&file, types.btf.as_ref(), &mut needed)?;
         data_sections.extend(externs::kconfig_data(&externs, types.btf.as_ref()));
@@ -105,7 +111,7 @@ impl Object {
             data: data_sections,
             externs,
             btf: types.btf,
-            btf_flaw: types.flaw,
+            btf_flaw: flaw.map(|flaw| flaw.to_string()),
             other_code: file.other_code.iter().map(|section| section.name.clone().into_owned()).collect(),
         };
         object.refuse_duplicates()?;

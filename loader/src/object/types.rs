@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::File;
+use super::{Code, File, ProgramSpec};
 use crate::btf::{Btf, BtfExt, CoreRelocation, LineInfo, SectionInfo, TypeId, VariablePlace};
 use crate::elf::{Section, Symbol, SymbolSection};
-use crate::error::{Result, quote};
+use crate::error::{Error, Result, quote};
 use crate::order::InOrder as _;
 use crate::uapi::bpf::BPF_INSN_SIZE;
 use crate::uapi::btf::{BTF_EXT_HEADER_SIZE, BTF_EXT_OLD_HEADER_SIZE};
@@ -62,8 +62,8 @@ fn part<T>(records: &[T], start: u64, offset: impl Fn(&T) -> u32) -> impl Iterat
 /// The object's BTF, or why it has none.
 pub(super) struct Types {
     pub(super) btf: Option<Btf>,
-    /// Why the file's BTF is left out: it is not sound, and nothing needs it.
-    pub(super) flaw: Option<String>,
+    /// Why the file's BTF is left out: it is not sound, and nothing seems to need it.
+    pub(super) flaw: Option<Error>,
 }
 
 /// Reads `.BTF`, with sizes and places filled in from the symbol table.
@@ -77,7 +77,7 @@ pub(super) fn read(file: &File<'_, '_>) -> Result<Types> {
     match parse(file, section) {
         Ok(btf) => Ok(Types { btf: Some(btf), flaw: None }),
         Err(error) if needs_btf(file)? => Err(error),
-        Err(error) => Ok(Types { btf: None, flaw: Some(error.to_string()) }),
+        Err(error) => Ok(Types { btf: None, flaw: Some(error) }),
     }
 }
 
@@ -118,16 +118,18 @@ fn globals<'f>(file: &'f File<'_, '_>) -> BTreeMap<&'f str, &'f Symbol<'f>> {
 }
 
 /// Whether the object cannot be loaded without its BTF: maps are defined in it, what is taken from the kernel is
-/// described in it, or instructions depend on it.
+/// described in it, or instructions depend on it. Whether code needs it, [`are_needed`] tells afterwards.
 fn needs_btf(file: &File<'_, '_>) -> Result<bool> {
     let is_extern =
         |symbol: &Symbol<'_>| symbol.section == SymbolSection::Undefined && !symbol.name.is_empty();
     if file.maps.iter().any(|section| section.name == ".maps") || file.symbols.iter().any(is_extern) {
         return Ok(true);
     }
-    let Some(ext) = file.elf.section_named(".BTF.ext") else {
-        return Ok(false);
-    };
+    file.elf.section_named(".BTF.ext").map_or(Ok(false), |ext| has_relocations(file, ext))
+}
+
+/// Whether `.BTF.ext` says how to adapt instructions to a kernel. What is so broken that nobody can tell says nothing.
+fn has_relocations(file: &File<'_, '_>, ext: &Section<'_>) -> Result<bool> {
     let bytes = file.elf.data(ext)?;
     let header_len = bytes.u32(4, "the header's length").unwrap_or_default() as usize;
     let has_relocations = header_len >= BTF_EXT_HEADER_SIZE
@@ -135,11 +137,32 @@ fn needs_btf(file: &File<'_, '_>) -> Result<bool> {
     Ok(bytes.len() >= BTF_EXT_OLD_HEADER_SIZE && has_relocations)
 }
 
-/// Reads `.BTF.ext`, which speaks in the types of `btf`.
-pub(super) fn read_ext<'b>(file: &File<'_, '_>, btf: Option<&'b Btf>) -> Result<BtfExt<'b>> {
+/// Whether code cannot be loaded without what is said of it: functions are called back, or take the place of others.
+pub(super) fn are_needed<'o>(
+    btf: Option<&Btf>,
+    programs: &[ProgramSpec],
+    mut code: impl Iterator<Item = Code<'o>>,
+) -> bool {
+    let is_called_back = |code: Code<'o>| code.callees().any(|callee| code.insns[callee.insn].is_ld_imm64());
+    programs.iter().any(|program| program.extends().is_some())
+        || btf.is_some_and(|btf| !btf.exception_callbacks().is_empty())
+        || code.any(is_called_back)
+}
+
+/// Reads `.BTF.ext`, which speaks in the types of `btf`. One that is not sound is left out as BTF is, and the error is
+/// the second answer.
+pub(super) fn read_ext<'b>(file: &File<'_, '_>, btf: Option<&'b Btf>) -> Result<(BtfExt<'b>, Option<Error>)> {
     let (Some(btf), Some(section)) = (btf, file.elf.section_named(".BTF.ext")) else {
-        return Ok(BtfExt::default());
+        return Ok((BtfExt::default(), None));
     };
+    match parse_ext(file, btf, section) {
+        Ok(ext) => Ok((ext, None)),
+        Err(error) if has_relocations(file, section)? => Err(error),
+        Err(error) => Ok((BtfExt::default(), Some(error))),
+    }
+}
+
+fn parse_ext<'b>(file: &File<'_, '_>, btf: &'b Btf, section: &Section<'_>) -> Result<BtfExt<'b>> {
     let bytes = file.elf.data(section)?;
     let ext = BtfExt::parse(bytes.data(), file.elf.order(), bytes.name(), btf)?;
     for section in file.elf.sections().iter().filter(|section| section.kind == SectionType::PROGBITS) {
