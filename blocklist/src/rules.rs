@@ -73,7 +73,7 @@ pub struct Settings {
     pub count_only: bool,
     /// What becomes of packets that no rule is about.
     pub unlisted: Unlisted,
-    /// How many rules there is room for.
+    /// Maximum number of rules.
     pub max_rules: u32,
 }
 

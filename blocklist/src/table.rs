@@ -137,7 +137,7 @@ impl Table {
         Ok(())
     }
 
-    /// How many rules there is room for.
+    /// Maximum number of rules.
     pub(crate) fn max_rules(&self) -> u32 {
         self.wide.max_entries()
     }

@@ -283,7 +283,7 @@ impl Writer {
                 }
             }
         }
-        self.commit().and_then(|()| self.rebuild_if_stale()).context(|| "taking out what has ended")
+        self.commit().and_then(|()| self.rebuild_if_stale()).context(|| "removing expired rules")
     }
 
     /// Clears the filter's bits of rules that have gone, once they are many.

@@ -348,7 +348,7 @@ impl fmt::Display for List {
             write!(f, "{}  {kind} {id} {}", escape(path), escape(name))?;
             match (&pin.orphaned, pin.used_by.as_deref(), &self.users_hidden) {
                 (Some(reason), ..) => writeln!(f, "  orphaned: {}", escape(reason)),
-                (None, Some([]), _) => writeln!(f, "  used by nobody that can be seen"),
+                (None, Some([]), _) => writeln!(f, "  no visible users"),
                 (None, Some(users), _) => writeln!(f, "  used by {}", escape(&users.join(", "))),
                 (None, None, reason) => {
                     writeln!(f, "  users not told: {}", escape(reason.as_deref().unwrap_or_default()))
@@ -361,7 +361,7 @@ impl fmt::Display for List {
 impl fmt::Display for Collected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.removed.is_empty() {
-            return writeln!(f, "nothing is orphaned");
+            return writeln!(f, "there are no orphans");
         }
         let verb = if self.dry_run { "would remove" } else { "removed" };
         self.removed.iter().try_for_each(|pin| {

@@ -220,7 +220,7 @@ pub fn is_read_only(path: &Path) -> Result<bool> {
 pub fn mount_bpffs(path: &Path) -> Result<()> {
     if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
         let message = format!(
-            "{} is no bpffs, and is not empty: one mounted there would hide what is in it",
+            "{} is not a bpffs, and not empty: one mounted there would hide what is in it",
             show(path)
         );
         return Err(

@@ -21,19 +21,19 @@ use crate::xdpload::{xdpload, xdpload_command};
 fn words_that_are_no_prefix() {
     let (_sandbox, _veth) = need!(blocked_pair(&[]));
     for (word, code, words) in [
-        ("banana", 2, "`banana` is no prefix: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24"),
-        ("192.0.2.0/33", 2, "`192.0.2.0/33` is no prefix: the length behind the slash goes from 0 to 32"),
-        ("::ffff:192.0.2.1", 2, "`::ffff:192.0.2.1` is no prefix: it stands for an IPv4 address: write that"),
-        ("\u{1b}[31m", 2, "`\\u{1b}[31m` is no prefix"),
+        ("banana", 2, "`banana` is not a prefix: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24"),
+        ("192.0.2.0/33", 2, "`192.0.2.0/33` is not a prefix: the length behind the slash goes from 0 to 32"),
+        ("::ffff:192.0.2.1", 2, "`::ffff:192.0.2.1` is not a prefix: it stands for an IPv4 address: write that"),
+        ("\u{1b}[31m", 2, "`\\u{1b}[31m` is not a prefix"),
     ] {
         refused(&["block", "add", word], code, &[words]);
         refused(&["block", "del", word], code, &[words]);
     }
-    refused(&["block", "add", "192.0.2.77", "banana"], 2, &["`banana` is no prefix"]);
+    refused(&["block", "add", "192.0.2.77", "banana"], 2, &["`banana` is not a prefix"]);
     assert!(listed().is_empty());
     block(&["add", "198.51.100.7/24"]).ok().stderr_has("note: `198.51.100.7/24` is taken as 198.51.100.0/24");
     refused(&["block", "test", "192.0.2.0/24"], 2, &["`192.0.2.0/24` is no address"]);
-    let words = "`::ffff:192.0.2.1` is no address: it stands for an IPv4 address: write that";
+    let words = "`::ffff:192.0.2.1` is not an address: it stands for an IPv4 address: write that";
     refused(&["block", "test", "::ffff:192.0.2.1"], 2, &[words]);
     refused(
         &["block", "add", "192.0.2.77", "--ttl", "soon"],
@@ -54,11 +54,11 @@ fn files_that_are_no_lists() {
     load("/nowhere", 1, "open(2) for `/nowhere` failed: No such file or directory (ENOENT)");
     load(sandbox.scratch().to_str().unwrap(), 2, "is a directory");
     load(&file(&sandbox, "empty", ""), 2, "empty` is empty, nothing was changed");
-    load(&file(&sandbox, "binary", b"192.0.2.1\n\x7fELF\0"), 1, "is no text (line 2), nothing was changed");
+    load(&file(&sandbox, "binary", b"192.0.2.1\n\x7fELF\0"), 1, "is not text (line 2), nothing was changed");
     load(
         &file(&sandbox, "long", vec![b'1'; 70_000]),
         1,
-        "is no list: line 1 is too long for one, nothing was changed",
+        "is not a list: line 1 is too long, nothing was changed",
     );
     let bad = file(&sandbox, "bad", "192.0.2.77\nbanana\n192.0.2.0/33\n");
     let words = "line 2: `banana`: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24 \
@@ -69,13 +69,13 @@ fn files_that_are_no_lists() {
     load(
         &file(&sandbox, "many", &many),
         1,
-        "lists more than the 64 prefixes that there is room for, nothing was changed",
+        "lists more than the 64 prefixes there is room for, nothing was changed",
     );
     refused(&["block", "load", &file(&sandbox, "many", many)], 1, &["`xdpload block on IF --max-rules N`"]);
     // 2 GB, of which not a byte is read in vain.
     let huge = sandbox.scratch().join("huge");
     fs::File::create(&huge).and_then(|file| file.set_len(2 << 30)).unwrap();
-    load(huge.to_str().unwrap(), 1, "is no text (line 1), nothing was changed");
+    load(huge.to_str().unwrap(), 1, "is not text (line 1), nothing was changed");
     assert_eq!(listed(), ["10.0.0.0/8 default"]);
 
     let skipped = block(&["load", &bad, "--skip-bad"]).ok();
@@ -146,7 +146,7 @@ add 13.0.0.0/8
 14.0.0.0/8
 ",
     );
-    refused(&["block", "load", &list], 1, &["more than the 2 prefixes that there is room for", help]);
+    refused(&["block", "load", &list], 1, &["more than the 2 prefixes there is room for", help]);
     assert_eq!(listed(), ["10.0.0.0/8 default", "11.0.0.0/8 default"]);
     run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
     refused(
@@ -409,7 +409,7 @@ fn what_is_listed_twice_needs_no_room() {
     block(&["load", &list]).ok().stdout_has("default: added 2, kept 0, removed 0\n");
     let many: Vec<_> = (0..65).map(|number| format!("198.51.100.{number}\n")).collect();
     let list = file(&sandbox, "many", many.concat().repeat(2));
-    refused(&["block", "load", &list], 1, &["lists more than the 64 prefixes that there is room for"]);
+    refused(&["block", "load", &list], 1, &["lists more than the 64 prefixes there is room for"]);
     assert_eq!(listed(), ["192.0.2.77 default", "192.0.2.78 default"]);
 }
 
@@ -485,7 +485,7 @@ fn a_feed_says_what_it_has_done_and_takes_no_half_of_a_line() {
     let twice = feed("add 203.0.113.1\nadd 203.0.113.1\nadd 203.0.113.1 10m\n").ok();
     assert_eq!(twice.stdout(), "added 203.0.113.1\nunchanged 203.0.113.1\nchanged 203.0.113.1\n");
     twice.stderr_has("2 changes");
-    feed("del 203.0.113.1").fails(1).stderr_has("line 1: the line has no end: the feed was cut off");
+    feed("del 203.0.113.1").fails(1).stderr_has("line 1: the last line is incomplete: the feed was cut off");
     feed(&format!("#{}add 203.0.113.9\n", "-".repeat(65_535))).fails(1).stderr_has("the line is too long");
     assert_eq!(listed().len(), 1);
 }

@@ -420,7 +420,7 @@ fn a_feed_is_followed_line_by_line() {
         ran.stderr_has("line 4: refused, nothing was changed: 192.0.2.1 is an address of this host (near0)");
     let ran = ran.stderr_has("note: line 7: host bits were set, it is taken as 10.0.0.0/8\n");
     let ran = ran.stderr_has("line 8: `add 11.0.0.0/8 1h too`: there is no place for `too`");
-    ran.stderr_has("3 lines could not be carried out; 4 changes were made");
+    ran.stderr_has("3 lines failed; 4 changes were made");
     assert_udp(&veth, BLOCKED, 0);
     assert_udp(&veth, OTHER, 5);
 }

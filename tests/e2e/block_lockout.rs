@@ -49,7 +49,7 @@ fn what_is_dropped_by_default_must_be_allowed() {
     refused(
         &["block", "on", NEAR, "--default", "drop"],
         2,
-        &["--default drop cuts off", "--confirm 60s takes it back"],
+        &["--default drop cuts off", "--confirm 60s undoes it"],
     );
     block(&["on", NEAR, "--default", "drop", "--force"]).ok();
     assert_udp(&veth, FAR_V4, 0);
@@ -104,8 +104,8 @@ fn a_drop_for_good_is_not_on_trial() {
     run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
     let drop = ["block", "on", NEAR, "two0", "--default", "drop", "--confirm", "1s"];
     let said = xdpload(&drop).ok();
-    said.stderr_has("note: what no rule is about is dropped already, so that this is not on trial\n")
-        .stdout_has("whatever no rule is about is dropped, unless it is allowed\n");
+    said.stderr_has("note: packets that no rule matches are dropped already, so this is not on trial\n")
+        .stdout_has("packets that no rule matches are dropped, unless allowed\n");
     assert!(answer(&["status", NEAR])["interfaces"][0]["default_drop_left"].is_null());
     // Where the program is new, that is.
     wait_for("the end of the trial", || attached_by_ip("two0").is_none());
@@ -155,7 +155,7 @@ fn rules_that_are_there_lock_nobody_out_when_it_is_turned_on() {
     // A trial would not take that back.
     in_session(&["on", NEAR, "--count-only=false", "--confirm", "60s", "--force"])
         .fails(1)
-        .stderr_has("--confirm does not take back that packets are dropped and no longer only counted");
+        .stderr_has("--confirm cannot undo that packets are dropped and no longer only counted");
     assert_udp(&veth, BLOCKED, 5);
     in_session(&["on", NEAR, "--count-only=false", "--force"]).ok();
     assert_udp(&veth, BLOCKED, 0);
@@ -185,11 +185,11 @@ fn what_is_set_for_all_interfaces_is_not_on_trial() {
     block(&["on", NEAR, "--default", "drop", "--force"]).ok();
     for (setting, what, option) in [
         (&["--count-only"][..], "packets are only counted and no longer dropped", "--count-only"),
-        (&["--default", "pass"], "what no rule is about passes", "--default pass"),
+        (&["--default", "pass"], "packets that no rule matches pass", "--default pass"),
         (&["--default=pass", "--count-only=true"], "packets are only counted", "--count-only"),
     ] {
         for interface in [NEAR, "two0"] {
-            let words = format!("--confirm does not take back that {what}");
+            let words = format!("--confirm cannot undo that {what}");
             let hint = format!("`xdpload block on {interface} {option}` does it without a trial");
             let on = ["block", "on", interface, "--confirm", "60s", "--force"];
             refused(&[&on, setting].concat(), 1, &[&words, "which holds for all interfaces", &hint]);
@@ -237,7 +237,7 @@ fn an_exception_for_everybody_is_no_mistake() {
     let list = file(&sandbox, "list", "allow 0.0.0.0/0\n192.0.2.78\n");
     refused(&["block", "load", &list], 1, &[words]);
     // A list that comes from elsewhere makes no exceptions from others.
-    let words = format!("`{list}` makes exceptions, which are of no set; nothing was changed");
+    let words = format!("`{list}` has exceptions, which belong to no set; nothing was changed");
     refused(&["block", "load", &list, "--name", "feed", "--force"], 1, &[&words]);
     assert_eq!(listed(), ["192.0.2.77 default"]);
     assert_udp(&veth, BLOCKED, 0);

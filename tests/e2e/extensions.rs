@@ -100,7 +100,7 @@ fn what_cannot_be_extended_is_refused_and_nothing_is_left() {
     let pins = sandbox.pins();
     let id = |loaded: &serde_json::Value| loaded["programs"][0]["id"].to_string();
     load(&id(&many), &["program `pass_all` (id ", "has no function `decide`: it has `"]);
-    let untyped = "was loaded without types, so that none of its functions can be replaced";
+    let untyped = "was loaded without BTF, so none of its functions can be replaced";
     load(&id(&typeless), &[untyped]);
     load("4294967295", &["there is no program with id 4294967295"]);
     load("/sys/fs/bpf/nowhere", &["/sys/fs/bpf/nowhere"]);

@@ -108,7 +108,7 @@ fn a_map_is_named_by_pin_by_id_and_by_interface() {
     refused(
         &["map", "dump", "blacklist"],
         2,
-        &["`blacklist` names no map: expected a pin path, an id, or IF:NAME"],
+        &["`blacklist` does not name a map: expected a pin path, an id, or IF:NAME"],
     );
 }
 

@@ -32,7 +32,7 @@ fn each_pin_is_told_with_its_users() {
     assert_eq!(told(map)["id"], bpftool(&["map", "show", "pinned", map])["id"]);
     assert_eq!(told(map)["used_by"], serde_json::json!([format!("program {id} (xdp_ip_filter)")]));
     assert_eq!(told(program)["used_by"], serde_json::json!([]));
-    xdpload(&["pins"]).ok().stdout_has("used by nobody that can be seen");
+    xdpload(&["pins"]).ok().stdout_has("no visible users");
     xdpload(&["attach", NEAR, "--pinned", program]).ok();
     assert_eq!(told(program)["used_by"], serde_json::json!(["near0 in native mode"]));
     xdpload(&["detach", NEAR]).ok();
@@ -43,7 +43,7 @@ fn each_pin_is_told_with_its_users() {
         .ok()
         .stdout_has(&format!("program {id} xdp_ip_filter  used by near0 in native mode, bpf_link "));
     // Nothing of it is anybody's to remove.
-    xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+    xdpload(&["pins", "gc"]).ok().stdout_has("there are no orphans");
     xdpload(&["detach", NEAR, "--link"]).ok();
 }
 
@@ -68,7 +68,7 @@ fn what_serves_nobody_is_collected() {
         "--pin-map=answer=/sys/fs/bpf/answer",
     ]);
     let id = number(&attached["program"]["id"]);
-    xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+    xdpload(&["pins", "gc"]).ok().stdout_has("there are no orphans");
     run(&mut command("ip", &["link", "set", "dev", NEAR, "xdpdrv", "off"])).ok();
     assert_program_goes(id);
     // A link that holds nothing any more.
@@ -84,12 +84,12 @@ fn what_serves_nobody_is_collected() {
     let removed = answer(&["pins", "gc"])["removed"].clone();
     assert_eq!(removed.as_array().map(Vec::len), Some(3), "{removed:#}");
     assert_eq!(sandbox.pins(), ["answer"]);
-    xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+    xdpload(&["pins", "gc"]).ok().stdout_has("there are no orphans");
     // Of another bpffs, said before the word or behind it.
     xdpload(&["attach", NEAR, &object("xdp_pass"), "--link", "--pin=/sys/fs/bpf/link"]).ok();
     run(&mut command("bpftool", &["link", "detach", "pinned", "/sys/fs/bpf/link"])).ok();
-    xdpload(&["pins", "gc", "--bpffs=/nowhere"]).ok().stdout_has("nothing is orphaned");
-    xdpload(&["pins", "--bpffs=/nowhere", "gc"]).ok().stdout_has("nothing is orphaned");
+    xdpload(&["pins", "gc", "--bpffs=/nowhere"]).ok().stdout_has("there are no orphans");
+    xdpload(&["pins", "--bpffs=/nowhere", "gc"]).ok().stdout_has("there are no orphans");
     xdpload(&["pins", "gc", "--bpffs=/sys/fs/bpf"]).ok().stdout_has("removed /sys/fs/bpf/link");
 }
 
@@ -100,7 +100,7 @@ fn what_went_into_another_namespace_is_left() {
     let (id, pins) = (number(&attached["program"]["id"]), sandbox.pins());
     run(&mut command("ip", &["link", "set", "dev", NEAR, "netns", "far"])).ok();
     assert!(veth.far.run(|| attached_by_ip(NEAR)).is_some(), "it has taken its program along");
-    let ran = xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+    let ran = xdpload(&["pins", "gc"]).ok().stdout_has("there are no orphans");
     // It was found there, and not just left for fear that it may be somewhere.
     assert_eq!((ran.stderr(), sandbox.pins()), ("", pins));
     xdpload(&["detach", NEAR, "--netns=far"]).ok();
@@ -118,7 +118,7 @@ fn what_runs_on_another_interface_is_left() {
     run(&mut command("ip", &["link", "add", "other0", "type", "veth", "peer", "name", "other1"])).ok();
     xdpload(&["attach", "other0", "--prog-id", &id.to_string()]).ok();
     run(&mut command("ip", &["link", "set", "dev", NEAR, "xdpdrv", "off"])).ok();
-    let ran = xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+    let ran = xdpload(&["pins", "gc"]).ok().stdout_has("there are no orphans");
     assert_eq!((ran.stderr(), sandbox.pins()), ("", pins));
     xdpload(&["detach", "other0"]).ok();
     assert_program_goes(id);
@@ -131,7 +131,7 @@ fn what_a_guard_may_need_is_left() {
     xdpload(&["attach", NEAR, &object("tail_calls"), "--prog=enter"]).ok();
     let (before, pins) = (attached_by_ip(NEAR), sandbox.pins());
     let trial = answer(&["detach", NEAR, "--confirm=10m"]);
-    xdpload(&["pins", "gc"]).ok().stdout_has("nothing is orphaned");
+    xdpload(&["pins", "gc"]).ok().stdout_has("there are no orphans");
     assert_eq!(sandbox.pins(), pins);
     // A guard that is killed leaves them to nobody.
     let guard = number(&trial["trial"]["guard"]);

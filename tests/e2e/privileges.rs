@@ -198,7 +198,7 @@ fn bpffs_is_mounted_even_on_a_read_only_sys() {
     assert!(umount("/sys/fs/bpf").is_err(), "the mount is left behind");
     // Nor is anything hidden by a mount.
     let pin_there = format!("{}=/sys/kernel/map", bench.map);
-    let words = "`/sys/kernel` is no bpffs, and is not empty: one mounted there would hide what is in it";
+    let words = "`/sys/kernel` is not a bpffs, and not empty: one mounted there would hide what is in it";
     let over = ["attach", NEAR, &path, "--bpffs", "/sys/kernel", "--pin-map", &pin_there];
     assert_well_said(&xdpload(&over).fails(1).stderr_has(words));
     let elsewhere = ["attach", NEAR, &path, "--bpffs", "/sys/nowhere", "--pin-map"];

@@ -62,7 +62,7 @@ fn allow_del(args: &Allowed) -> Result<()> {
     if !args.force && !settings.count_only {
         let mut left = writer.reader().exceptions()?;
         left.retain(|exception| !prefixes.contains(exception));
-        lockout::check_all(writer.reader(), settings.unlisted, &left, "--force does it all the same")?;
+        lockout::check_all(writer.reader(), settings.unlisted, &left, "--force overrides this check")?;
     }
     let answers = writer.disallow(&prefixes)?;
     tell_removed(&prefixes, &answers, "allowed", args.form)

@@ -91,7 +91,7 @@ impl fmt::Display for List {
 
 pub(super) fn test(args: &args::Test) -> Result<()> {
     let no_address = |reason: &str| {
-        Error::new(ErrorKind::InvalidInput, format!("{} is no address: {reason}", quote(&args.address)))
+        Error::new(ErrorKind::InvalidInput, format!("{} is not an address: {reason}", quote(&args.address)))
     };
     let parsed = args.address.parse::<IpAddr>();
     let address = parsed.map_err(|_| no_address("expected one such as 192.0.2.1 or 2001:db8::1"))?;
@@ -138,7 +138,7 @@ impl fmt::Display for Tested {
                 write!(f, " by {prefix} in {}", escape(&sets.join(",")))?;
             }
             (_, Some(exception)) => write!(f, ": {exception} is allowed")?,
-            (None, None) if self.verdict == "passed" => write!(f, ": no rule is about it")?,
+            (None, None) if self.verdict == "passed" => write!(f, ": no rule matches")?,
             (None, None) => write!(f, " by default")?,
         }
         match self.rule.as_ref().filter(|_| self.allowed.is_some()) {

@@ -110,7 +110,7 @@ impl Lists {
         }
         if args.set.is_some() && !list.allowed.is_empty() {
             let message =
-                format!("{} makes exceptions, which are of no set; nothing was changed", quote(name));
+                format!("{} has exceptions, which belong to no set; nothing was changed", quote(name));
             return Err(Error::new(ErrorKind::Conflict, message)
                 .with_help("`block load` without --name takes what `block save` has written"));
         }
@@ -210,9 +210,9 @@ pub(super) fn stopped(name: &str, stop: &Stop, room: usize, maps: &Maps) -> Erro
         |what: String| Error::new(ErrorKind::Malformed, format!("{name} {what}, nothing was changed"));
     match stop {
         Stop::Io(error) => Error::os("read(2)", name, error.raw_os_error().unwrap_or_default()),
-        Stop::Binary { line } => malformed(format!("is no text (line {line})")),
-        Stop::LongLine { line } => malformed(format!("is no list: line {line} is too long for one")),
-        Stop::Full => malformed(format!("lists more than the {room} prefixes that there is room for"))
+        Stop::Binary { line } => malformed(format!("is not text (line {line})")),
+        Stop::LongLine { line } => malformed(format!("is not a list: line {line} is too long")),
+        Stop::Full => malformed(format!("lists more than the {room} prefixes there is room for"))
             .with_help(maps.more_room("IF --max-rules N")),
     }
 }

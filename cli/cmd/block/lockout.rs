@@ -42,7 +42,7 @@ pub(super) fn check_among(
                 }
                 None => String::new(),
             };
-            Err(refused(&found, &format!("{exception}--force does it all the same")))
+            Err(refused(&found, &format!("{exception}--force overrides this check")))
         }
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn check_exceptions(exceptions: &[IpNet], force: bool) -> Result<()> 
         None => Ok(()),
         Some(all) => {
             let message = format!("refused, nothing was changed: {all} lets every address pass");
-            Err(Error::new(ErrorKind::Conflict, message).with_help("--force does it all the same"))
+            Err(Error::new(ErrorKind::Conflict, message).with_help("--force overrides this check"))
         }
     }
 }

@@ -143,7 +143,7 @@ fn read_prefixes(prefixes: &Prefixes, maps: &Maps) -> Result<List> {
 
 fn one_prefix(word: &str) -> Result<IpNet> {
     let written = prefix::parse(word).map_err(|reason| {
-        Error::new(ErrorKind::InvalidInput, format!("{} is no prefix: {reason}", quote(word)))
+        Error::new(ErrorKind::InvalidInput, format!("{} is not a prefix: {reason}", quote(word)))
     })?;
     if written.had_host_bits {
         let canonical = Shown(written.prefix);

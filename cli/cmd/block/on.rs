@@ -27,9 +27,9 @@ const MTU_IN_ONE_BUFFER: u32 = 3000;
 
 pub(super) fn on(args: &On) -> Result<()> {
     if args.default == Some(args::Default::Drop) && args.trial.confirm.is_none() && !args.force {
-        let message = "--default drop cuts off whatever is not allowed, perhaps this session";
+        let message = "--default drop cuts off everything that is not allowed, perhaps your session";
         return Err(Error::new(ErrorKind::InvalidInput, message)
-            .with_help("--confirm 60s takes it back unless it is confirmed; --force does it all the same"));
+            .with_help("--confirm 60s undoes it unless confirmed; --force overrides this check"));
     }
     let netns = crate::cmd::netns(&args.place)?;
     // What is not there costs nothing.
@@ -84,7 +84,7 @@ fn unlisted(args: &On, before: Unlisted) -> Option<Unlisted> {
         (args::Default::Pass, _) => Some(Unlisted::Pass),
         // Its end would not put back a drop without one.
         (args::Default::Drop, Some(_)) if before == Unlisted::Drop(None) => {
-            let words = "note: what no rule is about is dropped already, so that this is not on trial";
+            let words = "note: packets that no rule matches are dropped already, so this is not on trial";
             output::remark(words);
             None
         }
@@ -112,9 +112,9 @@ fn check(args: &On, interfaces: &[Interface], maps: &Maps, reader: &mut Reader) 
     // Whoever asks for another default has been warned.
     let unlisted = if args.default.is_some() { Unlisted::Pass } else { before.unlisted };
     let exceptions = reader.exceptions()?;
-    let trial = if before.count_only { "" } else { "--confirm 60s takes it back unless it is confirmed; " };
+    let trial = if before.count_only { "" } else { "--confirm 60s undoes it unless confirmed; " };
     let allow = maps.command("allow add PREFIX");
-    let help = format!("{allow} makes an exception; {trial}--force does it all the same");
+    let help = format!("{allow} makes an exception; {trial}--force overrides this check");
     lockout::check_all(reader, unlisted, &exceptions, &help)
 }
 
@@ -131,12 +131,12 @@ fn refuse_trial_of_settings(
         _ if args.trial.confirm.is_none() => return Ok(()),
         Some(true) => ("packets are only counted and no longer dropped", "--count-only"),
         Some(false) => ("packets are dropped and no longer only counted", "--count-only=false"),
-        None if passes => ("what no rule is about passes", "--default pass"),
+        None if passes => ("packets that no rule matches pass", "--default pass"),
         None => return Ok(()),
     };
     let places = places(args, interfaces);
     let on = maps.command(&format!("on {places} {option}"));
-    let message = format!("--confirm does not take back that {what}, which holds for all interfaces");
+    let message = format!("--confirm cannot undo that {what}, which holds for all interfaces");
     Err(Error::new(ErrorKind::Conflict, message).with_help(format!(
         "{on} does it without a trial; --confirm without {option} tries the program alone"
     )))
@@ -217,7 +217,7 @@ fn make(maps: &Maps, args: &On, lock: &Lock) -> Result<()> {
     if let Some(free) = free_memory().filter(|free| *free < bytes && !args.force) {
         let message = format!("{takes}, and {} are free", shown_bytes(free));
         return Err(Error::new(ErrorKind::Conflict, message)
-            .with_help("--max-rules says how many there is to be room for; --force tries it all the same"));
+            .with_help("--max-rules sets the number of rules; --force tries it anyway"));
     }
     output::remark(format_args!("{takes}, preallocated"));
     maps.make(max_rules, lock)
@@ -408,7 +408,7 @@ impl fmt::Display for OnDocument {
             trial.iter().try_for_each(|trial| trial.fmt(f))
         })?;
         if self.default_drop {
-            writeln!(f, "whatever no rule is about is dropped, unless it is allowed")?;
+            writeln!(f, "packets that no rule matches are dropped, unless allowed")?;
         }
         match self.default_drop_left {
             Some(left) => {

@@ -226,7 +226,7 @@ impl fmt::Display for Prometheus<'_> {
             writeln!(f, "{metric}{{set=\"{}\"}} {count}", label(set))?;
         }
         let metric = "xdpload_block_rules_max";
-        writeln!(f, "# HELP {metric} How many rules there is room for.\n# TYPE {metric} gauge")?;
+        writeln!(f, "# HELP {metric} Maximum number of rules.\n# TYPE {metric} gauge")?;
         writeln!(f, "{metric} {}", self.sizes.max_rules)
     }
 }

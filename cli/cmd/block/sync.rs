@@ -57,7 +57,7 @@ pub(super) fn run(args: &Sync) -> Result<()> {
     }
     answers.end()?;
     if failed != 0 {
-        let message = format!("{failed} lines could not be carried out; {done} changes were made");
+        let message = format!("{failed} lines failed; {done} changes were made");
         return Err(Error::new(ErrorKind::Malformed, message));
     }
     output::remark(format_args!("{done} changes"));
@@ -91,10 +91,10 @@ fn read_line(input: &mut impl io::BufRead) -> Result<Line> {
     }
     Ok(match String::from_utf8(line) {
         _ if len == 0 => Line::End,
-        Err(_) => Line::Bad("the line is no text"),
+        Err(_) => Line::Bad("the line is not text"),
         // What begins so shows by itself where it ends.
         Ok(line) if is_whole || line.starts_with('{') => Line::Text(line),
-        Ok(_) => Line::Bad("the line has no end: the feed was cut off"),
+        Ok(_) => Line::Bad("the last line is incomplete: the feed was cut off"),
     })
 }
 
@@ -252,12 +252,12 @@ mod tests {
         };
         let ok = |text: &str| Line::Text(text.to_owned());
         assert_eq!(read(b"add 192.0.2.1\n{}"), [ok("add 192.0.2.1\n"), ok("{}")]);
-        assert_eq!(read(b"del 192.0.2.1"), [Line::Bad("the line has no end: the feed was cut off")]);
+        assert_eq!(read(b"del 192.0.2.1"), [Line::Bad("the last line is incomplete: the feed was cut off")]);
         let mut long = vec![b'#'; 1 << 17];
         long.extend(b"add 192.0.2.9\n\xff\nadd 192.0.2.1\n");
         assert_eq!(
             read(&long),
-            [Line::Bad("the line is too long"), Line::Bad("the line is no text"), ok("add 192.0.2.1\n")]
+            [Line::Bad("the line is too long"), Line::Bad("the line is not text"), ok("add 192.0.2.1\n")]
         );
     }
 }

@@ -52,7 +52,7 @@ fn open(choice: &args::MapChoice) -> Result<Map> {
         return of_interface(&interface.parse()?, name, &choice.place);
     }
     let id = text.parse().map_err(|_| {
-        let message = format!("{} names no map: expected a pin path, an id, or IF:NAME", quote(text));
+        let message = format!("{} does not name a map: expected a pin path, an id, or IF:NAME", quote(text));
         Error::new(ErrorKind::InvalidInput, message)
     })?;
     Map::from_id(id)

@@ -335,7 +335,7 @@ fn refuse_dispatcher(program: XdpProgram, info: &ProgramInfo) -> Result<()> {
         return Ok(());
     }
     let message =
-        format!("{program} is libxdp's dispatcher, and would take along the programs that hang on it");
+        format!("{program} is libxdp's dispatcher; detaching it would detach all programs that it runs");
     let help = "`xdp-loader status` shows them, and `xdp-loader unload` takes them off; to take it off all the \
                 same, name it: `xdpload detach IF --id N`";
     Err(Error::new(ErrorKind::Conflict, message).with_help(help))

@@ -42,8 +42,7 @@ impl Execution<'_> {
     #[cold]
     pub(super) fn cannot_do_without_types(&self, load: &ProgLoad) -> Error {
         let name = quote(&self.plan.programs[load.program.0]);
-        let message =
-            format!("program {name} has an exception callback, which the kernel finds by types alone");
+        let message = format!("program {name} has an exception callback, which the kernel finds by BTF only");
         match &self.btf_refusal {
             Some(refusal) => refusal.clone().context(message),
             None => Error::new(ErrorKind::Unsupported, message),

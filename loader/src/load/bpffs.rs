@@ -36,7 +36,7 @@ pub(super) fn is_bpffs(path: &str) -> Result<Outcome> {
     if pin::is_bpffs_directory(Path::new(path)).context(|| "pinning needs bpffs")? {
         return Ok(Outcome::Done);
     }
-    Err(Error::new(ErrorKind::NotFound, format!("{path} is no bpffs")))
+    Err(Error::new(ErrorKind::NotFound, format!("{path} is not a bpffs")))
 }
 
 pub(super) fn mount_bpffs(path: &str) -> Result<()> {

@@ -28,8 +28,7 @@ impl Execution<'_> {
         };
         let name = format!("program {} (id {})", quote(&info.name), info.id);
         if info.btf_id == 0 {
-            let message =
-                format!("{name} was loaded without types, so that none of its functions can be replaced");
+            let message = format!("{name} was loaded without BTF, so none of its functions can be replaced");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let btf = LoadedBtf::from_id(info.btf_id)
