@@ -32,7 +32,7 @@ fn words_that_are_no_prefix() {
     refused(&["block", "add", "192.0.2.77", "banana"], 2, &["`banana` is not a prefix"]);
     assert!(listed().is_empty());
     block(&["add", "198.51.100.7/24"]).ok().stderr_has("note: `198.51.100.7/24` is taken as 198.51.100.0/24");
-    refused(&["block", "test", "192.0.2.0/24"], 2, &["`192.0.2.0/24` is no address"]);
+    refused(&["block", "test", "192.0.2.0/24"], 2, &["`192.0.2.0/24` is not an address"]);
     let words = "`::ffff:192.0.2.1` is not an address: it stands for an IPv4 address: write that";
     refused(&["block", "test", "::ffff:192.0.2.1"], 2, &[words]);
     refused(

@@ -251,7 +251,7 @@ fn more_memory_than_there_is_is_not_taken() {
     let meminfo = file(&sandbox, "meminfo", "MemTotal:       65536 kB\nMemAvailable:    8192 kB\n");
     run(&mut command("mount", &["--bind", &meminfo, "/proc/meminfo"])).ok();
     let words = "room for 100000 rules takes 10 MB of kernel memory, and 8 MB are free";
-    refused(&["block", "on", NEAR], 1, &[words, "--max-rules says how many"]);
+    refused(&["block", "on", NEAR], 1, &[words, "--max-rules sets the number"]);
     assert!(!fs::exists("/sys/fs/bpf/xdpload/block/config").unwrap());
     block(&["on", NEAR, "--max-rules", "20000"]).ok();
     block(&["off", "--purge"]).ok();
