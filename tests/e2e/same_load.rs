@@ -10,7 +10,7 @@ use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
 
 /// What libbpf does not take, and its words. We take it, unless it is among [`ASKING`].
-const BEYOND_LIBBPF: [(&str, &str); 22] = [
+const BEYOND_LIBBPF: [(&str, &str); 23] = [
     // It relocates the program under its first name alone.
     ("alias", "prog 'count_too': BPF program load failed"),
     // A newer libbpf than 1.1 reads 64 bits from an enumeration, and knows what an arena is.
@@ -30,6 +30,7 @@ const BEYOND_LIBBPF: [(&str, &str); 22] = [
     ("ksym_typed", "failed to find the address for kernel symbol 'bpf_prog_active'"),
     ("rx_metadata", "metadata kfuncs require device-bound program"),
     ("iproute2_ids", "legacy map definitions in 'maps' section are not supported"),
+    ("iproute2_tail_calls", "legacy map definitions in 'maps' section are not supported"),
     ("half_caller", "failed to find BTF for extern 'judge'"),
     ("map_without_size", "map 'by_length': failed to create: Invalid argument"),
     ("many", "failed to guess program type from ELF section 'xdp/second'"),

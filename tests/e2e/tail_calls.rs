@@ -205,6 +205,25 @@ fn the_programs_of_the_chain_are_those_that_libbpf_loads() {
     }
 }
 
+/// Sections say which program goes where: `1/0`, `0x1/03`, and `0x10/0x1f` for an array that other objects use.
+#[test]
+fn iproute2_fills_prog_arrays_by_the_names_of_sections() {
+    let (sandbox, veth) = need!(pair(&["bpftool"]));
+    for clang in ["clang-14", "clang-19"] {
+        let attached = answer(&["attach", NEAR, &object_by(clang, "iproute2_tail_calls")]);
+        assert_eq!(text(&attached["program"]["name"]), "enter");
+        assert_udp(&veth, FAR_V4, 0);
+        let filled = |pin: &str| {
+            let dump = bpftool(&["map", "dump", "pinned", pin]);
+            dump.as_array().unwrap().iter().map(|entry| text(&entry["key"][0])).collect::<Vec<_>>()
+        };
+        assert_eq!(filled(&pin_of(&attached, "jumps")), ["0x00", "0x03"]);
+        assert_eq!(filled("/sys/fs/bpf/xdp/globals/shared"), ["0x1f"]);
+        xdpload(&["detach", NEAR]).ok();
+        assert_eq!(sandbox.pins(), ["xdp", "xdp/globals", "xdp/globals/shared", "xdpload"]);
+    }
+}
+
 #[test]
 fn only_what_the_chain_needs_is_loaded() {
     need!(tool("ip"));

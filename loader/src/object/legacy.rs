@@ -8,7 +8,9 @@ use std::ops::Range;
 
 use sha1_smol::Sha1;
 
-use super::{File, InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotSpec, SlotValue};
+use super::{
+    File, InnerMap, MapDialect, MapShape, MapSpec, Pinning, ProgramSpec, SlotSpec, SlotValue, tail_calls,
+};
 use crate::bytes::Bytes;
 use crate::elf::{Section, Symbol};
 use crate::error::{Error, ErrorKind, Result, quote};
@@ -80,20 +82,37 @@ fn gobpf_pinning(bytes: &Bytes<'_>, name: &str) -> Result<Pinning> {
     }
 }
 
-/// Reads the section `maps` of iproute2's or libbpf's dialect and adds its maps to `maps`.
-pub(super) fn parse_maps_section(
-    file: &File<'_, '_>,
+/// Whether the section `maps` is in iproute2's dialect.
+pub(super) fn is_iproute2(file: &File<'_, '_>, section: &Section<'_>) -> bool {
+    layout(file, section).is_ok_and(|(_, _, dialect)| dialect == MapDialect::Iproute2)
+}
+
+/// The symbols of the definitions in the section `maps`, the size of each, and the dialect.
+fn layout<'f>(
+    file: &'f File<'_, '_>,
     section: &Section<'_>,
-    data: &[u8],
-    maps: &mut Vec<MapSpec>,
-) -> Result<()> {
+) -> Result<(Vec<&'f Symbol<'f>>, usize, MapDialect)> {
     let bytes = file.elf.data(section)?;
     let symbols: Vec<_> =
         file.symbols_in(section.index).into_iter().filter(|symbol| names_a_map(symbol)).collect();
     let size = definition_size(&bytes, &symbols)?;
     let dialect = dialect(file, &bytes, size)?;
+    Ok((symbols, size, dialect))
+}
+
+/// Reads the section `maps` of iproute2's or libbpf's dialect and adds its maps to `maps`. In iproute2's, sections of
+/// `programs` name them.
+pub(super) fn parse_maps_section(
+    file: &File<'_, '_>,
+    section: &Section<'_>,
+    data: &[u8],
+    programs: &[ProgramSpec],
+    maps: &mut Vec<MapSpec>,
+) -> Result<()> {
+    let bytes = file.elf.data(section)?;
+    let (symbols, size, dialect) = layout(file, section)?;
     let first = maps.len();
-    let mut ids = Vec::with_capacity(symbols.len());
+    let mut tails = Vec::with_capacity(symbols.len());
     for (position, symbol) in symbols.iter().enumerate() {
         let at = position * size;
         if symbol.value != at as u64 {
@@ -112,12 +131,18 @@ pub(super) fn parse_maps_section(
                 let tail = Iproute2Tail::parse(&bytes, at, size)?;
                 let pinning = tail.pinning(&map.name, data);
                 maps.push(MapSpec { pinning, ..map });
-                ids.push(tail);
+                tails.push(tail);
             }
             _ => maps.push(map),
         }
     }
-    resolve_inner_maps(&bytes, size, &ids, first, maps)
+    resolve_inner_maps(&bytes, size, &tails, first, maps)?;
+    let ids: Vec<_> = tails.iter().map(|tail| tail.id).collect();
+    if dialect == MapDialect::Iproute2 {
+        tail_calls::fill(programs, &ids, &mut maps[first..])
+    } else {
+        Ok(())
+    }
 }
 
 fn names_a_map(symbol: &Symbol<'_>) -> bool {

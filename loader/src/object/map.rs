@@ -160,7 +160,7 @@ pub(super) fn parse(
                 let first = maps.len();
                 maps.extend(btf_maps::parse(file, btf, section, programs, first)?);
             }
-            "maps" => legacy::parse_maps_section(file, section, data, &mut maps)?,
+            "maps" => legacy::parse_maps_section(file, section, data, programs, &mut maps)?,
             name => {
                 let name = name.strip_prefix("maps/").unwrap_or(name);
                 maps.push(legacy::parse_gobpf(file, section, name)?);

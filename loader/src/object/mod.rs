@@ -12,11 +12,12 @@ mod legacy;
 mod map;
 mod map_slots;
 mod program;
+mod tail_calls;
 mod types;
 mod variable;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use code::{Callee, Code, FunctionSpec, SymbolReference, SymbolTarget};
 pub use data::{DataKind, DataSpec};
@@ -137,12 +138,15 @@ impl Object {
         }
     }
 
-    /// The only program of the object; an error that lists them when there are several. Extensions count only where
-    /// there is nothing else.
+    /// The only program of the object; an error that lists them when there are several. Extensions, and what iproute2
+    /// would put into prog arrays, count only where there is nothing else.
     pub fn only_program(&self) -> Result<&ProgramSpec> {
-        let (extensions, programs): (Vec<_>, Vec<_>) =
-            self.programs.iter().partition(|program| program.extends().is_some());
-        match (&programs[..], &extensions[..]) {
+        let called = self.tail_called();
+        let (others, programs): (Vec<_>, Vec<_>) = self
+            .programs
+            .iter()
+            .partition(|program| program.extends().is_some() || called.contains(&program.place()));
+        match (&programs[..], &others[..]) {
             ([program], _) | ([], [program]) => Ok(program),
             ([], []) => Err(self.no_program()),
             _ => {
@@ -150,6 +154,16 @@ impl Object {
                 Err(Error::new(ErrorKind::InvalidInput, message).with_help("say which: --prog NAME"))
             }
         }
+    }
+
+    /// The places of programs that are for prog arrays by the names of their sections.
+    fn tail_called(&self) -> BTreeSet<(&str, u64)> {
+        let maps = self.maps.iter().filter(|map| map.dialect == MapDialect::Iproute2);
+        let programs = maps.flat_map(|map| &map.slots).filter_map(|slot| match slot.value {
+            SlotValue::Program(program) => self.programs.get(program),
+            _ => None,
+        });
+        programs.map(ProgramSpec::place).into_set()
     }
 
     #[cold]
@@ -250,13 +264,17 @@ impl<'e, 'a> File<'e, 'a> {
             code: BTreeMap::new(),
         };
         let wanted = file.wanted_section();
-        for section in elf.sections().iter().filter(|section| section.kind == SectionType::PROGBITS) {
+        let progbits = || elf.sections().iter().filter(|section| section.kind == SectionType::PROGBITS);
+        let has_ids = progbits().any(|section| section.name == "maps" && legacy::is_iproute2(&file, section));
+        for section in progbits() {
             let code = code::has_code(section);
             if code {
                 file.code.entry(&*section.name).or_insert(section.index);
             }
+            let is_told =
+                wanted == Some(section.index) || has_ids && tail_calls::entry(&section.name).is_some();
             let kind = ProgramKind::of_section(&section.name, &options.sections);
-            match kind.or((wanted == Some(section.index)).then_some(ProgramKind::INTERFACE)) {
+            match kind.or(is_told.then_some(ProgramKind::INTERFACE)) {
                 Some(kind) if code => file.programs.push((section, kind)),
                 _ if code => file.other_code.push(section),
                 _ if map::is_map_section(&section.name) => file.maps.push(section),

@@ -190,3 +190,56 @@ fn a_section_is_one_program_if_it_has_no_symbol() {
     let programs = writer.parse().unwrap().programs;
     assert_eq!(programs.iter().map(|program| &*program.name).collect::<Vec<_>>(), ["xdp/a"]);
 }
+
+/// An object with two prog arrays in iproute2's dialect, of the ids 1 and 16, and a program in each of `sections`.
+fn prog_arrays(sections: &[&str]) -> Writer {
+    let map = |id| [3, 4, 4, 4, 0, id, 0, 0, 0].into_iter().flat_map(u32::to_le_bytes);
+    let mut writer = Writer::new();
+    let maps = writer.section("maps", SectionKind::Data, &map(1).chain(map(16)).collect::<Vec<_>>());
+    for (name, offset) in [("one", 0), ("sixteen", 36)] {
+        writer.symbol(name, SymbolKind::Data, maps, (offset, 36), SymbolScope::Dynamic);
+    }
+    for section in sections {
+        writer.section(section, SectionKind::Text, &EXIT);
+    }
+    writer
+}
+
+#[test]
+fn iproute2_names_slots_of_prog_arrays_by_sections() {
+    let object = prog_arrays(&["1/3", "prog", "0x10/0", "1/01", "filters"]).parse().unwrap();
+    let slots = |map: usize| {
+        let slots = object.maps[map].slots.iter().map(|slot| match slot.value {
+            SlotValue::Program(program) => (slot.key, &*object.programs[program].section),
+            _ => panic!("{slot:?}"),
+        });
+        slots.collect::<Vec<_>>()
+    };
+    assert_eq!(slots(0), [(1, "1/01"), (3, "1/3")]);
+    assert_eq!(slots(1), [(0, "0x10/0")]);
+    assert_eq!(object.other_code, ["filters"]);
+    // What is for prog arrays is not what is attached.
+    assert_eq!(object.only_program().unwrap().name, "prog");
+    // Other dialects have no ids.
+    let mut writer = two_maps(20, 1);
+    writer.section("1/0", SectionKind::Text, &EXIT);
+    assert_eq!(writer.parse().unwrap().other_code, ["1/0"]);
+}
+
+#[test]
+fn slots_that_no_prog_array_has_are_refused() {
+    let refusal = |sections: &[&str]| prog_arrays(sections).parse().unwrap_err().to_string();
+    assert_eq!(
+        refusal(&["prog", "2/0"]),
+        "section `2/0` at offset 0x0: expected a prog array with the id 2 for program 2/0 (section 2/0), found none"
+    );
+    assert_eq!(
+        refusal(&["1/4"]),
+        "section `1/4` at offset 0x0: expected a slot of map `one`, which has 4 entries, found 4"
+    );
+    assert_eq!(
+        refusal(&["1/2", "1/0x2"]),
+        "section `1/0x2` at offset 0x0: expected one program for slot 2 of map `one`, found 1/0x2 (section 1/0x2) \
+         beside 1/2 (section 1/2)"
+    );
+}

@@ -10,7 +10,7 @@ use super::Loader;
 use super::maps::put_in;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::linker::{Linked, Linker, Referent};
-use crate::object::{Object, ProgramKind, ProgramSpec, SlotValue};
+use crate::object::{MapDialect, Object, ProgramKind, ProgramSpec, SlotValue};
 use crate::order::InOrder as _;
 use crate::plan::call::{Call, FdValue, MapSlot, ProgramSlot};
 use crate::plan::keep::{Attachment, Keep, KeepAction, keep_name, keep_root};
@@ -24,7 +24,8 @@ const MAX_WEIGHT: usize = 2 * BPF_MAX_INSNS;
 
 /// The programs to load: those that are asked for, and then those that they reach by tail calls.
 ///
-/// Only prog arrays that one of them refers to are filled. What others name may be of a sort that is not for XDP.
+/// Only prog arrays that one of them refers to are filled. What others name may be of a sort that is not for XDP, but
+/// in iproute2's dialect, where all that it names is of one sort and other objects may reach it by its pin.
 pub(super) struct Programs<'o> {
     object: &'o Object,
     pub(super) specs: Vec<&'o ProgramSpec>,
@@ -47,7 +48,8 @@ impl<'o> Programs<'o> {
             if weight > MAX_WEIGHT {
                 return Err(too_heavy(program));
             }
-            for map in programs.prog_arrays_of(&linked) {
+            let first = programs.linked.is_empty().then(|| always_filled(object));
+            for map in programs.prog_arrays_of(&linked).into_iter().chain(first.into_iter().flatten()) {
                 for slot in &object.maps[map].slots {
                     let program = named_program(object, map, &slot.value)?;
                     if let Entry::Vacant(vacant) = programs.slots.entry(program.place()) {
@@ -64,8 +66,8 @@ impl<'o> Programs<'o> {
 
     /// Puts programs into the prog arrays, in the order of these; `pins` are those of the maps.
     pub(super) fn prog_array_steps(&self, pins: &[Option<String>]) -> Vec<Step> {
-        let arrays: BTreeSet<_> =
-            self.linked.iter().flat_map(|linked| self.prog_arrays_of(linked)).into_set();
+        let referred = self.linked.iter().flat_map(|linked| self.prog_arrays_of(linked));
+        let arrays: BTreeSet<_> = referred.chain(always_filled(self.object)).into_set();
         let slots = arrays.into_iter().flat_map(|map| {
             self.object.maps[map].slots.iter().filter_map(move |slot| {
                 let value = FdValue::Program(self.slot_of(&slot.value)?);
@@ -126,6 +128,14 @@ impl<'o> Programs<'o> {
         }
         Ok(())
     }
+}
+
+/// The prog arrays that are filled whether a program refers to them or not.
+fn always_filled(object: &Object) -> impl Iterator<Item = usize> + '_ {
+    let maps = object.maps.iter().enumerate();
+    let named = maps
+        .filter(|(_, map)| map.dialect == MapDialect::Iproute2 && map.shape.map_type == MapType::PROG_ARRAY);
+    named.map(|(map, _)| map)
 }
 
 /// The program that a prog array names.
