@@ -10,7 +10,7 @@ use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
 
 /// What libbpf does not take, and its words. We take it, unless it is among [`ASKING`].
-const BEYOND_LIBBPF: [(&str, &str); 23] = [
+const BEYOND_LIBBPF: [(&str, &str); 24] = [
     // It relocates the program under its first name alone.
     ("alias", "prog 'count_too': BPF program load failed"),
     // A newer libbpf than 1.1 reads 64 bits from an enumeration, and knows what an arena is.
@@ -34,6 +34,8 @@ const BEYOND_LIBBPF: [(&str, &str); 23] = [
     ("half_caller", "failed to find BTF for extern 'judge'"),
     ("map_without_size", "map 'by_length': failed to create: Invalid argument"),
     ("many", "failed to guess program type from ELF section 'xdp/second'"),
+    // bpftool pins all programs, those that libbpf has not loaded as well.
+    ("optional", "prog 'drop_frags': can't pin program that wasn't loaded"),
     ("static_entry", "program 'drop_all' is static and not supported"),
     ("subprog_sections", "program 'is_long_enough' is static and not supported"),
     ("xdp_drop_prog", "failed to guess program type from ELF section 'prog'"),

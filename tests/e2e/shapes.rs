@@ -13,7 +13,7 @@ use crate::objects::{object, object_by};
 use crate::peers::{attached_by_ip, number, program, text};
 use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
-use crate::veth::NEAR;
+use crate::veth::{NEAR, pair};
 use crate::xdpload::{answer, xdpload};
 
 const CLANGS: [&str; 2] = ["clang-14", "clang-19"];
@@ -65,6 +65,26 @@ fn a_program_of_another_type_by_name() {
     assert_eq!(attached(&object, &[]), "of_xdp");
     // The user says so; that it was meant for tc does not matter to the kernel.
     assert_eq!(attached(&object, &["--prog=of_tc"]), "of_tc");
+}
+
+#[test]
+fn optional_programs() {
+    let (_sandbox, veth) = need!(pair(&[]));
+    for clang in CLANGS {
+        let object = object_by(clang, "optional");
+        assert_eq!(attached(&object, &[]), "pass_all");
+        assert_eq!(answer(&["plan", &object, "--all"])["programs"], serde_json::json!(["pass_all"]));
+        // Packets that take several buffers: what the section says after its `?` holds.
+        veth.set_mtu(9000);
+        assert_eq!(attached(&object, &["--prog=drop_frags"]), "drop_frags");
+        xdpload(&["attach", NEAR, &object]).fails(1).stderr_has("`xdp.frags`");
+        veth.set_mtu(1500);
+        let devmap = ["load", &object, "--prog=drop_egress", "--pin=/sys/fs/bpf/egress"];
+        assert_eq!(answer(&devmap)["programs"][0]["name"], "drop_egress");
+        std::fs::remove_dir_all("/sys/fs/bpf/egress").unwrap();
+        let extension = ["plan", &object, "--prog=deny_instead"];
+        xdpload(&extension).fails(2).stderr_has("`deny_instead` replaces function `decide`");
+    }
 }
 
 #[test]

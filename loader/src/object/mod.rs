@@ -139,20 +139,18 @@ impl Object {
     }
 
     /// The only program of the object; an error that lists them when there are several. Extensions, and what iproute2
-    /// would put into prog arrays, count only where there is nothing else.
+    /// would put into prog arrays, count only where there is nothing else; [optional](ProgramSpec::is_optional) ones
+    /// never do.
     pub fn only_program(&self) -> Result<&ProgramSpec> {
         let called = self.tail_called();
-        let (others, programs): (Vec<_>, Vec<_>) = self
-            .programs
-            .iter()
-            .partition(|program| program.extends().is_some() || called.contains(&program.place()));
+        let is_aside =
+            |program: &&ProgramSpec| program.extends().is_some() || called.contains(&program.place());
+        let (others, programs): (Vec<_>, Vec<_>) =
+            self.programs.iter().filter(|program| !program.is_optional()).partition(is_aside);
         match (&programs[..], &others[..]) {
             ([program], _) | ([], [program]) => Ok(program),
             ([], []) => Err(self.no_program()),
-            _ => {
-                let message = format!("choose one program: {}", self.program_list());
-                Err(Error::new(ErrorKind::InvalidInput, message).with_help("say which: --prog NAME"))
-            }
+            _ => Err(self.several_programs().with_help("say which: --prog NAME")),
         }
     }
 
@@ -167,7 +165,17 @@ impl Object {
     }
 
     #[cold]
+    fn several_programs(&self) -> Error {
+        Error::new(ErrorKind::InvalidInput, format!("choose one program: {}", self.program_list()))
+    }
+
+    #[cold]
     fn no_program(&self) -> Error {
+        if !self.programs.is_empty() {
+            return self.several_programs().with_help(
+                "programs of sections that begin with `?` are loaded only where they are chosen: --prog NAME",
+            );
+        }
         let error = Error::new(ErrorKind::NotFound, self.program_list());
         if self.other_code.is_empty() {
             return error;

@@ -39,9 +39,10 @@ impl ProgramKind {
     ///
     /// libbpf's names are `xdp`, `xdp.frags`, `xdp/devmap`, `freplace/<function>` and the like; gobpf's
     /// `xdp/<anything>`; iproute2's default is `prog`; the kernel's old samples have `xdp_<anything>`, and those for
-    /// libbpf before 1.0 `xdp_devmap/<anything>` and `xdp_cpumap/<anything>`.
+    /// libbpf before 1.0 `xdp_devmap/<anything>` and `xdp_cpumap/<anything>`. A [`?`](ProgramSpec::is_optional) before
+    /// any of them changes nothing here.
     pub(super) fn of_section(name: &str, named: &[String]) -> Option<Self> {
-        let kind = match name {
+        let kind = match told(name) {
             "xdp.frags" => Self { frags: true, ..Self::INTERFACE },
             "xdp/devmap" => Self { attach_type: AttachType::XDP_DEVMAP, ..Self::INTERFACE },
             "xdp/cpumap" => Self { attach_type: AttachType::XDP_CPUMAP, ..Self::INTERFACE },
@@ -52,20 +53,30 @@ impl ProgramKind {
                 Self { attach_type: AttachType::XDP_CPUMAP, frags: true, ..Self::INTERFACE }
             }
             "xdp" | "prog" => Self::INTERFACE,
-            _ if name.starts_with("xdp_devmap/") => {
+            told if told.starts_with("xdp_devmap/") => {
                 Self { attach_type: AttachType::XDP_DEVMAP, ..Self::INTERFACE }
             }
-            _ if name.starts_with("xdp_cpumap/") => {
+            told if told.starts_with("xdp_cpumap/") => {
                 Self { attach_type: AttachType::XDP_CPUMAP, ..Self::INTERFACE }
             }
-            _ if name.strip_prefix(EXTENSION).is_some_and(|function| !function.is_empty()) => Self::EXTENSION,
-            _ if name.starts_with("xdp/") || name.starts_with("xdp_") => Self::INTERFACE,
+            told if told.strip_prefix(EXTENSION).is_some_and(|function| !function.is_empty()) => {
+                Self::EXTENSION
+            }
+            told if told.starts_with("xdp/") || told.starts_with("xdp_") => Self::INTERFACE,
             _ if named.iter().any(|chosen| chosen == name) => Self::INTERFACE,
             _ => return None,
         };
         Some(kind)
     }
 }
+
+/// The name of a section without the `?` that makes its programs optional.
+fn told(section: &str) -> &str {
+    section.strip_prefix(OPTIONAL).unwrap_or(section)
+}
+
+/// How the sections of programs begin that are loaded only where they are chosen.
+const OPTIONAL: char = '?';
 
 /// How the sections of extensions begin; the rest is the name of the function that is replaced.
 const EXTENSION: &str = "freplace/";
@@ -97,7 +108,13 @@ impl ProgramSpec {
 
     /// The function of another program that this one replaces, if it is an extension (5.6).
     pub fn extends(&self) -> Option<&str> {
-        self.section.strip_prefix(EXTENSION).filter(|_| self.kind.prog_type == ProgType::EXT)
+        told(&self.section).strip_prefix(EXTENSION).filter(|_| self.kind.prog_type == ProgType::EXT)
+    }
+
+    /// Whether it is loaded only where it is chosen: its section begins with `?`, by which libbpf (0.8) leaves loading
+    /// it to user space.
+    pub fn is_optional(&self) -> bool {
+        self.section.starts_with(OPTIONAL)
     }
 
     /// Its section and where it begins there, which no other program shares.

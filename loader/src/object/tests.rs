@@ -138,6 +138,13 @@ fn the_name_of_a_section_tells_the_kind_of_its_programs() {
         ("xdp/cpumap", kind(AttachType::XDP_CPUMAP, false)),
         ("xdp.frags/cpumap", kind(AttachType::XDP_CPUMAP, true)),
         ("freplace/decide", Some(ProgramKind::EXTENSION)),
+        ("?xdp", kind(AttachType::XDP, false)),
+        ("?xdp.frags", kind(AttachType::XDP, true)),
+        ("?xdp/devmap", kind(AttachType::XDP_DEVMAP, false)),
+        ("?xdp_cpumap/redirect", kind(AttachType::XDP_CPUMAP, false)),
+        ("?freplace/decide", Some(ProgramKind::EXTENSION)),
+        ("??xdp", None),
+        ("?", None),
         ("freplace/", None),
         ("freplace", None),
         ("xdpingress", None),
@@ -147,6 +154,24 @@ fn the_name_of_a_section_tells_the_kind_of_its_programs() {
     ] {
         assert_eq!(ProgramKind::of_section(section, &named), expected, "{section}");
     }
+}
+
+#[test]
+fn an_optional_program_is_loaded_only_where_it_is_chosen() {
+    let object = |sections: &[&str]| {
+        let mut writer = Writer::new();
+        for section in sections {
+            writer.section(section, SectionKind::Text, &EXIT);
+        }
+        writer.parse().unwrap()
+    };
+    let both = object(&["?xdp.frags", "xdp", "?freplace/decide"]);
+    assert_eq!(both.only_program().unwrap().name, "xdp");
+    assert!(both.program("?xdp.frags").unwrap().is_optional());
+    assert_eq!(both.program("?freplace/decide").unwrap().extends(), Some("decide"));
+    let refusal = object(&["?xdp"]).only_program().unwrap_err();
+    assert_eq!(refusal.to_string(), "choose one program: the object has ?xdp (section ?xdp)");
+    assert!(refusal.help().unwrap().ends_with("--prog NAME"));
 }
 
 #[test]

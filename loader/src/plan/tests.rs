@@ -371,6 +371,18 @@ fn all_programs_are_loaded_where_all_are_asked_for() {
 }
 
 #[test]
+fn optional_programs_are_loaded_where_they_are_chosen() {
+    let mut object = object(Vec::new());
+    let section = "?xdp".to_owned();
+    object.programs.push(ProgramSpec { name: "q".to_owned(), section, ..object.programs[0].clone() });
+    let programs = |loader: Loader<'_>| loader.plan(&Kernel::unknown()).unwrap().programs;
+    assert_eq!(programs(Loader::new(&object)), ["p"]);
+    assert_eq!(programs(Loader::new(&object).all_programs()), ["p"]);
+    assert_eq!(programs(Loader::new(&object).program("q")), ["q"]);
+    assert_eq!(programs(Loader::new(&object).all_programs().program("q")), ["p", "q"]);
+}
+
+#[test]
 fn a_refusal_matches_its_own_errnos() {
     let matches = |on: On, errno| on.matches(&Error::os("bpf(BPF_MAP_CREATE)", "m", errno));
     assert!(matches(On::Errno(&[1, 2]), 2) && !matches(On::Errno(&[1, 2]), 3));

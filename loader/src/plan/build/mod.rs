@@ -104,7 +104,8 @@ impl<'o> Loader<'o> {
         self
     }
 
-    /// Loads every program of the object, as gobpf does. [`Loader::program`] then says which of them is attached.
+    /// Loads every program of the object, as gobpf does, but those that are
+    /// [optional](ProgramSpec::is_optional). [`Loader::program`] then says which of them is attached.
     pub fn all_programs(mut self) -> Self {
         self.all_programs = true;
         self
@@ -257,21 +258,25 @@ impl<'o> Loader<'o> {
 
     /// The programs that are asked for, and which of them is the one to attach.
     fn programs(&self) -> Result<(Vec<&'o ProgramSpec>, ProgramSlot)> {
+        let named = self.program.as_deref().map(|name| self.object.program(name)).transpose()?;
+        let is_named = |program: &ProgramSpec| named.is_some_and(|named| named.name == program.name);
         // With no program to extend, extensions are passed over like programs of other types.
-        let is_for_us = |program: &&ProgramSpec| program.extends().is_none() || self.extended.is_some();
+        let is_for_us = |program: &&ProgramSpec| {
+            (program.extends().is_none() || self.extended.is_some())
+                && (!program.is_optional() || is_named(program))
+        };
         let all: Vec<_> = self.object.programs.iter().filter(is_for_us).collect();
-        let chosen = match (&self.program, &all[..]) {
-            (Some(name), _) => self.object.program(name)?,
+        let chosen = match (named, &all[..]) {
+            (Some(named), _) => named,
             // With nothing to attach there is nothing to choose.
             (None, [first, ..]) if self.all_programs && self.targets.is_empty() => first,
             (None, _) => self.object.only_program()?,
         };
-        if !self.all_programs || all.is_empty() {
-            return Ok((vec![chosen], ProgramSlot(0)));
-        }
         // The reader of objects refuses two programs of one name.
-        let before = all.iter().take_while(|program| program.name != chosen.name).count();
-        Ok((all, ProgramSlot(before)))
+        match all.iter().position(|program| program.name == chosen.name) {
+            Some(place) if self.all_programs => Ok((all, ProgramSlot(place))),
+            _ => Ok((vec![chosen], ProgramSlot(0))),
+        }
     }
 
     fn refuse_what_does_not_fit(&self) -> Result<()> {
