@@ -43,6 +43,20 @@ fn by_bpftool(name: &str) -> Value {
 }
 
 #[test]
+fn maps_without_types_have_those_of_their_annotations() {
+    for clang in ["clang-14", "clang-19"] {
+        let (_sandbox, _veth) = need!(attached(&object_by(clang, "annotated")));
+        let peers = of("peers");
+        let key = r#"{"address":16908480,"port":80,"protocol":17}"#;
+        let value = r#"{"packets":1,"bytes":60}"#;
+        printed(&["set", &peers, key, value]);
+        assert_eq!(printed(&["dump", &peers]), format!("{key}: {value}"));
+        let formatted = &by_bpftool("peers")[0]["formatted"];
+        assert_eq!(formatted["value"], json!({"packets": 1, "bytes": 60}));
+    }
+}
+
+#[test]
 fn entries_are_written_and_read_by_type() {
     for clang in ["clang-14", "clang-19"] {
         let (_sandbox, _veth) = need!(attached(&object_by(clang, "typed_values")));

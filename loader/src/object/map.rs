@@ -1,11 +1,13 @@
 //! Maps: one specification for all dialects, and the door to the reader of each dialect.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{File, ProgramSpec, btf_maps, legacy};
 use crate::btf::{Btf, TypeId};
 use crate::error::Result;
 use crate::uapi::bpf::MapType;
+use crate::uapi::btf::BtfKind;
 
 /// In which of the four ways a file defines a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,5 +169,55 @@ pub(super) fn parse(
             }
         }
     }
+    if let Some(btf) = btf.filter(|_| maps.iter().any(|map| map.dialect != MapDialect::Btf)) {
+        annotate(btf, &mut maps);
+    }
     Ok(maps)
+}
+
+/// Gives maps of the dialects without types those that the file annotates them with: the members `key` and `value` of a
+/// struct `____btf_map_<name>` (`BPF_ANNOTATE_KV_PAIR` of libbpf before 1.0 and of iproute2). Like those, an annotation
+/// of other sizes is passed over.
+fn annotate(btf: &Btf, maps: &mut [MapSpec]) {
+    let mut annotations = BTreeMap::new();
+    for (id, ty) in btf.types() {
+        let name = if ty.shape.kind() == BtfKind::STRUCT { btf.text(ty.name).ok() } else { None };
+        if let Some(map) = name.and_then(|name| name.strip_prefix("____btf_map_")) {
+            annotations.entry(map).or_insert(id);
+        }
+    }
+    for map in maps.iter_mut().filter(|map| map.dialect != MapDialect::Btf) {
+        let annotation = annotations.get(&*map.name);
+        map.types = annotation.and_then(|&annotation| entry_types(btf, annotation, map.shape));
+    }
+}
+
+/// The types of the members `key` and `value` of a struct, if a map of this shape has keys and values of their sizes.
+fn entry_types(btf: &Btf, annotation: TypeId, shape: MapShape) -> Option<EntryTypes> {
+    let members = btf.members(annotation).ok()?;
+    let member = |name: &str, size: u32| {
+        let found = members.iter().find(|member| btf.text(member.name).is_ok_and(|text| text == name))?;
+        (btf.size_of(found.ty).ok()? == size).then_some(found.ty)
+    };
+    Some(EntryTypes { key: member("key", shape.key_size)?, value: member("value", shape.value_size)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btf::builder::Builder;
+    use crate::bytes::ByteOrder;
+
+    #[test]
+    fn an_annotation_gives_types_where_its_sizes_are_the_maps() {
+        let mut b = Builder::new(ByteOrder::Little);
+        let (int, long) = (b.int("int", 4, 1), b.int("long", 8, 1));
+        let annotation = b.map_def("____btf_map_m", &[("key", int), ("value", long)]);
+        let btf = b.parse().unwrap();
+        let types = |key_size, value_size| {
+            entry_types(&btf, annotation, MapShape { key_size, value_size, ..MapShape::default() })
+        };
+        assert_eq!(types(4, 8), Some(EntryTypes { key: int, value: long }));
+        assert_eq!((types(4, 4), types(8, 8)), (None, None));
+    }
 }
