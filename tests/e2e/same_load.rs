@@ -10,7 +10,7 @@ use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
 
 /// What libbpf does not take, and its words. We take it, unless it is among [`ASKING`].
-const BEYOND_LIBBPF: [(&str, &str); 25] = [
+const BEYOND_LIBBPF: [(&str, &str); 26] = [
     // It relocates the program under its first name alone.
     ("alias", "prog 'count_too': BPF program load failed"),
     ("annotated", "legacy map definitions in 'maps' section are not supported"),
@@ -35,6 +35,7 @@ const BEYOND_LIBBPF: [(&str, &str); 25] = [
     ("half_caller", "failed to find BTF for extern 'judge'"),
     ("map_without_size", "map 'by_length': failed to create: Invalid argument"),
     ("many", "failed to guess program type from ELF section 'xdp/second'"),
+    ("old_names", "failed to guess program type from ELF section 'xdp1'"),
     // bpftool pins all programs, those that libbpf has not loaded as well.
     ("optional", "prog 'drop_frags': can't pin program that wasn't loaded"),
     ("static_entry", "program 'drop_all' is static and not supported"),

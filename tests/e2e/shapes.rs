@@ -68,6 +68,18 @@ fn a_program_of_another_type_by_name() {
 }
 
 #[test]
+fn programs_in_sections_of_old_names() {
+    let _bench = need!(Bench::new(&[]));
+    for clang in CLANGS {
+        let object = object_by(clang, "old_names");
+        xdpload(&["attach", NEAR, &object])
+            .fails(2)
+            .stderr_has("pass_all (section xdp1), drop_all (section xdp-root)");
+        assert_eq!(attached(&object, &["--prog=xdp-root"]), "drop_all");
+    }
+}
+
+#[test]
 fn optional_programs() {
     let (_sandbox, veth) = need!(pair(&[]));
     for clang in CLANGS {

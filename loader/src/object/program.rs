@@ -38,9 +38,10 @@ impl ProgramKind {
     /// caller is one.
     ///
     /// libbpf's names are `xdp`, `xdp.frags`, `xdp/devmap`, `freplace/<function>` and the like; gobpf's
-    /// `xdp/<anything>`; iproute2's default is `prog`; the kernel's old samples have `xdp_<anything>`, and those for
-    /// libbpf before 1.0 `xdp_devmap/<anything>` and `xdp_cpumap/<anything>`. A [`?`](ProgramSpec::is_optional) before
-    /// any of them changes nothing here.
+    /// `xdp/<anything>`; iproute2's default is `prog`. libbpf before 1.0 took all that begins with `xdp` (`xdp1` and
+    /// `xdp_tx` of the kernel's samples), and had `xdp_devmap/<anything>` and `xdp_cpumap/<anything>`. What comes after
+    /// a dot is a demand, and one that is not known is not passed over. A [`?`](ProgramSpec::is_optional) before any of
+    /// them changes nothing here.
     pub(super) fn of_section(name: &str, named: &[String]) -> Option<Self> {
         let kind = match told(name) {
             "xdp.frags" => Self { frags: true, ..Self::INTERFACE },
@@ -62,7 +63,7 @@ impl ProgramKind {
             told if told.strip_prefix(EXTENSION).is_some_and(|function| !function.is_empty()) => {
                 Self::EXTENSION
             }
-            told if told.starts_with("xdp/") || told.starts_with("xdp_") => Self::INTERFACE,
+            told if told.starts_with("xdp") && !told.starts_with("xdp.") => Self::INTERFACE,
             _ if named.iter().any(|chosen| chosen == name) => Self::INTERFACE,
             _ => return None,
         };

@@ -147,7 +147,15 @@ fn the_name_of_a_section_tells_the_kind_of_its_programs() {
         ("?", None),
         ("freplace/", None),
         ("freplace", None),
-        ("xdpingress", None),
+        ("xdp1", kind(AttachType::XDP, false)),
+        ("xdp-root", kind(AttachType::XDP, false)),
+        ("xdpingress", kind(AttachType::XDP, false)),
+        ("?xdp1", kind(AttachType::XDP, false)),
+        ("xdp_devmap", kind(AttachType::XDP, false)),
+        ("xdp.frag", None),
+        ("xdp.frags/egress", None),
+        ("xdp.", None),
+        (".xdp", None),
         ("programs", None),
         (".text", None),
         ("", None),
@@ -212,6 +220,7 @@ fn a_section_is_one_program_if_it_has_no_symbol() {
     writer.section("xdp/a", SectionKind::Text, &EXIT);
     writer.section("xdp/empty", SectionKind::Text, &[]);
     writer.section("xdp/data", SectionKind::Data, &EXIT);
+    writer.section("xdp_metadata", SectionKind::Data, &EXIT);
     let programs = writer.parse().unwrap().programs;
     assert_eq!(programs.iter().map(|program| &*program.name).collect::<Vec<_>>(), ["xdp/a"]);
 }
