@@ -79,7 +79,8 @@ impl From<Dialect> for MapDialect {
 pub(crate) struct Load {
     #[command(flatten)]
     pub(crate) reading: Reading,
-    /// The program, by the name of its function or of its section (any section); required if the object has several
+    /// The program, by the name of its function or of its section, unless that is one of another program type; required
+    /// if the object has several
     #[arg(long, value_name = "NAME")]
     pub(crate) prog: Option<String>,
     /// Set the initial value of a constant (a variable in `.rodata`); NAME may name a part of it, as in `a.b[3]`

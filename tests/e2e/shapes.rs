@@ -60,11 +60,18 @@ fn a_program_in_a_section_of_any_name() {
 
 #[test]
 fn a_program_of_another_type_by_name() {
-    let _bench = need!(Bench::new(&[]));
+    let bench = need!(Bench::new(&[]));
     let object = object("other_types");
     assert_eq!(attached(&object, &[]), "of_xdp");
+    let words = [
+        ": section `tc` at offset 0x0: expected an XDP program in `of_tc`, found a section for programs of type \
+         BPF_PROG_TYPE_SCHED_CLS\n",
+        "  help: if it is one all the same, say so: --section `tc`\n",
+    ];
+    bench.refuses_file(&object, &["--prog=of_tc"], 2, &words);
+    bench.refuses_file(&object, &["--prog=of_a_probe"], 2, &["programs of type BPF_PROG_TYPE_KPROBE\n"]);
     // The user says so; that it was meant for tc does not matter to the kernel.
-    assert_eq!(attached(&object, &["--prog=of_tc"]), "of_tc");
+    assert_eq!(attached(&object, &["--section=tc", "--prog=of_tc"]), "of_tc");
 }
 
 #[test]

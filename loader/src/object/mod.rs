@@ -42,7 +42,8 @@ pub const CURRENT_KERNEL_VERSION: u32 = 0xffff_fffe;
 pub struct ParseOptions {
     /// Sections that hold XDP programs although their names do not say so.
     pub sections: Vec<String>,
-    /// A function, or a section, that is an XDP program although no name says so: the caller wants to load it.
+    /// A function, or a section, that is an XDP program although no name says so: the caller wants to load it. Where
+    /// the name of the section says another type, it must be among `sections`.
     pub program: Option<String>,
     /// The dialect of the `maps` section, where its size fits more than one.
     pub maps_dialect: Option<MapDialect>,
@@ -279,9 +280,12 @@ impl<'e, 'a> File<'e, 'a> {
             if code {
                 file.code.entry(&*section.name).or_insert(section.index);
             }
-            let is_told =
-                wanted == Some(section.index) || has_ids && tail_calls::entry(&section.name).is_some();
+            let is_wanted = wanted == Some(section.index);
+            let is_told = is_wanted || has_ids && tail_calls::entry(&section.name).is_some();
             let kind = ProgramKind::of_section(&section.name, &options.sections);
+            if let (true, None, Some(prog_type)) = (is_wanted, kind, program::other_type(&section.name)) {
+                return Err(file.of_another_type(section, prog_type));
+            }
             match kind.or(is_told.then_some(ProgramKind::INTERFACE)) {
                 Some(kind) if code => file.programs.push((section, kind)),
                 _ if code => file.other_code.push(section),
@@ -307,6 +311,21 @@ impl<'e, 'a> File<'e, 'a> {
         let first = found.peek()?.index;
         let is_told = |section: &Section<'_>| ProgramKind::of_section(&section.name, &[]).is_some();
         (!found.any(is_told)).then_some(first)
+    }
+
+    /// What a name says of a program goes before that somebody wants it: another type has another context.
+    #[cold]
+    fn of_another_type(&self, section: &Section<'_>, prog_type: &str) -> Error {
+        let name = self.options.program.as_deref().unwrap_or_default();
+        let function = self.symbols_in(section.index).into_iter().find(|symbol| symbol.name == name);
+        let (place, offset) = (quote(&section.name), function.map_or(0, |symbol| symbol.value));
+        let message = format!(
+            "expected an XDP program in {}, found a section for programs of type BPF_PROG_TYPE_{prog_type}",
+            quote(name)
+        );
+        Error::malformed(format!("section {place}"), offset, message)
+            .with_kind(ErrorKind::InvalidInput)
+            .with_help(format!("if it is one all the same, say so: --section {place}"))
     }
 
     fn refuse_missing_sections(&self) -> Result<()> {

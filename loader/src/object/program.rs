@@ -71,6 +71,38 @@ impl ProgramKind {
     }
 }
 
+/// Of which type the programs of a section are that libbpf or gobpf know as one of another type than XDP, in the words
+/// of `enum bpf_prog_type`. The first word of a name tells it: what is behind a slash or a dot says more of the same
+/// (`section_defs` of libbpf 1.7).
+pub(super) fn other_type(section: &str) -> Option<&'static str> {
+    let name = told(section);
+    let word = &name[..name.find(['/', '.']).unwrap_or(name.len())];
+    let types: [(&[&str], &str); 21] = [
+        (&["socket"], "SOCKET_FILTER"),
+        (&["tc", "tcx", "classifier", "sched_cls", "netkit"], "SCHED_CLS"),
+        (&["action", "sched_act"], "SCHED_ACT"),
+        (&["kprobe", "kretprobe", "uprobe", "uretprobe", "ksyscall", "kretsyscall", "usdt"], "KPROBE"),
+        (&["tracepoint", "tp"], "TRACEPOINT"),
+        (&["raw_tracepoint", "raw_tp"], "RAW_TRACEPOINT"),
+        (&["tp_btf", "fentry", "fexit", "fmod_ret", "fsession", "iter"], "TRACING"),
+        (&["lsm", "lsm_cgroup"], "LSM"),
+        (&["perf_event"], "PERF_EVENT"),
+        (&["cgroup", "cgroup_skb"], "CGROUP_*"),
+        (&["lwt_in", "lwt_out", "lwt_xmit", "lwt_seg6local"], "LWT_*"),
+        (&["sockops"], "SOCK_OPS"),
+        (&["sk_skb"], "SK_SKB"),
+        (&["sk_msg"], "SK_MSG"),
+        (&["sk_lookup"], "SK_LOOKUP"),
+        (&["sk_reuseport"], "SK_REUSEPORT"),
+        (&["flow_dissector"], "FLOW_DISSECTOR"),
+        (&["lirc_mode2"], "LIRC_MODE2"),
+        (&["struct_ops"], "STRUCT_OPS"),
+        (&["netfilter"], "NETFILTER"),
+        (&["syscall"], "SYSCALL"),
+    ];
+    types.into_iter().find(|(names, _)| names.contains(&word)).map(|(_, prog_type)| prog_type)
+}
+
 /// The name of a section without the `?` that makes its programs optional.
 fn told(section: &str) -> &str {
     section.strip_prefix(OPTIONAL).unwrap_or(section)

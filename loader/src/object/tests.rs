@@ -165,6 +165,52 @@ fn the_name_of_a_section_tells_the_kind_of_its_programs() {
 }
 
 #[test]
+fn a_section_of_another_type_is_none_of_xdp_unless_it_is_said() {
+    for (section, prog_type) in [
+        ("tc", Some("SCHED_CLS")),
+        ("?tc/ingress", Some("SCHED_CLS")),
+        ("kprobe.multi/f*", Some("KPROBE")),
+        ("socket/filter", Some("SOCKET_FILTER")),
+        ("socket1", None),
+        ("filters", None),
+        (".text", None),
+        ("", None),
+    ] {
+        assert_eq!(program::other_type(section), prog_type, "{section}");
+        if section.is_empty() {
+            continue;
+        }
+        let mut writer = Writer::new();
+        let code = writer.section(section, SectionKind::Text, &EXIT.repeat(2));
+        for (name, offset) in [("other", 0), ("p", 8)] {
+            writer.symbol(name, SymbolKind::Text, code, (offset, 8), SymbolScope::Dynamic);
+        }
+        let options = |sections: &[&str]| ParseOptions {
+            program: Some("p".to_owned()),
+            sections: sections.iter().map(ToString::to_string).collect(),
+            ..ParseOptions::default()
+        };
+        let data = writer.0.write().unwrap();
+        assert!(Object::parse_with(&data, &options(&[section])).unwrap().program("p").is_ok());
+        let by_name = Object::parse_with(&data, &options(&[]));
+        let Some(prog_type) = prog_type else {
+            assert!(by_name.unwrap().program("p").is_ok(), "{section}");
+            continue;
+        };
+        let refusal = by_name.unwrap_err();
+        let words = format!(
+            "section `{section}` at offset 0x8: expected an XDP program in `p`, found a section for programs of type \
+             BPF_PROG_TYPE_{prog_type}"
+        );
+        assert_eq!(refusal.to_string(), words);
+        let help = format!("if it is one all the same, say so: --section `{section}`");
+        assert_eq!(refusal.help(), Some(&*help));
+        // Beside what is loaded it does no harm.
+        assert_eq!(writer.parse().unwrap().other_code, [section]);
+    }
+}
+
+#[test]
 fn an_optional_program_is_loaded_only_where_it_is_chosen() {
     let object = |sections: &[&str]| {
         let mut writer = Writer::new();
