@@ -23,13 +23,35 @@ use object::{
 
 mod support;
 
+const SOURCE: &str =
+    "\nhelp: this is text: if it is a program's source, compile it with `clang -O2 -g -target bpf -c`";
+
 #[test]
 fn a_file_that_is_no_object() {
     refused(load(b""), "file header at offset 0x0: expected an ELF file, found an empty one");
-    refused(
-        load(b"#!/bin/sh\n"),
-        "file header at offset 0x0: expected the ELF magic [7f, 45, 4c, 46], found [23, 21, 2f, 62]",
-    );
+    for (data, found, help) in [
+        (&b"\0\x01\x02"[..], "[00, 01, 02]", ""),
+        (b"text\0", "[74, 65, 78, 74]", ""),
+        (b"// \xc3", "[2f, 2f, 20, c3]", SOURCE),
+        (b"\xff\xfe#\0", "[ff, fe, 23, 00]", ""),
+        (b"#include <linux/bpf.h>\n", "[23, 69, 6e, 63]", SOURCE),
+        (b"\t.text\n", "[09, 2e, 74, 65]", SOURCE),
+        (
+            b"BC\xc0\xde5\x14\0\0",
+            "[42, 43, c0, de]",
+            "\nhelp: this is LLVM bitcode: compile without `-flto` and `-emit-llvm`, or with `llc -march=bpf \
+             -filetype=obj`",
+        ),
+        (
+            b"!<arch>\n/               0",
+            "[21, 3c, 61, 72]",
+            "\nhelp: this is an archive: take the object out of it with `ar x`; `bpftool gen object` links several",
+        ),
+        (b"\x1f\x8b\x08\0", "[1f, 8b, 08, 00]", "\nhelp: this is compressed: `gunzip` it"),
+    ] {
+        let words = "file header at offset 0x0: expected the ELF magic [7f, 45, 4c, 46], found ";
+        refused(load(data), &format!("{words}{found}{help}"));
+    }
     refused(
         load(&edited("clang-19/xdp_drop", |data| data[4] = 1)),
         "file header at offset 0x4: expected a 64-bit ELF file (ELFCLASS64), found a 32-bit one",

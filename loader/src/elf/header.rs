@@ -1,5 +1,7 @@
 //! The ELF file header, `Elf64_Ehdr`.
 
+use std::str;
+
 use crate::bytes::{ByteOrder, Bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::uapi::elf::{
@@ -48,6 +50,40 @@ impl FileHeader {
     }
 }
 
+/// How to come to an object from what the file begins with.
+fn way_from(data: &[u8]) -> Option<&'static str> {
+    let begins_with = |magic: &[u8]| data.starts_with(magic);
+    // Bitcode as it is, and in the wrapper that some systems put around it.
+    if begins_with(b"BC\xc0\xde") || begins_with(b"\xde\xc0\x17\x0b") {
+        Some(
+            "this is LLVM bitcode: compile without `-flto` and `-emit-llvm`, or with `llc -march=bpf -filetype=obj`",
+        )
+    } else if begins_with(b"!<arch>\n") || begins_with(b"!<thin>\n") {
+        Some("this is an archive: take the object out of it with `ar x`; `bpftool gen object` links several")
+    } else if begins_with(b"\x1f\x8b") {
+        Some("this is compressed: `gunzip` it")
+    } else if is_text(&data[..data.len().min(TEXT)]) {
+        Some("this is text: if it is a program's source, compile it with `clang -O2 -g -target bpf -c`")
+    } else {
+        None
+    }
+}
+
+/// How many bytes are looked at to tell text from other data.
+const TEXT: usize = 256;
+
+/// Whether these are characters and white space; the last character may be cut.
+fn is_text(data: &[u8]) -> bool {
+    let text = match str::from_utf8(data) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            str::from_utf8(&data[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    !text.is_empty() && text.chars().all(|c| !c.is_control() || matches!(c, '\t' | '\n' | '\r' | '\u{c}'))
+}
+
 /// Checks `e_ident` and returns the byte order, which the rest of the header needs.
 fn parse_identification(data: &[u8]) -> Result<ByteOrder> {
     if data.is_empty() {
@@ -57,7 +93,11 @@ fn parse_identification(data: &[u8]) -> Result<ByteOrder> {
     let bytes = Bytes::new(data, ByteOrder::NATIVE, TABLE);
     let found = &data[..data.len().min(ELFMAG.len())];
     if found != ELFMAG {
-        return Err(bytes.error(0, format!("expected the ELF magic {ELFMAG:02x?}, found {found:02x?}")));
+        let error = bytes.error(0, format!("expected the ELF magic {ELFMAG:02x?}, found {found:02x?}"));
+        return Err(match way_from(data) {
+            Some(help) => error.with_help(help),
+            None => error,
+        });
     }
     let ident = bytes.slice(0, EI_NIDENT, "e_ident")?;
     match ident[EI_CLASS] {
