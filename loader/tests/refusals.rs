@@ -427,8 +427,15 @@ fn a_relocation_that_leads_nowhere() {
     );
     refused(
         load(&relocation(0, Target::Undefined)),
-        "section `xdp` at offset 0x0: instruction 0 of program `p`: refers to `elsewhere`, which this object does not \
-         define",
+        "section `xdp` at offset 0x0: instruction 0 of program `p`: refers to `elsewhere`, which is extern, and \
+         without BTF nothing says what it is\n\
+         help: compile with `clang -g`, and strip with `llvm-strip -g`, which keeps BTF",
+    );
+    refused(
+        load(&relocation(0, Target::Common)),
+        "section `xdp` at offset 0x0: instruction 0 of program `p`: refers to `counter`, a common symbol (SHN_COMMON), \
+         which has no place in the file\n\
+         help: compile with `-fno-common`, or give it a value",
     );
 }
 
@@ -652,6 +659,7 @@ fn one_map(definition: &[u32]) -> Vec<u8> {
 enum Target {
     Map,
     Undefined,
+    Common,
 }
 
 /// An object with a map `m` and a program `p` that has a relocation at `offset`.
@@ -663,6 +671,7 @@ fn relocation(offset: u64, target: Target) -> Vec<u8> {
     let symbol = match target {
         Target::Map => map,
         Target::Undefined => writer.symbol("elsewhere", SymbolKind::Data, SymbolSection::Undefined, 0, 0),
+        Target::Common => writer.symbol("counter", SymbolKind::Data, SymbolSection::Common, 4, 4),
     };
     writer.relocation(code, offset, symbol);
     writer.finish()

@@ -306,7 +306,7 @@ impl Reference {
                 SymbolTarget::Section { name, .. } | SymbolTarget::Code { section: name, .. } => {
                     Some(name.clone())
                 }
-                SymbolTarget::Nowhere => None,
+                SymbolTarget::Common | SymbolTarget::Nowhere => None,
             },
             relocation: format!("{:?}", reference.kind),
         }

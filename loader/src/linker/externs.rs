@@ -19,8 +19,14 @@ impl<'o> Linker<'o> {
         let refusal = |kind, message: &str| refusal(code, reference.insn, kind, message);
         let symbol = quote(&reference.symbol);
         let undefined = || {
-            let message = format!("refers to {symbol}, which this object does not define");
+            if self.has_types {
+                let message = format!("refers to {symbol}, which this object does not define");
+                return refusal(ErrorKind::Unsupported, &message);
+            }
+            let message =
+                format!("refers to {symbol}, which is extern, and without BTF nothing says what it is");
             refusal(ErrorKind::Unsupported, &message)
+                .with_help("compile with `clang -g`, and strip with `llvm-strip -g`, which keeps BTF")
         };
         let &(external, spec) = self.externs.get(&*reference.symbol).ok_or_else(undefined)?;
         let insn = code.insns[reference.insn];

@@ -150,6 +150,8 @@ pub struct Linker<'o> {
     /// Externs by name, with their indices.
     externs: BTreeMap<&'o str, (usize, &'o ExternSpec)>,
     exceptions: Exceptions<'o>,
+    /// Whether the object has types, without which it has no externs.
+    has_types: bool,
     /// Whether no instruction of the object has a relocation.
     is_unrelocated: bool,
 }
@@ -177,6 +179,7 @@ impl<'o> Linker<'o> {
             kconfig: kconfig.first().map(|(index, _)| *index),
             externs: externs.map(|(index, external)| (&*external.name, (index, external))).into_map(),
             exceptions: Exceptions::new(object),
+            has_types: object.btf.is_some(),
             is_unrelocated: stripped::has_none(object),
         }
     }
@@ -203,6 +206,7 @@ impl<'o> Linker<'o> {
                     references.maps.push(MapReference { insn: reference.insn, map });
                 }
                 SymbolTarget::Code { .. } => {}
+                SymbolTarget::Common => return Err(common(code, reference)),
                 SymbolTarget::Nowhere => self.external(code, reference, insns, &mut references)?,
             }
         }
@@ -255,6 +259,14 @@ impl<'o> Linker<'o> {
             refusal(ErrorKind::Malformed, &message)
         })
     }
+}
+
+#[cold]
+fn common(code: Code<'_>, reference: &SymbolReference) -> Error {
+    let symbol = quote(&reference.symbol);
+    let message = format!("refers to {symbol}, a common symbol (SHN_COMMON), which has no place in the file");
+    refusal(code, reference.insn, ErrorKind::Unsupported, &message)
+        .with_help("compile with `-fno-common`, or give it a value")
 }
 
 #[cold]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::btf::TypeId;
+use crate::btf::builder::Builder;
 use crate::bytes::ByteOrder;
 use crate::insn::disasm::disassemble;
 use crate::object::{
@@ -183,7 +184,12 @@ fn what_is_no_function_is_not_called() {
     let nowhere = SymbolReference { symbol: "f".to_owned(), target: SymbolTarget::Nowhere, ..calls(0, 0) };
     assert_eq!(
         refused(&[call(-1), EXIT], nowhere),
-        format!("{place} refers to `f`, which this object does not define")
+        format!("{place} refers to `f`, which is extern, and without BTF nothing says what it is")
+    );
+    let common = SymbolReference { target: SymbolTarget::Common, ..calls(0, 0) };
+    assert_eq!(
+        refused(&[call(-1), EXIT], common),
+        format!("{place} refers to `.text`, a common symbol (SHN_COMMON), which has no place in the file")
     );
 }
 
@@ -425,9 +431,10 @@ fn other_references_to_externs_are_refused() {
     assert_eq!(refused(&[first, second, EXIT], load_, "kfunc"), format!("{either} `r1 = 0x8 ll`"));
     assert_eq!(
         refused(&[LOAD, HALF, EXIT], load_, "printf"),
-        "refers to `printf`, which this object does not define"
+        "refers to `printf`, which is extern, and without BTF nothing says what it is"
     );
     let mut without_map = object_with_externs(&[LOAD, HALF, EXIT], &[to_extern(0, load_, "CONFIG_A")]);
     without_map.data.clear();
+    without_map.btf = Some(Builder::new(ByteOrder::NATIVE).parse().unwrap());
     assert!(link(&without_map).unwrap_err().to_string().contains("which this object does not define"));
 }

@@ -162,6 +162,8 @@ pub enum SymbolTarget {
         /// The symbol's value.
         offset: u64,
     },
+    /// A common symbol (`SHN_COMMON`): a variable for which a linker is to find a place.
+    Common,
     /// In another file, or absolute: nowhere in this object.
     Nowhere,
 }
@@ -439,8 +441,10 @@ fn reference(
 
 /// Where `symbol` leads.
 pub(super) fn target(file: &File<'_, '_>, symbol: &Symbol<'_>) -> SymbolTarget {
-    let SymbolSection::Index(index) = symbol.section else {
-        return SymbolTarget::Nowhere;
+    let index = match symbol.section {
+        SymbolSection::Index(index) => index,
+        SymbolSection::Common => return SymbolTarget::Common,
+        _ => return SymbolTarget::Nowhere,
     };
     // The symbol reader has checked the index.
     let section = &file.elf.sections()[index];

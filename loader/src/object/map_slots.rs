@@ -116,6 +116,7 @@ fn value(
         SymbolTarget::Section { name, .. } | SymbolTarget::Code { section: name, .. } => {
             Err(format!("in section {}", quote(&name)))
         }
+        SymbolTarget::Common => Err("a common symbol (SHN_COMMON)".to_owned()),
         SymbolTarget::Nowhere => Err("which this object does not define".to_owned()),
     };
     found.map_err(|what| {
