@@ -21,9 +21,17 @@ use crate::xdpload::{xdpload, xdpload_command};
 fn words_that_are_no_prefix() {
     let (_sandbox, _veth) = need!(blocked_pair(&[]));
     for (word, code, words) in [
-        ("banana", 2, "`banana` is not a prefix: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24"),
+        (
+            "banana",
+            2,
+            "`banana` is not a prefix: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24",
+        ),
         ("192.0.2.0/33", 2, "`192.0.2.0/33` is not a prefix: the length behind the slash goes from 0 to 32"),
-        ("::ffff:192.0.2.1", 2, "`::ffff:192.0.2.1` is not a prefix: it stands for an IPv4 address: write that"),
+        (
+            "::ffff:192.0.2.1",
+            2,
+            "`::ffff:192.0.2.1` is not a prefix: it stands for an IPv4 address: write that",
+        ),
         ("\u{1b}[31m", 2, "`\\u{1b}[31m` is not a prefix"),
     ] {
         refused(&["block", "add", word], code, &[words]);

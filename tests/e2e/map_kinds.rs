@@ -145,6 +145,20 @@ fn a_program_shares_an_arena_with_user_space() {
 }
 
 #[test]
+fn variables_in_an_arena_begin_with_what_the_file_says() {
+    need!(kernel((6, 9), "arenas"));
+    let (_sandbox, veth) = need!(pair(&[]));
+    let object = object_by("clang-19", "arena_variables");
+    xdpload(&["attach", NEAR, &object]).ok();
+    // It passes packets only if two of them are there.
+    assert_udp(&veth, FAR_V4, 5);
+    // An arena with variables is made anew, as the maps of variables are.
+    xdpload(&["attach", NEAR, &object, "--replace", "--keep-maps"]).ok();
+    assert_udp(&veth, FAR_V4, 5);
+    xdpload(&["detach", NEAR]).ok();
+}
+
+#[test]
 fn a_filter_with_other_hash_functions_is_another_map() {
     need!(kernel((5, 16), "bloom filters"));
     let (_sandbox, _veth) = need!(pair(&[]));

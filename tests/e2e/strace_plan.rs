@@ -130,6 +130,7 @@ fn maps_of_every_kind() {
 #[test]
 fn an_arena() {
     need!(attach_twice("arena", &[]));
+    need!(attach_twice("arena_variables", &[]));
 }
 
 #[test]

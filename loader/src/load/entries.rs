@@ -53,8 +53,8 @@ impl Execution<'_> {
         self.map(map).update(&0_u32.to_ne_bytes(), content, UpdateFlags::ANY)
     }
 
-    pub(super) fn map_into_memory(&mut self, map: MapSlot, len: u64) -> Result<()> {
-        self.mappings.push(self.map(map).mmap(len)?);
+    pub(super) fn map_into_memory(&mut self, map: MapSlot, len: u64, content: &[u8]) -> Result<()> {
+        self.mappings.push(self.map(map).mmap(len, content)?);
         Ok(())
     }
 }

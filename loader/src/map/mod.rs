@@ -211,9 +211,10 @@ impl Map {
     }
 
     /// Maps `len` bytes of the map into the memory of this process, at an address of the kernel's choice: one mmap(2).
-    /// For an arena that has no address yet this is the one that it keeps.
-    pub(crate) fn mmap(&self, len: u64) -> Result<Mapping> {
-        self.fd.mmap(len).map_err(|errno| Error::os("mmap(2)", &self.label, errno.0))
+    /// For an arena that has no address yet this is the one that it keeps. Its first bytes become `content`.
+    pub(crate) fn mmap(&self, len: u64, content: &[u8]) -> Result<Mapping> {
+        let mapping = self.fd.mmap(len).and_then(|mut mapping| mapping.write(content).map(|()| mapping));
+        mapping.map_err(|errno| Error::os("mmap(2)", &self.label, errno.0))
     }
 
     /// A second handle of the same map.

@@ -21,6 +21,8 @@ pub enum DataKind {
     Zero,
     /// `.kconfig`: options of the kernel's configuration, constants that the file does not have.
     Kconfig,
+    /// `.addr_space.1`: variables that lie in the object's arena, at its beginning. No other map is made for them.
+    Arena,
 }
 
 impl DataKind {
@@ -30,7 +32,11 @@ impl DataKind {
     }
 
     /// By a section's name and type, as libbpf tells them: `.rodata`, `.data`, `.bss`, and each with `.<name>` after.
+    /// Variables of LLVM's address space 1 are in a section of their own.
     fn of_section(section: &Section<'_>) -> Option<Self> {
+        if section.name == ".addr_space.1" {
+            return (section.kind == SectionType::PROGBITS && section.size > 0).then_some(Self::Arena);
+        }
         let kinds = [(".rodata", Self::ReadOnly), (".data", Self::Initialised), (".bss", Self::Zero)];
         let (_, kind) = kinds.into_iter().find(|(prefix, _)| {
             let rest = section.name.strip_prefix(prefix);
@@ -60,7 +66,8 @@ pub struct DataSpec {
 
 impl DataSpec {
     /// The map that it becomes, as libbpf 1.1 makes it (`bpf_object__init_internal_map()`): user space may map it
-    /// into its memory. Later releases do not let it where all variables are `static`.
+    /// into its memory. Later releases do not let it where all variables are `static`. Variables of
+    /// [`DataKind::Arena`] have another's.
     pub fn shape(&self) -> MapShape {
         let read_only = if self.kind.is_read_only() { BPF_F_RDONLY_PROG } else { 0 };
         MapShape {

@@ -140,12 +140,15 @@ pub enum Call {
         /// Its bytes.
         content: Vec<u8>,
     },
-    /// Map an arena into the memory of this process, which settles its address there for all programs.
+    /// Map an arena into the memory of this process, which settles its address there for all programs, and write there
+    /// what its variables begin with.
     MapMmap {
         /// The map.
         map: MapSlot,
-        /// Its bytes.
+        /// How many bytes it has.
         len: u64,
+        /// The first of them; none without variables.
+        content: Vec<u8>,
     },
     /// Take from user space the right to change a map, for good.
     MapFreeze {

@@ -127,7 +127,9 @@ impl Plan {
             }
             Call::MapDelete { map, key, .. } => vec![self.entry("BPF_MAP_DELETE_ELEM", *map, *key)],
             Call::MapFill { map, content } => vec![self.map_fill(*map, content)],
-            Call::MapMmap { map, len } => vec![mmap(self.map(*map), *len)],
+            Call::MapMmap { map, len, content } => {
+                vec![KernelCall { data: content.clone(), ..mmap(self.map(*map), *len) }]
+            }
             Call::MapFreeze { map } => vec![self.on_map("BPF_MAP_FREEZE", *map)],
             Call::ObjPin { map, path } => vec![obj_pin(path, self.map(*map))],
             Call::ProgLoad(load) => vec![self.prog_load(load)],

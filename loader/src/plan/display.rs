@@ -117,6 +117,12 @@ impl Printer<'_> {
         if matches!(&step.call, Call::Keep(keep) if keep.action == KeepAction::MakeDir) {
             heading(f, depth + 1, "the kernel empties a prog array that has neither an fd nor a pin")?;
         }
+        if let Call::MapMmap { content, .. } = &step.call {
+            if !content.is_empty() {
+                let text = format!("and {} bytes of variables are written to its beginning", content.len());
+                heading(f, depth + 1, &text)?;
+            }
+        }
         if let Some(adapted) = step.call.adapted() {
             heading(f, depth + 1, &adapted.to_string())?;
         }

@@ -279,6 +279,60 @@ fn variables_that_no_program_needs_are_no_reason_to_give_up() {
 }
 
 #[test]
+fn variables_in_an_arena_are_written_when_it_is_mapped() {
+    let arena = |name: &str, max_entries, flags, map_extra| {
+        let shape =
+            MapShape { map_type: MapType::ARENA, max_entries, flags, map_extra, ..MapShape::default() };
+        MapSpec { shape, ..map(name, Pinning::None) }
+    };
+    let with = |maps: Vec<MapSpec>, size: u32| {
+        let mut object = object(maps);
+        let data = |kind, section: &str| DataSpec {
+            section: section.to_owned(),
+            kind,
+            size,
+            content: vec![7; size as usize],
+            ty: None,
+            variables: Vec::new(),
+        };
+        object.data = vec![data(DataKind::Arena, ".addr_space.1"), data(DataKind::Initialised, ".data")];
+        let mut kernel = Kernel::unknown();
+        kernel.page_size = Some(4096);
+        Loader::new(&object).plan(&kernel).map_err(|error| error.to_string())
+    };
+    let plan = with(vec![map("m", Pinning::None), arena("a", 1, 0, 0)], 3).unwrap();
+    let made = plan.steps.iter().filter_map(|step| match &step.call {
+        Call::MapCreate(create) => Some(create.map),
+        _ => None,
+    });
+    assert_eq!(made.collect::<Vec<_>>(), [0, 1, 2].map(MapSlot), "{plan}");
+    assert_eq!(plan.maps, ["m", "a", ".data"]);
+    let mapped = Call::MapMmap { map: MapSlot(1), len: 4096, content: vec![7; 3] };
+    assert!(plan.steps.iter().any(|step| step.call == mapped), "{plan}");
+    assert!(plan.to_string().contains("and 3 bytes of variables are written to its beginning"), "{plan}");
+
+    let refused = |maps: &[MapSpec], size| with(maps.to_vec(), size).unwrap_err();
+    let section = "section `.addr_space.1` at offset 0x0: expected";
+    assert_eq!(refused(&[], 3), format!("{section} an arena for its variables, found none"));
+    assert_eq!(
+        refused(&[arena("a", 1, 0, 0), arena("b", 1, 0, 0)], 3),
+        format!("{section} one arena for its variables, found `a` and `b`")
+    );
+    assert_eq!(
+        refused(&[arena("a", 1, 0, 1 << 44)], 3),
+        format!("{section} an arena at any address for its variables, found `a` at 0x100000000000")
+    );
+    assert_eq!(
+        refused(&[arena("a", 1, 1 << 17, 0)], 3),
+        format!("{section} an arena without BPF_F_SEGV_ON_FAULT for its variables, found `a` with it")
+    );
+    assert_eq!(
+        refused(&[arena("a", 1, 0, 0)], 4097),
+        "section `maps` at offset 0x0: arena `a` has 4096 bytes, too few for the 4097 bytes of its variables"
+    );
+}
+
+#[test]
 fn the_attach_type_of_another_hook_is_never_left_out() {
     let mut object = object(Vec::new());
     object.programs[0].kind =

@@ -88,6 +88,18 @@ pub(crate) struct Mapping {
     len: usize,
 }
 
+impl Mapping {
+    /// Writes the first bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Errno> {
+        if bytes.len() > self.len {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: so many bytes are mapped, to be written, and nobody else has been given their address.
+        unsafe { store(self.start, bytes) };
+        Ok(())
+    }
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: this is the whole of a mapping that was made here, and nobody has been given its address.

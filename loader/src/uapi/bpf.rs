@@ -311,6 +311,8 @@ pub const BPF_F_WRONLY: u32 = 1 << 4;
 pub const BPF_F_RDONLY_PROG: u32 = 1 << 7;
 /// `BPF_MAP_CREATE`: user space may map the values of an array into its memory (5.5).
 pub const BPF_F_MMAPABLE: u32 = 1 << 10;
+/// `BPF_MAP_CREATE`: user space that comes to a page of an arena which is not there gets SIGSEGV, and no page (6.9).
+pub const BPF_F_SEGV_ON_FAULT: u32 = 1 << 17;
 
 /// Every flag of `BPF_MAP_CREATE` with its kernel name, lowest bit first.
 pub const MAP_FLAGS: &[(u32, &str)] = &[

@@ -7,20 +7,21 @@ use nix::libc::EINVAL;
 use super::externs::Externs;
 use super::{Loader, NEWER, charged};
 use crate::btf::TypeId;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::linker::{Linked, MapReference, Referent};
-use crate::object::{DataKind, EntryTypes, MapShape, Object};
+use crate::object::{DataKind, EntryTypes, MapShape, MapSpec, Object};
 use crate::order::InOrder as _;
 use crate::plan::call::{Call, MapCreate, MapFd, MapSlot, ProgramSlot};
 use crate::plan::{On, Step, When};
-use crate::uapi::bpf::BPF_F_MMAPABLE;
+use crate::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_SEGV_ON_FAULT, MapType};
 
 impl Loader<'_> {
     /// The names of all maps, by [`MapSlot`].
     pub(super) fn map_names(&self) -> Vec<String> {
         let maps = self.object.maps.iter().map(|map| map.name.clone());
-        maps.chain(self.object.data.iter().map(|data| data.section.clone())).collect()
+        let data = self.object.data.iter().filter(|data| data.kind != DataKind::Arena);
+        maps.chain(data.map(|data| data.section.clone())).collect()
     }
 
     /// Makes and fills the maps of the global variables.
@@ -38,7 +39,8 @@ impl Loader<'_> {
             return Err(Error::new(ErrorKind::Unsupported, feature.lacking()));
         }
         let mut steps = Vec::new();
-        for ((index, section), content) in self.object.data.iter().enumerate().zip(contents) {
+        let sections = self.object.data.iter().enumerate().zip(contents);
+        for ((index, section), content) in sections.filter(|((_, data), _)| data.kind != DataKind::Arena) {
             let (map, needed) = (data.slot(index), data.needed.contains(&index));
             let name = section.map_name(self.object_name.as_deref());
             let create = MapCreate {
@@ -100,20 +102,27 @@ pub(super) struct DataMaps {
     maps: usize,
     /// Those to which the programs to load refer: indices in [`Object::data`].
     needed: BTreeSet<usize>,
+    /// The index in [`Object::data`] of the variables that are in an arena, and that of the arena.
+    arena: Option<(usize, usize)>,
 }
 
 impl DataMaps {
-    pub(super) fn new(object: &Object, programs: &[Linked]) -> Self {
+    pub(super) fn new(object: &Object, programs: &[Linked]) -> Result<Self> {
         let references = programs.iter().flat_map(|linked| &linked.map_references);
         let needed = references.filter_map(|reference| match reference.map {
             Referent::Data(section) => Some(section),
             Referent::Map(_) => None,
         });
-        Self { maps: object.maps.len(), needed: needed.collect() }
+        Ok(Self { maps: object.maps.len(), needed: needed.collect(), arena: arena(object)? })
     }
 
     fn slot(&self, section: usize) -> MapSlot {
-        MapSlot(self.maps + section)
+        match self.arena {
+            Some((variables, map)) if variables == section => MapSlot(map),
+            // These have no number of their own.
+            Some((variables, _)) if variables < section => MapSlot(self.maps + section - 1),
+            _ => MapSlot(self.maps + section),
+        }
     }
 
     pub(super) fn map_fd(&self, reference: MapReference) -> MapFd {
@@ -122,6 +131,44 @@ impl DataMaps {
             Referent::Data(section) => self.slot(section),
         };
         MapFd { insn: reference.insn, map }
+    }
+}
+
+/// The variables that are in an arena, and the arena: which of [`Object::data`] and of [`Object::maps`].
+///
+/// We have them at its beginning, as libbpf 1.7 does on kernels that let a load name only the first half gigabyte of a
+/// map (`obj->arena_data_off`). On newer ones it has them at the end; a program's tag knows nothing of either.
+pub(super) fn arena(object: &Object) -> Result<Option<(usize, usize)>> {
+    let mut variables = object.data.iter().enumerate().filter(|(_, data)| data.kind == DataKind::Arena);
+    let Some((index, data)) = variables.next() else { return Ok(None) };
+    let is_arena = |(_, map): &(usize, &MapSpec)| map.shape.map_type == MapType::ARENA;
+    let mut arenas = object.maps.iter().enumerate().filter(is_arena);
+    let refused = |message: String| {
+        let message = format!("expected {message}");
+        Error::malformed(format!("section {}", quote(&data.section)), 0, message)
+            .with_kind(ErrorKind::Unsupported)
+    };
+    match (arenas.next(), arenas.next()) {
+        (Some((map, arena)), None) if arena.shape.map_extra == 0 => {
+            // User space is to write to pages that are not there yet.
+            if arena.shape.flags & BPF_F_SEGV_ON_FAULT == 0 {
+                return Ok(Some((index, map)));
+            }
+            let name = quote(&arena.name);
+            Err(refused(format!(
+                "an arena without BPF_F_SEGV_ON_FAULT for its variables, found {name} with it"
+            )))
+        }
+        (Some((_, arena)), None) => {
+            let (name, address) = (quote(&arena.name), arena.shape.map_extra);
+            Err(refused(format!("an arena at any address for its variables, found {name} at {address:#x}")))
+        }
+        (Some((_, one)), Some((_, other))) => {
+            let [one, other] = [one, other].map(|map| quote(&map.name));
+            Err(refused(format!("one arena for its variables, found {one} and {other}")))
+        }
+        (None, _) => Err(refused("an arena for its variables, found none".to_owned())
+            .with_help("declare a map of type BPF_MAP_TYPE_ARENA in `.maps`")),
     }
 }
 

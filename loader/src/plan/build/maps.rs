@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::libc::{EACCES, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM};
 
+use super::data::arena;
 use super::upgrade::copy_steps;
 use super::{Loader, NEWER, charged, name_for};
 use crate::error::{Context, ENOTSUPP, Error, ErrorKind, Result, escape, quote};
@@ -152,7 +153,18 @@ impl Loader<'_> {
         let (shape, _) = self.shape(map, kernel)?;
         let page = known(kernel.page_size, &map.name, PAGE_SIZE)?;
         let len = u64::from(shape.max_entries) * u64::from(page);
-        Ok(Some(Step::new(Call::MapMmap { map: slot, len })))
+        let variables = arena(self.object)?.filter(|&(_, map)| map == slot.0);
+        let content =
+            variables.map_or(Vec::new(), |(variables, _)| self.object.data[variables].content.clone());
+        if content.len() as u64 > len {
+            let message = format!(
+                "arena {} has {len} bytes, too few for the {} bytes of its variables",
+                quote(&map.name),
+                content.len()
+            );
+            return Err(Error::malformed(format!("section {}", quote(&map.section)), map.offset, message));
+        }
+        Ok(Some(Step::new(Call::MapMmap { map: slot, len, content })))
     }
 
     /// Creates a map; if that is refused for want of what only newer kernels have, without it.

@@ -170,7 +170,7 @@ impl<'o> Loader<'o> {
         let mut programs = Programs::link(self.object, chosen)?;
         let relocations = self.relocate(&mut programs.linked)?;
         let externs = self.externs(&programs.linked, kernel)?;
-        let data = DataMaps::new(self.object, &programs.linked);
+        let data = DataMaps::new(self.object, &programs.linked)?;
         let mut maps = self.map_names();
         let templates = Templates::new(&self.object.maps, maps.len());
         maps.extend(templates.names());

@@ -2,6 +2,7 @@
 
 use super::Loader;
 use super::attach::several;
+use super::data::arena;
 use crate::error::{ENOTSUPP, Error, ErrorKind, Result};
 use crate::features::Kernel;
 use crate::object::MapShape;
@@ -26,10 +27,12 @@ impl Loader<'_> {
     /// The maps that are looked for among those of the running program: all that are not found by a pin.
     ///
     /// A prog array is made anew: it holds the programs of its own object. So are the maps of variables, whose places
-    /// in them are the compiler's.
+    /// in them are the compiler's, and an arena that has some.
     pub(super) fn wanted_maps(&self, pins: &[Option<String>], kernel: &Kernel) -> Result<Vec<WantedMap>> {
         let unpinned = self.object.maps.iter().enumerate().filter(|(slot, _)| pins[*slot].is_none());
-        let kept = unpinned.filter(|(_, map)| map.shape.map_type != MapType::PROG_ARRAY);
+        let has_variables = arena(self.object)?.map(|(_, arena)| arena);
+        let kept = unpinned
+            .filter(|(slot, map)| map.shape.map_type != MapType::PROG_ARRAY && Some(*slot) != has_variables);
         kept.map(|(slot, map)| {
             let name = ObjName::from_symbol(&map.name);
             let (shape, _) = self.shape(map, kernel)?;

@@ -58,6 +58,10 @@ fn set(object: &Object, contents: &mut [Vec<u8>], words: &str, value: &Value) ->
 
 fn not_constant(data: &DataSpec, words: &str) -> Error {
     let message = format!("it is not constant, but in section {}", quote(&data.section));
+    let error = Error::new(ErrorKind::InvalidInput, message);
+    if data.kind == DataKind::Arena {
+        return error;
+    }
     let help = format!("set it after loading: xdpload map set IF:{} {words} VALUE", data.section);
-    Error::new(ErrorKind::InvalidInput, message).with_help(help)
+    error.with_help(help)
 }

@@ -1,0 +1,33 @@
+// Variables in an arena: they begin with what the file says, and user space shares them.
+// SPDX-License-Identifier: MIT OR Apache-2.0
+#include <bpf/helpers.h>
+
+char _license[] SEC("license") = "Dual MIT/GPL";
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARENA);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 2);
+	__ulong(map_extra, 0);
+} arena SEC(".maps");
+
+#if defined(__BPF_FEATURE_ADDR_SPACE_CAST)
+#define __arena __attribute__((address_space(1)))
+#else
+#define __arena
+#endif
+
+__u64 __arena packets = 40;
+int __arena verdict = XDP_PASS;
+int __arena unset;
+
+SEC("xdp")
+int count(struct xdp_md *ctx)
+{
+#if defined(__BPF_FEATURE_ADDR_SPACE_CAST)
+	// The kernel knows the arena of a program by the program's reference to it.
+	asm volatile("" ::"r"(&arena));
+#endif
+	packets += 1;
+	return packets > 40 && !unset ? verdict : XDP_DROP;
+}
