@@ -85,19 +85,18 @@ fn each_kind_without_lines() {
 #[test]
 fn types_that_the_kernel_has_refused_before() {
     let bench = need!(bench());
-    let refused_types = "since it has refused them: bpf(BPF_BTF_LOAD) for the object's types failed: Invalid \
+    let refused_types = "since it has refused them: bpf(BPF_BTF_LOAD) for the object's BTF failed: Invalid \
                          argument (EINVAL) (kernel: ";
     for clang in ["clang-14", "clang-19"] {
         let called_back = with_bad_name(&object_by(clang, "callback"), b"\0sum_up\0");
-        let words =
-            ["a function is called back here", "was told no types of functions, ", refused_types, "sum-up"];
+        let words = ["a callback is passed here", "was given no BTF of functions, ", refused_types, "sum-up"];
         let ran = bench.refuses(&called_back, &[], 4, &words);
         assert!(!ran.stderr().contains("help:"), "{}", ran.report());
         let storage = with_bad_name(&object_by(clang, "map_types"), b"\0data_end\0");
         let words = [
             "bpf(BPF_MAP_CREATE) for map `sk_storage` failed: Invalid argument (EINVAL)",
             "maps of this type must come with the types of their entries, and the kernel has refused those: \
-             bpf(BPF_BTF_LOAD) for the object's types failed: Invalid argument (EINVAL) (kernel: ",
+             bpf(BPF_BTF_LOAD) for the object's BTF failed: Invalid argument (EINVAL) (kernel: ",
         ];
         bench.refuses(&storage, &[], 1, &words);
     }

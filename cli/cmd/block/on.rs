@@ -284,7 +284,8 @@ fn attach_one(
     let link = interface.look()?;
     if let Some(program) = running_on(&link, &maps.program_ids()?) {
         let netns = crate::cmd::netns(&args.place)?;
-        match pending(netns.as_ref(), link.index)? {
+        // A service that may use no Unix sockets does without the remark.
+        match pending(netns.as_ref(), link.index).unwrap_or_default() {
             Some(pending) => output::remark(format_args!(
                 "note: {interface} has it on trial: `xdpload confirm {}{}` within {} s keeps it",
                 escape(&link.name),
