@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), no_main)]
 #![deny(unsafe_code)]
 
+mod ancestors;
 mod args;
 mod cmd;
 mod exit;

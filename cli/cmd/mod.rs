@@ -18,6 +18,7 @@ pub(crate) mod inspect;
 #[cfg(feature = "load")]
 pub(crate) mod load;
 pub(crate) mod map;
+mod mount;
 #[cfg(feature = "pins")]
 pub(crate) mod pins;
 #[cfg(feature = "plan")]

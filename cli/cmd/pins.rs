@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Pins) -> Result<()> {
     let bpffs = gc.and_then(|gc| gc.bpffs.as_ref()).unwrap_or(&args.bpffs.root);
     // What a run has just pinned would seem to serve nobody until its program is attached.
     let removes = gc.is_some_and(|gc| !gc.dry_run);
-    let _lock = if removes { lock(bpffs)? } else { None };
+    let _lock = if removes { pin::lock_if_there(bpffs)? } else { None };
     let kernel = match Kernel::look() {
         // What is pinned can be told without the privilege to ask for users, but not what serves nobody.
         Err(error) if gc.is_none() && error.kind() == ErrorKind::PermissionDenied => Kernel::unseen(&error)?,
@@ -104,14 +104,6 @@ fn remove(orphans: &mut Vec<Pin>, bpffs: &Path, failures: &mut Vec<Error>) {
         }
     });
     remove_empty_directories(bpffs);
-}
-
-/// Holds off whoever makes pins, if there is a place for them at all.
-fn lock(bpffs: &Path) -> Result<Option<pin::Lock>> {
-    match pin::lock(bpffs) {
-        Err(error) if error.errno() == Some(ENOENT) => Ok(None),
-        lock => lock.map(Some),
-    }
 }
 
 /// What the pins are compared with.

@@ -1,13 +1,13 @@
 //! The calls of a plan as they are told while it is carried out, and in the answer.
 
-use std::{fmt, fs, iter};
+use std::fmt;
 
 use loader::load::{Loaded, Outcome, Record};
 use loader::{Result, errno_name, escape};
 use serde::Serialize;
 
-use super::Planned;
 use super::calls::CallDocument;
+use super::{Planned, mount};
 use crate::guard::Guard;
 use crate::{args, output};
 
@@ -37,33 +37,8 @@ pub(super) fn execute_with(
     if let Some(refusal) = loaded.btf_refusal() {
         output::remark(format_args!("warning: loaded without BTF: {}", escape(&refusal.to_string())));
     }
-    loaded.mounted().into_iter().for_each(warn_of_mount);
+    loaded.mounted().into_iter().for_each(mount::warn_if_it_passes);
     Ok(loaded)
-}
-
-/// Warns of a bpffs that was mounted at `path`, if that will go with the mount namespace of this process.
-pub(super) fn warn_of_mount(path: &str) {
-    if is_in_a_passing_namespace() {
-        output::remark(format_args!(
-            "warning: a bpffs was mounted on {} for this mount namespace alone, and its pins end with it, as behind \
-             `ip netns exec`, instead of which there is --netns",
-            escape(path)
-        ));
-    }
-}
-
-/// Whether a process that this one descends from does not see what is mounted here.
-fn is_in_a_passing_namespace() -> bool {
-    let namespace = |process: u32| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
-    let ancestors = iter::successors(Some(std::process::id()), |process| parent(*process));
-    let mut namespaces = ancestors.map_while(namespace);
-    namespaces.next().is_some_and(|own| namespaces.any(|other| other != own))
-}
-
-fn parent(process: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // Behind the name, which may have blanks and parentheses, come the state and the parent.
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok().filter(|&parent| parent != 0)
 }
 
 #[derive(Serialize)]

@@ -152,7 +152,7 @@ impl Error {
         self
     }
 
-    /// Replaces the text, with all that was being done.
+    /// Replaces the message; the contexts that were added to it go with it.
     pub fn with_message(mut self, message: impl Into<String>) -> Self {
         self.0.contexts.clear();
         self.0.message = message.into();

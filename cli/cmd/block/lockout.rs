@@ -1,10 +1,7 @@
 //! Refuses rules that would lock out whoever adds them.
 
 use std::env;
-use std::fs::File;
-use std::io::Read as _;
 use std::net::IpAddr;
-use std::os::unix::process::parent_id;
 
 use blocklist::guard::{LockOut, Protected, default_gateways, first_lock_out, locked_out, of_this_host};
 use blocklist::list::Item;
@@ -12,10 +9,10 @@ use blocklist::prefix::{IpNet, covering, everything};
 use blocklist::{Reader, Unlisted};
 use loader::{Error, ErrorKind, Result};
 
+use crate::ancestors::{about, ancestors};
+
 /// What sshd tells its sessions: the peer's address and port, and its own.
 const SSH_CONNECTION: &str = "SSH_CONNECTION";
-/// How many processes up the session is looked for.
-const ANCESTORS: usize = 32;
 
 /// Fails if one of the rules would cover an address that this host, its gateway or this session has, unless `force`.
 pub(super) fn check(prefixes: impl IntoIterator<Item = IpNet>, reader: &Reader, force: bool) -> Result<()> {
@@ -100,17 +97,7 @@ fn ssh_peer() -> Option<IpAddr> {
     if let Ok(value) = env::var(SSH_CONNECTION) {
         return address_of(&value);
     }
-    let mut process = parent_id();
-    for _ in 0..ANCESTORS {
-        if process <= 1 {
-            return None;
-        }
-        if let Some(address) = peer_of(process) {
-            return Some(address);
-        }
-        process = parent_of(process)?;
-    }
-    None
+    ancestors().find_map(peer_of)
 }
 
 fn peer_of(process: u32) -> Option<IpAddr> {
@@ -120,20 +107,6 @@ fn peer_of(process: u32) -> Option<IpAddr> {
         std::str::from_utf8(variable).ok()?.strip_prefix(SSH_CONNECTION)?.strip_prefix('=')
     });
     values.find_map(address_of)
-}
-
-/// The fourth field of stat is the parent; the second, in parentheses, may have blanks.
-fn parent_of(process: u32) -> Option<u32> {
-    let stat = String::from_utf8_lossy(&about(process, "stat")?).into_owned();
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// A file that the kernel has about a process. It does not say how long it is, and so there is room for most at once.
-fn about(process: u32, what: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(1 << 14);
-    File::open(format!("/proc/{process}/{what}")).ok()?.read_to_end(&mut bytes).ok()?;
-    Some(bytes)
 }
 
 /// The address may have the interface behind it, if it is of the link.
@@ -157,10 +130,5 @@ mod tests {
         ] {
             assert_eq!(address_of(value), address.map(|address| address.parse().unwrap()));
         }
-    }
-
-    #[test]
-    fn processes_have_parents() {
-        assert_eq!(parent_of(std::process::id()), Some(parent_id()));
     }
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::args::{self, Off, On};
 use super::{lockout, maps};
 use crate::cmd::trial::{self, TrialDocument};
-use crate::cmd::{Planned, detach, transcript};
+use crate::cmd::{Planned, detach, mount};
 use crate::guard::{Guard, pending};
 use crate::output;
 
@@ -40,7 +40,7 @@ pub(super) fn on(args: &On) -> Result<()> {
     let document = match make_and_turn_on(args, &interfaces, &maps, &bpffs) {
         Ok(document) => {
             if bpffs.is_new() {
-                transcript::warn_of_mount(&args.bpffs.text());
+                mount::warn_if_it_passes(&args.bpffs.text());
             }
             document
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::libc::{EBUSY, ENOENT, ENOTEMPTY};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernel::program_ids;
+use crate::kernel::{duplicate, program_ids};
 use crate::map::{Map, UpdateFlags};
 use crate::pin;
 use crate::plan::beside;
@@ -150,10 +150,10 @@ fn put_pin_back(path: &Path, before: &OwnedFd, now: &OwnedFd) -> Result<()> {
 }
 
 fn put_entry_back(map: &OwnedFd, key: u32, before: Option<&OwnedFd>, now: &OwnedFd) -> Result<()> {
-    let map = Map::from_fd(copy(map)?)?;
+    let map = Map::from_fd(duplicate(map, "what is put back")?)?;
     let key = key.to_ne_bytes();
     let now = match map.map_type() {
-        MapType::PROG_ARRAY => Program::with_info(copy(now)?)?.1.id,
+        MapType::PROG_ARRAY => Program::with_info(duplicate(now, "what is put back")?)?.1.id,
         _ => id_of_map(now)?,
     };
     let there = map.lookup(&key)?;
@@ -167,13 +167,7 @@ fn put_entry_back(map: &OwnedFd, key: u32, before: Option<&OwnedFd>, now: &Owned
 }
 
 fn id_of_map(fd: &OwnedFd) -> Result<u32> {
-    Ok(Map::with_info(copy(fd)?)?.1.id)
-}
-
-fn copy(fd: &OwnedFd) -> Result<OwnedFd> {
-    fd.try_clone().map_err(|error| {
-        Error::os("fcntl(F_DUPFD_CLOEXEC)", "what is put back", error.raw_os_error().unwrap_or_default())
-    })
+    Ok(Map::with_info(duplicate(fd, "what is put back")?)?.1.id)
 }
 
 #[cfg(test)]

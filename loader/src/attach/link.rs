@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Interface;
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::kernel::{Privilege, explain_refusal, link_ids};
+use crate::kernel::{Privilege, duplicate, explain_refusal, link_ids};
 use crate::netlink::{self, LinkInfo, Mode, XdpProgram};
 use crate::order::sort;
 use crate::pin::{self, Kind};
@@ -105,10 +105,7 @@ pub fn detach_links(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Res
 fn detach_seen(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<Vec<DetachedLink>> {
     // The kernel does not refuse to detach a link that is detached, so that of two runs the second is to look only when
     // the first is done.
-    let _lock = match pin::lock(bpffs) {
-        Err(error) if error.errno() == Some(libc::ENOENT) => None,
-        lock => Some(lock?),
-    };
+    let _lock = pin::lock_if_there(bpffs)?;
     let seen = interface.look()?;
     let mut links = Vec::new();
     for program in netlink::programs_to_detach(&seen.xdp, id)? {
@@ -175,11 +172,7 @@ impl From<Link> for OwnedFd {
 impl Link {
     /// A second handle of the link that `fd` is of.
     pub(crate) fn borrowed(fd: &OwnedFd) -> Result<Self> {
-        let fd = fd.try_clone().map_err(|error| {
-            let errno = error.raw_os_error().unwrap_or_default();
-            Error::os("fcntl(F_DUPFD_CLOEXEC)", "the bpf_link", errno)
-        })?;
-        Ok(Self { fd })
+        Ok(Self { fd: duplicate(fd, "the bpf_link")? })
     }
 
     /// One `BPF_LINK_CREATE`, in the network namespace of `socket`.

@@ -41,6 +41,7 @@ pub use trial::{Heard, Trial, answer, hear, take_back, tell_made, tell_unchanged
 
 use crate::diagnosis::DISPATCHER;
 use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::kernel::duplicate;
 use crate::netlink::{self, Mode, ModeChoice, XdpChange, XdpProgram};
 use crate::pin;
 use crate::plan::{keep_dir, keep_root};
@@ -357,8 +358,5 @@ fn open_with_info(program: XdpProgram) -> Result<(Program, ProgramInfo)> {
 
 /// An fd of the program that stays open as long as the attachment, to name the program by.
 fn keep(program: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let os = |error: std::io::Error| {
-        Error::os("fcntl(F_DUPFD_CLOEXEC)", "the program", error.raw_os_error().unwrap_or(libc::EMFILE))
-    };
-    program.try_clone_to_owned().map_err(os)
+    duplicate(program, "the program")
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnosis::Place;
 use crate::error::{Error, ErrorKind, Result, escape, quote};
+use crate::kernel::duplicate;
 use crate::sys::{self, Errno};
 
 /// Where ip-netns(8) keeps the namespaces that have a name.
@@ -87,10 +88,7 @@ impl NetNs {
 
     /// A second handle of the same namespace.
     pub(super) fn try_clone(&self) -> Result<Self> {
-        let fd = self.fd.try_clone().map_err(|error| {
-            Error::os("fcntl(F_DUPFD_CLOEXEC)", self, error.raw_os_error().unwrap_or(libc::EMFILE))
-        })?;
-        Ok(Self { label: self.label.clone(), fd })
+        Ok(Self { label: self.label.clone(), fd: duplicate(&self.fd, self)? })
     }
 
     /// How the command lines of ip(8), or nsenter(1), and of `xdpload` name it.

@@ -11,6 +11,7 @@ use nix::libc::EEXIST;
 use super::trial::Trial;
 use super::{Interface, Leftover, Link, let_go_of_prog_arrays, open_own_link, set};
 use crate::error::{Error, ErrorKind, Result, escape, quote};
+use crate::kernel::duplicate;
 use crate::netlink::{LinkRef, Mode, XdpChange, XdpProgram, XdpState};
 use crate::pin;
 use crate::program::Program;
@@ -48,10 +49,7 @@ impl OnTrial {
         let interface = Interface::open(&LinkRef::Index(index), None)?;
         interface.socket().refuse_if_it_cannot_compare(trial.ifindex)?;
         refuse_without_pins(&trial)?;
-        let new = trial.new.as_ref().map(OwnedFd::try_clone).transpose();
-        let new = new.map_err(|error| {
-            Error::os("fcntl(F_DUPFD_CLOEXEC)", "the new program", error.raw_os_error().unwrap_or_default())
-        })?;
+        let new = trial.new.as_ref().map(|new| duplicate(new, "the new program")).transpose()?;
         let new = new.map(Program::with_info).transpose()?.map(|(_, info)| info.id);
         let pins = trial.leftovers.iter().map(Leftover::inode).collect();
         Ok(Self { trial, interface, new, link: None, pins, made: None })

@@ -13,6 +13,9 @@ mod version;
 mod vmlinux;
 mod wanted;
 
+use std::fmt::Display;
+use std::os::fd::{AsFd, OwnedFd};
+
 pub(crate) use crate::diagnosis::Privilege;
 use crate::error::{Error, Result};
 use crate::features::Kernel;
@@ -32,6 +35,13 @@ pub use probe::probe;
 pub use version::KernelVersion;
 pub use vmlinux::{kernel_btf, module_btf, modules_with_btf};
 pub use wanted::{kconfig_file, kernel_symbols, kernel_types, running_kconfig};
+
+/// A second fd of what `fd` is of, which an error calls `what`.
+pub(crate) fn duplicate(fd: impl AsFd, what: impl Display) -> Result<OwnedFd> {
+    fd.as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| Error::os("fcntl(F_DUPFD_CLOEXEC)", what, error.raw_os_error().unwrap_or_default()))
+}
 
 impl Kernel {
     /// The running kernel: its version, the number of CPUs and the size of a page are asked for, its features are not.

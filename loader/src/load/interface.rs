@@ -8,6 +8,7 @@ use nix::libc::EINVAL;
 use super::{AttachedTo, Execution, Outcome};
 use crate::attach::{self, Link, NetNs, RouteSocket, link_of, not_by_link};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::kernel::duplicate;
 use crate::netlink::{
     LinkInfo, LinkRef, Mode, XdpChange, XdpProgram, XdpState, program_to_replace, refuse_to_displace,
 };
@@ -162,14 +163,14 @@ impl Execution<'_> {
     pub(super) fn update_link(&mut self, program: ProgramSlot) -> Result<Outcome> {
         let (running, old) = self.running();
         let (index, name) = (self.link().index, self.link().name.clone());
+        // Another may be loaded in its place for a later interface. Afterwards nothing may fail.
+        let in_link = duplicate(self.program(program), "the program")?;
         self.bpf_link()
             .update(self.program(program), old)
             .context(|| format!("replacing the program on {} in its bpf_link", quote(&name)))?;
         let attached = attached_to(index, name, running.mode, Some(*running));
-        // Another may be loaded in its place for a later interface.
-        let in_link = self.program(program).as_fd().try_clone_to_owned().ok();
         let here = self.here_mut();
-        (here.attached, here.in_link) = (Some(attached), in_link);
+        (here.attached, here.in_link) = (Some(attached), Some(in_link));
         Ok(Outcome::Done)
     }
 

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use super::Execution;
 use crate::attach::{self, Leftover, Trial};
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernel::duplicate;
 use crate::plan::{Arm, Call, FdValue, MapSlot, own_link};
 
 impl Execution<'_> {
@@ -81,7 +82,5 @@ impl Execution<'_> {
 }
 
 fn keep(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    fd.try_clone_to_owned().map_err(|error| {
-        Error::os("fcntl(F_DUPFD_CLOEXEC)", "what is put back", error.raw_os_error().unwrap_or_default())
-    })
+    duplicate(fd, "what is put back")
 }

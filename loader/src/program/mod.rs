@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::btf::{FuncInfo, LineInfo};
 use crate::error::{Context as _, Error, ErrorKind, Explanation, Result, quote};
-use crate::kernel::{LoadedBtf, Privilege, explain_refusal, explain_rejection};
+use crate::kernel::{LoadedBtf, Privilege, duplicate, explain_refusal, explain_rejection};
 use crate::pin::{self, Kind};
 use crate::sys::{Errno, attr, bpf};
 use crate::uapi::bpf::{AttachType, BPF_INSN_SIZE, Cmd, ObjName, ProgType};
@@ -187,10 +187,7 @@ impl Program {
 
     /// A second handle of the same program.
     pub fn try_clone(&self) -> Result<Self> {
-        let fd = self.fd.try_clone().map_err(|error| {
-            Error::os("fcntl(F_DUPFD_CLOEXEC)", &self.label, error.raw_os_error().unwrap_or_default())
-        })?;
-        Ok(Self { fd, label: self.label.clone() })
+        Ok(Self { fd: duplicate(&self.fd, &self.label)?, label: self.label.clone() })
     }
 }
 
