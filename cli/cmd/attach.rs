@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use loader::doctor;
-use loader::load::{AttachedTo, Loaded, RunsAlready};
+use loader::load::{AttachedTo, RunsAlready};
 use loader::plan::Plan;
 use loader::{Cause, Error, Interface, LinkRef, Result, escape, quote};
 use serde::Serialize;
 
-use super::transcript::{self, RecordDocument};
+use super::transcript::{Executed, RecordDocument, Telling};
 use super::trial::{self, TrialDocument};
 use crate::format::hex;
 use crate::guard::Guard;
@@ -25,8 +25,9 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let bpffs = args.load.bpffs.root.as_path();
     let explain = |error| doctor::explain(error, &planned.plan, bpffs);
     let guard = trial::guard(args.target.trial, &args.target.place, &args.load.bpffs)?;
-    let executed = trial::execute(&planned, &args.report, guard.as_ref(), &args.load.bpffs.text());
-    let loaded = match executed {
+    let telling = Telling::new(&args.report, args.form);
+    let executed = trial::execute(&planned, telling, guard.as_ref(), &args.load.bpffs.text());
+    let executed = match executed {
         Err(refusal) if refusal.cause() == Some(Cause::Occupied) && may_run_already(&source, args) => {
             let running = runs_already(&planned.plan, &interfaces, args, refusal);
             return output::answer(args.form, &running.map_err(explain)?);
@@ -34,8 +35,8 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
         executed => executed.map_err(explain)?,
     };
     let explain_native = |refusal| doctor::explain_native(refusal, &planned.plan, bpffs);
-    loaded.attachments().iter().for_each(|attached| super::warn(attached, explain_native));
-    output::answer(args.form, &Document::new(&loaded, args, guard.as_ref()))
+    executed.loaded.attachments().iter().for_each(|attached| super::warn(attached, explain_native));
+    output::answer(args.form, &Document::new(executed, args, guard.as_ref()))
 }
 
 /// Whether a program that is there would do, if it is the one that was to be attached.
@@ -204,7 +205,8 @@ impl Document {
         }
     }
 
-    fn new(loaded: &Loaded, args: &args::Attach, guard: Option<&Guard>) -> Self {
+    fn new(executed: Executed, args: &args::Attach, guard: Option<&Guard>) -> Self {
+        let Executed { loaded, transcript } = executed;
         let (by_object, by_link) = (args.prog_id.is_none() && args.pinned.is_none(), args.target.link);
         let (attached, others) = loaded.attachments().split_first().expect("the plan was to attach");
         let (name, _) = loaded.programs().next().expect("the plan was to load a program");
@@ -238,7 +240,7 @@ impl Document {
             prog_arrays,
             also: others.iter().map(|attached| Place::new(attached, guard)).collect(),
             trial,
-            transcript: transcript::documents(loaded, args.form),
+            transcript,
         }
     }
 }

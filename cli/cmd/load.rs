@@ -5,13 +5,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
-use loader::load::Loaded;
 use loader::plan::{Call, Plan, ProgramSlot};
 use loader::{Result, escape};
 use serde::Serialize;
 
 use super::extend::{Extended, extend};
-use super::transcript::{self, RecordDocument};
+use super::transcript::{self, Executed, RecordDocument, Telling};
 use crate::args::{Form, Load, Report};
 use crate::format::hex;
 use crate::output;
@@ -41,8 +40,9 @@ pub(crate) fn run(args: &LoadAndPin) -> Result<()> {
         let loader = if args.all { loader.all_programs() } else { loader };
         extend(loader.pin_under(&args.pin), &args.extended)
     })?;
-    let loaded = transcript::execute(&planned, &args.report)?;
-    output::answer(args.form, &Document::new(&planned.plan, &loaded, args.form))
+    let telling = Telling::new(&args.report, args.form);
+    let executed = transcript::execute(&planned, telling)?;
+    output::answer(args.form, &Document::new(&planned.plan, executed))
 }
 
 #[derive(Serialize)]
@@ -71,7 +71,8 @@ struct Map {
 }
 
 impl Document {
-    fn new(plan: &Plan, loaded: &Loaded, form: Form) -> Self {
+    fn new(plan: &Plan, executed: Executed) -> Self {
+        let Executed { loaded, transcript } = executed;
         let link_pins = links_of_extensions(plan);
         let program = |slot: ProgramSlot, pin: &str| {
             let name = &plan.programs[slot.0];
@@ -93,7 +94,7 @@ impl Document {
         Self {
             programs: pins.map(|(slot, pin)| program(slot, pin)).collect(),
             maps: loaded.maps().map(|(map, _)| Map { name: map.to_owned(), pin: pin_of(map) }).collect(),
-            transcript: transcript::documents(loaded, form),
+            transcript,
         }
     }
 }

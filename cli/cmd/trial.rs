@@ -3,12 +3,13 @@
 use std::fmt;
 use std::path;
 
-use loader::load::{AttachedTo, Loaded};
+use loader::load::AttachedTo;
 use loader::netlink::XdpProgram;
 use loader::{Error, Result, escape, quote};
 use serde::Serialize;
 
-use super::{Planned, transcript};
+use super::Planned;
+use super::transcript::{self, Executed, Telling};
 use crate::args;
 use crate::guard::Guard;
 
@@ -32,13 +33,13 @@ fn absolute(path: &str) -> Result<String> {
 /// fails in the middle.
 pub(crate) fn execute(
     planned: &Planned,
-    report: &args::Report,
+    telling: Telling,
     guard: Option<&Guard>,
     bpffs: &str,
-) -> Result<Loaded> {
-    let Some(guard) = guard else { return transcript::execute(planned, report) };
+) -> Result<Executed> {
+    let Some(guard) = guard else { return transcript::execute(planned, telling) };
     let plan = planned.plan.clone().on_trial(bpffs)?;
-    transcript::execute_with(&Planned { plan, btf_flaw: planned.btf_flaw.clone() }, report, Some(guard))
+    transcript::execute_with(&Planned { plan, btf_flaw: planned.btf_flaw.clone() }, telling, Some(guard))
 }
 
 /// A change on trial.

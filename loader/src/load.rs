@@ -1,8 +1,8 @@
 //! Carries a plan out, call by call, and takes back what was done when one fails: the page to audit.
 //!
 //! Nothing is called here that the plan does not list, but for looks at what the kernel lacks once a refusal has ended
-//! the plan (`age.rs`). Each call is told to the caller's observer and kept in the [`Loaded::transcript`], in the
-//! plan's own words and with the kernel's answer.
+//! the plan (`age.rs`). The caller's observer is told of each call and of the kernel's answer, and so has the
+//! transcript, also of a plan that fails.
 
 mod age;
 mod bpffs;
@@ -55,20 +55,20 @@ impl Plan {
     ///
     /// When one fails, what this run has pinned, made or mounted is taken back, and the error is that call's. What
     /// the plan attaches stays attached when the process ends.
-    pub fn execute(&self, observe: impl FnMut(&Record)) -> Result<Loaded> {
+    pub fn execute(&self, observe: impl FnMut(&Record<'_>)) -> Result<Loaded> {
         self.execute_with(None, Box::new(observe))
     }
 
     /// The same for a plan [on trial](Plan::on_trial), with a guard at the other end of `guard` which knows how to read
     /// a [`Trial`](crate::attach::Trial).
-    pub fn execute_on_trial(&self, guard: &UnixStream, observe: impl FnMut(&Record)) -> Result<Loaded> {
+    pub fn execute_on_trial(&self, guard: &UnixStream, observe: impl FnMut(&Record<'_>)) -> Result<Loaded> {
         self.execute_with(Some(guard), Box::new(observe))
     }
 
     fn execute_with<'p>(
         &'p self,
         guard: Option<&'p UnixStream>,
-        observe: Box<dyn FnMut(&Record) + 'p>,
+        observe: Box<dyn FnMut(&Record<'_>) + 'p>,
     ) -> Result<Loaded> {
         let mut execution = Execution { guard, ..Execution::new(self, observe) };
         match execution.steps(&self.steps) {
@@ -108,7 +108,7 @@ struct Place {
 /// A plan half-way: what exists so far.
 struct Execution<'p> {
     plan: &'p Plan,
-    observe: Box<dyn FnMut(&Record) + 'p>,
+    observe: Box<dyn FnMut(&Record<'_>) + 'p>,
     kernel: Kernel,
     /// What holds others off the pins.
     locks: Vec<pin::Lock>,
@@ -150,11 +150,10 @@ struct Execution<'p> {
     infos: Vec<Option<ProgramInfo>>,
     /// What takes back what was done, and at which interface.
     undo: Vec<(usize, Call)>,
-    transcript: Vec<Record>,
 }
 
 impl<'p> Execution<'p> {
-    fn new(plan: &'p Plan, observe: Box<dyn FnMut(&Record) + 'p>) -> Self {
+    fn new(plan: &'p Plan, observe: Box<dyn FnMut(&Record<'_>) + 'p>) -> Self {
         Self {
             plan,
             observe,
@@ -182,7 +181,6 @@ impl<'p> Execution<'p> {
             guard: None,
             infos: plan.programs.iter().map(|_| None).collect(),
             undo: Vec::new(),
-            transcript: Vec::new(),
         }
     }
 
@@ -312,13 +310,13 @@ impl<'p> Execution<'p> {
             Call::ProgLoad(load) if self.btf.is_none() && load.info.is_some() => {
                 self.call(&Call::ProgLoad(ProgLoad { info: None, ..load.clone() }))
             }
-            Call::ProgLoad(load) if load.log => self.load_with_log(load),
-            Call::ProgLoad(load) => self.load_uninterrupted(load),
+            Call::ProgLoad(load) if load.log => self.load_with_log(call, load),
+            Call::ProgLoad(load) => self.load_uninterrupted(call, load),
             _ => self.recorded(call, |execution| execution.make(call)),
         }
     }
 
-    /// Makes a call, tells the observer of the answer and keeps it.
+    /// Makes a call and tells the observer of the answer.
     fn recorded(&mut self, call: &Call, make: impl FnOnce(&mut Self) -> Result<Outcome>) -> Result<()> {
         let start = Instant::now();
         let answer = make(self);
@@ -329,10 +327,7 @@ impl<'p> Execution<'p> {
                 None => Outcome::Found(error.to_string()),
             },
         };
-        let record =
-            Record { calls: self.plan.kernel_calls_at(self.at, call), outcome, took: start.elapsed() };
-        (self.observe)(&record);
-        self.transcript.push(record);
+        (self.observe)(&Record::new(self.plan, self.at, call, outcome, start.elapsed()));
         answer.map(drop)
     }
 
@@ -514,24 +509,22 @@ impl Execution<'_> {
     }
 
     /// Loads without a log, again where only a signal came in between.
-    fn load_uninterrupted(&mut self, load: &ProgLoad) -> Result<()> {
-        let call = Call::ProgLoad(load.clone());
+    fn load_uninterrupted(&mut self, call: &Call, load: &ProgLoad) -> Result<()> {
         for _ in 0..MAX_INTERRUPTIONS {
-            match self.recorded(&call, |execution| execution.load_program(load, None)) {
+            match self.recorded(call, |execution| execution.load_program(load, None)) {
                 Err(error) if error.errno() == Some(EAGAIN) => {}
                 answer => return answer,
             }
         }
-        self.recorded(&call, |execution| execution.load_program(load, None))
+        self.recorded(call, |execution| execution.load_program(load, None))
     }
 
     /// Loads with a log that grows until the verifier's words fit.
-    fn load_with_log(&mut self, load: &ProgLoad) -> Result<()> {
-        let call = Call::ProgLoad(load.clone());
+    fn load_with_log(&mut self, call: &Call, load: &ProgLoad) -> Result<()> {
         let mut log = VerifierLog::new(VerifierLog::PATH);
         let (mut interruptions, mut cut_short) = (0, None);
         loop {
-            let answer = self.recorded(&call, |execution| execution.load_program(load, Some(&mut log)));
+            let answer = self.recorded(call, |execution| execution.load_program(load, Some(&mut log)));
             match answer {
                 Err(error) if error.errno() == Some(ENOSPC) && log.grow() => cut_short = Some(error),
                 // As much of the log as this kernel writes says more than that it writes no more.
@@ -547,7 +540,7 @@ impl Execution<'_> {
     }
 
     fn load_program(&mut self, load: &ProgLoad, log: Option<&mut VerifierLog>) -> Result<Outcome> {
-        let mut insns = load.insns.clone();
+        let mut insns = load.insns.to_vec();
         for reference in &load.map_references {
             insns[reference.insn].imm = self.map(reference.map).as_fd().as_raw_fd();
         }
@@ -714,7 +707,6 @@ impl Execution<'_> {
             sections: sections.clone(),
             btf_refusal: self.btf_refusal,
             mounted,
-            transcript: self.transcript,
         }
     }
 

@@ -31,8 +31,8 @@ use loader::{Kernel, LinkRef, Loader, Map, Mode, ModeChoice, Object, Program, Ta
 
 use crate::alone::alone;
 use crate::dummy::{
-    CLANGS, CUSTOM, GLOBAL, count, dummy, dummy_with, id, interface, ip, key, load, loader, loads, path,
-    plan, running, value,
+    CLANGS, CUSTOM, GLOBAL, count, dummy, dummy_with, id, interface, ip, key, load, load_and_record, loader,
+    loads, path, plan, running, value,
 };
 
 // The module: section 1 of the document.
@@ -68,7 +68,11 @@ fn the_log_comes_with_the_refusal() {
         assert!(log.contains("invalid access to packet") && !log.contains('\0'), "{log}");
 
         let object = dummy();
-        assert_eq!(count(&load(&loader(&object)), "BPF_PROG_LOAD"), 2, "a good program needs no log");
+        assert_eq!(
+            count(&load_and_record(&loader(&object)).1, "BPF_PROG_LOAD"),
+            2,
+            "a good program needs no log"
+        );
     });
 }
 
@@ -125,8 +129,8 @@ fn a_load_that_fails_leaves_nothing() {
         let object = dummy_with("maps/dummy_prog_array", 4, &8_u32.to_le_bytes()).unwrap();
         let plan = plan(&loader(&object));
         let mut pinned = 0;
-        let count_pins = |record: &Record| {
-            pinned += record.calls.iter().filter(|call| call.command == Some("BPF_OBJ_PIN")).count();
+        let count_pins = |record: &Record<'_>| {
+            pinned += record.kernel_calls().iter().filter(|call| call.command == Some("BPF_OBJ_PIN")).count();
         };
         plan.execute(count_pins).unwrap_err();
         assert_eq!(pinned, 2);
@@ -701,11 +705,11 @@ fn a_load_mounts_bpffs_if_need_be() {
 fn a_second_load_finds_the_pins() {
     alone(|| {
         let object = dummy();
-        let first = load(&loader(&object));
-        assert_eq!(count(&first, "BPF_MAP_CREATE"), 10);
+        let (first, calls) = load_and_record(&loader(&object));
+        assert_eq!(count(&calls, "BPF_MAP_CREATE"), 10);
         first.map("dummy_hash").unwrap().update(&key(0), &value(8), UpdateFlags::ANY).unwrap();
-        let second = load(&loader(&object));
-        assert_eq!(count(&second, "BPF_MAP_CREATE"), 8);
+        let (second, calls) = load_and_record(&loader(&object));
+        assert_eq!(count(&calls, "BPF_MAP_CREATE"), 8);
         for name in ["dummy_hash", "dummy_array"] {
             assert_eq!(id(first.map(name).unwrap()), id(second.map(name).unwrap()));
         }
@@ -753,10 +757,9 @@ fn names_and_types_are_sent() {
 fn perf_buffers_are_left_alone() {
     alone(|| {
         let object = dummy();
-        let loaded = load(&loader(&object));
+        let (loaded, calls) = load_and_record(&loader(&object));
         assert_eq!(loaded.map("dummy_perf_event_array").unwrap().map_type(), MapType::PERF_EVENT_ARRAY);
-        let calls = loaded.transcript().iter().flat_map(|record| &record.calls);
-        let names: HashSet<_> = calls.map(|call| call.name).collect();
+        let names: HashSet<_> = calls.iter().map(|call| call.name).collect();
         assert_eq!(names, HashSet::from(["statfs", "openat", "flock", "bpf", "mkdir"]));
     });
 }

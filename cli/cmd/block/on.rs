@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::args::{self, Off, On};
 use super::{lockout, maps};
+use crate::cmd::transcript::{Executed, Telling};
 use crate::cmd::trial::{self, TrialDocument};
 use crate::cmd::{Planned, detach, mount};
 use crate::guard::{Guard, pending};
@@ -332,9 +333,8 @@ fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock, guard: Option<
     let program = Existing::Pinned(path.to_string_lossy().into_owned());
     let bpffs = args.bpffs.text();
     let planned = Planned { plan: Plan::of_attaching(&program, &[target], &bpffs)?, btf_flaw: None };
-    let report = crate::args::Report { verbose: false, verifier_log: None };
     let (plan, root, name) = (&planned.plan, &args.bpffs.root, &link.name);
-    let loaded = trial::execute(&planned, &report, guard, &bpffs)
+    let Executed { loaded, .. } = trial::execute(&planned, Telling::default(), guard, &bpffs)
         .map_err(|refusal| help_with_on(doctor::explain(refusal, plan, root), name))?;
     let explain_native = |refusal| help_with_on(doctor::explain_native(refusal, plan, root), name);
     loaded.attachments().iter().for_each(|attached| crate::cmd::warn(attached, explain_native));

@@ -1,13 +1,14 @@
 //! What carrying out a plan has come to.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::attach::LinkState;
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::error::{Error, ErrorKind, Result, errno_name, escape, quote};
 use crate::map::Map;
 use crate::netlink::{Mode, XdpProgram};
-use crate::plan::KernelCall;
+use crate::plan::{Call, KernelCall, Plan};
 use crate::program::{Program, ProgramInfo};
 
 /// What a plan has made. Dropping it closes the fds; what is pinned or attached stays.
@@ -23,7 +24,6 @@ pub struct Loaded {
     pub(super) btf_refusal: Option<Error>,
     pub(super) mounted: Option<String>,
     pub(super) attached: Vec<AttachedTo>,
-    pub(super) transcript: Vec<Record>,
 }
 
 /// Where a plan has attached its program.
@@ -50,16 +50,42 @@ pub struct AttachedTo {
     pub link: Option<LinkState>,
 }
 
-/// A call that was made, and how the kernel answered.
+/// A call that was made, and how the kernel answered: an entry of the transcript. It displays as the system calls in
+/// the words of strace(1), control characters escaped, then the outcome and the time.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Record {
-    /// The system calls, in the plan's words.
-    pub calls: Vec<KernelCall>,
-    /// What came of the last of them: a number such as an fd where it gives one, or the refusal.
+pub struct Record<'p> {
+    plan: &'p Plan,
+    at: usize,
+    /// The plan's call.
+    pub call: &'p Call,
+    /// What came of the last of its system calls: a number such as an fd where it gives one, or the refusal.
     pub outcome: Outcome,
     /// How long they took.
     pub took: Duration,
+}
+
+impl<'p> Record<'p> {
+    pub(super) fn new(plan: &'p Plan, at: usize, call: &'p Call, outcome: Outcome, took: Duration) -> Self {
+        Self { plan, at, call, outcome, took }
+    }
+
+    /// The system calls, in the plan's words. They are put into words here, and cost nothing where nobody asks.
+    pub fn kernel_calls(&self) -> Vec<KernelCall> {
+        self.plan.kernel_calls_at(self.at, self.call)
+    }
+}
+
+impl fmt::Display for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, call) in self.kernel_calls().iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}", escape(&call.to_string()))?;
+        }
+        write!(f, " -> {} ({} us)", escape(&self.outcome.to_string()), self.took.as_micros())
+    }
 }
 
 /// How the kernel answered.
@@ -74,6 +100,17 @@ pub enum Outcome {
     Refused(i32),
     /// It succeeded, but what it told ends the plan or leads to another way; in words.
     Found(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::Fd(fd) => write!(f, "fd {fd}"),
+            Self::Refused(errno) => f.write_str(&errno_name(*errno)),
+            Self::Found(words) => f.write_str(words),
+        }
+    }
 }
 
 impl Loaded {
@@ -139,11 +176,6 @@ impl Loaded {
     /// Where the program was attached, in the plan's order.
     pub fn attachments(&self) -> &[AttachedTo] {
         &self.attached
-    }
-
-    /// Every call that was made, in order.
-    pub fn transcript(&self) -> &[Record] {
-        &self.transcript
     }
 }
 

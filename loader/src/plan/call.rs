@@ -1,6 +1,7 @@
 //! The calls that a plan is made of: kernel calls whose fds are still names.
 
 use std::fmt;
+use std::sync::Arc;
 
 use nix::libc::{EAGAIN, ENOSPC};
 
@@ -402,8 +403,8 @@ pub struct ProgLoad {
     pub license: String,
     /// `kern_version`.
     pub kern_version: u32,
-    /// `insns`, with the fds of maps still 0.
-    pub insns: Vec<Insn>,
+    /// `insns`, with the fds of maps still 0; the alternatives of a load share them.
+    pub insns: Arc<[Insn]>,
     /// Where the fds of maps go.
     pub map_references: Vec<MapFd>,
     /// Where the fds of modules' types go.
@@ -411,7 +412,7 @@ pub struct ProgLoad {
     /// `fd_array`: the types of these modules, after an empty place. Calls of their functions have the place in `off`.
     pub modules: Vec<ModuleSlot>,
     /// What the compiler says of functions and lines, where the kernel has taken the object's BTF.
-    pub info: Option<ProgInfo>,
+    pub info: Option<Arc<ProgInfo>>,
     /// Ask the verifier for its log. The buffer starts at [`FIRST_LOG_SIZE`] and grows until the log fits.
     pub log: bool,
     /// Whether the program is for the network card (`prog_ifindex`).

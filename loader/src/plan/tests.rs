@@ -466,7 +466,8 @@ fn what_a_call_cannot_do_without_is_known() {
     let (_, load) = load_step(&plan);
     assert_eq!(Call::ProgLoad(load.clone()).needs(), []);
     let mut newer = load.clone();
-    newer.insns.insert(0, Insn { code: BPF_CALL, dst: 0, src: BPF_PSEUDO_CALL, off: 0, imm: 0 });
+    let call = Insn { code: BPF_CALL, dst: 0, src: BPF_PSEUDO_CALL, off: 0, imm: 0 };
+    newer.insns = [&[call], &*newer.insns].concat().into();
     newer.expected_attach_type = Some(AttachType::XDP_CPUMAP);
     newer.flags |= BPF_F_XDP_HAS_FRAGS;
     let needs = [Feature::FunctionCalls, Feature::CpumapPrograms, Feature::XdpFrags];

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use loader::elf::ElfFile;
-use loader::plan::{Call, ProgLoad};
+use loader::plan::{Call, KernelCall, ProgLoad};
 use loader::{Interface, Kernel, Loaded, Loader, Map, Mode, Object, Plan};
 
 /// The compilers whose objects are tried.
@@ -43,7 +43,14 @@ pub(crate) fn plan(loader: &Loader<'_>) -> Plan {
 }
 
 pub(crate) fn load(loader: &Loader<'_>) -> Loaded {
-    plan(loader).execute(|_| {}).expect("the kernel takes the object")
+    load_and_record(loader).0
+}
+
+/// The same with the calls that were made.
+pub(crate) fn load_and_record(loader: &Loader<'_>) -> (Loaded, Vec<KernelCall>) {
+    let mut calls = Vec::new();
+    let loaded = plan(loader).execute(|record| calls.extend(record.kernel_calls()));
+    (loaded.expect("the kernel takes the object"), calls)
 }
 
 pub(crate) fn key(number: u32) -> [u8; 4] {
@@ -85,7 +92,6 @@ pub(crate) fn loads(plan: &Plan) -> Vec<&ProgLoad> {
 }
 
 /// How often the kernel was asked for `command`.
-pub(crate) fn count(loaded: &Loaded, command: &str) -> usize {
-    let calls = loaded.transcript().iter().flat_map(|record| &record.calls);
-    calls.filter(|call| call.command == Some(command)).count()
+pub(crate) fn count(calls: &[KernelCall], command: &str) -> usize {
+    calls.iter().filter(|call| call.command == Some(command)).count()
 }

@@ -1,6 +1,7 @@
 //! The steps that load programs.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::libc::EEXIST;
 
@@ -42,11 +43,11 @@ impl Loader<'_> {
             name: name_for(kernel, &program.name),
             license: self.object.license.clone().unwrap_or_default(),
             kern_version: self.kern_version(kernel)?,
-            info: info(program, &linked)?.filter(|_| has_functions),
+            info: info(program, &linked)?.filter(|_| has_functions).map(Arc::new),
             map_references: linked.map_references.iter().map(|reference| data.map_fd(*reference)).collect(),
             module_references,
             modules: (0..externs.modules.len()).map(ModuleSlot).collect(),
-            insns: linked.insns,
+            insns: linked.insns.into(),
             log: false,
             offload: self.is_offload(),
             bound,

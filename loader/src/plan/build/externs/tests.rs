@@ -139,7 +139,7 @@ fn functions_of_the_kernel_are_called_by_id() {
     let here = local.function("here___flavour", 1);
     let object = object(&[("here___flavour", false, ExternKind::Function(here))], &local);
     let (load, plan) = load(&Loader::new(&object).kernel_types(kernel(&remote)));
-    assert_eq!(load.insns, [Insn { imm: 5, ..KFUNC }, EXIT]);
+    assert_eq!(*load.insns, [Insn { imm: 5, ..KFUNC }, EXIT]);
     assert_eq!(values(&plan), [("here___flavour", &ExternValue::Btf { id: TypeId(5), module: None })]);
     assert!(load.modules.is_empty() && plan.modules.is_empty());
 }
@@ -180,7 +180,7 @@ fn functions_of_modules_come_with_the_fds_of_their_types() {
     assert_eq!(plan.modules, ["nf", "bare", "xt"]);
     let call = |off, imm| Insn { off, imm, ..KFUNC };
     let variable = Insn { src: BPF_PSEUDO_BTF_ID, imm: 2, ..LOAD };
-    assert_eq!(load.insns, [call(1, 5), variable, HALF, call(3, 3), call(1, 3), EXIT]);
+    assert_eq!(*load.insns, [call(1, 5), variable, HALF, call(3, 3), call(1, 3), EXIT]);
     assert_eq!(load.modules, [0, 1, 2].map(ModuleSlot));
     assert_eq!(load.module_references, [ModuleFd { insn: 2, module: ModuleSlot(1) }]);
     let found = plan.steps.iter().filter(|step| matches!(step.call, Call::ModuleBtf { .. }));
@@ -217,7 +217,7 @@ fn what_is_missing_is_refused_unless_it_is_weak() {
             load(&Loader::new(&weak).kernel_types(kernel(&Types::new())).kernel_symbols(symbols));
         assert_eq!(values(&plan), [("gone", &ExternValue::Missing)]);
         let expected = if noun == "function" { vec![no_call(0), EXIT] } else { vec![LOAD, HALF, EXIT] };
-        assert_eq!(load.insns, expected);
+        assert_eq!(*load.insns, expected);
     }
 }
 
@@ -234,7 +234,7 @@ fn a_kernel_without_types_has_no_functions() {
     let loader = Loader::new(&weak).kernel_types(KernelTypes::default());
     assert!(!loader.wants_modules().unwrap());
     // Such a kernel refuses every call of a function, reached or not; a helper that does not exist may stand there.
-    assert_eq!(load(&loader).0.insns, [LOAD, HALF, no_call(1), EXIT]);
+    assert_eq!(*load(&loader).0.insns, [LOAD, HALF, no_call(1), EXIT]);
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn signatures_and_types_must_agree() {
     let weak = object(&[("kfunc", true, function)], &local);
     let (load, plan) = load(&Loader::new(&weak).kernel_types(kernel(&remote)));
     assert_eq!(values(&plan), [("kfunc", &ExternValue::Missing)]);
-    assert_eq!(load.insns, [no_call(0), EXIT]);
+    assert_eq!(*load.insns, [no_call(0), EXIT]);
 }
 
 #[test]
