@@ -43,7 +43,7 @@ impl Execution<'_> {
     pub(super) fn cannot_do_without_types(&self, load: &ProgLoad) -> Error {
         let name = quote(&self.plan.programs[load.program.0]);
         let message = format!("program {name} has an exception callback, which the kernel finds by BTF only");
-        match &self.btf_refusal {
+        match &self.types.refusal {
             Some(refusal) => refusal.clone().context(message),
             None => Error::new(ErrorKind::Unsupported, message),
         }

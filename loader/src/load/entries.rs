@@ -35,7 +35,7 @@ impl Execution<'_> {
             FdValue::Program(_) => Program::from_id(id).map_err(gone)?.into(),
         };
         let outcome = Outcome::Fd(fd.as_raw_fd());
-        self.entries.push(((map, key), fd));
+        self.slots.entries.push(((map, key), fd));
         Ok(outcome)
     }
 
@@ -45,7 +45,7 @@ impl Execution<'_> {
     }
 
     pub(super) fn entry_before(&self, map: MapSlot, key: u32) -> &OwnedFd {
-        let found = self.entries.iter().find(|(place, _)| *place == (map, key));
+        let found = self.slots.entries.iter().find(|(place, _)| *place == (map, key));
         &found.expect("a plan puts back what it has found").1
     }
 
@@ -54,7 +54,7 @@ impl Execution<'_> {
     }
 
     pub(super) fn map_into_memory(&mut self, map: MapSlot, len: u64, content: &[u8]) -> Result<()> {
-        self.mappings.push(self.map(map).mmap(len, content)?);
+        self.slots.mappings.push(self.map(map).mmap(len, content)?);
         Ok(())
     }
 }

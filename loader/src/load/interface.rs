@@ -1,7 +1,7 @@
 //! A plan's calls on the interface: looking at it, and attaching by netlink or by a `bpf_link`.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::libc::EINVAL;
 
@@ -14,6 +14,27 @@ use crate::netlink::{
 };
 use crate::plan::{AttachBy, LinkCreate, ProgramSlot, SetLink, Target, link_without_pin, own_link};
 use crate::program::Program;
+
+/// An interface of a plan that is half-way.
+#[derive(Default)]
+pub(super) struct AtInterface {
+    pub(super) link: Option<LinkInfo>,
+    /// The program that is to be replaced there.
+    pub(super) running: Option<(XdpProgram, Program)>,
+    /// The change of the interface that was asked for last.
+    pub(super) change: Option<(Mode, XdpChange)>,
+    /// Whether no answer came to it, so that nobody knows what came of it.
+    pub(super) unanswered: bool,
+    pub(super) attached: Option<AttachedTo>,
+    /// The `bpf_link` that holds the program there, before or after.
+    pub(super) bpf_link: Option<Link>,
+    /// Where the prog arrays of the program to attach are pinned.
+    pub(super) prog_arrays: Vec<(String, PathBuf)>,
+    /// The directory of those pins.
+    pub(super) kept: Option<String>,
+    /// The program that was put into the `bpf_link`.
+    pub(super) in_link: Option<OwnedFd>,
+}
 
 /// The calls on the interface.
 impl Execution<'_> {
@@ -187,7 +208,7 @@ impl Execution<'_> {
     /// Says of a refusal to load a program once more, with the `expected_attach_type` that the link wants, what is in
     /// the way.
     pub(super) fn for_bpf_link(&self, error: Error, program: ProgramSlot) -> Error {
-        if self.programs[program.0].is_none() || error.errno() != Some(EINVAL) {
+        if self.slots.programs[program.0].is_none() || error.errno() != Some(EINVAL) {
             return error;
         }
         let name = quote(&self.link().name);

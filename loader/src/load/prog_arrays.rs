@@ -17,11 +17,11 @@ impl Execution<'_> {
     /// Makes a call about the pins of an attachment, now that the numbers in the directory's name are known.
     pub(super) fn keep(&mut self, keep: &Keep) -> Result<Outcome> {
         let id = match keep.of {
-            Attachment::New(slot) => self.infos[slot.0].as_ref().map(|info| info.id),
+            Attachment::New(slot) => self.slots.infos[slot.0].as_ref().map(|info| info.id),
             Attachment::Replaced => self.here().running.as_ref().and_then(|(program, _)| program.id),
         };
         let id = id.expect("a plan names an attachment after it has asked for the program's id");
-        if keep.of == Attachment::Replaced && self.infos.iter().flatten().any(|info| info.id == id) {
+        if keep.of == Attachment::Replaced && self.slots.infos.iter().flatten().any(|info| info.id == id) {
             return Ok(Outcome::Found("the same program is there".to_owned()));
         }
         let dir = keep_dir(&keep.bpffs, self.netns_cookie, self.link().index, id);

@@ -11,16 +11,27 @@ use crate::kernel::{LoadedBtf, VerifierLog};
 use crate::plan::{BtfLoad, Call, On, ProgLoad};
 use crate::uapi::bpf::MapType;
 
+/// What has become of the object's types.
+#[derive(Default)]
+pub(super) struct Types {
+    /// They, if the kernel has taken them.
+    pub(super) btf: Option<LoadedBtf>,
+    /// Why it has not.
+    pub(super) refusal: Option<Error>,
+    /// The calls that were made again without types, and why.
+    untyped: Vec<(Call, Error)>,
+}
+
 impl Execution<'_> {
     pub(super) fn load_btf(&mut self, load: BtfLoad, log: Option<&mut VerifierLog>) -> Result<Outcome> {
         let data = self.plan.btf_bytes(load.without)?;
         let answer = LoadedBtf::load(&data, log);
         if let Err(refusal) = &answer {
-            self.btf_refusal = Some(refusal.clone());
+            self.types.refusal = Some(refusal.clone());
         }
         let btf = answer?;
         let outcome = Outcome::Fd(btf.as_fd().as_raw_fd());
-        (self.btf, self.btf_refusal) = (Some(btf), None);
+        (self.types.btf, self.types.refusal) = (Some(btf), None);
         Ok(outcome)
     }
 
@@ -40,7 +51,7 @@ impl Execution<'_> {
     #[cold]
     pub(super) fn note_refusal_of_types(&mut self, call: &Call, other: On, refusal: &Error) {
         if matches!(other, On::EntryTypes | On::ProgInfo) {
-            self.type_refusals.push((call.clone(), refusal.clone()));
+            self.types.untyped.push((call.clone(), refusal.clone()));
         }
     }
 
@@ -90,8 +101,8 @@ impl Execution<'_> {
 
     /// Why a call had to do without types: the kernel has refused the object's, or those that came with the call.
     fn why_untyped(&self, is_it: impl Fn(&Call) -> bool) -> Option<&Error> {
-        let of_call = || self.type_refusals.iter().find(|(call, _)| is_it(call)).map(|(_, refusal)| refusal);
-        self.btf_refusal.as_ref().or_else(of_call)
+        let of_call = || self.types.untyped.iter().find(|(call, _)| is_it(call)).map(|(_, refusal)| refusal);
+        self.types.refusal.as_ref().or_else(of_call)
     }
 }
 

@@ -13,11 +13,22 @@ use crate::pin;
 use crate::plan::{CopyBy, MapSlot, OtherShape, WantedMap};
 use crate::uapi::bpf::ObjName;
 
+/// What is known of the maps that are there already.
+#[derive(Default)]
+pub(super) struct Upgrade {
+    /// The maps of the running program, by id.
+    running_maps: Vec<u32>,
+    /// The maps that the new program has from the running one.
+    pub(super) kept: Vec<MapSlot>,
+    /// The maps whose entries were copied, and how many.
+    pub(super) copied: Vec<(MapSlot, usize)>,
+}
+
 impl Execution<'_> {
     pub(super) fn ask_for_map_ids(&mut self) -> Result<Outcome> {
         let (_, running) = self.here().running.as_ref().expect("a plan opens the running program first");
-        self.running_maps = running.info()?.map_ids;
-        Ok(Outcome::Found(format!("maps {:?}", self.running_maps)))
+        self.upgrade.running_maps = running.info()?.map_ids;
+        Ok(Outcome::Found(format!("maps {:?}", self.upgrade.running_maps)))
     }
 
     /// Opens the running program's maps one after the other, and takes over those that are wanted.
@@ -27,21 +38,21 @@ impl Execution<'_> {
         other_shape: OtherShape,
     ) -> Result<Outcome> {
         let cpus = kernel::possible_cpus()?;
-        for id in std::mem::take(&mut self.running_maps) {
+        for id in std::mem::take(&mut self.upgrade.running_maps) {
             let (map, info) = Map::from_id_with_info(id)?;
             let Some(wanted) = self.wanted(wanted, &info)? else { continue };
             let slot = wanted.map;
-            if self.kept.contains(&slot) || self.old_maps[slot.0].is_some() {
+            if self.upgrade.kept.contains(&slot) || self.slots.old_maps[slot.0].is_some() {
                 return Err(self.ambiguous(wanted, "the running program has two maps"));
             }
             let can_be_copied =
                 other_shape == OtherShape::Copy && MapShape::from(&info).can_be_copied_into(&wanted.shape);
             let differences = differences(&wanted.shape, &info, cpus);
             if differences.is_empty() {
-                self.maps[slot.0] = Some(map);
-                self.kept.push(slot);
+                self.slots.maps[slot.0] = Some(map);
+                self.upgrade.kept.push(slot);
             } else if can_be_copied {
-                self.old_maps[slot.0] = Some(map);
+                self.slots.old_maps[slot.0] = Some(map);
             } else {
                 let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
                 let name = quote(&self.plan.maps[slot.0]);
@@ -51,7 +62,7 @@ impl Execution<'_> {
                 return Err(error.with_help(way_out(&MapShape::from(&info), &wanted.shape)));
             }
         }
-        Ok(Outcome::Found(format!("{} maps are kept", self.kept.len())))
+        Ok(Outcome::Found(format!("{} maps are kept", self.upgrade.kept.len())))
     }
 
     /// The map of the plan that has the name of the running program's.
@@ -80,7 +91,7 @@ impl Execution<'_> {
 
     /// The map of another shape that one of the plan takes the place of.
     pub(super) fn map_before(&self, slot: MapSlot) -> &Map {
-        self.old_maps[slot.0].as_ref().expect("a plan copies a map that it has found")
+        self.slots.old_maps[slot.0].as_ref().expect("a plan copies a map that it has found")
     }
 
     pub(super) fn copy_map(&mut self, slot: MapSlot, by: CopyBy) -> Result<Outcome> {
@@ -92,7 +103,7 @@ impl Execution<'_> {
             CopyBy::InnerMap => from.copy_inner_maps(to),
         }
         .context(|| format!("copying the entries of map {}", quote(&self.plan.maps[slot.0])))?;
-        self.copied.push((slot, count));
+        self.upgrade.copied.push((slot, count));
         Ok(Outcome::Found(format!("{count} entries")))
     }
 }
