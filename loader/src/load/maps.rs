@@ -76,11 +76,11 @@ impl Execution<'_> {
             name: create.name,
             inner_map: create.inner.map(|inner| self.map(inner).as_fd()),
             numa_node: create.numa_node,
-            ifindex: if create.offload { self.link().index } else { 0 },
+            ifindex: self.ifindex_of(create.device),
             map_extra: create.shape.map_extra,
             types: self.types.btf.as_ref().zip(create.types),
         })
-        .map_err(|error| self.for_network_card(error, create.offload))?;
+        .map_err(|error| self.for_device(error, create.device))?;
         Ok(self.keep_map(create.map, map))
     }
 

@@ -14,7 +14,7 @@ use crate::insn::encode_all;
 use crate::kernel::{self, VerifierLog};
 use crate::order::InOrder as _;
 use crate::pin;
-use crate::plan::{Call, Existing, ModuleSlot, ProgLoad, ProgramSlot};
+use crate::plan::{Call, Device, Existing, ModuleSlot, ProgLoad, ProgramSlot};
 use crate::program::{CompilerInfo, Program, ProgramInfo, ProgramParams};
 use crate::uapi::bpf::ProgType;
 
@@ -90,7 +90,7 @@ impl Execution<'_> {
                 kern_version: load.kern_version,
                 flags: load.flags,
                 insns: &encode_all(&insns, ByteOrder::NATIVE),
-                ifindex: if load.offload || load.bound { self.link().index } else { 0 },
+                ifindex: self.ifindex_of(load.device),
                 modules: &modules,
                 extends: load
                     .extends
@@ -106,8 +106,7 @@ impl Execution<'_> {
             log,
         )
         .map_err(|error| self.explained(error, load))
-        .map_err(|error| self.for_interface(error, load.bound))
-        .map_err(|error| self.for_network_card(error, load.offload))
+        .map_err(|error| self.for_device(error, load.device))
         .map_err(|error| self.for_bpf_link(error, load.program))?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
         // One that was loaded before may be attached elsewhere, where it is known by its fd.
@@ -176,24 +175,29 @@ impl Execution<'_> {
         }
     }
 
-    /// Says of a refusal that it was the network card which was asked to hold the map or the program.
-    pub(super) fn for_network_card(&self, error: Error, offload: bool) -> Error {
-        if !offload || matches!(error.kind(), ErrorKind::VerifierRejected | ErrorKind::PermissionDenied) {
-            return error;
+    /// The interface that a program or a map is made for.
+    pub(super) fn ifindex_of(&self, device: Device) -> u32 {
+        match device {
+            Device::None => 0,
+            Device::Card | Device::Interface => self.link().index,
         }
-        error
-            .context(format!("offload mode, to the network card {}", quote(&self.link().name)))
-            .with_help("few network cards run programs themselves; native mode runs them in the driver")
     }
 
-    /// Says of a refusal that the program was to be bound to the interface, whose driver must run programs itself.
-    pub(super) fn for_interface(&self, error: Error, bound: bool) -> Error {
-        if !bound || error.errno() != Some(EOPNOTSUPP) {
-            return error;
+    /// Says of a refusal whom it comes from: the network card that was asked to hold the map or the program, or the
+    /// driver of the interface that the program was to be bound to, which must run programs itself.
+    pub(super) fn for_device(&self, error: Error, device: Device) -> Error {
+        let refused = matches!(error.kind(), ErrorKind::VerifierRejected | ErrorKind::PermissionDenied);
+        match device {
+            Device::Card if !refused => error
+                .context(format!("offload mode, to the network card {}", quote(&self.link().name)))
+                .with_help("few network cards run programs themselves; native mode runs them in the driver"),
+            Device::Interface if error.errno() == Some(EOPNOTSUPP) => {
+                error.context(format!("bound to interface {}", quote(&self.link().name))).with_help(
+                    "its driver does not run XDP programs, and only in a driver can they ask about packets",
+                )
+            }
+            _ => error,
         }
-        error.context(format!("bound to interface {}", quote(&self.link().name))).with_help(
-            "its driver does not run XDP programs, and only in a driver can they ask about packets",
-        )
     }
 
     pub(super) fn probe(&mut self, feature: Feature) -> Outcome {

@@ -325,6 +325,18 @@ pub struct BtfLoad {
     pub log: bool,
 }
 
+/// What a program or a map is made for, beside the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// Nothing more: a program runs on whichever interface it is attached to.
+    #[default]
+    None,
+    /// The network card, which runs the program itself and holds its maps.
+    Card,
+    /// One interface, about whose packets the program asks the driver (`BPF_F_XDP_DEV_BOUND_ONLY`).
+    Interface,
+}
+
 /// `BPF_MAP_CREATE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapCreate {
@@ -340,8 +352,8 @@ pub struct MapCreate {
     pub inner: Option<MapSlot>,
     /// `btf_key_type_id` and `btf_value_type_id`, where the kernel has taken the object's BTF.
     pub types: Option<EntryTypes>,
-    /// Whether the map lives on the network card (`map_ifindex`).
-    pub offload: bool,
+    /// What it is made for: the map of an offloaded program lives on the network card (`map_ifindex`).
+    pub device: Device,
     /// Why `max_entries` is not what the object or the caller says, if it is not.
     pub adapted: Option<Adapted>,
 }
@@ -415,10 +427,8 @@ pub struct ProgLoad {
     pub info: Option<Arc<ProgInfo>>,
     /// Ask the verifier for its log. The buffer starts at [`FIRST_LOG_SIZE`] and grows until the log fits.
     pub log: bool,
-    /// Whether the program is for the network card (`prog_ifindex`).
-    pub offload: bool,
-    /// Whether the program is for one interface alone (`prog_ifindex` with `BPF_F_XDP_DEV_BOUND_ONLY`).
-    pub bound: bool,
+    /// What it is loaded for (`prog_ifindex`).
+    pub device: Device,
     /// The function of the program to extend that this one replaces (`attach_prog_fd`, `attach_btf_id`).
     pub extends: Option<String>,
 }

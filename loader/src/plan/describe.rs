@@ -5,7 +5,8 @@
 use std::fmt;
 
 use super::call::{
-    BtfLoad, Call, CopyBy, Existing, FdValue, LinkCreate, MapCreate, MapSlot, ProgLoad, ProgramSlot, SetLink,
+    BtfLoad, Call, CopyBy, Device, Existing, FdValue, LinkCreate, MapCreate, MapSlot, ProgLoad, ProgramSlot,
+    SetLink,
 };
 use super::externs::ModuleSlot;
 use super::{Attachment, FIRST_LOG_SIZE, Keep, KeepAction, Plan, keep_dir, own_link};
@@ -287,7 +288,7 @@ impl Plan {
             .with_some("inner_map_fd", create.inner.map(|inner| self.map(inner)))
             .with_some("numa_node", create.numa_node.map(|node| node.to_string()))
             .with_some("map_name", create.name.as_ref().map(|name| text(name.as_str())))
-            .with_some("map_ifindex", create.offload.then_some(IFINDEX))
+            .with_some("map_ifindex", (create.device != Device::None).then_some(IFINDEX))
             .with_some("btf_fd", create.types.map(|_| BTF))
             .with_some("btf_key_type_id", create.types.map(|types| types.key.to_string()))
             .with_some("btf_value_type_id", create.types.map(|types| types.value.to_string()))
@@ -311,7 +312,7 @@ impl Plan {
             .with_some("kern_version", (load.kern_version != 0).then_some(version))
             .with_some("prog_flags", (load.flags != 0).then(|| flag_names(load.flags, PROG_FLAGS)))
             .with_some("prog_name", load.name.as_ref().map(|name| text(name.as_str())))
-            .with_some("prog_ifindex", (load.offload || load.bound).then_some(IFINDEX))
+            .with_some("prog_ifindex", (load.device != Device::None).then_some(IFINDEX))
             .with_some("expected_attach_type", load.expected_attach_type.map(|kind| format!("{kind:?}")))
             .with_some("prog_btf_fd", load.info.as_ref().map(|_| BTF))
             .with_some("func_info_rec_size", load.info.as_ref().map(|_| FUNC_INFO_SIZE.to_string()))

@@ -19,8 +19,8 @@ mod trial;
 pub(crate) use build::link_without_pin;
 pub use build::{KeepMaps, Loader};
 pub use call::{
-    Adapted, Arm, BtfLoad, Call, CopyBy, Existing, FIRST_LOG_SIZE, FdValue, Fit, LinkCreate, MapCreate,
-    MapFd, MapSlot, ModuleFd, OtherShape, ProgInfo, ProgLoad, ProgramSlot, SetLink, WantedMap,
+    Adapted, Arm, BtfLoad, Call, CopyBy, Device, Existing, FIRST_LOG_SIZE, FdValue, Fit, LinkCreate,
+    MapCreate, MapFd, MapSlot, ModuleFd, OtherShape, ProgInfo, ProgLoad, ProgramSlot, SetLink, WantedMap,
 };
 pub use describe::KernelCall;
 pub use externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};

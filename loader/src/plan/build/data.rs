@@ -50,7 +50,7 @@ impl Loader<'_> {
                 numa_node: None,
                 inner: None,
                 types: section.ty.map(|ty| EntryTypes { key: TypeId::VOID, value: ty }),
-                offload: self.is_offload(),
+                device: self.device_of_maps(),
                 adapted: None,
             };
             let when = if needed { When::Always } else { When::Made(map) };

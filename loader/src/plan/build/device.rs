@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result, quote};
 use crate::linker::Linked;
 use crate::netlink::{Mode, ModeChoice};
 use crate::object::ProgramSpec;
+use crate::plan::call::Device;
 use crate::plan::externs::ExternValue;
 use crate::uapi::bpf::BPF_CALL;
 
@@ -14,11 +15,16 @@ use crate::uapi::bpf::BPF_CALL;
 const ASKS_CARD: &str = "bpf_xdp_metadata_rx_";
 
 impl Loader<'_> {
-    /// Whether the program must be bound to the interface that it is attached to: the verifier refuses calls of the
-    /// functions that ask the network card, reached or not, in a program that could run on another one.
-    pub(super) fn bound(&self, program: &ProgramSpec, linked: &Linked, externs: &Externs) -> Result<bool> {
+    /// What maps are made for.
+    pub(super) fn device_of_maps(&self) -> Device {
+        if self.is_offload() { Device::Card } else { Device::None }
+    }
+
+    /// What the program is loaded for. The verifier refuses calls of the functions that ask the network card, reached or
+    /// not, in a program that could run on another one: it must be bound to the interface that it is attached to.
+    pub(super) fn device(&self, program: &ProgramSpec, linked: &Linked, externs: &Externs) -> Result<Device> {
         let Some(function) = self.asks_card(linked, externs) else {
-            return Ok(false);
+            return Ok(self.device_of_maps());
         };
         let calls = format!("program {} calls {}", quote(&program.name), quote(function));
         let Some(target) = self.targets.first() else {
@@ -38,7 +44,7 @@ impl Loader<'_> {
         if self.targets.len() > 1 {
             return Err(several(&format!("{calls}, and so can be loaded for one interface only")));
         }
-        Ok(true)
+        Ok(Device::Interface)
     }
 
     /// A function that asks the network card and that the program calls, if this kernel has it.

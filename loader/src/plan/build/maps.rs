@@ -183,7 +183,7 @@ impl Loader<'_> {
             numa_node: (shape.flags & BPF_F_NUMA_NODE != 0).then_some(map.numa_node),
             inner,
             types: map.types.filter(|_| takes_types(shape.map_type)),
-            offload: self.is_offload(),
+            device: self.device_of_maps(),
             adapted,
         };
         // Dots in names came with global data.

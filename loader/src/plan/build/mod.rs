@@ -30,7 +30,7 @@ use self::tail_calls::Programs;
 pub use self::upgrade::KeepMaps;
 use self::upgrade::{copy_steps, find_maps, only_new};
 use self::variables::Setting;
-use super::call::{Call, Existing, ProgLoad, ProgramSlot};
+use super::call::{Call, Device, Existing, ProgLoad, ProgramSlot};
 use super::externs::KernelSymbols;
 use super::{On, Plan, Step, Target};
 use crate::btf::KernelTypes;
@@ -219,7 +219,7 @@ impl<'o> Loader<'o> {
         }
         if !self.targets.is_empty() {
             let unspecified = unspecified(&steps, attached, &arrays);
-            let is_bound = |load: &ProgLoad| load.program == attached && load.bound;
+            let is_bound = |load: &ProgLoad| load.program == attached && load.device == Device::Interface;
             let bound = steps.iter().any(|step| matches!(&step.call, Call::ProgLoad(load) if is_bound(load)));
             let mut attach = Vec::new();
             for target in &self.targets {

@@ -14,7 +14,7 @@ use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::linker::Linked;
 use crate::object::{CURRENT_KERNEL_VERSION, ProgramSpec};
-use crate::plan::call::{Call, ProgInfo, ProgLoad, ProgramSlot};
+use crate::plan::call::{Call, Device, ProgInfo, ProgLoad, ProgramSlot};
 use crate::plan::pin_path::check_pin_path;
 use crate::plan::{ModuleSlot, On, Step};
 use crate::uapi::bpf::{AttachType, BPF_F_XDP_DEV_BOUND_ONLY, BPF_F_XDP_HAS_FRAGS};
@@ -29,9 +29,10 @@ impl Loader<'_> {
         externs: &Externs,
         kernel: &Kernel,
     ) -> Result<Step> {
-        let bound = self.bound(program, &linked, externs)?;
+        let device = self.device(program, &linked, externs)?;
         let module_references = externs.fill(&mut linked);
         let frags = if program.kind.frags { BPF_F_XDP_HAS_FRAGS } else { 0 };
+        let bound = if device == Device::Interface { BPF_F_XDP_DEV_BOUND_ONLY } else { 0 };
         let has_functions = kernel.has(Feature::BtfWith(BtfAddition::Functions)) != Answer::No;
         let load = ProgLoad {
             program: slot,
@@ -39,7 +40,7 @@ impl Loader<'_> {
             expected_attach_type: Some(program.kind.attach_type)
                 .filter(|_| program.extends().is_none())
                 .filter(|_| kernel.has(Feature::ExpectedAttachType) != Answer::No),
-            flags: frags | if bound { BPF_F_XDP_DEV_BOUND_ONLY } else { 0 },
+            flags: frags | bound,
             name: name_for(kernel, &program.name),
             license: self.object.license.clone().unwrap_or_default(),
             kern_version: self.kern_version(kernel)?,
@@ -49,8 +50,7 @@ impl Loader<'_> {
             modules: (0..externs.modules.len()).map(ModuleSlot).collect(),
             insns: linked.insns.into(),
             log: false,
-            offload: self.is_offload(),
-            bound,
+            device,
             extends: program.extends().map(str::to_owned),
         };
         let with_log = ProgLoad { log: true, ..load.clone() };

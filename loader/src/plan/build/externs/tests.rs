@@ -11,7 +11,7 @@ use crate::netlink::{LinkRef, ModeChoice};
 use crate::object::{
     CodeInfo, DataKind, DataSpec, OptionKind, ProgramKind, ProgramSpec, SymbolReference, SymbolTarget,
 };
-use crate::plan::call::ProgLoad;
+use crate::plan::call::{Device, ProgLoad};
 use crate::plan::{AttachBy, Plan, Target};
 use crate::uapi::bpf::{
     AttachType, BPF_EXIT, BPF_LD_IMM64, BPF_PSEUDO_CALL, BPF_PSEUDO_KFUNC_CALL, ProgType,
@@ -400,7 +400,7 @@ fn a_program_that_asks_the_card_is_bound_to_it() {
     let here = Loader::new(&object).kernel_types(kernel(&remote));
     let auto = here.clone().attach_to(target(ModeChoice::Auto));
     let (load_, plan) = load(&auto);
-    assert!(load_.bound);
+    assert_eq!(load_.device, Device::Interface);
     let text = plan.to_string();
     assert!(text.contains("prog_flags=BPF_F_XDP_DEV_BOUND_ONLY") && text.contains("prog_ifindex=<ifindex>"));
     assert!(!text.contains("XDP_FLAGS_SKB_MODE"), "no way back to generic mode: {text}");
@@ -410,5 +410,5 @@ fn a_program_that_asks_the_card_is_bound_to_it() {
     );
     // A kernel that lacks the function has no such wish.
     let without = Loader::new(&object).kernel_types(kernel(&Types::new()));
-    assert!(!load(&without).0.bound);
+    assert_eq!(load(&without).0.device, Device::None);
 }
