@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
-use loader::plan::{Call, Plan, ProgramSlot};
+use loader::plan::{BpfLinkCall, Call, Plan, ProgramSlot};
 use loader::{Result, escape};
 use serde::Serialize;
 
@@ -104,7 +104,7 @@ fn links_of_extensions(plan: &Plan) -> BTreeMap<ProgramSlot, &str> {
     let pairs = plan.steps.iter().zip(plan.steps.iter().skip(1));
     pairs
         .filter_map(|(extend, pin)| match (&extend.call, &pin.call) {
-            (Call::Extend { program }, Call::PinLink { path }) => Some((*program, &**path)),
+            (Call::Extend { program }, Call::BpfLink(BpfLinkCall::Pin { path })) => Some((*program, &**path)),
             _ => None,
         })
         .collect()

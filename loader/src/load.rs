@@ -40,7 +40,9 @@ use crate::features::{Answer, Feature, Kernel};
 use crate::kernel;
 use crate::map::{Map, Mapping};
 use crate::pin;
-use crate::plan::{Alternative, Call, MapCreate, MapSlot, On, Plan, ProgLoad, Step, When};
+use crate::plan::{
+    Alternative, BpfLinkCall, Call, GuardMessage, MapCreate, MapSlot, On, Plan, ProgLoad, Step, When,
+};
 use crate::program::{Program, ProgramInfo};
 
 impl Plan {
@@ -344,19 +346,8 @@ impl<'p> Execution<'p> {
             Call::RunningMapIds => self.ask_for_map_ids(),
             Call::OpenRunningMaps { wanted, other_shape } => self.open_running_maps(wanted, *other_shape),
             Call::CopyMap { map, by } => self.copy_map(*map, *by),
-            Call::FindLink => self.find_link(),
-            Call::OpenLink { path } => self.open_link(path),
-            Call::OpenOwnLink { bpffs } => self.open_own_link(bpffs),
-            Call::Arm(arm) => done(self.arm(arm)),
-            Call::Disarm => done(self.disarm()),
-            Call::HandOver => done(self.hand_over()),
-            Call::TellMade => done(self.guard().and_then(attach::tell_made)),
-            Call::LinkCreate(create) => self.create_link(create),
-            Call::LinkUpdate { program } => self.update_link(*program),
-            Call::LinkPutBack { program } => done(self.put_back_in_link(*program)),
-            Call::PinLink { path } => done(self.bpf_link().pin(Path::new(path))),
-            Call::LinkInfo => self.ask_for_link(),
-            Call::LinkDetach => done(self.bpf_link().detach()),
+            Call::BpfLink(call) => self.make_on_link(call),
+            Call::Guard(message) => done(self.tell_guard(message)),
             Call::ProgInfo { program } => self.ask_for_info(*program),
             Call::ProbeCompare => done(self.socket().refuse_if_it_cannot_compare(self.link().index)),
             Call::RaiseMemlock => done(kernel::raise_memlock().map(drop)),
@@ -364,6 +355,29 @@ impl<'p> Execution<'p> {
             Call::Unlink { path } => done(pin::unpin(Path::new(path))),
             Call::Rmdir { path } => done(pin::remove_dir(Path::new(path))),
             Call::Umount { path } => done(pin::unmount_empty_bpffs(Path::new(path))),
+        }
+    }
+
+    fn make_on_link(&mut self, call: &BpfLinkCall) -> Result<Outcome> {
+        match call {
+            BpfLinkCall::Find => self.find_link(),
+            BpfLinkCall::Open { path } => self.open_link(path),
+            BpfLinkCall::OpenOwn { bpffs } => self.open_own_link(bpffs),
+            BpfLinkCall::Create(create) => self.create_link(create),
+            BpfLinkCall::Update { program } => self.update_link(*program),
+            BpfLinkCall::PutBack { program } => done(self.put_back_in_link(*program)),
+            BpfLinkCall::Pin { path } => done(self.bpf_link().pin(Path::new(path))),
+            BpfLinkCall::Info => self.ask_for_link(),
+            BpfLinkCall::Detach => done(self.bpf_link().detach()),
+        }
+    }
+
+    fn tell_guard(&self, message: &GuardMessage) -> Result<()> {
+        match message {
+            GuardMessage::Arm(arm) => self.arm(arm),
+            GuardMessage::Unchanged => self.disarm(),
+            GuardMessage::HandOver => self.hand_over(),
+            GuardMessage::Made => self.guard().and_then(attach::tell_made),
         }
     }
 }
@@ -420,7 +434,7 @@ impl Execution<'_> {
         let mut left = Vec::new();
         while let Some((at, call)) = self.undo.pop() {
             self.at = at;
-            if call == Call::Disarm && !left.is_empty() {
+            if call == GuardMessage::Unchanged.into() && !left.is_empty() {
                 // The guard has to look, and to try again when the time is up.
                 continue;
             }

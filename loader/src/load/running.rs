@@ -11,7 +11,7 @@ use crate::map::{Map, MapInfo};
 use crate::netlink::{XdpProgram, program_to_replace};
 use crate::order::InOrder as _;
 use crate::pin;
-use crate::plan::{AttachBy, Call, FdValue, MapCreate, MapSlot, Plan, ProgLoad, ProgramSlot};
+use crate::plan::{AttachBy, BpfLinkCall, Call, FdValue, MapCreate, MapSlot, Plan, ProgLoad, ProgramSlot};
 use crate::program::{Program, ProgramInfo};
 use crate::uapi::bpf::ObjName;
 
@@ -69,8 +69,8 @@ impl Plan {
     pub(super) fn attached_program(&self) -> Option<ProgramSlot> {
         self.steps.iter().find_map(|step| match &step.call {
             Call::SetLink(set) => Some(set.program),
-            Call::LinkCreate(create) => Some(create.program),
-            Call::LinkUpdate { program } => Some(*program),
+            Call::BpfLink(BpfLinkCall::Create(create)) => Some(create.program),
+            Call::BpfLink(BpfLinkCall::Update { program }) => Some(*program),
             _ => None,
         })
     }

@@ -135,6 +135,13 @@ impl XdpFlags {
         XDP_FLAGS.iter().find(|(bit, _)| *bit == mode.flag()).map_or("0", |&(_, name)| name)
     }
 
+    /// The name of the other flag, which says what may be displaced.
+    pub fn without_mode(self) -> &'static str {
+        let is_mode = |bit: u32| Mode::ALL.iter().any(|mode| mode.flag() == bit);
+        let mut names = XDP_FLAGS.iter().filter(|(bit, _)| self.0 & bit != 0 && !is_mode(*bit));
+        names.next().map_or("0", |&(_, name)| name)
+    }
+
     /// The number that the kernel gets.
     pub fn bits(self) -> u32 {
         self.0
@@ -181,5 +188,6 @@ mod tests {
             XdpFlags::attach(Mode::Native).to_string(),
             "XDP_FLAGS_UPDATE_IF_NOEXIST|XDP_FLAGS_DRV_MODE"
         );
+        assert_eq!(XdpFlags::compare(Mode::Generic).without_mode(), "XDP_FLAGS_REPLACE");
     }
 }

@@ -22,7 +22,7 @@ pub struct MapSlot(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProgramSlot(pub usize);
 
-/// One thing to ask of the kernel.
+/// One thing to ask of the kernel, or to tell the guard of a trial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Call {
@@ -245,48 +245,10 @@ pub enum Call {
         /// How they are copied.
         by: CopyBy,
     },
-    /// Look at each `bpf_link` for the one that holds the attached program.
-    FindLink,
-    /// Open the `bpf_link` that is pinned at the path, which must hold the attached program.
-    OpenLink {
-        /// The pin.
-        path: String,
-    },
-    /// Open the `bpf_link` that a trial has left pinned, which must hold the attached program; see
-    /// [`own_link`](super::own_link).
-    OpenOwnLink {
-        /// The root of bpffs.
-        bpffs: String,
-    },
-    /// Tell the guard of a trial what it would have to put back, and wait until it is ready.
-    Arm(Arm),
-    /// Tell the guard that nothing is changed after all.
-    Disarm,
-    /// Give the guard the `bpf_link` that was made.
-    HandOver,
-    /// Tell the guard that the change is made.
-    TellMade,
-    /// Make a `bpf_link` that holds a program on the interface.
-    LinkCreate(LinkCreate),
-    /// Put a program in the place of the attached one, in the `bpf_link` that holds it.
-    LinkUpdate {
-        /// The program.
-        program: ProgramSlot,
-    },
-    /// Put the attached program back in the place of one, in the `bpf_link` that holds it.
-    LinkPutBack {
-        /// The program.
-        program: ProgramSlot,
-    },
-    /// Pin the `bpf_link`.
-    PinLink {
-        /// The pin.
-        path: String,
-    },
-    /// Ask for the id of the `bpf_link`, for whoever is to hear of it.
-    LinkInfo,
-    /// Detach what the `bpf_link` holds.
-    LinkDetach,
+    /// Something about the `bpf_link` that holds the program.
+    BpfLink(BpfLinkCall),
+    /// Tell the guard of a trial something, and wait until it has heard.
+    Guard(GuardMessage),
     /// Ask for the id and the tag of a program that was loaded, for whoever is to hear of it.
     ProgInfo {
         /// The program.
@@ -314,6 +276,70 @@ pub enum Call {
         /// The root of bpffs.
         path: String,
     },
+}
+
+/// One thing to ask of the kernel about a `bpf_link`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BpfLinkCall {
+    /// Look at each `bpf_link` for the one that holds the attached program.
+    Find,
+    /// Open the `bpf_link` that is pinned at the path, which must hold the attached program.
+    Open {
+        /// The pin.
+        path: String,
+    },
+    /// Open the `bpf_link` that a trial has left pinned, which must hold the attached program; see
+    /// [`own_link`](super::own_link).
+    OpenOwn {
+        /// The root of bpffs.
+        bpffs: String,
+    },
+    /// Make a `bpf_link` that holds a program on the interface.
+    Create(LinkCreate),
+    /// Put a program in the place of the attached one, in the `bpf_link` that holds it.
+    Update {
+        /// The program.
+        program: ProgramSlot,
+    },
+    /// Put the attached program back in the place of one, in the `bpf_link` that holds it.
+    PutBack {
+        /// The program.
+        program: ProgramSlot,
+    },
+    /// Pin the `bpf_link`.
+    Pin {
+        /// The pin.
+        path: String,
+    },
+    /// Ask for the id of the `bpf_link`, for whoever is to hear of it.
+    Info,
+    /// Detach what the `bpf_link` holds.
+    Detach,
+}
+
+/// What the guard of a trial is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuardMessage {
+    /// Tell the guard of a trial what it would have to put back, and wait until it is ready.
+    Arm(Arm),
+    /// Tell the guard that nothing is changed after all.
+    Unchanged,
+    /// Give the guard the `bpf_link` that was made.
+    HandOver,
+    /// Tell the guard that the change is made.
+    Made,
+}
+
+impl From<BpfLinkCall> for Call {
+    fn from(call: BpfLinkCall) -> Self {
+        Self::BpfLink(call)
+    }
+}
+
+impl From<GuardMessage> for Call {
+    fn from(message: GuardMessage) -> Self {
+        Self::Guard(message)
+    }
 }
 
 /// `BPF_BTF_LOAD`: [`Plan::btf`](super::Plan::btf), or what of it a kernel may know.
@@ -543,7 +569,7 @@ impl Call {
     pub fn repeated(&self) -> Option<&'static str> {
         match self {
             Self::OpenRunningMaps { .. } => Some("for each map of the attached program"),
-            Self::FindLink => Some("for each bpf_link in the kernel"),
+            Self::BpfLink(BpfLinkCall::Find) => Some("for each bpf_link in the kernel"),
             Self::FindProgram { .. } => Some("for each pin"),
             Self::CopyMap { by: CopyBy::Page, .. } => Some("for each page of its entries"),
             Self::CopyMap { .. } => Some("for each of its entries"),
@@ -577,16 +603,16 @@ impl Call {
             Self::Lock { .. } => Some(Self::Unlock),
             Self::Mkdir { path } => Some(Self::Rmdir { path: path.clone() }),
             Self::Keep(keep) => keep.undo().map(Self::Keep),
-            Self::LinkCreate(_) => Some(Self::LinkDetach),
-            Self::Arm(_) => Some(Self::Disarm),
+            Self::BpfLink(BpfLinkCall::Create(_)) => Some(BpfLinkCall::Detach.into()),
+            Self::Guard(GuardMessage::Arm(_)) => Some(GuardMessage::Unchanged.into()),
             &Self::EntryBefore { map, key, value } => Some(Self::PutEntryBack { map, key, value }),
             &Self::MapUpdate { map, key, value, is_new: true } => Some(Self::MapDelete { map, key, value }),
             Self::MovePin { map, from, to } => {
                 Some(Self::PutPinBack { map: *map, from: from.clone(), to: to.clone() })
             }
-            Self::ObjPin { path, .. } | Self::PinProgram { path, .. } | Self::PinLink { path } => {
-                Some(Self::Unlink { path: path.clone() })
-            }
+            Self::ObjPin { path, .. }
+            | Self::PinProgram { path, .. }
+            | Self::BpfLink(BpfLinkCall::Pin { path }) => Some(Self::Unlink { path: path.clone() }),
             _ => None,
         }
     }

@@ -5,8 +5,8 @@
 use std::fmt;
 
 use super::call::{
-    BtfLoad, Call, CopyBy, Device, Existing, FdValue, LinkCreate, MapCreate, MapSlot, ProgLoad, ProgramSlot,
-    SetLink,
+    BpfLinkCall, BtfLoad, Call, CopyBy, Device, Existing, FdValue, GuardMessage, LinkCreate, MapCreate,
+    MapSlot, ProgLoad, ProgramSlot, SetLink,
 };
 use super::externs::ModuleSlot;
 use super::{Attachment, FIRST_LOG_SIZE, Keep, KeepAction, Plan, keep_dir, own_link};
@@ -86,23 +86,45 @@ impl Plan {
     /// The system calls that `call` makes at one of the plan's interfaces, in order: what is one for each of several
     /// has the interface's place in its name, `<ifindex 2>`.
     pub fn kernel_calls_at(&self, at: usize, call: &Call) -> Vec<KernelCall> {
-        let mut calls = self.kernel_calls(call);
-        if self.attach.len() > 1 {
-            let values = calls.iter_mut().flat_map(|call| {
-                call.arguments.iter_mut().map(|(_, value)| value).chain(call.result.as_mut())
-            });
-            for value in values {
-                for name in [IFINDEX, ATTACHED, ATTACHED_ID] {
-                    let numbered = format!("{} {}>", name.trim_end_matches('>'), at + 1);
-                    *value = value.replace(name, &numbered);
-                }
-            }
-        }
-        calls
+        Describer { plan: self, at: (self.attach.len() > 1).then_some(at) }.kernel_calls(call)
     }
 
     /// The system calls that `call` makes, in order, at the plan's only interface if at one.
     pub fn kernel_calls(&self, call: &Call) -> Vec<KernelCall> {
+        Describer { plan: self, at: None }.kernel_calls(call)
+    }
+}
+
+/// Names what a call is about.
+#[derive(Clone, Copy)]
+struct Describer<'p> {
+    plan: &'p Plan,
+    /// At which interface, where the plan has several.
+    at: Option<usize>,
+}
+
+impl Describer<'_> {
+    /// The name of what there is one of at each interface.
+    fn here(self, what: &str) -> String {
+        match self.at {
+            Some(at) => format!("<{what} {}>", at + 1),
+            None => format!("<{what}>"),
+        }
+    }
+
+    fn ifindex(self) -> String {
+        self.here("ifindex")
+    }
+
+    fn attached(self) -> String {
+        self.here("attached program")
+    }
+
+    fn attached_id(self) -> String {
+        self.here("id of the attached program")
+    }
+
+    fn kernel_calls(self, call: &Call) -> Vec<KernelCall> {
         match call {
             Call::Statfs { path } => vec![KernelCall::new("statfs").with("path", text(path))],
             Call::MountBpffs { path } => vec![mount_bpffs(path)],
@@ -145,30 +167,22 @@ impl Plan {
             Call::NetnsCookie => vec![netns_cookie()],
             Call::Keep(keep) => vec![self.keep(keep)],
             Call::ProgGetFdById => {
-                open_by_id("BPF_PROG_GET_FD_BY_ID", "prog_id", ATTACHED_ID, ATTACHED).into()
+                open_by_id("BPF_PROG_GET_FD_BY_ID", "prog_id", &self.attached_id(), &self.attached()).into()
             }
             Call::FindProgram { bpffs } => {
-                open_existing(&Existing::Pinned(format!("{bpffs}/<each pin>")), ATTACHED).into()
+                open_existing(&Existing::Pinned(format!("{bpffs}/<each pin>")), &self.attached()).into()
             }
             Call::SetLink(set) => self.set_link(set),
             Call::PutBack(set) => self.put_back(set),
             Call::ProgInfo { program } => vec![info(self.program(*program))],
-            Call::RunningMapIds => vec![info(ATTACHED)],
+            Call::RunningMapIds => vec![info(self.attached())],
             Call::OpenRunningMaps { .. } => {
                 open_by_id("BPF_MAP_GET_FD_BY_ID", "map_id", "<id of its map>", ITS_MAP).into()
             }
             Call::CopyMap { map, by } => self.copy_map(*map, *by),
-            Call::FindLink => find_link(),
-            Call::OpenLink { path } => open_link(path),
-            Call::OpenOwnLink { bpffs } => open_link(&own_link(bpffs, NETNS_COOKIE, IFINDEX)),
-            Call::Arm(_) | Call::Disarm | Call::HandOver | Call::TellMade => tell_guard(message(call)).into(),
-            Call::LinkCreate(create) => self.link_create(*create),
-            Call::LinkUpdate { program } => vec![link_update(&self.program(*program), ATTACHED)],
-            Call::LinkPutBack { program } => vec![link_update(ATTACHED, &self.program(*program))],
-            Call::PinLink { path } => vec![obj_pin(path, LINK)],
-            Call::LinkInfo => vec![info(LINK)],
-            Call::LinkDetach => vec![KernelCall::bpf("BPF_LINK_DETACH").with("link_fd", LINK)],
-            Call::ProbeCompare => vec![probe_of_compare(), receive()],
+            Call::BpfLink(call) => self.bpf_link(call),
+            Call::Guard(message) => tell_guard(contents(message)).into(),
+            Call::ProbeCompare => vec![probe_of_compare(self.ifindex()), receive()],
             Call::RaiseMemlock => vec![raise_memlock()],
             Call::Probe(feature) => vec![probe(*feature)],
             Call::Unlink { path } => vec![KernelCall::new("unlink").with("pathname", text(path))],
@@ -177,64 +191,78 @@ impl Plan {
         }
     }
 
-    fn on_map(&self, command: &'static str, map: MapSlot) -> KernelCall {
+    fn bpf_link(self, call: &BpfLinkCall) -> Vec<KernelCall> {
+        match call {
+            BpfLinkCall::Find => find_link(),
+            BpfLinkCall::Open { path } => open_link(path),
+            BpfLinkCall::OpenOwn { bpffs } => open_link(&own_link(bpffs, NETNS_COOKIE, self.ifindex())),
+            BpfLinkCall::Create(create) => self.link_create(*create),
+            BpfLinkCall::Update { program } => vec![link_update(&self.program(*program), &self.attached())],
+            BpfLinkCall::PutBack { program } => vec![link_update(&self.attached(), &self.program(*program))],
+            BpfLinkCall::Pin { path } => vec![obj_pin(path, LINK)],
+            BpfLinkCall::Info => vec![info(LINK)],
+            BpfLinkCall::Detach => vec![KernelCall::bpf("BPF_LINK_DETACH").with("link_fd", LINK)],
+        }
+    }
+
+    fn on_map(self, command: &'static str, map: MapSlot) -> KernelCall {
         KernelCall::bpf(command).with("map_fd", self.map(map))
     }
 
-    fn entry(&self, command: &'static str, map: MapSlot, key: u32) -> KernelCall {
+    fn entry(self, command: &'static str, map: MapSlot, key: u32) -> KernelCall {
         self.on_map(command, map).with("key", key.to_string())
     }
 
-    fn map_update(&self, map: MapSlot, key: u32, value: String) -> KernelCall {
+    fn map_update(self, map: MapSlot, key: u32, value: String) -> KernelCall {
         self.entry("BPF_MAP_UPDATE_ELEM", map, key).with("value", value).with("flags", "BPF_ANY")
     }
 
-    fn map_fill(&self, map: MapSlot, content: &[u8]) -> KernelCall {
+    fn map_fill(self, map: MapSlot, content: &[u8]) -> KernelCall {
         self.map_update(map, 0, format!("<{} bytes>", content.len())).with_data(content.to_vec())
     }
 
-    fn bind_map(&self, program: ProgramSlot, map: MapSlot) -> KernelCall {
+    fn bind_map(self, program: ProgramSlot, map: MapSlot) -> KernelCall {
         KernelCall::bpf("BPF_PROG_BIND_MAP")
             .with("prog_fd", self.program(program))
             .with("map_fd", self.map(map))
     }
 
     /// What was at `key` of the map.
-    fn before_in(&self, map: MapSlot, key: u32) -> String {
-        format!("<entry {key} of map {} before>", escape(&self.maps[map.0]))
+    fn before_in(self, map: MapSlot, key: u32) -> String {
+        format!("<entry {key} of map {} before>", escape(&self.plan.maps[map.0]))
     }
 
     /// Looks for the id of what is there, and opens that.
-    fn entry_before(&self, map: MapSlot, key: u32, value: FdValue) -> Vec<KernelCall> {
+    fn entry_before(self, map: MapSlot, key: u32, value: FdValue) -> Vec<KernelCall> {
         let look = self.entry("BPF_MAP_LOOKUP_ELEM", map, key);
         let (command, argument) = match value {
             FdValue::Program(_) => ("BPF_PROG_GET_FD_BY_ID", "prog_id"),
             FdValue::Map(_) => ("BPF_MAP_GET_FD_BY_ID", "map_id"),
         };
-        let id = format!("<id of entry {key} of map {}>", escape(&self.maps[map.0]));
+        let id = format!("<id of entry {key} of map {}>", escape(&self.plan.maps[map.0]));
         let open = open_by_id(command, argument, &id, &self.before_in(map, key));
         [look].into_iter().chain(open).collect()
     }
 
     /// The map that one of the plan takes the place of.
-    fn map_before(&self, slot: MapSlot) -> String {
-        format!("<map {} before>", escape(&self.maps[slot.0]))
+    fn map_before(self, slot: MapSlot) -> String {
+        format!("<map {} before>", escape(&self.plan.maps[slot.0]))
     }
 
-    fn map(&self, slot: MapSlot) -> String {
-        format!("<map {}>", escape(&self.maps[slot.0]))
+    fn map(self, slot: MapSlot) -> String {
+        format!("<map {}>", escape(&self.plan.maps[slot.0]))
     }
 
-    fn program(&self, slot: ProgramSlot) -> String {
-        format!("<program {}>", escape(&self.programs[slot.0]))
+    fn program(self, slot: ProgramSlot) -> String {
+        format!("<program {}>", escape(&self.plan.programs[slot.0]))
     }
 
-    fn keep(&self, keep: &Keep) -> KernelCall {
+    fn keep(self, keep: &Keep) -> KernelCall {
         let id = match keep.of {
-            Attachment::New(program) => format!("<id of {}>", escape(&self.programs[program.0])),
-            Attachment::Replaced => ATTACHED_ID.to_owned(),
+            Attachment::New(program) => format!("<id of {}>", escape(&self.plan.programs[program.0])),
+            Attachment::Replaced => self.attached_id(),
         };
-        let dir = keep_dir(&keep.bpffs, NETNS_COOKIE, IFINDEX, id);
+        let dir = keep_dir(&keep.bpffs, NETNS_COOKIE, self.ifindex(), id);
         let unlink = |name: &str| KernelCall::new("unlink").with("pathname", text(&format!("{dir}/{name}")));
         match &keep.action {
             KeepAction::MakeDir => mkdir(&dir),
@@ -245,19 +273,19 @@ impl Plan {
         }
     }
 
-    fn fd_value(&self, value: FdValue) -> String {
+    fn fd_value(self, value: FdValue) -> String {
         match value {
             FdValue::Map(map) => self.map(map),
             FdValue::Program(program) => self.program(program),
         }
     }
 
-    fn module(&self, slot: ModuleSlot) -> String {
-        format!("<BTF of {}>", escape(&self.modules[slot.0]))
+    fn module(self, slot: ModuleSlot) -> String {
+        format!("<BTF of {}>", escape(&self.plan.modules[slot.0]))
     }
 
     /// The three calls that are made for one BTF after the other, until one has the module's name.
-    fn find_module_btf(&self, slot: ModuleSlot) -> Vec<KernelCall> {
+    fn find_module_btf(self, slot: ModuleSlot) -> Vec<KernelCall> {
         let module = self.module(slot);
         vec![
             KernelCall::bpf("BPF_BTF_GET_NEXT_ID").with("start_id", "<each id>"),
@@ -266,9 +294,9 @@ impl Plan {
         ]
     }
 
-    fn btf_load(&self, load: BtfLoad) -> KernelCall {
+    fn btf_load(self, load: BtfLoad) -> KernelCall {
         // The types have been read from a file, whose sizes fit into the format.
-        let data = self.btf_bytes(load.without).unwrap_or_default();
+        let data = self.plan.btf_bytes(load.without).unwrap_or_default();
         KernelCall::bpf("BPF_BTF_LOAD")
             .with("btf_size", data.len().to_string())
             .with_some("btf_log_size", load.log.then(|| format!("{FIRST_LOG_SIZE} or more")))
@@ -277,7 +305,7 @@ impl Plan {
             .with_data(data)
     }
 
-    fn map_create(&self, create: &MapCreate) -> KernelCall {
+    fn map_create(self, create: &MapCreate) -> KernelCall {
         let shape = &create.shape;
         KernelCall::bpf("BPF_MAP_CREATE")
             .with("map_type", format!("{:?}", shape.map_type))
@@ -288,7 +316,7 @@ impl Plan {
             .with_some("inner_map_fd", create.inner.map(|inner| self.map(inner)))
             .with_some("numa_node", create.numa_node.map(|node| node.to_string()))
             .with_some("map_name", create.name.as_ref().map(|name| text(name.as_str())))
-            .with_some("map_ifindex", (create.device != Device::None).then_some(IFINDEX))
+            .with_some("map_ifindex", (create.device != Device::None).then(|| self.ifindex()))
             .with_some("btf_fd", create.types.map(|_| BTF))
             .with_some("btf_key_type_id", create.types.map(|types| types.key.to_string()))
             .with_some("btf_value_type_id", create.types.map(|types| types.value.to_string()))
@@ -296,7 +324,7 @@ impl Plan {
             .gives(self.map(create.map))
     }
 
-    fn prog_load(&self, load: &ProgLoad) -> KernelCall {
+    fn prog_load(self, load: &ProgLoad) -> KernelCall {
         let version = load.kern_version.to_be_bytes();
         let version = format!("KERNEL_VERSION({}, {}, {})", version[1], version[2], version[3]);
         let lines = load.info.as_ref().map(|info| &info.lines).filter(|lines| !lines.is_empty());
@@ -312,7 +340,7 @@ impl Plan {
             .with_some("kern_version", (load.kern_version != 0).then_some(version))
             .with_some("prog_flags", (load.flags != 0).then(|| flag_names(load.flags, PROG_FLAGS)))
             .with_some("prog_name", load.name.as_ref().map(|name| text(name.as_str())))
-            .with_some("prog_ifindex", (load.device != Device::None).then_some(IFINDEX))
+            .with_some("prog_ifindex", (load.device != Device::None).then(|| self.ifindex()))
             .with_some("expected_attach_type", load.expected_attach_type.map(|kind| format!("{kind:?}")))
             .with_some("prog_btf_fd", load.info.as_ref().map(|_| BTF))
             .with_some("func_info_rec_size", load.info.as_ref().map(|_| FUNC_INFO_SIZE.to_string()))
@@ -329,22 +357,22 @@ impl Plan {
             .with_data(encode_all(&load.insns, ByteOrder::NATIVE))
     }
 
-    fn open_program(&self, program: ProgramSlot, existing: &Existing) -> Vec<KernelCall> {
+    fn open_program(self, program: ProgramSlot, existing: &Existing) -> Vec<KernelCall> {
         open_existing(existing, &self.program(program)).into()
     }
 
     /// Asks what was to be pinned, then what is, by name: twice, as it tells of its maps in a second answer.
-    fn find_same(&self, program: ProgramSlot, path: &str) -> Vec<KernelCall> {
+    fn find_same(self, program: ProgramSlot, path: &str) -> Vec<KernelCall> {
         let ours = self.program(program);
         let [open, ask] = open_existing(&Existing::Pinned(path.to_owned()), &ours);
         vec![info(&*ours), open, ask, info(ours)]
     }
 
-    fn link_create(&self, create: LinkCreate) -> Vec<KernelCall> {
+    fn link_create(self, create: LinkCreate) -> Vec<KernelCall> {
         let enter = create.elsewhere.then(|| enter_namespace("<netns of the route socket>"));
         let create = KernelCall::bpf("BPF_LINK_CREATE")
             .with("prog_fd", self.program(create.program))
-            .with("target_ifindex", IFINDEX)
+            .with("target_ifindex", self.ifindex())
             .with("attach_type", "BPF_XDP")
             .with("flags", XdpFlags::mode_alone(create.mode))
             .gives(LINK);
@@ -352,7 +380,7 @@ impl Plan {
     }
 
     /// Reads entries of the attached program's map, and writes them into the one that takes its name.
-    fn copy_map(&self, map: MapSlot, by: CopyBy) -> Vec<KernelCall> {
+    fn copy_map(self, map: MapSlot, by: CopyBy) -> Vec<KernelCall> {
         let (from, to) = (self.map_before(map), self.map(map));
         let read = |command| KernelCall::bpf(command).with("map_fd", from.clone());
         let write = |command| KernelCall::bpf(command).with("map_fd", to.clone());
@@ -371,15 +399,36 @@ impl Plan {
         }
     }
 
-    fn set_link(&self, set: &SetLink) -> Vec<KernelCall> {
-        let expected = set.replace.then(|| ATTACHED.to_owned());
-        change_link(change(set), set.mode, self.program(set.program), expected)
+    fn set_link(self, set: &SetLink) -> Vec<KernelCall> {
+        let expected = set.replace.then(|| self.attached());
+        self.change_link(change(set), set.mode, self.program(set.program), expected)
     }
 
-    fn put_back(&self, set: &SetLink) -> Vec<KernelCall> {
-        let new = if set.replace { ATTACHED } else { "-1" };
+    fn put_back(self, set: &SetLink) -> Vec<KernelCall> {
+        let new = if set.replace { self.attached() } else { "-1".to_owned() };
         let back = change(set).undo().expect("a program that was put on can be taken off");
-        change_link(back, set.mode, new.to_owned(), Some(self.program(set.program)))
+        self.change_link(back, set.mode, new, Some(self.program(set.program)))
+    }
+
+    /// `change` of the program in `mode`, or in the mode of the one that is there, with the names of its fds.
+    fn change_link(
+        self,
+        change: XdpChange,
+        mode: Option<Mode>,
+        new: String,
+        expected: Option<String>,
+    ) -> Vec<KernelCall> {
+        let flags = match mode {
+            Some(mode) => change.flags(mode).to_string(),
+            None => format!("{}|<flag of its mode>", change.flags(Mode::Native).without_mode()),
+        };
+        let send = KernelCall { command: Some("RTM_SETLINK"), ..KernelCall::new("sendto") }
+            .with("ifi_index", self.ifindex())
+            .with("IFLA_XDP_FD", new)
+            .with("IFLA_XDP_FLAGS", flags)
+            .with_some("IFLA_XDP_EXPECTED_FD", expected)
+            .with_data(set_xdp(0, mode.unwrap_or(Mode::Native), change, 2));
+        vec![send, receive()]
     }
 }
 
@@ -388,32 +437,9 @@ fn change(set: &SetLink) -> XdpChange {
     if set.replace { XdpChange::Replace { new: 0, expected: 0 } } else { XdpChange::Attach { new: 0 } }
 }
 
-/// `change` of the program in `mode`, or in the mode of the one that is there, with the names of its fds.
-fn change_link(
-    change: XdpChange,
-    mode: Option<Mode>,
-    new: String,
-    expected: Option<String>,
-) -> Vec<KernelCall> {
-    let flags = match mode {
-        Some(mode) => change.flags(mode).to_string(),
-        None => format!("{}|<flag of its mode>", mode_free_flags(change)),
-    };
-    let send = KernelCall { command: Some("RTM_SETLINK"), ..KernelCall::new("sendto") }
-        .with("ifi_index", IFINDEX)
-        .with("IFLA_XDP_FD", new)
-        .with("IFLA_XDP_FLAGS", flags)
-        .with_some("IFLA_XDP_EXPECTED_FD", expected)
-        .with_data(set_xdp(0, mode.unwrap_or(Mode::Native), change, 2));
-    vec![send, receive()]
-}
-
 const BTF: &str = "<BTF>";
 const BPFFS: &str = "<root of bpffs>";
 const ROUTE: &str = "<route socket>";
-const IFINDEX: &str = "<ifindex>";
-const ATTACHED: &str = "<attached program>";
-const ATTACHED_ID: &str = "<id of the attached program>";
 const NETNS_COOKIE: &str = "<netns cookie>";
 const EACH_PIN: &str = "<each pin>";
 const ITS_MAP: &str = "<its map>";
@@ -482,13 +508,13 @@ fn rename(from: &str, to: &str) -> KernelCall {
     KernelCall::new("rename").with("oldpath", text(from)).with("newpath", text(to))
 }
 
-/// What the guard is told by `call`.
-fn message(call: &Call) -> &'static str {
-    match call {
-        Call::Arm(_) => "<what is put back, and fds of it>",
-        Call::Disarm => "<that nothing is changed>",
-        Call::HandOver => "<the bpf_link>",
-        _ => "<that it is made>",
+/// What a message to the guard has in it.
+fn contents(message: &GuardMessage) -> &'static str {
+    match message {
+        GuardMessage::Arm(_) => "<what is put back, and fds of it>",
+        GuardMessage::Unchanged => "<that nothing is changed>",
+        GuardMessage::HandOver => "<the bpf_link>",
+        GuardMessage::Made => "<that it is made>",
     }
 }
 
@@ -631,9 +657,9 @@ fn open_route_socket(netns: Option<&str>) -> Vec<KernelCall> {
 }
 
 /// A change that changes nothing, since it names no program.
-fn probe_of_compare() -> KernelCall {
+fn probe_of_compare(ifindex: String) -> KernelCall {
     KernelCall { command: Some("RTM_SETLINK"), ..KernelCall::new("sendto") }
-        .with("ifi_index", IFINDEX)
+        .with("ifi_index", ifindex)
         .with("IFLA_XDP_FLAGS", XdpFlags::compare(Mode::Generic).to_string())
         .with_data(probe_compare(0, 3))
 }
@@ -658,17 +684,6 @@ fn get_link_calls(link: &LinkRef) -> Vec<KernelCall> {
 
 fn receive() -> KernelCall {
     KernelCall::new("recvfrom").with("sockfd", ROUTE)
-}
-
-/// The flags of a change without the one that says the mode.
-fn mode_free_flags(change: XdpChange) -> String {
-    change
-        .flags(Mode::Native)
-        .to_string()
-        .split('|')
-        .filter(|flag| !flag.ends_with("_MODE"))
-        .collect::<Vec<_>>()
-        .join("|")
 }
 
 /// A string in the double quotes of strace(1).

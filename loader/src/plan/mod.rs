@@ -19,8 +19,9 @@ mod trial;
 pub(crate) use build::link_without_pin;
 pub use build::{KeepMaps, Loader};
 pub use call::{
-    Adapted, Arm, BtfLoad, Call, CopyBy, Device, Existing, FIRST_LOG_SIZE, FdValue, Fit, LinkCreate,
-    MapCreate, MapFd, MapSlot, ModuleFd, OtherShape, ProgInfo, ProgLoad, ProgramSlot, SetLink, WantedMap,
+    Adapted, Arm, BpfLinkCall, BtfLoad, Call, CopyBy, Device, Existing, FIRST_LOG_SIZE, FdValue, Fit,
+    GuardMessage, LinkCreate, MapCreate, MapFd, MapSlot, ModuleFd, OtherShape, ProgInfo, ProgLoad,
+    ProgramSlot, SetLink, WantedMap,
 };
 pub use describe::KernelCall;
 pub use externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
@@ -80,7 +81,9 @@ impl Plan {
         let is_last = || self.attach.len() < 2 && !self.is_on_trial();
         match call {
             Call::SetLink(set) if !is_last() => Some(Call::PutBack(set.clone())),
-            Call::LinkUpdate { program } if !is_last() => Some(Call::LinkPutBack { program: *program }),
+            Call::BpfLink(BpfLinkCall::Update { program }) if !is_last() => {
+                Some(BpfLinkCall::PutBack { program: *program }.into())
+            }
             call => call.undo(),
         }
     }
@@ -153,8 +156,8 @@ pub struct Step {
 
 impl Step {
     /// A step that is always taken and has no alternatives.
-    fn new(call: Call) -> Self {
-        Self { call, at: 0, when: When::Always, then: Vec::new(), otherwise: Vec::new() }
+    fn new(call: impl Into<Call>) -> Self {
+        Self { call: call.into(), at: 0, when: When::Always, then: Vec::new(), otherwise: Vec::new() }
     }
 
     /// The same step at another interface.

@@ -2,7 +2,7 @@
 //!
 //! None of them is looked at beforehand. After a refusal they tell what to look for.
 
-use super::{Call, MapCreate, ProgLoad};
+use super::{BpfLinkCall, Call, MapCreate, ProgLoad};
 use crate::features::Feature;
 use crate::insn::Insn;
 use crate::uapi::bpf::{AttachType, BPF_CALL, BPF_F_XDP_HAS_FRAGS, BPF_PSEUDO_CALL, MapType};
@@ -13,7 +13,7 @@ impl Call {
         match self {
             Self::MapCreate(create) => of_map(create),
             Self::ProgLoad(load) => of_program(load),
-            Self::LinkCreate(_) => vec![Feature::XdpLinks],
+            Self::BpfLink(BpfLinkCall::Create(_)) => vec![Feature::XdpLinks],
             _ => Vec::new(),
         }
     }

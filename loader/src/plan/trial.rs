@@ -8,7 +8,7 @@
 use std::fmt::Display;
 
 use super::build::ensure_bpffs;
-use super::call::{Arm, Call, LinkCreate, SetLink};
+use super::call::{Arm, BpfLinkCall, Call, GuardMessage, LinkCreate, SetLink};
 use super::keep::{Attachment, keep_root};
 use super::{AttachBy, On, Plan, Step, When};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,7 +38,7 @@ impl Plan {
             }
             steps.extend(trial.step(step).map(|own| own.at(step.at)));
         }
-        steps.push(Step::new(Call::TellMade));
+        steps.push(Step::new(GuardMessage::Made));
         Ok(Self { steps, ..self })
     }
 
@@ -49,11 +49,11 @@ impl Plan {
 }
 
 fn is_arming(step: &Step) -> bool {
-    matches!(step.call, Call::Arm(_))
+    matches!(step.call, Call::Guard(GuardMessage::Arm(_)))
 }
 
 fn is_change(call: &Call) -> bool {
-    matches!(call, Call::SetLink(_) | Call::LinkCreate(_) | Call::LinkUpdate { .. })
+    matches!(call, Call::SetLink(_) | Call::BpfLink(BpfLinkCall::Create(_) | BpfLinkCall::Update { .. }))
 }
 
 struct Trial<'p> {
@@ -82,7 +82,7 @@ impl Trial<'_> {
             AttachBy::Link { pin } => pin.clone(),
             AttachBy::Netlink => None,
         };
-        Step::new(Call::Arm(Arm { bpffs: self.bpffs.to_owned(), pin }))
+        Step::new(GuardMessage::Arm(Arm { bpffs: self.bpffs.to_owned(), pin }))
     }
 
     /// What becomes of a step of the plan.
@@ -90,7 +90,7 @@ impl Trial<'_> {
         match &step.call {
             // The guard lets go of these when it knows the outcome, and makes this pin.
             Call::Keep(keep) if keep.of == Attachment::Replaced => None,
-            Call::PinLink { .. } => Some(Step::new(Call::HandOver).when(step.when)),
+            Call::BpfLink(BpfLinkCall::Pin { .. }) => Some(Step::new(GuardMessage::HandOver).when(step.when)),
             Call::SetLink(set) if !set.replace => Some(self.held_by_guard(step, set)),
             _ => Some(self.told_anew(step)),
         }
@@ -103,7 +103,7 @@ impl Trial<'_> {
             let steps = std::mem::take(&mut other.steps);
             let is_loaded = steps.iter().any(|step| matches!(step.call, Call::ProgLoad(_)));
             if is_loaded && steps.iter().any(|step| is_change(&step.call)) {
-                other.steps.push(Step::new(Call::Disarm).at(step.at));
+                other.steps.push(Step::new(GuardMessage::Unchanged).at(step.at));
             }
             for own in steps {
                 if is_loaded && is_change(&own.call) {
@@ -120,8 +120,8 @@ impl Trial<'_> {
         let elsewhere = self.plan.attach[by_netlink.at].netns.is_some();
         let create = |mode| {
             let create = LinkCreate { program: set.program, mode, elsewhere };
-            let tell = Step::new(Call::LinkInfo).or(On::AnyErrno, Vec::new());
-            Step::new(Call::LinkCreate(create)).then(vec![Step::new(Call::HandOver), tell])
+            let tell = Step::new(BpfLinkCall::Info).or(On::AnyErrno, Vec::new());
+            Step::new(BpfLinkCall::Create(create)).then(vec![Step::new(GuardMessage::HandOver), tell])
         };
         let plain = Step { when: When::Always, ..by_netlink.clone() };
         let mut step = create(set.mode.unwrap_or(Mode::Native)).or_lacking(

@@ -10,7 +10,7 @@ use super::{ensure_bpffs, wait_for_others, without_slashes_at_end};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::netlink::{Mode, ModeChoice};
 use crate::object::ProgramSpec;
-use crate::plan::call::{Call, Existing, LinkCreate, ProgLoad, ProgramSlot, SetLink};
+use crate::plan::call::{BpfLinkCall, Call, Existing, LinkCreate, ProgLoad, ProgramSlot, SetLink};
 use crate::plan::keep::Attachment;
 use crate::plan::pin_path::check_pin_path;
 use crate::plan::{AttachBy, On, Plan, Step, Target, When};
@@ -164,9 +164,9 @@ fn find_interface(target: &Target, bpffs: &str) -> Vec<Step> {
         steps.push(Step::new(Call::ProgGetFdById).or(On::ById, vec![by_pin]).when(When::Occupied));
         steps.extend(match &target.by {
             AttachBy::Netlink => None,
-            AttachBy::Link { pin: None } => Some(Step::new(Call::FindLink).when(When::Occupied)),
+            AttachBy::Link { pin: None } => Some(Step::new(BpfLinkCall::Find).when(When::Occupied)),
             AttachBy::Link { pin: Some(path) } => {
-                Some(Step::new(Call::OpenLink { path: path.clone() }).when(When::Occupied))
+                Some(Step::new(BpfLinkCall::Open { path: path.clone() }).when(When::Occupied))
             }
         });
     }
@@ -230,7 +230,7 @@ impl Attaching<'_> {
         });
         // What cannot be told does not undo what is attached by then.
         if is_by_link(target) {
-            steps.push(Step::new(Call::LinkInfo).or(On::AnyErrno, Vec::new()));
+            steps.push(Step::new(BpfLinkCall::Info).or(On::AnyErrno, Vec::new()));
         }
         steps.push(self.ask_for_info());
         steps
@@ -265,7 +265,8 @@ impl Attaching<'_> {
             ModeChoice::Only(mode) => Some(mode),
             ModeChoice::Auto => None,
         };
-        let through_link = vec![Step::new(Call::OpenOwnLink { bpffs: bpffs.to_owned() }), self.update_link()];
+        let through_link =
+            vec![Step::new(BpfLinkCall::OpenOwn { bpffs: bpffs.to_owned() }), self.update_link()];
         let replace = set(same_mode, true)
             .or(On::Unexplained, vec![Step::new(Call::ProbeCompare)])
             .or(On::Held, through_link);
@@ -281,11 +282,12 @@ impl Attaching<'_> {
         }
         let Some(path) = pin else { return steps };
         let elsewhere = target.netns.is_some();
-        let attach = self
-            .first_or_fallback(|mode| Step::new(Call::LinkCreate(LinkCreate { program, mode, elsewhere })));
+        let attach = self.first_or_fallback(|mode| {
+            Step::new(BpfLinkCall::Create(LinkCreate { program, mode, elsewhere }))
+        });
         steps.extend(make_parents(path, bpffs).into_iter().map(|step| step.when(when)));
         steps.push(attach.when(when));
-        steps.push(Step::new(Call::PinLink { path: path.to_owned() }).when(when));
+        steps.push(Step::new(BpfLinkCall::Pin { path: path.to_owned() }).when(when));
         steps
     }
 
@@ -293,7 +295,7 @@ impl Attaching<'_> {
     /// Both values that attach to an interface look alike there, and nothing tells which one the running program has.
     fn update_link(self) -> Step {
         let Self { program, bpffs, own: Own { unspecified, keep, .. }, .. } = self;
-        let update = Step::new(Call::LinkUpdate { program });
+        let update = Step::new(BpfLinkCall::Update { program });
         if unspecified.is_empty() {
             return update;
         }

@@ -8,7 +8,7 @@ use super::programs::pin_name;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::object::ProgramSpec;
 use crate::plan::Step;
-use crate::plan::call::{Call, ProgramSlot};
+use crate::plan::call::{BpfLinkCall, Call, ProgramSlot};
 use crate::plan::pin_path::check_pin_path;
 
 impl Loader<'_> {
@@ -58,7 +58,7 @@ impl Loader<'_> {
                 steps.extend(make_parents(&path, &self.bpffs));
             }
             steps.push(Step::new(Call::Extend { program: ProgramSlot(slot) }));
-            steps.push(Step::new(Call::PinLink { path }));
+            steps.push(Step::new(BpfLinkCall::Pin { path }));
         }
         Ok(steps)
     }
