@@ -47,6 +47,12 @@ impl<T: Cell> Cells<T> {
         Ok(())
     }
 
+    /// Knows nothing, for whoever may find that others have written meanwhile.
+    pub(crate) fn forget(&mut self) {
+        self.known = Known::Some(HashMap::new());
+        self.forget_changes();
+    }
+
     /// All entries, for whoever has read them.
     pub(crate) fn all(&self) -> &[T] {
         match &self.known {

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use loader::Result;
 use nix::ifaddrs::getifaddrs;
 
-use crate::prefix::single;
+use crate::prefix::{canonical, single};
 use crate::rules::{Reader, Unlisted};
 
 /// An address, and whose it is in words such as `the default gateway`.
@@ -129,7 +129,7 @@ pub fn first_lock_out(
     }
     let at_risk: Vec<_> =
         protected.iter().zip(saved).filter(|(_, saved)| !saved).map(|(own, _)| own).collect();
-    Ok(prefixes.into_iter().find_map(|prefix| {
+    Ok(prefixes.into_iter().map(canonical).find_map(|prefix| {
         if prefix.prefix_len() == 0 {
             return Some(LockOut::Everything(prefix));
         }

@@ -84,6 +84,25 @@ fn parse_length(digits: &str, width: u8) -> Result<u8, NoPrefix> {
     length.ok_or_else(|| NoPrefix(format!("the length behind the slash goes from 0 to {width}")))
 }
 
+/// A prefix as rules have it: without bits behind its length, and as one of IPv4 where it stands for that, since no
+/// packet has an address such as `::ffff:192.0.2.1`.
+///
+/// ```
+/// use blocklist::prefix::{IpNet, canonical};
+///
+/// let written: IpNet = "10.1.2.3/8".parse().unwrap();
+/// assert_eq!(canonical(written).to_string(), "10.0.0.0/8");
+/// ```
+pub fn canonical(prefix: IpNet) -> IpNet {
+    match prefix {
+        IpNet::V6(net) if net.prefix_len() >= 96 => match net.addr().to_ipv4_mapped() {
+            Some(address) => IpNet::V4(Ipv4Net::new_assert(address, net.prefix_len() - 96).trunc()),
+            None => prefix.trunc(),
+        },
+        _ => prefix.trunc(),
+    }
+}
+
 /// Bits of an address of the same family.
 fn width(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
@@ -223,6 +242,21 @@ mod tests {
             ("::ffff:192.0.2.1", "it stands for an IPv4 address: write that"),
         ] {
             assert_eq!(parse(word).unwrap_err().0, reason, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_rule_has_no_bits_behind_its_length_and_a_family_that_packets_have() {
+        for (written, expected) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("192.0.2.1/32", "192.0.2.1/32"),
+            ("2001:db8::1/32", "2001:db8::/32"),
+            ("::ffff:192.0.2.1/128", "192.0.2.1/32"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:0:0/95", "::fffe:0:0/95"),
+        ] {
+            assert_eq!(canonical(prefix(written)), prefix(expected), "{written}");
         }
     }
 

@@ -8,9 +8,9 @@ use loader::map::Map;
 use loader::{Error, ErrorKind, Result};
 use nix::libc::{E2BIG, ENOSPC};
 
-use crate::clock::Now;
+use crate::clock::{Clock, Now};
 use crate::layout::{Config, flags, trie_key, trie_prefix, u32_at};
-use crate::prefix::{covering, single, sort_pairs};
+use crate::prefix::{canonical, covering, single, sort_pairs};
 use crate::sets::Sets;
 use crate::store::Maps;
 use crate::table::{Found, Place, Table};
@@ -93,19 +93,41 @@ pub struct Reader {
     pub(crate) table: Table,
     pub(crate) sets: Sets,
     pub(crate) allow: [Map; 2],
+    clock: Clock,
+    /// The moment by which the present call goes.
     pub(crate) now: Now,
+    /// Whether this process alone may write, so that what it has read stays so.
+    is_writers: bool,
 }
 
 impl Reader {
     /// Opens the blocklist. That there is none is an error of kind [`NotFound`](loader::ErrorKind::NotFound).
     pub fn open(maps: &Maps) -> Result<Self> {
+        Self::open_for(maps, false)
+    }
+
+    /// The same for a writer, which has the lock.
+    pub(crate) fn open_for(maps: &Maps, is_writers: bool) -> Result<Self> {
+        let clock = Clock::open();
         Ok(Self {
             maps: maps.clone(),
             table: Table::open(maps)?,
             sets: Sets::open(maps)?,
             allow: [maps.open("allow4")?, maps.open("allow6")?],
-            now: Now::read()?,
+            clock,
+            now: clock.now()?,
+            is_writers,
         })
+    }
+
+    /// Goes by the present moment, and by what the kernel has now if others may have written.
+    pub(crate) fn refresh(&mut self) -> Result<()> {
+        self.now = self.clock.now()?;
+        if !self.is_writers {
+            self.table.forget();
+            self.sets.read_again()?;
+        }
+        Ok(())
     }
 
     /// Where it is.
@@ -142,6 +164,7 @@ impl Reader {
 
     /// Every rule that has not ended, in the order of addresses; what they have dropped is only read if `hits` says so.
     pub fn rules(&mut self, hits: bool) -> Result<Vec<Rule>> {
+        self.refresh()?;
         let mut found = self.table.all_in_order(hits)?;
         found.retain(|found| !self.now.is_past(found.value.end));
         Ok(found.iter().map(|found| Rule::new(found, self.now)).collect())
@@ -149,7 +172,8 @@ impl Reader {
 
     /// The rule with exactly this prefix.
     pub fn rule(&mut self, prefix: IpNet) -> Result<Option<Rule>> {
-        let found = self.table.find(prefix)?.filter(|found| !self.now.is_past(found.value.end));
+        self.refresh()?;
+        let found = self.table.find(canonical(prefix))?.filter(|found| !self.now.is_past(found.value.end));
         Ok(found.map(|found| Rule::new(&found, self.now)))
     }
 
@@ -158,12 +182,12 @@ impl Reader {
         if rule.sets.is_power_of_two() {
             return Ok(vec![(rule.sets, rule.left)]);
         }
-        let mut holds = Vec::new();
+        let (now, mut holds) = (self.clock.now()?, Vec::new());
         for set in (0..u32::BITS).filter(|set| rule.sets & (1 << set) != 0) {
             let end = self.sets.end_of(rule.prefix, set)?;
             // What has ended, no writer has taken out yet.
-            if !self.now.is_past(end) {
-                holds.push((1 << set, (end != 0).then(|| self.now.until(end))));
+            if !now.is_past(end) {
+                holds.push((1 << set, (end != 0).then(|| now.until(end))));
             }
         }
         Ok(holds)
@@ -176,6 +200,11 @@ impl Reader {
 
     /// How it is set.
     pub fn settings(&mut self) -> Result<Settings> {
+        self.refresh()?;
+        self.settings_now()
+    }
+
+    fn settings_now(&mut self) -> Result<Settings> {
         let config: Config = self.table.config()?;
         let end = u32::try_from(config.default_end).unwrap_or(u32::MAX);
         let unlisted = if config.has(flags::DEFAULT_DROP) && !self.now.is_past(end) {
@@ -193,6 +222,8 @@ impl Reader {
     /// What would become of a packet from `address`: the rule counts that the packet program finds first, and an
     /// exception overrules it.
     pub fn test(&mut self, address: IpAddr) -> Result<Test> {
+        self.refresh()?;
+        let address = address.to_canonical();
         let mut first: Option<Found> = None;
         for prefix in covering(address) {
             let found = self.table.find(prefix)?.filter(|found| !self.now.is_past(found.value.end));
@@ -206,7 +237,7 @@ impl Reader {
             }
         }
         let rule = first.map(|found| Rule::new(&found, self.now));
-        let settings = self.settings()?;
+        let settings = self.settings_now()?;
         // No rule of IPv6 and no default are about an address that no packet has.
         let drops = rule.is_some() || settings.unlisted != Unlisted::Pass;
         let allowed = if drops { self.allowed(address)? } else { None };
@@ -215,6 +246,7 @@ impl Reader {
 
     /// The exception that an address is under.
     pub fn allowed(&self, address: IpAddr) -> Result<Option<IpNet>> {
+        let address = address.to_canonical();
         let value = self.allow_map(single(address)).lookup(&trie_key(single(address)))?;
         let length = value.and_then(|value| value.single().map(|bytes| u32_at(bytes, 0)));
         let length = length.and_then(|length| u8::try_from(length).ok());

@@ -48,6 +48,13 @@ impl Sets {
         Ok(Self { cells, holds, known: None, made, put, gone })
     }
 
+    /// Reads anew what others may have written meanwhile.
+    pub(crate) fn read_again(&mut self) -> Result<()> {
+        self.known = None;
+        self.cells.forget();
+        self.cells.read_all()
+    }
+
     pub(crate) fn get(&self, set: u32) -> &Set {
         &self.cells.all()[set as usize]
     }

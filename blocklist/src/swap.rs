@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use loader::Result;
 
 use crate::clock::Now;
-use crate::list::Item;
+use crate::list::{Item, sort_out};
 use crate::rules::Reader;
 use crate::table::Found;
 use crate::writer::{Writer, used_sets};
@@ -25,18 +25,45 @@ pub struct Swap {
     pub removed: usize,
 }
 
-/// Lists by the names of the sets that are to be equal to them: sorted, each prefix once.
-pub type Lists = BTreeMap<String, Vec<Item>>;
+/// Lists by the names of the sets that are to be equal to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lists(BTreeMap<String, Vec<Item>>);
+
+impl Lists {
+    /// No list at all, by which no set changes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Has the set called `set` be equal to `items`, in whatever order they are. Of those with the same prefix the one
+    /// that stays the longest is left; gives how many were left out.
+    pub fn insert(&mut self, set: impl Into<String>, mut items: Vec<Item>) -> usize {
+        let left_out = sort_out(&mut items);
+        self.0.insert(set.into(), items);
+        left_out
+    }
+
+    /// The names of the sets, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The lists in the order of names, each in the order of prefixes.
+    pub fn lists(&self) -> impl Iterator<Item = &[Item]> {
+        self.0.values().map(Vec::as_slice)
+    }
+}
 
 impl Reader {
     /// What [`Writer::load`] would change, which nothing does here.
     pub fn preview(&mut self, lists: &Lists) -> Result<Vec<Swap>> {
+        self.refresh()?;
         let mut found = self.all_to_load()?;
         // What has ended goes before a list is loaded.
         found.retain(|found| !self.now.is_past(found.value.end));
         let steps = merge(&found, lists);
         self.refuse_without_room(&found, &steps, lists)?;
-        let masks: Vec<_> = lists.keys().map(|name| self.sets.find(name).map_or(0, mask_of)).collect();
+        let masks: Vec<_> = lists.names().map(|name| self.sets.find(name).map_or(0, mask_of)).collect();
         Ok(count(&steps, &masks, self.now))
     }
 
@@ -49,7 +76,7 @@ impl Reader {
 
     /// Refuses, before anything is written, what has no room while the old lists are still there.
     fn refuse_without_room(&mut self, found: &[Found], steps: &[Step<'_>], lists: &Lists) -> Result<()> {
-        self.sets.check_room(lists.keys().map(String::as_str), used_sets(found))?;
+        self.sets.check_room(lists.names(), used_sets(found))?;
         let new = by_prefix(steps).filter(|steps| steps[0].old.is_none()).count();
         let (rules, max_rules) = (found.len() + new, self.table.max_rules());
         if new != 0 && rules > max_rules as usize {
@@ -67,6 +94,7 @@ impl Writer {
     /// on neither passes all along: what is new is added before anything is taken out. A process that is killed on the
     /// way leaves the sets between the two, and the next call, of whatever lists, makes them exact.
     pub fn load(&mut self, lists: &Lists, ttl: Option<Duration>) -> Result<Vec<Swap>> {
+        self.begin()?;
         let found = self.reader.all_to_load()?;
         let steps = merge(&found, lists);
         self.reader.refuse_without_room(&found, &steps, lists)?;
@@ -99,6 +127,7 @@ impl Writer {
 
     /// Refuses lists that could not be loaded, before anything is written.
     pub fn check(&mut self, lists: &Lists) -> Result<()> {
+        self.reader.refresh()?;
         let found = self.reader.all_to_load()?;
         self.reader.refuse_without_room(&found, &merge(&found, lists), lists)
     }
@@ -106,16 +135,16 @@ impl Writer {
     /// The numbers of the sets, of which those that are not there yet are made.
     fn numbers(&mut self, found: &[Found], lists: &Lists) -> Result<Vec<u32>> {
         let sets = &mut self.reader.sets;
-        if !sets.have_room(lists.keys().map(String::as_str)) {
+        if !sets.have_room(lists.names()) {
             sets.free_unused(used_sets(found))?;
         }
-        lists.keys().map(|name| sets.find_or_make(name)).collect()
+        lists.names().map(|name| sets.find_or_make(name)).collect()
     }
 
     /// Gives back the names of sets that hold nothing any more.
     fn forget_unused_sets(&mut self, before: &[Found], masks: &[u32], lists: &Lists) -> Result<()> {
         let mut used = used_sets(before);
-        for (mask, items) in masks.iter().zip(lists.values()) {
+        for (mask, items) in masks.iter().zip(lists.lists()) {
             used = if items.is_empty() { used & !mask } else { used | mask };
         }
         self.reader.sets.free_unused(used)?;
@@ -157,7 +186,7 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn prefix(&self) -> IpNet {
-        let listed = self.new.map(|(_, item)| item.prefix);
+        let listed = self.new.map(|(_, item)| item.prefix());
         listed.or(self.old.map(|old| old.prefix)).expect("it is held or listed")
     }
 }
@@ -165,11 +194,11 @@ impl Step<'_> {
 /// Goes through all in the order of prefixes.
 fn merge<'a>(found: &'a [Found], lists: &'a Lists) -> Vec<Step<'a>> {
     let mut found = found.iter().peekable();
-    let mut lists: Vec<_> = lists.values().map(|items| items.iter().peekable()).collect();
+    let mut lists: Vec<_> = lists.lists().map(|items| items.iter().peekable()).collect();
     let most = lists.iter().map(ExactSizeIterator::len).chain([found.len()]).max();
     let mut steps = Vec::with_capacity(most.unwrap_or_default());
     loop {
-        let listed = lists.iter_mut().filter_map(|items| items.peek().map(|item| item.prefix)).min();
+        let listed = lists.iter_mut().filter_map(|items| items.peek().map(|item| item.prefix())).min();
         let (order, prefix) = match (found.peek(), listed) {
             (None, None) => return steps,
             (Some(old), None) => (Ordering::Less, old.prefix),
@@ -183,7 +212,7 @@ fn merge<'a>(found: &'a [Found], lists: &'a Lists) -> Vec<Step<'a>> {
         }
         let mut goes_on = false;
         for (list, items) in lists.iter_mut().enumerate() {
-            if let Some(item) = items.next_if(|item| item.prefix == prefix) {
+            if let Some(item) = items.next_if(|item| item.prefix() == prefix) {
                 steps.push(Step { old, new: Some((list, item)), goes_on });
                 goes_on = true;
             }
@@ -216,10 +245,9 @@ mod tests {
             value: RuleValue::default(),
         });
         let list = |texts: &[&str]| texts.iter().map(|text| Item::new(prefix(text))).collect::<Vec<_>>();
-        let lists = Lists::from([
-            ("a".to_owned(), list(&["192.0.2.1/32", "192.0.2.2/32", "2001:db8::/32"])),
-            ("b".to_owned(), list(&["192.0.2.0/24", "192.0.2.1/32"])),
-        ]);
+        let mut lists = Lists::new();
+        assert_eq!(lists.insert("a", list(&["192.0.2.2/32", "2001:db8::/32", "192.0.2.1/32"])), 0);
+        assert_eq!(lists.insert("b", list(&["192.0.2.0/24", "192.0.2.1/32", "192.0.2.7/24"])), 1);
         let steps = merge(&found, &lists);
         let shown = by_prefix(&steps).map(|steps| {
             let lists: Vec<_> = steps.iter().filter_map(|step| step.new.map(|(list, _)| list)).collect();

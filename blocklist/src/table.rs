@@ -122,6 +122,15 @@ impl Table {
         })
     }
 
+    /// Knows nothing of what others may have written meanwhile.
+    pub(crate) fn forget(&mut self) {
+        self.config.forget();
+        self.heads.forget();
+        self.lines.forget();
+        self.buckets.forget();
+        self.in_trie = None;
+    }
+
     pub(crate) fn config(&mut self) -> Result<Config> {
         self.config.get(0).copied()
     }

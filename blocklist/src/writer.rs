@@ -9,7 +9,7 @@ use loader::{Context as _, Error, ErrorKind, Result};
 
 use crate::layout::{RuleValue, flags, trie_key, u32_at};
 use crate::list::Item;
-use crate::prefix::{Shown, sort_pairs};
+use crate::prefix::{Shown, canonical, sort_pairs};
 use crate::rules::{Reader, Unlisted};
 use crate::sets::DEFAULT;
 use crate::store::{Lock, Maps};
@@ -55,13 +55,13 @@ impl Writer {
     /// Waits for the lock, and leaves in what has ended: for whoever may change nothing after all.
     pub fn idle(maps: &Maps) -> Result<Self> {
         let lock = maps.lock()?;
-        Ok(Self { reader: Reader::open(maps)?, _lock: lock })
+        Ok(Self { reader: Reader::open_for(maps, true)?, _lock: lock })
     }
 
     /// As [`Writer::open`], for whoever has the lock.
     pub fn holding(lock: &Lock, maps: &Maps) -> Result<Self> {
-        let mut writer = Self { reader: Reader::open(maps)?, _lock: lock.clone() };
-        writer.sweep()?;
+        let mut writer = Self { reader: Reader::open_for(maps, true)?, _lock: lock.clone() };
+        writer.begin()?;
         Ok(writer)
     }
 
@@ -73,6 +73,7 @@ impl Writer {
     /// Lets the set called `set`, or the default one, hold each prefix, for its own time, else for `ttl` from now, else
     /// for good: all of them, or after a refusal none.
     pub fn add(&mut self, items: &[Item], set: Option<&str>, ttl: Option<Duration>) -> Result<Vec<Added>> {
+        self.begin()?;
         let name = set.unwrap_or(DEFAULT);
         if !self.reader.sets.have_room([name].into_iter()) {
             let found = self.reader.table.all(false)?;
@@ -85,12 +86,13 @@ impl Writer {
         let mut seen = std::collections::HashSet::new();
         let mut answers = Vec::with_capacity(items.len());
         for item in items {
-            if items.len() > 1 && !seen.insert(item.prefix) {
+            let prefix = item.prefix();
+            if items.len() > 1 && !seen.insert(prefix) {
                 answers.push(Added::Kept);
                 continue;
             }
-            let old = self.reader.table.find(item.prefix)?;
-            answers.push(self.hold(item.prefix, old.as_ref(), set, self.end_of(item, ttl))?);
+            let old = self.reader.table.find(prefix)?;
+            answers.push(self.hold(prefix, old.as_ref(), set, self.end_of(item, ttl))?);
         }
         self.commit()?;
         Ok(answers)
@@ -98,13 +100,14 @@ impl Writer {
 
     /// Takes each prefix out of all sets, or out of the one called `set`, and tells which of them were there.
     pub fn remove(&mut self, prefixes: &[IpNet], set: Option<&str>) -> Result<Vec<bool>> {
+        self.begin()?;
         let mask = match set {
             None => u32::MAX,
             Some(name) => self.reader.sets.find(name).map_or(0, |set| 1 << set),
         };
         let mut seen = std::collections::HashSet::new();
         let mut answers = Vec::with_capacity(prefixes.len());
-        for &prefix in prefixes {
+        for prefix in prefixes.iter().copied().map(canonical) {
             let found = if seen.insert(prefix) { self.reader.table.find(prefix)? } else { None };
             let held = found.filter(|found| found.value.sets & mask != 0);
             if let Some(found) = &held {
@@ -120,7 +123,7 @@ impl Writer {
     /// Lets packets from these prefixes pass whatever the rules say, and tells which are new.
     pub fn allow(&mut self, prefixes: &[IpNet]) -> Result<Vec<bool>> {
         let mut answers = Vec::with_capacity(prefixes.len());
-        for &prefix in prefixes {
+        for prefix in prefixes.iter().copied().map(canonical) {
             let is_new = !self.is_exception(prefix)?;
             let length = u32::from(prefix.prefix_len()).to_ne_bytes();
             let map = self.reader.allow_map(prefix);
@@ -138,7 +141,8 @@ impl Writer {
 
     /// Takes back exceptions, and tells which of them were there.
     pub fn disallow(&mut self, prefixes: &[IpNet]) -> Result<Vec<bool>> {
-        prefixes.iter().map(|&prefix| self.reader.allow_map(prefix).delete(&trie_key(prefix))).collect()
+        let prefixes = prefixes.iter().copied().map(canonical);
+        prefixes.map(|prefix| self.reader.allow_map(prefix).delete(&trie_key(prefix))).collect()
     }
 
     fn is_exception(&self, prefix: IpNet) -> Result<bool> {
@@ -149,6 +153,7 @@ impl Writer {
 
     /// Tells the program whether to drop, and what to do with what no rule is about.
     pub fn set(&mut self, count_only: Option<bool>, unlisted: Option<Unlisted>) -> Result<()> {
+        self.reader.refresh()?;
         let now = self.reader.now;
         self.reader.table.change_config(|config| {
             let drops = unlisted.map(|unlisted| unlisted != Unlisted::Pass);
@@ -170,7 +175,7 @@ impl Writer {
 
     /// When what is held from now on ends; 0 for never.
     pub(crate) fn end_of(&self, item: &Item, ttl: Option<Duration>) -> u32 {
-        let own = (item.seconds != 0).then(|| Duration::from_secs(item.seconds.into()));
+        let own = (item.seconds() != 0).then(|| Duration::from_secs(item.seconds().into()));
         own.or(ttl).map_or(0, |time| self.reader.now.end_after(time))
     }
 
@@ -263,6 +268,12 @@ impl Writer {
             return Err(self.reader.no_room(rules));
         }
         self.reader.sets.set_rules(rules)
+    }
+
+    /// Goes by the present moment in all that is drafted from here on.
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        self.reader.refresh()?;
+        self.sweep()
     }
 
     /// Takes out the holds that have ended, and the rules that nothing else holds.

@@ -168,6 +168,6 @@ fn ipset(line: &str, list: &mut List) -> Result<(), Reason> {
     let mut found = Vec::new();
     list.with_host_bits += u64::from(prefix::parse_range(word, |prefix| found.push(prefix))?);
     let set = list.set_number(name);
-    list.items.extend(found.into_iter().map(|prefix| Item { prefix, set, seconds }));
+    list.items.extend(found.into_iter().map(|prefix| Item { set, seconds, ..Item::new(prefix) }));
     Ok(())
 }

@@ -17,7 +17,7 @@ use std::io::{BufRead, Read as _};
 
 use ipnet::IpNet;
 
-use crate::prefix::{order, plain_address, single};
+use crate::prefix::{self, order, plain_address, single};
 
 pub use line::Reason;
 
@@ -27,18 +27,35 @@ const MAX_LINE: usize = 1 << 16;
 /// What a list says of a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Item {
-    /// The prefix, without bits behind its length.
-    pub prefix: IpNet,
-    /// The set that the list names for it: its place in [`List::sets`], or [`NO_SET`].
-    pub set: u16,
-    /// Seconds that the list gives it; 0 for no end.
-    pub seconds: u32,
+    prefix: IpNet,
+    set: u16,
+    seconds: u32,
 }
 
 impl Item {
-    /// A prefix of which nothing else is said.
+    /// A prefix of which nothing else is said, as a rule has it: in its [canonical form](prefix::canonical).
     pub fn new(prefix: IpNet) -> Self {
-        Self { prefix, set: NO_SET, seconds: 0 }
+        Self { prefix: prefix::canonical(prefix), set: NO_SET, seconds: 0 }
+    }
+
+    /// The same for so many seconds; 0 for no end.
+    pub fn for_seconds(self, seconds: u32) -> Self {
+        Self { seconds, ..self }
+    }
+
+    /// The prefix, without bits behind its length.
+    pub fn prefix(&self) -> IpNet {
+        self.prefix
+    }
+
+    /// The set that the list names for it: its place in [`List::sets`], or [`NO_SET`].
+    pub fn set(&self) -> u16 {
+        self.set
+    }
+
+    /// Seconds that the list gives it; 0 for no end.
+    pub fn seconds(&self) -> u32 {
+        self.seconds
     }
 }
 
@@ -169,7 +186,7 @@ impl List {
     }
 
     fn push(&mut self, prefix: IpNet, seconds: u32) {
-        self.items.push(Item { seconds, ..Item::new(prefix) });
+        self.items.push(Item::new(prefix).for_seconds(seconds));
     }
 
     /// Leaves one item of those with the same prefix and set: the one that stays the longest. Gives how many prefixes
@@ -199,7 +216,7 @@ impl List {
 
 /// Sorts the items and leaves one of those with the same prefix: the one that stays the longest. Gives how many were
 /// left out.
-pub fn sort_out(items: &mut Vec<Item>) -> usize {
+pub(crate) fn sort_out(items: &mut Vec<Item>) -> usize {
     let before = items.len();
     if !items.is_sorted_by(|a, b| a.prefix < b.prefix) {
         sort(items, |_| 0);

@@ -23,7 +23,7 @@ pub(super) fn add(args: &Add) -> Result<()> {
 }
 
 fn prefixes(items: &[Item]) -> Vec<IpNet> {
-    items.iter().map(|item| item.prefix).collect()
+    items.iter().map(Item::prefix).collect()
 }
 
 pub(super) fn del(args: &Del) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `xdpload block load`: list files into sets.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, IsTerminal as _, Read};
@@ -40,51 +40,66 @@ pub(super) fn run(args: &Load) -> Result<()> {
         lists.take(args, &path.display().to_string(), list, &maps)?;
     }
     watched.iter().try_for_each(Watched::check)?;
-    let duplicates = lists.duplicates + lists.sets.values_mut().map(list::sort_out).sum::<usize>();
-    let risky = lists.sets.values().flat_map(|items| lockout::risky(items));
+    let Lists { sets, mut allowed, skipped, mut duplicates } = lists;
+    let mut lists = blocklist::Lists::new();
+    for (name, items) in sets {
+        duplicates += lists.insert(name, items);
+    }
+    let risky = lists.lists().flat_map(lockout::risky);
     let mut protected = lockout::protected();
-    protected.retain(|it| !lists.allowed.iter().any(|exception| exception.contains(&it.address)));
+    protected.retain(|it| !allowed.iter().any(|exception| exception.contains(&it.address)));
     let mut writer = if args.dry_run { Writer::idle(&maps)? } else { Writer::open(&maps)? };
     lockout::check_among(&protected, risky, writer.reader(), args.force)?;
-    lockout::check_exceptions(&lists.allowed, args.force)?;
-    lists.allowed.sort_unstable();
-    lists.allowed.dedup();
-    let (exceptions, swaps) =
-        if args.dry_run { preview(&lists, writer.reader())? } else { load(&lists, args, &mut writer)? };
-    let loaded = |(name, Swap { added, kept, removed, .. })| Loaded { name, added, kept, removed };
+    lockout::check_exceptions(&allowed, args.force)?;
+    allowed.sort_unstable();
+    allowed.dedup();
+    let (exceptions, swaps) = if args.dry_run {
+        preview(&lists, &allowed, writer.reader())?
+    } else {
+        load(&lists, &allowed, args, &mut writer)?
+    };
+    let loaded = |(name, Swap { added, kept, removed, .. })| {
+        let name: &str = name;
+        Loaded { name: name.to_owned(), added, kept, removed }
+    };
     output::answer(
         args.form,
         &Document {
             dry_run: args.dry_run,
-            skipped: lists.skipped,
+            skipped,
             duplicates,
             exceptions,
-            sets: lists.sets.into_keys().zip(swaps).map(loaded).collect(),
+            sets: lists.names().zip(swaps).map(loaded).collect(),
         },
     )
 }
 
 /// How many exceptions would be new, and what would change of the sets.
-fn preview(lists: &Lists, reader: &mut Reader) -> Result<(usize, Vec<Swap>)> {
+fn preview(lists: &blocklist::Lists, allowed: &[IpNet], reader: &mut Reader) -> Result<(usize, Vec<Swap>)> {
     let there: HashSet<_> = reader.exceptions()?.into_iter().collect();
-    let new = lists.allowed.iter().filter(|exception| !there.contains(*exception)).count();
-    Ok((new, reader.preview(&lists.sets)?))
+    let new = allowed.iter().filter(|exception| !there.contains(*exception)).count();
+    Ok((new, reader.preview(lists)?))
 }
 
 /// Makes the exceptions and loads the sets, and tells the same of that.
-fn load(lists: &Lists, args: &Load, writer: &mut Writer) -> Result<(usize, Vec<Swap>)> {
-    if !lists.allowed.is_empty() {
+fn load(
+    lists: &blocklist::Lists,
+    allowed: &[IpNet],
+    args: &Load,
+    writer: &mut Writer,
+) -> Result<(usize, Vec<Swap>)> {
+    if !allowed.is_empty() {
         // No exception is made for sets that cannot be loaded.
-        writer.check(&lists.sets)?;
+        writer.check(lists)?;
     }
-    let new = writer.allow(&lists.allowed)?.into_iter().filter(|is_new| *is_new).count();
-    Ok((new, writer.load(&lists.sets, args.ttl)?))
+    let new = writer.allow(allowed)?.into_iter().filter(|is_new| *is_new).count();
+    Ok((new, writer.load(lists, args.ttl)?))
 }
 
 /// What all files list, by set.
 #[derive(Default)]
 struct Lists {
-    sets: blocklist::Lists,
+    sets: BTreeMap<String, Vec<Item>>,
     allowed: Vec<IpNet>,
     skipped: u64,
     duplicates: usize,
@@ -123,8 +138,8 @@ impl Lists {
         }
         let set_of = |item: &Item| match &args.set {
             Some(set) => set.as_str(),
-            None if item.set == NO_SET => DEFAULT_SET,
-            None => &list.sets[usize::from(item.set)],
+            None if item.set() == NO_SET => DEFAULT_SET,
+            None => &list.sets[usize::from(item.set())],
         };
         if args.set.is_some() || list.sets.is_empty() {
             let name = args.set.as_deref().unwrap_or(DEFAULT_SET);

@@ -78,7 +78,7 @@ fn refused(found: &LockOut, help: &str) -> Error {
 /// The few prefixes of a list, sorted as it is, that may lock somebody out.
 pub(super) fn risky(items: &[Item]) -> Vec<IpNet> {
     let all = protected().into_iter().flat_map(|protected| covering(protected.address));
-    let is_listed = |prefix: &IpNet| items.binary_search_by_key(prefix, |item| item.prefix).is_ok();
+    let is_listed = |prefix: &IpNet| items.binary_search_by_key(prefix, Item::prefix).is_ok();
     everything().into_iter().chain(all).filter(is_listed).collect()
 }
 

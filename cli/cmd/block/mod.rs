@@ -124,7 +124,7 @@ fn read_items(prefixes: &Prefixes, maps: &Maps) -> Result<Vec<Item>> {
 /// The same, for exceptions.
 fn read_exceptions(prefixes: &Prefixes, maps: &Maps) -> Result<Vec<IpNet>> {
     let list = read_prefixes(prefixes, maps)?;
-    Ok(list.items.into_iter().map(|item| item.prefix).chain(list.allowed).collect())
+    Ok(list.items.into_iter().map(|item| item.prefix()).chain(list.allowed).collect())
 }
 
 fn read_prefixes(prefixes: &Prefixes, maps: &Maps) -> Result<List> {

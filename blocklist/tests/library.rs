@@ -1,0 +1,124 @@
+//! The blocklist as a library, on the real kernel: what a caller may do wrong, and what holds for one that goes on.
+
+#[path = "../../loader/tests/alone/mod.rs"]
+mod alone;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use blocklist::list::Item;
+use blocklist::prefix::{IpNet, single};
+use blocklist::{Added, Buffers, Lists, Lock, Maps, Reader, Writer};
+use loader::Program;
+use loader::pin::{self, BPFFS_ROOT};
+use loader::uapi::bpf::XdpAction;
+
+use alone::alone;
+
+/// A blocklist with room for so many rules, on no interface, and its lock.
+fn blocklist(max_rules: u32) -> (Maps, Lock) {
+    let bpffs = pin::ensure_bpffs(Path::new(BPFFS_ROOT)).unwrap();
+    let maps = Maps::under(bpffs.root());
+    let lock = maps.prepare(&bpffs).unwrap();
+    maps.make(max_rules, &lock).unwrap();
+    (maps, lock)
+}
+
+/// Whether the packet program drops what comes from `source`.
+fn drops(maps: &Maps, lock: &Lock, source: Ipv4Addr) -> bool {
+    let program = Program::open_pinned(&maps.program(Buffers::One, lock).unwrap()).unwrap();
+    let mut frame = [0; 64];
+    frame[12] = 0x08;
+    frame[14] = 0x45;
+    frame[17] = 50;
+    frame[23] = 17;
+    frame[26..30].copy_from_slice(&source.octets());
+    program.test_run(&frame, 1).unwrap().verdict == XdpAction::DROP
+}
+
+fn prefix(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+/// Addresses without an order, each once.
+fn address(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(0x0a00_0000 + number.wrapping_mul(0x9e37) % 0x10_0000)
+}
+
+fn items(numbers: impl Iterator<Item = u32>) -> Vec<Item> {
+    numbers.map(|number| Item::new(single(IpAddr::from(address(number))))).collect()
+}
+
+#[test]
+fn a_list_in_any_order_is_loaded_whole() {
+    alone(|| {
+        let (maps, lock) = blocklist(2000);
+        let mut writer = Writer::holding(&lock, &maps).unwrap();
+        for numbers in [0..300, 150..450, 0..100] {
+            let mut lists = Lists::new();
+            assert_eq!(lists.insert("s", items(numbers.clone().chain([numbers.start]))), 1);
+            writer.load(&lists, None).unwrap();
+            assert_eq!(writer.reader().rules(false).unwrap().len(), numbers.len());
+            assert!(numbers.clone().all(|number| drops(&maps, &lock, address(number))), "{numbers:?}");
+        }
+        assert!(!drops(&maps, &lock, address(449)));
+    });
+}
+
+#[test]
+fn host_bits_and_mapped_addresses_make_no_other_rules() {
+    alone(|| {
+        let (maps, lock) = blocklist(100);
+        let mut writer = Writer::holding(&lock, &maps).unwrap();
+        let (written, canonical) = (prefix("10.1.2.3/8"), prefix("10.0.0.0/8"));
+        assert_eq!(writer.add(&[Item::new(written)], None, None).unwrap(), [Added::New]);
+        assert_eq!(writer.add(&[Item::new(canonical)], None, None).unwrap(), [Added::Kept]);
+        assert!(drops(&maps, &lock, Ipv4Addr::new(10, 200, 0, 1)));
+        assert_eq!(writer.reader().rule(written).unwrap().map(|rule| rule.prefix), Some(canonical));
+
+        assert_eq!(writer.allow(&[written, canonical]).unwrap(), [true, false]);
+        assert!(!drops(&maps, &lock, Ipv4Addr::new(10, 200, 0, 1)));
+        assert_eq!(writer.disallow(&[written]).unwrap(), [true]);
+
+        let mapped = prefix("::ffff:192.0.2.1/128");
+        writer.add(&[Item::new(mapped)], None, None).unwrap();
+        assert!(drops(&maps, &lock, Ipv4Addr::new(192, 0, 2, 1)));
+        assert!(writer.reader().test(mapped.addr()).unwrap().drops);
+        assert_eq!(writer.remove(&[written, mapped], None).unwrap(), [true, true]);
+        assert_eq!(writer.reader().rules(false).unwrap(), []);
+
+        let mut lists = Lists::new();
+        lists.insert("s", vec![Item::new(written), Item::new(prefix("192.168.77.9/16"))]);
+        for added in [2, 0] {
+            assert_eq!(writer.load(&lists, None).unwrap()[0].added, added);
+            assert!(drops(&maps, &lock, Ipv4Addr::new(192, 168, 1, 1)));
+        }
+    });
+}
+
+#[test]
+fn what_is_kept_open_goes_by_the_time_of_each_call() {
+    alone(|| {
+        let (maps, lock) = blocklist(100);
+        let mut writer = Writer::holding(&lock, &maps).unwrap();
+        let mut reader = Reader::open(&maps).unwrap();
+        let (first, second) = (prefix("192.0.2.1/32"), prefix("192.0.2.2/32"));
+        let ttl = Duration::from_millis(1500);
+        writer.add(&[Item::new(first)], None, Some(ttl)).unwrap();
+        assert!(reader.test(first.addr()).unwrap().drops, "others have added it since this was opened");
+        while Reader::open(&maps).unwrap().rule(first).unwrap().is_some() {
+            thread::sleep(Duration::from_millis(50));
+        }
+        for reader in [&mut reader, writer.reader()] {
+            assert!(!reader.test(first.addr()).unwrap().drops);
+            assert_eq!(reader.rules(false).unwrap(), []);
+        }
+        let start = Instant::now();
+        writer.add(&[Item::new(second)], None, Some(ttl)).unwrap();
+        let rule = Reader::open(&maps).unwrap().rule(second).unwrap();
+        let left = rule.and_then(|rule| rule.left).unwrap_or_default();
+        assert!(left + start.elapsed() >= ttl, "{left:?} are left of {ttl:?}");
+    });
+}
