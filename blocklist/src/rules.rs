@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use loader::map::Map;
-use loader::{Error, ErrorKind, Result};
+use loader::{Cause, Error, ErrorKind, Result};
 use nix::libc::{E2BIG, ENOSPC};
 
 use crate::clock::{Clock, Now};
@@ -145,6 +145,7 @@ impl Reader {
             .context(format!(
                 "there is no room for {what}, the blocklist was made with room for {room} rules"
             ))
+            .with_cause(Cause::Full)
             .with_help(self.more_room())
     }
 
@@ -155,7 +156,7 @@ impl Reader {
             "there is no room: with the new rules there would be {rules}, and there is room for {room}; \
              nothing was changed"
         );
-        Error::new(ErrorKind::Os, message).with_help(self.more_room())
+        Error::new(ErrorKind::Conflict, message).with_cause(Cause::Full).with_help(self.more_room())
     }
 
     fn more_room(&self) -> String {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ipnet::IpNet;
 use loader::map::{Map, UpdateFlags};
-use loader::{Error, ErrorKind, Result, quote};
+use loader::{Cause, Error, ErrorKind, Result, quote};
 
 use crate::cells::Cells;
 use crate::clock::Now;
@@ -301,7 +301,9 @@ fn no_room(name: &str) -> Error {
         quote(name),
         SETS - 1
     );
-    Error::new(ErrorKind::Conflict, message).with_help("a set goes when the last of its rules has gone")
+    Error::new(ErrorKind::Conflict, message)
+        .with_cause(Cause::Full)
+        .with_help("a set goes when the last of its rules has gone")
 }
 
 fn check_name(name: &str) -> Result<()> {

@@ -4,12 +4,13 @@ use std::fs::{self, File};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::{self, ThreadId};
 
 use loader::map::{Map, MapInfo};
 use loader::pin::BPFFS_ROOT;
 use loader::uapi::bpf::MapType;
-use loader::{Error, ErrorKind, Result, escape, pin, quote};
+use loader::{Cause, Error, ErrorKind, Result, escape, pin, quote};
 use nix::libc::ENOENT;
 
 use crate::layout::{Bucket, Cell, Config, Heads, LAYOUT, Line, RuleValue, Set};
@@ -48,6 +49,14 @@ pub(crate) const SHAPES: [Shape; 13] = [
 #[derive(Clone, Debug)]
 pub struct Maps {
     dir: PathBuf,
+    /// The lock that was taken last by this or a clone of it, and by which thread.
+    taken: Arc<Mutex<Option<Taken>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Taken {
+    by: ThreadId,
+    lock: Weak<pin::Lock>,
 }
 
 /// Held by the one process that writes, until all clones are dropped. The kernel lets go of it when the process ends,
@@ -60,7 +69,7 @@ pub struct Lock {
 impl Maps {
     /// The blocklist at `dir`, which may be not there yet.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), taken: Arc::default() }
     }
 
     /// Its directory.
@@ -113,18 +122,52 @@ impl Maps {
         Ok(())
     }
 
-    /// Waits until nobody else writes.
+    /// Waits until nobody else writes, for as long as that takes.
+    ///
+    /// A thread that has the lock already would wait for itself: that is an error with the cause
+    /// [`Locked`](Cause::Locked), as far as the lock was taken by this value or a clone of it.
+    /// [`Writer::holding`](crate::Writer::holding) goes on with a lock that is there.
     pub fn lock(&self) -> Result<Lock> {
+        self.refuse_to_wait_for_oneself()?;
+        let lock = self.take(|dir| pin::lock(dir).map(Some))?;
+        Ok(lock.expect("it was waited for"))
+    }
+
+    /// As [`Maps::lock`], without waiting: none if somebody else writes.
+    pub fn try_lock(&self) -> Result<Option<Lock>> {
+        self.take(pin::try_lock)
+    }
+
+    fn take(&self, lock: impl Fn(&Path) -> Result<Option<pin::Lock>>) -> Result<Option<Lock>> {
         loop {
-            let held = match pin::lock(&self.dir) {
-                Ok(held) => held,
+            let held = match lock(&self.dir) {
+                Ok(Some(held)) => held,
+                Ok(None) => return Ok(None),
                 Err(error) if error.errno() == Some(ENOENT) => return Err(self.is_off()),
                 Err(error) => return Err(self.explain(error)),
             };
             // Meanwhile there may have been another purge, and another blocklist may be there, with a lock of its own.
             if self.is_of_today(&held) {
-                return Ok(Lock { _held: Arc::new(held) });
+                let held = Arc::new(held);
+                let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+                *taken = Some(Taken { by: thread::current().id(), lock: Arc::downgrade(&held) });
+                return Ok(Some(Lock { _held: held }));
             }
+        }
+    }
+
+    fn refuse_to_wait_for_oneself(&self) -> Result<()> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let own = taken.filter(|taken| taken.by == thread::current().id());
+        match own.and_then(|taken| taken.lock.upgrade()) {
+            Some(held) if self.is_of_today(&held) => {
+                let message = format!(
+                    "this thread has the lock of the blocklist at {} already, and would wait for itself",
+                    self.shown()
+                );
+                Err(Error::new(ErrorKind::Conflict, message).with_cause(Cause::Locked))
+            }
+            _ => Ok(()),
         }
     }
 

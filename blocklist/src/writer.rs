@@ -47,9 +47,16 @@ impl Added {
 }
 
 impl Writer {
-    /// Waits for the lock, and takes out what has ended.
+    /// Waits for the lock, as [`Maps::lock`] does, and takes out what has ended.
+    ///
+    /// Whoever has the lock calls [`Writer::holding`].
     pub fn open(maps: &Maps) -> Result<Self> {
         Self::holding(&maps.lock()?, maps)
+    }
+
+    /// As [`Writer::open`], without waiting: none if somebody else writes.
+    pub fn try_open(maps: &Maps) -> Result<Option<Self>> {
+        maps.try_lock()?.map(|lock| Self::holding(&lock, maps)).transpose()
     }
 
     /// Waits for the lock, and leaves in what has ended: for whoever may change nothing after all.

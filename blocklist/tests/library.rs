@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use blocklist::list::Item;
 use blocklist::prefix::{IpNet, single};
 use blocklist::{Added, Buffers, Lists, Lock, Maps, Reader, Writer};
-use loader::Program;
+use loader::map::ArrayMemory;
 use loader::pin::{self, BPFFS_ROOT};
 use loader::uapi::bpf::XdpAction;
+use loader::{Cause, ErrorKind, Program};
 
 use alone::alone;
 
@@ -121,4 +122,52 @@ fn what_is_kept_open_goes_by_the_time_of_each_call() {
         let left = rule.and_then(|rule| rule.left).unwrap_or_default();
         assert!(left + start.elapsed() >= ttl, "{left:?} are left of {ttl:?}");
     });
+}
+
+#[test]
+fn whoever_has_the_lock_does_not_wait_for_it() {
+    alone(|| {
+        let (maps, lock) = blocklist(100);
+        for error in [maps.lock().unwrap_err(), Writer::open(&maps.clone()).unwrap_err()] {
+            assert_eq!((error.kind(), error.cause()), (ErrorKind::Conflict, Some(Cause::Locked)), "{error}");
+        }
+        assert!(maps.try_lock().unwrap().is_none());
+        assert!(Writer::try_open(&Maps::under(Path::new(BPFFS_ROOT))).unwrap().is_none());
+        let writer = Writer::holding(&lock, &maps).unwrap();
+        // Another thread waits, and gets it.
+        let found = thread::scope(|scope| {
+            let waiting = scope.spawn(|| Writer::open(&maps)?.reader().rules(false));
+            drop((writer, lock));
+            waiting.join().unwrap()
+        });
+        assert_eq!(found.unwrap(), []);
+        assert!(Writer::try_open(&maps).unwrap().is_some());
+    });
+}
+
+#[test]
+fn a_full_blocklist_can_be_told_by_its_cause() {
+    alone(|| {
+        let (maps, lock) = blocklist(64);
+        let mut writer = Writer::holding(&lock, &maps).unwrap();
+        let mut lists = Lists::new();
+        lists.insert("s", items(0..65));
+        let added = writer.add(&items(0..65), None, None);
+        let loaded = writer.load(&lists, None);
+        for error in [added.unwrap_err(), loaded.unwrap_err()] {
+            assert_eq!((error.kind(), error.cause()), (ErrorKind::Conflict, Some(Cause::Full)), "{error}");
+        }
+        let exceptions: Vec<_> = items(0..65).iter().map(Item::prefix).collect();
+        assert_eq!(writer.allow(&exceptions).unwrap_err().cause(), Some(Cause::Full));
+    });
+}
+
+#[test]
+fn handles_go_to_other_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<ArrayMemory>();
+    check::<Maps>();
+    check::<Lock>();
+    check::<Reader>();
+    check::<Writer>();
 }

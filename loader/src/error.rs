@@ -46,6 +46,10 @@ pub enum ErrorKind {
 pub enum Cause {
     /// A program is on the interface, and is not to be displaced or cannot be replaced in another mode.
     Occupied,
+    /// There is no room for more entries.
+    Full,
+    /// Whoever asks for a lock has it already, and would wait for itself.
+    Locked,
 }
 
 /// Where in a file an error lies.

@@ -141,6 +141,15 @@ pub fn lock(root: &Path) -> Result<Lock> {
     lock_open(open_directory(root)?, root)
 }
 
+/// As [`lock`], without waiting: none if somebody else has the lock.
+pub fn try_lock(root: &Path) -> Result<Option<Lock>> {
+    let dir = open_directory(root)?;
+    match os::try_lock(dir.as_fd()) {
+        Ok(is_ours) => Ok(is_ours.then(|| Lock(dir))),
+        Err(errno) => Err(Error::os("flock(2)", show(root), errno.0)),
+    }
+}
+
 /// As [`lock`], for whoever goes on without where no such directory is, or none that this user may look into: neither
 /// are there pins then.
 pub fn lock_if_there(root: &Path) -> Result<Option<Lock>> {

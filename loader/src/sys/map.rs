@@ -88,6 +88,11 @@ pub(crate) struct Mapping {
     len: usize,
 }
 
+// SAFETY: the memory is the process's and no thread's: whoever owns this may use it and unmap it on any of them.
+unsafe impl Send for Mapping {}
+// SAFETY: of what is shared nobody reads or writes but through the atomic words of `ArrayMemory`; `write` takes `&mut`.
+unsafe impl Sync for Mapping {}
+
 impl Mapping {
     /// Writes the first bytes.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Errno> {

@@ -71,6 +71,15 @@ pub(crate) fn lock(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     }
 }
 
+/// Takes the same lock if nobody has it, and tells whether it did.
+pub(crate) fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    match flock(fd, libc::LOCK_EX | libc::LOCK_NB) {
+        Ok(()) => Ok(true),
+        Err(Errno(libc::EWOULDBLOCK)) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Lets go of that lock.
 pub(crate) fn unlock(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     flock(fd, libc::LOCK_UN)
