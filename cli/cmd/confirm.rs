@@ -2,39 +2,42 @@
 
 use std::fmt;
 
-use loader::attach::{NetNs, RouteSocket};
+use loader::attach::RouteSocket;
 use loader::netlink::LinkInfo;
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use crate::cmd::block;
-use crate::guard::{self, Pending};
+use crate::guard::{Guards, Pending};
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Confirm) -> Result<()> {
     let netns = super::netns(&args.place)?;
     let socket = RouteSocket::open(netns.as_ref())?;
     let link = args.interface.as_ref().map(|link| socket.link(link)).transpose()?;
-    let links = match &link {
-        Some(link) => vec![link.clone()],
-        None => waiting(&socket, netns.as_ref())?,
-    };
+    let mut guards = Guards::new(netns.as_ref());
     let mut document = Document { confirmed: Vec::new(), default_drop: false };
     // Whatever becomes of one, the others are confirmed.
-    let mut refusal = None;
+    let mut refusals = Vec::new();
+    let links = match &link {
+        Some(link) => vec![link.clone()],
+        None => waiting(&socket, &mut guards, &mut refusals)?,
+    };
     for link in &links {
-        match guard::confirm(netns.as_ref(), link.index) {
+        match guards.confirm(link.index) {
             Ok(Some(pending)) => document.confirmed.push(Confirmed::new(link, pending)),
             Ok(None) => {}
-            Err(error) => refusal = Some(error),
+            Err(error) => refusals.push(of(link, error)),
         }
     }
     match block::confirm_default(&args.bpffs.root, link.as_ref()) {
         Ok(default_drop) => document.default_drop = default_drop,
-        Err(error) => refusal = Some(error),
+        Err(error) => refusals.push(error),
     }
     let none = document.confirmed.is_empty() && !document.default_drop;
-    match refusal {
+    let last = refusals.pop();
+    refusals.iter().for_each(output::error);
+    match last {
         None if none => Err(none_waits(link.as_ref())),
         None => output::answer(args.form, &document),
         Some(error) if none => Err(error),
@@ -42,15 +45,24 @@ pub(crate) fn run(args: &args::Confirm) -> Result<()> {
     }
 }
 
-/// The interfaces whose changes wait.
-fn waiting(socket: &RouteSocket, netns: Option<&NetNs>) -> Result<Vec<LinkInfo>> {
+/// The interfaces whose changes wait. Where that cannot be told, `refusals` gets why not.
+fn waiting(
+    socket: &RouteSocket,
+    guards: &mut Guards<'_>,
+    refusals: &mut Vec<Error>,
+) -> Result<Vec<LinkInfo>> {
     let mut waiting = Vec::new();
     for link in socket.links()? {
-        if guard::pending(netns, link.index)?.is_some() {
-            waiting.push(link);
+        match guards.pending(link.index) {
+            Ok(pending) => waiting.extend(pending.map(|_| link)),
+            Err(error) => refusals.push(of(&link, error)),
         }
     }
     Ok(waiting)
+}
+
+fn of(link: &LinkInfo, error: Error) -> Error {
+    error.context(format!("the change of {}", quote(&link.name)))
 }
 
 #[cold]

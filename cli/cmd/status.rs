@@ -13,8 +13,9 @@ use loader::{Result, escape};
 use serde::Serialize;
 
 use crate::cmd::block;
+use crate::cmd::trial::or_else;
 use crate::format::hex;
-use crate::guard::{self, Pending};
+use crate::guard::{Guards, Pending};
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Status) -> Result<()> {
@@ -26,10 +27,12 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
     };
     let holders = Holders::new(&links, &args.bpffs.root);
     let default_drop = block::DefaultOnTrial::look(&args.bpffs.root);
+    let mut guards = Guards::new(netns.as_ref());
     let mut interfaces = Vec::new();
     for link in links {
-        let pending = guard::pending(netns.as_ref(), link.index)?;
-        if args.interface.is_some() || !link.xdp.is_empty() || pending.is_some() {
+        // A guard that does not answer is no reason to keep back the rest.
+        let pending = guards.pending(link.index);
+        if args.interface.is_some() || !link.xdp.is_empty() || !matches!(pending, Ok(None)) {
             interfaces.push(Interface {
                 default_drop_left: default_drop.left_on(&link),
                 again: format!("{}{}", args.place.once_more(), args.bpffs.once_more()),
@@ -81,6 +84,9 @@ struct Interface {
     /// What `xdpload confirm` would keep.
     #[serde(skip_serializing_if = "Option::is_none")]
     trial: Option<Trial>,
+    /// Why that is not known, where a guard is but cannot be understood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial_error: Option<String>,
     /// Seconds until the blocklist lets pass again what no rule is about, which `xdpload confirm` would drop for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_drop_left: Option<u64>,
@@ -97,8 +103,11 @@ struct Trial {
     guard: u32,
     /// The ids of the programs that it puts back.
     puts_back: Vec<Option<u32>>,
+    /// Why it could not do so yet: the time is up, and it tries again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
     #[serde(skip)]
-    words: String,
+    before: Vec<XdpProgram>,
 }
 
 #[derive(Serialize)]
@@ -143,7 +152,11 @@ struct MapName {
 }
 
 impl Interface {
-    fn new(link: &LinkInfo, holders: &Holders, pending: Option<Pending>) -> Self {
+    fn new(link: &LinkInfo, holders: &Holders, pending: Result<Option<Pending>>) -> Self {
+        let (pending, trial_error) = match pending {
+            Ok(pending) => (pending, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
         Self {
             name: link.name.clone(),
             index: link.index,
@@ -158,8 +171,10 @@ impl Interface {
                 milliseconds_left: pending.left.as_millis(),
                 guard: pending.pid,
                 puts_back: pending.before.iter().map(|program| program.id).collect(),
-                words: pending.back,
+                failure: pending.failure,
+                before: pending.before,
             }),
+            trial_error,
             default_drop_left: None,
             again: String::new(),
         }
@@ -208,20 +223,29 @@ impl fmt::Display for Interface {
             writeln!(f, "{head}  no XDP program")?;
         }
         self.programs.iter().try_for_each(|program| writeln!(f, "{head}  {program}"))?;
+        let confirm = format!("`xdpload confirm {}{again}`", escape(&self.name));
         self.trial.iter().try_for_each(|trial| {
             let seconds = trial.milliseconds_left.div_ceil(1000);
-            let (name, words) = (escape(&self.name), escape(&trial.words));
-            writeln!(
-                f,
-                "{head}  on trial: in {seconds} s {words}, unless `xdpload confirm {name}{again}` comes"
-            )
+            match &trial.failure {
+                None => writeln!(
+                    f,
+                    "{head}  on trial: run {confirm} within {seconds} s to keep the change; otherwise {}",
+                    or_else(&trial.before)
+                ),
+                Some(failure) => writeln!(
+                    f,
+                    "{head}  on trial: the time is up, but the roll-back fails, and is tried again for {seconds} s: \
+                     {}; run {confirm} to keep the change",
+                    escape(failure)
+                ),
+            }
         })?;
+        self.trial_error.iter().try_for_each(|error| writeln!(f, "{head}  on trial: {}", escape(error)))?;
         self.default_drop_left.iter().try_for_each(|seconds| {
-            let words = "what no rule of the blocklist matches passes again";
-            let name = escape(&self.name);
             writeln!(
                 f,
-                "{head}  on trial: in {seconds} s {words}, unless `xdpload confirm {name}{again}` comes"
+                "{head}  on trial: run {confirm} within {seconds} s to go on dropping what no rule of the blocklist \
+                 matches; otherwise it passes again"
             )
         })
     }

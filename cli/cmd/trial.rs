@@ -100,17 +100,26 @@ impl TrialDocument {
     }
 }
 
+/// What happens to a change that nobody confirms, made where `before` ran.
+pub(super) fn or_else(before: &[XdpProgram]) -> String {
+    match before {
+        [] => "the program is detached".to_owned(),
+        before => {
+            let list: Vec<_> = before.iter().map(ToString::to_string).collect();
+            format!("{} is restored", list.join(" and "))
+        }
+    }
+}
+
 impl fmt::Display for TrialDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seconds, guard, before, .. } = self;
-        let then = match &before[..] {
-            [] => "it is detached again".to_owned(),
-            before => {
-                let list: Vec<_> = before.iter().map(ToString::to_string).collect();
-                format!("{} is put back", list.join(" and "))
-            }
-        };
-        writeln!(f, "unless `xdpload confirm {}` comes within {seconds} s, {then}", self.words)?;
+        let then = or_else(before);
+        let confirm = &self.words;
+        writeln!(
+            f,
+            "run `xdpload confirm {confirm}` within {seconds} s to keep the change; otherwise {then}"
+        )?;
         let limit = match self.without_guard {
             WithoutGuard::ProgramGoes => "goes with it",
             WithoutGuard::ProgramStays => "stays, since nothing but the guard knows the one before",

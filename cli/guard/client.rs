@@ -1,21 +1,23 @@
 //! Talking to the guard of an interface: what it waits for, and that all is well.
 
+use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use loader::attach::NetNs;
 use loader::netlink::{Mode, XdpProgram};
 use loader::{Error, ErrorKind, Result};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use nix::unistd::geteuid;
 
 use super::{TO_STRANGERS, socket_name};
 
-/// How long a guard may take to answer: it may have to make a pin.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a guard may take to answer. It may be stopped, and then it never does.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a guard is asked that ends without an answer.
 const ATTEMPTS: u32 = 10;
@@ -27,8 +29,8 @@ pub(crate) struct Pending {
     pub(crate) left: Duration,
     /// The process that waits.
     pub(crate) pid: u32,
-    /// What happens then, in words.
-    pub(crate) back: String,
+    /// Why the roll-back fails, which is tried again as long as it waits; none before it has begun.
+    pub(crate) failure: Option<String>,
     /// The program on trial.
     pub(crate) new: Option<u32>,
     /// What is put back.
@@ -47,77 +49,123 @@ enum Answer {
     Ended,
     /// There is none.
     Nobody,
+    /// Nothing came from this process, or from one whose number cannot be known (0).
+    Unanswered(i32),
 }
 
-/// The change of the interface `ifindex` that waits to be confirmed, if one does and this user may know of it.
+/// Those who ask the guards of a network namespace. One guard may have many interfaces: if it has not answered once, it
+/// is not waited for again.
+pub(crate) struct Guards<'n> {
+    netns: Option<&'n NetNs>,
+    silent: Vec<i32>,
+}
+
+/// The change of the interface `ifindex` that waits to be confirmed; see [`Guards::pending`].
 pub(crate) fn pending(netns: Option<&NetNs>, ifindex: u32) -> Result<Option<Pending>> {
-    for _ in 0..ATTEMPTS {
-        match ask(netns, ifindex, "status\n")? {
-            Answer::Waits(pending) => return Ok(Some(pending)),
-            Answer::Nobody | Answer::Silent => return Ok(None),
-            // Its trial was over at this moment. Mostly nobody answers any more.
-            Answer::Ended => {}
+    Guards::new(netns).pending(ifindex)
+}
+
+impl<'n> Guards<'n> {
+    /// The guards in `netns`, or in the network namespace of this thread.
+    pub(crate) fn new(netns: Option<&'n NetNs>) -> Self {
+        Self { netns, silent: Vec::new() }
+    }
+
+    /// The change of the interface `ifindex` that waits to be confirmed, if one does and this user may know of it.
+    pub(crate) fn pending(&mut self, ifindex: u32) -> Result<Option<Pending>> {
+        for _ in 0..ATTEMPTS {
+            match self.ask(ifindex, "status\n")? {
+                Answer::Waits(pending) => return Ok(Some(pending)),
+                Answer::Nobody | Answer::Silent => return Ok(None),
+                Answer::Unanswered(pid) => return Err(no_answer(pid, "")),
+                // Its trial was over at this moment. Mostly nobody answers any more.
+                Answer::Ended => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Confirms the change of the interface `ifindex`, if one waits.
+    pub(crate) fn confirm(&mut self, ifindex: u32) -> Result<Option<Pending>> {
+        match self.ask(ifindex, "confirm\n")? {
+            Answer::Waits(pending) => Ok(Some(pending)),
+            Answer::Nobody => Ok(None),
+            Answer::Silent => {
+                let message = "only the user who made the change, and root, may confirm it";
+                Err(Error::new(ErrorKind::PermissionDenied, message))
+            }
+            Answer::Unanswered(pid) => Err(no_answer(pid, ", so that nothing is known to be confirmed")),
+            Answer::Ended => {
+                let message =
+                    "the guard has ended without an answer: it rolled the change back, or was killed";
+                Err(Error::new(ErrorKind::Conflict, message)
+                    .with_help("`xdpload status` shows what is there now"))
+            }
         }
     }
-    Ok(None)
-}
 
-/// Confirms the change of the interface `ifindex`, if one waits.
-pub(crate) fn confirm(netns: Option<&NetNs>, ifindex: u32) -> Result<Option<Pending>> {
-    match ask(netns, ifindex, "confirm\n")? {
-        Answer::Waits(pending) => Ok(Some(pending)),
-        Answer::Nobody => Ok(None),
-        Answer::Silent => {
-            let message = "only the user who made the change, and root, may confirm it";
-            Err(Error::new(ErrorKind::PermissionDenied, message))
+    fn ask(&mut self, ifindex: u32, request: &str) -> Result<Answer> {
+        let stream = match self.netns {
+            Some(netns) => netns.run(|| connect_to_guard(ifindex))?,
+            None => connect_to_guard(ifindex),
+        };
+        let stream = match stream {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(Answer::Nobody),
+            // So many wait to be heard that no more are let in.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Answer::Unanswered(0)),
+            stream => stream.map_err(|error| failed("connect(2)", &error))?,
+        };
+        // Anybody may take a name that is free.
+        if !is_trusted(&stream) {
+            return Ok(Answer::Nobody);
         }
-        Answer::Ended => {
-            let message = "the guard has ended without an answer: it rolled the change back, or was killed";
-            Err(Error::new(ErrorKind::Conflict, message)
-                .with_help("`xdpload status` shows what is there now"))
+        let pid = getsockopt(&stream, PeerCredentials).map(|peer| peer.pid()).unwrap_or_default();
+        if self.silent.contains(&pid) {
+            return Ok(Answer::Unanswered(pid));
         }
+        let answer = converse(stream, request, pid)?;
+        // A process that cannot be told from others is waited for each time.
+        self.silent.extend(Some(pid).filter(|pid| matches!(answer, Answer::Unanswered(_)) && *pid != 0));
+        Ok(answer)
     }
 }
 
-/// Whether the other end is this user, or root.
-pub(super) fn is_trusted(stream: &UnixStream) -> bool {
-    getsockopt(stream, PeerCredentials).is_ok_and(|peer| [0, geteuid().as_raw()].contains(&peer.uid()))
-}
-
-/// The user, neither this one nor root, who has the name of the guard of the interface `ifindex` in this namespace.
-pub(super) fn stranger(ifindex: u32) -> Option<u32> {
-    let address = SocketAddr::from_abstract_name(socket_name(ifindex)).ok()?;
-    let stream = UnixStream::connect_addr(&address).ok().filter(|stream| !is_trusted(stream))?;
-    getsockopt(&stream, PeerCredentials).ok().map(|peer| peer.uid())
-}
-
-fn ask(netns: Option<&NetNs>, ifindex: u32, request: &str) -> Result<Answer> {
-    let connect = || {
-        SocketAddr::from_abstract_name(socket_name(ifindex))
-            .and_then(|address| UnixStream::connect_addr(&address))
-    };
-    let stream = match netns {
-        Some(netns) => netns.run(connect)?,
-        None => connect(),
-    };
-    let mut stream = match stream {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(Answer::Nobody),
-        stream => stream.map_err(|error| failed("connect(2)", &error))?,
-    };
-    // Anybody may take a name that is free.
-    if !is_trusted(&stream) {
-        return Ok(Answer::Nobody);
+/// The error for a guard that does not answer, and what follows from that.
+fn no_answer(pid: i32, then: &str) -> Error {
+    if pid == 0 {
+        return Error::new(ErrorKind::Conflict, format!("the guard does not answer{then}"));
     }
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let is_stopped = stat.rsplit(") ").next().is_some_and(|state| state.starts_with(['T', 't']));
+    let why = if is_stopped { "is stopped and " } else { "" };
+    let error =
+        Error::new(ErrorKind::Conflict, format!("the guard, process {pid}, {why}does not answer{then}"));
+    if is_stopped { error.with_help(format!("kill -CONT {pid} lets it go on")) } else { error }
+}
+
+/// A connection to the guard of the interface `ifindex` in this namespace, on which neither end is waited for for long.
+fn connect_to_guard(ifindex: u32) -> io::Result<UnixStream> {
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let stream = UnixStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // It is the limit of connect(2) too.
+    stream.set_write_timeout(Some(PATIENCE))?;
+    connect(stream.as_raw_fd(), &UnixAddr::new_abstract(socket_name(ifindex).as_bytes())?)?;
+    Ok(stream)
+}
+
+/// Asks the guard, process `pid`, for an answer.
+fn converse(mut stream: UnixStream, request: &str, pid: i32) -> Result<Answer> {
     let mut answer = String::new();
     let asked = stream
-        .set_read_timeout(Some(PATIENCE))
-        .and_then(|()| stream.write_all(request.as_bytes()))
+        .write_all(request.as_bytes())
         // Whoever is refused has not been listened to.
         .or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
         .and_then(|()| stream.read_to_string(&mut answer));
     match asked {
         // Whoever ends the conversation may have answered before, without a look at the request.
         Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => 0,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Answer::Unanswered(pid)),
         asked => asked.map_err(|error| failed("recvfrom(2)", &error))?,
     };
     if answer.is_empty() {
@@ -134,6 +182,17 @@ fn ask(netns: Option<&NetNs>, ifindex: u32, request: &str) -> Result<Answer> {
     })
 }
 
+/// Whether the other end is this user, or root.
+pub(super) fn is_trusted(stream: &UnixStream) -> bool {
+    getsockopt(stream, PeerCredentials).is_ok_and(|peer| [0, geteuid().as_raw()].contains(&peer.uid()))
+}
+
+/// The user, neither this one nor root, who has the name of the guard of the interface `ifindex` in this namespace.
+pub(super) fn stranger(ifindex: u32) -> Option<u32> {
+    let stream = connect_to_guard(ifindex).ok().filter(|stream| !is_trusted(stream))?;
+    getsockopt(&stream, PeerCredentials).ok().map(|peer| peer.uid())
+}
+
 fn read(answer: &str) -> Option<Pending> {
     let mut pending = Pending::default();
     for line in answer.lines() {
@@ -141,7 +200,9 @@ fn read(answer: &str) -> Option<Pending> {
         match key {
             "left" => pending.left = Duration::from_millis(value.parse().ok()?),
             "pid" => pending.pid = value.parse().ok()?,
-            "back" => value.clone_into(&mut pending.back),
+            // The same in the words of the guard, which calls the interface as it was called then.
+            "back" => {}
+            "failure" => pending.failure = Some(value.to_owned()),
             "new" => pending.new = Some(value.parse().ok()?),
             "pin" => pending.pin = Some(value.into()),
             "before" => {
@@ -162,15 +223,21 @@ fn failed(call: &str, error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener;
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener};
     use std::thread;
+    use std::time::Instant;
 
     use super::*;
 
-    /// A guard of the interface `ifindex`, which none has, that ends when it is asked.
+    /// The name of the guard of the interface `ifindex`, which none has.
+    fn guard(ifindex: u32) -> UnixListener {
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name(socket_name(ifindex)).unwrap()).unwrap()
+    }
+
+    /// A guard that ends when it is asked.
     fn ends_when_asked(ifindex: u32) -> thread::JoinHandle<()> {
-        let name = SocketAddr::from_abstract_name(socket_name(ifindex)).unwrap();
-        let listener = UnixListener::bind_addr(&name).unwrap();
+        let listener = guard(ifindex);
         thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
             drop(listener);
@@ -184,19 +251,31 @@ mod tests {
         assert_eq!(pending(None, u32::MAX).unwrap(), None);
         guard.join().unwrap();
         let guard = ends_when_asked(u32::MAX);
-        let error = confirm(None, u32::MAX).unwrap_err();
+        let error = Guards::new(None).confirm(u32::MAX).unwrap_err();
         assert!(error.to_string().starts_with("the guard has ended without an answer"), "{error}");
         guard.join().unwrap();
     }
 
     #[test]
+    fn a_guard_that_does_not_answer_is_waited_for_once() {
+        let _of_two = [guard(u32::MAX - 1), guard(u32::MAX - 2)];
+        let (mut guards, begin) = (Guards::new(None), Instant::now());
+        let words = format!("the guard, process {}, does not answer", std::process::id());
+        assert_eq!(guards.pending(u32::MAX - 1).unwrap_err().to_string(), words);
+        assert_eq!(guards.pending(u32::MAX - 2).unwrap_err().to_string(), words);
+        let error = guards.confirm(u32::MAX - 2).unwrap_err();
+        assert_eq!(error.to_string(), format!("{words}, so that nothing is known to be confirmed"));
+        assert!(begin.elapsed() < 2 * PATIENCE, "{:?}", begin.elapsed());
+    }
+
+    #[test]
     fn an_answer_is_read_or_refused() {
-        let answer =
-            "left 1500\npid 7\nback program 9 is taken off `eth0`\nnew 9\nbefore native 3\npin /p q\n";
+        let answer = "left 1500\npid 7\nback some words\nnew 9\nbefore native 3\nfailure it is\npin /p q\n";
         let pending = read(answer).unwrap();
         assert_eq!((pending.left, pending.pid, pending.new), (Duration::from_millis(1500), 7, Some(9)));
         assert_eq!(pending.before, [XdpProgram { mode: Mode::Native, id: Some(3) }]);
         assert_eq!(pending.pin, Some(PathBuf::from("/p q")));
+        assert_eq!(pending.failure.as_deref(), Some("it is"));
         for bad in ["left\n", "left x\n", "before native\n", "before fast 3\n", "what ever\n"] {
             assert_eq!(read(bad), None, "{bad}");
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use loader::{Error, Result};
 
-pub(crate) use client::{Pending, confirm, pending};
+pub(crate) use client::{Guards, Pending, pending};
 pub(crate) use process::run;
 
 /// What the process is called.

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
-use std::{process, thread};
+use std::{mem, process};
 
 use loader::attach::{self, Heard, OnTrial, RolledBack, Trial};
 use loader::{Error, ErrorKind, Result, quote};
@@ -23,10 +23,13 @@ use super::client::{is_trusted, pending, stranger};
 use super::log::{Level, log};
 use super::{TO_STRANGERS, socket_name};
 
-/// How often a roll-back that fails is tried again, a second apart: a driver may be short of memory for a moment.
-const ATTEMPTS: u32 = 60;
-/// How long whoever asks may take to say what.
-const REQUEST: Duration = Duration::from_secs(2);
+/// How long a roll-back that fails is tried again: a driver may be short of memory for a moment, or somebody may clear
+/// away what is in the way.
+const PERSISTENCE: Duration = Duration::from_secs(60);
+/// How long until it is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long whoever asks may take to say what. Others who ask meanwhile wait as long.
+const REQUEST: Duration = Duration::from_millis(500);
 
 /// Runs as a guard, to its end.
 pub(crate) fn run(words: &[OsString]) {
@@ -44,9 +47,24 @@ struct Guard {
     undone: Vec<OnTrial>,
     /// Whether one of them lasts, and needs what was made for all.
     is_one_kept: bool,
+    /// The end of all trials, once it has come.
+    roll_back: Option<RollBack>,
+    /// What became of it.
+    outcome: Result<()>,
     signals: SignalFd,
     patience: Duration,
+    /// When the trials end, or the roll-back is tried again.
     deadline: Instant,
+}
+
+/// A roll-back, as long as there is something to put back.
+#[derive(Clone, Copy)]
+struct RollBack {
+    reason: &'static str,
+    /// When it is given up.
+    last: Instant,
+    /// Whether whoever makes the changes waits for it.
+    is_answer_due: bool,
 }
 
 /// The change of one interface.
@@ -56,6 +74,8 @@ struct Change {
     listener: UnixListener,
     /// Whether it is known to be made.
     is_made: bool,
+    /// Why it could not be put back so far.
+    failure: Option<String>,
 }
 
 impl Change {
@@ -93,6 +113,8 @@ fn start(words: &[OsString]) -> Result<Guard> {
         changes: Vec::new(),
         undone: Vec::new(),
         is_one_kept: false,
+        roll_back: None,
+        outcome: Ok(()),
         signals,
         patience,
         deadline: Instant::now() + patience,
@@ -171,17 +193,25 @@ impl Guard {
             match self.wait()? {
                 Event::Control => self.hear(),
                 Event::Request(index) => self.answer_request(index),
-                Event::Signal => return self.end("the guard was told to end (SIGTERM)"),
-                Event::Deadline => return self.end("nobody has confirmed it"),
+                Event::Signal => {
+                    // Once heard, it is not heard again.
+                    let _ = self.signals.read_signal();
+                    self.end("the guard was told to end (SIGTERM)");
+                }
+                Event::Deadline => self.end("nobody has confirmed it"),
             }
+            self.settle();
         }
-        Ok(())
+        self.outcome
     }
 
-    /// The end of all trials. Whoever still makes changes hears that there is no guard any more.
-    fn end(mut self, reason: &str) -> Result<()> {
-        self.be_alone();
-        self.take_back_all(reason)
+    /// The end of all trials. Whoever still makes changes hears that there is no guard any more. A roll-back that has
+    /// begun goes on.
+    fn end(&mut self, reason: &'static str) {
+        if self.roll_back.is_none() {
+            self.be_alone();
+        }
+        self.roll_back(reason, false);
     }
 
     /// Sleeps until something happens. Requests come last, also after the end of the time: anybody may connect, and as
@@ -226,7 +256,11 @@ impl Guard {
                 self.changes.retain(|change| change.is_made || !change.is_of(ifindex));
                 Ok(())
             }
-            Ok(Heard::TakeBack) => self.take_back_all("the command that made it has failed"),
+            Ok(Heard::TakeBack) => {
+                // It is answered when it is done.
+                self.roll_back("the command that made it has failed", true);
+                return;
+            }
             Ok(Heard::End) | Err(_) => {
                 self.be_alone();
                 return;
@@ -240,7 +274,7 @@ impl Guard {
     fn arm(&mut self, trial: Trial) -> Result<()> {
         let on_trial = OnTrial::new(trial)?;
         let listener = listen(&on_trial)?;
-        self.changes.push(Change { on_trial, listener, is_made: false });
+        self.changes.push(Change { on_trial, listener, is_made: false, failure: None });
         self.deadline = Instant::now() + self.patience;
         Ok(())
     }
@@ -307,7 +341,7 @@ impl Guard {
         let _ = stream.write_all(answer.as_bytes());
     }
 
-    /// Makes a change last, and gives the answer. After a failure the trial goes on.
+    /// Makes a change last, and gives the answer. After a failure the trial, or its roll-back, goes on.
     fn confirm(&mut self, index: usize) -> String {
         let pin = match self.changes[index].on_trial.keep() {
             Ok(pin) => pin.map(|pin| format!("pin {}\n", pin.display())).unwrap_or_default(),
@@ -317,87 +351,99 @@ impl Guard {
         // With its listener goes the name, so that the next trial may begin.
         let Change { on_trial, .. } = self.changes.remove(index);
         self.is_one_kept = true;
-        log(Level::Notice, format_args!("the change of {} is confirmed", on_trial.interface()));
+        let confirmed = format!("the change of {} is confirmed", on_trial.interface());
+        log(Level::Notice, &confirmed);
+        if self.roll_back.is_some_and(|roll_back| roll_back.is_answer_due) {
+            self.outcome = Err(Error::new(ErrorKind::Conflict, confirmed));
+        }
         answer
     }
 
     /// The end of a trial whose change is not there any more: somebody has taken it off or put another in its place.
     fn end_one(&mut self, index: usize) {
-        let change = self.changes.remove(index);
-        if let Err(error) = self.take_back(change, "it is not there any more") {
-            log(Level::Warning, format_args!("{error}"));
-        }
+        self.take_back(index, "it is not there any more", false);
     }
 
     fn status(&self, index: usize) -> String {
-        let on_trial = &self.changes[index].on_trial;
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let Change { on_trial, failure, .. } = &self.changes[index];
+        let end = self.roll_back.map_or(self.deadline, |roll_back| roll_back.last);
+        let left = end.saturating_duration_since(Instant::now());
         let status = format!("left {}\npid {}\nback {on_trial}\n", left.as_millis(), process::id());
+        let failure = failure.iter().filter(|_| self.roll_back.is_some());
+        let failure = failure.map(|failure| format!("failure {}\n", failure.replace('\n', " ")));
         let new = on_trial.new_program().map(|new| format!("new {new}\n")).unwrap_or_default();
         let before = on_trial.before();
         let before = before.iter().map(|program| {
             let id = program.id.unwrap_or_default();
             format!("before {} {id}\n", program.mode)
         });
-        [status, new].into_iter().chain(before).collect()
+        [status, new].into_iter().chain(before).chain(failure).collect()
     }
 
-    /// Takes back all changes, and what was made for them if none lasts.
-    fn take_back_all(&mut self, reason: &str) -> Result<()> {
-        let mut done = Ok(());
+    /// Takes back all changes, and begins with that unless it has begun. What fails is tried again after a while.
+    fn roll_back(&mut self, reason: &'static str, is_answer_due: bool) {
+        let now = Instant::now();
+        let begun = RollBack { reason, last: now + PERSISTENCE, is_answer_due };
+        let RollBack { reason, last, .. } = *self.roll_back.get_or_insert(begun);
         // The last first, and each whatever becomes of the others.
-        while let Some(change) = self.changes.pop() {
-            done = done.and(self.take_back(change, reason));
+        for index in (0..self.changes.len()).rev() {
+            self.take_back(index, reason, last <= now);
         }
+        self.deadline = Instant::now() + PAUSE;
+    }
+
+    /// The end of a roll-back that has nothing left to put back: what was made for the changes is taken back, if none
+    /// lasts, and whoever waits for it is told.
+    fn settle(&mut self) {
+        if !self.changes.is_empty() {
+            return;
+        }
+        let Some(RollBack { is_answer_due, .. }) = self.roll_back.take() else { return };
         if !self.is_one_kept {
             for failure in self.undone.drain(..).flat_map(|on_trial| on_trial.take_back_leftovers()) {
                 log(Level::Warning, format_args!("something is left behind: {failure}"));
             }
         }
-        done
+        if let (true, Some(control)) = (is_answer_due, &self.control) {
+            // If nobody listens, they are dead, which is heard next.
+            let _ = attach::answer(control, &mem::replace(&mut self.outcome, Ok(())));
+        }
+        self.deadline = Instant::now() + self.patience;
     }
 
-    /// Puts back what was before on one interface, and says how that went.
-    fn take_back(&mut self, change: Change, reason: &str) -> Result<()> {
-        let Change { mut on_trial, is_made, .. } = change;
-        if !is_made && !on_trial.is_made().unwrap_or(true) {
-            return Ok(());
+    /// Puts back what was before on one interface, and says how that went. After a failure the change stays, unless
+    /// this was the last attempt.
+    fn take_back(&mut self, index: usize, reason: &str, is_last: bool) {
+        let change = &mut self.changes[index];
+        if !change.is_made && !change.on_trial.is_made().unwrap_or(true) {
+            self.changes.remove(index);
+            return;
         }
-        let what = on_trial.to_string();
-        let name = on_trial.interface().to_string();
-        match put_back(&mut on_trial, &what) {
+        change.is_made = true;
+        let what = change.on_trial.to_string();
+        match change.on_trial.put_back() {
             Ok(RolledBack::PutBack) => {
                 log(Level::Warning, format_args!("{what}: {reason}"));
-                self.undone.push(on_trial);
-                Ok(())
+                let change = self.changes.remove(index);
+                self.undone.push(change.on_trial);
             }
             Ok(RolledBack::LeftAlone(found)) => {
-                self.is_one_kept = true;
                 let words = "is left as it is, since somebody has changed it meanwhile";
-                log(Level::Warning, format_args!("{name} {words}: {found}"));
-                Ok(())
+                log(Level::Warning, format_args!("{} {words}: {found}", change.on_trial.interface()));
+                self.changes.remove(index);
+                self.is_one_kept = true;
+            }
+            Err(error) if is_last => {
+                self.changes.remove(index);
+                self.is_one_kept = true;
+                self.outcome = mem::replace(&mut self.outcome, Ok(())).and(Err(error.context(what)));
             }
             Err(error) => {
-                self.is_one_kept = true;
-                Err(error.context(what))
-            }
-        }
-    }
-}
-
-/// Puts back what was before, and tries again where that fails.
-fn put_back(on_trial: &mut OnTrial, what: &str) -> Result<RolledBack> {
-    let mut attempt = 1;
-    loop {
-        match on_trial.put_back() {
-            Err(error) if attempt < ATTEMPTS => {
-                if attempt == 1 {
+                if change.failure.is_none() {
                     log(Level::Warning, format_args!("{what}: failed, and is tried again: {error}"));
                 }
-                attempt += 1;
-                thread::sleep(Duration::from_secs(1));
+                change.failure = Some(error.to_string());
             }
-            done => return done,
         }
     }
 }

@@ -198,10 +198,10 @@ fn hints_say_where_as_the_command_did() {
     let on = ["block", "on", "far0", "--netns=far", "--max-rules=2", &bpffs];
     xdpload(&[&on[..], &["--default=drop", "--confirm=60s"]].concat())
         .ok()
-        .stdout_has("unless `xdpload confirm far0 --netns far --bpffs /run/scratch/bpf` comes within 60 s")
+        .stdout_has("run `xdpload confirm far0 --netns far --bpffs /run/scratch/bpf` within 60 s")
         .stdout_has("unless `xdpload confirm --netns far --bpffs /run/scratch/bpf` comes within ");
     let here = ["--netns=far", &bpffs];
-    let words = "unless `xdpload confirm far0 --netns far --bpffs /run/scratch/bpf` comes\n";
+    let words = "on trial: run `xdpload confirm far0 --netns far --bpffs /run/scratch/bpf` within ";
     let status = xdpload(&[&["status"], &here[..]].concat()).ok();
     assert_eq!(status.stdout().matches(words).count(), 2, "{}", status.report());
     xdpload(&["confirm", "far0", "--netns", "far", "--bpffs", "/run/scratch/bpf"]).ok();

@@ -73,7 +73,7 @@ fn dropping_by_default_ends_unless_it_is_confirmed() {
     assert!((50..=61).contains(&number(&status["default_drop_left"])), "{status}");
     xdpload(&["status"])
         .ok()
-        .stdout_has(" s what no rule of the blocklist matches passes again, unless `xdpload confirm near0`");
+        .stdout_has(" s to go on dropping what no rule of the blocklist matches; otherwise it passes again");
     assert_udp(&veth, OTHER, 0);
     assert_udp(&veth, FAR_V6, 0);
     let confirmed = xdpload(&["confirm", NEAR]).ok();

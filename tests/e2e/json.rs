@@ -5,13 +5,16 @@ use std::fs;
 use std::path::Path;
 
 use loader::plan::{MapSlot, When};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::bench::refused;
 use crate::command::{command, run};
 use crate::objects::object;
+use crate::peers::number;
 use crate::requirement::tool;
-use crate::veth::{NEAR, pair};
+use crate::veth::{NEAR, Veth, pair, wait_for};
 use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// The page as it is read: the paths of the fields and the examples, by command.
@@ -89,7 +92,7 @@ fn shorten(path: &str) -> String {
 #[test]
 fn each_document_is_what_the_page_says() {
     need!(tool("setpriv"));
-    let (sandbox, _veth) = need!(pair(&["bpftool"]));
+    let (sandbox, veth) = need!(pair(&["bpftool"]));
     let mut printed = BTreeMap::<&str, BTreeSet<String>>::new();
     let mut say = |command: &'static str, document: &Value| {
         printed.entry(command).or_default().extend(fields(document));
@@ -150,13 +153,7 @@ fn each_document_is_what_the_page_says() {
     answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]);
     run(&mut command("bpftool", &["link", "detach", "pinned", "/sys/fs/bpf/link"])).ok();
     say("pins gc", &answer(&["pins", "gc"]));
-    let trial = answer(&["attach", NEAR, &counter, "--confirm=10m"]);
-    say("attach", &trial);
-    say("status", &answer(&["status"]));
-    say("confirm", &answer(&["confirm"]));
-    say("detach", &answer(&["detach", NEAR, "--confirm=10m"]));
-    say("status", &answer(&["status"]));
-    say("confirm", &answer(&["confirm"]));
+    say_trials(&mut say, &counter, &veth);
     say("load", &answer(&["load", &gobpf, "--pin=/sys/fs/bpf/edge"]));
     say("attach", &answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]));
     say("doctor", &answer(&["doctor"]));
@@ -189,6 +186,35 @@ fn each_document_is_what_the_page_says() {
         say(name, &answer(&command));
     }
     assert_documented(printed);
+}
+
+/// What is said of trials: of one, of one whose guard does not answer, and of one that cannot be rolled back.
+fn say_trials(say: &mut dyn FnMut(&'static str, &Value), object: &str, veth: &Veth) {
+    let trial = answer(&["attach", NEAR, object, "--confirm=10m"]);
+    say("attach", &trial);
+    say("status", &answer(&["status"]));
+    say("status", &status_of_a_stopped_guard(&trial));
+    say("confirm", &answer(&["confirm"]));
+    say("detach", &answer(&["detach", NEAR, "--confirm=1s"]));
+    say("status", &status_of_a_failure(veth));
+    say("confirm", &answer(&["confirm"]));
+    veth.set_mtu(1500);
+}
+
+fn status_of_a_stopped_guard(trial: &Value) -> Value {
+    let guard = Pid::from_raw(i32::try_from(number(&trial["trial"]["guard"])).expect("an id is small"));
+    kill(guard, Signal::SIGSTOP).expect("the guard is there");
+    let status = answer(&["status"]);
+    kill(guard, Signal::SIGCONT).expect("the guard is there");
+    status
+}
+
+/// The status when what was detached on trial cannot be attached again.
+fn status_of_a_failure(veth: &Veth) -> Value {
+    veth.set_mtu(9000);
+    let fails = || answer(&["status"])["interfaces"][0]["trial"]["failure"].is_string();
+    wait_for("a roll-back that fails", fails);
+    answer(&["status"])
 }
 
 /// The fields that each command printed are those that the page tells of.

@@ -431,7 +431,7 @@ fn two_capabilities_do_where_pins_are_ones_own() {
     ok(&["load", &drop, "--pin=/sys/fs/bpf/drop"]);
     ok(&["attach", NEAR, "--pinned=/sys/fs/bpf/pass/xdp_pass"]);
     ok(&["attach", NEAR, "--pinned=/sys/fs/bpf/drop/xdp_drop", "--replace"]);
-    ok(&["attach", NEAR, &pass, "--replace", "--confirm=10m"]).stdout_has("is put back");
+    ok(&["attach", NEAR, &pass, "--replace", "--confirm=10m"]).stdout_has("is restored");
     ok(&["confirm", NEAR]);
     // What it runs now is pinned nowhere, and nothing but its number tells it from another.
     let lacks_admin = "rule: this process lacks CAP_SYS_ADMIN\n";

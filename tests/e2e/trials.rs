@@ -2,6 +2,7 @@
 
 mod ends;
 mod faults;
+mod stuck;
 
 use std::fs;
 use std::io::{ErrorKind, Read as _};
@@ -209,7 +210,8 @@ fn what_nobody_confirms_makes_room_for_what_was_there() {
 fn what_is_confirmed_stays() {
     let (sandbox, veth) = need!(bench(&[]));
     // The words first.
-    let says = "unless `xdpload confirm near0` comes within 600 s, it is detached again\n";
+    let says =
+        "run `xdpload confirm near0` within 600 s to keep the change; otherwise the program is detached\n";
     let ran = xdpload(&["attach", NEAR, &object("xdp_drop"), LONG]).ok().stdout_has(says);
     ran.stdout_has("is killed, the program goes with it");
     let status = answer(&["status", NEAR]);
@@ -218,7 +220,7 @@ fn what_is_confirmed_stays() {
     assert!((1..=600_000).contains(&left), "{status}");
     assert_eq!(trial["puts_back"], json!([]));
     let guard = Guard(number(&trial["guard"]));
-    xdpload(&["status"]).ok().stdout_has("on trial: in ").stdout_has("unless `xdpload confirm near0` comes");
+    xdpload(&["status"]).ok().stdout_has("on trial: run `xdpload confirm near0` within ");
 
     let pin = format!("xdpload/{}", own_link(&confirm()));
     guard.ends();
@@ -583,8 +585,7 @@ fn in_another_namespace() {
     xdpload(&["status"]).ok().stdout_has("no interface has an XDP program");
     xdpload(&["status", "--netns", "far"])
         .ok()
-        .stdout_has("on trial")
-        .stdout_has("unless `xdpload confirm far0 --netns far` comes");
+        .stdout_has("on trial: run `xdpload confirm far0 --netns far` within ");
     refused(&["confirm"], 1, &["no change waits to be confirmed"]);
     xdpload(&["confirm", "--netns", "far"]).ok();
     Guard::of(&attach).ends();
@@ -593,7 +594,7 @@ fn in_another_namespace() {
     Guard::of(&detach).ends();
     xdpload(&["attach", FAR, &object("xdp_drop"), "--netns=far", "--replace", SHORT])
         .ok()
-        .stdout_has("unless `xdpload confirm far0 --netns far` comes within 1 s");
+        .stdout_has("run `xdpload confirm far0 --netns far` within 1 s to keep the change");
     wait_for("the end of the trial", || {
         answer(&["status", "--netns=far"])["interfaces"][0]["trial"].is_null()
     });
