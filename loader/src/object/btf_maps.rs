@@ -35,14 +35,17 @@ pub(super) fn parse(
         .with_help("compile with `clang -g`, and strip with `llvm-strip -g`, which keeps BTF"));
     };
     let variables = btf.variables(&section.name).map_err(|error| placed(error, section, 0))?;
-    let mut variables: BTreeMap<&str, Variable<'_>> =
-        variables.into_iter().map(|variable| (variable.name, variable)).into_map();
+    let mut by_name: BTreeMap<&str, Variable<'_>> =
+        variables.iter().map(|variable| (variable.name, *variable)).into_map();
+    if let Some(first) = variables.iter().find(|variable| by_name[variable.name].id != variable.id) {
+        return Err(two_of_one_name(section, first, &by_name[first.name]));
+    }
     let mut maps = Vec::with_capacity(variables.len());
     let mut extents = Vec::with_capacity(variables.len());
     // Symbols say where a variable is: the offsets in BTF are a static linker's to fill in.
     for symbol in file.symbols_in(section.index) {
         // What BTF does not know is the section's own symbol or a label of the compiler's.
-        let Some(variable) = variables.remove(&*symbol.name) else { continue };
+        let Some(variable) = by_name.remove(&*symbol.name) else { continue };
         let place = Place { section: &section.name, offset: symbol.value };
         let (map, values_at) = definition(btf, variable.name, variable.ty, place)
             .map_err(|error| placed(error, section, symbol.value))
@@ -51,7 +54,7 @@ pub(super) fn parse(
         let size = if symbol.size == 0 { u64::from(variable.size) } else { symbol.size };
         extents.push(Extent::new(symbol.value, values_at, size));
     }
-    if let Some(name) = variables.keys().next() {
+    if let Some(name) = by_name.keys().next() {
         return Err(Error::malformed(
             format!("section {}", quote(&section.name)),
             0,
@@ -60,6 +63,17 @@ pub(super) fn parse(
     }
     fill(file, section, programs, first, &mut maps, &extents)?;
     Ok(maps)
+}
+
+/// Only static variables can be alike, of files that a static linker has joined. A load tells maps by their names.
+#[cold]
+fn two_of_one_name(section: &Section<'_>, first: &Variable<'_>, second: &Variable<'_>) -> Error {
+    Error::malformed(
+        format!("section {}", quote(&section.name)),
+        second.offset.into(),
+        format!("expected one map called {}, found another at {:#x}", quote(first.name), first.offset),
+    )
+    .with_help("rename one of them: files that were joined have each a `static` map of this name")
 }
 
 /// Says the place of the definition, unless the error already lies at a place in BTF.
