@@ -5,42 +5,61 @@
 
 use std::collections::BTreeMap;
 
-use crate::btf::Btf;
+use crate::btf::{Btf, Shape};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::object::{Code, FunctionSpec, Object, ProgramSpec};
+use crate::uapi::btf::{BtfKind, FuncLinkage};
 
 /// The callbacks of an object's programs.
 #[derive(Debug, Default)]
 pub(super) struct Exceptions<'o> {
+    btf: Option<&'o Btf>,
     /// The name of each program's, by the program's name.
     names: BTreeMap<&'o str, &'o str>,
-    /// The functions that have such a name.
+    /// The functions of the object that other files see, by their names: the kernel takes no others.
     functions: BTreeMap<&'o str, Code<'o>>,
 }
 
 impl<'o> Exceptions<'o> {
     pub(super) fn new(object: &'o Object) -> Self {
-        let names = object.btf.as_ref().map(Btf::exception_callbacks).unwrap_or_default();
+        let Some(btf) = &object.btf else { return Self::default() };
+        let names = btf.exception_callbacks();
         if names.is_empty() {
             return Self::default();
         }
         let functions = object.functions.iter().map(FunctionSpec::code);
         let functions = functions.chain(object.programs.iter().map(ProgramSpec::code));
-        Self { names, functions: functions.map(|code| (code.name, code)).collect() }
+        let global = functions.filter(|code| may_be_global(btf, *code));
+        Self { btf: Some(btf), names, functions: global.map(|code| (code.name, code)).collect() }
     }
 
     /// The callback of `program`, if it has one.
     pub(super) fn of(&self, program: Code<'o>) -> Result<Option<Code<'o>>> {
-        let Some(name) = self.names.get(program.name) else { return Ok(None) };
-        let found = self.functions.get(name).copied();
-        found.map(Some).ok_or_else(|| {
+        let (Some(btf), Some(name)) = (self.btf, self.names.get(program.name)) else { return Ok(None) };
+        // The kernel takes what it finds first by the name.
+        let described = btf.find(BtfKind::FUNC, name);
+        let refused = |found: &str| {
             let message = format!(
-                "expected the exception callback {} of program {} among the functions, found none",
+                "expected the exception callback {} of program {} among the functions, found {found}",
                 quote(name),
                 quote(program.name)
             );
             Error::new(ErrorKind::Malformed, message)
                 .at(format!("section {}", quote(program.section)), program.offset)
-        })
+        };
+        match self.functions.get(name) {
+            Some(code) if code.info.ty.is_none() || code.info.ty == described => Ok(Some(*code)),
+            Some(_) => Err(refused("two, of which the kernel takes the first, which is static")
+                .with_help("rename the static one")),
+            None if described.is_some() => Err(refused("one that other files do not see")
+                .with_help("define it in this object without `static`, and do not hide it")),
+            None => Err(refused("none")),
+        }
     }
+}
+
+/// Whether other files see the function, as far as the compiler has said.
+fn may_be_global(btf: &Btf, code: Code<'_>) -> bool {
+    let ty = code.info.ty.and_then(|ty| btf.get(ty).ok());
+    ty.is_none_or(|ty| matches!(&ty.shape, Shape::Func(func) if func.linkage == FuncLinkage::GLOBAL))
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::btf::TypeId;
-use crate::btf::builder::Builder;
+use crate::btf::builder::{Builder, info};
 use crate::bytes::ByteOrder;
 use crate::insn::disasm::disassemble;
 use crate::object::{
@@ -13,6 +13,7 @@ use crate::uapi::bpf::{
     AttachType, BPF_CALL, BPF_EXIT, BPF_LD_IMM64, BPF_MOV64_IMM, BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC,
     BPF_PSEUDO_KFUNC_CALL, ProgType,
 };
+use crate::uapi::btf::{BtfKind, FuncLinkage};
 
 const EXIT: Insn = Insn { code: BPF_EXIT, dst: 0, src: 0, off: 0, imm: 0 };
 const TEXT: &str = ".text";
@@ -437,4 +438,47 @@ fn other_references_to_externs_are_refused() {
     without_map.data.clear();
     without_map.btf = Some(Builder::new(ByteOrder::NATIVE).parse().unwrap());
     assert!(link(&without_map).unwrap_err().to_string().contains("which this object does not define"));
+}
+
+/// A program whose exception callback is `on_throw`, and two functions of that name, of these linkages, of which the
+/// first is the first in BTF.
+fn object_that_throws(linkages: [FuncLinkage; 2]) -> Object {
+    let mut b = Builder::new(ByteOrder::NATIVE);
+    let proto = b.add::<2>(BtfKind::FUNC_PROTO, "", 0, &[]);
+    let mut describe = |name: &str, linkage: FuncLinkage| {
+        let name = b.string(name);
+        b.raw(name, info(BtfKind::FUNC, linkage.0 as usize), proto.0, &[])
+    };
+    let main = describe("main", FuncLinkage::GLOBAL);
+    let callbacks = linkages.map(|linkage| describe("on_throw", linkage));
+    let tag = b.string("exception_callback:on_throw");
+    b.raw(tag, info(BtfKind::DECL_TAG, 0), main.0, &[u32::MAX]);
+    let functions = [0, 1].map(|index| FunctionSpec {
+        info: CodeInfo { ty: Some(callbacks[index]), ..CodeInfo::default() },
+        ..function("on_throw", 16 * index as u64, &[mark(i32::try_from(index).unwrap()), EXIT], &[])
+    });
+    let mut object = object(&[EXIT], &[], &functions);
+    object.btf = Some(b.parse().unwrap());
+    object
+}
+
+#[test]
+fn an_exception_callback_is_a_global_function() {
+    let (global, local) = (FuncLinkage::GLOBAL, FuncLinkage::STATIC);
+    assert_eq!(text(&object_that_throws([global, local])), "exit; r0 = 0x0; exit");
+    let words = "section `xdp` at offset 0x0: expected the exception callback `on_throw` of program `main` among the \
+                 functions, found ";
+    let refused = |linkages| link(&object_that_throws(linkages)).unwrap_err();
+    for (linkages, found, help) in [
+        (
+            [local, global],
+            "two, of which the kernel takes the first, which is static",
+            "rename the static one",
+        ),
+        ([local, local], "one that other files do not see", "define it in this object without `static`"),
+    ] {
+        let error = refused(linkages);
+        assert_eq!(error.to_string(), format!("{words}{found}"));
+        assert!(error.help().unwrap().starts_with(help));
+    }
 }
