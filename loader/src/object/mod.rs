@@ -283,8 +283,8 @@ impl<'e, 'a> File<'e, 'a> {
             let is_wanted = wanted == Some(section.index);
             let is_told = is_wanted || has_ids && tail_calls::entry(&section.name).is_some();
             let kind = ProgramKind::of_section(&section.name, &options.sections);
-            if let (true, None, Some(prog_type)) = (is_wanted, kind, program::other_type(&section.name)) {
-                return Err(file.of_another_type(section, prog_type));
+            if is_wanted && kind.is_none() {
+                file.refuse_what_is_said(section)?;
             }
             match kind.or(is_told.then_some(ProgramKind::INTERFACE)) {
                 Some(kind) if code => file.programs.push((section, kind)),
@@ -313,19 +313,29 @@ impl<'e, 'a> File<'e, 'a> {
         (!found.any(is_told)).then_some(first)
     }
 
-    /// What a name says of a program goes before that somebody wants it: another type has another context.
+    /// What a section's name says of a program goes before that somebody wants it: another type has another context,
+    /// and what is demanded would not be given.
     #[cold]
-    fn of_another_type(&self, section: &Section<'_>, prog_type: &str) -> Error {
+    fn refuse_what_is_said(&self, section: &Section<'_>) -> Result<()> {
         let name = self.options.program.as_deref().unwrap_or_default();
         let function = self.symbols_in(section.index).into_iter().find(|symbol| symbol.name == name);
         let (place, offset) = (quote(&section.name), function.map_or(0, |symbol| symbol.value));
-        let message = format!(
-            "expected an XDP program in {}, found a section for programs of type BPF_PROG_TYPE_{prog_type}",
-            quote(name)
-        );
-        Error::malformed(format!("section {place}"), offset, message)
+        let (message, help) = if let Some(prog_type) = program::other_type(&section.name) {
+            let found = format!("found a section for programs of type BPF_PROG_TYPE_{prog_type}");
+            let help = format!("if it is one all the same, say so: --section {place}");
+            (format!("expected an XDP program in {}, {found}", quote(name)), help)
+        } else if program::is_unknown_demand(&section.name) {
+            let known = "`xdp`, `xdp.frags`, or one of these with `/` after it";
+            let help = format!(
+                "name it `xdp.frags/...` if it takes multi-buffer packets; if not, say so: --section {place}"
+            );
+            (format!("expected {known} for program {}, found another name", quote(name)), help)
+        } else {
+            return Ok(());
+        };
+        Err(Error::malformed(format!("section {place}"), offset, message)
             .with_kind(ErrorKind::InvalidInput)
-            .with_help(format!("if it is one all the same, say so: --section {place}"))
+            .with_help(help))
     }
 
     fn refuse_missing_sections(&self) -> Result<()> {

@@ -38,37 +38,41 @@ impl ProgramKind {
     /// caller is one.
     ///
     /// libbpf's names are `xdp`, `xdp.frags`, `xdp/devmap`, `freplace/<function>` and the like; gobpf's
-    /// `xdp/<anything>`; iproute2's default is `prog`. libbpf before 1.0 took all that begins with `xdp` (`xdp1` and
-    /// `xdp_tx` of the kernel's samples), and had `xdp_devmap/<anything>` and `xdp_cpumap/<anything>`. What comes after
-    /// a dot is a demand, and one that is not known is not passed over. A [`?`](ProgramSpec::is_optional) before any of
-    /// them changes nothing here.
+    /// `xdp/<anything>`, and so `xdp.frags/<anything>` here; iproute2's default is `prog`. libbpf before 1.0 took all
+    /// that begins with `xdp` (`xdp1` and `xdp_tx` of the kernel's samples), and had `xdp_devmap/<anything>` and
+    /// `xdp_cpumap/<anything>`. What comes after a dot is a demand, and one that is not known is not
+    /// passed over. A [`?`](ProgramSpec::is_optional) before any of them changes nothing here.
     pub(super) fn of_section(name: &str, named: &[String]) -> Option<Self> {
-        let kind = match told(name) {
-            "xdp.frags" => Self { frags: true, ..Self::INTERFACE },
-            "xdp/devmap" => Self { attach_type: AttachType::XDP_DEVMAP, ..Self::INTERFACE },
-            "xdp/cpumap" => Self { attach_type: AttachType::XDP_CPUMAP, ..Self::INTERFACE },
-            "xdp.frags/devmap" => {
-                Self { attach_type: AttachType::XDP_DEVMAP, frags: true, ..Self::INTERFACE }
-            }
-            "xdp.frags/cpumap" => {
-                Self { attach_type: AttachType::XDP_CPUMAP, frags: true, ..Self::INTERFACE }
-            }
-            "xdp" | "prog" => Self::INTERFACE,
-            told if told.starts_with("xdp_devmap/") => {
-                Self { attach_type: AttachType::XDP_DEVMAP, ..Self::INTERFACE }
-            }
-            told if told.starts_with("xdp_cpumap/") => {
-                Self { attach_type: AttachType::XDP_CPUMAP, ..Self::INTERFACE }
-            }
-            told if told.strip_prefix(EXTENSION).is_some_and(|function| !function.is_empty()) => {
-                Self::EXTENSION
-            }
-            told if told.starts_with("xdp") && !told.starts_with("xdp.") => Self::INTERFACE,
-            _ if named.iter().any(|chosen| chosen == name) => Self::INTERFACE,
-            _ => return None,
+        let told = told(name);
+        if told.strip_prefix(EXTENSION).is_some_and(|function| !function.is_empty()) {
+            return Some(Self::EXTENSION);
+        }
+        let (place, frags) = match told.strip_prefix("xdp.frags") {
+            Some(place) => (place, true),
+            None => (told.strip_prefix("xdp").unwrap_or("."), false),
         };
-        Some(kind)
+        let is_known =
+            if frags { place.is_empty() || place.starts_with('/') } else { !place.starts_with('.') };
+        let map = match place.strip_prefix('/') {
+            Some(place) => place.split('/').next(),
+            None if frags => None,
+            None => place.strip_prefix('_').and_then(|place| place.split_once('/')).map(|(map, _)| map),
+        };
+        let attach_type = match map {
+            Some("devmap") => AttachType::XDP_DEVMAP,
+            Some("cpumap") => AttachType::XDP_CPUMAP,
+            _ => AttachType::XDP,
+        };
+        if is_known {
+            return Some(Self { attach_type, frags, ..Self::INTERFACE });
+        }
+        (told == "prog" || named.iter().any(|chosen| chosen == name)).then_some(Self::INTERFACE)
     }
+}
+
+/// Whether a section's name demands of its XDP programs what nobody knows: `xdp.frag`, `xdp.frags_x`.
+pub(super) fn is_unknown_demand(section: &str) -> bool {
+    told(section).starts_with("xdp.") && ProgramKind::of_section(section, &[]).is_none()
 }
 
 /// Of which type the programs of a section are that libbpf or gobpf know as one of another type than XDP, in the words
