@@ -45,6 +45,7 @@ pub use types::{
     Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,
 };
 pub use value::{Field, Value};
+pub(crate) use value::{begin, first_name, several_variables};
 pub use view::Types;
 pub use write::BtfWriter;
 

@@ -4,7 +4,9 @@ use ::object::write::{self, Symbol as Written, SymbolSection as In};
 use ::object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 
 use super::*;
+use crate::btf::builder::Builder;
 use crate::uapi::bpf::{AttachType, BPF_EXIT, MapType, ProgType};
+use crate::uapi::btf::{BtfKind, VarLinkage};
 
 /// Writes an object file.
 struct Writer(write::Object<'static>);
@@ -135,6 +137,10 @@ fn the_name_of_a_section_tells_the_kind_of_its_programs() {
         ("xdp_devmap/egress", kind(AttachType::XDP_DEVMAP, false)),
         ("xdp_cpumap/redirect", kind(AttachType::XDP_CPUMAP, false)),
         ("xdp.frags/devmap", kind(AttachType::XDP_DEVMAP, true)),
+        ("xdp.frags/entry", kind(AttachType::XDP, true)),
+        ("xdp.frags/devmap/egress", kind(AttachType::XDP_DEVMAP, true)),
+        ("xdp/cpumap/a/b", kind(AttachType::XDP_CPUMAP, false)),
+        ("xdp/devmap_entry", kind(AttachType::XDP, false)),
         ("xdp/cpumap", kind(AttachType::XDP_CPUMAP, false)),
         ("xdp.frags/cpumap", kind(AttachType::XDP_CPUMAP, true)),
         ("freplace/decide", Some(ProgramKind::EXTENSION)),
@@ -153,7 +159,8 @@ fn the_name_of_a_section_tells_the_kind_of_its_programs() {
         ("?xdp1", kind(AttachType::XDP, false)),
         ("xdp_devmap", kind(AttachType::XDP, false)),
         ("xdp.frag", None),
-        ("xdp.frags/egress", None),
+        ("xdp.frags_x", None),
+        ("xdp.multi", None),
         ("xdp.", None),
         (".xdp", None),
         ("programs", None),
@@ -208,6 +215,54 @@ fn a_section_of_another_type_is_none_of_xdp_unless_it_is_said() {
         // Beside what is loaded it does no harm.
         assert_eq!(writer.parse().unwrap().other_code, [section]);
     }
+}
+
+#[test]
+fn a_demand_that_is_not_known_is_not_passed_over() {
+    let mut writer = Writer::new();
+    let code = writer.section("xdp.multi", SectionKind::Text, &EXIT);
+    writer.symbol("p", SymbolKind::Text, code, (0, 8), SymbolScope::Dynamic);
+    let data = writer.0.write().unwrap();
+    let chosen = ParseOptions { program: Some("p".to_owned()), ..ParseOptions::default() };
+    let refusal = Object::parse_with(&data, &chosen).unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "section `xdp.multi` at offset 0x0: expected `xdp`, `xdp.frags`, or one of these with `/` after it for \
+         program `p`, found another name"
+    );
+    let help =
+        "name it `xdp.frags/...` if it takes multi-buffer packets; if not, say so: --section `xdp.multi`";
+    assert_eq!(refusal.help(), Some(help));
+    let named = ParseOptions { sections: vec!["xdp.multi".to_owned()], ..chosen };
+    assert!(!Object::parse_with(&data, &named).unwrap().programs[0].kind.frags);
+}
+
+/// Two maps of one name in `.maps`, as a static linker joins two files that have each a `static` one, with their
+/// types: an array and a hash.
+#[test]
+fn two_static_maps_of_one_name_are_refused() {
+    let mut b = Builder::new(ByteOrder::Little);
+    let int = b.int("int", 4, 0);
+    let definition = |b: &mut Builder, map_type| {
+        let number = b.array(int, map_type);
+        let pointer = b.refer(BtfKind::PTR, "", number);
+        let ty = b.map_def("", &[("type", pointer)]);
+        b.var("cnt", ty, VarLinkage::STATIC.0)
+    };
+    let [array, hash] = [2, 1].map(|map_type| definition(&mut b, map_type));
+    b.add(BtfKind::DATASEC, ".maps", 16, &[[array.0, 0, 8], [hash.0, 8, 8]]);
+    let mut writer = Writer::new();
+    writer.section(".BTF", SectionKind::Metadata, &b.build());
+    let maps = writer.section(".maps", SectionKind::Data, &[0; 16]);
+    for offset in [0, 8] {
+        writer.symbol("cnt", SymbolKind::Data, maps, (offset, 8), SymbolScope::Compilation);
+    }
+    let refusal = writer.parse().unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "section `.maps` at offset 0x8: expected one map called `cnt`, found another at 0x0"
+    );
+    assert!(refusal.help().unwrap().starts_with("rename one of them"));
 }
 
 #[test]
@@ -322,4 +377,31 @@ fn slots_that_no_prog_array_has_are_refused() {
         "section `1/0x2` at offset 0x0: expected one program for slot 2 of map `one`, found 1/0x2 (section 1/0x2) \
          beside 1/2 (section 1/2)"
     );
+}
+
+#[test]
+fn constants_of_one_name_are_told_apart_by_their_places() {
+    let mut writer = Writer::new();
+    let (rodata, more) = (".rodata", ".rodata.more");
+    let [first, second] =
+        [rodata, more].map(|name| writer.section(name, SectionKind::ReadOnlyData, &[0; 12]));
+    for (name, section, offset) in
+        [("cfg", first, 0), ("prog.cfg", first, 4), ("cfg", first, 8), ("far", first, 8), ("far", second, 8)]
+    {
+        writer.symbol(name, SymbolKind::Data, section, (offset, 4), SymbolScope::Compilation);
+    }
+    let object = writer.parse().unwrap();
+    let found = |words| {
+        let (data, variable, rest) = object.variable(words)?;
+        Ok((data.section.clone(), variable.offset, rest))
+    };
+    assert_eq!(found("cfg@8.a[2]").unwrap(), (rodata.to_owned(), 8, ".a[2]"));
+    assert_eq!(found("prog.cfg").unwrap(), (rodata.to_owned(), 4, ""));
+    let refused = |words| -> Error { found(words).unwrap_err() };
+    let words = "several variables are called `cfg`, at 0x0 of `.rodata`, at 0x8 of `.rodata`";
+    assert_eq!(refused("cfg").to_string(), words);
+    assert_eq!(refused("cfg").help(), Some("say which by its place: cfg@0x0"));
+    let words = "several variables are called `far`, at 0x8 of `.rodata`, at 0x8 of `.rodata.more`";
+    assert_eq!((refused("far").to_string(), refused("far").help()), (words.to_owned(), None));
+    assert!(refused("cfg@4").to_string().starts_with("there is no variable `cfg@4`: the object has `cfg`"));
 }

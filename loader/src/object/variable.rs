@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{DataSpec, File, Object};
-use crate::btf::{Btf, Shape, TypeId};
+use crate::btf::{Btf, Shape, TypeId, begin, first_name, several_variables};
 use crate::elf::Section;
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::order::{InOrder as _, sort_by_key};
@@ -24,31 +24,30 @@ pub struct VariableSpec {
 
 impl Object {
     /// The variable that `words` begin with, the section it is in, and the rest of the words, which leads to a part of
-    /// it: `counters[3].bytes`.
+    /// it: `counters[3].bytes`. Of several variables of one name, as files have them that were joined, `NAME@OFFSET` is
+    /// the one at that place of its section.
     pub fn variable<'o, 'w>(&'o self, words: &'w str) -> Result<(&'o DataSpec, &'o VariableSpec, &'w str)> {
-        let all =
-            || self.data.iter().flat_map(|data| data.variables.iter().map(move |variable| (data, variable)));
-        let rest_of = |variable: &VariableSpec| {
-            let rest = words.strip_prefix(&*variable.name)?;
-            (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)
-        };
-        // The compiler puts dots into names too: of two that fit, the longer one is meant.
-        let longest = all().filter(|(_, it)| rest_of(it).is_some()).map(|(_, it)| it.name.len()).max();
-        let mut found = all().filter(|(_, it)| Some(it.name.len()) == longest && rest_of(it).is_some());
-        match (found.next(), found.next()) {
-            (Some((data, variable)), None) => Ok((data, variable, &words[variable.name.len()..])),
-            (Some((data, variable)), Some((other, _))) => {
-                let [first, second] = [data, other].map(|data| quote(&data.section));
-                let name = quote(&variable.name);
-                Err(invalid(format!("several variables are called {name}, in {first} and in {second}")))
-            }
-            (None, _) => {
-                let end = words.find(['.', '[']).unwrap_or(words.len());
-                let names: Vec<_> = all().map(|(_, variable)| quote(&variable.name)).collect();
-                let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-                Err(invalid(format!("there is no variable {}: the object has {names}", quote(&words[..end]))))
-            }
+        let all: Vec<_> = self
+            .data
+            .iter()
+            .flat_map(|data| data.variables.iter().map(move |variable| (data, variable)))
+            .collect();
+        let found = begin(words, all.iter().map(|(_, variable)| (&*variable.name, variable.offset)));
+        if let [(index, rest)] = found[..] {
+            let (data, variable) = all[index];
+            return Ok((data, variable, rest));
         }
+        let Some((first, _)) = found.first() else {
+            let names: Vec<_> = all.iter().map(|(_, variable)| quote(&variable.name)).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let name = quote(first_name(words));
+            return Err(invalid(format!("there is no variable {name}: the object has {names}")));
+        };
+        let places = found.iter().map(|(index, _)| {
+            let (data, variable) = all[*index];
+            (Some(&*data.section), variable.offset)
+        });
+        Err(several_variables(&all[*first].1.name, places))
     }
 }
 

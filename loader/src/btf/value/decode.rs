@@ -62,11 +62,17 @@ impl Decoder<'_> {
             }
             Shape::Var(var) => self.value(Field { ty: var.ty, ..field }, depth + 1),
             Shape::DataSec(section) => {
+                let btf = self.btf;
+                let several = btf.repeated_names(section)?;
                 let mut fields = Vec::new();
                 for entry in &section.entries {
                     let bit_offset = field.bit_offset + u64::from(entry.offset) * 8;
                     let variable = Field { ty: entry.ty, bit_offset, bitfield_bits: 0 };
-                    fields.push((self.btf.name(entry.ty)?.to_owned(), self.value(variable, depth + 1)?));
+                    let name = match btf.name(entry.ty)? {
+                        name if several.contains(name) => format!("{name}@{:#x}", entry.offset),
+                        name => name.to_owned(),
+                    };
+                    fields.push((name, self.value(variable, depth + 1)?));
                 }
                 Ok(Value::Fields(fields))
             }

@@ -32,6 +32,9 @@ impl Btf {
     pub fn field(&self, ty: TypeId, path: &str) -> Result<Field> {
         let mut field = Field::whole(ty);
         let mut rest = path;
+        if let Shape::DataSec(section) = &self.get(ty)?.shape {
+            (field, rest) = self.variable_field(field, section, rest)?;
+        }
         while !rest.is_empty() {
             let (step, after) = split_step(rest)
                 .ok_or_else(|| invalid(format!("expected `.FIELD` or `[INDEX]`, found {}", quote(rest))))?;
@@ -47,7 +50,12 @@ impl Btf {
     /// The member called `name` of a struct or union, which may be a member of an anonymous member.
     pub(super) fn member_field(&self, of: Field, name: &str) -> Result<Field> {
         if let Shape::DataSec(section) = &self.get(of.ty)?.shape {
-            return self.variable_field(of, section, name);
+            return match self.variable_field(of, section, &format!(".{name}"))? {
+                (field, "") => Ok(field),
+                (_, rest) => {
+                    Err(invalid(format!("expected a variable's name, found {} after it", quote(rest))))
+                }
+            };
         }
         let composite = self
             .composite(of.ty)?
@@ -58,23 +66,41 @@ impl Btf {
         })
     }
 
-    /// The variable called `name` of a section.
-    fn variable_field(&self, of: Field, section: &DataSec, name: &str) -> Result<Field> {
-        let is_it = |entry: &&DataSecEntry| self.get(entry.ty).is_ok_and(|ty| self.is_text(ty.name, name));
-        let entry = section.entries.iter().find(is_it).ok_or_else(|| {
-            let names = names(section.entries.iter().filter_map(|entry| self.name(entry.ty).ok()));
-            invalid(format!(
-                "there is no variable {} in {}: it has {names}",
-                quote(name),
-                self.describe(of.ty)
-            ))
-        })?;
+    /// The variable of a section that the words behind a dot begin with, and the rest of them; all of it if there are
+    /// none.
+    fn variable_field<'p>(&self, of: Field, section: &DataSec, path: &'p str) -> Result<(Field, &'p str)> {
+        let Some(words) = path.strip_prefix('.') else { return Ok((of, path)) };
+        let name = |entry: &DataSecEntry| self.name(entry.ty).unwrap_or_default();
+        let all = || section.entries.iter();
+        let found = begin(words, all().map(|entry| (name(entry), entry.offset)));
+        let [(index, rest)] = found[..] else {
+            if found.is_empty() {
+                let names = names(all().map(name));
+                let (wanted, section) = (quote(first_name(words)), self.describe(of.ty));
+                return Err(invalid(format!("there is no variable {wanted} in {section}: it has {names}")));
+            }
+            let places = found.iter().map(|(index, _)| (None, section.entries[*index].offset));
+            return Err(several_variables(name(&section.entries[found[0].0]), places));
+        };
+        let entry = &section.entries[index];
         let Shape::Var(var) = &self.get(entry.ty)?.shape else {
             let found = self.describe(entry.ty);
             return Err(self.error(of.ty, format!("expected variables, found {found}")));
         };
         let bit_offset = of.bit_offset + u64::from(entry.offset) * 8;
-        Ok(Field { ty: var.ty, bit_offset, bitfield_bits: 0 })
+        Ok((Field { ty: var.ty, bit_offset, bitfield_bits: 0 }, rest))
+    }
+
+    /// The names that several variables of a section have.
+    pub(super) fn repeated_names(&self, section: &DataSec) -> Result<HashSet<&str>> {
+        let (mut seen, mut repeated) = (HashSet::new(), HashSet::new());
+        for entry in &section.entries {
+            let name = self.name(entry.ty)?;
+            if !seen.insert(name) {
+                repeated.insert(name);
+            }
+        }
+        Ok(repeated)
     }
 
     fn find_member(
@@ -161,6 +187,70 @@ impl Btf {
             }
         }
         id
+    }
+}
+
+/// Which of `variables`, of each the name and the place, `words` begin with, and the rest of the words: that leads to a
+/// part of it, `counters[3].bytes`. Several have a name where files were joined, each with a `static` variable of it;
+/// `counters@0x40` is the one at that place.
+pub(crate) fn begin<'w, 'n>(
+    words: &'w str,
+    variables: impl Iterator<Item = (&'n str, u32)>,
+) -> Vec<(usize, &'w str)> {
+    let (mut found, mut longest) = (Vec::new(), 0);
+    for (index, (name, offset)) in variables.enumerate() {
+        // The compiler puts dots into names too: of two that fit, the longer one is meant.
+        let Some(rest) = after_variable(words, name, offset).filter(|_| name.len() >= longest) else {
+            continue;
+        };
+        if name.len() > longest {
+            found.clear();
+            longest = name.len();
+        }
+        found.push((index, rest));
+    }
+    found
+}
+
+fn after_variable<'w>(words: &'w str, name: &str, offset: u32) -> Option<&'w str> {
+    let rest = words.strip_prefix(name).filter(|_| !name.is_empty())?;
+    let rest = match rest.strip_prefix('@') {
+        None => rest,
+        Some(place) => {
+            let (place, rest) = place.split_at(first_name(place).len());
+            let place = match place.strip_prefix("0x") {
+                Some(digits) => u32::from_str_radix(digits, 16),
+                None => place.parse(),
+            };
+            place.ok().filter(|place| *place == offset).map(|_| rest)?
+        }
+    };
+    (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)
+}
+
+/// The words up to what leads to a part of a variable.
+pub(crate) fn first_name(words: &str) -> &str {
+    &words[..words.find(['.', '[']).unwrap_or(words.len())]
+}
+
+/// Says where the variables of one name are: the section, unless all are in the same, and the place in it.
+#[cold]
+pub(crate) fn several_variables<'s>(
+    name: &str,
+    places: impl Iterator<Item = (Option<&'s str>, u32)> + Clone,
+) -> Error {
+    let place = |(section, offset): (Option<&str>, u32)| match section {
+        Some(section) => format!("{offset:#x} of {}", quote(section)),
+        None => format!("{offset:#x}"),
+    };
+    let words: Vec<_> = places.clone().map(place).collect();
+    let error = invalid(format!("several variables are called {}, at {}", quote(name), words.join(", at ")));
+    let offsets: HashSet<_> = places.clone().map(|(_, offset)| offset).collect();
+    match places.clone().next() {
+        Some((_, first)) if offsets.len() == words.len() => {
+            error.with_help(format!("say which by its place: {name}@{first:#x}"))
+        }
+        _ => error,
     }
 }
 

@@ -20,6 +20,7 @@ mod field;
 mod text;
 
 pub use field::Field;
+pub(crate) use field::{begin, first_name, several_variables};
 
 #[cfg(doc)]
 use super::Btf;

@@ -1,12 +1,14 @@
 //! Values there and back, in both byte orders, and each refusal in its words.
 
 use super::super::builder::ORDERS;
-use super::super::types::{Array, Composite, Enum, EnumValue, Int, Member, Shape, TypeId};
+use super::super::types::{
+    Array, Composite, DataSec, DataSecEntry, Enum, EnumValue, Int, Member, Shape, TypeId, Var,
+};
 use super::super::{Btf, BtfWriter};
 use super::{Field, Value};
 use crate::bytes::ByteOrder;
 use crate::error::Result;
-use crate::uapi::btf::{BTF_INT_BOOL, BTF_INT_SIGNED};
+use crate::uapi::btf::{BTF_INT_BOOL, BTF_INT_SIGNED, VarLinkage};
 
 /// Types by name, under construction.
 struct Types {
@@ -351,4 +353,55 @@ fn what_contains_itself_ends() {
     assert!(error(inner).ends_with("expected at most 512 values in it, found more"), "{}", error(inner));
     assert!(error(long).ends_with("found 8 bytes in all"), "{}", error(long));
     assert!(btf.field(inner, ".c").is_err());
+}
+
+/// The section of three files that were joined, each with a `static` variable `cfg`; a pair, and a variable of a
+/// function.
+fn joined() -> (Btf, TypeId) {
+    let mut t = Types { writer: BtfWriter::new() };
+    let byte = t.int("unsigned char", 1, 0);
+    let pair = t.array(byte, 2);
+    let variables = [("cfg", byte), ("prog.cfg", byte), ("cfg", byte), ("prog", pair), ("cfg", byte)];
+    let mut offset = 0;
+    let entries = variables.map(|(name, ty)| {
+        let var = t.add(name, Shape::Var(Var { ty, linkage: VarLinkage::STATIC }));
+        let size = if ty == pair { 2 } else { 1 };
+        offset += size;
+        DataSecEntry { ty: var, offset: offset - size, size }
+    });
+    let section = t.add(".data", Shape::DataSec(DataSec { size: offset, entries: entries.into() }));
+    (t.read(), section)
+}
+
+#[test]
+fn variables_of_one_name_are_told_apart_by_their_places() {
+    let (btf, section) = joined();
+    let offset = |path: &str| btf.field(section, path).map(|field| field.bit_offset / 8);
+    let found = [".cfg@0", ".cfg@0x2", ".cfg@5", ".prog.cfg", ".prog[1]", ".prog.cfg@0x1", ".prog@3[1]"];
+    assert_eq!(found.map(|path| offset(path).unwrap()), [0, 2, 5, 1, 4, 1, 4]);
+    let refused = |path: &str| btf.field(section, path).unwrap_err();
+    let several = refused(".cfg");
+    assert_eq!(several.to_string(), "several variables are called `cfg`, at 0x0, at 0x2, at 0x5");
+    assert_eq!(several.help(), Some("say which by its place: cfg@0x0"));
+    for (path, words) in [
+        (
+            ".cfg@1",
+            "there is no variable `cfg@1` in datasec `.data`: it has `cfg`, `prog.cfg`, `cfg`, `prog`, `cfg`",
+        ),
+        (".cfg@0y2", "there is no variable `cfg@0y2` in datasec `.data`"),
+        (".cfgs", "there is no variable `cfgs` in datasec `.data`"),
+        (".prog.cfg[0]", "there is no index [0] in an unsigned char of 1 byte"),
+    ] {
+        assert!(refused(path).to_string().starts_with(words), "{path}: {}", refused(path));
+    }
+    let value = btf.decode(section, &[1, 2, 3, 4, 5, 6], ByteOrder::Little).unwrap();
+    let Value::Fields(fields) = &value else { panic!("{value:?}") };
+    let names: Vec<_> = fields.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["cfg@0x0", "prog.cfg", "cfg@0x2", "prog", "cfg@0x5"]);
+    let mut bytes = [0; 6];
+    btf.encode(section, &value, &mut bytes, ByteOrder::Little).unwrap();
+    assert_eq!(bytes, [1, 2, 3, 4, 5, 6]);
+    let within = Value::Fields(vec![("prog[0]".to_owned(), 1.into())]);
+    let error = btf.encode(section, &within, &mut bytes, ByteOrder::Little).unwrap_err();
+    assert_eq!(error.to_string(), "expected a variable's name, found `[0]` after it");
 }
