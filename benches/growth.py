@@ -29,7 +29,7 @@ SIZES = {
     "instructions": (10, 100, 1_000, 10_000, 30_000, 100_000),
     "maps": (1, 3, 10, 30, 100, 300, 500),
 }
-HEAD = '#include <bpf/helpers.h>\nchar _license[] SEC("license") = "Dual MIT/GPL";\n'
+HEAD = '#include <bpf/bpf_helpers.h>\nchar _license[] SEC("license") = "Dual MIT/GPL";\n'
 
 
 def programs(count):

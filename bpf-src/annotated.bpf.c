@@ -1,6 +1,6 @@
 // A map of libbpf's old dialect whose entries are described beside it, as its BPF_ANNOTATE_KV_PAIR did.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 #include <bpf/legacy_maps.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";

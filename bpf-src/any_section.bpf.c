@@ -1,6 +1,6 @@
 // Programs in a section whose name says nothing: whoever loads one says that it is for XDP.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

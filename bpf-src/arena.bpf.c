@@ -1,6 +1,6 @@
 // Memory that a program and user space share, and a number that only an enumeration can hold.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

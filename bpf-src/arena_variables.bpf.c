@@ -1,6 +1,6 @@
 // Variables in an arena: they begin with what the file says, and user space shares them.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

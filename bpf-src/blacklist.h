@@ -25,7 +25,8 @@
 // that time took no pointer into the packet.
 #pragma once
 
-#include <bpf/helpers.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/if_ether.h>
 #include <linux/if_vlan.h>
 #include <linux/ip.h>

@@ -11,7 +11,8 @@
 // it takes packets in several buffers; their bytes are then those of the first buffer.
 #include "blocklist.h"
 
-#include <bpf/helpers.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/if_ether.h>
 #include <linux/if_pppox.h>
 #include <linux/if_vlan.h>

@@ -1,6 +1,6 @@
 // A map in the dialect from before BTF and one in BTF's, in one object, as some linkers make them.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 #include <bpf/legacy_maps.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";

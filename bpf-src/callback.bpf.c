@@ -1,6 +1,6 @@
 // A function whose address goes to a helper: bpf_loop (5.17) calls it back.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

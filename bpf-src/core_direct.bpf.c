@@ -1,8 +1,8 @@
 // The kernel's own view of a packet, read without a helper: loads at the kernel's offsets,
 // and of as many bytes as the kernel's fields have.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/core_read.h>
-#include <bpf/externs.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

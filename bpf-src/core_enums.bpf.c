@@ -1,6 +1,6 @@
 // Values of the kernel's enumerations, which move when one is added in their middle.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/core_read.h>
+#include <bpf/bpf_core_read.h>
 
 char _license[] SEC("license") = "GPL";
 

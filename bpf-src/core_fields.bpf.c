@@ -1,7 +1,7 @@
 // Fields of the kernel's structs: where they are, how large, whether they exist. What it
 // reads of the current task is what /proc says of it.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/core_read.h>
+#include <bpf/bpf_core_read.h>
 
 char _license[] SEC("license") = "GPL";
 

@@ -1,6 +1,6 @@
 // Types of the kernel: their numbers, sizes, whether they exist and match.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/core_read.h>
+#include <bpf/bpf_core_read.h>
 
 char _license[] SEC("license") = "GPL";
 

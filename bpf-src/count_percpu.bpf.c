@@ -1,6 +1,6 @@
 // Packet and byte counters, one per CPU: nothing is shared, so that nothing is locked.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

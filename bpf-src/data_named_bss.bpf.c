@@ -1,6 +1,6 @@
 // Zeros in a section with a name of its own, which libbpf does not take.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

@@ -1,6 +1,6 @@
 // Global variables of every sort: sections with and without a name, static and not, arrays, zeros.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

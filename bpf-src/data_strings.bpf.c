@@ -1,6 +1,6 @@
 // Strings, which the compiler keeps in a section `.rodata.str1.1` of its own.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

@@ -1,6 +1,6 @@
 // A program that throws: an exception callback says what becomes of the packet.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/externs.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

@@ -1,6 +1,6 @@
 // A program that leaves the decision to a function which an extension may replace.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

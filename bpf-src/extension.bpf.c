@@ -1,6 +1,6 @@
 // Replaces `decide` of extensible.bpf.c: counts what comes, and drops it.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

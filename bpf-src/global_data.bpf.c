@@ -1,6 +1,6 @@
 // Global variables: `.rodata` and `.bss`, each of which a loader must turn into a map.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

@@ -3,7 +3,7 @@
 //
 // Every map can be created without BTF, by kernel 4.11 and later. Type and sizes are those
 // that the kernel demands where it demands any.
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 #include <bpf/legacy_maps.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";

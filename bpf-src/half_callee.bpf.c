@@ -1,6 +1,6 @@
 // The other half of half_caller.bpf.c, with a map, variables and a function of its own.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

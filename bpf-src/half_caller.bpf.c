@@ -1,6 +1,6 @@
 // Half of a program: what judges a packet is in half_callee.bpf.c, and `bpftool gen object` joins the two.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

@@ -1,6 +1,6 @@
 // Maps of maps, with and without templates of their own, filled by the file and by user space.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

@@ -1,6 +1,6 @@
 // iproute2's dialect in breadth: ids, the two places for pins, and a map of maps.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 #include <bpf/legacy_maps.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";

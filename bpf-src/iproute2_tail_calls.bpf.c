@@ -1,6 +1,6 @@
 // Tail calls in iproute2's dialect: the section of a program says the id of a prog array, and the slot there.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 #include <bpf/legacy_maps.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";

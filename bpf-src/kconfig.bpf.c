@@ -1,7 +1,7 @@
 // Options of the kernel's configuration, one of each type that there is, and what the
 // program sees of them.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/externs.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

@@ -1,7 +1,7 @@
 // Functions of the kernel: a strong one and weak ones, of which the kernel has one and
 // lacks the other.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/externs.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

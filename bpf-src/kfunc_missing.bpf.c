@@ -1,6 +1,6 @@
 // A function that no kernel has, and that the program cannot do without.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/externs.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

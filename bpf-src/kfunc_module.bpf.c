@@ -1,7 +1,7 @@
 // Functions of the kernel's connection tracking, which is a module on many kernels: asks
 // for a flow that nobody knows.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/externs.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

@@ -1,6 +1,6 @@
 // A function of the kernel under a signature that it does not have.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/externs.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

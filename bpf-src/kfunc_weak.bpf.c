@@ -1,6 +1,6 @@
 // A weak function that no kernel has, called only where the kernel has it.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/externs.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

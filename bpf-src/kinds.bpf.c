@@ -1,6 +1,6 @@
 // One program for each place where XDP programs run: an interface, an entry of a devmap, an entry of a cpumap.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

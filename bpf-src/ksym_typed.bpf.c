@@ -1,7 +1,7 @@
 // Variables of the kernel with their types: one that each CPU has for itself, and a weak
 // one that no kernel has.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/externs.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

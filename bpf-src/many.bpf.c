@@ -1,6 +1,6 @@
 // Many programs and many ways to write a BTF map: what a reader of objects must tell apart.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

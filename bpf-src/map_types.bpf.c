@@ -1,6 +1,6 @@
 // One map of each type that an object can define by itself, with the fields that the type knows.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

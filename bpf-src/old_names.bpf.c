@@ -1,6 +1,6 @@
 // Sections as the kernel's samples and others named them when libbpf took all that begins with `xdp`.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

@@ -1,6 +1,6 @@
 // Programs that are loaded only where they are chosen: their sections begin with `?`.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

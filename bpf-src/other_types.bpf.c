@@ -1,6 +1,6 @@
 // Programs of other types beside the one for XDP, with maps and a function that they share.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

@@ -1,7 +1,7 @@
 // What the network card says of a packet. The functions that tell it work only in a program
 // that is bound to the interface.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/externs.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

@@ -1,6 +1,6 @@
 // Programs that are `static`: nobody calls them, so that they are no part of another one.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

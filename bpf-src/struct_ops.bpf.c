@@ -1,6 +1,6 @@
 // Functions that the kernel is to call in place of its own, beside a program for XDP.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

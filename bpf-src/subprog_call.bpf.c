@@ -1,6 +1,7 @@
 // Function calls: two subprograms in `.text`, which a loader must join to the program.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/if_ether.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -1,6 +1,7 @@
 // Function calls that only a linker by symbols joins: within a program's section, and into a third one.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/if_ether.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -1,6 +1,6 @@
 // Function calls of every sort that libbpf joins: static, global, weak and dead functions.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

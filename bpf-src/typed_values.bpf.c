@@ -1,6 +1,6 @@
 // Keys, values and variables of every sort of type, for those who read and write them by type.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

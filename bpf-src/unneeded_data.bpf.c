@@ -1,6 +1,6 @@
 // Sections of data that tell other loaders something, and constants that no program reads.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

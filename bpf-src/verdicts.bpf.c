@@ -1,6 +1,6 @@
 // Each verdict in turn: the action comes from a map, so that one load shows them all.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/if_ether.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";

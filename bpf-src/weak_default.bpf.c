@@ -1,6 +1,6 @@
 // A weak function that weak_override.bpf.c replaces when `bpftool gen object` joins the two.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

@@ -1,6 +1,6 @@
 // The strong function that takes the place of the weak one in weak_default.bpf.c.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

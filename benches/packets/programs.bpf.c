@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #include <linux/if_ether.h>
 #include <linux/ip.h>
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 #include "../sender.h"
 
 char _license[] SEC("license") = "Dual MIT/GPL";

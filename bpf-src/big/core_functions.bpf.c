@@ -1,7 +1,7 @@
 // A large program that depends on the kernel's types: some 7,500 instructions in 20 functions, each of which reads
 // fields of several of the kernel's structs.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/core_read.h>
+#include <bpf/bpf_core_read.h>
 #include "twenty.h"
 
 char _license[] SEC("license") = "GPL";

@@ -1,6 +1,6 @@
 // A large program: some 4,000 instructions in 20 functions, each with a map of its own.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 #include "twenty.h"
 
 char _license[] SEC("license") = "Dual MIT/GPL";

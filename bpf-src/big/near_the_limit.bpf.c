@@ -1,6 +1,6 @@
 // A loop that the verifier walks round by round, until nearly a million instructions are behind it.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

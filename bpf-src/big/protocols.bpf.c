@@ -1,7 +1,8 @@
 // A program of middle size: some 150 instructions that count packets and bytes by protocol,
 // by interface and by address, behind up to two VLAN tags, and drop from what sources a map says.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/if_ether.h>
 #include <linux/if_vlan.h>
 #include <linux/ip.h>

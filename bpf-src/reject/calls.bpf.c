@@ -1,6 +1,6 @@
 // Refused: programs that call what is not for them, or do not give back what they got.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/externs.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

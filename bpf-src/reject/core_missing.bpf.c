@@ -1,6 +1,6 @@
 // Reads a field that no kernel has, and does not ask before.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/core_read.h>
+#include <bpf/bpf_core_read.h>
 
 char _license[] SEC("license") = "GPL";
 

@@ -1,8 +1,8 @@
 // Reads fields that the kernel has in another form: a number with a sign that has another
 // size there, which the program has asked for, and a pointer where the program has a number.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/core_read.h>
-#include <bpf/externs.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

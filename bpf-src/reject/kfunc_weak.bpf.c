@@ -1,7 +1,7 @@
 // Weak functions that the kernel lacks, or has with another signature, called without
 // asking for them.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/externs.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

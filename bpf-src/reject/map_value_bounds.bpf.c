@@ -1,6 +1,6 @@
 // Refused: reads the eight bytes after a map value of eight bytes.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

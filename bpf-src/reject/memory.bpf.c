@@ -1,6 +1,6 @@
 // Refused: programs that read or write where memory is not proven to be theirs.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
 

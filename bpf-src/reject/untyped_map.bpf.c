@@ -1,6 +1,6 @@
 // A timer in a per-CPU map: the kernel takes no such types for it, and no timer without.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

@@ -107,7 +107,7 @@ struct bpf_lpm_trie_key {
 	__u8 data[];
 };
 
-// Helper functions: a program calls them by number. Listed are those that bpf/helpers.h
+// Helper functions: a program calls them by number. Listed are those that bpf/bpf_helpers.h
 // declares, not all that an XDP program may call.
 enum bpf_func_id {
 	BPF_FUNC_map_lookup_elem = 1,

@@ -4,7 +4,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #pragma once
 
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 // The fields of such a struct are looked up in the kernel's struct of the same name, without
 // what follows three underscores. It need not have all of the kernel's fields, nor in order.

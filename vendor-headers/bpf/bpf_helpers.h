@@ -1,4 +1,6 @@
-// What every BPF source needs: sections, BTF map declarations, helpers, byte order.
+// What every BPF source needs: sections, BTF map declarations, helpers, and what a program
+// takes from the kernel that it is loaded into: options of the kernel's configuration,
+// variables, functions.
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #pragma once
 
@@ -61,15 +63,22 @@ BPF_HELPER(long, loop, __u32 iterations, void *callback, void *callback_ctx, __u
 
 #undef BPF_HELPER
 
-// Between host and network byte order, for the target's byte order. A constant is converted
-// at compile time. The two directions are the same operation and have two names for the
-// reader's sake.
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define bpf_htons(x) ((__be16)__builtin_bswap16(x))
-#define bpf_htonl(x) ((__be32)__builtin_bswap32(x))
-#else
-#define bpf_htons(x) ((__be16)(x))
-#define bpf_htonl(x) ((__be32)(x))
-#endif
-#define bpf_ntohs(x) ((__u16)bpf_htons(x))
-#define bpf_ntohl(x) ((__u32)bpf_htonl(x))
+// An option of the configuration, or LINUX_KERNEL_VERSION and its like. The loader puts the
+// value into a map. A `__weak` one that the kernel does not have is 0.
+#define __kconfig __attribute__((section(".kconfig")))
+
+// A variable or function of the kernel. A `__weak` one that the kernel does not have has
+// the address 0.
+#define __ksym __attribute__((section(".ksyms")))
+
+// Whether the kernel has a weak symbol. Without the barrier the compiler, which knows that
+// no function is at 0, would answer by itself.
+#define bpf_ksym_exists(symbol) ({ __u64 address = (__u64)&(symbol); \
+				   asm volatile("" : "+r"(address)); address != 0; })
+
+// The type of an option that may be `m`.
+enum libbpf_tristate {
+	TRI_NO = 0,
+	TRI_YES = 1,
+	TRI_MODULE = 2,
+};
