@@ -23,8 +23,8 @@ use object::{
 
 mod support;
 
-const SOURCE: &str =
-    "\nhelp: this is text: if it is a program's source, compile it with `clang -O2 -g -target bpf -c`";
+const SOURCE: &str = "\nhelp: this is text: if it is a program's source, compile it with `clang -O2 -g -target bpf \
+     -I/usr/include/$(uname -m)-linux-gnu -c FILE`";
 
 #[test]
 fn a_file_that_is_no_object() {
@@ -64,13 +64,13 @@ fn a_file_for_something_else() {
     refused(
         load(&x86),
         "file header at offset 0x12: expected a BPF object (EM_BPF, 247), found a file for x86-64 (relocatable)\n\
-         help: compile with `clang -target bpf -c`",
+         help: compile it with `clang -O2 -g -target bpf -I/usr/include/$(uname -m)-linux-gnu -c FILE`",
     );
     let core_dump = [&x86[..16], &[FileType::CORE.0.to_le_bytes()[0]], &x86[17..]].concat();
     refused(
         load(&core_dump),
         "file header at offset 0x12: expected a BPF object (EM_BPF, 247), found a file for x86-64 (core dump)\n\
-         help: compile with `clang -target bpf -c`",
+         help: compile it with `clang -O2 -g -target bpf -I/usr/include/$(uname -m)-linux-gnu -c FILE`",
     );
     refused(
         load(&edited("clang-19/xdp_drop", |data| data[16] = FileType::CORE.0.to_le_bytes()[0])),

@@ -71,4 +71,5 @@ mod trials;
 mod typed_maps;
 mod upgrades;
 mod variables;
+mod walkthrough;
 mod witnesses;

@@ -63,7 +63,10 @@ fn way_from(data: &[u8]) -> Option<&'static str> {
     } else if begins_with(b"\x1f\x8b") {
         Some("this is compressed: `gunzip` it")
     } else if is_text(&data[..data.len().min(TEXT)]) {
-        Some("this is text: if it is a program's source, compile it with `clang -O2 -g -target bpf -c`")
+        Some(
+            "this is text: if it is a program's source, compile it with \
+             `clang -O2 -g -target bpf -I/usr/include/$(uname -m)-linux-gnu -c FILE`",
+        )
     } else {
         None
     }

@@ -425,7 +425,9 @@ fn refuse_what_is_not_bpf(elf: &ElfFile<'_>) -> Result<()> {
                 header.machine, header.file_type
             ),
         )
-        .with_help("compile with `clang -target bpf -c`"));
+        .with_help(
+            "compile it with `clang -O2 -g -target bpf -I/usr/include/$(uname -m)-linux-gnu -c FILE`",
+        ));
     }
     if header.file_type != FileType::REL {
         return Err(Error::malformed(
