@@ -24,7 +24,8 @@ pub(crate) struct Arguments {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 usage, 3 not permitted, 4 refused by the verifier.
+Exit codes:
+  0 done, 1 failed, 2 usage, 3 not permitted, 4 refused by the verifier
 Answers go to standard output, everything else to standard error.";
 
 /// Which program: one of an object, or one that is loaded already, whoever loaded it.
@@ -51,8 +52,8 @@ pub(crate) struct Reading {
     /// Treat this section as containing XDP programs, whatever its name
     #[arg(long = "section", value_name = "NAME")]
     pub(crate) sections: Vec<String>,
-    /// The dialect of the section `maps`, where its size does not tell
-    #[arg(long, value_name = "DIALECT")]
+    /// The dialect of the section `maps`, where its size does not tell: iproute2 or libbpf
+    #[arg(long, value_name = "DIALECT", hide_possible_values = true)]
     pub(crate) maps_dialect: Option<Dialect>,
 }
 
@@ -79,8 +80,8 @@ impl From<Dialect> for MapDialect {
 pub(crate) struct Load {
     #[command(flatten)]
     pub(crate) reading: Reading,
-    /// The program, by the name of its function or of its section, unless that is one of another program type; required
-    /// if the object has several
+    /// The program, by the name of its function, or of its section if that is none of another program type; required if
+    /// the object has several
     #[arg(long, value_name = "NAME")]
     pub(crate) prog: Option<String>,
     /// Set the initial value of a constant (a variable in `.rodata`); NAME may name a part of it, as in `a.b[3]`, and of
@@ -169,7 +170,7 @@ pub(crate) struct Form {
 }
 
 #[derive(Args, Debug)]
-#[command(override_usage = ATTACH_USAGE)]
+#[command(override_usage = ATTACH_USAGE, after_help = ATTACH_HELP)]
 pub(crate) struct Attach {
     /// One or more interfaces, by name or index, then the object file: ELF, compiled with `clang -target bpf -c`
     #[arg(value_name = "IF|OBJECT", required = true)]
@@ -196,6 +197,15 @@ pub(crate) struct Attach {
 const ATTACH_USAGE: &str = "\
 xdpload attach [OPTIONS] <IF>... <OBJECT>
        xdpload attach [OPTIONS] <IF>... --pinned <PATH>|--prog-id <N>";
+
+const ATTACH_HELP: &str = "\
+Examples:
+  xdpload attach eth0 xdp.o
+  xdpload attach eth0 eth1 xdp.o --prog drop -v     # one of several programs
+  xdpload attach eth0 new.o --replace --keep-maps   # counters and lists survive
+  xdpload attach eth0 new.o --replace --confirm 60s # undone unless confirmed
+  xdpload attach eth0 limiter.o --set burst=64      # a constant of the program
+  xdpload attach eth0 --pinned /sys/fs/bpf/edge/drop";
 
 impl Attach {
     /// Which of the words are interfaces, and which is the object.
@@ -298,6 +308,7 @@ pub(crate) struct Status {
 
 /// What to do with maps.
 #[derive(Debug, Subcommand)]
+#[command(after_help = MAP_HELP)]
 pub(crate) enum Map {
     /// List the maps in the kernel
     List(MapList),
@@ -324,21 +335,27 @@ pub(crate) struct MapChoice {
 /// How to print keys and values.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Formats {
-    /// How to print keys; auto goes by their type, and prints those of an LPM trie as prefixes
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    /// How to print keys: auto, hex, dec, ipv4, ipv6, mac, or prefix
+    #[arg(long, value_name = "FORMAT", default_value = "auto", hide_possible_values = true)]
     pub(crate) key_format: Format,
-    /// How to print values; auto goes by their type
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    /// How to print values: as keys
+    #[arg(long, value_name = "FORMAT", default_value = "auto", hide_possible_values = true)]
     pub(crate) value_format: Format,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct MapList {
+    /// Only the maps of the programs on this interface, by name or index
+    #[arg(value_name = "IF")]
+    pub(crate) interface: Option<LinkRef>,
+    #[command(flatten)]
+    pub(crate) place: Place,
     #[command(flatten)]
     pub(crate) form: Form,
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = DUMP_HELP)]
 pub(crate) struct MapDump {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
@@ -349,7 +366,7 @@ pub(crate) struct MapDump {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = WORDS)]
+#[command(after_help = GET_HELP)]
 pub(crate) struct MapGet {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
@@ -363,7 +380,7 @@ pub(crate) struct MapGet {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = WORDS)]
+#[command(after_help = SET_HELP)]
 pub(crate) struct MapSet {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
@@ -386,7 +403,7 @@ pub(crate) struct MapSet {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = WORDS)]
+#[command(after_help = DELETE_HELP)]
 pub(crate) struct MapDelete {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
@@ -399,17 +416,80 @@ pub(crate) struct MapDelete {
     pub(crate) form: Form,
 }
 
-const WORDS: &str = "\
+/// How keys and values are written, and printed unless another format is asked for.
+macro_rules! words {
+    () => {
+        "\
 Keys and values are written as
-  123, -1, 0x7b        a number in the machine's byte order, for 1, 2, 4 or 8 bytes
-  192.0.2.1            an IPv4 address in network byte order, for 4 bytes
-  2001:db8::1          an IPv6 address, for 16 bytes
-  02:00:00:00:00:01    a MAC address, for 6 bytes
-  192.0.2.0/24         a prefix, for keys of LPM tries: 4 bytes of prefix length, then the address
-  hex:0a000001         the bytes in hexadecimal, for any size
+  123, -1, 0x7b      a number in the machine's byte order: 1, 2, 4 or 8 bytes
+  192.0.2.1          an IPv4 address in network byte order: 4 bytes
+  2001:db8::1        an IPv6 address: 16 bytes
+  02:00:00:00:00:01  a MAC address: 6 bytes
+  192.0.2.0/24       a prefix, for keys of LPM tries: 4 bytes of prefix length,
+                     then the address
+  hex:0a000001       the bytes in hexadecimal: any size
 and, if the kernel has the BTF of the map, also as
-  TCP, true, eth0      a name of an enumeration, a boolean, a string for an array of char
-  [1, 2], {\"a\": 1}     an array, or the fields of a struct, as JSON; fields left out are 0";
+  TCP, true, eth0    a name of an enumeration, a boolean, a string
+  [1, 2], {\"a\": 1}   an array, or the fields of a struct, as JSON; fields left
+                     out are 0
+
+"
+    };
+}
+
+/// What `auto` means.
+macro_rules! formats {
+    () => {
+        "\
+The format `auto` goes by the BTF type. Without one it prints numbers for 1, 2,
+4 or 8 bytes, prefixes for the keys of an LPM trie, and else hexadecimal bytes.
+
+"
+    };
+}
+
+const MAP_HELP: &str = "\
+Examples:
+  xdpload map list eth0                        # the maps of its program
+  xdpload map dump eth0:blacklist --key-format ipv4
+  xdpload map get eth0:blacklist 192.0.2.77
+  xdpload map set eth0:.data limit 100         # a variable, by name
+  xdpload map set /sys/fs/bpf/blacklist 192.0.2.77 1";
+
+const DUMP_HELP: &str = concat!(
+    formats!(),
+    "\
+Examples:
+  xdpload map dump eth0:packets                # of the program on eth0
+  xdpload map dump /sys/fs/bpf/blacklist --key-format ipv4
+  xdpload map dump 42 --value-format hex       # by id"
+);
+
+const GET_HELP: &str = concat!(
+    formats!(),
+    words!(),
+    "\
+Examples:
+  xdpload map get eth0:blacklist 192.0.2.77
+  xdpload map get eth0:.bss dropped            # a variable, by name
+  xdpload map get eth0:by_peer '{\"port\": 53}'  # by the fields of the key"
+);
+
+const SET_HELP: &str = concat!(
+    words!(),
+    "\
+Examples:
+  xdpload map set eth0:blacklist 192.0.2.77 1
+  xdpload map set eth0:routes 192.0.2.0/24 7 --new
+  xdpload map set eth0:.data limit 100         # a variable, by name"
+);
+
+const DELETE_HELP: &str = concat!(
+    words!(),
+    "\
+Example:
+  xdpload map delete eth0:blacklist 192.0.2.77"
+);
 
 /// A time that an operator may need to see that the line still works: from a second to a day.
 fn duration(text: &str) -> Result<Duration, String> {

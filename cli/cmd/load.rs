@@ -16,6 +16,7 @@ use crate::format::hex;
 use crate::output;
 
 #[derive(Args, Debug)]
+#[command(after_help = HELP)]
 pub(crate) struct LoadAndPin {
     /// The object file: ELF, compiled with `clang -target bpf -c`
     pub(crate) object: PathBuf,
@@ -24,7 +25,8 @@ pub(crate) struct LoadAndPin {
     /// Load every program of the object
     #[arg(long, conflicts_with = "prog")]
     pub(crate) all: bool,
-    /// Pin programs at DIR/NAME and maps at DIR/maps/NAME; a map that is already pinned there is reused
+    /// Pin programs at DIR/NAME, and maps at DIR/maps/NAME unless the object or --pin-map says where; a map that is
+    /// already pinned there is reused
     #[arg(long, value_name = "DIR")]
     pub(crate) pin: String,
     #[command(flatten)]
@@ -34,6 +36,12 @@ pub(crate) struct LoadAndPin {
     #[command(flatten)]
     pub(crate) form: Form,
 }
+
+const HELP: &str = "\
+Examples:
+  xdpload load xdp.o --pin /sys/fs/bpf/edge    # then: attach eth0 --pinned ...
+  xdpload load xdp.o --all --pin /sys/fs/bpf/edge
+  xdpload load policy.o --target-prog 42 --pin /sys/fs/bpf/policy";
 
 pub(crate) fn run(args: &LoadAndPin) -> Result<()> {
     let planned = super::plan_of_object(&args.object, &args.load, |loader| {

@@ -13,6 +13,7 @@ use crate::args::{Form, Load, Source, Target};
 use crate::output;
 
 #[derive(Args, Debug)]
+#[command(after_help = HELP)]
 pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) source: Source,
@@ -37,6 +38,14 @@ pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) form: Form,
 }
+
+const HELP: &str = "\
+Examples:
+  xdpload plan xdp.o                           # of loading it
+  xdpload plan xdp.o --dev eth0                # of `xdpload attach eth0 xdp.o`
+  xdpload plan xdp.o --dev eth0 --replace --keep-maps
+  xdpload plan xdp.o --all --pin /sys/fs/bpf/edge   # of `xdpload load`
+  xdpload plan xdp.o --btf vmlinux --kconfig config # for another kernel";
 
 pub(crate) fn run(args: &Plan) -> Result<()> {
     let pin = args.pin.as_deref();

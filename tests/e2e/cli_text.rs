@@ -32,7 +32,7 @@ const COMMANDS: [(&str, &[&[&str]]); 32] = [
     ("pins", &[&["--bpffs", "--json"]]),
     ("pins gc", &[&["--dry-run", "--bpffs", "--json"]]),
     ("map", &[]),
-    ("map list", &[&["--json"]]),
+    ("map list", &[&["--netns", "--json"]]),
     ("map dump", &[&FORMATS, &["--netns", "--json"]]),
     ("map get", &[&FORMATS, &["--netns", "--json"]]),
     ("map set", &[&["--new", "--existing", "--bpffs", "--netns", "--json"]]),
@@ -95,12 +95,37 @@ fn the_help_of_each_command_tells_of_its_options_and_no_others() {
 }
 
 #[test]
+fn no_line_of_help_is_longer_than_a_serial_console_is_wide() {
+    for command in COMMANDS.iter().map(|(command, _)| *command).chain([""]) {
+        for option in ["-h", "--help"] {
+            let words: Vec<_> = command.split_whitespace().chain([option]).collect();
+            let ran = xdpload(&words).ok();
+            let long: Vec<_> = ran.stdout().lines().filter(|line| line.chars().count() > 80).collect();
+            assert!(long.is_empty(), "{command} {option}: {long:#?}");
+        }
+    }
+}
+
+#[test]
+fn the_commands_that_take_most_options_have_examples() {
+    for command in
+        ["attach", "plan", "load", "map", "map dump", "map get", "map set", "map delete", "block load"]
+    {
+        let words: Vec<_> = command.split(' ').chain(["--help"]).collect();
+        let ran = xdpload(&words).ok();
+        let example = format!("\n  xdpload {command} ");
+        assert!(ran.stdout().contains("\nExample"), "{}", ran.report());
+        assert!(ran.stdout().contains(&example), "{}", ran.report());
+    }
+}
+
+#[test]
 fn the_help_names_the_commands_and_the_exit_codes() {
     let ran = xdpload(&["--help"]).ok();
     for (command, _) in COMMANDS.iter().filter(|(command, _)| !command.contains(' ')) {
         assert!(ran.stdout().lines().any(|line| line.trim_start().starts_with(command)), "{}", ran.report());
     }
-    ran.stdout_has("Exit codes: 0 done, 1 failed, 2 usage, 3 not permitted, 4 refused by the verifier.");
+    ran.stdout_has("Exit codes:\n  0 done, 1 failed, 2 usage, 3 not permitted, 4 refused by the verifier\n");
     xdpload(&["--version"]).ok().stdout_has(concat!("xdpload ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 

@@ -113,6 +113,20 @@ fn a_map_is_named_by_pin_by_id_and_by_interface() {
 }
 
 #[test]
+fn the_maps_of_an_interface_are_listed_alone() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    let elsewhere = sandbox.far("elsewhere");
+    xdpload(&["attach", NEAR, &object("blacklist")]).ok();
+    let listed = answer(&["map", "list", NEAR])["maps"].clone();
+    assert_eq!((listed.as_array().map(Vec::len), &listed[0]["name"]), (Some(1), &"blacklist".into()));
+    let elsewhere = elsewhere.path().to_str().expect("the path is printable");
+    let listed = answer(&["map", "list", "1", "--netns", elsewhere]);
+    assert_eq!(listed["maps"].as_array().map(Vec::len), Some(0));
+    refused(&["map", "list", "nosuch0"], 1, &["nosuch0"]);
+    refused(&["map", "list", "--netns", elsewhere], 2, &["`--netns` says where the interface is"]);
+}
+
+#[test]
 fn names_that_the_kernel_cuts_alike_are_told_apart_by_id() {
     let (sandbox, _veth) = need!(pair(&["bpftool"]));
     let mut edit = Edit::of(&object("iproute2_ids"));

@@ -221,8 +221,14 @@ pub(crate) struct Load {
 }
 
 const FORMS: &str = "\
-Accepted are plain lists, FireHOL netset and ipset files, Spamhaus DROP (text and JSON), the output of `ipset save`,
-elements of nft sets, and addresses followed by host names. Blank lines and comments after # or ; are skipped.";
+Accepted are plain lists, FireHOL netset and ipset files, Spamhaus DROP (text
+and JSON), the output of `ipset save`, elements of nft sets, and addresses
+followed by host names. Blank lines and comments after # or ; are skipped.
+
+Examples:
+  xdpload block load drop.txt --name spamhaus
+  xdpload block load drop.txt --name spamhaus --dry-run
+  curl -fs https://example.com/list | xdpload block load - --ttl 1d";
 
 #[derive(Args, Debug)]
 pub(crate) struct Save {

@@ -116,6 +116,15 @@ fn words(maps: &[MapInfo]) -> String {
 }
 
 fn list(args: &args::MapList) -> Result<()> {
+    if let Some(interface) = &args.interface {
+        let link = Interface::open(interface, super::netns(&args.place)?.as_ref())?.look()?;
+        let maps = maps_of(&link)?.iter().map(Listed::new).collect();
+        return output::answer(args.form, &List { maps });
+    }
+    if args.place.netns.is_some() {
+        let message = "`--netns` says where the interface is, and none is named";
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
     let mut maps = Vec::new();
     for id in map_ids() {
         match Map::from_id(id?).and_then(|map| map.info()) {
@@ -324,13 +333,13 @@ impl fmt::Display for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:>6}  {:<16} {:<18} {:>5} {:>7} {:>9}  flags",
-            "id", "name", "type", "key B", "value B", "entries"
+            "{:>6}  {:<16} {:<18} {:>8} {:>10} {:>9}  flags",
+            "id", "name", "type", "key size", "value size", "entries"
         )?;
         self.maps.iter().try_for_each(|map| {
             writeln!(
                 f,
-                "{:>6}  {:<16} {:<18} {:>5} {:>7} {:>9}  {}",
+                "{:>6}  {:<16} {:<18} {:>8} {:>10} {:>9}  {}",
                 map.id,
                 escape(&map.name),
                 map.map_type,
