@@ -267,18 +267,21 @@ impl fmt::Display for Running {
                 write!(f, " pinned at {}", escape(pin))?;
             }
         }
-        Ok(())
+        // In lines of their own: a program may have a dozen.
+        match &self.details {
+            Details::Known(Known { maps, .. }) if !maps.is_empty() => {
+                let maps: Vec<_> =
+                    maps.iter().map(|map| format!("{} (id {})", escape(&map.name), map.id)).collect();
+                write!(f, "\n{}", output::wrap(&format!("    maps  {}", maps.join(", "))))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
 impl fmt::Display for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "  {}  tag {}", escape(&self.name), self.tag)?;
-        let maps: Vec<_> =
-            self.maps.iter().map(|map| format!("{} (id {})", escape(&map.name), map.id)).collect();
-        if !maps.is_empty() {
-            write!(f, "  maps {}", maps.join(", "))?;
-        }
         if self.run_count > 0 {
             write!(f, "  {} runs, {} ns each", self.run_count, self.run_time_ns / self.run_count)?;
         }

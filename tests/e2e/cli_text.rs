@@ -186,6 +186,23 @@ fn what_was_done_is_one_line_and_each_step_comes_on_request() {
 }
 
 #[test]
+fn the_maps_of_a_program_are_in_lines_of_their_own() {
+    let (_sandbox, _veth) = need!(pair(&[]));
+    xdpload(&["block", "on", NEAR]).ok();
+    let ran = xdpload(&["status"]).ok();
+    let lines: Vec<_> = ran.stdout().lines().collect();
+    assert!(lines[0].starts_with("near0 ("), "{}", ran.report());
+    assert!(lines[1].starts_with("    maps  "), "{}", ran.report());
+    assert!(
+        lines.len() > 3 && lines[2..].iter().all(|line| line.starts_with("          ")),
+        "{}",
+        ran.report()
+    );
+    assert!(lines.iter().all(|line| line.len() <= 80), "{}", ran.report());
+    xdpload(&["block", "off", "--purge"]).ok();
+}
+
+#[test]
 fn no_colour_is_used_whatever_the_environment_says() {
     let path = object("many");
     for (name, value) in [("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1"), ("COLORTERM", "truecolor")] {
