@@ -290,6 +290,11 @@ impl<'c> Walk<'c> {
 
     /// Makes the calls of a step until one is refused.
     fn calls(&mut self, calls: &[Value]) -> Result<Option<Refusal<'c>>, Difference> {
+        if let [first, _, second, _] = calls {
+            if [first, second].iter().all(|call| call["command"] == "RTM_GETLINK") {
+                return self.either_link(calls);
+            }
+        }
         for call in calls {
             if let Some(refusal) = self.call(call)? {
                 return Ok(Some(refusal));
@@ -303,6 +308,18 @@ impl<'c> Walk<'c> {
             }
         }
         Ok(None)
+    }
+
+    /// Asks for an interface by a name, and by an index. It is enough that there is one of them.
+    fn either_link(&mut self, calls: &[Value]) -> Result<Option<Refusal<'c>>, Difference> {
+        let (by_name, by_index) = (self.calls(&calls[..2])?, self.calls(&calls[2..])?);
+        let is_missing =
+            |refusal: &Refusal<'_>| matches!(&refusal.answer, Answer::Refused(errno) if errno == "ENODEV");
+        Ok(match (by_name, by_index) {
+            (None, None) => None,
+            (None, Some(refusal)) | (Some(refusal), None) if is_missing(&refusal) => None,
+            (Some(refusal), _) | (None, Some(refusal)) => Some(refusal),
+        })
     }
 
     /// Takes the next traced call, which must be the `planned` one.

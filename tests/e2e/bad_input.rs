@@ -194,11 +194,16 @@ fn an_interface_that_is_not_there_costs_nothing() {
     for command in [&["attach", "nosuch0", &path][..], &["detach", "nosuch0"], &["status", "nosuch0"]] {
         refused(command, 1, &["there is no interface named `nosuch0`"]);
     }
-    refused(&["attach", "2147483647", &path], 1, &["there is no interface with index 2147483647"]);
+    let neither = "there is no interface named `2147483647` or with index 2147483647";
+    refused(&["attach", "2147483647", &path], 1, &[neither]);
     for index in ["0", "2147483648"] {
-        refused(&["attach", index, &path], 2, &[&format!("{index} cannot be the index of an interface")]);
+        refused(&["attach", index, &path], 1, &[&format!("there is no interface named `{index}`")]);
+        let index = format!("index:{index}");
+        refused(&["attach", &index, &path], 2, &["cannot be the index of an interface: expected 1 to "]);
     }
-    refused(&["attach", "sixteen-bytes-xx", &path], 2, &["it has 16 bytes, and the kernel takes at most 15"]);
+    refused(&["attach", "sixteen-bytes-xx", &path], 1, &["there is no interface named `sixteen-bytes-xx`"]);
+    let long = "x".repeat(128);
+    refused(&["attach", &long, &path], 2, &["it has 128 bytes, and the kernel takes at most 127"]);
     refused(
         &["attach", NEAR, &path, "--netns", "nosuch"],
         1,

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use crate::acceptor::{Ending, TRACED, accept};
-use crate::command::Ran;
+use crate::bench::refused;
+use crate::command::{Ran, command, run};
 use crate::objects::object;
 use crate::peers::{attached_by_ip, bpftool};
 use crate::requirement::{Missing, tool};
@@ -264,10 +265,39 @@ fn offload_is_refused() {
 fn no_such_interface() {
     need!(tool("strace"));
     let sandbox = need!(Sandbox::new());
-    for interface in ["nope0", "4711"] {
+    for interface in ["nope0", "4711", "index:4711", "an-alternative-name"] {
         Attach { interface, ..Attach::new("blacklist_gobpf", &[]) }.run(&sandbox).fails(1);
     }
     assert_eq!(sandbox.pins(), [""; 0]);
+}
+
+#[test]
+fn an_interface_by_its_digits_or_another_name() {
+    let (sandbox, veth) = need!(pair(&["strace"]));
+    let index = veth.near_index().to_string();
+    run(&mut command("ip", &["link", "property", "add", "dev", NEAR, "altname", "an-alternative-name"])).ok();
+    run(&mut command("ip", &["link", "add", "4711", "type", "veth", "peer", "name", "4712"])).ok();
+    for interface in [&*index, &format!("index:{index}"), "an-alternative-name", "4711", "name:4711"] {
+        let ran = Attach { interface, ..Attach::new("xdp_drop", &[]) }.run(&sandbox).ok();
+        let name = if interface.contains("4711") { "4711" } else { NEAR };
+        ran.stdout_has(&format!(" to {name} in "));
+        xdpload(&["status", interface]).ok().stdout_has(&format!("{name} ("));
+        xdpload(&["detach", interface]).ok();
+    }
+
+    // Two interfaces are meant.
+    run(&mut command("ip", &["link", "set", "4712", "name", &index])).ok();
+    let words = format!("{index} may be the interface with that name, or `near0`, which has that index");
+    let help = format!("help: name:{index} is `{index}`, index:{index} is `near0`");
+    for command in [&["attach", &index, &object("xdp_drop")][..], &["detach", &index], &["status", &index]] {
+        refused(command, 2, &[&words, &help]);
+    }
+    for (interface, name) in [(format!("name:{index}"), &*index), (format!("index:{index}"), NEAR)] {
+        xdpload(&["status", &interface]).ok().stdout_has(&format!("{name} ("));
+    }
+    xdpload(&["attach", NEAR, &object("blacklist")]).ok();
+    xdpload(&["map", "dump", &format!("index:{index}:blacklist")]).ok();
+    xdpload(&["detach", NEAR]).ok();
 }
 
 #[test]

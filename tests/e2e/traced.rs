@@ -153,9 +153,11 @@ const HEADERS: usize = 32;
 fn message(call: &Call) -> BTreeMap<String, String> {
     let mut found = BTreeMap::from([("ifi_index".to_owned(), word(&call.message, 20).to_string())]);
     let attributes = call.message.get(HEADERS..).unwrap_or_default();
-    // IFLA_IFNAME, which ends in a NUL byte.
-    if let Some([name @ .., 0]) = attribute(attributes, 3) {
-        found.insert("IFLA_IFNAME".to_owned(), format!("\"{}\"", String::from_utf8_lossy(name)));
+    for (attribute_name, kind) in [("IFLA_IFNAME", 3), ("IFLA_ALT_IFNAME", 53)] {
+        // Either ends in a NUL byte.
+        if let Some([name @ .., 0]) = attribute(attributes, kind) {
+            found.insert(attribute_name.to_owned(), format!("\"{}\"", String::from_utf8_lossy(name)));
+        }
     }
     let xdp = attribute(attributes, 43).unwrap_or_default();
     let numbers = [("IFLA_XDP_FD", 1), ("IFLA_XDP_EXPECTED_FD", 8)];

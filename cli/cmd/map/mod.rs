@@ -48,7 +48,7 @@ fn open(choice: &args::MapChoice) -> Result<Map> {
     if text.contains('/') {
         return Map::open_pinned(Path::new(text));
     }
-    if let Some((interface, name)) = text.split_once(':') {
+    if let Some((interface, name)) = text.rsplit_once(':') {
         return of_interface(&interface.parse()?, name, &choice.place);
     }
     let id = text.parse().map_err(|_| {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::netns::NetNs;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, quote};
 use crate::kernel::{Privilege, explain_refusal};
 use crate::netlink::{self, Body, LinkInfo, LinkRef, Mode, Reply, XdpChange};
 use crate::sys::{self, Errno};
@@ -112,7 +112,27 @@ impl RouteSocket {
     }
 
     /// Looks at one interface. One that does not exist is of kind [`NotFound`](ErrorKind::NotFound).
+    ///
+    /// Digits that name one interface and are the number of another are an error of kind
+    /// [`InvalidInput`](ErrorKind::InvalidInput).
     pub fn link(&self, which: &LinkRef) -> Result<LinkInfo> {
+        let (first, second) = which.questions();
+        let Some(second) = second else { return self.one_link(&first) };
+        let is_missing = |error: &Error| error.kind() == ErrorKind::NotFound;
+        match (self.one_link(&first), self.one_link(&second)) {
+            (Ok(named), Ok(numbered)) if named.index != numbered.index => {
+                Err(self.two_links(&named, &numbered))
+            }
+            (Ok(found), Ok(_)) => Ok(found),
+            (Ok(found), Err(error)) | (Err(error), Ok(found)) if is_missing(&error) => Ok(found),
+            (Err(first), Err(second)) if is_missing(&first) && is_missing(&second) => {
+                Err(self.no_such_link(which))
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    }
+
+    fn one_link(&self, which: &LinkRef) -> Result<LinkInfo> {
         let object = format!("interface {which}");
         let ask = |room| self.exchange(GETLINK, &object, room, |sequence| netlink::get_link(which, sequence));
         let mut replies = match ask(FIRST_DATAGRAM) {
@@ -241,6 +261,17 @@ impl RouteSocket {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cold]
+    fn two_links(&self, named: &LinkInfo, numbered: &LinkInfo) -> Error {
+        let (name, other) = (quote(&named.name), quote(&numbered.name));
+        let message = format!(
+            "{0} may be the interface with that name, or {other}, which has that index{1}",
+            numbered.index, self.place
+        );
+        let help = format!("name:{0} is {name}, index:{0} is {other}", numbered.index);
+        Error::new(ErrorKind::InvalidInput, message).with_help(help)
+    }
+
     fn no_such_link(&self, which: &LinkRef) -> Error {
         Error::new(ErrorKind::NotFound, format!("there is no interface {which}{}", self.place))
     }
@@ -333,7 +364,24 @@ mod tests {
     #[test]
     fn replies_to_an_older_request_are_passed_over() {
         let socket = fake_kernel(vec![vec![link(7, 0, 99), [link(8, 0, 98), link(3, 0, 1)].concat()]]);
-        assert_eq!(socket.link(&"3".parse().unwrap()).unwrap().index, 3);
+        assert_eq!(socket.link(&"index:3".parse().unwrap()).unwrap().index, 3);
+    }
+
+    #[test]
+    fn digits_are_a_name_before_they_are_an_index() {
+        let digits: LinkRef = "3".parse().unwrap();
+        let link = |index, sequence| vec![link(index, 0, sequence)];
+        let none = |sequence| vec![refused(libc::ENODEV, sequence)];
+        let look = |answers| fake_kernel(answers).link(&digits);
+        assert_eq!(look(vec![link(7, 1), none(2)]).unwrap().index, 7);
+        assert_eq!(look(vec![none(1), link(3, 2)]).unwrap().index, 3);
+        assert_eq!(look(vec![link(3, 1), link(3, 2)]).unwrap().index, 3);
+        let error = look(vec![link(7, 1), link(3, 2)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().ends_with("which has that index in a test"), "{error}");
+        assert!(error.help().is_some_and(|help| help.contains("index:3")));
+        let missing = look(vec![none(1), none(2)]).unwrap_err();
+        assert_eq!(missing.to_string(), "there is no interface named `3` or with index 3 in a test");
     }
 
     #[test]
@@ -371,7 +419,7 @@ mod tests {
         let link = message(RTM_NEWLINK, 0, 2, &[&[0; 4], &3u32.to_ne_bytes()[..], &[0; 8]].concat());
         let socket =
             fake_kernel(vec![vec![[&message(RTM_NEWLINK, 0, 1, &[])[..], &long].concat()], vec![link]]);
-        assert_eq!(socket.link(&"3".parse().unwrap()).unwrap().index, 3);
+        assert_eq!(socket.link(&"index:3".parse().unwrap()).unwrap().index, 3);
     }
 
     #[test]

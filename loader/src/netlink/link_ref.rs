@@ -1,25 +1,25 @@
-//! How the user names an interface: by its name or by its index.
+//! How the user names an interface: by a name or by its index.
 
 use std::fmt::{self, Display};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result, quote};
-use crate::uapi::if_link::IFNAMSIZ;
+use crate::uapi::if_link::{ALTIFNAMSIZ, IFNAMSIZ};
 
 /// The name of an interface, known to be one that the kernel could have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LinkName(String);
 
 impl LinkName {
-    /// Checks `name` by the rules of `dev_valid_name` in `net/core/dev.c`: 1 to 15 bytes, not `.` or `..`, and
-    /// without `/`, `:` and white space.
+    /// Checks `name` by the rules of `dev_valid_name` in `net/core/dev.c`: not `.` or `..`, and without `/`, `:` and
+    /// white space. It has 1 to 15 bytes, or as an alternative name up to 127.
     pub fn new(name: impl Into<String>) -> Result<Self> {
         let name = name.into();
         let complaint = if name.is_empty() {
             "it is empty".to_owned()
-        } else if name.len() >= IFNAMSIZ {
-            format!("it has {} bytes, and the kernel takes at most {}", name.len(), IFNAMSIZ - 1)
+        } else if name.len() >= ALTIFNAMSIZ {
+            format!("it has {} bytes, and the kernel takes at most {}", name.len(), ALTIFNAMSIZ - 1)
         } else if name == "." || name == ".." {
             "the kernel reserves it".to_owned()
         } else if let Some(c) = name.chars().find(|&c| is_forbidden(c)) {
@@ -37,6 +37,11 @@ impl LinkName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether only an alternative name has so many bytes.
+    pub fn is_alternative(&self) -> bool {
+        self.0.len() >= IFNAMSIZ
+    }
 }
 
 /// The kernel compares bytes: only white space of ASCII (`isspace`, vertical tab included) and NUL matter to it.
@@ -50,10 +55,12 @@ const MAX_INDEX: u32 = i32::MAX as u32;
 /// Which interface is meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LinkRef {
-    /// The one with this name; an alternative name of at most 15 bytes will do as well (5.5).
+    /// The one with this name; an alternative name will do as well (5.5).
     Name(LinkName),
     /// The one with this number, as in the first column of `ip link`.
     Index(NonZeroU32),
+    /// Digits, which are both: the interface called so, or else the one with that number. Two of them are an error.
+    Digits(LinkName, NonZeroU32),
 }
 
 impl LinkRef {
@@ -61,30 +68,47 @@ impl LinkRef {
     pub fn named(name: impl Into<String>) -> Result<Self> {
         LinkName::new(name).map(Self::Name)
     }
+
+    /// What the kernel is asked for, one after the other; only for digits there is a second.
+    pub(crate) fn questions(&self) -> (Self, Option<Self>) {
+        match self {
+            Self::Digits(name, index) => (Self::Name(name.clone()), Some(Self::Index(*index))),
+            one => (one.clone(), None),
+        }
+    }
 }
 
 impl FromStr for LinkRef {
     type Err = Error;
 
-    /// Digits are an index, anything else is a name.
+    /// Digits are a name or an index; `name:7` and `index:7` say which. Anything else is a name.
     fn from_str(text: &str) -> Result<Self> {
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Self::named(text);
+        if let Some(name) = text.strip_prefix("name:") {
+            return Self::named(name);
         }
-        let index = text.parse().ok().filter(|index: &NonZeroU32| index.get() <= MAX_INDEX);
-        index.map(Self::Index).ok_or_else(|| {
-            let message = format!("{text} cannot be the index of an interface: expected 1 to {MAX_INDEX}");
-            Error::new(ErrorKind::InvalidInput, message)
-        })
+        let index = |text: &str| text.parse().ok().filter(|index: &NonZeroU32| index.get() <= MAX_INDEX);
+        if let Some(text) = text.strip_prefix("index:") {
+            return index(text).map(Self::Index).ok_or_else(|| {
+                let message =
+                    format!("{} cannot be the index of an interface: expected 1 to {MAX_INDEX}", quote(text));
+                Error::new(ErrorKind::InvalidInput, message)
+            });
+        }
+        let name = LinkName::new(text)?;
+        match index(text).filter(|_| text.bytes().all(|byte| byte.is_ascii_digit())) {
+            Some(index) => Ok(Self::Digits(name, index)),
+            None => Ok(Self::Name(name)),
+        }
     }
 }
 
-/// In the words of an error: ``named `eth0` `` or `with index 3`.
+/// In the words of an error: ``named `eth0` ``, `with index 3`, or both.
 impl Display for LinkRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => write!(f, "named {}", quote(name.as_str())),
             Self::Index(index) => write!(f, "with index {index}"),
+            Self::Digits(name, index) => write!(f, "named {} or with index {index}", quote(name.as_str())),
         }
     }
 }
@@ -94,14 +118,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_an_index_and_the_rest_is_a_name() {
-        assert_eq!("7".parse::<LinkRef>().unwrap(), LinkRef::Index(NonZeroU32::new(7).unwrap()));
-        assert_eq!("eth0".parse::<LinkRef>().unwrap().to_string(), "named `eth0`");
-        assert_eq!(LinkRef::named("7").unwrap().to_string(), "named `7`");
-        for index in ["0", "2147483648", "4294967296"] {
-            let error = index.parse::<LinkRef>().unwrap_err();
+    fn digits_are_a_name_or_an_index() {
+        let index = LinkRef::Index(NonZeroU32::new(7).unwrap());
+        let digits: LinkRef = "7".parse().unwrap();
+        assert_eq!(digits.questions(), (LinkRef::named("7").unwrap(), Some(index.clone())));
+        assert_eq!(digits.to_string(), "named `7` or with index 7");
+        assert_eq!("index:7".parse::<LinkRef>().unwrap(), index);
+        for (text, words) in [("eth0", "named `eth0`"), ("name:7", "named `7`"), ("+7", "named `+7`")] {
+            assert_eq!(text.parse::<LinkRef>().unwrap().to_string(), words);
+        }
+        for index in ["0", "2147483648", "4294967296", "", "x"] {
+            let error = format!("index:{index}").parse::<LinkRef>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(error.to_string().ends_with("expected 1 to 2147483647"), "{error}");
+            // There may be an interface of that name.
+            assert!(index.is_empty() || matches!(index.parse(), Ok(LinkRef::Name(_))));
         }
     }
 
@@ -110,12 +141,16 @@ mod tests {
         let text = |name: &str| LinkName::new(name).unwrap_err().to_string();
         assert_eq!(text(""), "`` cannot name an interface: it is empty");
         assert_eq!(
-            text("sixteen-bytes-xx"),
-            "`sixteen-bytes-xx` cannot name an interface: it has 16 bytes, and the kernel takes at most 15"
+            text(&"x".repeat(128)),
+            format!(
+                "`{}` cannot name an interface: it has 128 bytes, and the kernel takes at most 127",
+                "x".repeat(128)
+            )
         );
         assert_eq!(text(".."), "`..` cannot name an interface: the kernel reserves it");
         assert_eq!(text("a/b"), "`a/b` cannot name an interface: it contains '/'");
         assert_eq!(text("a\u{1b} b"), "`a\\u{1b} b` cannot name an interface: it contains ' '");
-        assert!(LinkName::new("fifteen-bytes-x").is_ok());
+        assert!(!LinkName::new("fifteen-bytes-x").unwrap().is_alternative());
+        assert!(LinkName::new("sixteen-bytes-xx").unwrap().is_alternative());
     }
 }

@@ -6,8 +6,8 @@ use netlink_packet_route::link::LinkXdp;
 use super::link_ref::LinkRef;
 use super::mode::{Mode, XdpFlags};
 use crate::uapi::if_link::{
-    IFLA_EXT_MASK, IFLA_IFNAME, IFLA_TARGET_NETNSID, IFLA_XDP, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP,
-    NLM_F_REQUEST, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, RTM_SETLINK,
+    IFLA_ALT_IFNAME, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_TARGET_NETNSID, IFLA_XDP, NLA_F_NESTED, NLM_F_ACK,
+    NLM_F_DUMP, NLM_F_REQUEST, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, RTM_SETLINK,
 };
 
 /// Bytes of `struct nlmsghdr` (`include/uapi/linux/netlink.h`).
@@ -76,13 +76,14 @@ impl XdpChange {
     }
 }
 
-/// `RTM_GETLINK` for one interface. The answer is one message.
+/// `RTM_GETLINK` for one interface; of digits, for the one with that name. The answer is one message.
 pub fn get_link(link: &LinkRef, sequence: u32) -> Vec<u8> {
     match link {
         LinkRef::Index(index) => request(RTM_GETLINK, 0, index.get(), &[without_statistics()], sequence),
-        LinkRef::Name(name) => {
+        LinkRef::Name(name) | LinkRef::Digits(name, _) => {
             let with_nul = [name.as_str().as_bytes(), &[0]].concat();
-            let attributes = [DefaultNla::new(IFLA_IFNAME, with_nul), without_statistics()];
+            let kind = if name.is_alternative() { IFLA_ALT_IFNAME } else { IFLA_IFNAME };
+            let attributes = [DefaultNla::new(kind, with_nul), without_statistics()];
             request(RTM_GETLINK, 0, 0, &attributes, sequence)
         }
     }
@@ -184,7 +185,9 @@ mod tests {
             7, 0, 3, 0,  b'v', b'0', 0, 0,
             8, 0, 29, 0,  8, 0, 0, 0,
         ]);
-        let by_index = get_link(&"258".parse().unwrap(), 7);
+        let long = get_link(&LinkRef::named("sixteen-bytes-xx").unwrap(), 7);
+        assert_eq!(long[32..36], [21, 0, 53, 0]);
+        let by_index = get_link(&"index:258".parse().unwrap(), 7);
         assert_eq!((by_index.len(), &by_index[20..24]), (40, &[2, 1, 0, 0][..]));
         assert_eq!(dump_links(7)[..8], [40, 0, 0, 0, 18, 0, 1, 3]);
     }

@@ -674,12 +674,19 @@ fn netns_cookie() -> KernelCall {
 }
 
 fn get_link_calls(link: &LinkRef) -> Vec<KernelCall> {
-    let send = KernelCall { command: Some("RTM_GETLINK"), ..KernelCall::new("sendto") };
-    let send = match link {
-        LinkRef::Name(name) => send.with("IFLA_IFNAME", text(name.as_str())),
-        LinkRef::Index(index) => send.with("ifi_index", index.to_string()),
+    let (first, second) = link.questions();
+    let ask = |link: LinkRef| {
+        let send = KernelCall { command: Some("RTM_GETLINK"), ..KernelCall::new("sendto") };
+        let send = match &link {
+            LinkRef::Name(name) | LinkRef::Digits(name, _) => {
+                let attribute = if name.is_alternative() { "IFLA_ALT_IFNAME" } else { "IFLA_IFNAME" };
+                send.with(attribute, text(name.as_str()))
+            }
+            LinkRef::Index(index) => send.with("ifi_index", index.to_string()),
+        };
+        [send.with_data(get_link(&link, 1)), receive()]
     };
-    vec![send.with_data(get_link(link, 1)), receive()]
+    [first].into_iter().chain(second).flat_map(ask).collect()
 }
 
 fn receive() -> KernelCall {

@@ -63,6 +63,8 @@ pub const IFLA_BOND_MODE: u16 = 1;
 pub const IFLA_EXT_MASK: u16 = 29;
 /// In [`IFLA_EXT_MASK`]: leave out the statistics of the address families (4.4).
 pub const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
+/// In a request: one of the other names of the interface, with its NUL at most [`ALTIFNAMSIZ`] bytes (5.5).
+pub const IFLA_ALT_IFNAME: u16 = 53;
 /// The nest of XDP attributes (4.8).
 pub const IFLA_XDP: u16 = 43;
 /// Bit 15 of an attribute's type: its payload is a list of attributes.
@@ -70,6 +72,8 @@ pub const NLA_F_NESTED: u16 = 1 << 15;
 
 /// Bytes of an interface name, its NUL included (`include/uapi/linux/if.h`).
 pub const IFNAMSIZ: usize = 16;
+/// Room for an alternative name, with its NUL.
+pub const ALTIFNAMSIZ: usize = 128;
 /// Interface flag: the administrator has switched it on (`include/uapi/linux/if.h`).
 pub const IFF_UP: u32 = 1 << 0;
 
