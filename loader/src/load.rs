@@ -41,15 +41,16 @@ use crate::kernel;
 use crate::map::{Map, Mapping};
 use crate::pin;
 use crate::plan::{
-    Alternative, BpfLinkCall, Call, GuardMessage, MapCreate, MapSlot, On, Plan, ProgLoad, Step, When,
+    Alternative, Attachment, BpfLinkCall, Call, GuardMessage, MapCreate, MapSlot, On, Plan, ProgLoad, Step,
+    When,
 };
 use crate::program::{Program, ProgramInfo};
 
 impl Plan {
     /// Makes the calls of the plan, and tells `observe` of each when the kernel has answered.
     ///
-    /// When one fails, what this run has pinned, made or mounted is taken back, and the error is that call's. What
-    /// the plan attaches stays attached when the process ends.
+    /// When one fails, what this run has pinned, made or mounted is taken back, and the error is that call's; also when
+    /// `observe` panics, who then hears of nothing more. What the plan attaches stays attached when the process ends.
     pub fn execute(&self, observe: impl FnMut(&Record<'_>)) -> Result<Loaded> {
         self.execute_with(None, Box::new(observe))
     }
@@ -65,7 +66,7 @@ impl Plan {
         guard: Option<&'p UnixStream>,
         observe: Box<dyn FnMut(&Record<'_>) + 'p>,
     ) -> Result<Loaded> {
-        let mut execution = Execution { guard, ..Execution::new(self, observe) };
+        let mut execution = Execution::new(self, guard, observe);
         match execution.steps(&self.steps) {
             Ok(()) => Ok(execution.finish()),
             Err(error) => Err(execution.take_back(error)),
@@ -133,10 +134,12 @@ struct Execution<'p> {
     guard: Option<&'p UnixStream>,
     /// What takes back what was done, and at which interface.
     undo: Vec<(usize, Call)>,
+    /// Whether what takes the changes back has been let go of.
+    is_settled: bool,
 }
 
 impl<'p> Execution<'p> {
-    fn new(plan: &'p Plan, observe: Box<dyn FnMut(&Record<'_>) + 'p>) -> Self {
+    fn new(plan: &'p Plan, guard: Option<&'p UnixStream>, observe: Box<dyn FnMut(&Record<'_>) + 'p>) -> Self {
         Self {
             plan,
             observe,
@@ -150,8 +153,9 @@ impl<'p> Execution<'p> {
             at: 0,
             netns_cookie: 0,
             extended: None,
-            guard: None,
+            guard,
             undo: Vec::new(),
+            is_settled: false,
         }
     }
 
@@ -166,10 +170,7 @@ impl<'p> Execution<'p> {
             return Ok(());
         }
         match self.call(&step.call).map_err(|refusal| refusal.at_target(step.at)) {
-            Ok(()) => {
-                self.undo.extend(self.plan.undo(&step.call).map(|undo| (step.at, undo)));
-                self.steps(&step.then)
-            }
+            Ok(()) => self.steps(&step.then),
             Err(refusal) => match self.other_way(step, &refusal)? {
                 Some(other) => {
                     self.note_refusal_of_types(&step.call, other.on, &refusal);
@@ -298,6 +299,10 @@ impl<'p> Execution<'p> {
                 None => Outcome::Found(error.to_string()),
             },
         };
+        if answer.is_ok() {
+            self.undo.extend(call.opposite().map(|undo| (self.at, undo)));
+            self.is_settled |= settles(call);
+        }
         (self.observe)(&Record::new(self.plan, self.at, call, outcome, start.elapsed()));
         answer.map(drop)
     }
@@ -396,41 +401,61 @@ fn made<T>(names: &[String], items: Vec<Option<T>>) -> Vec<(String, T)> {
     names.iter().zip(items).filter_map(|(name, item)| Some((name.clone(), item?))).collect()
 }
 
+/// Whether the pins that a program needs to be put back go with `call`, or a guard begins to wait for the confirmation.
+fn settles(call: &Call) -> bool {
+    match call {
+        Call::Keep(keep) => keep.of == Attachment::Replaced,
+        Call::Guard(message) => *message == GuardMessage::Made,
+        _ => false,
+    }
+}
+
 /// The end.
 impl Execution<'_> {
-    fn finish(self) -> Loaded {
+    fn finish(mut self) -> Loaded {
         let Plan { maps, templates, programs, sections, .. } = self.plan;
         // It was asked about once, and again where a bpf_link had it loaded with the other attach type: what comes
         // after that has the second one.
         let mut info = None;
-        let attached =
-            self.interfaces.into_iter().filter_map(|AtInterface { attached, prog_arrays, .. }| {
+        let attached = std::mem::take(&mut self.interfaces).into_iter().filter_map(
+            |AtInterface { attached, prog_arrays, .. }| {
                 let attached = attached?;
                 info = attached.info.clone().or(info.take());
                 Some(AttachedTo { prog_arrays, info: info.clone(), ..attached })
-            });
+            },
+        );
+        let (slots, upgrade) = (std::mem::take(&mut self.slots), std::mem::take(&mut self.upgrade));
         // The templates have served; dropping them closes them.
         let lasting = maps.len() - templates;
         let name = |slot: &MapSlot| maps[slot.0].clone();
-        let mounted = self.undo.into_iter().find_map(|(_, call)| match call {
+        let mounted = std::mem::take(&mut self.undo).into_iter().find_map(|(_, call)| match call {
             Call::Umount { path } => Some(path),
             _ => None,
         });
         Loaded {
             attached: attached.collect(),
-            infos: self.slots.infos,
-            kept: self.upgrade.kept.iter().map(name).collect(),
-            copied: self.upgrade.copied.iter().map(|(slot, count)| (name(slot), *count)).collect(),
-            maps: made(&maps[..lasting], self.slots.maps),
-            programs: made(programs, self.slots.programs),
+            infos: slots.infos,
+            kept: upgrade.kept.iter().map(name).collect(),
+            copied: upgrade.copied.iter().map(|(slot, count)| (name(slot), *count)).collect(),
+            maps: made(&maps[..lasting], slots.maps),
+            programs: made(programs, slots.programs),
             sections: sections.clone(),
-            btf_refusal: self.types.refusal,
+            btf_refusal: self.types.refusal.take(),
             mounted,
         }
     }
 
     /// Undoes what was done, last things first, and says so if that fails too.
     fn take_back(mut self, error: Error) -> Error {
+        let left = self.undo_all();
+        if left.is_empty() {
+            return error;
+        }
+        error.context(format!("something is left behind ({})", left.join("; ")))
+    }
+
+    /// Undoes what was done, and returns what could not be.
+    fn undo_all(&mut self) -> Vec<String> {
         let mut left = Vec::new();
         while let Some((at, call)) = self.undo.pop() {
             self.at = at;
@@ -445,9 +470,17 @@ impl Execution<'_> {
                 Ok(()) => {}
             }
         }
-        if left.is_empty() {
-            return error;
+        left
+    }
+}
+
+/// The observer has panicked, as `eprintln!` does when nobody reads: otherwise nothing is left to undo here.
+impl Drop for Execution<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled && !self.undo.is_empty() {
+            // A second panic would end the process.
+            self.observe = Box::new(|_| {});
+            self.undo_all();
         }
-        error.context(format!("something is left behind ({})", left.join("; ")))
     }
 }

@@ -596,6 +596,17 @@ impl Call {
         }
     }
 
+    /// What takes the call back, also a change of the interface; see [`Plan::undo`](super::Plan::undo).
+    pub(crate) fn opposite(&self) -> Option<Self> {
+        match self {
+            Self::SetLink(set) => Some(Self::PutBack(set.clone())),
+            Self::BpfLink(BpfLinkCall::Update { program }) => {
+                Some(BpfLinkCall::PutBack { program: *program }.into())
+            }
+            call => call.undo(),
+        }
+    }
+
     /// What takes the call back when a later one fails. Types, maps and programs need nothing: they go with their fds.
     pub fn undo(&self) -> Option<Self> {
         match self {

@@ -79,13 +79,8 @@ impl Plan {
     pub fn undo(&self, call: &Call) -> Option<Call> {
         // Looks through all steps, and so not for each of them.
         let is_last = || self.attach.len() < 2 && !self.is_on_trial();
-        match call {
-            Call::SetLink(set) if !is_last() => Some(Call::PutBack(set.clone())),
-            Call::BpfLink(BpfLinkCall::Update { program }) if !is_last() => {
-                Some(BpfLinkCall::PutBack { program: *program }.into())
-            }
-            call => call.undo(),
-        }
+        let is_change = matches!(call, Call::SetLink(_) | Call::BpfLink(BpfLinkCall::Update { .. }));
+        if is_change && is_last() { None } else { call.opposite() }
     }
 
     /// Every call of the plan, whichever way it is on: of each step, then of what follows it, then of what is done
