@@ -124,11 +124,7 @@ pub(crate) fn wrap(text: &str) -> String {
 
 /// Prints an error and what is known beside it on standard error.
 pub(crate) fn error(error: &Error) {
-    remark(format_args!("error: {}", escape(&error.to_string())));
-    for note in error.notes() {
-        remark(format_args!("  {}", escape(note)));
-    }
-    reason(error);
+    remark(format_args!("error: {}", error.report()));
 }
 
 /// Prints the rule that was broken, and what to do, where they are known.

@@ -40,6 +40,29 @@ pub enum ErrorKind {
     Os,
 }
 
+impl ErrorKind {
+    /// What logs and documents call it: `permission_denied`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unsupported => "unsupported",
+            Self::InvalidInput => "invalid_input",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::Mismatch => "mismatch",
+            Self::PermissionDenied => "permission_denied",
+            Self::VerifierRejected => "verifier_rejected",
+            Self::Os => "os",
+        }
+    }
+}
+
+impl Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// What a caller may act on beside the kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -50,6 +73,10 @@ pub enum Cause {
     Full,
     /// Whoever asks for a lock has it already, and would wait for itself.
     Locked,
+    /// Another program is on the interface than the one that was to be replaced or detached.
+    Changed,
+    /// A `bpf_link` holds the program on the interface, which only that link can change.
+    HeldByLink,
 }
 
 /// Where in a file an error lies.
@@ -124,6 +151,7 @@ impl Error {
             Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => ErrorKind::NotFound,
             Errno::EBUSY | Errno::EEXIST => ErrorKind::Conflict,
             Errno::EOPNOTSUPP | Errno::ENOSYS => ErrorKind::Unsupported,
+            _ if errno == ENOTSUPP => ErrorKind::Unsupported,
             _ => ErrorKind::Os,
         };
         let mut error = Self::new(kind, format!("{call} for {object} failed: {}", errno_text(errno)));
@@ -280,6 +308,12 @@ impl Error {
         Headline(self)
     }
 
+    /// All that is known of it, as the command line prints it: the error's line, and below it, indented, the
+    /// [notes](Self::notes), the [rule](Self::rule) and the [help](Self::help). Each line is escaped.
+    pub fn report(&self) -> impl Display + '_ {
+        Report(self)
+    }
+
     /// One line on what to do about it, when the cause is certain.
     pub fn help(&self) -> Option<&str> {
         let explained = self.explanation().and_then(|explanation| explanation.help.as_deref());
@@ -304,6 +338,23 @@ impl Display for Headline<'_> {
             Some(text) => write!(f, " (kernel: {})", escape(text)),
             None => Ok(()),
         }
+    }
+}
+
+/// An error's text, and what is known beside it.
+struct Report<'e>(&'e Error);
+
+impl Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(error) = self;
+        f.write_str(&escape(&error.to_string()))?;
+        error.notes().iter().try_for_each(|note| write!(f, "\n  {}", escape(note)))?;
+        for (label, text) in [("rule", error.rule()), ("help", error.help())] {
+            if let Some(text) = text {
+                write!(f, "\n  {label}: {}", escape(text))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -409,7 +460,21 @@ mod tests {
         assert_eq!(error.to_string(), "bpf(BPF_MAP_CREATE) for `m` failed: Operation not permitted (EPERM)");
         assert_eq!((error.kind(), error.errno()), (ErrorKind::PermissionDenied, Some(1)));
         assert!(errno_text(524).ends_with("(ENOTSUPP)"));
+        assert_eq!(Error::os("bpf(BPF_MAP_LOOKUP_ELEM)", "m", ENOTSUPP).kind(), ErrorKind::Unsupported);
         assert_eq!(errno_text(4000), "errno 4000");
+    }
+
+    #[test]
+    fn a_report_has_all_that_is_known() {
+        let error = Error::new(ErrorKind::Mismatch, "map `m` has another shape");
+        assert_eq!(error.report().to_string(), error.to_string());
+        let error =
+            error.with_notes(vec!["  field  found".to_owned()]).with_rule("one \u{7}").with_help("two");
+        assert_eq!(
+            error.report().to_string(),
+            "map `m` has another shape\n    field  found\n  rule: one \\u{7}\n  help: two"
+        );
+        assert_eq!(format!("{:>9}", error.kind()), " mismatch");
     }
 
     #[test]

@@ -107,9 +107,10 @@ pub mod uapi;
 pub mod verifier;
 
 pub use attach::{Attached, Interface};
-pub use error::{
-    Cause, Context, Error, ErrorKind, Explanation, RefusalKind, Result, errno_name, escape, quote,
-};
+pub use error::{Cause, Error, ErrorKind, Explanation, RefusalKind, Result, errno_name, escape, quote};
+// For the crates above. Its method is called as that of `anyhow::Context` is, and the two cannot be used together.
+#[doc(hidden)]
+pub use error::Context;
 pub use features::Kernel;
 pub use load::Loaded;
 pub use map::{Map, UpdateFlags};

@@ -190,7 +190,9 @@ impl RouteSocket {
         }
         let error = refusal(SETLINK, &interface(index), body);
         let errno = error.errno().unwrap_or_default();
+        let cause = netlink::cause_of_refusal(change, errno, error.kernel_message());
         let error = explain_refusal(error, &[Privilege::Interface]);
+        let error = cause.into_iter().fold(error, Error::with_cause);
         Ok(Outcome::Refused(match netlink::help_for_refusal(mode, errno, error.kernel_message()) {
             Some(help) if error.help().is_none() => error.with_help(help),
             _ => error,

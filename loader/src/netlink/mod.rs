@@ -20,6 +20,7 @@ mod write;
 pub use link_ref::{LinkName, LinkRef};
 pub use mode::{Mode, ModeChoice, XdpFlags};
 pub use netdev::{XdpFeatures, get_netdev_family, get_xdp_features, read_family, read_xdp_features};
+pub(crate) use policy::cause_of_refusal;
 pub use policy::{
     help_for_refusal, is_unexplained, may_fall_back, program_to_replace, programs_to_detach,
     refuse_to_displace,

@@ -5,6 +5,7 @@ use nix::errno::Errno;
 
 use super::mode::{Mode, ModeChoice};
 use super::state::{XdpProgram, XdpState};
+use super::write::XdpChange;
 use crate::error::{Cause, Error, ErrorKind, Result};
 
 /// Fails with [`Conflict`](ErrorKind::Conflict) if a program runs there in any mode: attaching displaces none.
@@ -60,7 +61,7 @@ fn only(state: &XdpState, id: Option<u32>) -> Result<Vec<XdpProgram>> {
         (false, _) => Ok(found),
         (true, Some(id)) if !state.is_empty() => {
             let message = format!("program {id} is not there, but {} is", list(state.programs()));
-            Err(Error::new(ErrorKind::Conflict, message))
+            Err(Error::new(ErrorKind::Conflict, message).with_cause(Cause::Changed))
         }
         (true, _) => Err(Error::new(ErrorKind::NotFound, "no XDP program is there")),
     }
@@ -94,6 +95,20 @@ pub fn may_fall_back(errno: i32) -> bool {
 /// change that expects a program; before, it does not know the flag for that.
 pub fn is_unexplained(refusal: &Error) -> bool {
     refusal.errno() == Some(Errno::EINVAL as i32) && refusal.kernel_message().is_none()
+}
+
+/// What stands behind the kernel's refusal of `change`, where that is for the program that is there
+/// (`dev_xdp_attach()` in `net/core/dev.c`). `message` is the kernel's sentence.
+pub(crate) fn cause_of_refusal(change: XdpChange, errno: i32, message: Option<&str>) -> Option<Cause> {
+    let is_attach = matches!(change, XdpChange::Attach { .. });
+    match Errno::from_raw(errno) {
+        Errno::EBUSY if message.is_some_and(|message| message.contains("BPF XDP link")) => {
+            Some(Cause::HeldByLink)
+        }
+        Errno::EBUSY | Errno::EEXIST if is_attach => Some(Cause::Occupied),
+        Errno::EEXIST => Some(Cause::Changed),
+        _ => None,
+    }
 }
 
 /// What to do about a refused attach in `mode`, when the cause is certain. `message` is the kernel's sentence.
@@ -143,7 +158,25 @@ mod tests {
         let message = "XDP program 12 in native mode is there, and cannot be replaced by one in generic mode";
         assert_eq!(refusal(Mode::Generic.into(), None), (message.to_owned(), Some(Cause::Occupied)));
         let message = "program 7 is not there, but XDP program 12 in native mode is";
-        assert_eq!(refusal(ModeChoice::Auto, Some(7)), (message.to_owned(), None));
+        assert_eq!(refusal(ModeChoice::Auto, Some(7)), (message.to_owned(), Some(Cause::Changed)));
+    }
+
+    #[test]
+    fn who_loses_a_race_hears_what_the_look_before_would_have_said() {
+        let attach = XdpChange::Attach { new: 3 };
+        let replace = XdpChange::Replace { new: 3, expected: 4 };
+        let cause = |change, errno: Errno, message| cause_of_refusal(change, errno as i32, message);
+        let (there, link) = (Some("XDP program already attached"), Some("Can't replace active BPF XDP link"));
+        assert_eq!(cause(attach, Errno::EBUSY, there), Some(Cause::Occupied));
+        // Before 4.16 the kernel does not say why.
+        assert_eq!(cause(attach, Errno::EBUSY, None), Some(Cause::Occupied));
+        assert_eq!(cause(attach, Errno::EBUSY, link), Some(Cause::HeldByLink));
+        let both = Some("Native and generic XDP can't be active at the same time");
+        assert_eq!(cause(attach, Errno::EEXIST, both), Some(Cause::Occupied));
+        let other = Some("Active program does not match expected");
+        assert_eq!(cause(replace, Errno::EEXIST, other), Some(Cause::Changed));
+        assert_eq!(cause(replace, Errno::EBUSY, link), Some(Cause::HeldByLink));
+        assert_eq!(cause(attach, Errno::EINVAL, None), None);
     }
 
     #[test]
