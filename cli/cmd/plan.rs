@@ -130,6 +130,8 @@ struct StepDocument {
     /// For how many things the calls are made again and again.
     #[serde(skip_serializing_if = "Option::is_none")]
     repeated: Option<&'static str>,
+    /// The number of the first of its calls, as in the text.
+    number: String,
     calls: Vec<CallDocument>,
     /// Why a map becomes another size than was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,6 +208,7 @@ impl StepDocument {
             only_if: step.when.name(),
             map: step.when.map().map(|map| plan.maps[map.0].clone()),
             repeated: step.call.repeated(),
+            number: step.number.to_string(),
             calls: call_list(plan, step.at, &step.call),
             adapted: step.call.adapted().map(|adapted| adapted.to_string()),
             again_on: step.call.again_on().iter().map(|&errno| errno_name(errno)).collect(),

@@ -63,6 +63,9 @@ pub(super) fn execute_with(planned: &Planned, telling: Telling, guard: Option<&G
 
 #[derive(Serialize)]
 pub(crate) struct RecordDocument {
+    /// The number of the first of its calls in the plan, unless it is a probe or takes a call back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<String>,
     calls: Vec<CallDocument>,
     outcome: String,
     microseconds: u128,
@@ -71,6 +74,7 @@ pub(crate) struct RecordDocument {
 impl RecordDocument {
     fn new(record: &Record<'_>) -> Self {
         Self {
+            number: record.number.map(|number| number.to_string()),
             calls: record.kernel_calls().iter().map(CallDocument::new).collect(),
             outcome: record.outcome.to_string(),
             microseconds: record.took.as_micros(),

@@ -41,8 +41,8 @@ use crate::kernel;
 use crate::map::{Map, Mapping};
 use crate::pin;
 use crate::plan::{
-    Alternative, Attachment, BpfLinkCall, Call, GuardMessage, MapCreate, MapSlot, On, Plan, ProgLoad, Step,
-    When,
+    Alternative, Attachment, BpfLinkCall, Call, GuardMessage, MapCreate, MapSlot, Number, On, Plan, ProgLoad,
+    Step, When,
 };
 use crate::program::{Program, ProgramInfo};
 
@@ -126,6 +126,8 @@ struct Execution<'p> {
     interfaces: Vec<AtInterface>,
     /// At which of them the steps are.
     at: usize,
+    /// The number of the step; none where a call is none of the plan's steps.
+    number: Option<Number>,
     /// The namespace's number; 0 for kernels that have none.
     netns_cookie: u64,
     /// The program that is to be extended.
@@ -151,6 +153,7 @@ impl<'p> Execution<'p> {
             socket: None,
             interfaces: std::iter::repeat_with(AtInterface::default).take(plan.attach.len().max(1)).collect(),
             at: 0,
+            number: None,
             netns_cookie: 0,
             extended: None,
             guard,
@@ -165,7 +168,7 @@ impl<'p> Execution<'p> {
 
     /// Makes the call of a step, and follows the plan to where the answer leads.
     fn step(&mut self, step: &Step) -> Result<()> {
-        self.at = step.at;
+        (self.at, self.number) = (step.at, Some(step.number));
         if !self.applies(step.when) {
             return Ok(());
         }
@@ -232,7 +235,9 @@ impl<'p> Execution<'p> {
             return Ok(true);
         };
         if self.kernel.has(feature) == Answer::Unknown {
+            let number = self.number.take();
             self.call(&Call::Probe(feature))?;
+            self.number = number;
         }
         // A limit that is used up refuses the look at it as well; raising it does no harm.
         let unseen = feature == Feature::MemcgAccounting && self.kernel.has(feature) == Answer::Unknown;
@@ -303,7 +308,7 @@ impl<'p> Execution<'p> {
             self.undo.extend(call.opposite().map(|undo| (self.at, undo)));
             self.is_settled |= settles(call);
         }
-        (self.observe)(&Record::new(self.plan, self.at, call, outcome, start.elapsed()));
+        (self.observe)(&Record::new(self.plan, self.at, self.number, call, outcome, start.elapsed()));
         answer.map(drop)
     }
 
@@ -457,6 +462,7 @@ impl Execution<'_> {
     /// Undoes what was done, and returns what could not be.
     fn undo_all(&mut self) -> Vec<String> {
         let mut left = Vec::new();
+        self.number = None;
         while let Some((at, call)) = self.undo.pop() {
             self.at = at;
             if call == GuardMessage::Unchanged.into() && !left.is_empty() {

@@ -17,7 +17,7 @@ use loader::Error;
 use loader::btf::{KernelTypes, LazyBtf};
 use loader::insn::disasm::disassemble;
 use loader::object::Object;
-use loader::plan::Call;
+use loader::plan::{Call, Plan};
 
 mod plans;
 mod support;
@@ -62,12 +62,22 @@ fn views() -> BTreeMap<String, String> {
     views
 }
 
+/// As many as are counted, so that plan and transcript have the same numbers.
+fn check_numbers(plan: &Plan) {
+    let undo = plan.calls().filter_map(|call| plan.undo(call));
+    for call in plan.calls().cloned().chain(undo) {
+        assert_eq!(call.system_calls(), plan.kernel_calls(&call).len(), "{call:?}");
+    }
+}
+
 /// The plan of each program, with a heading; the first one with all that only old kernels make necessary.
 fn plans_text(object: &Object) -> String {
     let mut text = String::new();
     for (index, program) in object.programs.iter().enumerate() {
         writeln!(text, "{program}").unwrap();
-        match plans::attach(object, program) {
+        let plan = plans::attach(object, program);
+        plan.iter().for_each(check_numbers);
+        match plan {
             // The ways round old kernels are much alike for all programs of an object.
             Ok(plan) if index == 0 => write!(text, "{plan:#}").unwrap(),
             Ok(plan) => write!(text, "{plan}").unwrap(),

@@ -8,7 +8,7 @@ use crate::attach::LinkState;
 use crate::error::{Error, ErrorKind, Result, errno_name, escape, quote};
 use crate::map::Map;
 use crate::netlink::{Mode, XdpProgram};
-use crate::plan::{Call, KernelCall, Plan};
+use crate::plan::{Call, KernelCall, Number, Plan, label};
 use crate::program::{Program, ProgramInfo};
 
 /// What a plan has made. Dropping it closes the fds; what is pinned or attached stays.
@@ -51,12 +51,15 @@ pub struct AttachedTo {
 }
 
 /// A call that was made, and how the kernel answered: an entry of the transcript. It displays as the system calls in
-/// the words of strace(1), control characters escaped, then the outcome and the time.
+/// the words of strace(1), each after its number, control characters escaped, then the outcome and the time.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Record<'p> {
     plan: &'p Plan,
     at: usize,
+    /// The number of the first of its system calls in the plan, which the others follow; none of a probe, and of what
+    /// takes a call back.
+    pub number: Option<Number>,
     /// The plan's call.
     pub call: &'p Call,
     /// What came of the last of its system calls: a number such as an fd where it gives one, or the refusal.
@@ -66,8 +69,15 @@ pub struct Record<'p> {
 }
 
 impl<'p> Record<'p> {
-    pub(super) fn new(plan: &'p Plan, at: usize, call: &'p Call, outcome: Outcome, took: Duration) -> Self {
-        Self { plan, at, call, outcome, took }
+    pub(super) fn new(
+        plan: &'p Plan,
+        at: usize,
+        number: Option<Number>,
+        call: &'p Call,
+        outcome: Outcome,
+        took: Duration,
+    ) -> Self {
+        Self { plan, at, number, call, outcome, took }
     }
 
     /// The system calls, in the plan's words. They are put into words here, and cost nothing where nobody asks.
@@ -82,7 +92,8 @@ impl fmt::Display for Record<'_> {
             if index > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}", escape(&call.to_string()))?;
+            let number = self.number.map_or("    ".to_owned(), |number| label(number.and(index)));
+            write!(f, "{number}{}", escape(&call.to_string()))?;
         }
         write!(f, " -> {} ({} us)", escape(&self.outcome.to_string()), self.took.as_micros())
     }

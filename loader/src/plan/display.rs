@@ -1,4 +1,5 @@
-//! Prints a plan: one numbered line for each system call, other ways indented below the call that they follow.
+//! Prints a plan: one numbered line for each system call, other ways indented below the call that they follow, where
+//! they have its number and a letter.
 //!
 //! What only old kernels make necessary is told in a few words; `{:#}` spells out its calls as well, and the bytes that
 //! each call hands over.
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::{self, Display};
 
-use super::{Alternative, Call, KeepAction, MapSlot, On, Plan, Step, When};
+use super::{Alternative, Call, KeepAction, MapSlot, Number, On, Plan, Step, When};
 use crate::error::{errno_name, escape, quote};
 use crate::features::Feature;
 
@@ -27,7 +28,7 @@ impl Display for Plan {
                 writeln!(f, "    {INDENT}instruction {}: {relocation}", relocation.insn)?;
             }
         }
-        let mut printer = Printer { plan: self, number: 0, undo: Vec::new(), spelled: BTreeMap::new() };
+        let mut printer = Printer { plan: self, undo: Vec::new(), spelled: BTreeMap::new() };
         printer.steps(f, &self.steps, 0)?;
         if !printer.undo.is_empty() {
             writeln!(f, "    if a later call fails, what was done of these is undone:")?;
@@ -35,7 +36,9 @@ impl Display for Plan {
         for call in printer.undo.iter().rev().flat_map(|(at, undo)| self.kernel_calls_at(*at, undo)) {
             writeln!(f, "    {INDENT}{call}")?;
         }
-        Ok(())
+        let (calls, others) = self.calls_if_none_is_refused();
+        let others = if others { ", beside those that depend on what is found" } else { "" };
+        writeln!(f, "    {calls} calls if none is refused{others}")
     }
 }
 
@@ -75,13 +78,18 @@ impl When {
 
 const INDENT: &str = "    ";
 
+/// The number at the beginning of a line, with the space that it takes there: digits below digits, letters after them.
+pub(crate) fn label(number: Number) -> String {
+    let width = 3 + number.to_string().len() - number.call.to_string().len();
+    format!("{number:>width$} ")
+}
+
 struct Printer<'p> {
     plan: &'p Plan,
-    number: usize,
     /// Calls, and at which interface.
     undo: Vec<(usize, Call)>,
     /// What has been spelled out, with the number of the call that hands it over.
-    spelled: BTreeMap<Vec<u8>, usize>,
+    spelled: BTreeMap<Vec<u8>, Number>,
 }
 
 impl Printer<'_> {
@@ -107,11 +115,11 @@ impl Printer<'_> {
             }
             None => depth,
         };
-        for call in self.plan.kernel_calls_at(step.at, &step.call) {
-            self.number += 1;
-            writeln!(f, "{:3} {}{call}", self.number, INDENT.repeat(depth))?;
+        for (place, call) in self.plan.kernel_calls_at(step.at, &step.call).into_iter().enumerate() {
+            let number = step.number.and(place);
+            writeln!(f, "{:<width$}{call}", label(number), width = INDENT.len() * (depth + 1))?;
             if f.alternate() {
-                self.bytes(f, depth + 1, call.data)?;
+                self.bytes(f, depth + 1, number, call.data)?;
             }
         }
         if matches!(&step.call, Call::Keep(keep) if keep.action == KeepAction::MakeDir) {
@@ -141,7 +149,13 @@ impl Printer<'_> {
     }
 
     /// What a call hands over, unless an earlier one hands over the same.
-    fn bytes(&mut self, f: &mut fmt::Formatter<'_>, depth: usize, data: Vec<u8>) -> fmt::Result {
+    fn bytes(
+        &mut self,
+        f: &mut fmt::Formatter<'_>,
+        depth: usize,
+        number: Number,
+        data: Vec<u8>,
+    ) -> fmt::Result {
         // A line says as much as the reference to another.
         if data.len() <= BYTES_A_LINE {
             return bytes(f, depth, &data);
@@ -150,7 +164,7 @@ impl Printer<'_> {
             Entry::Occupied(other) => heading(f, depth, &format!("the bytes of {}", other.get())),
             Entry::Vacant(new) => {
                 bytes(f, depth, new.key())?;
-                new.insert(self.number);
+                new.insert(number);
                 Ok(())
             }
         }

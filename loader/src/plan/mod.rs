@@ -13,6 +13,7 @@ mod externs;
 mod keep;
 mod lacking;
 mod needs;
+mod number;
 mod pin_path;
 mod trial;
 
@@ -24,8 +25,10 @@ pub use call::{
     ProgramSlot, SetLink, WantedMap,
 };
 pub use describe::KernelCall;
+pub(crate) use display::label;
 pub use externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
 pub use keep::{Attachment, Keep, KeepAction, KeptFor, keep_dir, keep_name, keep_root};
+pub use number::Number;
 pub(crate) use pin_path::beside;
 pub use pin_path::check_pin_path;
 pub use trial::own_link;
@@ -141,6 +144,8 @@ pub struct Step {
     pub call: Call,
     /// At which interface, where the plan has several: its index in [`Plan::attach`].
     pub at: usize,
+    /// The number of its first system call; those of the others follow it.
+    pub number: Number,
     /// Whether it is made at all.
     pub when: When,
     /// What follows when it succeeds, before the next step.
@@ -152,7 +157,14 @@ pub struct Step {
 impl Step {
     /// A step that is always taken and has no alternatives.
     fn new(call: impl Into<Call>) -> Self {
-        Self { call: call.into(), at: 0, when: When::Always, then: Vec::new(), otherwise: Vec::new() }
+        Self {
+            call: call.into(),
+            at: 0,
+            number: Number::FIRST,
+            when: When::Always,
+            then: Vec::new(),
+            otherwise: Vec::new(),
+        }
     }
 
     /// The same step at another interface.

@@ -111,43 +111,79 @@ const SMALL_PLAN: &str = r#"  1 socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLIN
   4 recvfrom(<route socket>)
   5 statfs("/sys/fs/bpf")
         if it is not bpffs:
-  6         openat(AT_FDCWD, "/sys/fs/bpf", O_RDONLY|O_DIRECTORY|O_CLOEXEC) = <mount point>
-  7         flock(<mount point>, LOCK_EX)
+  5a        openat(AT_FDCWD, "/sys/fs/bpf", O_RDONLY|O_DIRECTORY|O_CLOEXEC) = <mount point>
+  5b        flock(<mount point>, LOCK_EX)
                 if refused with EACCES: go on
-  8         statfs("/sys/fs/bpf")
+  5c        statfs("/sys/fs/bpf")
                 if it is not bpffs:
-  9                 mount("bpf", "/sys/fs/bpf", "bpf", MS_NOSUID|MS_NODEV|MS_NOEXEC|MS_RELATIME, "mode=0700")
- 10 openat(AT_FDCWD, "/sys/fs/bpf", O_RDONLY|O_DIRECTORY|O_CLOEXEC) = <root of bpffs>
- 11 flock(<root of bpffs>, LOCK_EX)
+  5d                mount("bpf", "/sys/fs/bpf", "bpf", MS_NOSUID|MS_NODEV|MS_NOEXEC|MS_RELATIME, "mode=0700")
+  6 openat(AT_FDCWD, "/sys/fs/bpf", O_RDONLY|O_DIRECTORY|O_CLOEXEC) = <root of bpffs>
+  7 flock(<root of bpffs>, LOCK_EX)
         if refused with EACCES: go on
- 12 bpf(BPF_OBJ_GET,
+  8 bpf(BPF_OBJ_GET,
         if it succeeds:
- 13         bpf(BPF_OBJ_GET_INFO_BY_FD,
+  9         bpf(BPF_OBJ_GET_INFO_BY_FD,
         if refused with ENOENT:
- 14         mkdir("/sys/fs/bpf/edge", 0700)
+  8a        mkdir("/sys/fs/bpf/edge", 0700)
                 if refused with EEXIST: go on
- 15         bpf(BPF_MAP_CREATE,
- 16         bpf(BPF_OBJ_PIN,
+  8b        bpf(BPF_MAP_CREATE,
+  8c        bpf(BPF_OBJ_PIN,
                 if refused with EEXIST:
- 17                 bpf(BPF_OBJ_GET,
+  8d                bpf(BPF_OBJ_GET,
                         if it succeeds:
- 18                         bpf(BPF_OBJ_GET_INFO_BY_FD,
- 19 bpf(BPF_PROG_LOAD,
+  8e                        bpf(BPF_OBJ_GET_INFO_BY_FD,
+ 10 bpf(BPF_PROG_LOAD,
         if refused:
- 20         bpf(BPF_PROG_LOAD,
- 21 sendto(RTM_SETLINK
- 22 recvfrom(<route socket>)
+ 10a        bpf(BPF_PROG_LOAD,
+ 11 sendto(RTM_SETLINK
+ 12 recvfrom(<route socket>)
         if no answer comes:
- 23         sendto(RTM_SETLINK
- 24         recvfrom(<route socket>)
- 25 bpf(BPF_OBJ_GET_INFO_BY_FD,
+ 12a        sendto(RTM_SETLINK
+ 12b        recvfrom(<route socket>)
+ 13 bpf(BPF_OBJ_GET_INFO_BY_FD,
         if refused: go on
     if a later call fails, what was done of these is undone:
         unlink("/sys/fs/bpf/edge/m")
         rmdir("/sys/fs/bpf/edge")
         flock(<root of bpffs>, LOCK_UN)
         umount2("/sys/fs/bpf", 0)
+    13 calls if none is refused
 "#;
+
+/// What a step makes is counted, not described, where only numbers are wanted.
+#[test]
+fn as_many_system_calls_are_counted_as_are_described() {
+    let object = object(vec![map("m", Pinning::ByName)]);
+    let at = |netns: Option<&str>, replace, by| Target {
+        netns: netns.map(str::to_owned),
+        by,
+        ..target(ModeChoice::Auto, replace)
+    };
+    let link = |pin: Option<&str>| AttachBy::Link { pin: pin.map(str::to_owned) };
+    let targets = [
+        at(None, false, AttachBy::Netlink),
+        at(Some("/run/netns/edge"), true, AttachBy::Netlink),
+        at(Some("/run/netns/edge"), false, AttachBy::Netlink),
+        at(None, true, link(Some("/sys/fs/bpf/link"))),
+        at(Some("/run/netns/edge"), false, link(Some("/sys/fs/bpf/link"))),
+        at(None, true, link(None)),
+    ];
+    let mut plans = vec![plan(&object)];
+    for target in targets {
+        let by_id = Plan::of_attaching(&Existing::Id(7), &[target.clone()], "/sys/fs/bpf").unwrap();
+        let loader = Loader::new(&object).attach_to(target.clone());
+        let loader = if target.replace { loader.keep_maps(KeepMaps::Copy) } else { loader };
+        let loaded = loader.plan(&Kernel::unknown()).unwrap();
+        let on_trial = [&by_id, &loaded].map(|plan| plan.clone().on_trial("/sys/fs/bpf").unwrap());
+        plans.extend([by_id, loaded].into_iter().chain(on_trial));
+    }
+    for plan in &plans {
+        let undo = plan.calls().filter_map(|call| plan.undo(call));
+        for call in plan.calls().cloned().chain(undo) {
+            assert_eq!(call.system_calls(), plan.kernel_calls(&call).len(), "{call:?}");
+        }
+    }
+}
 
 #[test]
 fn a_pin_path_follows_the_dialect_and_the_caller() {

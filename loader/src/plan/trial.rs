@@ -39,7 +39,7 @@ impl Plan {
             steps.extend(trial.step(step).map(|own| own.at(step.at)));
         }
         steps.push(Step::new(GuardMessage::Made));
-        Ok(Self { steps, ..self })
+        Ok(Self { steps, ..self }.numbered())
     }
 
     /// Whether a guard takes back what it changes.

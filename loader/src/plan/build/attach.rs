@@ -48,7 +48,8 @@ impl Plan {
             modules: Vec::new(),
             attach: targets.to_vec(),
             steps,
-        })
+        }
+        .numbered())
     }
 }
 

@@ -241,7 +241,8 @@ impl<'o> Loader<'o> {
             modules: externs.modules,
             attach: self.targets.clone(),
             steps,
-        })
+        }
+        .numbered())
     }
 
     /// Waits for other runs, where this one makes pins (for which it `pins_maps`, or others) or must not be disturbed.
