@@ -31,6 +31,7 @@ mod adopting;
 mod bad_input;
 mod block_bad_input;
 mod block_commands;
+mod block_library;
 mod block_lockout;
 mod block_writers;
 mod blocklist_packets;
