@@ -348,6 +348,26 @@ fn a_program_that_is_there_stays() {
     assert!(sandbox.pins().is_empty());
 }
 
+/// There the blocklist would be on, and drop nothing.
+#[test]
+fn an_interface_without_ethernet_header_is_refused() {
+    let (sandbox, _veth) = need!(pair(&["bpftool"]));
+    let tun = |name| run(&mut command("ip", &["tuntap", "add", "dev", name, "mode", "tun"])).ok();
+    tun("tun0");
+    let words = "packets of `tun0` have no Ethernet header (link type none), so the blocklist would find no address in \
+                 them";
+    let help = "  help: nftables drops by address on `tun0`; on the interface that they come in by, the blocklist \
+                drops by the outer addresses\n";
+    for options in [&[][..], &["--mode=generic"], &["--mode=auto", "--force"]] {
+        refused(&[&["block", "on", NEAR, "tun0"], options].concat(), 1, &[words, help]);
+        assert_eq!((attached_by_ip(NEAR), attached_by_ip("tun0"), sandbox.pins()), (None, None, Vec::new()));
+    }
+    // It does so where there is a blocklist, too.
+    block(&["on", NEAR]).ok();
+    refused(&["block", "on", "tun0", "--mode=generic"], 1, &[words]);
+    block(&["off", "--purge"]).ok();
+}
+
 #[test]
 fn a_system_without_bpffs_gets_one() {
     let _sandbox = need!(Sandbox::without_bpffs());

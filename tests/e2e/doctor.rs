@@ -153,6 +153,21 @@ fn a_tap_takes_native_mode() {
     xdpload(&["attach", "t0", &object("xdp_drop")]).ok();
 }
 
+/// Where packets begin with their IP header, most programs would read addresses from the wrong place.
+#[test]
+fn packets_without_ethernet_header_are_pointed_out() {
+    let _sandbox = need!(sandbox());
+    ip("tuntap add dev t0 mode tun");
+    ip("tuntap add dev t1 mode tap");
+    let ethernet = |name| examined(name)["ethernet"].clone();
+    assert_eq!((ethernet("t0"), ethernet("t1"), ethernet("lo")), (false.into(), true.into(), true.into()));
+    assert_eq!(examined("t0")["link_type"], "none");
+    xdpload(&["doctor", "t0"])
+        .ok()
+        .stdout_has("  its packets have no Ethernet header (link type none), which");
+    assert!(!xdpload(&["doctor", "t1"]).ok().stdout().contains("Ethernet header"));
+}
+
 #[test]
 fn offload_takes_a_card() {
     let (_sandbox, _veth) = need!(pair(&[]));

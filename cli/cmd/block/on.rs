@@ -7,12 +7,13 @@ use blocklist::{
     Buffers, DEFAULT_MAX_RULES, Lock, Maps, Reader, Settings, Unlisted, Writer, memory, running_on,
 };
 use loader::attach::{self, Interface, NetNs};
+use loader::diagnosis::InterfaceFacts;
 use loader::doctor;
 use loader::load::Loaded;
 use loader::netlink::{LinkInfo, LinkRef};
 use loader::pin::{self, HeldBpffs};
 use loader::plan::{AttachBy, Existing, Plan, Target};
-use loader::{Error, ErrorKind, Result, escape};
+use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::{self, Off, On};
@@ -36,7 +37,7 @@ pub(super) fn on(args: &On) -> Result<()> {
     // What is not there costs nothing.
     let interfaces = open_all(&args.interfaces, netns.as_ref())?;
     let maps = maps(&args.bpffs);
-    refuse_to_displace(&interfaces, &maps, args)?;
+    check_interfaces(&interfaces, &maps, args)?;
     let bpffs = pin::ensure_bpffs(&args.bpffs.root)?;
     let document = match make_and_turn_on(args, &interfaces, &maps, &bpffs) {
         Ok(document) => {
@@ -195,10 +196,15 @@ fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> 
     Ok(all)
 }
 
-fn refuse_to_displace(interfaces: &[Interface], maps: &Maps, args: &On) -> Result<()> {
+/// Refuses an interface with another program, and one where the blocklist would be on and drop nothing.
+fn check_interfaces(interfaces: &[Interface], maps: &Maps, args: &On) -> Result<()> {
     let ids = maps.program_ids()?;
     for interface in interfaces {
         let link = interface.look()?;
+        if !link.has_ethernet_header() {
+            let facts = interface.facts(&args.bpffs.root)?;
+            return Err(without_ethernet(&facts));
+        }
         if !link.xdp.is_empty() && running_on(&link, &ids).is_none() {
             let message =
                 format!("another XDP program is on {interface}, which the blocklist would displace");
@@ -208,6 +214,24 @@ fn refuse_to_displace(interfaces: &[Interface], maps: &Maps, args: &On) -> Resul
         }
     }
     Ok(())
+}
+
+/// Why the blocklist is of no use on a tunnel or the like, and what is.
+fn without_ethernet(facts: &InterfaceFacts) -> Error {
+    let name = quote(&facts.link.name);
+    let message = format!(
+        "packets of {name} have no Ethernet header (link type {}), so the blocklist would find no address in them",
+        facts.link.hardware_type
+    );
+    let below = match &facts.lower {
+        Some(lower) => {
+            let options = &facts.place.options;
+            format!("`xdpload block on {}{options}` drops", escape(&lower.name))
+        }
+        None => "on the interface that they come in by, the blocklist drops".to_owned(),
+    };
+    Error::new(ErrorKind::Unsupported, message)
+        .with_help(format!("nftables drops by address on {name}; {below} by the outer addresses"))
 }
 
 /// Makes the blocklist, and tells before how much memory that takes.
@@ -521,5 +545,29 @@ impl fmt::Display for OffDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.interfaces.iter().try_for_each(|name| writeln!(f, "the blocklist is off: {}", escape(name)))?;
         if self.purged { writeln!(f, "all rules, exceptions and counts are gone") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use loader::uapi::if_link::HardwareType;
+
+    #[test]
+    fn a_tunnel_leads_to_what_carries_it() {
+        let link = |name: &str, hardware_type| LinkInfo {
+            name: name.to_owned(),
+            hardware_type,
+            ..LinkInfo::default()
+        };
+        let mut facts =
+            InterfaceFacts { link: link("gre1", HardwareType::IPGRE), ..InterfaceFacts::default() };
+        let alone = without_ethernet(&facts);
+        assert!(alone.to_string().contains("`gre1` have no Ethernet header (link type gre)"), "{alone}");
+        assert!(alone.help().unwrap().contains("on the interface that they come in by"), "{alone:?}");
+        facts.lower = Some(link("eth0", HardwareType::ETHER));
+        let help =
+            "nftables drops by address on `gre1`; `xdpload block on eth0` drops by the outer addresses";
+        assert_eq!(without_ethernet(&facts).help(), Some(help));
     }
 }

@@ -18,6 +18,10 @@ pub(super) struct Interface {
     index: u32,
     up: bool,
     mtu: u32,
+    /// What its packets begin with.
+    link_type: String,
+    /// Whether that is an Ethernet header, which nearly every program for XDP expects.
+    ethernet: bool,
     kind: Option<String>,
     driver: Option<String>,
     /// What the driver can do with XDP; none where the kernel does not tell.
@@ -77,6 +81,8 @@ impl Interface {
             index: facts.link.index,
             up: facts.link.up,
             mtu: facts.link.mtu,
+            link_type: facts.link.hardware_type.to_string(),
+            ethernet: facts.link.has_ethernet_header(),
             kind: facts.link.kind.clone(),
             driver: facts.driver.clone(),
             features: facts.features.map(XdpFeatures::names),
@@ -132,6 +138,13 @@ impl fmt::Display for Interface {
         let state = if self.up { "up" } else { "down" };
         writeln!(f, "{} ({})", escape(&self.name), self.index)?;
         writeln!(f, "  {state}, MTU {}, driver {}", self.mtu, escape(driver))?;
+        if !self.ethernet {
+            let link_type = &self.link_type;
+            writeln!(
+                f,
+                "  its packets have no Ethernet header (link type {link_type}), which most XDP programs expect"
+            )?;
+        }
         match self.features.as_deref() {
             None => writeln!(f, "  XDP features of the driver: the kernel does not tell (Linux 6.3)")?,
             Some([]) => writeln!(f, "  XDP features of the driver: none")?,

@@ -8,9 +8,10 @@ use super::write::{IFINFOMSG_LEN, NLMSG_HDRLEN};
 use crate::bytes::{ByteOrder, Bytes};
 use crate::error::{Error, Result};
 use crate::uapi::if_link::{
-    IFF_UP, IFLA_BOND_MODE, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINK_NETNSID,
-    IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, IFLA_NUM_RX_QUEUES, IFLA_NUM_TX_QUEUES, IFLA_XDP, NLM_F_ACK_TLVS,
-    NLM_F_CAPPED, NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE, NLMSG_ERROR, NLMSGERR_ATTR_MSG, RTM_NEWLINK,
+    HardwareType, IFF_UP, IFLA_BOND_MODE, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK,
+    IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, IFLA_NUM_RX_QUEUES, IFLA_NUM_TX_QUEUES,
+    IFLA_XDP, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE, NLMSG_ERROR,
+    NLMSGERR_ATTR_MSG, RTM_NEWLINK,
 };
 
 /// The largest errno that the kernel uses (`MAX_ERRNO` in `include/linux/err.h`).
@@ -23,6 +24,8 @@ pub struct LinkInfo {
     pub index: u32,
     /// Its name. Bytes that are not UTF-8 have become U+FFFD.
     pub name: String,
+    /// What its packets begin with.
+    pub hardware_type: HardwareType,
     /// The longest packet that it sends, in bytes without the link header.
     pub mtu: u32,
     /// Whether the administrator has switched it on; an interface that is off receives nothing.
@@ -43,6 +46,13 @@ pub struct LinkInfo {
     pub bond_mode: Option<u8>,
     /// The XDP programs that run on it.
     pub xdp: XdpState,
+}
+
+impl LinkInfo {
+    /// Whether its packets begin with an Ethernet header, as those of the loopback interface do too.
+    pub fn has_ethernet_header(&self) -> bool {
+        [HardwareType::ETHER, HardwareType::LOOPBACK].contains(&self.hardware_type)
+    }
 }
 
 /// One message from the kernel.
@@ -117,6 +127,7 @@ fn read_reply(header: NetlinkHeader, message: Bytes<'_>) -> Result<Reply> {
 /// `struct ifinfomsg` and the attributes behind it. An attribute that comes twice counts the last time.
 fn read_link(message: Bytes<'_>) -> Result<LinkInfo> {
     let mut link = LinkInfo {
+        hardware_type: HardwareType(message.u16(NLMSG_HDRLEN + 2, "ifi_type")?),
         index: message.u32(NLMSG_HDRLEN + 4, "ifi_index")?,
         up: message.u32(NLMSG_HDRLEN + 8, "ifi_flags")? & IFF_UP != 0,
         ..LinkInfo::default()
@@ -277,6 +288,7 @@ mod tests {
         assert_eq!((plain.index, plain.name.as_str(), plain.mtu, plain.up), (3, "v0", 1500, false));
         assert_eq!(plain.kind.as_deref(), Some("veth"));
         assert!(plain.xdp.is_empty());
+        assert_eq!(plain.hardware_type, HardwareType::ETHER);
 
         let native = link(&recorded!("veth_native"));
         assert_eq!(
@@ -288,6 +300,22 @@ mod tests {
             generic.xdp.in_mode(Mode::Generic),
             Some(XdpProgram { mode: Mode::Generic, id: Some(1253) })
         );
+    }
+
+    #[test]
+    fn not_every_link_has_an_ethernet_header() {
+        let mut bytes = recorded!("veth");
+        for (hardware_type, has_one) in [
+            (HardwareType::ETHER, true),
+            (HardwareType::LOOPBACK, true),
+            (HardwareType::NONE, false),
+            (HardwareType::PPP, false),
+            (HardwareType(9999), false),
+        ] {
+            bytes[NLMSG_HDRLEN + 2..NLMSG_HDRLEN + 4].copy_from_slice(&hardware_type.0.to_le_bytes());
+            let link = link(&bytes);
+            assert_eq!((link.hardware_type, link.has_ethernet_header()), (hardware_type, has_one));
+        }
     }
 
     #[test]

@@ -34,6 +34,24 @@ named_values! {
     }
 }
 
+named_values! {
+    /// `ifi_type`: what the packets of an interface begin with (`include/uapi/linux/if_arp.h`).
+    pub struct HardwareType: u16, "ARPHRD_" {
+        ETHER = 1 "ether";
+        INFINIBAND = 32 "infiniband";
+        PPP = 512 "ppp";
+        RAWIP = 519 "rawip";
+        TUNNEL = 768 "ipip";
+        TUNNEL6 = 769 "tunnel6";
+        LOOPBACK = 772 "loopback";
+        SIT = 776 "sit";
+        IPGRE = 778 "gre";
+        IP6GRE = 823 "gre6";
+        /// Nothing: the packet begins with its IP header, as with tun and WireGuard.
+        NONE = 65534 "none";
+    }
+}
+
 /// Name of the interface, with its NUL at most [`IFNAMSIZ`] bytes.
 pub const IFLA_IFNAME: u16 = 3;
 /// The longest packet that the interface sends, in bytes without its link header (u32).
