@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use loader::features::{Answer, Feature};
+use loader::kernel::probe;
 use loader::map::{Map, MapParams, UpdateFlags};
 use loader::netlink::LinkInfo;
 use loader::pin::HeldBpffs;
@@ -156,9 +158,9 @@ impl Maps {
             program.kind.frags = buffers == Buffers::Several;
         }
         let loaded = match self.plan(&object, &entries)?.execute(|_| {}) {
-            // Before 5.5 there are no maps for mmap(2). They are only asked for because their values then begin with a
-            // cache line, and because many rules are written and listed faster.
-            Err(error) if error.errno() == Some(EINVAL) => {
+            // Maps for mmap(2) are only asked for because their values then begin with a cache line, and because many
+            // rules are written and listed faster.
+            Err(error) if error.errno() == Some(EINVAL) && probe(Feature::MmapableArrays) == Answer::No => {
                 for map in &mut object.maps {
                     map.shape.flags &= !BPF_F_MMAPABLE;
                 }
