@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 
+use loader::kernel::permissions;
 use loader::map::{Map, MapInfo};
 use loader::pin::BPFFS_ROOT;
 use loader::uapi::bpf::MapType;
@@ -211,11 +212,13 @@ impl Maps {
         self.dir.ancestors().nth(2).unwrap_or(&self.dir)
     }
 
+    /// Who is not root cannot get there, and root is refused by something else.
     fn explain(&self, error: Error) -> Error {
-        if error.kind() == ErrorKind::PermissionDenied {
-            return error.context(format!("the blocklist at {} is for root alone", self.shown()));
+        if error.kind() != ErrorKind::PermissionDenied || permissions().uid == 0 {
+            return error;
         }
-        error
+        let error = error.context(format!("the blocklist at {} is for root alone", self.shown()));
+        error.with_help("run it as root, with sudo for instance")
     }
 
     pub(crate) fn shown(&self) -> String {

@@ -11,7 +11,7 @@ use std::{fmt, fs, io};
 
 use crate::diagnosis::how_to_mount;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
-use crate::kernel::{Access, explain_mount, explain_path};
+use crate::kernel::{Access, Privilege, explain_mount, explain_path, explain_refusal};
 use crate::order::sort;
 use crate::sys::{Errno, bpf, os};
 use crate::uapi::bpf::Cmd;
@@ -389,13 +389,17 @@ fn explain(cmd: Cmd, path: &Path, errno: Errno, is_elsewhere: impl FnOnce(&Path)
     let error = Error::os(&cmd.call(), show(path), errno.0);
     let name = path.file_name().map(Path::new);
     if !is_barred(&error) {
-        error
+        // ENOSYS is how some filters refuse bpf(2) altogether.
+        explain_refusal(error, &[Privilege::Bpf])
     } else if path.is_dir() {
         error.with_kind(ErrorKind::Conflict).context(format!("{} is a directory, not a pin", show(path)))
     } else if is_elsewhere(path) {
         error.with_kind(ErrorKind::InvalidInput).context(format!("{} is not in a bpffs", show(path)))
     } else if errno == Errno::EPERM && name.is_some_and(has_dot) {
         error.with_kind(ErrorKind::InvalidInput).context("the kernel allows no dot in a pin's name")
+    } else if errno == Errno::EPERM {
+        // A directory bars the way with EACCES: this is about bpf(2) itself.
+        explain_refusal(error, &[Privilege::Bpf])
     } else {
         let access = if cmd == Cmd::OBJ_PIN { Access::Make } else { Access::Open };
         explain_path(error, path, access)

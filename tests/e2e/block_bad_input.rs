@@ -466,7 +466,7 @@ fn whoever_is_not_root_changes_nothing() {
         ];
         let ran = run(&mut command("setpriv", &[&program, words].concat())).fails(3);
         assert_well_said(&ran);
-        ran.stderr_has("is for root alone");
+        ran.stderr_has("is for root alone").stderr_has("  help: run it as root, with sudo for instance\n");
     }
     assert!(listed().is_empty());
 }

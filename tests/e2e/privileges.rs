@@ -281,6 +281,13 @@ fn a_seccomp_filter_is_named() {
     filtered(None, EPERM, &attach).fails(3).stderr_has("bpf(BPF_MAP_CREATE)").stderr_has(rule);
     filtered(None, EACCES, &attach).fails(3).stderr_has(rule);
     filtered(None, ENOSYS, &attach).fails(1).stderr_has(rule);
+    // The blocklist is found by its pins, and root is not told that it is for root.
+    for words in [&["block", "list"][..], &["block", "stats"], &["block", "on", NEAR]] {
+        let ran =
+            filtered(None, EPERM, words).fails(3).stderr_has("error: bpf(BPF_OBJ_GET)").stderr_has(rule);
+        assert!(!ran.stderr().contains("for root alone"), "{}", ran.report());
+        filtered(None, ENOSYS, words).fails(1).stderr_has(rule);
+    }
     // One that lets maps pass, but no programs: BPF_PROG_LOAD is command 5.
     filtered(Some(5), EPERM, &attach).fails(3).stderr_has("bpf(BPF_PROG_LOAD)").stderr_has(rule);
     // One that refuses something else is not to blame for what is missing besides.

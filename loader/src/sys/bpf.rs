@@ -27,6 +27,7 @@ pub(crate) fn refusal_of_blank(cmd: Cmd) -> Option<i32> {
         Cmd::MAP_CREATE
             | Cmd::PROG_LOAD
             | Cmd::BTF_LOAD
+            | Cmd::OBJ_GET
             | Cmd::PROG_GET_NEXT_ID
             | Cmd::MAP_GET_NEXT_ID
             | Cmd::PROG_GET_FD_BY_ID
@@ -37,7 +38,7 @@ pub(crate) fn refusal_of_blank(cmd: Cmd) -> Option<i32> {
         return None;
     }
     // SAFETY: with a length of 0 the kernel reads nothing, and takes all of the attributes for 0: a map or program of
-    // no type, an object without id.
+    // no type, an object without id, a path that nobody can read.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, cmd.0, std::ptr::null::<u8>(), 0) };
     (answer == -1).then(|| Errno::last().0)
 }
