@@ -15,7 +15,7 @@ use loader::{Context as _, Error, ErrorKind, Loader, Object, Plan, RefusalKind, 
 use nix::libc::EINVAL;
 
 use crate::layout::{Bucket, Cell as _, Config, HEAD_LINES, Heads, LAYOUT, Line, RuleValue, SETS, SLOTS};
-use crate::store::{Lock, Maps, SHAPES};
+use crate::store::{Lock, Maps, SHAPES, Shape};
 
 /// The packet program, built in.
 const OBJECT: &[u8] = include_bytes!("../../bpf-src/prebuilt/blocklist.o");
@@ -222,8 +222,10 @@ impl Maps {
     /// The path of the program for an interface; the one for several buffers is loaded when it is first asked for.
     pub fn program(&self, buffers: Buffers, _lock: &Lock) -> Result<PathBuf> {
         let path = self.path(buffers.pin_name());
-        if buffers == Buffers::Several && pin::get(&path)?.is_none() {
-            self.load_frags()?;
+        match (pin::get(&path)?, buffers) {
+            (None, Buffers::One) => return Err(self.lacks(PROGRAM)),
+            (None, Buffers::Several) => self.load_frags()?,
+            _ => {}
         }
         Ok(path)
     }
@@ -237,6 +239,17 @@ impl Maps {
             }
         }
         Ok(ids)
+    }
+
+    /// Whether program `id` uses the maps that are pinned here, as far as this process may ask: then it is of this
+    /// blocklist, even if its own pin is gone.
+    pub fn are_used_by(&self, id: u32) -> bool {
+        let Ok(info) = Program::from_id(id).and_then(|program| program.info()) else { return false };
+        let id_of = |shape: &Shape| {
+            let fd = pin::get(&self.path(shape.name)).ok()??;
+            Map::with_info(fd).ok().map(|(_, map)| map.id)
+        };
+        SHAPES.iter().filter_map(id_of).any(|id| info.map_ids.contains(&id))
     }
 
     /// Removes all pins and the directory: rules, counters and exceptions are gone once no interface has the program.
@@ -269,6 +282,12 @@ fn make_directories(root: &Path, below: &Path, made: &mut Vec<PathBuf>) -> Resul
 pub fn running_on(link: &LinkInfo, ids: &[u32]) -> Option<loader::netlink::XdpProgram> {
     let is_ours = |id: Option<u32>| id.is_some_and(|id| ids.contains(&id));
     link.xdp.programs().iter().copied().find(|program| is_ours(program.id))
+}
+
+/// Whether program `id` is the program of a blocklist, here or elsewhere, by its name; no if it may not be asked.
+pub fn is_blocklist(id: u32) -> bool {
+    let info = Program::from_id(id).and_then(|program| program.info());
+    info.is_ok_and(|info| info.name == PROGRAM)
 }
 
 /// How many entries a map of the object is to have.

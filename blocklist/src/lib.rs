@@ -20,7 +20,7 @@ mod swap;
 mod table;
 mod writer;
 
-pub use install::{Buffers, DEFAULT_MAX_RULES, LARGEST_MAX_RULES, memory, running_on};
+pub use install::{Buffers, DEFAULT_MAX_RULES, LARGEST_MAX_RULES, is_blocklist, memory, running_on};
 pub use rules::{Reader, Rule, Settings, Test, Unlisted};
 pub use sets::DEFAULT as DEFAULT_SET;
 pub use store::{Lock, Maps};

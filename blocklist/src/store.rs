@@ -91,6 +91,7 @@ impl Maps {
         let path = self.path(name);
         let fd = match pin::get(&path) {
             Ok(Some(fd)) => fd,
+            Ok(None) if name != "config" && self.exist()? => return Err(self.lacks(name)),
             Ok(None) => return Err(self.is_off()),
             Err(error) => return Err(self.explain(error)),
         };
@@ -185,6 +186,14 @@ impl Maps {
     fn is_off(&self) -> Error {
         Error::new(ErrorKind::NotFound, format!("there is no blocklist at {}", self.shown()))
             .with_help(format!("{} makes one", self.command("on IF")))
+    }
+
+    /// Of a blocklist whose pin `name` somebody has removed.
+    pub(crate) fn lacks(&self, name: &str) -> Error {
+        let message = format!("the blocklist at {} lacks the pin {}", self.shown(), quote(name));
+        let purge = self.command("off --purge");
+        Error::new(ErrorKind::NotFound, message)
+            .with_help(format!("{purge} removes what is left of it, rules included"))
     }
 
     /// What to do about a blocklist that this program cannot read.

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use nix::libc::{EACCES, EBUSY, ENOSYS, EPERM};
+use nix::libc::{EACCES, EBUSY, EEXIST, ENOSYS, EPERM};
 
 use crate::attach::{Interface, NetNs, RouteSocket, SETLINK};
 use crate::diagnosis::{
@@ -98,12 +98,14 @@ pub fn explain_occupied(error: Error, interface: &Interface, bpffs: &Path) -> Er
     }
 }
 
-/// Adds to the error with which taking off what runs on `interface` has failed who holds it by a `bpf_link`.
+/// Adds to the error with which taking off what runs on `interface` has failed who holds it by a `bpf_link`, or which
+/// interface above it has a program.
 pub fn explain_detach(error: Error, interface: &Interface, bpffs: &Path) -> Error {
-    let (Some(EBUSY), Ok(facts)) = (error.errno(), interface.facts(bpffs)) else { return error };
+    let Some(errno @ (EBUSY | EEXIST)) = error.errno() else { return error };
+    let Ok(facts) = interface.facts(bpffs) else { return error };
     let held = |holder: &Holder| {
         let wish = AttachWish { mode: holder.program.mode, frags: None, by_link: false, replace: true };
-        why_refused(wish, EBUSY, error.kernel_message(), &facts)
+        why_refused(wish, errno, error.kernel_message(), &facts)
     };
     match facts.holders.iter().find_map(held) {
         Some(verdict) => error.with_verdict(verdict),

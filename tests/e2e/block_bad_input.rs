@@ -368,6 +368,94 @@ fn an_interface_without_ethernet_header_is_refused() {
     block(&["off", "--purge"]).ok();
 }
 
+/// While an interface has a program, the kernel changes none below it.
+#[test]
+fn stacked_interfaces_are_turned_on_and_off_in_an_order_that_works() {
+    let (sandbox, _veth) = need!(pair(&["bpftool"]));
+    let ip = |line: &str| run(&mut command("ip", &line.split(' ').collect::<Vec<_>>())).ok();
+    ip("link add name mac0 link near0 type macvlan");
+    ip("link add name br0 type bridge");
+    ip("link add name port0 type veth peer name port1");
+    ip("link set dev port0 master br0");
+    let all = ["br0", "mac0", NEAR, "port0"];
+    let on = || block(&[&["on"], &all[..], &["--mode=auto", "--max-rules=64"]].concat()).ok();
+    on();
+    block(&[&["off"], &[NEAR, "port0", "br0", "mac0"][..]].concat()).ok().stdout_has("is off: near0\n");
+    assert!(all.iter().all(|name| attached_by_ip(name).is_none()));
+    on();
+    block(&["off", "--purge"]).ok();
+    assert_eq!((attached_by_ip(NEAR), sandbox.pins()), (None, Vec::new()));
+
+    // Another's program above keeps one of them on, and only that.
+    block(&["on", NEAR, "port0", "--max-rules=64"]).ok();
+    xdpload(&["attach", "mac0", &crate::objects::object("xdp_pass"), "--mode=generic"]).ok();
+    let words = "the blocklist is off on `port0`, but stays on `near0`: ";
+    let rule =
+        "in generic mode runs on `mac0`, which is stacked on `near0`, and the kernel changes none below it\n";
+    refused(&["block", "off", "--purge"], 1, &[words, rule, "  help: xdpload detach mac0\n"]);
+    assert!(attached_by_ip(NEAR).is_some() && attached_by_ip("port0").is_none());
+    refused(&["detach", NEAR], 1, &[rule, "  help: xdpload detach mac0\n"]);
+    block(&["add", "192.0.2.77"]).ok();
+    xdpload(&["detach", "mac0"]).ok();
+    block(&["off", "--purge"]).ok();
+}
+
+/// What was asked for by name is there, or it is said what to do.
+#[test]
+fn another_mode_is_not_the_one_that_was_asked_for() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--mode=generic", "--max-rules=64"]));
+    for options in [&[][..], &["--mode=generic"], &["--mode=auto"]] {
+        block(&[&["on", NEAR], options].concat()).ok().stdout_has("on already: near0 in generic mode\n");
+    }
+    let words = "the blocklist is on `near0` in generic mode, not in native mode";
+    let help = "  help: `xdpload block off near0`, then `xdpload block on near0 --mode native`\n";
+    refused(&["block", "on", NEAR, "--mode=native", "--count-only"], 1, &[words, help]);
+    block(&["off", NEAR]).ok();
+    assert_eq!(
+        block(&["on", NEAR, "--mode=native"]).ok().stdout(),
+        "the blocklist is on: near0 in native mode\n"
+    );
+}
+
+#[test]
+fn pins_that_somebody_has_removed_are_named() {
+    let (sandbox, veth) = need!(blocked_pair(&["--max-rules=64"]));
+    let dir = "/sys/fs/bpf/xdpload/block";
+    let lacks = |name: &str| format!("the blocklist at `{dir}` lacks the pin `{name}`");
+    let purge = "  help: `xdpload block off --purge` removes what is left of it, rules included\n";
+    for (pin, command) in [("filter", &["add", "192.0.2.77"][..]), ("counters", &["stats"])] {
+        block(&["on", NEAR, "--max-rules=64"]).ok();
+        fs::remove_file(format!("{dir}/{pin}")).unwrap();
+        refused(&[&["block"], command].concat(), 1, &[&lacks(pin), purge]);
+        block(&["off", "--purge"]).ok();
+    }
+
+    // The program is found by its maps.
+    block(&["on", NEAR, "--max-rules=64"]).ok();
+    block(&["add", "192.0.2.77"]).ok();
+    fs::remove_file(format!("{dir}/xdp_blocklist")).unwrap();
+    run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
+    refused(&["block", "on", "two0"], 1, &[&lacks("xdp_blocklist"), purge]);
+    block(&["off", "--purge"]).ok().stdout_has("is off: near0\n");
+    assert_udp(&veth, BLOCKED, 5);
+
+    // Nothing leads to one of which all pins are gone but the interface that it is on.
+    for gone in ["config", "."] {
+        block(&["on", NEAR, "--max-rules=64"]).ok();
+        let path = Path::new(dir).join(gone);
+        let removed = if gone == "." { fs::remove_dir_all(dir) } else { fs::remove_file(path) };
+        removed.unwrap();
+        let words = format!(
+            "a blocklist is on `near0` that is not the one at `{dir}`: its pins are gone, or elsewhere"
+        );
+        refused(&["block", "on", NEAR], 1, &[&words, "`xdpload detach near0` takes it off\n"]);
+        xdpload(&["detach", NEAR]).ok();
+        block(&["on", NEAR, "--max-rules=64"]).ok();
+        block(&["off", "--purge"]).ok();
+    }
+    assert_eq!(sandbox.pins(), [""; 0]);
+}
+
 #[test]
 fn a_system_without_bpffs_gets_one() {
     let _sandbox = need!(Sandbox::without_bpffs());

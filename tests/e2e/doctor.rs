@@ -115,7 +115,7 @@ fn a_bridge_leads_to_its_ports() {
     let id = attached_by_ip("br0").expect("it is attached").id;
     let rule = format!(
         "XDP program {id} in generic mode runs on `br0`, which is stacked on `p0`, and the kernel \
-         allows no program below it"
+         changes none below it"
     );
     refused_both_ways("p0", &rule, "xdpload detach br0");
     assert_eq!(examined("p0")["generic"]["rule"], rule);

@@ -51,9 +51,9 @@ pub(crate) struct On {
     /// The interfaces, by name or index
     #[arg(value_name = "IF", required = true)]
     pub(crate) interfaces: Vec<LinkRef>,
-    /// native, generic, offload, or auto: native, or generic if the driver refuses native mode
-    #[arg(long, default_value = "native")]
-    pub(crate) mode: ModeChoice,
+    /// native, generic, offload, or auto: native, or generic if the driver refuses native mode [default: native]
+    #[arg(long)]
+    pub(crate) mode: Option<ModeChoice>,
     /// Only count what would be dropped, and let it pass; `--count-only=false` ends that
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) count_only: Option<bool>,

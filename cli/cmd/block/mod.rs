@@ -5,6 +5,7 @@ mod change;
 mod list;
 mod load;
 mod lockout;
+mod off;
 mod on;
 mod stats;
 mod sync;
@@ -17,7 +18,8 @@ use std::time::Duration;
 use blocklist::list::{Item, List};
 use blocklist::prefix::{self, IpNet, Shown};
 use blocklist::{Maps, Reader, Unlisted, Writer};
-use loader::netlink::LinkInfo;
+use loader::attach::{Interface, NetNs};
+use loader::netlink::{LinkInfo, LinkRef};
 use loader::{Error, ErrorKind, Result, quote};
 
 use self::args::{Block, Prefixes};
@@ -45,7 +47,7 @@ pub(super) fn alone(words: &[OsString]) -> Option<Block> {
 pub(crate) fn run(args: &Block) -> Result<()> {
     match args {
         Block::On(args) => on::on(args),
-        Block::Off(args) => on::off(args),
+        Block::Off(args) => off::off(args),
         Block::Add(args) => change::add(args),
         Block::Del(args) => change::del(args),
         Block::Allow(args) => change::allow(args),
@@ -103,6 +105,19 @@ impl DefaultOnTrial {
     pub(crate) fn left_on(&self, link: &LinkInfo) -> Option<u64> {
         self.left.filter(|_| blocklist::running_on(link, &self.ids).is_some()).map(|left| left.as_secs())
     }
+}
+
+/// The interfaces of the command line.
+fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> {
+    let mut all: Vec<Interface> = Vec::new();
+    for link in links {
+        let interface = Interface::open(link, netns)?;
+        // Who names one twice wants it once.
+        if all.iter().all(|other| other.index() != interface.index()) {
+            all.push(interface);
+        }
+    }
+    Ok(all)
 }
 
 fn maps(bpffs: &Bpffs) -> Maps {

@@ -1,26 +1,27 @@
-//! `xdpload block on` and `off`.
+//! `xdpload block on`.
 
 use std::path::Path;
 use std::{fmt, fs};
 
 use blocklist::{
-    Buffers, DEFAULT_MAX_RULES, Lock, Maps, Reader, Settings, Unlisted, Writer, memory, running_on,
+    Buffers, DEFAULT_MAX_RULES, Lock, Maps, Reader, Settings, Unlisted, Writer, is_blocklist, memory,
+    running_on,
 };
-use loader::attach::{self, Interface, NetNs};
+use loader::attach::{self, Interface};
 use loader::diagnosis::InterfaceFacts;
 use loader::doctor;
 use loader::load::Loaded;
-use loader::netlink::{LinkInfo, LinkRef};
+use loader::netlink::{LinkInfo, LinkRef, Mode, ModeChoice};
 use loader::pin::{self, HeldBpffs};
 use loader::plan::{AttachBy, Existing, Plan, Target};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
-use super::args::{self, Off, On};
-use super::{lockout, maps};
+use super::args::{self, On};
+use super::{lockout, maps, open_all};
 use crate::cmd::transcript::{Executed, Telling};
 use crate::cmd::trial::{self, TrialDocument};
-use crate::cmd::{Planned, detach, mount};
+use crate::cmd::{Planned, mount};
 use crate::guard::{Guard, pending};
 use crate::output;
 
@@ -35,7 +36,7 @@ pub(super) fn on(args: &On) -> Result<()> {
     }
     let netns = crate::cmd::netns(&args.place)?;
     // What is not there costs nothing.
-    let interfaces = open_all(&args.interfaces, netns.as_ref())?;
+    let interfaces = lower_first(open_all(&args.interfaces, netns.as_ref())?, &args.bpffs.root)?;
     let maps = maps(&args.bpffs);
     check_interfaces(&interfaces, &maps, args)?;
     let bpffs = pin::ensure_bpffs(&args.bpffs.root)?;
@@ -66,16 +67,17 @@ fn make_and_turn_on(
     bpffs: &HeldBpffs,
 ) -> Result<OnDocument> {
     let lock = maps.prepare(bpffs)?;
+    let turning_on = TurningOn { args, interfaces, maps, lock: &lock };
     // A directory that has something in it stays.
     let remove_dir = |_: &Error| drop(pin::remove_dir(maps.dir()));
     if maps.are_whole().inspect_err(remove_dir)? {
         let mut writer = Writer::holding(&lock, maps)?;
         check(args, interfaces, maps, writer.reader())?;
-        return turn_on(args, interfaces, maps, &mut writer, &lock);
+        return turning_on.turn_on(&mut writer);
     }
     let done = make(maps, args, &lock)
         .and_then(|()| Writer::holding(&lock, maps))
-        .and_then(|mut writer| turn_on(args, interfaces, maps, &mut writer, &lock));
+        .and_then(|mut writer| turning_on.turn_on(&mut writer));
     // What is told is why it is not on.
     done.inspect_err(|_| maps.purge(&lock).unwrap_or(()))
 }
@@ -165,55 +167,71 @@ fn again(args: &On) -> String {
     format!("{}{}", args.place.once_more(), args.bpffs.once_more())
 }
 
-/// Sets what is to be set, and attaches to all interfaces; after a refusal all is as it was.
-fn turn_on(
-    args: &On,
-    interfaces: &[Interface],
-    maps: &Maps,
-    writer: &mut Writer,
-    lock: &Lock,
-) -> Result<OnDocument> {
-    let before = writer.reader().settings()?;
-    writer.set(args.count_only, unlisted(args, before.unlisted))?;
-    match attach_all(maps, args, interfaces, lock) {
-        Ok(interfaces) => Ok(OnDocument::new(interfaces, writer.reader().settings()?, again(args))),
-        Err(error) => match writer.set(Some(before.count_only), Some(before.unlisted)) {
-            Ok(()) => Err(error),
-            Err(failure) => Err(error.context(format!("the settings are changed ({failure})"))),
-        },
+/// The interfaces in an order in which all can be attached to: none after one that is stacked on it.
+fn lower_first(mut interfaces: Vec<Interface>, bpffs: &Path) -> Result<Vec<Interface>> {
+    if interfaces.len() < 2 {
+        return Ok(interfaces);
     }
+    let mut uppers = Vec::new();
+    for interface in &interfaces {
+        uppers.push((interface.index(), interface.facts(bpffs)?.uppers.len()));
+    }
+    // Whatever is above an upper one is above the lower one too.
+    let count = |interface: &Interface| {
+        uppers.iter().find(|(index, _)| *index == interface.index()).map_or(0, |(_, count)| *count)
+    };
+    interfaces.sort_by_key(|interface| std::cmp::Reverse(count(interface)));
+    Ok(interfaces)
 }
 
-fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> {
-    let mut all: Vec<Interface> = Vec::new();
-    for link in links {
-        let interface = Interface::open(link, netns)?;
-        // Who names one twice wants it once.
-        if all.iter().all(|other| other.index() != interface.index()) {
-            all.push(interface);
-        }
-    }
-    Ok(all)
-}
-
-/// Refuses an interface with another program, and one where the blocklist would be on and drop nothing.
+/// Refuses an interface with another program, one that has it in another mode than is asked for, and one where the
+/// blocklist would be on and drop nothing.
 fn check_interfaces(interfaces: &[Interface], maps: &Maps, args: &On) -> Result<()> {
-    let ids = maps.program_ids()?;
+    // One that is not whole is made anew, with another program.
+    let ids = if maps.are_whole()? { maps.program_ids()? } else { Vec::new() };
     for interface in interfaces {
         let link = interface.look()?;
         if !link.has_ethernet_header() {
             let facts = interface.facts(&args.bpffs.root)?;
             return Err(without_ethernet(&facts));
         }
-        if !link.xdp.is_empty() && running_on(&link, &ids).is_none() {
+        let Some(program) = running_on(&link, &ids) else {
+            refuse_to_displace(interface, &link, maps, args)?;
+            continue;
+        };
+        if let Some(wanted) = args.mode.filter(|choice| !takes(*choice, program.mode)) {
             let message =
-                format!("another XDP program is on {interface}, which the blocklist would displace");
-            let error = Error::new(ErrorKind::Conflict, message);
-            let error = doctor::explain_occupied(error, interface, &args.bpffs.root);
-            return Err(help_with_on(error, interface.name()));
+                format!("the blocklist is on {interface} in {} mode, not in {wanted} mode", program.mode);
+            let (name, again) = (escape(interface.name()), again(args));
+            return Err(Error::new(ErrorKind::Conflict, message).with_help(format!(
+                "`xdpload block off {name}{again}`, then `xdpload block on {name} --mode {wanted}{again}`"
+            )));
         }
     }
     Ok(())
+}
+
+/// Whether who asks for `choice` is content with `mode`.
+fn takes(choice: ModeChoice, mode: Mode) -> bool {
+    choice.first() == mode || choice.fallback() == Some(mode)
+}
+
+fn refuse_to_displace(interface: &Interface, link: &LinkInfo, maps: &Maps, args: &On) -> Result<()> {
+    let Some(program) = link.xdp.programs().first() else { return Ok(()) };
+    if program.id.is_some_and(is_blocklist) {
+        let message = format!(
+            "a blocklist is on {interface} that is not the one at {}: its pins are gone, or elsewhere",
+            quote(&maps.dir().to_string_lossy())
+        );
+        let (name, again) = (escape(interface.name()), again(args));
+        return Err(Error::new(ErrorKind::Conflict, message).with_help(format!(
+            "--bpffs leads to one that is pinned elsewhere; `xdpload detach {name}{again}` takes it off"
+        )));
+    }
+    let message = format!("another XDP program is on {interface}, which the blocklist would displace");
+    let error = Error::new(ErrorKind::Conflict, message);
+    let error = doctor::explain_occupied(error, interface, &args.bpffs.root);
+    Err(help_with_on(error, interface.name()))
 }
 
 /// Why the blocklist is of no use on a tunnel or the like, and what is.
@@ -263,20 +281,108 @@ fn free_memory() -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
-/// Attaches to all interfaces that have it not yet, or after a refusal to none.
-fn attach_all(maps: &Maps, args: &On, interfaces: &[Interface], lock: &Lock) -> Result<Vec<IsOn>> {
-    let guard = trial::guard(args.trial, &args.place, &args.bpffs)?;
-    let mut all = Vec::new();
-    for interface in interfaces {
-        match attach_one(maps, args, interface, lock, guard.as_ref()) {
-            Ok(is_on) => all.push(is_on),
-            Err(error) => {
-                let changed = interfaces.iter().zip(&all).filter(|(_, is_on)| is_on.changed);
-                return Err(take_back(changed, guard.as_ref(), &args.bpffs.root, error));
-            }
+/// What turning it on goes by, once all interfaces may have it.
+struct TurningOn<'a> {
+    args: &'a On,
+    interfaces: &'a [Interface],
+    maps: &'a Maps,
+    lock: &'a Lock,
+}
+
+impl TurningOn<'_> {
+    /// Sets what is to be set, and attaches to all interfaces; after a refusal all is as it was.
+    fn turn_on(&self, writer: &mut Writer) -> Result<OnDocument> {
+        let args = self.args;
+        let before = writer.reader().settings()?;
+        writer.set(args.count_only, unlisted(args, before.unlisted))?;
+        match self.attach_all() {
+            Ok(interfaces) => Ok(OnDocument::new(interfaces, writer.reader().settings()?, again(args))),
+            Err(error) => match writer.set(Some(before.count_only), Some(before.unlisted)) {
+                Ok(()) => Err(error),
+                Err(failure) => Err(error.context(format!("the settings are changed ({failure})"))),
+            },
         }
     }
-    Ok(all)
+
+    /// Attaches to all interfaces that have it not yet, or after a refusal to none.
+    fn attach_all(&self) -> Result<Vec<IsOn>> {
+        let Self { args, interfaces, .. } = *self;
+        let guard = trial::guard(args.trial, &args.place, &args.bpffs)?;
+        let mut all = Vec::new();
+        for interface in interfaces {
+            match self.attach_one(interface, guard.as_ref()) {
+                Ok(is_on) => all.push(is_on),
+                Err(error) => {
+                    // Upper ones first, as they were attached last.
+                    let changed = interfaces.iter().zip(&all).rev().filter(|(_, is_on)| is_on.changed);
+                    return Err(take_back(changed, guard.as_ref(), &args.bpffs.root, error));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn attach_one(&self, interface: &Interface, guard: Option<&Guard>) -> Result<IsOn> {
+        let args = self.args;
+        let link = interface.look()?;
+        if let Some(program) = running_on(&link, &self.maps.program_ids()?) {
+            let netns = crate::cmd::netns(&args.place)?;
+            // A service that may use no Unix sockets does without the remark.
+            match pending(netns.as_ref(), link.index).unwrap_or_default() {
+                Some(pending) => output::remark(format_args!(
+                    "note: {interface} has it on trial: `xdpload confirm {}{}` within {} s keeps it",
+                    escape(&link.name),
+                    again(args),
+                    pending.left.as_secs()
+                )),
+                None if guard.is_some() => output::remark(format_args!(
+                    "note: the blocklist is on {interface} already, so it is not on trial there"
+                )),
+                None => {}
+            }
+            return Ok(IsOn {
+                name: link.name,
+                ifindex: link.index,
+                mode: program.mode.to_string(),
+                program: program.id,
+                changed: false,
+                trial: None,
+            });
+        }
+        let loaded = self.run_plan(&link, guard)?;
+        let attached = loaded.attached().expect("the plan was to attach");
+        Ok(IsOn {
+            name: attached.name.clone(),
+            ifindex: attached.index,
+            mode: attached.mode.to_string(),
+            program: attached.info.as_ref().map(|info| info.id),
+            changed: true,
+            trial: guard.map(|guard| TrialDocument::of(guard, attached)),
+        })
+    }
+
+    /// Attaches as `xdpload attach --pinned` does, on trial if there is a guard, and explains a refusal as that does.
+    fn run_plan(&self, link: &LinkInfo, guard: Option<&Guard>) -> Result<Loaded> {
+        let args = self.args;
+        let buffers = if link.mtu > MTU_IN_ONE_BUFFER { Buffers::Several } else { Buffers::One };
+        let path = self.maps.program(buffers, self.lock)?;
+        let target = Target {
+            link: LinkRef::named(link.name.clone())?,
+            netns: args.place.netns.as_deref().map(crate::cmd::netns_path),
+            mode: args.mode.unwrap_or(Mode::Native.into()),
+            replace: false,
+            by: AttachBy::Netlink,
+        };
+        let program = Existing::Pinned(path.to_string_lossy().into_owned());
+        let bpffs = args.bpffs.text();
+        let planned = Planned { plan: Plan::of_attaching(&program, &[target], &bpffs)?, btf_flaw: None };
+        let (plan, root, name) = (&planned.plan, &args.bpffs.root, &link.name);
+        let Executed { loaded, .. } = trial::execute(&planned, Telling::default(), guard, &bpffs)
+            .map_err(|refusal| help_with_on(doctor::explain(refusal, plan, root), name))?;
+        let explain_native = |refusal| help_with_on(doctor::explain_native(refusal, plan, root), name);
+        loaded.attachments().iter().for_each(|attached| crate::cmd::warn(attached, explain_native));
+        Ok(loaded)
+    }
 }
 
 /// Takes off what was attached before `error`.
@@ -297,72 +403,6 @@ fn take_back<'i>(
         Ok(()) => error,
         Err(failure) => error.context(format!("something is left behind ({failure})")),
     }
-}
-
-fn attach_one(
-    maps: &Maps,
-    args: &On,
-    interface: &Interface,
-    lock: &Lock,
-    guard: Option<&Guard>,
-) -> Result<IsOn> {
-    let link = interface.look()?;
-    if let Some(program) = running_on(&link, &maps.program_ids()?) {
-        let netns = crate::cmd::netns(&args.place)?;
-        // A service that may use no Unix sockets does without the remark.
-        match pending(netns.as_ref(), link.index).unwrap_or_default() {
-            Some(pending) => output::remark(format_args!(
-                "note: {interface} has it on trial: `xdpload confirm {}{}` within {} s keeps it",
-                escape(&link.name),
-                again(args),
-                pending.left.as_secs()
-            )),
-            None if guard.is_some() => output::remark(format_args!(
-                "note: the blocklist is on {interface} already, so it is not on trial there"
-            )),
-            None => {}
-        }
-        return Ok(IsOn {
-            name: link.name,
-            ifindex: link.index,
-            mode: program.mode.to_string(),
-            program: program.id,
-            changed: false,
-            trial: None,
-        });
-    }
-    let loaded = run_plan(maps, args, &link, lock, guard)?;
-    let attached = loaded.attached().expect("the plan was to attach");
-    Ok(IsOn {
-        name: attached.name.clone(),
-        ifindex: attached.index,
-        mode: attached.mode.to_string(),
-        program: attached.info.as_ref().map(|info| info.id),
-        changed: true,
-        trial: guard.map(|guard| TrialDocument::of(guard, attached)),
-    })
-}
-
-/// Attaches as `xdpload attach --pinned` does, on trial if there is a guard, and explains a refusal as that does.
-fn run_plan(maps: &Maps, args: &On, link: &LinkInfo, lock: &Lock, guard: Option<&Guard>) -> Result<Loaded> {
-    let buffers = if link.mtu > MTU_IN_ONE_BUFFER { Buffers::Several } else { Buffers::One };
-    let path = maps.program(buffers, lock)?;
-    let target = Target {
-        link: LinkRef::named(link.name.clone())?,
-        netns: args.place.netns.as_deref().map(crate::cmd::netns_path),
-        mode: args.mode,
-        replace: false,
-        by: AttachBy::Netlink,
-    };
-    let program = Existing::Pinned(path.to_string_lossy().into_owned());
-    let bpffs = args.bpffs.text();
-    let planned = Planned { plan: Plan::of_attaching(&program, &[target], &bpffs)?, btf_flaw: None };
-    let (plan, root, name) = (&planned.plan, &args.bpffs.root, &link.name);
-    let Executed { loaded, .. } = trial::execute(&planned, Telling::default(), guard, &bpffs)
-        .map_err(|refusal| help_with_on(doctor::explain(refusal, plan, root), name))?;
-    let explain_native = |refusal| help_with_on(doctor::explain_native(refusal, plan, root), name);
-    loaded.attachments().iter().for_each(|attached| crate::cmd::warn(attached, explain_native));
-    Ok(loaded)
 }
 
 /// Has the help of an explanation name this command, where it names the one that attaches an object; the blocklist
@@ -442,109 +482,6 @@ impl fmt::Display for OnDocument {
             }
             None => Ok(()),
         }
-    }
-}
-
-pub(super) fn off(args: &Off) -> Result<()> {
-    let netns = crate::cmd::netns(&args.place)?;
-    let maps = maps(&args.bpffs);
-    let lock = maps.lock()?;
-    let ids = maps.program_ids()?;
-    let all = running(&ids, netns.as_ref())?;
-    let chosen = match &args.interfaces[..] {
-        [] => all.clone(),
-        links => open_all(links, netns.as_ref())?,
-    };
-    for interface in &chosen {
-        if running_on(&interface.look()?, &ids).is_none() {
-            let message = format!("the blocklist is not on {interface}");
-            return Err(Error::new(ErrorKind::NotFound, message));
-        }
-    }
-    let left =
-        all.iter().filter(|interface| chosen.iter().all(|own| own.index() != interface.index())).count();
-    if args.purge && left > 0 {
-        let message = format!("the blocklist stays on {left} other interfaces, which need its rules");
-        let purge = maps.command("off --purge");
-        return Err(
-            Error::new(ErrorKind::Conflict, message).with_help(format!("{purge} turns it off everywhere"))
-        );
-    }
-    for interface in &chosen {
-        take_off(interface, &ids, &args.bpffs.root)?;
-    }
-    let everywhere = args.purge && args.interfaces.is_empty();
-    let elsewhere = if everywhere { take_off_elsewhere(&ids, &args.bpffs.root)? } else { Vec::new() };
-    if args.purge {
-        purge(&maps, &lock, &args.bpffs.root)?;
-    }
-    let interfaces = chosen.iter().chain(&elsewhere).map(|interface| interface.name().to_owned()).collect();
-    output::answer(args.form, &OffDocument { interfaces, purged: args.purge })
-}
-
-/// Takes the program off, whatever holds it: after a trial that is a link. Where somebody has put another in its place
-/// meanwhile, there is nothing to do.
-fn take_off(interface: &Interface, ids: &[u32], bpffs: &Path) -> Result<()> {
-    let Some(running) = running_on(&interface.look()?, ids) else { return Ok(()) };
-    let id = running.id;
-    if !detach::is_own_link(interface, bpffs)? {
-        let done = attach::detach(interface, id, bpffs).map(drop);
-        return done.map_err(|error| doctor::explain_detach(error, interface, bpffs));
-    }
-    attach::detach_links(interface, id, bpffs)?;
-    attach::remove_shared_directory(bpffs);
-    Ok(())
-}
-
-/// Takes the programs off in all network namespaces that may be entered, which need the rules as well.
-fn take_off_elsewhere(ids: &[u32], bpffs: &Path) -> Result<Vec<Interface>> {
-    let mut taken = Vec::new();
-    for namespace in NetNs::all()?.0 {
-        let found = match running(ids, Some(&namespace)) {
-            Err(error) if is_left_out(&error) => continue,
-            found => found?,
-        };
-        for interface in found {
-            match take_off(&interface, ids, bpffs) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                done => done.map(|()| taken.push(interface))?,
-            }
-        }
-    }
-    Ok(taken)
-}
-
-/// Whether a namespace is passed over: nobody is asked to have the right to enter it for what is mostly in one
-/// namespace, it may be gone, and a file in its place may be none.
-fn is_left_out(error: &Error) -> bool {
-    let kinds = [ErrorKind::InvalidInput, ErrorKind::NotFound];
-    error.errno() == Some(nix::libc::EPERM) || kinds.contains(&error.kind())
-}
-
-/// Removes the blocklist, and the directory that it is in if that is empty now.
-fn purge(maps: &Maps, lock: &Lock, bpffs: &Path) -> Result<()> {
-    maps.purge(lock)?;
-    attach::remove_shared_directory(bpffs);
-    Ok(())
-}
-
-/// The interfaces that the blocklist is on.
-fn running(ids: &[u32], netns: Option<&NetNs>) -> Result<Vec<Interface>> {
-    let socket = std::sync::Arc::new(attach::RouteSocket::open(netns)?);
-    let links = socket.links()?.into_iter().filter(|link| running_on(link, ids).is_some());
-    links.map(|link| Interface::find(&LinkRef::named(link.name)?, socket.clone())).collect()
-}
-
-#[derive(Serialize)]
-struct OffDocument {
-    interfaces: Vec<String>,
-    purged: bool,
-}
-
-impl fmt::Display for OffDocument {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.interfaces.iter().try_for_each(|name| writeln!(f, "the blocklist is off: {}", escape(name)))?;
-        if self.purged { writeln!(f, "all rules, exceptions and counts are gone") } else { Ok(()) }
     }
 }
 

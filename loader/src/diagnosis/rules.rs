@@ -210,7 +210,7 @@ fn other_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
 fn program_above(_: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     let upper = facts.uppers.iter().find(|upper| !upper.xdp.is_empty())?;
     let rule = format!(
-        "{} runs on {}, which is stacked on {}, and the kernel allows no program below it",
+        "{} runs on {}, which is stacked on {}, and the kernel changes none below it",
         upper.xdp.programs()[0],
         quote(&upper.name),
         quoted(facts)
