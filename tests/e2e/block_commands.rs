@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Stdio;
 
+use loader::Interface;
+
 use crate::bench::refused;
 use crate::command::{Ran, command, run};
 use crate::packets::assert_udp;
@@ -171,6 +173,53 @@ fn counters_begin_when_it_is_turned_on_and_stay_when_it_is_off() {
     block(&["off", NEAR]).ok();
     block(&["stats", NEAR]).ok().stdout_has("near0 (off)\n").stdout_has("dropped4");
     block(&["stats", "--prometheus"]).ok().stdout_has("xdpload_block_on{interface=\"near0\"} 0\n");
+}
+
+/// Who lists an address believes that its packets are dropped.
+#[test]
+fn a_blocklist_that_is_on_nowhere_says_so() {
+    let (sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    block(&["add", "192.0.2.77"]).ok();
+    let list = file(&sandbox, "list", "192.0.2.77\n");
+    let note = "note: the blocklist is on no interface, so no packet is dropped\n";
+    let test = || answer(&["block", "test", "192.0.2.77"])["verdict"].clone();
+    assert_eq!((test(), block(&["list"]).ok().stderr()), ("dropped".into(), ""));
+    block(&["stats", "--prometheus"]).ok().stdout_has("xdpload_block_interfaces 1\n");
+
+    // Somebody who knows nothing of the blocklist takes its program off.
+    xdpload(&["detach", NEAR]).ok();
+    assert_eq!(test(), "off");
+    let words =
+        "192.0.2.77 would be dropped, but the blocklist is on no interface, by 192.0.2.77 in default\n";
+    assert_eq!(block(&["test", "192.0.2.77"]).ok().stdout(), words);
+    assert_eq!(answer(&["block", "test", "192.0.2.78"])["verdict"], "passed");
+    block(&["list"]).ok().stderr_has(note);
+    block(&["load", &list]).ok().stderr_has(note);
+    block(&["stats"]).ok().stderr_has("note: the blocklist is on no interface here\n");
+    block(&["stats", "--prometheus"]).ok().stdout_has("xdpload_block_interfaces 0\n");
+
+    // Another namespace is somewhere.
+    block(&["on", FAR, "--netns=far"]).ok();
+    assert_eq!((test(), block(&["list"]).ok().stderr()), ("dropped".into(), ""));
+    drop(veth);
+    block(&["off", "--purge"]).ok();
+}
+
+/// The counts are told apart by the index alone, which is the same in many namespaces.
+#[test]
+fn counts_of_other_namespaces_are_not_those_of_an_interface_here() {
+    let (_sandbox, veth) = need!(pair(&["bpftool"]));
+    let ip = |line: &str| run(&mut command("ip", &line.split(' ').collect::<Vec<_>>())).ok();
+    let index = veth.far.run(|| Interface::named(FAR).unwrap().index());
+    block(&["on", FAR, "--netns=far", "--max-rules=64"]).ok();
+    let there = answer(&["block", "stats", "--netns=far"])["interfaces"].clone();
+    assert_eq!((&there[0]["name"], &there[0]["on"]), (&FAR.into(), &true.into()));
+    assert_eq!(there.as_array().map(Vec::len), Some(1));
+    ip(&format!("link add name same0 index {} type bridge", index.get() + 256));
+    block(&["on", "same0", "--mode=generic"]).ok();
+    let words = "note: `same0` shares its counts with `far0` in network namespace";
+    block(&["stats"]).ok().stderr_has(words).stderr_has("which has the same index modulo 256\n");
+    block(&["off", "--purge"]).ok();
 }
 
 #[test]

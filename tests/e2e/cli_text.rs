@@ -65,7 +65,7 @@ const COMMANDS: [(&str, &[&[&str]]); 32] = [
     ("block test", &[&HOME, &["--json"]]),
     ("block load", &[&HOME, &["--name", "--ttl", "--dry-run", "--skip-bad", "--force", "--json"]]),
     ("block save", &[&HOME]),
-    ("block stats", &[&HOME, &["--watch", "--prometheus", "--json"]]),
+    ("block stats", &[&HOME, &["--watch", "--prometheus", "--netns", "--json"]]),
     ("block sync", &[&HOME, &["--name", "--ttl", "--force"]]),
     ("demo", &[&["--objects"]]),
 ];

@@ -253,6 +253,8 @@ pub(crate) struct Stats {
     #[command(flatten)]
     pub(crate) bpffs: Bpffs,
     #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
     pub(crate) form: Form,
 }
 

@@ -14,19 +14,21 @@ use blocklist::{Reader, Rule, Test};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
-use super::{args, maps, one_prefix};
+use super::{args, maps, one_prefix, reach};
 use crate::output;
 
 pub(super) fn list(args: &args::List) -> Result<()> {
     let within = args.prefix.as_deref().map(one_prefix).transpose()?;
-    let mut reader = Reader::open(&maps(&args.bpffs))?;
+    let maps = maps(&args.bpffs);
+    let mut reader = Reader::open(&maps)?;
     let mut rules = reader.rules(args.hits || args.form.json)?;
+    reach::tell_if_nowhere(&maps);
     if let Some(within) = within {
         rules.retain(|rule| within.contains(&rule.prefix) || rule.prefix.contains(&within));
     }
     if args.form.json {
         let rules = rules.iter().map(|rule| Listed::new(rule, &reader)).collect();
-        return output::answer(args.form, &List { rules });
+        return output::answer_json(&List { rules });
     }
     let mut out = BufWriter::with_capacity(1 << 16, output::stream());
     write_rules(&mut out, &rules, &reader, args.hits).map_err(|error| output::write_error(&error))
@@ -82,13 +84,6 @@ impl Listed {
     }
 }
 
-/// The list as text is written while it is made.
-impl fmt::Display for List {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
-    }
-}
-
 pub(super) fn test(args: &args::Test) -> Result<()> {
     let no_address = |reason: &str| {
         Error::new(ErrorKind::InvalidInput, format!("{} is not an address: {reason}", quote(&args.address)))
@@ -97,14 +92,16 @@ pub(super) fn test(args: &args::Test) -> Result<()> {
     let address = parsed.map_err(|_| no_address("expected one such as 192.0.2.1 or 2001:db8::1"))?;
     // Of what no rule can be about, nothing is to be told either.
     prefix::parse(&args.address).map_err(|reason| no_address(&reason.0))?;
-    let mut reader = Reader::open(&maps(&args.bpffs))?;
+    let maps = maps(&args.bpffs);
+    let mut reader = Reader::open(&maps)?;
     let Test { rule, allowed, drops, .. } = reader.test(address)?;
     let settings = reader.settings()?;
-    let verdict = match (drops, allowed.is_some(), settings.count_only) {
-        (true, _, true) => "would_drop",
-        (true, _, false) => "dropped",
-        (false, true, _) => "allowed",
-        (false, false, _) => "passed",
+    let verdict = match (drops, allowed.is_some()) {
+        (true, _) if reach::is_nowhere(&maps) => Verdict::Off,
+        (true, _) if settings.count_only => Verdict::WouldDrop,
+        (true, _) => Verdict::Dropped,
+        (false, true) => Verdict::Allowed,
+        (false, false) => Verdict::Passed,
     };
     output::answer(
         args.form,
@@ -117,10 +114,24 @@ pub(super) fn test(args: &args::Test) -> Result<()> {
     )
 }
 
+/// What becomes of packets from an address.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Dropped,
+    /// They are only counted.
+    WouldDrop,
+    /// They would be dropped if the blocklist were on anywhere.
+    Off,
+    /// An exception lets them pass.
+    Allowed,
+    Passed,
+}
+
 #[derive(Serialize)]
 struct Tested {
     address: String,
-    verdict: &'static str,
+    verdict: Verdict,
     rule: Option<Listed>,
     allowed: Option<String>,
 }
@@ -128,9 +139,10 @@ struct Tested {
 impl fmt::Display for Tested {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.verdict {
-            "dropped" => "is dropped",
-            "would_drop" => "would be dropped, but is only counted,",
-            _ => "passes",
+            Verdict::Dropped => "is dropped",
+            Verdict::WouldDrop => "would be dropped, but is only counted,",
+            Verdict::Off => "would be dropped, but the blocklist is on no interface,",
+            Verdict::Allowed | Verdict::Passed => "passes",
         };
         write!(f, "{} {what}", self.address)?;
         match (&self.rule, &self.allowed) {
@@ -138,7 +150,7 @@ impl fmt::Display for Tested {
                 write!(f, " by {prefix} in {}", escape(&sets.join(",")))?;
             }
             (_, Some(exception)) => write!(f, ": {exception} is allowed")?,
-            (None, None) if self.verdict == "passed" => write!(f, ": no rule matches")?,
+            (None, None) if self.verdict == Verdict::Passed => write!(f, ": no rule matches")?,
             (None, None) => write!(f, " by default")?,
         }
         match self.rule.as_ref().filter(|_| self.allowed.is_some()) {

@@ -14,7 +14,7 @@ use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::Load;
-use super::{lockout, maps};
+use super::{lockout, maps, reach};
 use crate::output;
 
 /// From so many lines on a terminal shows how far the reading is.
@@ -58,6 +58,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
     } else {
         load(&lists, &allowed, args, &mut writer)?
     };
+    reach::tell_if_nowhere(&maps);
     let loaded = |(name, Swap { added, kept, removed, .. })| {
         let name: &str = name;
         Loaded { name: name.to_owned(), added, kept, removed }

@@ -7,6 +7,7 @@ mod load;
 mod lockout;
 mod off;
 mod on;
+mod reach;
 mod stats;
 mod sync;
 

@@ -12,15 +12,29 @@ use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::Stats;
-use super::maps;
+use super::{maps, reach};
 use crate::output;
+
+/// Interfaces whose indexes are equal modulo this share their counts.
+const PLACES: u32 = 256;
 
 pub(super) fn run(args: &Stats) -> Result<()> {
     let maps = maps(&args.bpffs);
-    if args.watch {
-        return watch(&maps, args);
+    let netns = crate::cmd::netns(&args.place)?;
+    let socket = RouteSocket::open(netns.as_ref())?;
+    let found = read(&maps, args, &socket)?;
+    // What is read by a program four times a minute is no place for notes.
+    if !args.prometheus {
+        tell_shared(&found, &reach::elsewhere(&maps.program_ids()?, &socket));
     }
-    let document = Document::new(read(&maps, args)?);
+    if args.watch {
+        return watch(&maps, args, &socket);
+    }
+    if !args.prometheus && found.iter().all(|seen| !seen.is_on) && args.interface.is_none() {
+        let place = if args.place.netns.is_some() { " there" } else { " here" };
+        output::remark(format_args!("note: the blocklist is on no interface{place}"));
+    }
+    let document = Document::new(found);
     if args.prometheus {
         let sizes = Sizes::read(&maps)?;
         return output::print(&Prometheus { document: &document, sizes: &sizes }.to_string());
@@ -35,9 +49,21 @@ struct Seen {
     counters: Counters,
 }
 
+/// Says of which interfaces of other network namespaces the packets are in the same counts.
+fn tell_shared(found: &[Seen], others: &[reach::Elsewhere]) {
+    for Seen { name, counters, .. } in found {
+        for other in others.iter().filter(|other| other.index % PLACES == counters.ifindex % PLACES) {
+            output::remark(format_args!(
+                "note: {} shares its counts with {}, which has the same index modulo {PLACES}",
+                quote(name),
+                other.words
+            ));
+        }
+    }
+}
+
 /// The counts of the interfaces that are asked for.
-fn read(maps: &Maps, args: &Stats) -> Result<Vec<Seen>> {
-    let socket = RouteSocket::open(None)?;
+fn read(maps: &Maps, args: &Stats, socket: &RouteSocket) -> Result<Vec<Seen>> {
     let mut counters = counters::read(maps)?;
     let ids = maps.program_ids()?;
     let mut found = Vec::new();
@@ -71,11 +97,11 @@ fn put(found: &mut Vec<Seen>, seen: Seen) {
 }
 
 /// A line for each interface and second, until interrupted.
-fn watch(maps: &Maps, args: &Stats) -> Result<()> {
+fn watch(maps: &Maps, args: &Stats, socket: &RouteSocket) -> Result<()> {
     let mut before: BTreeMap<u32, Counters> = BTreeMap::new();
     let mut last = Instant::now();
     loop {
-        let now = read(maps, args)?;
+        let now = read(maps, args, socket)?;
         let seconds = last.elapsed().as_secs_f64().max(0.001);
         last = Instant::now();
         let mut lines = String::new();
@@ -220,6 +246,10 @@ impl fmt::Display for Prometheus<'_> {
         for Interface { name, on, .. } in &self.document.interfaces {
             writeln!(f, "{metric}{{interface=\"{}\"}} {}", label(name), u8::from(*on))?;
         }
+        let on = self.document.interfaces.iter().filter(|interface| interface.on).count();
+        let metric = "xdpload_block_interfaces";
+        writeln!(f, "# HELP {metric} Number of interfaces that it is on.\n# TYPE {metric} gauge")?;
+        writeln!(f, "{metric} {on}")?;
         let metric = "xdpload_block_rules";
         writeln!(f, "# HELP {metric} Rules by the set that holds them.\n# TYPE {metric} gauge")?;
         for (set, count) in &self.sizes.rules {

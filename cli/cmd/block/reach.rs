@@ -1,0 +1,56 @@
+//! Where the blocklist is on: here, only in other network namespaces, or nowhere, so that it drops nothing.
+
+use blocklist::{Maps, running_on};
+use loader::attach::{NetNs, RouteSocket};
+use loader::netlink::LinkInfo;
+use loader::{Result, quote};
+
+use crate::output;
+
+/// An interface of another network namespace that the blocklist is on.
+pub(super) struct Elsewhere {
+    /// Its name, and what names its namespace.
+    pub(super) words: String,
+    pub(super) index: u32,
+}
+
+/// Says so if the blocklist is on no interface at all. What cannot be looked at is no reason to fail.
+pub(super) fn tell_if_nowhere(maps: &Maps) {
+    if is_nowhere(maps) {
+        output::remark("note: the blocklist is on no interface, so no packet is dropped");
+    }
+}
+
+/// Whether it is certain that the blocklist is on no interface of a network namespace that may be looked at.
+pub(super) fn is_nowhere(maps: &Maps) -> bool {
+    let look = || -> Result<bool> {
+        let ids = maps.program_ids()?;
+        // Somebody has removed the pins: nobody can tell.
+        if ids.is_empty() {
+            return Ok(false);
+        }
+        let socket = RouteSocket::open(None)?;
+        let is_here = socket.links()?.iter().any(|link| running_on(link, &ids).is_some());
+        Ok(!is_here && elsewhere(&ids, &socket).is_empty())
+    };
+    look().unwrap_or_default()
+}
+
+/// The interfaces that it is on in other network namespaces than that of `here`, as far as they may be looked at.
+/// Before 5.14 namespaces cannot be told apart, and none is named.
+pub(super) fn elsewhere(ids: &[u32], here: &RouteSocket) -> Vec<Elsewhere> {
+    let (Ok(here), Ok((namespaces, _))) = (here.netns_cookie(), NetNs::all()) else { return Vec::new() };
+    let look = |namespace: &NetNs| -> Result<Vec<Elsewhere>> {
+        let socket = RouteSocket::open(Some(namespace))?;
+        if socket.netns_cookie()? == here {
+            return Ok(Vec::new());
+        }
+        let links = socket.links()?.into_iter().filter(|link| running_on(link, ids).is_some());
+        let named = |link: LinkInfo| Elsewhere {
+            words: format!("{} in {namespace}", quote(&link.name)),
+            index: link.index,
+        };
+        Ok(links.map(named).collect())
+    };
+    namespaces.iter().flat_map(|namespace| look(namespace).unwrap_or_default()).collect()
+}
