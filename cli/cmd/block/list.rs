@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use blocklist::duration;
 use blocklist::prefix::{self, IpNet, Shown};
-use blocklist::{Reader, Rule, Test};
+use blocklist::{Reader, Rule, Settings, Test, Unlisted};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::{args, maps, one_prefix, reach};
 use crate::output;
+
+/// What the comment with the settings begins with in a saved file. The examples look for it.
+const SETTINGS: &str = "# settings:";
 
 pub(super) fn list(args: &args::List) -> Result<()> {
     let within = args.prefix.as_deref().map(one_prefix).transpose()?;
@@ -163,7 +166,8 @@ impl fmt::Display for Tested {
 pub(super) fn save(args: &args::Save) -> Result<()> {
     let mut reader = Reader::open(&maps(&args.bpffs))?;
     let rules = reader.rules(false)?;
-    let mut saved = Saved { holds: Vec::new(), exceptions: reader.exceptions()? };
+    let settings = options(reader.settings()?);
+    let mut saved = Saved { settings, holds: Vec::new(), exceptions: reader.exceptions()? };
     for rule in &rules {
         let holds = reader.holds(rule)?;
         saved.holds.extend(holds.into_iter().map(|(set, left)| (rule.prefix, set, left)));
@@ -176,6 +180,9 @@ pub(super) fn save(args: &args::Save) -> Result<()> {
         write_file(&args.file, |out| write_saved(out, &saved, &reader)).map_err(|(call, error)| {
             Error::os(call, quote(&args.file.to_string_lossy()), error.raw_os_error().unwrap_or_default())
         })?;
+    if let Some(options) = &saved.settings {
+        output::remark(format_args!("note: `block load` does not restore {options}, which `block on` takes"));
+    }
     let words = format!("saved {} rules", rules.len());
     if is_stream {
         // It may be where the rules are: the words are none.
@@ -183,6 +190,14 @@ pub(super) fn save(args: &args::Save) -> Result<()> {
         return Ok(());
     }
     output::print(&words)
+}
+
+/// The options of `block on` that set what is not as it is at first. A drop on trial is to end, and is not among them.
+fn options(settings: Settings) -> Option<String> {
+    let count_only = settings.count_only.then_some("--count-only");
+    let drop = (settings.unlisted == Unlisted::Drop(None)).then_some("--default drop");
+    let options: Vec<_> = count_only.into_iter().chain(drop).collect();
+    (!options.is_empty()).then(|| options.join(" "))
 }
 
 type Failure = (&'static str, io::Error);
@@ -231,6 +246,8 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
 
 /// What is to be found again.
 struct Saved {
+    /// Options of `block on`, for a comment.
+    settings: Option<String>,
     /// Each prefix with each set that holds it, and how long it will.
     holds: Vec<(IpNet, u32, Option<Duration>)>,
     exceptions: Vec<IpNet>,
@@ -238,6 +255,9 @@ struct Saved {
 
 /// As `ipset save` writes sets, so that one file has all sets, times and names; and the exceptions.
 fn write_saved(out: &mut impl Write, saved: &Saved, reader: &Reader) -> io::Result<()> {
+    if let Some(options) = &saved.settings {
+        writeln!(out, "{SETTINGS} {options}")?;
+    }
     for prefix in &saved.exceptions {
         writeln!(out, "allow {}", Shown(*prefix))?;
     }

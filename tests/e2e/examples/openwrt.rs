@@ -127,7 +127,7 @@ fn the_service_turns_the_blocklist_on_and_off() {
 
 #[test]
 fn the_service_says_what_it_cannot_do() {
-    let (sandbox, _veth) = need!(pair(&["busybox"]));
+    let (sandbox, veth) = need!(pair(&["busybox"]));
     install(&sandbox, &[]);
     with_network_library(&sandbox);
     configure(&sandbox, |text| text.replace("enabled '1'", "enabled '0'"));
@@ -135,7 +135,16 @@ fn the_service_says_what_it_cannot_do() {
     configure(&sandbox, |text| text.replace("'wan'", "'nowhere0'"));
     service(&sandbox, "start").fails(1).stderr_has("there is no interface named `nowhere0`");
     configure(&sandbox, |text| text.replace("list interface 'wan'", ""));
-    service(&sandbox, "start").fails(1).stderr_has("no interface in /etc/config/xdpload-block");
+    service(&sandbox, "start").fails(1).stderr_has("it is on no interface of /etc/config/xdpload-block");
+    // One that comes late leaves the others protected, and what was dropped by default still is.
+    let two = "list interface 'late0'\n\tlist interface 'wan'";
+    configure(&sandbox, |text| text.replace("list interface 'wan'", two));
+    service(&sandbox, "start").ok().stderr_has("the blocklist is not on late0\n");
+    block(&["on", NEAR, "--default", "drop", "--force"]).ok();
+    service(&sandbox, "restart").ok().stdout_has("packets that no rule matches are dropped");
+    assert_udp(&veth, OTHER, 0);
+    service(&sandbox, "stop").ok();
+    std::fs::remove_file(sandbox.scratch().join("block.rules")).expect("it was saved");
     // A list that is not there leaves the rest as it is.
     configure(&sandbox, |text| text.replace("count_only '0'", "count_only '1'"));
     let started = service(&sandbox, "start").ok().stderr_has("the list drop is not loaded");

@@ -19,6 +19,7 @@ use crate::packets::assert_udp;
 use crate::peers::attached_by_ip;
 use crate::requirement::tool;
 use crate::veth::{BLOCKED, NEAR, OTHER, pair};
+use crate::xdpload::answer;
 
 /// A unit file's settings, each with its values in order.
 pub(super) struct Unit {
@@ -177,6 +178,40 @@ fn rules_come_back_after_a_reboot() {
     assert!(listed().is_empty());
     assert_eq!(block(&["allow", "list"]).ok().stdout(), "192.0.2.78\n");
     all("ExecStop");
+}
+
+/// A device that comes late leaves the others protected, and what was set comes back with the rules.
+#[test]
+fn a_missing_interface_and_the_settings() {
+    let (sandbox, veth) = need!(pair(&["setpriv"]));
+    install(&sandbox, &[]);
+    let unit = Unit::read(&example("systemd/xdpload-block.service"));
+    let state = sandbox.scratch().to_str().unwrap();
+    let interfaces = format!("late0 {NEAR}");
+    let run_all = |key: &str, interfaces: &str, options: &str| -> Vec<Ran> {
+        let environment = [("INTERFACES", interfaces), ("OPTIONS", options), ("STATE_DIRECTORY", state)];
+        unit.all(key).iter().map(|line| unit.run(line, &environment)).collect()
+    };
+    let all = |key: &str, options: &str| -> Vec<Ran> {
+        run_all(key, &interfaces, options).into_iter().map(Ran::ok).collect()
+    };
+    run_all("ExecStart", "late0", "").remove(0).fails(1).stderr_has("there is no interface named `late0`");
+
+    all("ExecStart", "").remove(0).stderr_has("there is no interface named `late0`");
+    block(&["add", "192.0.2.77"]).ok();
+    block(&["allow", "add", "192.0.2.0/24"]).ok();
+    block(&["on", NEAR, "--default", "drop", "--count-only", "--force"]).ok();
+    all("ExecStop", "").remove(0).stderr_has("does not restore --count-only --default drop");
+    all("ExecStart", "");
+    let settings = answer(&["block", "on", NEAR]);
+    assert_eq!((&settings["default_drop"], &settings["count_only"]), (&true.into(), &true.into()));
+    all("ExecStop", "");
+    // What the options say counts.
+    all("ExecStart", "--count-only=false");
+    let settings = answer(&["block", "on", NEAR]);
+    assert_eq!((&settings["default_drop"], &settings["count_only"]), (&false.into(), &false.into()));
+    assert_udp(&veth, OTHER, 5);
+    all("ExecStop", "");
 }
 
 /// Without any one of the capabilities that the unit keeps, one of its commands fails.
