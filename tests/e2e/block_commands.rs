@@ -397,7 +397,7 @@ fn saving_replaces_files_and_nothing_else() {
 #[test]
 fn a_rule_ends_by_itself_and_the_next_writer_sweeps_it() {
     let (_sandbox, veth) = need!(blocked_pair(&[]));
-    block(&["add", "192.0.2.77", "--ttl", "0"]).ok();
+    block(&["add", "192.0.2.77", "--ttl", "1ms"]).ok();
     // Its time is over as soon as the clock of the program moves on.
     while !listed().is_empty() {}
     assert_udp(&veth, BLOCKED, 5);

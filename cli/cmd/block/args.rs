@@ -9,6 +9,12 @@ use loader::netlink::{LinkRef, ModeChoice};
 
 use crate::args::{Bpffs, Form, Place, Trial};
 
+/// How long a rule is to stay. What ends at once would be no rule, though other programs take 0 for ever.
+pub(super) fn ttl(text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text)?;
+    if time.is_zero() { Err("a rule for no time would end at once".to_owned()) } else { Ok(time) }
+}
+
 /// What to do with the blocklist.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Block {
@@ -110,7 +116,7 @@ pub(crate) struct Add {
     #[command(flatten)]
     pub(crate) prefixes: Prefixes,
     /// Unblock them after this time: 90, 10m, 1d12h; enforced in the kernel
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = ttl)]
     pub(crate) ttl: Option<Duration>,
     /// The set to add them to [default: default]
     #[arg(long = "name", value_name = "SET")]
@@ -203,7 +209,7 @@ pub(crate) struct Load {
     #[arg(long = "name", value_name = "SET")]
     pub(crate) set: Option<String>,
     /// Unblock prefixes without a time of their own after this time
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = ttl)]
     pub(crate) ttl: Option<Duration>,
     /// Show what would change, and change nothing
     #[arg(long)]
@@ -268,7 +274,7 @@ pub(crate) struct Sync {
     #[arg(long = "name", value_name = "SET", default_value = blocklist::DEFAULT_SET)]
     pub(crate) set: String,
     /// Unblock prefixes without a time of their own after this time
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = ttl)]
     pub(crate) ttl: Option<Duration>,
     /// Proceed even if a rule locks out your session, the gateway, or everyone
     #[arg(long)]

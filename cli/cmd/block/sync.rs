@@ -7,11 +7,11 @@ use std::time::Duration;
 use blocklist::guard::Protected;
 use blocklist::list::Item;
 use blocklist::prefix::{self, Shown};
-use blocklist::{Added, Maps, Writer, duration};
+use blocklist::{Added, Maps, Writer};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde_json::Value;
 
-use super::args::Sync;
+use super::args::{self, Sync};
 use super::{lockout, maps};
 use crate::output;
 
@@ -169,7 +169,7 @@ fn parse(text: &str) -> Result<Change> {
     if let Some(more) = more {
         return Err(wrong(format!("there is no place for {}", quote(&more))));
     }
-    let ttl = time.filter(|_| adds).map(|time| duration::parse(&time).map_err(wrong)).transpose()?;
+    let ttl = time.filter(|_| adds).map(|time| args::ttl(&time).map_err(wrong)).transpose()?;
     Ok(Change { adds, written, ttl })
 }
 
@@ -237,6 +237,7 @@ mod tests {
         for (text, reason) in [
             ("block 192.0.2.1", "`block 192.0.2.1`: expected add or del"),
             ("add 192.0.2.1 10m 5m", "`add 192.0.2.1 10m 5m`: there is no place for `5m`"),
+            ("add 192.0.2.1 0s", "`add 192.0.2.1 0s`: a rule for no time would end at once"),
             ("add banana", "`add banana`: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24"),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), reason);
