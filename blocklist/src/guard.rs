@@ -1,10 +1,10 @@
 //! Addresses that a rule must not cover, lest whoever adds it be locked out.
 
-use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
-use loader::Result;
+use loader::attach::RouteSocket;
+use loader::{Error, Result};
 use nix::ifaddrs::getifaddrs;
 
 use crate::prefix::{canonical, single};
@@ -65,18 +65,19 @@ impl std::fmt::Display for LockOut {
     }
 }
 
-/// The default gateways, as far as `/proc` tells.
-pub fn default_gateways() -> Vec<Protected> {
+/// The default gateways of all routing tables, in the network namespace of the calling thread.
+pub fn default_gateways() -> Result<Vec<Protected>> {
     let gateway = |address| Protected::new(address, "the default gateway".to_owned());
-    gateways().into_iter().map(gateway).collect()
+    Ok(RouteSocket::open(None)?.default_gateways()?.into_iter().map(gateway).collect())
 }
 
-/// The addresses of this host, as far as the kernel tells.
+/// The addresses of this host, in the network namespace of the calling thread.
 ///
 /// Loopback addresses are left out: no packet from a network has them.
-pub fn of_this_host() -> Vec<Protected> {
+pub fn of_this_host() -> Result<Vec<Protected>> {
     let mut found = Vec::new();
-    for entry in getifaddrs().into_iter().flatten() {
+    let entries = getifaddrs().map_err(|errno| Error::os("getifaddrs(3)", "this host", errno as i32))?;
+    for entry in entries {
         let address = entry.address.as_ref().and_then(|address| {
             let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
             v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
@@ -86,33 +87,7 @@ pub fn of_this_host() -> Vec<Protected> {
             found.push(Protected::new(address, whose));
         }
     }
-    found
-}
-
-fn gateways() -> Vec<IpAddr> {
-    let read = |file: &str| fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
-    let mut found: Vec<_> = read("route").lines().filter_map(gateway4).collect();
-    found.extend(read("ipv6_route").lines().filter_map(gateway6));
-    found.dedup();
-    found
-}
-
-/// The gateway of a line of `/proc/net/route`, if it is of the default route.
-fn gateway4(line: &str) -> Option<IpAddr> {
-    let words: Vec<_> = line.split_whitespace().collect();
-    let [_, "00000000", gateway, _, _, _, _, "00000000", ..] = words[..] else { return None };
-    // The kernel prints the bytes of the address as if they were a number of this machine.
-    let address = Ipv4Addr::from(u32::from_str_radix(gateway, 16).ok()?.to_ne_bytes());
-    (!address.is_unspecified()).then_some(IpAddr::V4(address))
-}
-
-/// The gateway of a line of `/proc/net/ipv6_route`, if it is of the default route.
-fn gateway6(line: &str) -> Option<IpAddr> {
-    let words: Vec<_> = line.split_whitespace().collect();
-    let [destination, "00", _, _, gateway, ..] = words[..] else { return None };
-    let is_default = destination.bytes().all(|digit| digit == b'0');
-    let address = Ipv6Addr::from(u128::from_str_radix(gateway, 16).ok()?);
-    (is_default && !address.is_unspecified()).then_some(IpAddr::V6(address))
+    Ok(found)
 }
 
 /// The first rule among `prefixes` that covers everything, or a protected address that no exception saves.
@@ -162,19 +137,6 @@ pub fn locked_out(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn gateways_are_found_in_the_tables() {
-        let bytes = u32::from_ne_bytes([192, 0, 2, 1]);
-        let line = format!("eth0\t00000000\t{bytes:08X}\t0003\t0\t0\t0\t00000000\t0\t0\t0");
-        assert_eq!(gateway4(&line), Some("192.0.2.1".parse().unwrap()));
-        assert_eq!(gateway4("eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0"), None);
-        assert_eq!(gateway4("Iface\tDestination\tGateway"), None);
-        let zeros = "0".repeat(32);
-        let line = format!("{zeros} 00 {zeros} 00 20010db8000000000000000000000001 00000400 1 0 3 eth0");
-        assert_eq!(gateway6(&line), Some("2001:db8::1".parse().unwrap()));
-        assert_eq!(gateway6(&format!("{zeros} 00 {zeros} 00 {zeros} ffffffff 1 0 200200 lo")), None);
-    }
 
     #[test]
     fn a_rule_that_locks_out_says_whom() {

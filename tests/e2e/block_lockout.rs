@@ -43,6 +43,27 @@ fn nobody_is_locked_out() {
     block(&["add", "192.0.2.1", "--force"]).ok();
 }
 
+/// On a gateway with several ways out, each of them counts, whichever table has it.
+#[test]
+fn every_default_gateway_is_protected() {
+    let (_sandbox, _veth) = need!(blocked_pair(&[]));
+    let ip = |words: &[&str]| run(&mut command("ip", words)).ok();
+    ip(&["route", "add", "default", "nexthop", "via", "192.0.2.81", "nexthop", "via", "192.0.2.82"]);
+    ip(&["route", "add", "default", "via", "192.0.2.83", "table", "100"]);
+    ip(&["route", "add", "128.0.0.0/1", "via", "192.0.2.84"]);
+    ip(&["route", "add", "default", "via", "inet6", "fe80::85", "dev", NEAR, "table", "101"]);
+    ip(&["-6", "route", "add", "default", "via", "fe80::86", "dev", NEAR]);
+    ip(&["nexthop", "add", "id", "7", "via", "192.0.2.87", "dev", NEAR]);
+    ip(&["route", "add", "default", "nhid", "7", "table", "102"]);
+    ip(&["route", "add", "203.0.113.0/24", "via", "192.0.2.88"]);
+    for gateway in
+        ["192.0.2.81", "192.0.2.82", "192.0.2.83", "192.0.2.84", "fe80::85", "fe80::86", "192.0.2.87"]
+    {
+        refused(&["block", "add", gateway], 1, &[&format!("{gateway} is the default gateway")]);
+    }
+    block(&["add", "192.0.2.88"]).ok();
+}
+
 #[test]
 fn what_is_dropped_by_default_must_be_allowed() {
     let (_sandbox, veth) = need!(pair(&["bpftool"]));

@@ -45,9 +45,9 @@ pub(super) fn run(args: &Load) -> Result<()> {
     for (name, items) in sets {
         duplicates += lists.insert(name, items);
     }
-    let risky = lists.lists().flat_map(lockout::risky);
     let mut protected = lockout::protected();
     protected.retain(|it| !allowed.iter().any(|exception| exception.contains(&it.address)));
+    let risky = lists.lists().flat_map(|items| lockout::risky(items, &protected));
     let mut writer = if args.dry_run { Writer::idle(&maps)? } else { Writer::open(&maps)? };
     lockout::check_among(&protected, risky, writer.reader(), args.force)?;
     lockout::check_exceptions(&allowed, args.force)?;
@@ -59,9 +59,11 @@ pub(super) fn run(args: &Load) -> Result<()> {
         load(&lists, &allowed, args, &mut writer)?
     };
     reach::tell_if_nowhere(&maps);
-    let loaded = |(name, Swap { added, kept, removed, .. })| {
-        let name: &str = name;
-        Loaded { name: name.to_owned(), added, kept, removed }
+    let loaded = |(name, Swap { added, kept, removed, .. }): (&str, Swap)| Loaded {
+        name: name.to_owned(),
+        added,
+        kept,
+        removed,
     };
     output::answer(
         args.form,

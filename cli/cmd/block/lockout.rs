@@ -7,9 +7,10 @@ use blocklist::guard::{LockOut, Protected, default_gateways, first_lock_out, loc
 use blocklist::list::Item;
 use blocklist::prefix::{IpNet, covering, everything};
 use blocklist::{Reader, Unlisted};
-use loader::{Error, ErrorKind, Result};
+use loader::{Error, ErrorKind, Result, escape};
 
 use crate::ancestors::{about, ancestors};
+use crate::output;
 
 /// What sshd tells its sessions: the peer's address and port, and its own.
 const SSH_CONNECTION: &str = "SSH_CONNECTION";
@@ -52,7 +53,7 @@ pub(super) fn check_all(
     exceptions: &[IpNet],
     help: &str,
 ) -> Result<()> {
-    let heard: Vec<_> = ssh_peer().map(peer).into_iter().chain(default_gateways()).collect();
+    let heard: Vec<_> = ssh_peer().map(peer).into_iter().chain(gateways()).collect();
     match locked_out(&heard, reader, unlisted, exceptions)? {
         None => Ok(()),
         Some(found) => Err(refused(&found, help)),
@@ -76,15 +77,29 @@ fn refused(found: &LockOut, help: &str) -> Error {
 }
 
 /// The few prefixes of a list, sorted as it is, that may lock somebody out.
-pub(super) fn risky(items: &[Item]) -> Vec<IpNet> {
-    let all = protected().into_iter().flat_map(|protected| covering(protected.address));
+pub(super) fn risky(items: &[Item], protected: &[Protected]) -> Vec<IpNet> {
+    let all = protected.iter().flat_map(|protected| covering(protected.address));
     let is_listed = |prefix: &IpNet| items.binary_search_by_key(prefix, Item::prefix).is_ok();
     everything().into_iter().chain(all).filter(is_listed).collect()
 }
 
 /// Addresses that no rule should cover.
 pub(super) fn protected() -> Vec<Protected> {
-    ssh_peer().map(peer).into_iter().chain(default_gateways()).chain(of_this_host()).collect()
+    let own = told(of_this_host(), "addresses of this host");
+    ssh_peer().map(peer).into_iter().chain(gateways()).chain(own).collect()
+}
+
+fn gateways() -> Vec<Protected> {
+    told(default_gateways(), "the default gateway")
+}
+
+/// What the kernel has told of; a rule that covers what it has not told of cannot be refused.
+fn told(answer: Result<Vec<Protected>>, whose: &str) -> Vec<Protected> {
+    answer.unwrap_or_else(|error| {
+        let error = escape(&error.to_string()).into_owned();
+        output::remark(format_args!("warning: rules that lock out {whose} are not refused: {error}"));
+        Vec::new()
+    })
 }
 
 fn peer(address: IpAddr) -> Protected {

@@ -1,6 +1,7 @@
 //! The conversation with the kernel's routing family: one request, its replies.
 
 use std::fmt::{self, Display};
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +22,9 @@ const MAX_DUMPS: usize = 16;
 const GETLINK: &str = "netlink(RTM_GETLINK)";
 /// The call that attaches and detaches, as messages write it.
 pub(crate) const SETLINK: &str = "netlink(RTM_SETLINK)";
+const GETROUTE: &str = "netlink(RTM_GETROUTE)";
 const ALL: &str = "all interfaces";
+const ALL_ROUTES: &str = "all routes";
 
 /// A netlink socket in one network namespace.
 ///
@@ -180,6 +183,25 @@ impl RouteSocket {
         ))
     }
 
+    /// The gateways of all routes of the namespace that lead everywhere, of whichever tables and families; each once.
+    pub fn default_gateways(&self) -> Result<Vec<IpAddr>> {
+        let mut replies = self.exchange(GETROUTE, &ALL_ROUTES, DATAGRAM, netlink::dump_routes)?;
+        match replies.pop().map(|reply| reply.body) {
+            Some(Body::Done) => {}
+            body => return Err(refusal(GETROUTE, &ALL_ROUTES, body)),
+        }
+        let mut found: Vec<IpAddr> = Vec::new();
+        for reply in replies {
+            let Body::Gateways(gateways) = reply.body else { continue };
+            for gateway in gateways {
+                if !found.contains(&gateway) {
+                    found.push(gateway);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Makes `change` to the interface `index`.
     ///
     /// An error is a conversation that broke off: the request may have been carried out, and only the answer was lost.
@@ -251,7 +273,10 @@ impl RouteSocket {
             let len = sys::netlink::receive(self.fd.as_fd(), buffer).map_err(failed("recvfrom"))?;
             let datagram = buffer.get(..len).ok_or_else(|| cut_short(call, object, len, buffer.len()))?;
             let received = netlink::read_replies(datagram).map_err(|error| error.context(call))?;
-            replies.extend(received.into_iter().filter(|reply| reply.sequence == *sequence));
+            // A router may have a million routes of which none is of interest.
+            let is_wanted = |reply: &Reply| !(reply.more && matches!(reply.body, Body::Other(_)));
+            let own = received.into_iter().filter(|reply| reply.sequence == *sequence);
+            replies.extend(own.filter(is_wanted));
             if replies.last().is_some_and(|reply| !reply.more) {
                 return Ok(replies);
             }

@@ -1,4 +1,5 @@
-//! The rtnetlink messages that look at an interface and change its XDP program: bytes out, bytes in, no socket.
+//! The rtnetlink messages that look at an interface, change its XDP program, or look at routes: bytes out, bytes in, no
+//! socket.
 //!
 //! The attributes are written and read with the types of netlink-packet-route and netlink-packet-core. Their decoder
 //! of whole messages is left alone: it knows some sixty attributes of a link that nobody here asks for, and fails on
@@ -14,6 +15,7 @@ mod mode;
 mod netdev;
 mod policy;
 mod read;
+mod route;
 mod state;
 mod write;
 
@@ -26,5 +28,6 @@ pub use policy::{
     refuse_to_displace,
 };
 pub use read::{Body, LinkInfo, Reply, read_replies};
+pub use route::dump_routes;
 pub use state::{XdpProgram, XdpState};
 pub use write::{XdpChange, dump_links, get_link, get_link_elsewhere, probe_compare, set_xdp};

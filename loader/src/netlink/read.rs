@@ -1,8 +1,11 @@
 //! Reads what the kernel answers: links, acknowledgements, errors with the kernel's sentence, the end of a dump.
 
+use std::net::IpAddr;
+
 use netlink_packet_core::{NetlinkBuffer, NetlinkHeader, Parseable as _};
 
 use super::attribute::{Attribute, MESSAGE, align, attributes};
+use super::route;
 use super::state::XdpState;
 use super::write::{IFINFOMSG_LEN, NLMSG_HDRLEN};
 use crate::bytes::{ByteOrder, Bytes};
@@ -13,6 +16,7 @@ use crate::uapi::if_link::{
     IFLA_XDP, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE, NLMSG_ERROR,
     NLMSGERR_ATTR_MSG, RTM_NEWLINK,
 };
+use crate::uapi::route::RTM_NEWROUTE;
 
 /// The largest errno that the kernel uses (`MAX_ERRNO` in `include/linux/err.h`).
 const MAX_ERRNO: i32 = 4095;
@@ -73,6 +77,8 @@ pub struct Reply {
 pub enum Body {
     /// Here is a link.
     Link(LinkInfo),
+    /// Here are the gateways of a route that leads everywhere.
+    Gateways(Vec<IpAddr>),
     /// It is done.
     Ack {
         /// What the kernel, or the driver, has to say about it nevertheless.
@@ -112,6 +118,10 @@ pub fn read_replies(datagram: &[u8]) -> Result<Vec<Reply>> {
 fn read_reply(header: NetlinkHeader, message: Bytes<'_>) -> Result<Reply> {
     let body = match header.message_type {
         RTM_NEWLINK => Body::Link(read_link(message)?),
+        RTM_NEWROUTE => match route::read_default(message)? {
+            Some(gateways) => Body::Gateways(gateways),
+            None => Body::Other(RTM_NEWROUTE),
+        },
         NLMSG_ERROR => read_error(message, header.flags)?,
         NLMSG_DONE => read_done(message, header.flags)?,
         other => Body::Other(other),
@@ -231,7 +241,7 @@ fn read_sentence(message: Bytes<'_>, flags: u16, offset: usize) -> Result<Option
 }
 
 /// The attributes of `message` from `offset` to its end.
-fn message_attributes(
+pub(super) fn message_attributes(
     message: Bytes<'_>,
     offset: usize,
 ) -> Result<impl Iterator<Item = Result<Attribute<'_>>>> {
