@@ -178,6 +178,19 @@ impl Reader {
         Ok(found.map(|found| Rule::new(&found, self.now)))
     }
 
+    /// The rule with the longest prefix that covers all of `prefix`.
+    pub fn covering(&mut self, prefix: IpNet) -> Result<Option<Rule>> {
+        self.refresh()?;
+        let prefix = canonical(prefix);
+        for wider in covering(prefix.addr()).filter(|wider| wider.prefix_len() <= prefix.prefix_len()) {
+            let found = self.table.find(wider)?.filter(|found| !self.now.is_past(found.value.end));
+            if let Some(found) = found {
+                return Ok(Some(Rule::new(&found, self.now)));
+            }
+        }
+        Ok(None)
+    }
+
     /// The sets that hold a rule, each as a mask of its own, and how long: one may let go of it before others.
     pub fn holds(&self, rule: &Rule) -> Result<Vec<(u32, Option<Duration>)>> {
         if rule.sets.is_power_of_two() {

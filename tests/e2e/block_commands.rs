@@ -420,6 +420,78 @@ fn command_json(words: &[&str]) -> usize {
 }
 
 #[test]
+fn what_still_blocks_an_address_is_told() {
+    let (sandbox, _veth) = need!(blocked_pair(&[]));
+    block(&["add", "198.51.100.0/24"]).ok();
+    refused(
+        &["block", "del", "198.51.100.5"],
+        1,
+        &[
+            "error: not blocked by a rule of its own: 198.51.100.5",
+            "198.51.100.5 is still blocked by 198.51.100.0/24 in default",
+            "help: `xdpload block allow add 198.51.100.5` lets it pass",
+        ],
+    );
+    refused(&["block", "del", "203.0.113.5"], 1, &["error: not blocked: 203.0.113.5"]);
+    let list = file(&sandbox, "list", "198.51.100.5\n203.0.113.5\n");
+    block(&["load", &list, "--name", "feed"]).ok();
+    let deleted = block(&["del", "198.51.100.5", "203.0.113.5"]).ok();
+    assert_eq!(deleted.stderr(), "note: 198.51.100.5 is still blocked by 198.51.100.0/24 in default\n");
+
+    block(&["allow", "add", "198.51.100.0/24", "198.51.100.6"]).ok();
+    block(&["allow", "del", "198.51.100.6"])
+        .ok()
+        .stderr_has("198.51.100.6 is still allowed by 198.51.100.0/24");
+    refused(
+        &["block", "allow", "del", "198.51.100.6"],
+        1,
+        &["not allowed by a rule of its own: 198.51.100.6"],
+    );
+}
+
+#[test]
+fn another_time_is_told_beside_the_one_before() {
+    let (_sandbox, _veth) = need!(blocked_pair(&[]));
+    block(&["add", "198.51.100.7"]).ok();
+    let changed =
+        |words: &[&str]| block(&[&["add", "198.51.100.7"], words].concat()).ok().stdout().to_owned();
+    let limited = changed(&["--ttl", "1.5h"]);
+    assert!(limited.starts_with("changed 198.51.100.7: ends in 1h30m, before: never"), "{limited}");
+    let for_good = changed(&[]);
+    assert!(for_good.starts_with("changed 198.51.100.7: ends never, before: in 1h"), "{for_good}");
+    assert_eq!(changed(&["--name", "other"]), "changed 198.51.100.7\n");
+    refused(&["block", "add", "198.51.100.8", "--ttl", "0"], 2, &["a rule for no time would end at once"]);
+}
+
+/// Whether `block list` has an address for ten minutes, of which some may have gone.
+fn is_ten_minutes(list: &str, address: &str) -> bool {
+    ["9m", "10m"].iter().any(|left| list.contains(&format!("{address} default {left}")))
+}
+
+/// Containers may have one, whose clock is another than that of the packet program.
+#[test]
+fn a_time_namespace_has_no_say_in_how_long_a_rule_stays() {
+    need!(tool("unshare"));
+    let (_sandbox, veth) = need!(blocked_pair(&[]));
+    block(&["add", &BLOCKED.to_string(), "--ttl", "10m"]).ok();
+    for offset in ["3600", "-3600"] {
+        let inside = |words: &str| {
+            let words = ["--time", "--monotonic", offset, env!("CARGO_BIN_EXE_xdpload"), "block"]
+                .into_iter()
+                .chain(words.split(' '));
+            run(&mut command("unshare", &words.collect::<Vec<_>>())).ok()
+        };
+        let inside_it = inside("list").stdout().to_owned();
+        assert!(is_ten_minutes(&inside_it, "192.0.2.77"), "{offset}: {inside_it}");
+        inside("add 198.51.100.7 --ttl 10m");
+        let list = listed().join("\n");
+        assert!(is_ten_minutes(&list, "198.51.100.7"), "{offset}: {list}");
+        block(&["del", "198.51.100.7"]).ok();
+    }
+    assert_udp(&veth, BLOCKED, 0);
+}
+
+#[test]
 fn standard_input_is_read_as_a_list() {
     let (_sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));
     let piped = |text: &str, words: &str| {

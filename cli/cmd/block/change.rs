@@ -1,11 +1,12 @@
 //! `xdpload block add`, `del` and `allow`.
 
 use std::fmt;
+use std::time::Duration;
 
 use blocklist::list::Item;
 use blocklist::prefix::{IpNet, Shown};
-use blocklist::{Added, Writer, not_there};
-use loader::Result;
+use blocklist::{Added, Rule, Writer, duration, not_there};
+use loader::{Result, escape};
 use serde::Serialize;
 
 use super::args::{Add, Allow, Allowed, Del, Exceptions};
@@ -18,8 +19,29 @@ pub(super) fn add(args: &Add) -> Result<()> {
     let prefixes = prefixes(&items);
     let mut writer = Writer::open(&maps)?;
     lockout::check(prefixes.iter().copied(), writer.reader(), args.force)?;
+    let is_told = prefixes.len() <= MANY;
+    let mut before = Vec::new();
+    for prefix in prefixes.iter().filter(|_| is_told) {
+        before.push(writer.reader().rule(*prefix)?);
+    }
     let answers = writer.add(&items, args.set.as_deref(), args.ttl)?;
-    output::answer(args.form, &Changed::new(&prefixes, answers.into_iter().map(Added::word)))
+    let mut changed = Changed::new(&prefixes, answers.iter().map(|answer| answer.word()));
+    let rules = prefixes.iter().zip(before);
+    for (((prefix, before), answer), change) in rules.zip(&answers).zip(&mut changed.changes) {
+        if *answer == Added::Changed {
+            change.times = before.zip(writer.reader().rule(*prefix)?).and_then(times);
+        }
+    }
+    output::answer(args.form, &changed)
+}
+
+/// How long a rule stays and has stayed before, unless both is for ever.
+fn times((before, after): (Rule, Rule)) -> Option<String> {
+    let end = |left: Option<Duration>, ahead: &str| {
+        left.map_or_else(|| "never".to_owned(), |left| format!("{ahead}{}", duration::Shown(left)))
+    };
+    let is_told = before.left.is_some() || after.left.is_some();
+    is_told.then(|| format!("ends {}, before: {}", end(after.left, "in "), end(before.left, "in ")))
 }
 
 fn prefixes(items: &[Item]) -> Vec<IpNet> {
@@ -29,9 +51,24 @@ fn prefixes(items: &[Item]) -> Vec<IpNet> {
 pub(super) fn del(args: &Del) -> Result<()> {
     let maps = maps(&args.bpffs);
     let prefixes = prefixes(&read_items(&args.prefixes, &maps)?);
-    let answers = Writer::open(&maps)?.remove(&prefixes, args.set.as_deref())?;
-    let place = args.set.as_ref().map_or_else(|| "blocked".to_owned(), |set| format!("in the set {set}"));
-    tell_removed(&prefixes, &answers, &place, args.form)
+    let mut writer = Writer::open(&maps)?;
+    let answers = writer.remove(&prefixes, args.set.as_deref())?;
+    let removed =
+        Removed { prefixes: &prefixes, answers: &answers, done: "blocked", set: args.set.as_deref() };
+    let by = |prefix: IpNet| {
+        let reader = writer.reader();
+        let exception = reader.allowed(prefix.addr())?;
+        if exception.is_some_and(|exception| exception.contains(&prefix)) {
+            return Ok(None);
+        }
+        let rule = reader.covering(prefix)?;
+        Ok(rule.map(|rule| format!("{} in {}", Shown(rule.prefix), reader.set_names(rule.sets).join(","))))
+    };
+    let allow = |prefix| {
+        let allow = maps.command(&format!("allow add {prefix}"));
+        Some(format!("{allow} lets it pass"))
+    };
+    removed.tell(args.form, by, allow)
 }
 
 pub(super) fn allow(args: &Allow) -> Result<()> {
@@ -65,7 +102,13 @@ fn allow_del(args: &Allowed) -> Result<()> {
         lockout::check_all(writer.reader(), settings.unlisted, &left, "--force overrides this check")?;
     }
     let answers = writer.disallow(&prefixes)?;
-    tell_removed(&prefixes, &answers, "allowed", args.form)
+    let removed = Removed { prefixes: &prefixes, answers: &answers, done: "allowed", set: None };
+    let left = writer.reader().exceptions()?;
+    let by = |prefix: IpNet| {
+        let wider = left.iter().filter(|exception| exception.contains(&prefix));
+        Ok(wider.max_by_key(|exception| exception.prefix_len()).map(|wider| Shown(*wider).to_string()))
+    };
+    removed.tell(args.form, by, |_| None)
 }
 
 fn allow_list(args: &Exceptions) -> Result<()> {
@@ -74,21 +117,64 @@ fn allow_list(args: &Exceptions) -> Result<()> {
     output::answer(args.form, &AllowedList { allowed })
 }
 
-/// Tells of what has gone, and then fails for what was not there.
-fn tell_removed(prefixes: &[IpNet], answers: &[bool], what: &str, form: crate::args::Form) -> Result<()> {
-    let of = |wanted: bool| -> Vec<IpNet> {
-        prefixes
-            .iter()
-            .zip(answers)
-            .filter(|(_, there)| **there == wanted)
-            .map(|(prefix, _)| *prefix)
-            .collect()
-    };
-    let (gone, missing) = (of(true), of(false));
-    if !gone.is_empty() || form.json {
-        output::answer(form, &Changed::new(&gone, gone.iter().map(|_| "deleted")))?;
+/// What was to be taken out, and what was there.
+struct Removed<'a> {
+    prefixes: &'a [IpNet],
+    answers: &'a [bool],
+    /// What each prefix was: `blocked` or `allowed`.
+    done: &'static str,
+    /// The only set that was asked.
+    set: Option<&'a str>,
+}
+
+impl Removed<'_> {
+    /// Tells of what has gone, and then fails for what was not there. `by` says what else has a prefix still blocked or
+    /// allowed, and `help` what to do about one that has no rule of its own.
+    fn tell(
+        &self,
+        form: crate::args::Form,
+        mut by: impl FnMut(IpNet) -> Result<Option<String>>,
+        help: impl Fn(Shown) -> Option<String>,
+    ) -> Result<()> {
+        let of = |wanted: bool| -> Vec<IpNet> {
+            let both = self.prefixes.iter().zip(self.answers);
+            both.filter(|(_, there)| **there == wanted).map(|(prefix, _)| *prefix).collect()
+        };
+        let (gone, missing) = (of(true), of(false));
+        if !gone.is_empty() || form.json {
+            output::answer(form, &Changed::new(&gone, gone.iter().map(|_| "deleted")))?;
+        }
+        let mut still = |prefix: IpNet| {
+            let wider = by(prefix)?.map(|wider| escape(&wider).into_owned());
+            Ok(wider.map(|wider| format!("{} is still {} by {wider}", Shown(prefix), self.done)))
+        };
+        for prefix in gone.iter().filter(|_| gone.len() <= MANY) {
+            if let Some(words) = still(*prefix)? {
+                output::remark(format_args!("note: {words}"));
+            }
+        }
+        let mut covered = Vec::new();
+        for prefix in missing.iter().filter(|_| missing.len() <= MANY) {
+            if let Some(words) = still(*prefix)? {
+                covered.push((*prefix, words));
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let what = match self.set {
+            Some(set) => format!("in the set {set}"),
+            None if covered.is_empty() => self.done.to_owned(),
+            None => format!("{} by a rule of its own", self.done),
+        };
+        let error = not_there(&missing, &what);
+        let help = covered.first().and_then(|(prefix, _)| help(Shown(*prefix)));
+        let error = error.with_notes(covered.into_iter().map(|(_, words)| words).collect());
+        Err(match help {
+            Some(help) => error.with_help(help),
+            None => error,
+        })
     }
-    if missing.is_empty() { Ok(()) } else { Err(not_there(&missing, what)) }
 }
 
 /// What has become of each prefix.
@@ -101,6 +187,9 @@ struct Changed {
 struct Change {
     prefix: String,
     done: &'static str,
+    /// What has become of the time for which it stays, in words.
+    #[serde(skip)]
+    times: Option<String>,
 }
 
 /// From so many on they are only counted.
@@ -108,7 +197,8 @@ const MANY: usize = 20;
 
 impl Changed {
     fn new(prefixes: &[IpNet], words: impl Iterator<Item = &'static str>) -> Self {
-        let change = |(prefix, done): (&IpNet, _)| Change { prefix: Shown(*prefix).to_string(), done };
+        let change =
+            |(prefix, done): (&IpNet, _)| Change { prefix: Shown(*prefix).to_string(), done, times: None };
         Self { changes: prefixes.iter().zip(words).map(change).collect() }
     }
 }
@@ -116,10 +206,10 @@ impl Changed {
 impl fmt::Display for Changed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.changes.len() <= MANY {
-            return self
-                .changes
-                .iter()
-                .try_for_each(|Change { prefix, done }| writeln!(f, "{done} {prefix}"));
+            return self.changes.iter().try_for_each(|Change { prefix, done, times }| match times {
+                Some(times) => writeln!(f, "{done} {prefix}: {times}"),
+                None => writeln!(f, "{done} {prefix}"),
+            });
         }
         for word in ["added", "changed", "unchanged", "deleted"] {
             let count = self.changes.iter().filter(|change| change.done == word).count();
