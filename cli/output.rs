@@ -1,12 +1,14 @@
 //! How answers and errors reach the user: text made safe for a terminal, or one JSON document.
 
 use std::borrow::Cow;
-use std::fmt::{Display, Write as _};
-use std::io::{self, Write as _};
+use std::fmt::Display;
+use std::io::{self, BufWriter, Write};
 use std::process;
 
-use loader::{Error, ErrorKind, Result, escape};
+use loader::{Error, Result, escape};
 use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::{Formatter, PrettyFormatter};
 
 use crate::args::Form;
 use crate::exit::Exit;
@@ -24,27 +26,73 @@ pub(crate) fn answer(form: Form, answer: &impl Answer) -> Result<()> {
     if form.json { answer_json(answer) } else { print(&answer.to_string()) }
 }
 
-/// Prints a JSON document on standard output.
+/// Prints a JSON document on standard output, while it is made: a list may have a million entries.
 pub(crate) fn answer_json(document: &impl Serialize) -> Result<()> {
-    let json = serde_json::to_string_pretty(document)
-        .map_err(|error| Error::new(ErrorKind::Os, format!("cannot write JSON: {error}")))?;
-    print(&escape_json(&json))
+    let mut out = BufWriter::with_capacity(1 << 16, stream());
+    write_json(&mut out, document).and_then(|()| out.flush()).map_err(|error| write_error(&error))
 }
 
-/// The same JSON document, made fit for a terminal: it has such characters in strings only, where they may be written
-/// as numbers.
-fn escape_json(json: &str) -> String {
-    let mut safe = String::with_capacity(json.len());
-    for c in json.chars() {
-        let is_harmful = matches!(escape(c.encode_utf8(&mut [0; 4])), Cow::Owned(_));
-        if is_harmful && c != '\n' {
-            // None of them is beyond U+FFFF. Writing to a String cannot fail.
-            let _ = write!(safe, "\\u{:04x}", u32::from(c));
-        } else {
-            safe.push(c);
+fn write_json(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
+    let mut serializer = Serializer::with_formatter(&mut *out, ForTerminals(PrettyFormatter::new()));
+    document.serialize(&mut serializer)?;
+    out.write_all(b"\n")
+}
+
+/// JSON that is fit for a terminal: characters that would steer one are in strings only, where they may be written as
+/// numbers.
+struct ForTerminals<'i>(PrettyFormatter<'i>);
+
+impl Formatter for ForTerminals<'_> {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
+        if matches!(escape(text), Cow::Borrowed(_)) {
+            return out.write_all(text.as_bytes());
         }
+        for c in text.chars() {
+            let mut bytes = [0; 4];
+            match escape(c.encode_utf8(&mut bytes)) {
+                Cow::Borrowed(same) => out.write_all(same.as_bytes())?,
+                // None of them is beyond U+FFFF.
+                Cow::Owned(_) => write!(out, "\\u{:04x}", u32::from(c))?,
+            }
+        }
+        Ok(())
     }
-    safe
+
+    fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_array(out)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_array(out)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_array_value(out, first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_array_value(out)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_object(out)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_object(out)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(out, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(out)
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_object_value(out)
+    }
 }
 
 /// Prints text on standard output, with a newline at its end if it has any.
@@ -161,8 +209,14 @@ mod tests {
     #[test]
     fn json_stays_the_same_and_steers_no_terminal() {
         let names = ["plain", "a\u{7f}\u{9b}31m\u{202e}b\u{1b}\n"];
-        let json = escape_json(&serde_json::to_string_pretty(&names).unwrap());
-        assert_eq!(json, "[\n  \"plain\",\n  \"a\\u007f\\u009b31m\\u202eb\\u001b\\n\"\n]");
+        let mut json = Vec::new();
+        write_json(&mut json, &names).unwrap();
+        let json = String::from_utf8(json).unwrap();
+        assert_eq!(json, "[\n  \"plain\",\n  \"a\\u007f\\u009b31m\\u202eb\\u001b\\n\"\n]\n");
         assert_eq!(serde_json::from_str::<[String; 2]>(&json).unwrap(), names);
+        let nested = serde_json::json!({"a": [1, {"b": []}], "c": {}, "d": null});
+        let mut json = Vec::new();
+        write_json(&mut json, &nested).unwrap();
+        assert_eq!(String::from_utf8(json).unwrap(), serde_json::to_string_pretty(&nested).unwrap() + "\n");
     }
 }

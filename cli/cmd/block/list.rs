@@ -12,7 +12,7 @@ use blocklist::duration;
 use blocklist::prefix::{self, IpNet, Shown};
 use blocklist::{Reader, Rule, Settings, Test, Unlisted};
 use loader::{Error, ErrorKind, Result, escape, quote};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{args, maps, one_prefix, reach};
 use crate::output;
@@ -30,8 +30,7 @@ pub(super) fn list(args: &args::List) -> Result<()> {
         rules.retain(|rule| within.contains(&rule.prefix) || rule.prefix.contains(&within));
     }
     if args.form.json {
-        let rules = rules.iter().map(|rule| Listed::new(rule, &reader)).collect();
-        return output::answer_json(&List { rules });
+        return output::answer_json(&List { rules: Rules(&rules, &reader) });
     }
     let mut out = BufWriter::with_capacity(1 << 16, output::stream());
     write_rules(&mut out, &rules, &reader, args.hits).map_err(|error| output::write_error(&error))
@@ -61,8 +60,17 @@ fn write_rules(out: &mut impl Write, rules: &[Rule], reader: &Reader, hits: bool
 }
 
 #[derive(Serialize)]
-struct List {
-    rules: Vec<Listed>,
+struct List<'a> {
+    rules: Rules<'a>,
+}
+
+/// Rules that are put into words one by one.
+struct Rules<'a>(&'a [Rule], &'a Reader);
+
+impl Serialize for Rules<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|rule| Listed::new(rule, self.1)))
+    }
 }
 
 #[derive(Serialize)]
