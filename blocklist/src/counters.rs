@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use loader::Result;
 
 use crate::layout::{u32_at, u64_at};
-use crate::store::Maps;
+use crate::store::{Maps, shapes};
 
 /// Bytes of `struct block_counters`.
 pub(crate) const VALUE_SIZE: usize = 8 + 16 * VERDICTS;
@@ -97,7 +97,7 @@ impl Counters {
 
 /// The counts of every interface that has seen a packet, by its index.
 pub fn read(maps: &Maps) -> Result<BTreeMap<u32, Counters>> {
-    let map = maps.open("counters")?;
+    let map = maps.open(&shapes::COUNTERS)?;
     let mut found = BTreeMap::new();
     for entry in map.entries() {
         let entry = entry?;

@@ -15,7 +15,7 @@ use loader::{Context as _, Error, ErrorKind, Loader, Object, Plan, RefusalKind, 
 use nix::libc::EINVAL;
 
 use crate::layout::{Bucket, Cell as _, Config, HEAD_LINES, Heads, LAYOUT, Line, RuleValue, SETS, SLOTS};
-use crate::store::{Lock, Maps, SHAPES, Shape};
+use crate::store::{Lock, Maps, Shape, shapes};
 
 /// The packet program, built in.
 const OBJECT: &[u8] = include_bytes!("../../bpf-src/prebuilt/blocklist.o");
@@ -88,7 +88,7 @@ impl Maps {
         if !self.exist()? {
             return Ok(false);
         }
-        let value = self.open("config")?.lookup(&0_u32.to_ne_bytes())?;
+        let value = self.open(&shapes::CONFIG)?.lookup(&0_u32.to_ne_bytes())?;
         let config = value.as_ref().and_then(|value| value.single().map(Config::decode));
         match config {
             Some(config) if config.lines != 0 => self.check_layout(&config).map(|()| true),
@@ -142,13 +142,16 @@ impl Maps {
     /// Makes the maps, and loads the program for packets in one buffer.
     fn load_new(&self, max_rules: u32) -> Result<()> {
         self.load(Buffers::One, |map| Ok(entries_of(map, max_rules)))?;
-        self.make_map("sets", SETS, 0)?;
-        self.make_map("holds", max_rules, BPF_F_NO_PREALLOC)
+        self.make_map(&shapes::SETS, SETS, 0)?;
+        self.make_map(&shapes::HOLDS, max_rules, BPF_F_NO_PREALLOC)
     }
 
     /// Loads the program for packets in several buffers, with the maps that are there.
     fn load_frags(&self) -> Result<()> {
-        self.load(Buffers::Several, |map| self.open(map).map(|map| Some(map.max_entries())))
+        self.load(Buffers::Several, |name| {
+            let shape = shapes::ALL.iter().find(|shape| shape.name == name);
+            shape.map(|shape| self.open(shape).map(|map| map.max_entries())).transpose()
+        })
     }
 
     /// Loads the program, with the maps that are pinned or new ones of so many entries, and pins it.
@@ -185,23 +188,22 @@ impl Maps {
     }
 
     /// A map that no program uses.
-    fn make_map(&self, name: &'static str, max_entries: u32, flags: u32) -> Result<()> {
-        let shape = SHAPES.iter().find(|shape| shape.name == name).expect("it is one of ours");
+    fn make_map(&self, shape: &Shape, max_entries: u32, flags: u32) -> Result<()> {
         let map = Map::create(&MapParams {
-            label: name,
+            label: shape.name,
             map_type: shape.map_type,
             key_size: shape.key_size,
             value_size: u32::try_from(shape.value_size).expect("a value of ours is small"),
             max_entries,
             flags,
-            name: Some(ObjName::from_symbol(name)),
+            name: Some(ObjName::from_symbol(shape.name)),
             inner_map: None,
             numa_node: None,
             ifindex: 0,
             map_extra: 0,
             types: None,
         })?;
-        map.pin(&self.path(name))
+        map.pin(&self.path(shape.name))
     }
 
     /// Tells the program how large its tables are. From then on the blocklist is whole.
@@ -216,7 +218,7 @@ impl Maps {
         };
         let mut bytes = Vec::with_capacity(Config::SIZE);
         config.encode(&mut bytes);
-        self.open("config")?.update(&0_u32.to_ne_bytes(), &bytes, UpdateFlags::ANY)
+        self.open(&shapes::CONFIG)?.update(&0_u32.to_ne_bytes(), &bytes, UpdateFlags::ANY)
     }
 
     /// The path of the program for an interface; the one for several buffers is loaded when it is first asked for.
@@ -336,7 +338,7 @@ mod tests {
     fn the_layout_is_that_of_the_object() {
         let object = Object::parse(OBJECT).unwrap();
         let in_object = |name: &str| object.map(name).map(|map: &MapSpec| map.shape);
-        for shape in SHAPES.iter().filter(|shape| !["sets", "holds"].contains(&shape.name)) {
+        for shape in shapes::ALL.iter().filter(|shape| !["sets", "holds"].contains(&shape.name)) {
             let found = in_object(shape.name).unwrap_or_else(|| panic!("there is no map {}", shape.name));
             let value_size = u32::try_from(shape.value_size).unwrap();
             assert_eq!(
@@ -347,7 +349,7 @@ mod tests {
             );
         }
         assert_eq!(in_object("heads").unwrap().max_entries, HEAD_LINES);
-        assert_eq!(object.maps.len() + 2, SHAPES.len());
+        assert_eq!(object.maps.len() + 2, shapes::ALL.len());
         assert_eq!(HEADS as usize * 4, Heads::SIZE);
         assert_eq!(Set::SIZE, 56);
     }

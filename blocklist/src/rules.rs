@@ -12,7 +12,7 @@ use crate::clock::{Clock, Now};
 use crate::layout::{Config, flags, trie_key, trie_prefix, u32_at};
 use crate::prefix::{canonical, covering, single, sort_pairs};
 use crate::sets::Sets;
-use crate::store::Maps;
+use crate::store::{Maps, shapes};
 use crate::table::{Found, Place, Table};
 
 /// A rule that counts.
@@ -113,7 +113,7 @@ impl Reader {
             maps: maps.clone(),
             table: Table::open(maps)?,
             sets: Sets::open(maps)?,
-            allow: [maps.open("allow4")?, maps.open("allow6")?],
+            allow: [maps.open(&shapes::ALLOW4)?, maps.open(&shapes::ALLOW6)?],
             clock,
             now: clock.now()?,
             is_writers,

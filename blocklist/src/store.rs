@@ -29,22 +29,29 @@ const fn shape(name: &'static str, map_type: MapType, key_size: u32, value_size:
     Shape { name, map_type, key_size, value_size }
 }
 
-/// All maps of a blocklist: those of the object, and two that no program uses, `sets` and `holds`.
-pub(crate) const SHAPES: [Shape; 13] = [
-    shape("config", MapType::ARRAY, 4, Config::SIZE),
-    shape("heads", MapType::ARRAY, 4, Heads::SIZE),
-    shape("filter", MapType::ARRAY, 4, Line::SIZE),
-    shape("buckets", MapType::ARRAY, 4, Bucket::SIZE),
-    shape("hits", MapType::ARRAY, 4, RuleValue::HITS),
-    shape("marks", MapType::ARRAY, 4, RuleValue::MARK),
-    shape("wide", MapType::HASH, 20, RuleValue::SIZE),
-    shape("trie6", MapType::LPM_TRIE, 20, RuleValue::IN_TRIE),
-    shape("allow4", MapType::LPM_TRIE, 8, 4),
-    shape("allow6", MapType::LPM_TRIE, 20, 4),
-    shape("counters", MapType::PERCPU_ARRAY, 4, crate::counters::VALUE_SIZE),
-    shape("sets", MapType::ARRAY, 4, Set::SIZE),
-    shape("holds", MapType::HASH, 24, 4),
-];
+/// The maps of a blocklist: those of the object, and two that no program uses, `sets` and `holds`.
+pub(crate) mod shapes {
+    use super::{Bucket, Cell, Config, Heads, Line, MapType, RuleValue, Set, Shape, shape};
+
+    pub(crate) const CONFIG: Shape = shape("config", MapType::ARRAY, 4, Config::SIZE);
+    pub(crate) const HEADS: Shape = shape("heads", MapType::ARRAY, 4, Heads::SIZE);
+    pub(crate) const FILTER: Shape = shape("filter", MapType::ARRAY, 4, Line::SIZE);
+    pub(crate) const BUCKETS: Shape = shape("buckets", MapType::ARRAY, 4, Bucket::SIZE);
+    pub(crate) const HITS: Shape = shape("hits", MapType::ARRAY, 4, RuleValue::HITS);
+    pub(crate) const MARKS: Shape = shape("marks", MapType::ARRAY, 4, RuleValue::MARK);
+    pub(crate) const WIDE: Shape = shape("wide", MapType::HASH, 20, RuleValue::SIZE);
+    pub(crate) const TRIE6: Shape = shape("trie6", MapType::LPM_TRIE, 20, RuleValue::IN_TRIE);
+    pub(crate) const ALLOW4: Shape = shape("allow4", MapType::LPM_TRIE, 8, 4);
+    pub(crate) const ALLOW6: Shape = shape("allow6", MapType::LPM_TRIE, 20, 4);
+    pub(crate) const COUNTERS: Shape =
+        shape("counters", MapType::PERCPU_ARRAY, 4, crate::counters::VALUE_SIZE);
+    pub(crate) const SETS: Shape = shape("sets", MapType::ARRAY, 4, Set::SIZE);
+    pub(crate) const HOLDS: Shape = shape("holds", MapType::HASH, 24, 4);
+
+    /// All of them.
+    pub(crate) const ALL: [Shape; 13] =
+        [CONFIG, HEADS, FILTER, BUCKETS, HITS, MARKS, WIDE, TRIE6, ALLOW4, ALLOW6, COUNTERS, SETS, HOLDS];
+}
 
 /// The directory of bpffs with all that there is of a blocklist.
 #[derive(Clone, Debug)]
@@ -87,8 +94,8 @@ impl Maps {
         self.dir.join(name)
     }
 
-    pub(crate) fn open(&self, name: &str) -> Result<Map> {
-        let path = self.path(name);
+    pub(crate) fn open(&self, shape: &Shape) -> Result<Map> {
+        let path = self.path(shape.name);
         let fd = match pin::get(&path) {
             Ok(Some(fd)) => fd,
             Ok(None) if name != "config" && self.exist()? => return Err(self.lacks(name)),
@@ -96,8 +103,7 @@ impl Maps {
             Err(error) => return Err(self.explain(error)),
         };
         let (map, info) = Map::with_info(fd)?;
-        let wanted = SHAPES.iter().find(|shape| shape.name == name).expect("only our own maps are opened");
-        match difference(wanted, &info) {
+        match difference(shape, &info) {
             None => Ok(map),
             Some(difference) => {
                 let path = quote(&path.to_string_lossy());

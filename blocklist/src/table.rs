@@ -20,7 +20,7 @@ use crate::layout::{
     trie_key, trie_prefix, u32_at, u64_at, wide_key, wide_prefix,
 };
 use crate::prefix::order;
-use crate::store::Maps;
+use crate::store::{Maps, shapes};
 
 /// Where a rule is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,17 +101,17 @@ pub(crate) struct Drafted {
 
 impl Table {
     pub(crate) fn open(maps: &Maps) -> Result<Self> {
-        let mut config = Cells::new(maps.open("config")?);
+        let mut config = Cells::new(maps.open(&shapes::CONFIG)?);
         maps.check_layout(config.get(0)?)?;
         Ok(Self {
             config,
-            heads: Cells::new(maps.open("heads")?),
-            lines: Cells::new(maps.open("filter")?),
-            buckets: Cells::new(maps.open("buckets")?),
-            hits: Array::new(maps.open("hits")?),
-            marks: Array::new(maps.open("marks")?),
-            wide: maps.open("wide")?,
-            trie: maps.open("trie6")?,
+            heads: Cells::new(maps.open(&shapes::HEADS)?),
+            lines: Cells::new(maps.open(&shapes::FILTER)?),
+            buckets: Cells::new(maps.open(&shapes::BUCKETS)?),
+            hits: Array::new(maps.open(&shapes::HITS)?),
+            marks: Array::new(maps.open(&shapes::MARKS)?),
+            wide: maps.open(&shapes::WIDE)?,
+            trie: maps.open(&shapes::TRIE6)?,
             changes: Vec::new(),
             slots: Vec::new(),
             wide_draft: Draft::default(),
