@@ -18,7 +18,7 @@ use crate::layout::{Bucket, Cell as _, Config, HEAD_LINES, Heads, LAYOUT, Line, 
 use crate::store::{Lock, Maps, Shape, shapes};
 
 /// The packet program, built in.
-const OBJECT: &[u8] = include_bytes!("../../bpf-src/prebuilt/blocklist.o");
+const OBJECT: &[u8] = include_bytes!("blocklist.o");
 
 /// The function that is the packet program.
 const PROGRAM: &str = "xdp_blocklist";

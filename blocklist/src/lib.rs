@@ -1,4 +1,41 @@
 //! An IP blocklist in XDP: its lists, and its state in the kernel.
+//!
+//! The state is a directory of bpffs with maps and programs ([`Maps`]), which outlives the process. Any number of
+//! processes read it ([`Reader`]), one at a time changes it ([`Writer`]), and the packet program needs none of them.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use std::time::Duration;
+//!
+//! use blocklist::list::Item;
+//! use blocklist::{Buffers, DEFAULT_MAX_RULES, Maps, Writer};
+//! use loader::{Interface, Mode, Program, attach, pin};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Make the blocklist where there is none yet, and attach its program.
+//! let bpffs = pin::ensure_bpffs(Path::new("/sys/fs/bpf"))?;
+//! let maps = Maps::under(bpffs.root());
+//! let lock = maps.prepare(&bpffs)?;
+//! if !maps.are_whole()? {
+//!     maps.make(DEFAULT_MAX_RULES, &lock)?;
+//! }
+//! let program = Program::open_pinned(&maps.program(Buffers::One, &lock)?)?;
+//! attach::attach(&program, &Interface::named("eth0")?, Mode::Native)?.persist();
+//!
+//! // Whoever has the lock goes on with it; others call `Writer::open`.
+//! let mut writer = Writer::holding(&lock, &maps)?;
+//! let item = Item::new("203.0.113.0/24".parse()?);
+//! writer.add(&[item], None, Some(Duration::from_secs(600)))?;
+//! assert!(writer.reader().test("203.0.113.7".parse()?)?.drops);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Times
+//!
+//! How long a rule stays is given as a [`Duration`](std::time::Duration) from the call on. The packet program goes by
+//! CLOCK_MONOTONIC in units of 2^30 ns (1.07 s), to which times are rounded up: a rule never ends too early, and at most
+//! two units too late. The longest time is some 146 years.
 #![deny(unsafe_code)]
 
 mod array;

@@ -27,7 +27,7 @@ pub struct Rule {
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// How long it will stay; none for as long as it is held.
+    /// How long it will stay from the call on; none for as long as it is held.
     pub left: Option<Duration>,
 }
 
@@ -86,7 +86,19 @@ fn turn(place: Place) -> u8 {
     }
 }
 
-/// The blocklist in the kernel, to be read.
+/// The blocklist in the kernel, to be read. Each call tells of the present state.
+///
+/// ```no_run
+/// use blocklist::{Maps, Reader};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut reader = Reader::open(&Maps::under("/sys/fs/bpf".as_ref()))?;
+/// for rule in reader.rules(true)? {
+///     println!("{} {:?}: {} packets", rule.prefix, reader.set_names(rule.sets), rule.packets);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Reader {
     maps: Maps,

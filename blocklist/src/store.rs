@@ -53,7 +53,22 @@ pub(crate) mod shapes {
         [CONFIG, HEADS, FILTER, BUCKETS, HITS, MARKS, WIDE, TRIE6, ALLOW4, ALLOW6, COUNTERS, SETS, HOLDS];
 }
 
-/// The directory of bpffs with all that there is of a blocklist.
+/// The directory of bpffs with all that there is of a blocklist: its maps, its programs, and the lock of those who
+/// write.
+///
+/// ```no_run
+/// use blocklist::Maps;
+///
+/// # fn main() -> loader::Result<()> {
+/// let maps = Maps::under("/sys/fs/bpf".as_ref());
+/// assert_eq!(maps.dir().to_str(), Some("/sys/fs/bpf/xdpload/block"));
+/// match maps.try_lock()? {
+///     Some(_lock) => println!("nobody else writes"),
+///     None => println!("somebody else does"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Maps {
     dir: PathBuf,

@@ -16,6 +16,22 @@ use crate::store::{Lock, Maps};
 use crate::table::{Drafted, Found};
 
 /// The right to change the blocklist: whoever has it is the only one.
+///
+/// ```no_run
+/// use blocklist::{Lists, Maps, Writer, list};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let file = std::io::BufReader::new(std::fs::File::open("drop.txt")?);
+/// let read = list::read(file, 100_000, |_| {}).map_err(|stop| format!("{stop:?}"))?;
+/// let mut lists = Lists::new();
+/// lists.insert("drop", read.items);
+///
+/// let mut writer = Writer::open(&Maps::under("/sys/fs/bpf".as_ref()))?;
+/// let swap = writer.load(&lists, None)?[0];
+/// println!("added {}, kept {}, removed {}", swap.added, swap.kept, swap.removed);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Writer {
     pub(crate) reader: Reader,
@@ -78,7 +94,10 @@ impl Writer {
     }
 
     /// Lets the set called `set`, or the default one, hold each prefix, for its own time, else for `ttl` from now, else
-    /// for good: all of them, or after a refusal none.
+    /// for good: all of them, or after a refusal none. Times are rounded up to [units of 1.07 s](crate#times).
+    ///
+    /// The set that a list names for an item is of no account here. No room is an error with the cause
+    /// [`Full`](loader::Cause::Full).
     pub fn add(&mut self, items: &[Item], set: Option<&str>, ttl: Option<Duration>) -> Result<Vec<Added>> {
         self.begin()?;
         let name = set.unwrap_or(DEFAULT);
@@ -158,7 +177,8 @@ impl Writer {
         Ok(length == Some(u32::from(prefix.prefix_len())))
     }
 
-    /// Tells the program whether to drop, and what to do with what no rule is about.
+    /// Tells the program whether to drop, and what to do with what no rule is about. The time of a drop begins now, and
+    /// is rounded up to [units of 1.07 s](crate#times).
     pub fn set(&mut self, count_only: Option<bool>, unlisted: Option<Unlisted>) -> Result<()> {
         self.reader.refresh()?;
         let now = self.reader.now;
