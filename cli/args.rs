@@ -238,10 +238,11 @@ pub(crate) struct Report {
 
 #[derive(Args, Debug)]
 pub(crate) struct Detach {
-    /// The interface, by name or index
-    #[arg(value_name = "IF")]
-    pub(crate) interface: LinkRef,
-    /// Detach only the program with this id; fail if another one is attached
+    /// The interfaces, by name or index
+    #[arg(value_name = "IF", required = true)]
+    pub(crate) interfaces: Vec<LinkRef>,
+    /// Detach only the program with this id; fail if another one is attached. Without CAP_SYS_ADMIN the kernel cannot
+    /// compare it, and whatever runs at that moment goes
     #[arg(long, value_name = "N")]
     pub(crate) id: Option<u32>,
     /// Detach the bpf_link that holds the program, and remove the pin of that link

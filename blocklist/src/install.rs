@@ -251,7 +251,7 @@ impl Maps {
             let fd = pin::get(&self.path(shape.name)).ok()??;
             Map::with_info(fd).ok().map(|(_, map)| map.id)
         };
-        SHAPES.iter().filter_map(id_of).any(|id| info.map_ids.contains(&id))
+        shapes::ALL.iter().filter_map(id_of).any(|id| info.map_ids.contains(&id))
     }
 
     /// Removes all pins and the directory: rules, counters and exceptions are gone once no interface has the program.

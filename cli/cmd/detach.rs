@@ -1,12 +1,12 @@
-//! `xdpload detach`: detach the program from an interface.
+//! `xdpload detach`: detach the program from an interface, or from several.
 
 use std::fmt;
 use std::path::Path;
 
-use loader::attach::{self, DetachedLink, Interface, OnTrial, RolledBack, Trial};
-use loader::doctor;
-use loader::netlink::XdpProgram;
-use loader::{Context as _, Error, ErrorKind, Result, escape};
+use loader::attach::{self, DetachedLink, Interface, NetNs, OnTrial, RolledBack, Trial};
+use loader::diagnosis::Privilege;
+use loader::netlink::{LinkRef, XdpProgram};
+use loader::{Context as _, Error, ErrorKind, Result, doctor, escape};
 use serde::Serialize;
 
 use super::trial::{self, TrialDocument};
@@ -15,41 +15,103 @@ use crate::{args, output};
 
 pub(crate) fn run(args: &args::Detach) -> Result<()> {
     let netns = super::netns(&args.place)?;
-    let interface = Interface::open(&args.interface, netns.as_ref())?;
+    let interfaces = open_all(&args.interfaces, netns.as_ref())?;
+    let guard = trial::guard(args.trial, &args.place, &args.bpffs)?;
+    let mut detached = Vec::new();
+    let mut refusals = Vec::new();
+    match &guard {
+        Some(guard) => detached = on_trial(args, &interfaces, guard)?,
+        // Whatever becomes of one, the others are detached.
+        None => interfaces.iter().for_each(|interface| match for_good(args, interface) {
+            Ok(document) => detached.push(document),
+            Err(error) => refusals.push(error),
+        }),
+    }
+    let last = refusals.pop();
+    refusals.iter().for_each(output::error);
+    let mut detached = detached.into_iter();
+    let answered = match detached.next() {
+        None => Ok(()),
+        Some(first) => output::answer(args.form, &Document { first, also: detached.collect() }),
+    };
+    answered.and(last.map_or(Ok(()), Err))
+}
+
+/// Each interface once.
+fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> {
+    let mut all: Vec<Interface> = Vec::new();
+    for link in links {
+        let interface = Interface::open(link, netns)?;
+        if all.iter().all(|other| other.index() != interface.index()) {
+            all.push(interface);
+        }
+    }
+    Ok(all)
+}
+
+/// Detaches what runs on an interface.
+fn for_good(args: &args::Detach, interface: &Interface) -> Result<DetachedFrom> {
     let bpffs = &args.bpffs.root;
     // What a trial has left is held by a link that nobody has asked for.
-    let by_link = args.link || is_own_link(&interface, bpffs)?;
-    let guard = trial::guard(args.trial, &args.place, &args.bpffs)?;
-    let trial = match &guard {
-        Some(guard) => {
-            let trial = Trial::of_detach(&interface, args.id, bpffs, by_link)?;
-            trial.send(&guard.socket)?;
-            Some((guard, trial))
-        }
-        None => None,
-    };
-    // Nothing else than what the guard knows.
-    let on_trial = trial.iter().flat_map(|(_, trial)| &trial.before).map(|(program, _)| program.id);
-    let ids: Vec<_> = if trial.is_some() { on_trial.collect() } else { vec![args.id] };
-    let detached = take_off(&interface, &ids, bpffs, by_link).inspect_err(|error| {
-        if let Some((guard, trial)) = trial.as_ref().filter(|(_, trial)| changed_nothing(error, trial)) {
-            // A guard that is gone puts nothing back.
-            let _ = attach::tell_unchanged(&guard.socket, trial.ifindex);
-        }
-    })?;
-    if by_link && trial.is_none() {
+    let by_link = args.link || is_own_link(interface, bpffs)?;
+    let detached = take_off(interface, &[args.id], bpffs, by_link)
+        .map_err(|error| propose_id(error, args, interface))?;
+    if by_link {
         attach::remove_shared_directory(bpffs);
     }
     let mut unpinned = Vec::new();
-    let trial = trial.map(|(guard, trial)| begin(guard, trial)).transpose()?;
-    // Until it is confirmed, the guard may need them.
-    let gone = if trial.is_some() { &[][..] } else { &detached[..] };
-    for id in gone.iter().filter_map(|program| program.id) {
-        let pins = attach::let_go_of_prog_arrays(bpffs, &interface, id)
-            .context(|| format!("program {id} is detached, but the pins of its prog arrays stay"))?;
+    for program in &detached {
+        let Some(id) = program.id else { continue };
+        let pins = match attach::let_go_of_prog_arrays(bpffs, interface, id) {
+            // Where this user may not look, it has made no pins.
+            Err(error) if !program.compared && error.kind() == ErrorKind::PermissionDenied => Vec::new(),
+            pins => {
+                pins.context(|| format!("program {id} is detached, but the pins of its prog arrays stay"))?
+            }
+        };
         unpinned.extend(pins.iter().map(|pin| pin.to_string_lossy().into_owned()));
     }
-    output::answer(args.form, &Document { interface: interface.name().to_owned(), detached, unpinned, trial })
+    Ok(DetachedFrom { interface: interface.name().to_owned(), detached, unpinned, trial: None })
+}
+
+/// Detaches what runs on all interfaces until `guard` puts it back, or on none of them. Until the trial is confirmed,
+/// the guard may need the pins of prog arrays.
+fn on_trial(args: &args::Detach, interfaces: &[Interface], guard: &Guard) -> Result<Vec<DetachedFrom>> {
+    let bpffs = &args.bpffs.root;
+    let mut trials = Vec::new();
+    for interface in interfaces {
+        let by_link = args.link || is_own_link(interface, bpffs)?;
+        let trial = Trial::of_detach(interface, args.id, bpffs, by_link)
+            .context(|| format!("detaching from {interface}"))?;
+        trial.send(&guard.socket)?;
+        trials.push((trial, by_link));
+    }
+    let mut all = Vec::new();
+    for (interface, (trial, by_link)) in interfaces.iter().zip(&trials) {
+        // Nothing else than what the guard knows.
+        let ids: Vec<_> = trial.before.iter().map(|(program, _)| program.id).collect();
+        let detached = take_off(interface, &ids, bpffs, *by_link)
+            .map_err(|error| give_up(error, guard, trial, !all.is_empty()))?;
+        let interface = interface.name().to_owned();
+        all.push(DetachedFrom { interface, detached, unpinned: Vec::new(), trial: None });
+    }
+    let trials: Vec<_> = trials.into_iter().map(|(trial, _)| trial).collect();
+    for (document, trial) in all.iter_mut().zip(begin(guard, trials)?) {
+        document.trial = Some(trial);
+    }
+    Ok(all)
+}
+
+/// Tells the guard of a refusal, and has it put back what others had if anything is taken off already.
+fn give_up(error: Error, guard: &Guard, trial: &Trial, others_are_off: bool) -> Error {
+    if changed_nothing(&error, trial) {
+        // A guard that is gone puts nothing back.
+        let _ = attach::tell_unchanged(&guard.socket, trial.ifindex);
+    }
+    match attach::take_back(&guard.socket) {
+        Err(failure) if others_are_off => error.context(format!("the others stay detached ({failure})")),
+        _ => error,
+    }
 }
 
 /// Detaches the programs with these ids, or all where there is none.
@@ -58,13 +120,34 @@ fn take_off(interface: &Interface, ids: &[Option<u32>], bpffs: &Path, by_link: b
     for &id in ids {
         if by_link {
             detached.extend(attach::detach_links(interface, id, bpffs)?.iter().map(Program::held_by));
-        } else {
-            let programs = attach::detach(interface, id, bpffs)
-                .map_err(|error| doctor::explain_detach(error, interface, bpffs))?;
-            detached.extend(programs.iter().map(Program::new));
+            continue;
         }
+        let (done, compared) = match (attach::detach(interface, id, bpffs), id) {
+            (Err(error), Some(id)) if error.kind() == ErrorKind::PermissionDenied => {
+                (attach::detach_uncompared(interface, id), false)
+            }
+            (done, _) => (done, true),
+        };
+        let programs = done.map_err(|error| doctor::explain_detach(error, interface, bpffs))?;
+        detached.extend(programs.iter().map(|program| Program::new(program, compared)));
     }
     Ok(detached)
+}
+
+/// Who may change the interface, but not open what runs on it, may name it by its number.
+fn propose_id(error: Error, args: &args::Detach, interface: &Interface) -> Error {
+    let is_permitted = || {
+        let process = doctor::examine_process();
+        doctor::would_be_refused(&[Privilege::Interface], &process).is_none()
+    };
+    let is_ours = error.kind() == ErrorKind::PermissionDenied && args.id.is_none() && !args.link;
+    let (true, Ok(seen)) = (is_ours && is_permitted(), interface.look()) else { return error };
+    let [XdpProgram { id: Some(id), .. }] = seen.xdp.programs() else { return error };
+    let again = format!("{}{}", args.place.once_more(), args.bpffs.once_more());
+    let (before, name) = (error.help().unwrap_or("run it as root").to_owned(), escape(interface.name()));
+    let help =
+        format!("{before}; or without a comparison by the kernel: xdpload detach {name} --id {id}{again}");
+    error.with_help(help)
 }
 
 /// Whether it is certain that a detach which ended in `error` has taken nothing off. Otherwise the guard looks, and
@@ -74,17 +157,22 @@ fn changed_nothing(error: &Error, trial: &Trial) -> bool {
 }
 
 /// Tells the guard of what was taken off; what it does not hear of is put back at once.
-fn begin(guard: &Guard, trial: Trial) -> Result<TrialDocument> {
-    let before = trial.before.iter().map(|(program, _)| *program).collect();
-    let document = TrialDocument::of_detach(guard, &trial.name, before);
-    match attach::tell_made(&guard.socket) {
-        Ok(()) => Ok(document),
-        Err(error) => match OnTrial::new(trial).and_then(|mut on_trial| on_trial.put_back()) {
-            Ok(RolledBack::PutBack) => Err(error),
-            Ok(RolledBack::LeftAlone(found)) => Err(error.context(format!("it stays detached: {found}"))),
-            Err(failure) => Err(error.context(format!("it stays detached ({failure})"))),
-        },
+fn begin(guard: &Guard, trials: Vec<Trial>) -> Result<Vec<TrialDocument>> {
+    let document = |trial: &Trial| {
+        let before = trial.before.iter().map(|(program, _)| *program).collect();
+        TrialDocument::of_detach(guard, &trial.name, before)
+    };
+    let documents = trials.iter().map(document).collect();
+    let Err(mut error) = attach::tell_made(&guard.socket) else { return Ok(documents) };
+    for trial in trials {
+        let name = trial.name.clone();
+        error = match OnTrial::new(trial).and_then(|mut on_trial| on_trial.put_back()) {
+            Ok(RolledBack::PutBack) => error,
+            Ok(RolledBack::LeftAlone(found)) => error.context(format!("{name} stays detached: {found}")),
+            Err(failure) => error.context(format!("{name} stays detached ({failure})")),
+        };
     }
+    Err(error)
 }
 
 /// Whether a link that a trial has left holds what is on the interface.
@@ -96,6 +184,15 @@ pub(super) fn is_own_link(interface: &Interface, bpffs: &Path) -> Result<bool> {
 
 #[derive(Serialize)]
 struct Document {
+    #[serde(flatten)]
+    first: DetachedFrom,
+    /// The same of the other interfaces.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<DetachedFrom>,
+}
+
+#[derive(Serialize)]
+struct DetachedFrom {
     interface: String,
     detached: Vec<Program>,
     /// The pins of prog arrays that were kept for these programs.
@@ -109,6 +206,8 @@ struct Document {
 struct Program {
     id: Option<u32>,
     mode: String,
+    /// Whether the kernel has compared it with what runs there.
+    compared: bool,
     /// The bpf_link that held it.
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<Link>,
@@ -124,20 +223,31 @@ struct Link {
 }
 
 impl Program {
-    fn new(program: &XdpProgram) -> Self {
-        Self { id: program.id, mode: program.mode.to_string(), link: None, words: program.to_string() }
+    fn new(program: &XdpProgram, compared: bool) -> Self {
+        let (mode, words) = (program.mode.to_string(), program.to_string());
+        Self { id: program.id, mode, compared, link: None, words }
     }
 
     fn held_by(link: &DetachedLink) -> Self {
         let pins = link.pins.iter().map(|pin| pin.display().to_string()).collect();
-        Self { link: Some(Link { id: link.id, pins }), ..Self::new(&link.program) }
+        Self { link: Some(Link { id: link.id, pins }), ..Self::new(&link.program, false) }
     }
 }
 
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.first.fmt(f)?;
+        self.also.iter().try_for_each(|other| other.fmt(f))
+    }
+}
+
+impl fmt::Display for DetachedFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.detached.iter().try_for_each(|program| {
             write!(f, "detached {} from {}", program.words, escape(&self.interface))?;
+            if !program.compared && program.link.is_none() {
+                write!(f, "; the kernel did not compare it, which takes CAP_SYS_ADMIN")?;
+            }
             if let Some(Link { id, pins }) = &program.link {
                 write!(f, ", and bpf_link {id}")?;
                 let pins: Vec<_> = pins.iter().map(|pin| escape(pin)).collect();

@@ -142,9 +142,8 @@ fn each_document_is_what_the_page_says() {
     let both = ["attach", NEAR, "left0", &object("tail_calls"), "--prog=enter", "--confirm=10m"];
     say("attach", &answer(&both));
     say("confirm", &answer(&["confirm"]));
-    for interface in [NEAR, "left0"] {
-        answer(&["detach", interface]);
-    }
+    say("detach", &answer(&["detach", NEAR, "left0", "--confirm=10m"]));
+    answer(&["confirm"]);
     say("attach", &answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]));
     say("status", &answer(&["status"]));
     say("detach", &answer(&["detach", NEAR, "--link"]));

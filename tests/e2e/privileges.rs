@@ -145,8 +145,31 @@ fn each_privilege_is_missed_on_its_own() {
         &["attach", NEAR, &path, "--replace"],
         &["bpf(BPF_PROG_GET_FD_BY_ID)", &lacks("CAP_SYS_ADMIN")],
     );
-    loader.is_refused(&["detach", NEAR], &["bpf(BPF_PROG_GET_FD_BY_ID)", &lacks("CAP_SYS_ADMIN")]);
-    xdpload(&["detach", NEAR]).ok();
+    let id = attached_by_ip(NEAR).expect("it is attached").id.to_string();
+    let help = format!("; or without a comparison by the kernel: xdpload detach near0 --id {id}\n");
+    let words = ["bpf(BPF_PROG_GET_FD_BY_ID)", &lacks("CAP_SYS_ADMIN"), &help];
+    loader.is_refused(&["detach", NEAR], &words);
+    // Named by its number it goes, and no other does.
+    let lacks_place = "lacks CAP_NET_ADMIN in the user namespace";
+    bpf.is_refused(&["detach", NEAR, "--id", &id], &["netlink(RTM_SETLINK)", lacks_place]);
+    let words = format!("program 1 is not there, but XDP program {id} in native mode is");
+    loader.xdpload(&["detach", NEAR, "--id=1"]).fails(1).stderr_has(&words);
+    loader.is_refused(&["detach", NEAR, "--id", &id, "--confirm=10m"], &[&lacks("CAP_SYS_ADMIN")]);
+    let detached = loader.xdpload(&["detach", NEAR, "--id", &id, "--json"]).ok().json();
+    assert_eq!(
+        (&detached["detached"][0]["id"].to_string(), &detached["detached"][0]["compared"]),
+        (&id, &false.into())
+    );
+    assert!(attached_by_ip(NEAR).is_none());
+    xdpload(&["attach", NEAR, &path, "--mode=generic"]).ok();
+    let id = attached_by_ip(NEAR).expect("it is attached").id.to_string();
+    let says = "; the kernel did not compare it, which takes CAP_SYS_ADMIN\n";
+    loader.xdpload(&["detach", NEAR, "--id", &id]).ok().stdout_has(says);
+    // A link keeps its own.
+    xdpload(&["attach", NEAR, &path, "--link", "--pin=/sys/fs/bpf/link"]).ok();
+    let id = attached_by_ip(NEAR).expect("it is attached").id.to_string();
+    loader.xdpload(&["detach", NEAR, "--id", &id]).fails(1).stderr_has("Can't replace active BPF XDP link");
+    xdpload(&["detach", NEAR, "--link"]).ok();
     bench.assert_clean();
 }
 

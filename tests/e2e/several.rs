@@ -10,7 +10,7 @@ use crate::peers::{attached_by_ip, number};
 use crate::requirement::Missing;
 use crate::sandbox::Sandbox;
 use crate::strace_plan::run_as_planned;
-use crate::veth::{FAR_V4, NEAR, Veth, pair};
+use crate::veth::{FAR_V4, NEAR, Veth, pair, wait_for};
 use crate::xdpload::{answer, xdpload};
 
 /// Other interfaces in the sandbox, with a driver that runs programs.
@@ -92,6 +92,44 @@ fn one_that_refuses_leaves_the_others_as_they_were() {
         .stderr_has("attaching to `right0`")
         .stderr_has("--replace");
     assert_eq!(ids(), before);
+}
+
+#[test]
+fn all_of_them_are_detached() {
+    let (sandbox, _veth) = need!(interfaces());
+    let pass = object("xdp_pass");
+    let attached = answer(&["attach", NEAR, OTHERS[0], OTHERS[1], &pass]);
+    let id = number(&attached["program"]["id"]);
+    let detached = answer(&["detach", NEAR, OTHERS[0], NEAR]);
+    assert_eq!(
+        (&detached["interface"], &detached["also"][0]["interface"]),
+        (&NEAR.into(), &OTHERS[0].into())
+    );
+    assert_eq!(number(&detached["also"][0]["detached"][0]["id"]), id);
+    assert_eq!(ids(), [None, None, Some(id)]);
+
+    // What is refused on one holds up no other, but an interface that is not there does.
+    xdpload(&["detach", OTHERS[1], "nosuch0"]).fails(1).stderr_has("no interface named `nosuch0`");
+    assert_eq!(ids(), [None, None, Some(id)]);
+    let nothing = "detaching from `left0`: no XDP program is there";
+    let ran = xdpload(&["detach", NEAR, OTHERS[0], OTHERS[1]]).fails(1).stderr_has(nothing);
+    ran.stderr_has("detaching from `near0`")
+        .stdout_has(&format!("detached XDP program {id} in native mode from right0"));
+    assert_eq!(ids(), [None; 3]);
+
+    // On trial it is all or none.
+    let attached = answer(&["attach", NEAR, OTHERS[0], &pass]);
+    let id = number(&attached["program"]["id"]);
+    xdpload(&["detach", NEAR, OTHERS[1], "--confirm=10m"]).fails(1).stderr_has("detaching from `right0`");
+    assert_eq!(ids(), [Some(id), Some(id), None]);
+    let trial = answer(&["detach", NEAR, OTHERS[0], "--confirm=10m"]);
+    assert_eq!(trial["trial"]["guard"], trial["also"][0]["trial"]["guard"]);
+    assert_eq!(ids(), [None; 3]);
+    xdpload(&["confirm", OTHERS[0]]).ok();
+    run(&mut command("kill", &[&trial["trial"]["guard"].to_string()])).ok();
+    wait_for("the roll-back", || ids() == [Some(id), None, None]);
+    xdpload(&["detach", NEAR]).ok();
+    assert_eq!(sandbox.pins(), [""; 0]);
 }
 
 #[test]

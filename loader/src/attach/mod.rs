@@ -105,6 +105,25 @@ pub fn detach(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<Ve
     detach_seen(interface, id, bpffs).context(|| format!("detaching from {interface}"))
 }
 
+/// Takes off program `id` from `interface`, for who may not open it (that takes CAP_SYS_ADMIN, or a pin), and so cannot
+/// hand the kernel what it is to compare: whatever runs there in that mode at the moment goes, even if somebody has
+/// attached another program since the look that this begins with. It gives what was seen.
+///
+/// [`detach`] never takes off what it has not seen; this is for whoever names the program by its number all the same. A
+/// program that a `bpf_link` holds stays, and is refused.
+pub fn detach_uncompared(interface: &Interface, id: u32) -> Result<Vec<XdpProgram>> {
+    let take_off = |program: XdpProgram| {
+        let outcome = interface.socket().detach_uncompared(interface.index().get(), program.mode)?;
+        outcome.into_result().map(drop).context(|| format!("{} mode", program.mode))
+    };
+    let detach = || {
+        let seen = netlink::programs_to_detach(&interface.look()?.xdp, Some(id))?;
+        seen.iter().try_for_each(|&program| take_off(program))?;
+        expect_gone(interface, seen)
+    };
+    detach().context(|| format!("detaching from {interface}"))
+}
+
 /// Removes the pins that keep the prog arrays of program `id` filled while it is attached to `interface`, and gives
 /// their paths.
 ///
@@ -261,6 +280,11 @@ fn detach_seen(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<V
     for &program in &seen {
         take_off(find_to_displace(program, id.is_some(), bpffs)?.as_fd(), interface, program.mode)?;
     }
+    expect_gone(interface, seen)
+}
+
+/// Looks whether the programs that were `seen` are there no more.
+fn expect_gone(interface: &Interface, seen: Vec<XdpProgram>) -> Result<Vec<XdpProgram>> {
     let left = interface.look()?.xdp;
     match seen.iter().find(|program| left.programs().contains(program)) {
         None => Ok(seen),

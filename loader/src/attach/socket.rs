@@ -207,18 +207,20 @@ impl RouteSocket {
     /// An error is a conversation that broke off: the request may have been carried out, and only the answer was lost.
     pub(crate) fn set_xdp(&self, index: u32, mode: Mode, change: XdpChange) -> Result<Outcome> {
         let body = self.change(index, |sequence| netlink::set_xdp(index, mode, change, sequence))?;
-        if let Some(Body::Ack { warning }) = body {
-            return Ok(Outcome::Done { warning });
-        }
-        let error = refusal(SETLINK, &interface(index), body);
-        let errno = error.errno().unwrap_or_default();
-        let cause = netlink::cause_of_refusal(change, errno, error.kernel_message());
-        let error = explain_refusal(error, &[Privilege::Interface]);
-        let error = cause.into_iter().fold(error, Error::with_cause);
-        Ok(Outcome::Refused(match netlink::help_for_refusal(mode, errno, error.kernel_message()) {
-            Some(help) if error.help().is_none() => error.with_help(help),
-            _ => error,
-        }))
+        Ok(match outcome(index, mode, body) {
+            Outcome::Refused(error) => {
+                let errno = error.errno().unwrap_or_default();
+                let cause = netlink::cause_of_refusal(change, errno, error.kernel_message());
+                Outcome::Refused(cause.into_iter().fold(error, Error::with_cause))
+            }
+            done => done,
+        })
+    }
+
+    /// Takes off whatever runs on the interface `index` in `mode`, unless a `bpf_link` holds it.
+    pub(super) fn detach_uncompared(&self, index: u32, mode: Mode) -> Result<Outcome> {
+        let body = self.change(index, |sequence| netlink::detach_uncompared(index, mode, sequence))?;
+        Ok(outcome(index, mode, body))
     }
 
     /// As [`set_xdp`](Self::set_xdp); what was attached or replaced is put back if no answer came. A detach may have
@@ -311,6 +313,20 @@ impl fmt::Debug for RouteSocket {
             .field("place", &self.place)
             .finish_non_exhaustive()
     }
+}
+
+/// How the kernel has answered a change in `mode` of the interface `index`.
+fn outcome(index: u32, mode: Mode, body: Option<Body>) -> Outcome {
+    if let Some(Body::Ack { warning }) = body {
+        return Outcome::Done { warning };
+    }
+    let error = refusal(SETLINK, &interface(index), body);
+    let errno = error.errno().unwrap_or_default();
+    let error = explain_refusal(error, &[Privilege::Interface]);
+    Outcome::Refused(match netlink::help_for_refusal(mode, errno, error.kernel_message()) {
+        Some(help) if error.help().is_none() => error.with_help(help),
+        _ => error,
+    })
 }
 
 fn into_link(reply: Reply) -> Option<LinkInfo> {

@@ -30,4 +30,5 @@ pub use policy::{
 pub use read::{Body, LinkInfo, Reply, read_replies};
 pub use route::dump_routes;
 pub use state::{XdpProgram, XdpState};
+pub(crate) use write::detach_uncompared;
 pub use write::{XdpChange, dump_links, get_link, get_link_elsewhere, probe_compare, set_xdp};

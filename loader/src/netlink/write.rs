@@ -117,6 +117,13 @@ pub fn set_xdp(index: u32, mode: Mode, change: XdpChange, sequence: u32) -> Vec<
     request(RTM_SETLINK, NLM_F_ACK, index, &[xdp_nest(&attributes)], sequence)
 }
 
+/// `RTM_SETLINK` that detaches whatever runs in `mode` on the interface `index`, without a comparison. Only for a
+/// program that was named, and of which no fd can be had.
+pub(crate) fn detach_uncompared(index: u32, mode: Mode, sequence: u32) -> Vec<u8> {
+    let attributes = [LinkXdp::Fd(-1), LinkXdp::Flags(mode.flag())];
+    request(RTM_SETLINK, NLM_F_ACK, index, &[xdp_nest(&attributes)], sequence)
+}
+
 /// `RTM_SETLINK` that changes nothing and asks whether the kernel knows `XDP_FLAGS_REPLACE`.
 ///
 /// Without an fd in the nest, `do_setlink` in `net/core/rtnetlink.c` looks at the flags and leaves it at that: a
