@@ -1,50 +1,62 @@
 //! An observer that panics, as `eprintln!` does when nobody reads standard error: the load is taken back.
 
 mod alone;
-mod dummy;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::process::Command;
 
 use loader::load::Record;
+use loader::netlink::XdpProgram;
 use loader::pin::BPFFS_ROOT;
 use loader::plan::AttachBy;
-use loader::{LinkRef, Mode, ModeChoice, Plan, Target, attach};
+use loader::{Interface, Kernel, LinkRef, Loader, Mode, ModeChoice, Object, Plan, Target, attach};
 
 use crate::alone::alone;
-use crate::dummy::{dummy, interface, loader, plan, running};
+
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/clang-19/tail_calls.o");
 
 #[test]
 fn a_panic_of_the_observer_leaves_nothing_behind() {
     alone(|| {
-        let (near, object) = (interface(), dummy());
-        let target = |replace| Target {
-            link: LinkRef::named("near0").expect("a name"),
-            netns: None,
-            mode: ModeChoice::Only(Mode::Generic),
-            replace,
-            by: AttachBy::Netlink,
-        };
-        let attaching = |replace| plan(&loader(&object).program("prog2").attach_to(target(replace)));
-        let calls = panic_at(&attaching(false), usize::MAX);
+        let add = ["link", "add", "near0", "type", "veth", "peer", "name", "far0"];
+        assert!(Command::new("ip").args(add).status().expect("this test needs ip(8)").success());
+        let near = Interface::named("near0").expect("it has been made");
+        let object = Object::open(FIXTURE).expect("the fixture can be read");
+
+        let calls = panic_at(&attaching(&object, false), usize::MAX);
         let before = running(&near);
         assert_eq!(before.len(), 1, "without a panic it is attached");
         for at in 0..calls {
-            panic_at(&attaching(true), at);
+            panic_at(&attaching(&object, true), at);
             assert_eq!(running(&near), before, "after a panic at call {at}");
         }
         attach::detach(&near, None, Path::new(BPFFS_ROOT)).expect("it is there");
-        for made in ["custom", "dummy", "xdpload"].map(|name| Path::new(BPFFS_ROOT).join(name)) {
-            assert!(!made.exists() || fs::remove_dir_all(made).is_ok());
-        }
+        fs::remove_dir_all(Path::new(BPFFS_ROOT).join("xdpload")).expect("prog arrays were pinned there");
         for at in 0..calls {
-            panic_at(&attaching(false), at);
+            panic_at(&attaching(&object, false), at);
             assert_eq!(running(&near), [], "after a panic at call {at}");
             let left: Vec<_> = fs::read_dir(BPFFS_ROOT).expect("a bpffs").collect();
             assert!(left.is_empty(), "after a panic at call {at}: {left:?}");
         }
     });
+}
+
+fn attaching(object: &Object, replace: bool) -> Plan {
+    let target = Target {
+        link: LinkRef::named("near0").expect("a name"),
+        netns: None,
+        mode: ModeChoice::Only(Mode::Generic),
+        replace,
+        by: AttachBy::Netlink,
+    };
+    let loader = Loader::new(object).program("enter").all_programs().attach_to(target);
+    loader.plan(&Kernel::current().expect("a kernel has a version")).expect("the object can be planned")
+}
+
+fn running(interface: &Interface) -> Vec<XdpProgram> {
+    interface.look().expect("the interface is there").xdp.programs().to_vec()
 }
 
 /// Executes the plan with an observer that panics at call `at`, and returns how many calls it has seen.

@@ -1,6 +1,8 @@
 //! What the program says to people: its help, one line for what it did, every step on request, and no colour.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
 
 use crate::bench::refused;
 use crate::command::run;
@@ -153,6 +155,25 @@ fn wrong_words_get_a_hint_and_exit_code_2() {
     }
 }
 
+/// The calls of a step in a transcript, the first of them with the step's number.
+fn numbered_calls(step: &Value) -> Vec<(Option<&str>, &Value)> {
+    let calls = step["calls"].as_array().expect("calls are a list");
+    let number = step["number"].as_str();
+    calls.iter().enumerate().map(|(index, call)| (number.filter(|_| index == 0), call)).collect()
+}
+
+/// The calls of all steps of a plan, by number.
+fn collect_steps<'v>(steps: &'v Value, found: &mut BTreeMap<&'v str, &'v Value>) {
+    for step in steps.as_array().into_iter().flatten() {
+        let number = step["number"].as_str().expect("a step has a number");
+        assert!(found.insert(number, &step["calls"]).is_none(), "two steps are {number}");
+        collect_steps(&step["then"], found);
+        for other in step["otherwise"].as_array().into_iter().flatten() {
+            collect_steps(&other["steps"], found);
+        }
+    }
+}
+
 #[test]
 fn what_was_done_is_one_line_and_each_step_comes_on_request() {
     let (_sandbox, _veth) = need!(pair(&[]));
@@ -169,12 +190,20 @@ fn what_was_done_is_one_line_and_each_step_comes_on_request() {
     assert_eq!(told.stdout().lines().count(), 1, "{}", told.report());
     let transcript = answer(&["attach", NEAR, &path, "--replace"])["transcript"].clone();
     let steps = transcript.as_array().expect("the transcript is a list");
-    let calls: Vec<_> =
-        steps.iter().flat_map(|step| step["calls"].as_array().expect("calls are a list")).collect();
+    let calls: Vec<_> = steps.iter().flat_map(numbered_calls).collect();
     assert_eq!(told.stderr().lines().count(), calls.len(), "{}", told.report());
-    for (line, call) in told.stderr().lines().zip(calls) {
+    for (line, (number, call)) in told.stderr().lines().zip(calls) {
         let name = call["name"].as_str().expect("a call has a name");
-        assert!(line.starts_with(&format!("{name}(")), "expected {name}:\n{}", told.report());
+        let (own, rest) = line.trim_start().split_once(' ').expect("a number and a call");
+        assert!(rest.starts_with(&format!("{name}(")), "expected {name}:\n{}", told.report());
+        assert!(number.is_none_or(|number| number == own), "expected {number:?}:\n{}", told.report());
+    }
+    let plan = answer(&["plan", &path, "--dev", NEAR, "--replace"]);
+    let mut planned = BTreeMap::new();
+    collect_steps(&plan["steps"], &mut planned);
+    for step in steps {
+        let number = step["number"].as_str().expect("nothing was probed");
+        assert_eq!(planned.get(number), Some(&&step["calls"]), "call {number} of the plan");
     }
 
     let id = attached_by_ip(NEAR).expect("it is attached").id;
