@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use loader::doctor;
-use loader::load::{AttachedTo, RunsAlready};
+use loader::load::{AttachedTo, Comparison, RunsAlready};
 use loader::plan::Plan;
 use loader::{Cause, Error, Interface, LinkRef, Result, escape, quote};
 use serde::Serialize;
@@ -60,14 +60,14 @@ fn runs_already(
             return Err(refusal);
         }
         match plan.compare(&interface, &args.load.bpffs.root) {
-            Ok(Ok(running)) => places.push((interface, running)),
-            Ok(Err(difference)) if interfaces.len() == 1 => return Err(another(refusal, &difference)),
-            Ok(Err(difference)) => {
+            Ok(Comparison::Same(running)) => places.push((interface, running)),
+            Ok(Comparison::Different(difference)) => {
                 let name = quote(interface.name());
-                return Err(another(refusal, &format!("on {name}, {difference}")));
+                let on = if interfaces.len() == 1 { String::new() } else { format!("on {name}, ") };
+                return Err(another(refusal, &format!("{on}{difference}")));
             }
-            // Whoever may not look must take it for another.
-            Err(_) => return Err(refusal),
+            // Whoever may not look, or cannot tell, must take it for another.
+            Ok(_) | Err(_) => return Err(refusal),
         }
     }
     Ok(Document::of_running(plan, &places))

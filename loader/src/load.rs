@@ -31,7 +31,7 @@ use self::extension::Extended;
 use self::interface::AtInterface;
 pub use self::loaded::{AttachedTo, Loaded, Outcome, Record};
 use self::maps::Found;
-pub use self::running::{Comparison, RunsAlready};
+pub use self::running::{Comparison, Difference, MapDifference, RunsAlready};
 use self::types::Types;
 use self::upgrade::Upgrade;
 use crate::attach::{self, RouteSocket};

@@ -1,13 +1,13 @@
 //! Is what runs on an interface what a plan would attach? For boot scripts, which may attach twice.
 
+use std::fmt;
 use std::path::Path;
 
 use crate::attach::{Interface, Link, LinkState, link_of, open, open_own_link};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::insn::tag::Tags;
 use crate::kernel;
-use crate::map::compare::differences;
-use crate::map::{Map, MapInfo};
+use crate::map::{Map, MapInfo, compare};
 use crate::netlink::{XdpProgram, program_to_replace};
 use crate::order::InOrder as _;
 use crate::pin;
@@ -27,8 +27,77 @@ pub struct RunsAlready {
     pub link: Option<LinkState>,
 }
 
-/// What a comparison has found: the program, or in words the first thing that is not the same.
-pub type Comparison = std::result::Result<RunsAlready, String>;
+/// What a comparison has found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Comparison {
+    /// The program runs there.
+    Same(RunsAlready),
+    /// Another does, or none, or it is used in another way: the first thing that is not the same.
+    Different(Difference),
+}
+
+/// Why what runs there is not what a plan would attach. It displays as a clause about what runs there.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Difference {
+    /// No program is there, or several are, or one in another mode.
+    Programs(Error),
+    /// It has other instructions.
+    Instructions,
+    /// It is called so, by the kernel.
+    Name(String),
+    /// Another `bpf_link` holds it than the plan would make, this one; or none does.
+    Holder(Option<LinkState>),
+    /// Something about a map.
+    Map {
+        /// The name of the map in the object.
+        name: String,
+        /// What it is.
+        what: MapDifference,
+    },
+}
+
+/// Why a map of the running program is not what a plan would make.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum MapDifference {
+    /// Not exactly one map is called so, by the kernel.
+    NotFound,
+    /// It has another shape.
+    Shape(compare::Difference),
+    /// It is not the one at this pin.
+    NotPinnedAt(String),
+    /// Its constants have other values.
+    Constants,
+    /// It is a prog array with another program at this key.
+    Program(u32),
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Programs(error) => write!(f, "{error}"),
+            Self::Instructions => f.write_str("it has other instructions"),
+            Self::Name(name) => write!(f, "it is called {}", quote(name)),
+            Self::Holder(Some(link)) => write!(f, "bpf_link {} holds it", link.id),
+            Self::Holder(None) => f.write_str("it was attached by netlink"),
+            Self::Map { name, what } => write!(f, "its map {} {what}", quote(name)),
+        }
+    }
+}
+
+impl fmt::Display for MapDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound => f.write_str("cannot be told from others, or is missing"),
+            Self::Shape(difference) => write!(f, "has another shape: {difference}"),
+            Self::NotPinnedAt(path) => write!(f, "is not the one at {}", quote(path)),
+            Self::Constants => f.write_str("has other constants"),
+            Self::Program(key) => write!(f, "has another program at {key}"),
+        }
+    }
+}
 
 impl Plan {
     /// Compares what runs on `interface` with what this plan would attach there: tag, name, mode and holder of the
@@ -40,13 +109,17 @@ impl Plan {
     pub fn compare(&self, interface: &Interface, bpffs: &Path) -> Result<Comparison> {
         let what = || format!("comparing with what runs on {interface}");
         let running = match Running::find(self, interface).context(what)? {
-            Ok(running) => running,
-            Err(difference) => return Ok(Err(difference)),
+            Candidate::Running(running) => running,
+            Candidate::Other(difference) => return Ok(Comparison::Different(difference)),
         };
         let compared = running.compare(interface, bpffs).context(what)?;
         Ok(match compared {
-            Some(difference) => Err(difference),
-            None => Ok(RunsAlready { program: running.program, info: running.info, link: running.link }),
+            Some(difference) => Comparison::Different(difference),
+            None => Comparison::Same(RunsAlready {
+                program: running.program,
+                info: running.info,
+                link: running.link,
+            }),
         })
     }
 
@@ -76,6 +149,14 @@ impl Plan {
     }
 }
 
+/// What runs on an interface, by a first look.
+enum Candidate<'p> {
+    /// It may be the same program.
+    Running(Running<'p>),
+    /// It is not.
+    Other(Difference),
+}
+
 struct Running<'p> {
     plan: &'p Plan,
     load: &'p ProgLoad,
@@ -87,40 +168,41 @@ struct Running<'p> {
 
 impl<'p> Running<'p> {
     /// Opens what runs there and its maps, if it may be the same program.
-    fn find(plan: &'p Plan, interface: &Interface) -> Result<std::result::Result<Self, String>> {
+    fn find(plan: &'p Plan, interface: &Interface) -> Result<Candidate<'p>> {
         let attach = plan.attach.first().ok_or_else(|| invalid("the plan attaches nothing"))?;
         let load = plan.attached_program().and_then(|slot| plan.load_of(slot));
         let load = load.ok_or_else(|| invalid("the plan loads nothing"))?;
         let seen = interface.look()?;
         let program = match program_to_replace(&seen.xdp, attach.mode, None) {
             Ok(program) => program,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Candidate::Other(Difference::Programs(error))),
         };
         let fd = open(program)?;
         let info = fd.info()?;
         if let Some(difference) = different_program(plan, load, &info) {
-            return Ok(Err(difference));
+            return Ok(Candidate::Other(difference));
         }
         let link = link_of(&seen, program)?.map(|link| link.state()).transpose()?;
         let maps = info.map_ids.iter().map(|&id| Map::from_id_with_info(id));
         let maps = maps.collect::<Result<Vec<_>>>()?;
-        Ok(Ok(Self { plan, load, program, info, link, maps }))
+        Ok(Candidate::Running(Self { plan, load, program, info, link, maps }))
     }
 
     /// The first thing that is not the same.
-    fn compare(&self, interface: &Interface, bpffs: &Path) -> Result<Option<String>> {
+    fn compare(&self, interface: &Interface, bpffs: &Path) -> Result<Option<Difference>> {
         if let Some(difference) = self.compare_holder(interface, bpffs)? {
             return Ok(Some(difference));
         }
         for slot in self.load.map_references.iter().map(|reference| reference.map).into_set() {
-            if let Some(difference) = self.compare_map(slot)? {
-                return Ok(Some(difference));
+            if let Some(what) = self.compare_map(slot)? {
+                let name = self.plan.maps[slot.0].clone();
+                return Ok(Some(Difference::Map { name, what }));
             }
         }
         Ok(None)
     }
 
-    fn compare_holder(&self, interface: &Interface, bpffs: &Path) -> Result<Option<String>> {
+    fn compare_holder(&self, interface: &Interface, bpffs: &Path) -> Result<Option<Difference>> {
         let attach = self.plan.attach.first().expect("the caller has seen it");
         let pinned = match &attach.by {
             AttachBy::Netlink => open_own_link(bpffs, interface)?,
@@ -134,26 +216,23 @@ impl<'p> Running<'p> {
             (None, by) => *by == AttachBy::Netlink,
             (Some(link), _) => pinned.is_some_and(|pinned| pinned.id == link.id),
         };
-        Ok((!is_ours).then(|| match self.link {
-            Some(link) => format!("bpf_link {} holds it", link.id),
-            None => "it was attached by netlink".to_owned(),
-        }))
+        Ok((!is_ours).then_some(Difference::Holder(self.link)))
     }
 
-    fn compare_map(&self, slot: MapSlot) -> Result<Option<String>> {
-        let name = quote(&self.plan.maps[slot.0]);
+    fn compare_map(&self, slot: MapSlot) -> Result<Option<MapDifference>> {
         let Some(create) = self.plan.creation_of(slot) else { return Ok(None) };
         let kernel_name = create.name.map(|name| name.as_str().to_owned()).unwrap_or_default();
         let mut called = self.maps.iter().filter(|(_, info)| info.name == kernel_name);
         let (Some((map, info)), None) = (called.next(), called.next()) else {
-            return Ok(Some(format!("its map {name} cannot be told from others, or is missing")));
+            return Ok(Some(MapDifference::NotFound));
         };
-        if let Some(difference) = differences(&create.shape, info, kernel::possible_cpus()?).first() {
-            return Ok(Some(format!("its map {name} has another shape: {difference}")));
+        let differences = compare::differences(&create.shape, info, kernel::possible_cpus()?);
+        if let Some(difference) = differences.into_iter().next() {
+            return Ok(Some(MapDifference::Shape(difference)));
         }
         for call in self.plan.calls() {
             let difference = match call {
-                Call::ObjGet { path, map } if *map == slot => is_elsewhere(path, info.id)?,
+                Call::ObjGet { path, map } if *map == slot => other_pin(path, info.id)?,
                 Call::MapFill { map: filled, content } if *filled == slot && self.is_frozen(slot) => {
                     other_constants(map, content)?
                 }
@@ -164,8 +243,8 @@ impl<'p> Running<'p> {
                 }
                 _ => None,
             };
-            if let Some(difference) = difference {
-                return Ok(Some(format!("its map {name} {difference}")));
+            if difference.is_some() {
+                return Ok(difference);
             }
         }
         Ok(None)
@@ -177,38 +256,39 @@ impl<'p> Running<'p> {
     }
 
     /// In which way the entry of a prog array is not the program that the plan puts there.
-    fn other_jump(&self, array: &Map, key: u32, program: ProgramSlot) -> Result<Option<String>> {
+    fn other_jump(&self, array: &Map, key: u32, program: ProgramSlot) -> Result<Option<MapDifference>> {
         let Some(load) = self.plan.load_of(program) else { return Ok(None) };
         let there = array.lookup(&key.to_ne_bytes())?;
         let id =
             there.as_ref().and_then(|value| value.single()?.first_chunk().copied()).map(u32::from_ne_bytes);
         let info = id.map(|id| Program::from_id(id)?.info()).transpose()?;
         let is_same = info.is_some_and(|info| Tags::of(&load.insns).has(info.tag));
-        Ok((!is_same).then(|| format!("has another program at {key}")))
+        Ok((!is_same).then_some(MapDifference::Program(key)))
     }
 }
 
 /// In which way the running program is another one.
-fn different_program(plan: &Plan, load: &ProgLoad, info: &ProgramInfo) -> Option<String> {
+fn different_program(plan: &Plan, load: &ProgLoad, info: &ProgramInfo) -> Option<Difference> {
     if !Tags::of(&load.insns).has(info.tag) {
-        return Some("it has other instructions".to_owned());
+        return Some(Difference::Instructions);
     }
     let name = ObjName::from_symbol(&plan.programs[load.program.0]);
     let is_called_so = info.name.is_empty() || info.name == name.as_str();
-    (!is_called_so).then(|| format!("it is called {}", quote(&info.name)))
+    (!is_called_so).then(|| Difference::Name(info.name.clone()))
 }
 
-fn is_elsewhere(path: &str, id: u32) -> Result<Option<String>> {
+/// The pin, unless map `id` is at it.
+fn other_pin(path: &str, id: u32) -> Result<Option<MapDifference>> {
     let pinned = pin::get(Path::new(path))?;
     let pinned = pinned.map(Map::with_info).transpose()?;
     let is_here = pinned.is_some_and(|(_, info)| info.id == id);
-    Ok((!is_here).then(|| format!("is not the one at {}", quote(path))))
+    Ok((!is_here).then(|| MapDifference::NotPinnedAt(path.to_owned())))
 }
 
-fn other_constants(map: &Map, content: &[u8]) -> Result<Option<String>> {
+fn other_constants(map: &Map, content: &[u8]) -> Result<Option<MapDifference>> {
     let there = map.lookup(&0_u32.to_ne_bytes())?;
     let is_same = there.is_some_and(|value| value.single() == Some(content));
-    Ok((!is_same).then(|| "has other constants".to_owned()))
+    Ok((!is_same).then_some(MapDifference::Constants))
 }
 
 #[cold]
