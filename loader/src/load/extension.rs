@@ -1,7 +1,6 @@
 //! A plan's calls on a program that is extended: finding its function, and taking the function's place.
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::path::Path;
 
 use super::{Execution, Outcome};
 use crate::attach::Link;
@@ -22,10 +21,7 @@ pub(super) struct Extended {
 impl Execution<'_> {
     /// Opens the program to extend, and reads its types.
     pub(super) fn open_extended(&mut self, existing: &Existing) -> Result<Outcome> {
-        let (program, info) = match existing {
-            Existing::Pinned(path) => Program::open_pinned_with_info(Path::new(path))?,
-            Existing::Id(id) => Program::from_id_with_info(*id)?,
-        };
+        let (program, info) = existing.open()?;
         let name = format!("program {} (id {})", quote(&info.name), info.id);
         if info.btf_id == 0 {
             let message = format!("{name} was loaded without BTF, so none of its functions can be replaced");

@@ -9,7 +9,7 @@ use super::{Execution, Outcome};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::kernel;
 use crate::map::compare::{differences, table};
-use crate::map::{Map, MapParams};
+use crate::map::{Map, MapInfo, MapParams};
 use crate::object::MapShape;
 use crate::pin;
 use crate::plan::{MapCreate, MapSlot, OtherShape};
@@ -18,6 +18,30 @@ use crate::plan::{MapCreate, MapSlot, OtherShape};
 pub(super) struct Found {
     fd: OwnedFd,
     path: PathBuf,
+}
+
+/// Whether a map that is there already can stand for one that the object asks for.
+pub(super) enum Fit {
+    /// It can.
+    Same,
+    /// It has another shape, but its entries are to be copied, and can be.
+    Copy,
+    /// It has another shape: these fields.
+    Other(String),
+}
+
+impl Fit {
+    pub(super) fn of(wanted: &MapShape, found: &MapInfo, cpus: usize, other_shape: OtherShape) -> Self {
+        let differences = differences(wanted, found, cpus);
+        if differences.is_empty() {
+            return Self::Same;
+        }
+        if other_shape == OtherShape::Copy && MapShape::from(found).can_be_copied_into(wanted) {
+            return Self::Copy;
+        }
+        let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
+        Self::Other(list.join(", "))
+    }
 }
 
 impl Execution<'_> {
@@ -46,23 +70,22 @@ impl Execution<'_> {
             .take()
             .expect("a plan asks for a map's shape after it has opened the map");
         let (map, info) = Map::with_info(fd).context(|| format!("pin {}", pin::show(&path)))?;
-        let differences = differences(wanted, &info, kernel::possible_cpus()?);
-        let can_be_copied =
-            other_shape == OtherShape::Copy && MapShape::from(&info).can_be_copied_into(wanted);
-        if !differences.is_empty() && can_be_copied {
-            self.slots.old_maps[slot.0] = Some(map);
-            return Ok(Outcome::Found("another shape".to_owned()));
+        let cpus = kernel::possible_cpus()?;
+        match Fit::of(wanted, &info, cpus, other_shape) {
+            Fit::Same => Ok(self.keep_map(slot, map)),
+            Fit::Copy => {
+                self.slots.old_maps[slot.0] = Some(map);
+                Ok(Outcome::Found("another shape".to_owned()))
+            }
+            Fit::Other(differences) => {
+                let name = quote(&self.plan.maps[slot.0]);
+                let message =
+                    format!("map {name}: the one at {} has another shape: {differences}", pin::show(&path));
+                Err(Error::new(ErrorKind::Mismatch, message)
+                    .with_notes(table(wanted, &info, cpus))
+                    .with_help(way_out_of_pin(&MapShape::from(&info), wanted)))
+            }
         }
-        if !differences.is_empty() {
-            let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
-            let name = quote(&self.plan.maps[slot.0]);
-            let message =
-                format!("map {name}: the one at {} has another shape: {}", pin::show(&path), list.join(", "));
-            return Err(Error::new(ErrorKind::Mismatch, message)
-                .with_notes(table(wanted, &info, kernel::possible_cpus()?))
-                .with_help(way_out_of_pin(&MapShape::from(&info), wanted)));
-        }
-        Ok(self.keep_map(slot, map))
     }
 
     pub(super) fn create_map(&mut self, create: &MapCreate) -> Result<Outcome> {

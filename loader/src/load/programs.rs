@@ -21,6 +21,15 @@ use crate::uapi::bpf::ProgType;
 /// How often a load is tried again that a signal has interrupted (EAGAIN).
 const MAX_INTERRUPTIONS: usize = 5;
 
+impl Existing {
+    pub(super) fn open(&self) -> Result<(Program, ProgramInfo)> {
+        match self {
+            Self::Pinned(path) => Program::open_pinned_with_info(Path::new(path)),
+            Self::Id(id) => Program::from_id_with_info(*id),
+        }
+    }
+}
+
 impl Execution<'_> {
     pub(super) fn program(&self, slot: ProgramSlot) -> &Program {
         self.slots.programs[slot.0].as_ref().expect("a plan uses a program after the step that loads it")
@@ -116,10 +125,7 @@ impl Execution<'_> {
 
     /// Opens a program that somebody has loaded, and refuses one of another type, which could not be attached.
     pub(super) fn open_program(&mut self, slot: ProgramSlot, existing: &Existing) -> Result<Outcome> {
-        let (program, info) = match existing {
-            Existing::Pinned(path) => Program::open_pinned_with_info(Path::new(path))?,
-            Existing::Id(id) => Program::from_id_with_info(*id)?,
-        };
+        let (program, info) = existing.open()?;
         if info.prog_type != ProgType::XDP {
             let name = &self.plan.programs[slot.0];
             let message = format!("the program {name} is of type {}, not an XDP program", info.prog_type);

@@ -3,10 +3,10 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
+use super::maps::Fit;
 use super::{Execution, Outcome};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::kernel;
-use crate::map::compare::differences;
 use crate::map::{Map, MapInfo};
 use crate::object::MapShape;
 use crate::pin;
@@ -45,21 +45,19 @@ impl Execution<'_> {
             if self.upgrade.kept.contains(&slot) || self.slots.old_maps[slot.0].is_some() {
                 return Err(self.ambiguous(wanted, "the running program has two maps"));
             }
-            let can_be_copied =
-                other_shape == OtherShape::Copy && MapShape::from(&info).can_be_copied_into(&wanted.shape);
-            let differences = differences(&wanted.shape, &info, cpus);
-            if differences.is_empty() {
-                self.slots.maps[slot.0] = Some(map);
-                self.upgrade.kept.push(slot);
-            } else if can_be_copied {
-                self.slots.old_maps[slot.0] = Some(map);
-            } else {
-                let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
-                let name = quote(&self.plan.maps[slot.0]);
-                let message =
-                    format!("map {name} of the running program has another shape: {}", list.join(", "));
-                let error = Error::new(ErrorKind::Mismatch, message);
-                return Err(error.with_help(way_out(&MapShape::from(&info), &wanted.shape)));
+            match Fit::of(&wanted.shape, &info, cpus, other_shape) {
+                Fit::Same => {
+                    self.slots.maps[slot.0] = Some(map);
+                    self.upgrade.kept.push(slot);
+                }
+                Fit::Copy => self.slots.old_maps[slot.0] = Some(map),
+                Fit::Other(differences) => {
+                    let name = quote(&self.plan.maps[slot.0]);
+                    let message =
+                        format!("map {name} of the running program has another shape: {differences}");
+                    let error = Error::new(ErrorKind::Mismatch, message);
+                    return Err(error.with_help(way_out(&MapShape::from(&info), &wanted.shape)));
+                }
             }
         }
         Ok(Outcome::Found(format!("{} maps are kept", self.upgrade.kept.len())))
