@@ -25,12 +25,13 @@ use self::attach::{
 };
 use self::btf::btf_step;
 use self::data::DataMaps;
+use self::externs::Externs;
 use self::maps::{Templates, creation_order, late_inner_map_steps, refuse_shared_pins};
 use self::tail_calls::Programs;
 pub use self::upgrade::KeepMaps;
 use self::upgrade::{copy_steps, find_maps, only_new};
 use self::variables::Setting;
-use super::call::{Call, Device, Existing, ProgLoad, ProgramSlot};
+use super::call::{Call, Device, Existing, ProgLoad, ProgramSlot, WantedMap};
 use super::externs::KernelSymbols;
 use super::{On, Plan, Step, Target};
 use crate::btf::KernelTypes;
@@ -65,6 +66,14 @@ pub struct Loader<'o> {
     target_types: Option<KernelTypes>,
     settings: Vec<Setting>,
     keep_maps: KeepMaps,
+}
+
+/// What is known of the maps before the first step.
+struct Maps<'o> {
+    names: Vec<String>,
+    templates: Templates<'o>,
+    /// Where each map of the object is pinned, if it is.
+    pins: Vec<Option<String>>,
 }
 
 impl<'o> Loader<'o> {
@@ -171,68 +180,34 @@ impl<'o> Loader<'o> {
         let relocations = self.relocate(&mut programs.linked)?;
         let externs = self.externs(&programs.linked, kernel)?;
         let data = DataMaps::new(self.object, &programs.linked)?;
-        let mut maps = self.map_names();
-        let templates = Templates::new(&self.object.maps, maps.len());
-        maps.extend(templates.names());
-        let mut steps = Vec::new();
         if !self.targets.is_empty() {
             refuse_to_attach(programs.specs[attached.0])?;
-            steps.extend(find_interfaces(&self.targets, &self.bpffs));
         }
-        let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
-        refuse_shared_pins(&self.object.maps, &pins)?;
+        let maps = self.maps()?;
         let wanted =
-            if self.keep_maps == KeepMaps::No { Vec::new() } else { self.wanted_maps(&pins, kernel)? };
-        if !wanted.is_empty() {
-            steps.extend(find_maps(&wanted, self.other_shape()));
-        }
+            if self.keep_maps == KeepMaps::No { Vec::new() } else { self.wanted_maps(&maps.pins, kernel)? };
+        let arrays = self.arrays_to_keep(&programs, attached, &maps.pins);
+        let specs = programs.specs.clone();
+
+        let mut steps = self.interface_steps(&wanted);
         steps.extend(self.object.btf.as_ref().map(|btf| btf_step(btf, kernel)));
-        let arrays = self.targets.first().into_iter().flat_map(|_| programs.reached_arrays(attached));
-        // Whoever pins a prog array for good keeps it.
-        let arrays: Vec<_> = arrays.filter(|&map| pins[map].is_none()).collect();
-        steps.extend(self.lock_steps(!arrays.is_empty() || pins.iter().any(Option::is_some)));
-        for slot in creation_order(&self.object.maps) {
-            steps.extend(self.map_steps(slot, pins[slot.0].as_deref(), &templates, kernel)?);
-        }
-        steps.extend(late_inner_map_steps(&self.object.maps, &pins));
-        steps.extend(self.data_steps(&data, &externs, kernel)?);
-        steps.extend(externs.module_steps());
-        if let Some(existing) = &self.extended {
-            steps.push(Step::new(Call::OpenExtended { existing: existing.clone() }));
-        }
-        let fill_arrays = programs.prog_array_steps(&pins);
-        let Programs { specs, linked, .. } = programs;
-        for (slot, (program, linked)) in specs.iter().zip(linked).enumerate() {
-            let binds = self.bind_steps(ProgramSlot(slot), &linked, &data, kernel);
-            steps.push(self.program_step(ProgramSlot(slot), program, linked, &data, &externs, kernel)?);
-            steps.extend(binds);
-        }
-        steps.extend(fill_arrays);
+        steps.extend(self.lock_steps(!arrays.is_empty() || maps.pins.iter().any(Option::is_some)));
+        steps.extend(self.all_map_steps(&maps, &data, &externs, kernel)?);
+        steps.extend(self.all_program_steps(programs, &maps, &data, &externs, kernel)?);
         only_new(&mut steps, &wanted);
         if self.keep_maps == KeepMaps::Copy {
             steps.extend(copy_steps(&wanted));
-            steps.extend(self.migrate_pins(&pins, kernel)?);
+            steps.extend(self.migrate_pins(&maps.pins, kernel)?);
         }
         if let Some(dir) = &self.pin_dir {
             steps.extend(self.pin_programs(dir, &specs)?);
             steps.extend(self.extension_steps(dir, &specs)?);
         }
-        if !self.targets.is_empty() {
-            let unspecified = unspecified(&steps, attached, &arrays);
-            let is_bound = |load: &ProgLoad| load.program == attached && load.device == Device::Interface;
-            let bound = steps.iter().any(|step| matches!(&step.call, Call::ProgLoad(load) if is_bound(load)));
-            let mut attach = Vec::new();
-            for target in &self.targets {
-                let keep = if arrays.is_empty() { Vec::new() } else { self.keep_steps(attached, &arrays)? };
-                let own = Own { bound, unspecified: &unspecified, keep: &keep };
-                attach.push(Attaching { program: attached, target, bpffs: &self.bpffs, own }.steps());
-            }
-            steps.extend(at_each(attach));
-            steps.extend(let_go_of_replaced(&self.targets, &self.bpffs));
-        }
+        let attach = self.attach_steps(attached, &arrays, &steps)?;
+        steps.extend(attach);
         Ok(Plan {
-            maps,
-            templates: templates.names().len(),
+            templates: maps.templates.names().len(),
+            maps: maps.names,
             programs: specs.iter().map(|program| program.name.clone()).collect(),
             sections: specs.iter().map(|program| program.section.clone()).collect(),
             btf: self.object.btf.clone(),
@@ -243,6 +218,99 @@ impl<'o> Loader<'o> {
             steps,
         }
         .numbered())
+    }
+
+    /// The maps of the plan, by name, and where those of the object are pinned.
+    fn maps(&self) -> Result<Maps<'o>> {
+        let mut names = self.map_names();
+        let templates = Templates::new(&self.object.maps, names.len());
+        names.extend(templates.names());
+        let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
+        refuse_shared_pins(&self.object.maps, &pins)?;
+        Ok(Maps { names, templates, pins })
+    }
+
+    /// The prog arrays that are pinned while the program is attached. Whoever pins one for good keeps it.
+    fn arrays_to_keep(
+        &self,
+        programs: &Programs<'_>,
+        attached: ProgramSlot,
+        pins: &[Option<String>],
+    ) -> Vec<usize> {
+        if self.targets.is_empty() {
+            return Vec::new();
+        }
+        programs.reached_arrays(attached).into_iter().filter(|&map| pins[map].is_none()).collect()
+    }
+
+    /// Looks at the interfaces, and at the maps of what runs there.
+    fn interface_steps(&self, wanted: &[WantedMap]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if !self.targets.is_empty() {
+            steps.extend(find_interfaces(&self.targets, &self.bpffs));
+        }
+        if !wanted.is_empty() {
+            steps.extend(find_maps(wanted, self.other_shape()));
+        }
+        steps
+    }
+
+    fn all_map_steps(
+        &self,
+        maps: &Maps<'_>,
+        data: &DataMaps,
+        externs: &Externs,
+        kernel: &Kernel,
+    ) -> Result<Vec<Step>> {
+        let mut steps = Vec::new();
+        for slot in creation_order(&self.object.maps) {
+            steps.extend(self.map_steps(slot, maps.pins[slot.0].as_deref(), &maps.templates, kernel)?);
+        }
+        steps.extend(late_inner_map_steps(&self.object.maps, &maps.pins));
+        steps.extend(self.data_steps(data, externs, kernel)?);
+        Ok(steps)
+    }
+
+    fn all_program_steps(
+        &self,
+        programs: Programs<'_>,
+        maps: &Maps<'_>,
+        data: &DataMaps,
+        externs: &Externs,
+        kernel: &Kernel,
+    ) -> Result<Vec<Step>> {
+        let mut steps: Vec<_> = externs.module_steps().collect();
+        if let Some(existing) = &self.extended {
+            steps.push(Step::new(Call::OpenExtended { existing: existing.clone() }));
+        }
+        let fill_arrays = programs.prog_array_steps(&maps.pins);
+        let Programs { specs, linked, .. } = programs;
+        for (slot, (program, linked)) in specs.iter().zip(linked).enumerate() {
+            let binds = self.bind_steps(ProgramSlot(slot), &linked, data, kernel);
+            steps.push(self.program_step(ProgramSlot(slot), program, linked, data, externs, kernel)?);
+            steps.extend(binds);
+        }
+        steps.extend(fill_arrays);
+        Ok(steps)
+    }
+
+    /// Attaches the program to each interface; `before` are the steps that load it.
+    fn attach_steps(&self, attached: ProgramSlot, arrays: &[usize], before: &[Step]) -> Result<Vec<Step>> {
+        if self.targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let unspecified = unspecified(before, attached, arrays);
+        let is_bound = |load: &ProgLoad| load.program == attached && load.device == Device::Interface;
+        let bound = before.iter().any(|step| matches!(&step.call, Call::ProgLoad(load) if is_bound(load)));
+        let mut attach = Vec::new();
+        for target in &self.targets {
+            let keep = if arrays.is_empty() { Vec::new() } else { self.keep_steps(attached, arrays)? };
+            let own = Own { bound, unspecified: &unspecified, keep: &keep };
+            attach.push(Attaching { program: attached, target, bpffs: &self.bpffs, own }.steps());
+        }
+        let mut steps = at_each(attach);
+        steps.extend(let_go_of_replaced(&self.targets, &self.bpffs));
+        Ok(steps)
     }
 
     /// Waits for other runs, where this one makes pins (for which it `pins_maps`, or others) or must not be disturbed.
