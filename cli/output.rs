@@ -116,7 +116,7 @@ pub(crate) fn write_error(error: &io::Error) -> Error {
     if error.kind() == io::ErrorKind::BrokenPipe {
         process::exit(i32::from(Exit::Done.code()));
     }
-    Error::os("write(2)", "standard output", error.raw_os_error().unwrap_or_default())
+    Error::io("write(2)", "standard output", error)
 }
 
 /// Prints a remark on standard error.

@@ -321,7 +321,7 @@ fn explain_age(error: Error) -> Error {
 fn random() -> Result<u32> {
     let mut bytes = [0; 4];
     let read = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    read.map_err(|error| Error::os("read(2)", "/dev/urandom", error.raw_os_error().unwrap_or_default()))?;
+    read.map_err(|error| Error::io("read(2)", "/dev/urandom", &error))?;
     Ok(u32::from_ne_bytes(bytes))
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn guard(trial: args::Trial, place: &args::Place, bpffs: &args::Bpffs
 fn absolute(path: &str) -> Result<String> {
     match path::absolute(path) {
         Ok(absolute) => Ok(absolute.display().to_string()),
-        Err(error) => Err(Error::os("getcwd(3)", quote(path), error.raw_os_error().unwrap_or_default())),
+        Err(error) => Err(Error::io("getcwd(3)", quote(path), &error)),
     }
 }
 

@@ -218,7 +218,7 @@ fn read(answer: &str) -> Option<Pending> {
 }
 
 fn failed(call: &str, error: &io::Error) -> Error {
-    Error::os(call, "the guard", error.raw_os_error().unwrap_or_default())
+    Error::io(call, "the guard", error)
 }
 
 #[cfg(test)]

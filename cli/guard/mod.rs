@@ -60,8 +60,7 @@ impl Guard {
 }
 
 fn failed(call: &str, error: &io::Error) -> Error {
-    Error::os(call, "the guard", error.raw_os_error().unwrap_or_default())
-        .context("starting the guard that undoes the change")
+    Error::io(call, "the guard", error).context("starting the guard that undoes the change")
 }
 
 /// Whether this process was started as a guard.

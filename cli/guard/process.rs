@@ -449,7 +449,7 @@ impl Guard {
 }
 
 fn os(call: &str, object: &str, error: &io::Error) -> Error {
-    Error::os(call, object, error.raw_os_error().unwrap_or_default())
+    Error::io(call, object, error)
 }
 
 fn nix_error(call: &str, errno: Errno) -> Error {

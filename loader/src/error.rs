@@ -8,6 +8,7 @@ mod explanation;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
+use std::io;
 
 use nix::errno::Errno;
 
@@ -158,6 +159,15 @@ impl Error {
         error.0.errno = Some(errno);
         error.0.call = Some(call.to_owned());
         error
+    }
+
+    /// The same for an error of the standard library, which tells it in its own words where it has no number.
+    #[cold]
+    pub fn io(call: &str, object: impl Display, error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(errno) => Self::os(call, object, errno),
+            None => Self::new(ErrorKind::Os, format!("{call} for {object} failed: {error}")),
+        }
     }
 
     /// Adds the number that the refused system call gave, where [`Error::os`] does not make the message.
@@ -462,6 +472,19 @@ mod tests {
         assert!(errno_text(524).ends_with("(ENOTSUPP)"));
         assert_eq!(Error::os("bpf(BPF_MAP_LOOKUP_ELEM)", "m", ENOTSUPP).kind(), ErrorKind::Unsupported);
         assert_eq!(errno_text(4000), "errno 4000");
+    }
+
+    #[test]
+    fn an_error_without_a_number_keeps_its_words() {
+        let io = |error: io::Error| Error::io("read(2)", "a list", &error);
+        let known = io(io::Error::from_raw_os_error(5));
+        assert_eq!(
+            (known.to_string(), known.errno()),
+            (Error::os("read(2)", "a list", 5).to_string(), Some(5))
+        );
+        let unknown = io(io::ErrorKind::UnexpectedEof.into());
+        assert_eq!(unknown.to_string(), "read(2) for a list failed: unexpected end of file");
+        assert_eq!(unknown.errno(), None);
     }
 
     #[test]

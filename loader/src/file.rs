@@ -1,4 +1,4 @@
-//! Object files on disk: the one door through which a file's bytes come in.
+//! Object files on disk, and files with the types of a kernel: how their bytes come in.
 
 use std::io::{self, Read as _};
 use std::ops::Range;
@@ -18,10 +18,7 @@ pub const MAX_FILE_SIZE: u64 = 1 << 30;
 /// The bytes of the file at `path`.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let show = || quote(&path.to_string_lossy());
-    let refused = |call: &str, error: &io::Error| match error.raw_os_error() {
-        Some(errno) => Error::os(call, show(), errno),
-        None => Error::new(ErrorKind::Os, format!("{call} for {} failed: {error}", show())),
-    };
+    let refused = |call: &str, error: &io::Error| Error::io(call, show(), error);
     let mut file = open_file(path).map_err(|errno| Error::os("open(2)", show(), errno.0))?;
     let metadata = file.metadata().map_err(|error| refused("fstat(2)", &error))?;
     if metadata.is_dir() {

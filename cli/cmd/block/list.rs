@@ -184,10 +184,8 @@ pub(super) fn save(args: &args::Save) -> Result<()> {
         let mut out = BufWriter::new(output::stream());
         return write_saved(&mut out, &saved, &reader).map_err(|error| output::write_error(&error));
     }
-    let is_stream =
-        write_file(&args.file, |out| write_saved(out, &saved, &reader)).map_err(|(call, error)| {
-            Error::os(call, quote(&args.file.to_string_lossy()), error.raw_os_error().unwrap_or_default())
-        })?;
+    let is_stream = write_file(&args.file, |out| write_saved(out, &saved, &reader))
+        .map_err(|(call, error)| Error::io(call, quote(&args.file.to_string_lossy()), &error))?;
     if let Some(options) = &saved.settings {
         output::remark(format_args!("note: `block load` does not restore {options}, which `block on` takes"));
     }

@@ -170,8 +170,7 @@ impl Watched {
     fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
-        let (before, file) = opened
-            .map_err(|error| Error::os("open(2)", quote(&name), error.raw_os_error().unwrap_or_default()))?;
+        let (before, file) = opened.map_err(|error| Error::io("open(2)", quote(&name), &error))?;
         if before.is_dir() {
             return Err(Error::new(ErrorKind::InvalidInput, format!("{} is a directory", quote(&name))));
         }
@@ -227,7 +226,7 @@ pub(super) fn stopped(name: &str, stop: &Stop, room: usize, maps: &Maps) -> Erro
     let malformed =
         |what: String| Error::new(ErrorKind::Malformed, format!("{name} {what}, nothing was changed"));
     match stop {
-        Stop::Io(error) => Error::os("read(2)", name, error.raw_os_error().unwrap_or_default()),
+        Stop::Io(error) => Error::io("read(2)", name, error),
         Stop::Binary { line } => malformed(format!("is not text (line {line})")),
         Stop::LongLine { line } => malformed(format!("is not a list: line {line} is too long")),
         Stop::Full => malformed(format!("lists more than the {room} prefixes there is room for"))

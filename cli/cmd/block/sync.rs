@@ -80,8 +80,7 @@ fn is_blank(text: &str) -> bool {
 }
 
 fn read_line(input: &mut impl io::BufRead) -> Result<Line> {
-    let refused =
-        |error: &io::Error| Error::os("read(2)", "standard input", error.raw_os_error().unwrap_or_default());
+    let refused = |error: &io::Error| Error::io("read(2)", "standard input", error);
     let mut line = Vec::new();
     let len = input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(|error| refused(&error))?;
     let is_whole = line.ends_with(b"\n");
@@ -133,7 +132,7 @@ impl Answers {
         self.give();
         match self.failure {
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Error::os("write(2)", "standard output", error.raw_os_error().unwrap_or_default()))
+                Err(Error::io("write(2)", "standard output", &error))
             }
             _ => Ok(()),
         }

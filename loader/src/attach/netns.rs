@@ -73,9 +73,7 @@ impl NetNs {
     /// What tells it from others while it is open.
     fn identity(&self) -> Result<(u64, u64)> {
         let file = File::from(self.try_clone()?.fd);
-        let metadata = file
-            .metadata()
-            .map_err(|error| Error::os("fstat(2)", self, error.raw_os_error().unwrap_or(libc::EIO)))?;
+        let metadata = file.metadata().map_err(|error| Error::io("fstat(2)", self, &error))?;
         Ok((metadata.dev(), metadata.ino()))
     }
 
@@ -125,7 +123,7 @@ fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => {
             let name = quote(&directory.display().to_string());
-            Err(Error::os("readdir(3)", name, error.raw_os_error().unwrap_or(libc::EIO)))
+            Err(Error::io("readdir(3)", name, &error))
         }
         Ok(entries) => Ok(entries.iter().map(fs::DirEntry::path).collect()),
     }

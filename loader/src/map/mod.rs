@@ -219,9 +219,8 @@ impl Map {
 
     /// A second handle of the same map.
     pub fn try_clone(&self) -> Result<Self> {
-        let fd = self.fd.try_clone().map_err(|error| {
-            Error::os("fcntl(F_DUPFD_CLOEXEC)", &self.label, error.raw_os_error().unwrap_or_default())
-        })?;
+        let fd =
+            self.fd.try_clone().map_err(|error| Error::io("fcntl(F_DUPFD_CLOEXEC)", &self.label, &error))?;
         Ok(Self { fd, label: self.label.clone() })
     }
 
