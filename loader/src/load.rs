@@ -37,7 +37,7 @@ use self::upgrade::Upgrade;
 use crate::attach::{self, RouteSocket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::{Answer, Feature, Kernel};
-use crate::kernel;
+use crate::kernel::{self, LoadedBtf};
 use crate::map::{Map, Mapping};
 use crate::pin;
 use crate::plan::{
@@ -87,7 +87,7 @@ struct Slots {
     /// Arenas in the memory of this process, until the end.
     mappings: Vec<Mapping>,
     /// The types of modules.
-    modules: Vec<Option<OwnedFd>>,
+    modules: Vec<Option<LoadedBtf>>,
     programs: Vec<Option<Program>>,
     /// Programs that were loaded once more, in another way.
     superseded: Vec<Program>,

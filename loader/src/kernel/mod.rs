@@ -1,16 +1,15 @@
 //! What the running kernel and this process may do, asked for only when it matters.
 
-mod btf;
 mod capabilities;
 mod ids;
+mod loaded_btf;
 mod log;
 mod memlock;
-mod module_btf;
 mod permissions;
 mod privilege;
 mod probe;
+mod sysfs_btf;
 mod version;
-mod vmlinux;
 mod wanted;
 
 use std::fmt::Display;
@@ -23,24 +22,21 @@ use crate::plan::Wants;
 use crate::sys::{cpus, os};
 
 pub use crate::diagnosis::Capabilities;
-pub use btf::LoadedBtf;
 pub use ids::{Ids, link_ids, map_ids, program_ids};
+pub use loaded_btf::LoadedBtf;
 pub use log::VerifierLog;
 pub use memlock::{memlock_limit, raise_memlock};
-pub use module_btf::module_btf_fd;
 pub(crate) use permissions::Access;
 pub use permissions::permissions;
 pub(crate) use privilege::{explain_mount, explain_path, explain_refusal, explain_rejection};
 pub use probe::probe;
+pub use sysfs_btf::{kernel_btf, module_btf, modules_with_btf};
 pub use version::KernelVersion;
-pub use vmlinux::{kernel_btf, module_btf, modules_with_btf};
-pub use wanted::{kconfig_file, kernel_symbols, kernel_types, running_kconfig};
+pub use wanted::{kconfig_file, kernel_symbols, own_types, running_kconfig};
 
 /// A second fd of what `fd` is of, which an error calls `what`.
 pub(crate) fn duplicate(fd: impl AsFd, what: impl Display) -> Result<OwnedFd> {
-    fd.as_fd()
-        .try_clone_to_owned()
-        .map_err(|error| Error::os("fcntl(F_DUPFD_CLOEXEC)", what, error.raw_os_error().unwrap_or_default()))
+    fd.as_fd().try_clone_to_owned().map_err(|error| Error::io("fcntl(F_DUPFD_CLOEXEC)", what, &error))
 }
 
 impl Kernel {

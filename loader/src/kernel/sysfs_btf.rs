@@ -58,10 +58,7 @@ pub fn modules_with_btf() -> Result<Vec<String>> {
 }
 
 fn refused(call: &str, path: &str, error: &io::Error) -> Error {
-    match error.raw_os_error() {
-        Some(errno) => Error::os(call, quote(path), errno),
-        None => Error::new(ErrorKind::Os, format!("{call} for {} failed: {error}", quote(path))),
-    }
+    Error::io(call, quote(path), error)
 }
 
 #[cfg(test)]

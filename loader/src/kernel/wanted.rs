@@ -37,7 +37,7 @@ impl Loader<'_> {
             self = self.kernel_symbols(kernel_symbols(&wants.symbols)?);
         }
         if let Some(sieve) = wants.types {
-            let types = kernel_types(sieve)?;
+            let types = own_types(sieve)?;
             let modules = if types.vmlinux.is_some() { modules_with_btf()? } else { Vec::new() };
             self = self.kernel_types(types.clone());
             if !modules.is_empty() && self.wants_modules()? {
@@ -97,9 +97,7 @@ fn limited(reader: impl Read) -> io::Result<Vec<u8>> {
 
 /// Where the running kernel has these symbols, read line by line: the list has several megabytes.
 pub fn kernel_symbols(names: &BTreeSet<String>) -> Result<KernelSymbols> {
-    let refused = |call: &str, error: &io::Error| {
-        Error::os(call, quote(SYMBOLS), error.raw_os_error().unwrap_or_default())
-    };
+    let refused = |call: &str, error: &io::Error| Error::io(call, quote(SYMBOLS), error);
     let mut file = BufReader::new(File::open(SYMBOLS).map_err(|error| refused("open(2)", &error))?);
     let mut symbols = KernelSymbols::of(names);
     let mut line = Vec::new();
@@ -112,7 +110,7 @@ pub fn kernel_symbols(names: &BTreeSet<String>) -> Result<KernelSymbols> {
 
 /// Which types the running kernel has, without those of modules. A kernel that was built without BTF says nothing.
 /// What `sieve` keeps back need not be walked for again.
-pub fn kernel_types(sieve: Sieve) -> Result<KernelTypes> {
+pub fn own_types(sieve: Sieve) -> Result<KernelTypes> {
     match kernel_btf(sieve) {
         Ok(btf) => Ok(KernelTypes { vmlinux: Some(btf), modules: None }),
         Err(error) if error.errno() == Some(ENOENT) => Ok(KernelTypes::default()),

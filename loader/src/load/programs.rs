@@ -11,7 +11,7 @@ use crate::bytes::ByteOrder;
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::features::Feature;
 use crate::insn::encode_all;
-use crate::kernel::{self, VerifierLog};
+use crate::kernel::{self, LoadedBtf, VerifierLog};
 use crate::order::InOrder as _;
 use crate::pin;
 use crate::plan::{Call, Device, Existing, ModuleSlot, ProgLoad, ProgramSlot};
@@ -41,9 +41,9 @@ impl Execution<'_> {
     }
 
     pub(super) fn find_module_btf(&mut self, slot: ModuleSlot) -> Result<Outcome> {
-        let fd = kernel::module_btf_fd(&self.plan.modules[slot.0])?;
-        let outcome = Outcome::Fd(fd.as_raw_fd());
-        self.slots.modules[slot.0] = Some(fd);
+        let btf = LoadedBtf::of_module(&self.plan.modules[slot.0])?;
+        let outcome = Outcome::Fd(btf.as_fd().as_raw_fd());
+        self.slots.modules[slot.0] = Some(btf);
         Ok(outcome)
     }
 
