@@ -193,7 +193,8 @@ impl<'p> Execution<'p> {
     }
 
     fn applies(&self, when: When) -> bool {
-        let occupied = |place: &AtInterface| place.link.as_ref().is_some_and(|link| !link.xdp.is_empty());
+        let occupied =
+            |place: &AtInterface| place.interface.as_ref().is_some_and(|interface| !interface.xdp.is_empty());
         match when {
             When::Always => true,
             When::Occupied => occupied(self.here()),
@@ -346,12 +347,12 @@ impl<'p> Execution<'p> {
                 done(self.program(*program).bind_map(self.map(*map).as_fd()))
             }
             Call::OpenRouteSocket { netns } => self.open_socket(netns.as_deref()),
-            Call::GetLink { link } => self.get_link(link),
+            Call::GetInterface { named } => self.look_at_interface(named),
             Call::NetnsCookie => self.ask_for_cookie(),
             Call::Keep(keep) => self.keep(keep),
             Call::ProgGetFdById => self.open_running(),
             Call::FindProgram { bpffs } => self.find_running(bpffs),
-            Call::SetLink(set) => self.set_link(set),
+            Call::SetXdp(set) => self.set_xdp(set),
             Call::PutBack(_) => self.put_back(),
             Call::RunningMapIds => self.ask_for_map_ids(),
             Call::OpenRunningMaps { wanted, other_shape } => self.open_running_maps(wanted, *other_shape),
@@ -359,7 +360,7 @@ impl<'p> Execution<'p> {
             Call::BpfLink(call) => self.make_on_link(call),
             Call::Guard(message) => done(self.tell_guard(message)),
             Call::ProgInfo { program } => self.ask_for_info(*program),
-            Call::ProbeCompare => done(self.socket().refuse_if_it_cannot_compare(self.link().index)),
+            Call::ProbeCompare => done(self.socket().refuse_if_it_cannot_compare(self.interface().index)),
             Call::RaiseMemlock => done(kernel::raise_memlock().map(drop)),
             Call::Probe(feature) => Ok(self.probe(*feature)),
             Call::Unlink { path } => done(pin::unpin(Path::new(path))),

@@ -12,13 +12,13 @@ use crate::kernel::duplicate;
 use crate::netlink::{
     LinkInfo, LinkRef, Mode, XdpChange, XdpProgram, XdpState, program_to_replace, refuse_to_displace,
 };
-use crate::plan::{AttachBy, LinkCreate, ProgramSlot, SetLink, Target, link_without_pin, own_link};
+use crate::plan::{AttachBy, LinkCreate, ProgramSlot, SetXdp, Target, link_without_pin, own_link};
 use crate::program::Program;
 
 /// An interface of a plan that is half-way.
 #[derive(Default)]
 pub(super) struct AtInterface {
-    pub(super) link: Option<LinkInfo>,
+    pub(super) interface: Option<LinkInfo>,
     /// The program that is to be replaced there.
     pub(super) running: Option<(XdpProgram, Program)>,
     /// The change of the interface that was asked for last.
@@ -31,7 +31,7 @@ pub(super) struct AtInterface {
     /// Where the prog arrays of the program to attach are pinned.
     pub(super) prog_arrays: Vec<(String, PathBuf)>,
     /// The directory of those pins.
-    pub(super) kept: Option<String>,
+    pub(super) tail_pins: Option<String>,
     /// The program that was put into the `bpf_link`.
     pub(super) in_link: Option<OwnedFd>,
 }
@@ -42,8 +42,8 @@ impl Execution<'_> {
         self.socket.as_ref().expect("a plan asks for an interface after it has opened the socket")
     }
 
-    pub(super) fn link(&self) -> &LinkInfo {
-        self.here().link.as_ref().expect("a plan uses an interface after it has asked for it")
+    pub(super) fn interface(&self) -> &LinkInfo {
+        self.here().interface.as_ref().expect("a plan uses an interface after it has asked for it")
     }
 
     pub(super) fn open_socket(&mut self, netns: Option<&str>) -> Result<Outcome> {
@@ -53,15 +53,15 @@ impl Execution<'_> {
     }
 
     /// Looks at the interface, and refuses at once what the kernel would refuse after all the work.
-    pub(super) fn get_link(&mut self, link: &LinkRef) -> Result<Outcome> {
-        let link = self.socket().link(link)?;
+    pub(super) fn look_at_interface(&mut self, named: &LinkRef) -> Result<Outcome> {
+        let interface = self.socket().link(named)?;
         let attach = self.plan.attach.get(self.at).expect("only a plan that attaches asks for an interface");
-        let name = quote(&link.name);
-        refuse_in_vain(attach, &link.xdp).context(|| format!("attaching to {name}"))?;
-        let list: Vec<_> = link.xdp.programs().iter().map(ToString::to_string).collect();
+        let name = quote(&interface.name);
+        refuse_in_vain(attach, &interface.xdp).context(|| format!("attaching to {name}"))?;
+        let list: Vec<_> = interface.xdp.programs().iter().map(ToString::to_string).collect();
         let programs = if list.is_empty() { "no XDP program".to_owned() } else { list.join(", ") };
-        let found = format!("interface {} {name}, {programs}", link.index);
-        self.here_mut().link = Some(link);
+        let found = format!("interface {} {name}, {programs}", interface.index);
+        self.here_mut().interface = Some(interface);
         Ok(Outcome::Found(found))
     }
 
@@ -75,14 +75,14 @@ impl Execution<'_> {
 
     fn open_running_by(&mut self, open: impl FnOnce(XdpProgram) -> Result<Program>) -> Result<Outcome> {
         let attach = self.plan.attach.get(self.at).expect("only a plan that attaches replaces a program");
-        let running = program_to_replace(&self.link().xdp, attach.mode, None)?;
+        let running = program_to_replace(&self.interface().xdp, attach.mode, None)?;
         let program = open(running)?;
         let outcome = Outcome::Fd(program.as_fd().as_raw_fd());
         self.here_mut().running = Some((running, program));
         Ok(outcome)
     }
 
-    pub(super) fn set_link(&mut self, set: &SetLink) -> Result<Outcome> {
+    pub(super) fn set_xdp(&mut self, set: &SetXdp) -> Result<Outcome> {
         let new = self.program(set.program).as_fd().as_raw_fd();
         let running = self.here().running.as_ref().filter(|_| set.replace);
         let change = match running {
@@ -92,8 +92,7 @@ impl Execution<'_> {
         let replaced = running.map(|(running, _)| *running);
         let mode =
             set.mode.or(replaced.map(|program| program.mode)).expect("a plan gives the mode, or replaces");
-        let link = self.link();
-        let (index, name) = (link.index, link.name.clone());
+        let (index, name) = (self.interface().index, self.interface().name.clone());
         let answer = self.socket().set_xdp(index, mode, change);
         let here = self.here_mut();
         (here.change, here.unanswered) = (Some((mode, change)), answer.is_err());
@@ -110,13 +109,13 @@ impl Execution<'_> {
     pub(super) fn put_back(&self) -> Result<Outcome> {
         let (mode, change) = self.here().change.expect("a plan puts back a change that it has asked for");
         let back = change.undo().expect("a plan attaches or replaces, which has an opposite");
-        match self.socket().set_xdp(self.link().index, mode, back)? {
+        match self.socket().set_xdp(self.interface().index, mode, back)? {
             attach::Outcome::Done { .. } => Ok(Outcome::Done),
             attach::Outcome::Refused(error) if self.here().unanswered => {
                 Ok(Outcome::Refused(error.errno().unwrap_or_default()))
             }
             attach::Outcome::Refused(error) => {
-                let name = quote(&self.link().name);
+                let name = quote(&self.interface().name);
                 Err(error.context(format!("putting back what was on {name} in {mode} mode")))
             }
         }
@@ -139,7 +138,7 @@ impl Execution<'_> {
     /// Looks at all links for the one that holds the running program.
     pub(super) fn find_link(&mut self) -> Result<Outcome> {
         let running = self.running().0;
-        let Some(link) = link_of(self.link(), running)? else {
+        let Some(link) = link_of(self.interface(), running)? else {
             return Err(not_by_link(running));
         };
         let outcome = Outcome::Fd(link.as_fd().as_raw_fd());
@@ -154,14 +153,14 @@ impl Execution<'_> {
 
     /// The same with the link that a trial has left.
     pub(super) fn open_own_link(&mut self, bpffs: &str) -> Result<Outcome> {
-        let path = own_link(bpffs, self.netns_cookie, self.link().index);
+        let path = own_link(bpffs, self.netns_cookie, self.interface().index);
         self.take_link(Link::open_pinned(Path::new(&path))?, &path)
     }
 
     fn take_link(&mut self, link: Link, path: &str) -> Result<Outcome> {
         let running = self.running().0;
-        if !link.state()?.holds(self.link().index, running) {
-            let (name, path) = (quote(&self.link().name), quote(path));
+        if !link.state()?.holds(self.interface().index, running) {
+            let (name, path) = (quote(&self.interface().name), quote(path));
             let message = format!("the bpf_link pinned at {path} does not hold {running} on {name}");
             return Err(Error::new(ErrorKind::Conflict, message));
         }
@@ -171,7 +170,7 @@ impl Execution<'_> {
     }
 
     pub(super) fn create_link(&mut self, create: &LinkCreate) -> Result<Outcome> {
-        let (index, name, mode) = (self.link().index, self.link().name.clone(), create.mode);
+        let (index, name, mode) = (self.interface().index, self.interface().name.clone(), create.mode);
         let link = Link::create(self.program(create.program).as_fd(), self.socket(), index, mode)
             .context(|| format!("attaching to {} by a bpf_link", quote(&name)))?;
         let outcome = Outcome::Fd(link.as_fd().as_raw_fd());
@@ -183,7 +182,7 @@ impl Execution<'_> {
 
     pub(super) fn update_link(&mut self, program: ProgramSlot) -> Result<Outcome> {
         let (running, old) = self.running();
-        let (index, name) = (self.link().index, self.link().name.clone());
+        let (index, name) = (self.interface().index, self.interface().name.clone());
         // Another may be loaded in its place for a later interface. Afterwards nothing may fail.
         let in_link = duplicate(self.program(program), "the program")?;
         self.bpf_link()
@@ -198,7 +197,7 @@ impl Execution<'_> {
     /// The opposite of [`update_link`](Self::update_link).
     pub(super) fn put_back_in_link(&self, program: ProgramSlot) -> Result<()> {
         let (_, old) = self.running();
-        let name = quote(&self.link().name);
+        let name = quote(&self.interface().name);
         let put = self.here().in_link.as_ref().map_or_else(|| self.program(program).as_fd(), OwnedFd::as_fd);
         self.bpf_link()
             .update(old, put)
@@ -211,7 +210,7 @@ impl Execution<'_> {
         if self.slots.programs[program.0].is_none() || error.errno() != Some(EINVAL) {
             return error;
         }
-        let name = quote(&self.link().name);
+        let name = quote(&self.interface().name);
         error
             .context(format!("once more, with the expected_attach_type that the bpf_link on {name} takes"))
             .with_help(

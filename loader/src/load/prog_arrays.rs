@@ -24,12 +24,12 @@ impl Execution<'_> {
         if keep.of == Attachment::Replaced && self.slots.infos.iter().flatten().any(|info| info.id == id) {
             return Ok(Outcome::Found("the same program is there".to_owned()));
         }
-        let dir = keep_dir(&keep.bpffs, self.netns_cookie, self.link().index, id);
+        let dir = keep_dir(&keep.bpffs, self.netns_cookie, self.interface().index, id);
         let dir = match (keep.of, &keep.action) {
             (Attachment::Replaced, _) => dir,
-            (Attachment::New(_), KeepAction::MakeDir) => self.here_mut().kept.insert(dir).clone(),
+            (Attachment::New(_), KeepAction::MakeDir) => self.here_mut().tail_pins.insert(dir).clone(),
             // A program that is loaded once more for another interface has another id.
-            (Attachment::New(_), _) => self.here().kept.clone().unwrap_or(dir),
+            (Attachment::New(_), _) => self.here().tail_pins.clone().unwrap_or(dir),
         };
         let path = Path::new(&dir);
         match &keep.action {

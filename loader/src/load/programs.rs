@@ -185,7 +185,7 @@ impl Execution<'_> {
     pub(super) fn ifindex_of(&self, device: Device) -> u32 {
         match device {
             Device::None => 0,
-            Device::Card | Device::Interface => self.link().index,
+            Device::Card | Device::Interface => self.interface().index,
         }
     }
 
@@ -195,10 +195,10 @@ impl Execution<'_> {
         let refused = matches!(error.kind(), ErrorKind::VerifierRejected | ErrorKind::PermissionDenied);
         match device {
             Device::Card if !refused => error
-                .context(format!("offload mode, to the network card {}", quote(&self.link().name)))
+                .context(format!("offload mode, to the network card {}", quote(&self.interface().name)))
                 .with_help("few network cards run programs themselves; native mode runs them in the driver"),
             Device::Interface if error.errno() == Some(EOPNOTSUPP) => {
-                error.context(format!("bound to interface {}", quote(&self.link().name))).with_help(
+                error.context(format!("bound to interface {}", quote(&self.interface().name))).with_help(
                     "its driver does not run XDP programs, and only in a driver can they ask about packets",
                 )
             }

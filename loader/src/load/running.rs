@@ -141,7 +141,7 @@ impl Plan {
     /// The program that is attached.
     pub(super) fn attached_program(&self) -> Option<ProgramSlot> {
         self.steps.iter().find_map(|step| match &step.call {
-            Call::SetLink(set) => Some(set.program),
+            Call::SetXdp(set) => Some(set.program),
             Call::BpfLink(BpfLinkCall::Create(create)) => Some(create.program),
             Call::BpfLink(BpfLinkCall::Update { program }) => Some(*program),
             _ => None,

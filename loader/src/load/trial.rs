@@ -19,21 +19,21 @@ impl Execution<'_> {
     /// Tells the guard what the next call would change, so that nothing is changed that could not be put back.
     pub(super) fn arm(&self, arm: &Arm) -> Result<()> {
         let program = self.plan.attached_program().expect("only a plan that attaches is on trial");
-        let link = self.link();
-        let own = || own_link(&arm.bpffs, self.netns_cookie, link.index);
+        let interface = self.interface();
+        let own = || own_link(&arm.bpffs, self.netns_cookie, interface.index);
         let before = match &self.here().running {
-            Some((program, running)) => vec![(*program, keep(running.as_fd())?)],
+            Some((program, running)) => vec![(*program, second_fd(running.as_fd())?)],
             None => Vec::new(),
         };
         Trial {
-            ifindex: link.index,
-            name: link.name.clone(),
+            ifindex: interface.index,
+            name: interface.name.clone(),
             bpffs: arm.bpffs.clone(),
             pin: arm.pin.clone().unwrap_or_else(own).into(),
             before,
-            link: self.here().bpf_link.as_ref().map(|link| keep(link.as_fd())).transpose()?,
+            link: self.here().bpf_link.as_ref().map(|link| second_fd(link.as_fd())).transpose()?,
             link_pins: Vec::new(),
-            new: Some(keep(self.program(program).as_fd())?),
+            new: Some(second_fd(self.program(program).as_fd())?),
             leftovers: self.leftovers()?,
         }
         .send(self.guard()?)
@@ -48,8 +48,8 @@ impl Execution<'_> {
     /// What an undo takes back, where the plan knew its path; the guard knows the others.
     fn leftover(&self, undo: &Call) -> Result<Option<Leftover>> {
         let entry = |map: MapSlot, key: u32, before: Option<&OwnedFd>, value: FdValue| {
-            let before = before.map(|before| keep(before.as_fd())).transpose()?;
-            let (map, now) = (keep(self.map(map).as_fd())?, keep(self.fd_of(value))?);
+            let before = before.map(|before| second_fd(before.as_fd())).transpose()?;
+            let (map, now) = (second_fd(self.map(map).as_fd())?, second_fd(self.fd_of(value))?);
             Ok(Leftover::Entry { map, key, before, now })
         };
         Ok(Some(match undo {
@@ -58,8 +58,8 @@ impl Execution<'_> {
             Call::Umount { path } => Leftover::Bpffs(path.into()),
             Call::PutPinBack { map, to, .. } => Leftover::MovedPin {
                 path: to.into(),
-                before: keep(self.map_before(*map).as_fd())?,
-                now: keep(self.map(*map).as_fd())?,
+                before: second_fd(self.map_before(*map).as_fd())?,
+                now: second_fd(self.map(*map).as_fd())?,
             },
             Call::PutEntryBack { map, key, value } => {
                 entry(*map, *key, Some(self.entry_before(*map, *key)), *value)?
@@ -72,15 +72,16 @@ impl Execution<'_> {
     /// Otherwise the guard would look itself, and might see what somebody else has made meanwhile.
     pub(super) fn disarm(&self) -> Result<()> {
         // A guard that is gone knows of nothing any more.
-        let _ = attach::tell_unchanged(self.guard()?, self.link().index);
+        let _ = attach::tell_unchanged(self.guard()?, self.interface().index);
         Ok(())
     }
 
     pub(super) fn hand_over(&self) -> Result<()> {
-        attach::hand_over(self.guard()?, self.link().index, self.bpf_link().as_fd())
+        attach::hand_over(self.guard()?, self.interface().index, self.bpf_link().as_fd())
     }
 }
 
-fn keep(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+/// An fd for the guard.
+fn second_fd(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     duplicate(fd, "what is put back")
 }

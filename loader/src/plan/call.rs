@@ -210,9 +210,9 @@ pub enum Call {
         netns: Option<String>,
     },
     /// Ask for an interface's index and for what is attached to it.
-    GetLink {
+    GetInterface {
         /// The interface.
-        link: LinkRef,
+        named: LinkRef,
     },
     /// Ask for the number of the network namespace that no other has.
     NetnsCookie,
@@ -226,9 +226,9 @@ pub enum Call {
         bpffs: String,
     },
     /// Set the program of the interface.
-    SetLink(SetLink),
+    SetXdp(SetXdp),
     /// Make the opposite of this change. If it was not made, as may be where no answer came, the kernel refuses.
-    PutBack(SetLink),
+    PutBack(SetXdp),
     /// Ask the attached program for the ids of its maps.
     RunningMapIds,
     /// Open each map of the attached program, and find among them those that the new one goes on with.
@@ -493,7 +493,7 @@ pub const FIRST_LOG_SIZE: usize = 64 * 1024;
 
 /// `RTM_SETLINK` with `IFLA_XDP`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetLink {
+pub struct SetXdp {
     /// The program.
     pub program: ProgramSlot,
     /// The mode; `None` for that of the program which is replaced.
@@ -599,7 +599,7 @@ impl Call {
     /// What takes the call back, also a change of the interface; see [`Plan::undo`](super::Plan::undo).
     pub(crate) fn opposite(&self) -> Option<Self> {
         match self {
-            Self::SetLink(set) => Some(Self::PutBack(set.clone())),
+            Self::SetXdp(set) => Some(Self::PutBack(set.clone())),
             Self::BpfLink(BpfLinkCall::Update { program }) => {
                 Some(BpfLinkCall::PutBack { program: *program }.into())
             }

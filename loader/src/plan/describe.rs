@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::call::{
     BpfLinkCall, BtfLoad, Call, CopyBy, Device, Existing, FdValue, GuardMessage, LinkCreate, MapCreate,
-    MapSlot, ProgLoad, ProgramSlot, SetLink,
+    MapSlot, ProgLoad, ProgramSlot, SetXdp,
 };
 use super::externs::ModuleSlot;
 use super::{Attachment, FIRST_LOG_SIZE, Keep, KeepAction, Plan, keep_dir, own_link};
@@ -163,7 +163,7 @@ impl Describer<'_> {
             Call::FindSameProgram { program, path } => self.find_same(*program, path),
             Call::ProgBindMap { program, map } => vec![self.bind_map(*program, *map)],
             Call::OpenRouteSocket { netns } => open_route_socket(netns.as_deref()),
-            Call::GetLink { link } => get_link_calls(link),
+            Call::GetInterface { named } => look_at_interface(named),
             Call::NetnsCookie => vec![netns_cookie()],
             Call::Keep(keep) => vec![self.keep(keep)],
             Call::ProgGetFdById => {
@@ -172,7 +172,7 @@ impl Describer<'_> {
             Call::FindProgram { bpffs } => {
                 open_existing(&Existing::Pinned(format!("{bpffs}/<each pin>")), &self.attached()).into()
             }
-            Call::SetLink(set) => self.set_link(set),
+            Call::SetXdp(set) => self.set_program(set),
             Call::PutBack(set) => self.put_back(set),
             Call::ProgInfo { program } => vec![info(self.program(*program))],
             Call::RunningMapIds => vec![info(self.attached())],
@@ -399,19 +399,19 @@ impl Describer<'_> {
         }
     }
 
-    fn set_link(self, set: &SetLink) -> Vec<KernelCall> {
+    fn set_program(self, set: &SetXdp) -> Vec<KernelCall> {
         let expected = set.replace.then(|| self.attached());
-        self.change_link(change(set), set.mode, self.program(set.program), expected)
+        self.change_program(change(set), set.mode, self.program(set.program), expected)
     }
 
-    fn put_back(self, set: &SetLink) -> Vec<KernelCall> {
+    fn put_back(self, set: &SetXdp) -> Vec<KernelCall> {
         let new = if set.replace { self.attached() } else { "-1".to_owned() };
         let back = change(set).undo().expect("a program that was put on can be taken off");
-        self.change_link(back, set.mode, new, Some(self.program(set.program)))
+        self.change_program(back, set.mode, new, Some(self.program(set.program)))
     }
 
     /// `change` of the program in `mode`, or in the mode of the one that is there, with the names of its fds.
-    fn change_link(
+    fn change_program(
         self,
         change: XdpChange,
         mode: Option<Mode>,
@@ -433,7 +433,7 @@ impl Describer<'_> {
 }
 
 /// The change that `set` makes, with all fds still 0.
-fn change(set: &SetLink) -> XdpChange {
+fn change(set: &SetXdp) -> XdpChange {
     if set.replace { XdpChange::Replace { new: 0, expected: 0 } } else { XdpChange::Attach { new: 0 } }
 }
 
@@ -673,7 +673,7 @@ fn netns_cookie() -> KernelCall {
         .with("optlen", "[8]")
 }
 
-fn get_link_calls(link: &LinkRef) -> Vec<KernelCall> {
+fn look_at_interface(link: &LinkRef) -> Vec<KernelCall> {
     let (first, second) = link.questions();
     let ask = |link: LinkRef| {
         let send = KernelCall { command: Some("RTM_GETLINK"), ..KernelCall::new("sendto") };

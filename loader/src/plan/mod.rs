@@ -22,7 +22,7 @@ pub use build::{KeepMaps, Loader};
 pub use call::{
     Adapted, Arm, BpfLinkCall, BtfLoad, Call, CopyBy, Device, Existing, FIRST_LOG_SIZE, FdValue, Fit,
     GuardMessage, LinkCreate, MapCreate, MapFd, MapSlot, ModuleFd, OtherShape, ProgInfo, ProgLoad,
-    ProgramSlot, SetLink, WantedMap,
+    ProgramSlot, SetXdp, WantedMap,
 };
 pub use describe::KernelCall;
 pub(crate) use display::label;
@@ -82,7 +82,7 @@ impl Plan {
     pub fn undo(&self, call: &Call) -> Option<Call> {
         // Looks through all steps, and so not for each of them.
         let is_last = || self.attach.len() < 2 && !self.is_on_trial();
-        let is_change = matches!(call, Call::SetLink(_) | Call::BpfLink(BpfLinkCall::Update { .. }));
+        let is_change = matches!(call, Call::SetXdp(_) | Call::BpfLink(BpfLinkCall::Update { .. }));
         if is_change && is_last() { None } else { call.opposite() }
     }
 

@@ -92,7 +92,7 @@ impl Call {
             Self::OpenProgram { .. } | Self::ProgGetFdById | Self::FindProgram { .. } => 2,
             Self::FindSameProgram { .. } => 4,
             Self::OpenRouteSocket { netns } => 2 + 2 * usize::from(netns.is_some()),
-            Self::GetLink { .. } | Self::SetLink(_) | Self::PutBack(_) | Self::ProbeCompare => 2,
+            Self::GetInterface { .. } | Self::SetXdp(_) | Self::PutBack(_) | Self::ProbeCompare => 2,
             Self::OpenRunningMaps { .. } => 2,
             Self::CopyMap { by, .. } => match by {
                 CopyBy::Page => 2,

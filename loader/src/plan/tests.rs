@@ -400,7 +400,7 @@ fn what_the_object_leaves_open_the_caller_fills_in() {
 /// The steps that set the program of the interface: when, in which mode, and whether they replace.
 fn set_links(plan: &Plan) -> Vec<(When, Option<Mode>, bool)> {
     let set = |step: &Step| match &step.call {
-        Call::SetLink(set) => Some((step.when, set.mode, set.replace)),
+        Call::SetXdp(set) => Some((step.when, set.mode, set.replace)),
         _ => None,
     };
     plan.steps.iter().filter_map(set).collect()
@@ -430,7 +430,7 @@ fn an_attach_displaces_nothing_unless_it_is_told_to() {
     let fallback = fallback(&plan).unwrap();
     assert!(matches!(
         &fallback.steps[0].call,
-        Call::SetLink(SetLink { mode: Some(Mode::Generic), replace: false, .. })
+        Call::SetXdp(SetXdp { mode: Some(Mode::Generic), replace: false, .. })
     ));
 }
 
@@ -452,7 +452,7 @@ fn all_programs_are_loaded_where_all_are_asked_for() {
     let attached = all.clone().program("q").attach_to(target(ModeChoice::default(), false));
     let plan = attached.plan(&Kernel::unknown()).unwrap();
     let set = plan.steps.iter().find_map(|step| match &step.call {
-        Call::SetLink(set) => Some(set.program),
+        Call::SetXdp(set) => Some(set.program),
         _ => None,
     });
     assert_eq!((plan.programs.len(), set), (2, Some(ProgramSlot(1))));

@@ -8,7 +8,7 @@
 use std::fmt::Display;
 
 use super::build::ensure_bpffs;
-use super::call::{Arm, BpfLinkCall, Call, GuardMessage, LinkCreate, SetLink};
+use super::call::{Arm, BpfLinkCall, Call, GuardMessage, LinkCreate, SetXdp};
 use super::keep::{Attachment, keep_root};
 use super::{AttachBy, On, Plan, Step, When};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,7 +30,7 @@ impl Plan {
             let message = "only a plan that attaches its program can be on trial";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        let trial = Trial { bpffs, plan: &self };
+        let trial = OnTrial { bpffs, plan: &self };
         let mut steps: Vec<Step> = Vec::new();
         for step in &self.steps {
             if is_change(&step.call) && !steps.iter().any(|other| other.at == step.at && is_arming(other)) {
@@ -53,15 +53,16 @@ fn is_arming(step: &Step) -> bool {
 }
 
 fn is_change(call: &Call) -> bool {
-    matches!(call, Call::SetLink(_) | Call::BpfLink(BpfLinkCall::Create(_) | BpfLinkCall::Update { .. }))
+    matches!(call, Call::SetXdp(_) | Call::BpfLink(BpfLinkCall::Create(_) | BpfLinkCall::Update { .. }))
 }
 
-struct Trial<'p> {
+/// Makes the steps of a plan on trial.
+struct OnTrial<'p> {
     bpffs: &'p str,
     plan: &'p Plan,
 }
 
-impl Trial<'_> {
+impl OnTrial<'_> {
     /// Tells the guard, after all that its knowledge and a pin after the trial take; `before` are the steps until then.
     fn arm(&self, at: usize, before: &[Step]) -> Vec<Step> {
         let mut steps = Vec::new();
@@ -91,7 +92,7 @@ impl Trial<'_> {
             // The guard lets go of these when it knows the outcome, and makes this pin.
             Call::Keep(keep) if keep.of == Attachment::Replaced => None,
             Call::BpfLink(BpfLinkCall::Pin { .. }) => Some(Step::new(GuardMessage::HandOver).when(step.when)),
-            Call::SetLink(set) if !set.replace => Some(self.held_by_guard(step, set)),
+            Call::SetXdp(set) if !set.replace => Some(self.held_by_guard(step, set)),
             _ => Some(self.told_anew(step)),
         }
     }
@@ -116,7 +117,7 @@ impl Trial<'_> {
     }
 
     /// Attaches by a link that the guard gets, or by netlink where the kernel has no such links.
-    fn held_by_guard(&self, by_netlink: &Step, set: &SetLink) -> Step {
+    fn held_by_guard(&self, by_netlink: &Step, set: &SetXdp) -> Step {
         let elsewhere = self.plan.attach[by_netlink.at].netns.is_some();
         let create = |mode| {
             let create = LinkCreate { program: set.program, mode, elsewhere };
@@ -131,7 +132,7 @@ impl Trial<'_> {
         );
         let fallback = by_netlink.otherwise.iter().find(|other| other.on == On::Driver);
         let generic = fallback.and_then(|other| match other.steps.first().map(|step| &step.call) {
-            Some(Call::SetLink(set)) => set.mode,
+            Some(Call::SetXdp(set)) => set.mode,
             _ => None,
         });
         if let Some(mode) = generic {

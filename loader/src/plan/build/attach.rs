@@ -10,7 +10,7 @@ use super::{ensure_bpffs, wait_for_others, without_slashes_at_end};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::netlink::{Mode, ModeChoice};
 use crate::object::ProgramSpec;
-use crate::plan::call::{BpfLinkCall, Call, Existing, LinkCreate, ProgLoad, ProgramSlot, SetLink};
+use crate::plan::call::{BpfLinkCall, Call, Existing, LinkCreate, ProgLoad, ProgramSlot, SetXdp};
 use crate::plan::keep::Attachment;
 use crate::plan::pin_path::check_pin_path;
 use crate::plan::{AttachBy, On, Plan, Step, Target, When};
@@ -159,7 +159,7 @@ pub(super) fn at_each(places: Vec<Vec<Step>>) -> Vec<Step> {
 }
 
 fn find_interface(target: &Target, bpffs: &str) -> Vec<Step> {
-    let mut steps = vec![Step::new(Call::GetLink { link: target.link.clone() })];
+    let mut steps = vec![Step::new(Call::GetInterface { named: target.link.clone() })];
     if target.replace {
         let by_pin = Step::new(Call::FindProgram { bpffs: bpffs.to_owned() });
         steps.push(Step::new(Call::ProgGetFdById).or(On::ById, vec![by_pin]).when(When::Occupied));
@@ -254,9 +254,9 @@ impl Attaching<'_> {
     fn by_netlink(self) -> Vec<Step> {
         let Self { program, target, bpffs, .. } = self;
         let set = |mode, replace| {
-            let set = SetLink { program, mode, replace };
+            let set = SetXdp { program, mode, replace };
             let put_back = Step::new(Call::PutBack(set.clone()));
-            Step::new(Call::SetLink(set)).or(On::Unanswered, vec![put_back])
+            Step::new(Call::SetXdp(set)).or(On::Unanswered, vec![put_back])
         };
         let attach = self.first_or_fallback(|mode| set(Some(mode), false));
         if !target.replace {
