@@ -26,7 +26,7 @@ use loader::uapi::bpf::{
 use loader::uapi::capability::Capability;
 use nix::errno::Errno;
 use nix::libc::ENOTDIR;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MsFlags, mount, umount};
 
 use crate::alone::alone;
 
@@ -171,6 +171,38 @@ fn a_per_cpu_map_is_not_read_while_the_cpus_are_unknown() {
         assert!(map.update(&key(1), &[0; 8], UpdateFlags::ANY).is_err());
         assert!(map.entries().next().unwrap().is_err());
         assert_eq!(kernel::possible_cpus().unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn a_wrong_number_of_cpus_is_not_believed() {
+    const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
+    alone(|| {
+        // Any file that is not the kernel's.
+        let none = None::<&str>;
+        mount(Some("/etc/passwd"), POSSIBLE, none, MsFlags::MS_BIND, none).unwrap();
+        assert!(kernel::possible_cpus().is_err());
+        for map_type in [MapType::PERCPU_ARRAY, MapType::PERCPU_HASH] {
+            let error = map(map_type, 4, 8, 4).lookup(&key(1)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+        }
+        // One of the kernel's that says something else: fewer CPUs than the values of an array have.
+        umount(POSSIBLE).unwrap();
+        if kernel::possible_cpus().unwrap() == 1 {
+            return;
+        }
+        let number = "/sys/module/kernel/parameters/panic";
+        mount(Some(number), POSSIBLE, none, MsFlags::MS_BIND, none).unwrap();
+        assert_eq!(kernel::possible_cpus().unwrap(), 1);
+        for map_type in [MapType::PERCPU_ARRAY, MapType::PERCPU_HASH] {
+            let wrong = map(map_type, 4, 8, 4);
+            assert!(wrong.update(&key(1), &[1; 8], UpdateFlags::ANY).is_err());
+            assert!(wrong.update_batch([(&key(1)[..], &[1; 8][..])]).is_err());
+            if map_type == MapType::PERCPU_ARRAY {
+                assert!(wrong.lookup(&key(1)).is_err());
+                assert!(wrong.entries().any(|entry| entry.is_err()));
+            }
+        }
     });
 }
 

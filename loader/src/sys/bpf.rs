@@ -261,21 +261,18 @@ pub(crate) fn btf_fd_by_id(id: u32) -> Result<OwnedFd, Errno> {
 
 /// The name of the types `fd` if they are the kernel's or a module's. ENOSPC for a name that no module can have.
 pub(crate) fn kernel_btf_name(fd: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
-    let mut name = vec![0; MODULE_NAME_ROOM];
-    let mut info = BtfInfo {
-        name: address_mut(&mut name),
-        name_len: u32::try_from(name.len()).unwrap_or(u32::MAX),
-        ..BtfInfo::default()
-    };
-    // SAFETY: the only address is that of `name`, where the kernel writes at most `name_len` bytes. Should `fd` be no
-    // types, then its info has no address at that offset (up to 6.18), and is written over ours.
+    let mut name = vec![0; MODULE_NAME_ROOM as usize * size_of::<u64>()];
+    let mut info = BtfInfo { name: address_mut(&mut name), name_len: MODULE_NAME_ROOM, ..BtfInfo::default() };
+    // SAFETY: the only address is that of `name`, where the kernel writes at most `name_len` bytes. Should `fd` be a
+    // link, then the kernel writes (up to 6.18) at most `name_len` characters of a name there, or as many addresses
+    // of functions, for which there is room too. Any other fd's info has no address at that offset.
     unsafe { obj_info(fd, &mut info) }?;
     name.truncate(info.name_len as usize);
     Ok((info.kernel_btf == 1).then_some(name))
 }
 
 /// Bytes for the name of a module, which has at most 55 (`MODULE_NAME_LEN` in `include/linux/moduleparam.h`).
-const MODULE_NAME_ROOM: usize = 64;
+const MODULE_NAME_ROOM: u32 = 64;
 
 /// Copies the types `fd` to `data` as far as there is room, and tells how many bytes they have.
 pub(crate) fn btf_data(fd: BorrowedFd<'_>, data: &mut [u8]) -> Result<u32, Errno> {

@@ -1,6 +1,10 @@
 //! How many CPUs the kernel keeps a value of a per-CPU map for.
 
+use std::io::Read as _;
+use std::path::Path;
+
 use super::Errno;
+use super::os::{is_on_sysfs, open_file};
 
 /// The file in which the kernel lists the CPUs that may ever come online (`drivers/base/cpu.c`).
 pub(crate) const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
@@ -8,10 +12,15 @@ pub(crate) const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 /// The number of possible CPUs, as the kernel's `num_possible_cpus()`.
 ///
 /// Possible, not online: the kernel copies a value for each CPU that may ever come, and the two differ on virtual
-/// machines that can grow. EBADMSG where the file does not hold a list of CPUs.
+/// machines that can grow. EBADMSG where the file does not hold a list of CPUs, or is not the kernel's own: containers
+/// mount others over it.
 pub(crate) fn possible() -> Result<usize, Errno> {
-    let list = std::fs::read_to_string(POSSIBLE)
-        .map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EBADMSG)))?;
+    let mut file = open_file(Path::new(POSSIBLE))?;
+    if !is_on_sysfs(&file)? {
+        return Err(Errno(libc::EBADMSG));
+    }
+    let mut list = String::new();
+    file.read_to_string(&mut list).map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EBADMSG)))?;
     count(&list).ok_or(Errno(libc::EBADMSG))
 }
 

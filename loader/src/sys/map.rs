@@ -2,11 +2,12 @@
 
 use std::ffi::c_void;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::{ptr, slice};
 
 use super::attr::{MapBatch, MapCreate, MapElem, MapInfo};
 use super::bpf::{address, address_mut, bpf, bpf_fd, map_info, number};
+use super::fence::Fence;
 use super::{Errno, cpus};
 use crate::uapi::bpf::{Cmd, MapType};
 
@@ -35,15 +36,23 @@ unsafe fn store(place: *mut c_void, bytes: &[u8]) {
     }
 }
 
+/// What is where the kernel has not written.
+const UNTOUCHED: u8 = 0xa5;
+
 /// A map's fd, which knows how many bytes the kernel reads and writes for a key and a value.
 ///
 /// The only two ways to one are [`MapFd::create`], where the kernel has just taken these sizes, and
 /// [`MapFd::from_fd`], where it has just told them; a map never changes its sizes. Every function below checks
 /// its slices against them and answers EINVAL, without a call, where one does not fit.
+///
+/// How many CPUs a per-CPU value has comes from a file of the kernel's. Until a value has been copied that was not
+/// longer than that file says, values are copied behind a [`Fence`], so that a wrong number gives EFAULT.
 #[derive(Debug)]
 pub(crate) struct MapFd {
     fd: OwnedFd,
     layout: Layout,
+    /// Whether no more is copied for a value than `layout` says, as a call has shown.
+    proven: AtomicBool,
 }
 
 impl From<MapFd> for OwnedFd {
@@ -151,7 +160,7 @@ impl MapFd {
         attr.btf_fd = btf.map_or(0, number);
         // SAFETY: the struct holds no address, and the answer is a new fd.
         let fd = unsafe { bpf_fd(Cmd::MAP_CREATE, &mut attr) }?;
-        Ok(Self { fd, layout })
+        Ok(Self { fd, layout, proven: AtomicBool::new(false) })
     }
 
     /// Asks the kernel for the sizes of the map `fd`: one call.
@@ -160,7 +169,7 @@ impl MapFd {
     pub(crate) fn from_fd(fd: OwnedFd) -> Result<(Self, MapInfo), Errno> {
         let info = map_info(fd.as_fd())?;
         let layout = Layout::new(info.map_type, info.key_size, info.value_size, info.max_entries);
-        Ok((Self { fd, layout }, info))
+        Ok((Self { fd, layout, proven: AtomicBool::new(false) }, info))
     }
 
     /// Maps the first `len` bytes of the map into memory, to be read and written, where the kernel finds room.
@@ -187,7 +196,8 @@ impl MapFd {
 
     /// A second fd of the same map.
     pub(crate) fn try_clone(&self) -> std::io::Result<Self> {
-        Ok(Self { fd: self.fd.try_clone()?, layout: self.layout })
+        let proven = AtomicBool::new(self.proven.load(Ordering::Relaxed));
+        Ok(Self { fd: self.fd.try_clone()?, layout: self.layout, proven })
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -200,26 +210,40 @@ impl MapFd {
 
     /// Copies the value of `key` to `value`. A bloom filter reads `value`, and answers whether it has it.
     pub(crate) fn lookup(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        self.check(key.len(), value.len(), 1)?;
-        let mut attr = MapElem { key: address(key), value: address_mut(value), ..self.elem() };
-        // SAFETY: the kernel reads a key and writes a value, whose lengths have been checked.
-        unsafe { bpf(Cmd::MAP_LOOKUP_ELEM, &mut attr) }.map(drop)
+        self.look(Cmd::MAP_LOOKUP_ELEM, key, value)
     }
 
     /// Copies the value of `key` to `value` and deletes the entry, in one step.
     pub(crate) fn lookup_and_delete(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        self.look(Cmd::MAP_LOOKUP_AND_DELETE_ELEM, key, value)
+    }
+
+    fn look(&self, cmd: Cmd, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
         self.check(key.len(), value.len(), 1)?;
-        let mut attr = MapElem { key: address(key), value: address_mut(value), ..self.elem() };
-        // SAFETY: the kernel reads a key and writes a value, whose lengths have been checked.
-        unsafe { bpf(Cmd::MAP_LOOKUP_AND_DELETE_ELEM, &mut attr) }.map(drop)
+        let mut fence = self.fence(value)?;
+        let place = fence.as_mut().map_or(&mut *value, Fence::bytes_mut);
+        let mut attr = MapElem { key: address(key), value: address_mut(place), ..self.elem() };
+        // SAFETY: the kernel reads a key and writes a value, whose lengths have been checked, or behind a fence.
+        unsafe { bpf(cmd, &mut attr) }?;
+        if let Some(fence) = fence {
+            value.copy_from_slice(fence.bytes());
+            self.proven.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Writes the value of `key`.
     pub(crate) fn update(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
         self.check(key.len(), value.len(), 1)?;
+        let fence = self.fence(value)?;
+        let value = fence.as_ref().map_or(value, Fence::bytes);
         let mut attr = MapElem { key: address(key), value: address(value), flags, ..self.elem() };
-        // SAFETY: the kernel reads a key and a value, whose lengths have been checked.
-        unsafe { bpf(Cmd::MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+        // SAFETY: the kernel reads a key and a value, whose lengths have been checked, or behind a fence.
+        unsafe { bpf(Cmd::MAP_UPDATE_ELEM, &mut attr) }?;
+        if fence.is_some() {
+            self.proven.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Writes `bytes` at `offset` of the first value of an array with `BPF_F_MMAPABLE`, through its memory: programs on
@@ -270,17 +294,39 @@ impl MapFd {
         if let Err(errno) = checked {
             return (Err(errno), 0);
         }
+        let mut fence = match self.fence(values) {
+            Ok(fence) => fence,
+            Err(errno) => return (Err(errno), 0),
+        };
+        let place = match &mut fence {
+            Some(fence) => {
+                fence.bytes_mut().fill(UNTOUCHED);
+                fence.bytes_mut()
+            }
+            None => &mut *values,
+        };
         let attr = MapBatch {
             in_batch: from.map_or(0, address),
             out_batch: address_mut(to),
             keys: address_mut(keys),
-            values: address_mut(values),
+            values: address_mut(place),
             ..MapBatch::default()
         };
         // SAFETY: the kernel writes `count` keys and values and one place, and reads one place, if there is one. A
         // place is a key (generic_map_lookup_batch() in kernel/bpf/syscall.c) or 4 bytes (hashtab.c); all lengths
-        // have been checked.
-        unsafe { self.batch(Cmd::MAP_LOOKUP_BATCH, attr, count) }
+        // have been checked, or values are behind a fence.
+        let answer = unsafe { self.batch(Cmd::MAP_LOOKUP_BATCH, attr, count) };
+        let Some(fence) = fence else { return answer };
+        let copied = values.len() / count.max(1) * answer.1;
+        // Fewer entries than there is room for may be longer than expected, and have room all the same.
+        if answer.1 > 0 && matches!(answer.0, Ok(()) | Err(Errno::ENOENT)) {
+            if fence.bytes()[copied..].iter().any(|&byte| byte != UNTOUCHED) {
+                return (Err(Errno(libc::EFAULT)), 0);
+            }
+            self.proven.store(true, Ordering::Relaxed);
+        }
+        values[..copied].copy_from_slice(&fence.bytes()[..copied]);
+        answer
     }
 
     /// Writes `count` entries. Beside the answer comes how many the kernel wrote.
@@ -293,8 +339,13 @@ impl MapFd {
         if let Err(errno) = self.check(keys.len(), values.len(), count) {
             return (Err(errno), 0);
         }
+        let fence = match self.fence(values) {
+            Ok(fence) => fence,
+            Err(errno) => return (Err(errno), 0),
+        };
+        let values = fence.as_ref().map_or(values, Fence::bytes);
         let attr = MapBatch { keys: address(keys), values: address(values), ..MapBatch::default() };
-        // SAFETY: the kernel reads `count` keys and values, whose lengths have been checked.
+        // SAFETY: the kernel reads `count` keys and values, whose lengths have been checked, or values behind a fence.
         unsafe { self.batch(Cmd::MAP_UPDATE_BATCH, attr, count) }
     }
 
@@ -323,6 +374,12 @@ impl MapFd {
         // done all of it; only a lookup that comes to its end may have.
         let started = answer.is_ok() || attr.count < wanted || answer == Err(Errno::ENOENT);
         (answer, if started { attr.count.min(wanted) as usize } else { 0 })
+    }
+
+    /// A copy of `values` for the kernel, where their length depends on what no call has shown yet.
+    fn fence(&self, values: &[u8]) -> Result<Option<Fence>, Errno> {
+        let needed = self.layout.map_type.is_per_cpu() && !self.proven.load(Ordering::Relaxed);
+        needed.then(|| Fence::new(values)).transpose()
     }
 
     fn elem(&self) -> MapElem {

@@ -6,13 +6,9 @@ use std::ptr::NonNull;
 use std::{ffi::c_void, slice};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use nix::sys::statfs::{FsType, fstatfs};
 
 use super::Errno;
-use super::os::open_file;
-
-/// `SYSFS_MAGIC` of `include/uapi/linux/magic.h`.
-const SYSFS_MAGIC: i64 = 0x6265_6572;
+use super::os::{is_on_sysfs, open_file};
 
 /// The kernel's BTF (5.4).
 pub(crate) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -37,9 +33,7 @@ impl Mapping {
     pub(crate) fn kernel_btf() -> Result<Self, Errno> {
         let failed = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EINVAL));
         let file = open_file(Path::new(KERNEL_BTF))?;
-        let FsType(magic) = fstatfs(&file)?.filesystem_type();
-        #[allow(clippy::unnecessary_cast, reason = "the type of the magic number differs by machine")]
-        let on_sysfs = magic as i64 == SYSFS_MAGIC;
+        let on_sysfs = is_on_sysfs(&file)?;
         let len = usize::try_from(file.metadata().map_err(failed)?.len()).unwrap_or_default();
         let len = NonZeroUsize::new(len).filter(|_| on_sysfs).ok_or(Errno::EINVAL)?;
         // SAFETY: the kernel chooses the address, so that no memory of ours is replaced.

@@ -1,8 +1,8 @@
 //! The system calls: the only module that may say `unsafe`.
 //!
 //! `attr` holds the kernel's structs, `bpf` one function per command of bpf(2), `map` the commands whose buffers
-//! are as long as a map's keys and values, `cpus` the number of CPUs that a per-CPU value depends on, `mapping` the
-//! kernel's BTF without a copy, `netlink` sockets to the kernel's families, `ethtool` what a driver tells, `netns` a
+//! are as long as a map's keys and values, `cpus` the number of CPUs that a per-CPU value depends on, `fence` memory
+//! that nobody writes beyond, `mapping` the kernel's BTF without a copy, `netlink` sockets to the kernel's families, `ethtool` what a driver tells, `netns` a
 //! call made in another network namespace, `unix` descriptors handed to another process, `memory` what need not be in
 //! it, `os` the other calls.
 //! Nothing here knows an object file, a plan or an [`Error`](crate::error::Error): a refused call gives its
@@ -26,6 +26,7 @@ pub(crate) mod attr;
 pub(crate) mod bpf;
 pub(crate) mod cpus;
 pub(crate) mod ethtool;
+pub(crate) mod fence;
 pub(crate) mod map;
 pub(crate) mod mapping;
 pub(crate) mod memory;

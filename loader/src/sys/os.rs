@@ -9,13 +9,24 @@ use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
-use nix::sys::statfs::{BPF_FS_MAGIC, fstatfs, statfs};
+use nix::sys::statfs::{BPF_FS_MAGIC, FsType, fstatfs, statfs};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
 use super::Errno;
 use crate::uapi::capability::LINUX_CAPABILITY_VERSION_3;
+
+/// `SYSFS_MAGIC` of `include/uapi/linux/magic.h`.
+const SYSFS_MAGIC: i64 = 0x6265_6572;
+
+/// Whether an open file is one of the kernel's below /sys, and not one that is mounted in its place.
+pub(crate) fn is_on_sysfs(file: &File) -> Result<bool, Errno> {
+    let FsType(magic) = fstatfs(file)?.filesystem_type();
+    #[allow(clippy::unnecessary_cast, reason = "the type of the magic number differs by machine")]
+    let magic = magic as i64;
+    Ok(magic == SYSFS_MAGIC)
+}
 
 /// Whether the file system that `path` is on is a bpffs.
 pub(crate) fn is_bpffs(path: &Path) -> Result<bool, Errno> {
@@ -94,12 +105,12 @@ fn flock(fd: BorrowedFd<'_>, operation: libc::c_int) -> Result<(), Errno> {
     }
 }
 
-/// Bytes of a page of memory.
 /// How long the machine has run: the clock by which the kernel says when a program was loaded.
 pub(crate) fn since_boot() -> Result<Duration, Errno> {
     Ok(clock_gettime(ClockId::CLOCK_BOOTTIME)?.into())
 }
 
+/// Bytes of a page of memory.
 pub(crate) fn page_size() -> Option<u32> {
     u32::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok()
 }
