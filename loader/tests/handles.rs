@@ -5,7 +5,8 @@
 mod alone;
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::AsFd as _;
+use std::fs::File;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::{panic, thread};
@@ -25,8 +26,10 @@ use loader::uapi::bpf::{
 };
 use loader::uapi::capability::Capability;
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
 use nix::libc::ENOTDIR;
 use nix::mount::{MsFlags, mount, umount};
+use nix::sys::stat::{Mode, mkdirat};
 
 use crate::alone::alone;
 
@@ -203,6 +206,22 @@ fn a_wrong_number_of_cpus_is_not_believed() {
                 assert!(wrong.entries().any(|entry| entry.is_err()));
             }
         }
+    });
+}
+
+#[test]
+fn directories_too_deep_for_a_path_are_passed_over() {
+    alone(|| {
+        let root = Path::new(BPFFS_ROOT);
+        map(MapType::ARRAY, 4, 4, 1).pin(&root.join("map")).unwrap();
+        let name = "d".repeat(100);
+        let mut directory = OwnedFd::from(File::open(root).unwrap());
+        for _ in 0..50 {
+            mkdirat(&directory, &*name, Mode::S_IRWXU).unwrap();
+            directory = openat(&directory, &*name, OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+        }
+        let (pins, failures) = pin::walk(root);
+        assert_eq!((pins, failures.len()), (vec![root.join("map")], 0));
     });
 }
 
