@@ -10,12 +10,14 @@
 use std::fs;
 use std::ops::Range;
 
-use loader::btf::Btf;
-use loader::bytes::MAX_NAME;
+use loader::btf::{Btf, BtfWriter, Composite, CoreRelocation, KernelTypes, LazyBtf, Shape, TypeId};
+use loader::bytes::{ByteOrder, MAX_NAME};
+use loader::core_reloc::Relocator;
 use loader::features::Kernel;
 use loader::object::Object;
 use loader::plan::Loader;
 use loader::uapi::bpf::{BPF_CALL, BPF_EXIT, BPF_INSN_SIZE, BPF_LD_IMM64, BPF_PSEUDO_CALL};
+use loader::uapi::btf::CoreReloKind;
 use loader::uapi::elf::{
     EHDR_SIZE, FileType, Machine, REL_SIZE, SHDR_SIZE, SHF_EXECINSTR, SYM_SIZE, SectionType, SymbolBinding,
     SymbolType,
@@ -68,6 +70,7 @@ fn the_size_of_a_file_bounds_what_it_costs() {
         assert!(large.kept <= small.kept * 9 / 4 + SLACK, "{name}: {small:?}, then {large:?}");
     }
     join_shared_code_up_to_the_limit();
+    share_candidates();
 }
 
 /// What programs share is joined to each of them, which is the square of the file's size up to a limit.
@@ -88,6 +91,35 @@ fn join_shared_code_up_to_the_limit() {
     let words = format!("expected at most {LIMIT} instructions in all programs with their functions, ");
     assert!(refusal.to_string().starts_with(&words), "{refusal}");
     assert!(refusal.help().is_some());
+}
+
+/// Types that differ by a flavour could each be any of as many types of the kernel, which are listed once.
+fn share_candidates() {
+    const TYPES: usize = 4000;
+    let types = |name: fn(usize) -> String| {
+        let mut writer = BtfWriter::new();
+        for number in 0..TYPES {
+            let empty = Composite { size: 0, members: Box::default() };
+            writer.add(&name(number), Shape::Struct(empty)).unwrap();
+        }
+        (writer.name("0").unwrap(), writer.to_bytes(ByteOrder::Little).unwrap())
+    };
+    let (access, local) = types(|number| format!("flow___{number}"));
+    let (_, kernel) = types(|_| "flow".to_owned());
+    let file = local.len() + kernel.len();
+    let local = Btf::parse(&local, ByteOrder::Little, "`.BTF`").unwrap();
+    let vmlinux = Some(LazyBtf::from_bytes(kernel, "`vmlinux`").unwrap());
+    let kernel = KernelTypes { vmlinux, modules: None };
+    let relocation =
+        |ty| CoreRelocation { offset: 0, ty: TypeId(ty), access, kind: CoreReloKind::TYPE_EXISTS };
+    let relocations: Vec<_> = (1..=int(TYPES)).map(relocation).collect();
+    fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = memory("VmRSS");
+    let relocator = Relocator::new(&local, ByteOrder::Little, relocations.iter(), Some(&kernel));
+    assert!(!relocator.wants_modules(&relocations).unwrap());
+    let peak = memory("VmHWM").saturating_sub(before);
+    println!("candidates: {peak} bytes for {file}");
+    assert!(peak < 8 * file + SLACK, "{peak} for {file}");
 }
 
 /// Debug information and its relocations are most of many a file, and nobody needs them.

@@ -34,12 +34,16 @@ pub(super) fn want(sieve: &mut Sieve, kind: BtfKind, name: &str) {
     (0..=BtfKind::ENUM64.0).map(BtfKind).filter(is_wanted).for_each(|kind| sieve.want(kind, name));
 }
 
-/// The candidates for each type of the program.
+/// The candidates for each type of the program. Types of one name and kind, with flavours or without, have the same.
 #[derive(Debug)]
-pub(super) struct Candidates<'o, 't>(BTreeMap<TypeId, (&'o str, Vec<Candidate<'t>>)>);
+pub(super) struct Candidates<'o, 't> {
+    /// The type's name without a flavour, and where its candidates are in `found`.
+    roots: BTreeMap<TypeId, (&'o str, usize)>,
+    pub(super) found: Vec<Vec<Candidate<'t>>>,
+}
 
-/// The program's types by their names without flavours.
-type Wanted<'o> = BTreeMap<&'o str, Vec<(BtfKind, TypeId)>>;
+/// The names without flavours of the program's types, the kinds that those have, and where to put what is found.
+type Wanted<'o> = BTreeMap<&'o str, Vec<(BtfKind, usize)>>;
 
 impl<'o, 't> Candidates<'o, 't> {
     /// Walks through the kernel's types, once for all of `roots`; and through those of the modules for the ones that
@@ -50,22 +54,28 @@ impl<'o, 't> Candidates<'o, 't> {
         roots: &[TypeId],
         kernel: &'t KernelTypes,
     ) -> Result<Self> {
-        let mut candidates = Self(BTreeMap::new());
+        let mut candidates = Self { roots: BTreeMap::new(), found: Vec::new() };
         let mut wanted = Wanted::new();
         for &root in roots {
             let (kind, name) = kind_and_name(local, root)?;
-            candidates.0.insert(root, (name, Vec::new()));
-            if !name.is_empty() {
-                wanted.entry(name).or_default().push((kind, root));
+            let kinds = wanted.entry(name).or_default();
+            let known = kinds.iter().find(|(other, _)| same_kind(kind, *other)).map(|(_, place)| *place);
+            let place = known.unwrap_or(candidates.found.len());
+            if known.is_none() {
+                kinds.push((kind, place));
+                candidates.found.push(Vec::new());
             }
+            candidates.roots.insert(root, (name, place));
         }
+        // The kernel has thousands of types without a name.
+        wanted.remove("");
         if let Some(btf) = &kernel.vmlinux {
             candidates.collect(btf, order, &wanted)?;
         }
-        for roots in wanted.values_mut() {
-            roots.retain(|(_, root)| candidates.of(*root).is_empty());
+        for kinds in wanted.values_mut() {
+            kinds.retain(|(_, place)| candidates.found[*place].is_empty());
         }
-        wanted.retain(|_, roots| !roots.is_empty());
+        wanted.retain(|_, kinds| !kinds.is_empty());
         if !wanted.is_empty() {
             for (_, btf) in kernel.modules.iter().flatten() {
                 candidates.collect(btf, order, &wanted)?;
@@ -83,16 +93,19 @@ impl<'o, 't> Candidates<'o, 't> {
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let mut sieve = Sieve::default();
-        for (name, roots) in wanted {
-            for (kind, _) in roots {
+        for (name, kinds) in wanted {
+            for (kind, _) in kinds {
                 want(&mut sieve, *kind, name);
             }
         }
         for (head, name) in btf.sift(sieve) {
-            for (kind, root) in wanted.get(essential(name)).into_iter().flatten() {
-                if let Some((_, found)) = self.0.get_mut(root).filter(|_| same_kind(*kind, head.kind)) {
-                    found.push(Candidate { btf, id: head.id });
-                }
+            for (_, place) in wanted
+                .get(essential(name))
+                .into_iter()
+                .flatten()
+                .filter(|(kind, _)| same_kind(*kind, head.kind))
+            {
+                self.found[*place].push(Candidate { btf, id: head.id });
             }
         }
         Ok(())
@@ -100,12 +113,12 @@ impl<'o, 't> Candidates<'o, 't> {
 
     /// The candidates for the program's type `root`.
     pub(super) fn of(&self, root: TypeId) -> &[Candidate<'t>] {
-        self.0.get(&root).map_or(&[], |(_, found)| found)
+        self.roots.get(&root).map_or(&[], |(_, place)| &self.found[*place])
     }
 
     /// Refuses a type without a name: the kernel has thousands of those.
     pub(super) fn check_name(&self, local: &Btf, root: TypeId) -> Result<()> {
-        if self.0.get(&root).is_none_or(|(name, _)| name.is_empty()) {
+        if self.roots.get(&root).is_none_or(|(name, _)| name.is_empty()) {
             let message = format!("expected a type with a name, found {}", local.describe(root));
             return Err(Error::new(ErrorKind::Unsupported, message));
         }

@@ -4,8 +4,9 @@
 //! number may have changed its sign, but a pointer is no number.
 
 use std::borrow::Cow;
-use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ptr;
 
 use super::spec::{MAX_STEPS, Part, Path, Step, part_of_value};
 use crate::btf::{Btf, LazyBtf, Member, Shape, Type, TypeId, Types};
@@ -41,19 +42,41 @@ pub(super) fn same_kind(one: BtfKind, other: BtfKind) -> bool {
     one == other || is_enum(one) && is_enum(other)
 }
 
-/// What may still be spent on comparing types.
+/// So many bytes of a name are read while a type or member is looked at.
+const NAME_BYTES: usize = 16;
+
+/// How many answers are kept: some megabytes of them.
+const MAX_KNOWN: usize = 1 << 16;
+
+/// What may still be spent on comparing types, and what those in others have been found to be.
 #[derive(Debug)]
-pub(super) struct Budget(Cell<u32>);
+pub(super) struct Budget {
+    left: Cell<u32>,
+    known: RefCell<BTreeMap<(usize, TypeId, TypeId, How), bool>>,
+}
+
+/// How two types are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum How {
+    Fit,
+    Match,
+    MatchBehindPointer,
+}
 
 impl Budget {
     pub(super) fn new() -> Self {
-        Self(Cell::new(BUDGET))
+        Self { left: Cell::new(BUDGET), known: RefCell::default() }
     }
 
     pub(super) fn spend(&self, amount: usize) -> Result<()> {
-        let left = u32::try_from(amount).ok().and_then(|amount| self.0.get().checked_sub(amount));
-        self.0.set(left.ok_or_else(|| too_much("types that can be compared in a few seconds"))?);
+        let left = u32::try_from(amount).ok().and_then(|amount| self.left.get().checked_sub(amount));
+        self.left.set(left.ok_or_else(|| too_much("types that can be compared in a few seconds"))?);
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn spent(&self) -> u32 {
+        BUDGET - self.left.get()
     }
 }
 
@@ -89,6 +112,27 @@ impl<'b, 't> Pair<'b, 't, '_> {
         }
     }
 
+    /// What `compare` says of two types that are in others. It is asked once: types may be made of the same ones again
+    /// and again, twice as often at each level.
+    pub(super) fn once(
+        self,
+        how: How,
+        (local, target): (TypeId, TypeId),
+        compare: impl FnOnce() -> Result<bool>,
+    ) -> Result<bool> {
+        let question = (ptr::from_ref(self.target).addr(), local, target, how);
+        let known = self.budget.known.borrow().get(&question).copied();
+        if let Some(answer) = known {
+            return Ok(answer);
+        }
+        let answer = compare()?;
+        let mut known = self.budget.known.borrow_mut();
+        if known.len() < MAX_KNOWN {
+            known.insert(question, answer);
+        }
+        Ok(answer)
+    }
+
     fn value(self, name: &str, candidate: TypeId) -> Result<Option<Part<'t>>> {
         let (_, ty) = self.target.resolve(candidate)?;
         let (Shape::Enum(values) | Shape::Enum64(values)) = &ty.shape else { return Ok(None) };
@@ -102,7 +146,7 @@ impl<'b, 't> Pair<'b, 't, '_> {
         Ok(None)
     }
 
-    fn field(self, local: &Path<'_>, candidate: TypeId) -> Result<Option<Path<'t>>> {
+    fn field(self, local: &Path, candidate: TypeId) -> Result<Option<Path>> {
         let mut path = Path::default();
         let mut at = candidate;
         for (position, step) in local.steps.iter().enumerate() {
@@ -110,6 +154,8 @@ impl<'b, 't> Pair<'b, 't, '_> {
             at = match step {
                 Step::Member { of, index, name } => {
                     let Some(wanted) = self.local_member(*of, *index)? else { return Ok(None) };
+                    let name = self.local.text(*name)?;
+                    self.budget.spend(name.len() / NAME_BYTES)?;
                     let mut search = Search { pair: self, wanted, name, seen: BTreeSet::new() };
                     let Some(found) = search.search(id, 0)? else { return Ok(None) };
                     path.bit_offset += found.bit_offset;
@@ -191,7 +237,7 @@ impl<'b, 't> Pair<'b, 't, '_> {
                     for (one, other) in one.params.iter().zip(&other.params) {
                         let (one, _) = Types::resolve(self.local, one.ty)?;
                         let (other, _) = self.target.resolve(other.ty)?;
-                        if !self.types_fit(one, other, level)? {
+                        if !self.once(How::Fit, (one, other), || self.types_fit(one, other, level))? {
                             return Ok(false);
                         }
                     }
@@ -236,15 +282,15 @@ struct Search<'p, 'b, 't, 'c> {
     seen: BTreeSet<TypeId>,
 }
 
-struct Found<'t> {
-    step: Step<'t>,
+struct Found {
+    step: Step,
     /// From the start of the type that was searched.
     bit_offset: u64,
     ty: TypeId,
 }
 
-impl<'t> Search<'_, '_, 't, '_> {
-    fn search(&mut self, id: TypeId, depth: usize) -> Result<Option<Found<'t>>> {
+impl Search<'_, '_, '_, '_> {
+    fn search(&mut self, id: TypeId, depth: usize) -> Result<Option<Found>> {
         let target = self.pair.target;
         let (of, ty) = target.resolve(id)?;
         let (Shape::Struct(composite) | Shape::Union(composite)) = &ty.shape else { return Ok(None) };
@@ -263,7 +309,7 @@ impl<'t> Search<'_, '_, 't, '_> {
                 }
             } else if target.is_text(member.name, self.name) {
                 let fits = self.pair.any_kind || self.pair.fields_fit(self.wanted.ty, member.ty)?;
-                let step = Step::Member { of, index, name: target.text(member.name)? };
+                let step = Step::Member { of, index, name: member.name };
                 return Ok(fits.then_some(Found { step, bit_offset, ty: member.ty }));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::compat::{MAX_ROW, Pair, essential, too_much};
+use super::compat::{How, MAX_ROW, Pair, essential, too_much};
 use crate::btf::{Composite, Enum, EnumValue, FuncProto, FwdKind, Name, Shape, TypeId};
 use crate::error::Result;
 
@@ -71,7 +71,9 @@ impl<'t> Pair<'_, 't, '_> {
             return Ok(false);
         }
         for (one, other) in local.params.iter().zip(&target.params) {
-            if !self.types_match(one.ty, other.ty, behind_pointer, level)? {
+            let how = if behind_pointer { How::MatchBehindPointer } else { How::Match };
+            let compare = || self.types_match(one.ty, other.ty, behind_pointer, level);
+            if !self.once(how, (one.ty, other.ty), compare)? {
                 return Ok(false);
             }
         }
@@ -100,7 +102,8 @@ impl<'t> Pair<'_, 't, '_> {
             let name = essential(self.local.text(member.name)?);
             let mut found = false;
             for other in by_name.get(name).into_iter().flatten() {
-                found = self.types_match(member.ty, other.ty, false, level)?;
+                let compare = || self.types_match(member.ty, other.ty, false, level);
+                found = self.once(How::Match, (member.ty, other.ty), compare)?;
                 if found {
                     break;
                 }

@@ -154,6 +154,9 @@ pub fn are_compatible(local: &Btf, ty: TypeId, target: &LazyBtf, found: TypeId) 
     Pair { local, target, budget: &Budget::new(), any_kind: false }.types_fit(ty, found, MAX_LEVEL)
 }
 
+/// What it takes to look at a candidate, in types and members that could be looked at meanwhile.
+const CANDIDATE: usize = 32;
+
 /// Carries out the relocations of one object.
 #[derive(Debug)]
 pub struct Relocator<'o, 't> {
@@ -312,6 +315,7 @@ impl<'o, 't> Relocator<'o, 't> {
             return Ok(false);
         }
         for &candidate in self.candidates()?.of(relocation.ty) {
+            self.budget.spend(CANDIDATE)?;
             let pair = self.pair(candidate, true);
             if pair.find(relocation.kind, relocation.ty, part, candidate.id)?.is_some() {
                 return Ok(true);
@@ -329,6 +333,7 @@ impl<'o, 't> Relocator<'o, 't> {
         candidates.check_name(self.local, ty)?;
         let mut first: Option<(Found<'t>, Candidate<'t>)> = None;
         for &candidate in candidates.of(ty) {
+            self.budget.spend(CANDIDATE)?;
             let pair = self.pair(candidate, false);
             let Some(found) = pair.find(kind, ty, part, candidate.id)? else { continue };
             let number = Number::of(kind, candidate.btf, self.order, candidate.id, Some(&found))?;

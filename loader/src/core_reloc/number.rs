@@ -72,7 +72,7 @@ impl Number {
         })
     }
 
-    fn of_field<T: Types>(kind: CoreReloKind, btf: &T, order: ByteOrder, path: &Path<'_>) -> Result<Self> {
+    fn of_field<T: Types>(kind: CoreReloKind, btf: &T, order: ByteOrder, path: &Path) -> Result<Self> {
         let (ty, bits) = match path.steps.last() {
             Some(Step::Member { of, index, .. }) => {
                 let ty = btf.get(*of)?;

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use crate::btf::{Btf, CoreRelocation, EnumValue, Shape, Type, TypeId, Types};
+use crate::btf::{Btf, CoreRelocation, EnumValue, Name, Shape, Type, TypeId, Types};
 use crate::error::{Error, ErrorKind, Result, escape};
 use crate::uapi::btf::{BtfKind, CoreReloKind};
 
@@ -20,7 +20,7 @@ pub(super) enum Part<'b> {
     /// All of it.
     Whole,
     /// A field, perhaps of a field.
-    Field(Path<'b>),
+    Field(Path),
     /// One value of an enumeration.
     Value {
         /// Its name.
@@ -35,16 +35,16 @@ pub(super) enum Part<'b> {
 
 /// The way to a field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Path<'b> {
+pub(super) struct Path {
     /// The first is an index of the root, as if it were an array.
-    pub(super) steps: Vec<Step<'b>>,
+    pub(super) steps: Vec<Step>,
     /// Where the field begins, in bits from the start of the root.
     pub(super) bit_offset: u64,
 }
 
 /// A turn of the way to a field. Members without a name are passed through and leave none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step<'b> {
+pub(super) enum Step {
     /// An element.
     Element {
         /// Its type, behind all typedefs.
@@ -58,8 +58,8 @@ pub(super) enum Step<'b> {
         of: TypeId,
         /// Which of its members.
         index: u32,
-        /// The member's name.
-        name: &'b str,
+        /// The member's name, whose text is looked up where it matters: a way may have many long ones.
+        name: Name,
     },
 }
 
@@ -145,9 +145,9 @@ pub(super) fn part_of_value<'b, T: Types>(btf: &'b T, ty: &Type, value: &EnumVal
     Ok(Part::Value { name: btf.text(value.name)?, value: value.value, signed, narrow })
 }
 
-impl<'b> Path<'b> {
+impl Path {
     /// Goes where `numbers` lead from `root`.
-    fn follow(btf: &'b Btf, root: TypeId, numbers: &[u32]) -> Result<Self> {
+    fn follow(btf: &Btf, root: TypeId, numbers: &[u32]) -> Result<Self> {
         let mut path = Self::default();
         let [first, rest @ ..] = numbers else { return Ok(path) };
         let (mut at, _) = Types::resolve(btf, root)?;
@@ -165,7 +165,7 @@ impl<'b> Path<'b> {
                     })?;
                     path.bit_offset += u64::from(member.bit_offset);
                     if !member.name.is_anonymous() {
-                        path.steps.push(Step::Member { of: id, index, name: btf.text(member.name)? });
+                        path.steps.push(Step::Member { of: id, index, name: member.name });
                     }
                     member.ty
                 }
@@ -244,7 +244,9 @@ pub(super) fn words(btf: &Btf, ty: TypeId, part: &Part<'_>) -> String {
                     break;
                 }
                 let _ = match step {
-                    Step::Member { name, .. } => write!(text, ".{name}"),
+                    Step::Member { name, .. } => {
+                        write!(text, ".{}", btf.text(*name).unwrap_or("(unreadable)"))
+                    }
                     Step::Element { index: 0, .. } if position == 0 => Ok(()),
                     Step::Element { index, .. } => write!(text, "[{index}]"),
                 };

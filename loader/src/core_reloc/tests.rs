@@ -653,3 +653,93 @@ fn cycles_end() {
         assert!(error.contains("expected fewer "), "{error}");
     }
 }
+
+/// How much is spent on relocations of `kind`, each on one of `types`, and what `r1 = 1` becomes at each.
+fn spent(case: Case, kind: CoreReloKind, access: &str, types: &[TypeId]) -> (u32, Result<Vec<String>>) {
+    let Case { order, mut local, kernel } = case;
+    let access = local.name(access);
+    let relocation = |ty| CoreRelocation { offset: 0, ty, access, kind };
+    let relocations: Vec<_> = types.iter().map(|&ty| relocation(ty)).collect();
+    let local = local.parse().unwrap();
+    let types = KernelTypes { vmlinux: kernel.map(|kernel| kernel.lazy()), modules: None };
+    let relocator = Relocator::new(&local, order, relocations.iter(), Some(&types));
+    let resolve = |relocation| {
+        let mut insns = [mov(1)];
+        let resolved = relocator.relocate(&mut insns, &[relocation]);
+        resolved.map(|_| format!("{:?}", insns[0])).map_err(|failure| failure.error)
+    };
+    let answers: Result<_> = relocations.into_iter().map(resolve).collect();
+    (relocator.budget.spent(), answers)
+}
+
+#[test]
+fn types_that_double_at_each_level_are_compared_once() {
+    const LEVELS: u32 = 25;
+    fn signatures(b: &mut Builder) -> TypeId {
+        let int = b.int("int", 4, 1);
+        let mut ty = int;
+        for _ in 0..LEVELS {
+            let signature = b.add(BtfKind::FUNC_PROTO, "", int.0, &[[0, ty.0], [0, ty.0]]);
+            ty = b.refer(BtfKind::PTR, "", signature);
+        }
+        ty
+    }
+    fn structs(b: &mut Builder, has_name: bool) -> TypeId {
+        let mut ty = b.int("int", 4, 1);
+        for level in 0..LEVELS {
+            let name = if has_name { format!("s{level}") } else { String::new() };
+            ty = b.composite(BtfKind::STRUCT, &name, 8, &[("a", ty, 0), ("b", ty, 32)]);
+        }
+        ty
+    }
+    fn within_a_struct(b: &mut Builder, ty: TypeId) -> TypeId {
+        b.composite(BtfKind::STRUCT, "flow", 8, &[("a", ty, 0)])
+    }
+    type Shape = fn(&mut Builder) -> TypeId;
+    let shapes: [(CoreReloKind, Shape); 5] = [
+        (CoreReloKind::TYPE_EXISTS, |b| {
+            let ty = signatures(b);
+            b.refer(BtfKind::TYPEDEF, "flow", ty)
+        }),
+        (CoreReloKind::TYPE_MATCHES, |b| {
+            let ty = signatures(b);
+            within_a_struct(b, ty)
+        }),
+        (CoreReloKind::TYPE_MATCHES, |b| structs(b, true)),
+        (CoreReloKind::TYPE_MATCHES, |b| {
+            let ty = structs(b, false);
+            within_a_struct(b, ty)
+        }),
+        (CoreReloKind::TYPE_EXISTS, |b| structs(b, true)),
+    ];
+    for (number, (kind, shape)) in shapes.into_iter().enumerate() {
+        let mut case = Case::new(LITTLE);
+        let ty = case.both(shape);
+        let (spent, answers) = spent(case, kind, "0", &[ty]);
+        assert_eq!(answers.unwrap(), ["r1 = 0x1"], "{number}");
+        assert!(spent < 50 * LEVELS, "{number}: {spent}");
+    }
+}
+
+#[test]
+fn types_of_one_name_share_their_candidates() {
+    let case = |count: u32| {
+        let mut case = Case::new(LITTLE);
+        let int = case.both(|b| b.int("int", 4, 1));
+        let mut types = Vec::new();
+        for number in 0..count {
+            case.kernel().composite(BtfKind::STRUCT, "flow", 4, &[("a", int, 0)]);
+            let name = format!("flow___{number}");
+            types.push(case.local.composite(BtfKind::STRUCT, &name, 4, &[("a", int, 0)]));
+        }
+        (case, types)
+    };
+    let (few, types) = case(10);
+    let kernel = KernelTypes { vmlinux: Some(few.kernel.as_ref().unwrap().lazy()), modules: None };
+    let local = few.local.parse().unwrap();
+    let candidates = Candidates::search(&local, LITTLE, &types, &kernel).unwrap();
+    assert_eq!(candidates.found.iter().map(Vec::len).collect::<Vec<_>>(), [10]);
+    let (cost, answers) = spent(few, CoreReloKind::TYPE_EXISTS, "0", &types);
+    assert!(answers.unwrap().iter().all(|insn| insn == "r1 = 0x1"));
+    assert!(cost as usize >= 10 * 10 * CANDIDATE, "{cost}");
+}
