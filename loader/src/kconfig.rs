@@ -14,12 +14,15 @@ use std::fmt;
 
 use crate::bytes::{ByteOrder, Bytes};
 use crate::error::{Result, escape, quote};
+use crate::order::sort_by_key;
 
-/// The configuration of one kernel. A line is looked at when its option is asked for.
+/// The configuration of one kernel. A value is looked at when its option is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kconfig {
     origin: String,
     text: Vec<u8>,
+    /// Where the lines begin that set an option, in the order of the options' names.
+    lines: Vec<usize>,
 }
 
 /// What an option is set to.
@@ -58,7 +61,16 @@ impl Letter {
 impl Kconfig {
     /// The configuration in `text`, which errors call `origin`: the path of its file.
     pub fn new(origin: impl Into<String>, text: Vec<u8>) -> Self {
-        Self { origin: origin.into(), text }
+        let mut lines = Vec::new();
+        let mut offset = 0;
+        for line in text.split(|&byte| byte == b'\n') {
+            if !line.starts_with(b"#") && line.contains(&b'=') {
+                lines.push(offset);
+            }
+            offset += line.len() + 1;
+        }
+        sort_by_key(&mut lines, |&line| name_at(&text, line));
+        Self { origin: origin.into(), text, lines }
     }
 
     /// Where it is from.
@@ -68,15 +80,14 @@ impl Kconfig {
 
     /// What the option `name` is set to, `CONFIG_HZ` for instance; the first line that sets it counts.
     pub fn get(&self, name: &str) -> Result<Option<Setting<'_>>> {
-        let mut offset = 0;
-        for line in self.text.split(|&byte| byte == b'\n') {
-            let value = line.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
-            if let Some(value) = value {
-                return self.setting(value.trim_ascii_end(), offset + name.len() + 1).map(Some);
-            }
-            offset += line.len() + 1;
-        }
-        Ok(None)
+        let name = name.as_bytes();
+        let first = self.lines.partition_point(|&line| name_at(&self.text, line) < name);
+        let Some(&line) = self.lines.get(first).filter(|&&line| name_at(&self.text, line) == name) else {
+            return Ok(None);
+        };
+        let offset = line + name.len() + 1;
+        let value = self.text[offset..].split(|&byte| byte == b'\n').next().unwrap_or_default();
+        self.setting(value.trim_ascii_end(), offset).map(Some)
     }
 
     fn setting<'t>(&self, value: &'t [u8], offset: usize) -> Result<Setting<'t>> {
@@ -94,6 +105,11 @@ impl Kconfig {
             Bytes::new(&self.text, ByteOrder::NATIVE, &origin).error(offset, message)
         })
     }
+}
+
+/// The name of the option that the line at `line` sets.
+fn name_at(text: &[u8], line: usize) -> &[u8] {
+    text[line..].split(|&byte| byte == b'=').next().unwrap_or_default()
 }
 
 impl fmt::Display for Setting<'_> {
@@ -165,6 +181,21 @@ mod tests {
     #[test]
     fn the_first_line_counts() {
         assert_eq!(config("A=1\nA=2\n").get("A").unwrap(), Some(Setting::Number(1)));
+    }
+
+    #[test]
+    fn options_are_found_in_any_order() {
+        let number = |at: usize| at * 7919 % 1000;
+        let lines: Vec<_> = (0..1000).map(|at| format!("A{0}={0}\n# B{0}=1\n", number(at))).collect();
+        let config = config(&(lines.concat() + "A5=9\nA10B=C=D\nA\n=3"));
+        for number in 0..1000_u16 {
+            let expected = Some(Setting::Number(number.into()));
+            assert_eq!(config.get(&format!("A{number}")).unwrap(), expected);
+            assert_eq!(config.get(&format!("B{number}")).unwrap(), None);
+        }
+        assert_eq!(config.get("A1000").unwrap(), None);
+        assert!(config.get("A10B").unwrap_err().to_string().contains("found `C=D`"));
+        assert_eq!(config.get("").unwrap(), Some(Setting::Number(3)));
     }
 
     #[test]

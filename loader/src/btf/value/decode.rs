@@ -1,12 +1,15 @@
 //! Bytes to values.
 
+use std::collections::BTreeMap;
+
 use super::super::Btf;
-use super::super::types::{Array, Composite, Enum, Int, Shape, TypeId};
+use super::super::types::{Array, Composite, Enum, Int, Name, Shape, TypeId};
 use super::super::view::{MAX_DEPTH, Types as _};
 use super::bits::Bits;
 use super::{Field, Value};
 use crate::bytes::ByteOrder;
 use crate::error::{Error, Result};
+use crate::order::sort_by_key;
 
 /// How many values there may be for each byte. A union shows its bytes once for each member, and so on inwards.
 const VALUES_FOR_A_BYTE: usize = 64;
@@ -22,7 +25,7 @@ impl Btf {
     /// What the part `field` of `bytes` means.
     pub fn decode_field(&self, field: Field, bytes: &[u8], order: ByteOrder) -> Result<Value> {
         let left = bytes.len().saturating_add(1).saturating_mul(VALUES_FOR_A_BYTE);
-        Decoder { btf: self, bytes, order, whole: field.ty, left }.value(field, 0)
+        Decoder { btf: self, bytes, order, whole: field.ty, left, names: BTreeMap::new() }.value(field, 0)
     }
 }
 
@@ -34,6 +37,8 @@ struct Decoder<'b> {
     whole: TypeId,
     /// How many more values there may be.
     left: usize,
+    /// The enumerations of which there was a value; from the second one on with their names in the order of numbers.
+    names: BTreeMap<TypeId, Option<Vec<(Name, i128)>>>,
 }
 
 impl Decoder<'_> {
@@ -48,7 +53,7 @@ impl Decoder<'_> {
         let id = self.btf.resolve(field.ty)?;
         match &self.btf.get(id)?.shape {
             Shape::Int(int) => self.int(field, *int),
-            Shape::Enum(values) | Shape::Enum64(values) => self.enumeration(field, values),
+            Shape::Enum(values) | Shape::Enum64(values) => self.enumeration(field, id, values),
             Shape::Ptr(_) => {
                 let size = u64::from(super::super::POINTER_SIZE);
                 Ok(Value::Pointer(self.bits(field.bit_offset, size * 8)?))
@@ -96,15 +101,30 @@ impl Decoder<'_> {
         })
     }
 
-    fn enumeration(&self, field: Field, values: &Enum) -> Result<Value> {
+    fn enumeration(&mut self, field: Field, id: TypeId, values: &Enum) -> Result<Value> {
         let len =
             if field.bitfield_bits == 0 { u64::from(values.size) * 8 } else { field.bitfield_bits.into() };
         let bits = self.bits(field.bit_offset, len)?;
         let number = if values.has_sign() { sign_extended(bits, len) } else { bits.into() };
-        match values.numbers().find(|(_, own)| *own == number) {
-            Some((name, _)) => Ok(Value::Text(self.btf.text(name)?.to_owned())),
+        match self.name_of(id, values, number) {
+            Some(name) => Ok(Value::Text(self.btf.text(name)?.to_owned())),
             None => Ok(Value::Int(number)),
         }
+    }
+
+    /// The first name that the enumeration `id` has for `number`.
+    fn name_of(&mut self, id: TypeId, values: &Enum, number: i128) -> Option<Name> {
+        let Some(known) = self.names.get_mut(&id) else {
+            self.names.insert(id, None);
+            return values.numbers().find(|(_, own)| *own == number).map(|(name, _)| name);
+        };
+        let sorted = known.get_or_insert_with(|| {
+            let mut names: Vec<_> = values.numbers().collect();
+            sort_by_key(&mut names, |(_, own)| *own);
+            names
+        });
+        let first = sorted.partition_point(|(_, own)| *own < number);
+        sorted.get(first).filter(|(_, own)| *own == number).map(|(name, _)| *name)
     }
 
     fn float(&self, field: Field, size: u32) -> Result<Value> {

@@ -160,6 +160,31 @@ fn numbers_names_and_texts_are_there_and_back() {
     assert_reads_as("wide", Value::Bytes(vec![1; 16]), Value::Bytes(vec![1; 16]));
 }
 
+#[test]
+fn each_of_many_numbers_has_its_first_name() {
+    let mut t = Types { writer: BtfWriter::new() };
+    let minus_one = u64::MAX;
+    let values = t.values(4, true, &[("TWO", 2), ("MINUS", minus_one), ("ONE", 1), ("UNO", 1), ("TOO", 2)]);
+    let ty = t.add("e", Shape::Enum(values));
+    let array = t.array(ty, 7);
+    let btf = t.read();
+    let numbers: [i32; 7] = [1, 2, -1, 3, 1, -2, 2];
+    for order in ORDERS {
+        let bytes = numbers.map(|it| if order == ORDERS[0] { it.to_le_bytes() } else { it.to_be_bytes() });
+        let text = |name: &str| Value::Text(name.to_owned());
+        let expected = vec![
+            text("ONE"),
+            text("TWO"),
+            text("MINUS"),
+            Value::Int(3),
+            text("ONE"),
+            Value::Int(-2),
+            text("TWO"),
+        ];
+        assert_eq!(btf.decode(array, bytes.as_flattened(), order).unwrap(), Value::List(expected));
+    }
+}
+
 /// clang 14 does not say that an enumeration has a sign, and writes its values with 32 bits.
 #[test]
 fn a_packed_enumeration_of_an_old_compiler_has_negative_values() {
