@@ -12,20 +12,33 @@ use crate::object::{Object, ParseOptions};
 use crate::sys::os::open_file;
 use crate::uapi::elf::ELFMAG;
 
-/// The largest file that is read, in bytes. Objects with all their debug information have a few million.
-pub const MAX_FILE_SIZE: u64 = 1 << 30;
+/// The largest object that is read, in bytes. Objects with all their debug information have a few million.
+pub const MAX_FILE_SIZE: u64 = 1 << 26;
+
+/// The largest file that is searched for the types of a kernel: a `vmlinux` with all its debug information.
+const MAX_KERNEL_SIZE: u64 = 1 << 30;
 
 /// The bytes of the file at `path`.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
+    read_up_to(path, MAX_FILE_SIZE)
+}
+
+fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
     let show = || quote(&path.to_string_lossy());
     let refused = |call: &str, error: &io::Error| Error::io(call, show(), error);
+    let too_large = || Error::new(ErrorKind::InvalidInput, format!("{} has more than {most} bytes", show()));
     let mut file = open_file(path).map_err(|errno| Error::os("open(2)", show(), errno.0))?;
     let metadata = file.metadata().map_err(|error| refused("fstat(2)", &error))?;
     if metadata.is_dir() {
         return Err(Error::new(ErrorKind::InvalidInput, format!("{} is a directory", show())));
     }
-    let size = usize::try_from(metadata.len().min(MAX_FILE_SIZE)).unwrap_or_default();
-    let mut bytes = vec![0; size + 1];
+    if metadata.len() > most {
+        return Err(too_large());
+    }
+    let size = usize::try_from(metadata.len()).unwrap_or_default();
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size + 1).map_err(|error| refused("read(2)", &error.into()))?;
+    bytes.resize(size + 1, 0);
     let first = match file.read(&mut bytes) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
         answer => answer.map_err(|error| refused("read(2)", &error))?,
@@ -34,12 +47,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     // A regular file that had its size and no byte more ends there. A pipe has no size, and files of the kernel come a
     // page at a time.
     if first != size || !metadata.is_file() {
-        let mut rest = file.take(MAX_FILE_SIZE + 1 - first as u64);
+        let mut rest = file.take(most + 1 - first as u64);
         rest.read_to_end(&mut bytes).map_err(|error| refused("read(2)", &error))?;
     }
-    if bytes.len() as u64 > MAX_FILE_SIZE {
-        let message = format!("{} has more than {MAX_FILE_SIZE} bytes", show());
-        return Err(Error::new(ErrorKind::InvalidInput, message));
+    if bytes.len() as u64 > most {
+        return Err(too_large());
     }
     Ok(bytes)
 }
@@ -55,7 +67,7 @@ pub fn kernel_types(path: &Path) -> Result<KernelTypes> {
 /// The types in the file at `path`: BTF itself, or an ELF file with a section `.BTF`, such as a kernel's image.
 pub fn btf(path: &Path) -> Result<LazyBtf> {
     let name = quote(&path.to_string_lossy());
-    let bytes = read(path)?;
+    let bytes = read_up_to(path, MAX_KERNEL_SIZE)?;
     if bytes.starts_with(DOS_MAGIC) {
         let message = format!("{name} is a boot image, in which the kernel is compressed");
         return Err(Error::new(ErrorKind::Unsupported, message).with_help(
@@ -98,5 +110,30 @@ impl Object {
         let path = path.as_ref();
         Self::parse_with(&read(path)?, options)
             .context(|| format!("reading {}", quote(&path.to_string_lossy())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_large_is_not_read() {
+        let path = std::env::temp_dir().join(format!("xdpload-large-{}", std::process::id()));
+        let file = File::create(&path).unwrap();
+        for (len, is_read) in [(3, true), (MAX_FILE_SIZE, true), (MAX_FILE_SIZE + 1, false), (1 << 40, false)]
+        {
+            file.set_len(len).unwrap();
+            match read(&path) {
+                Ok(bytes) => assert!(is_read && bytes.len() as u64 == len, "{len}"),
+                Err(error) => {
+                    assert!(!is_read, "{len}: {error}");
+                    assert!(error.to_string().ends_with("has more than 67108864 bytes"), "{error}");
+                }
+            }
+        }
+        fs::remove_file(&path).unwrap();
     }
 }
