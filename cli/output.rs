@@ -1,14 +1,12 @@
 //! How answers and errors reach the user: text made safe for a terminal, or one JSON document.
 
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt::{self, Display, Write as _};
 use std::io::{self, BufWriter, Write};
-use std::process;
+use std::{mem, process, str};
 
 use loader::{Error, Result, escape};
 use serde::Serialize;
-use serde_json::Serializer;
-use serde_json::ser::{Formatter, PrettyFormatter};
 
 use crate::args::Form;
 use crate::exit::Exit;
@@ -23,86 +21,102 @@ impl<T: Display + Serialize> Answer for T {}
 
 /// Prints an answer on standard output.
 pub(crate) fn answer(form: Form, answer: &impl Answer) -> Result<()> {
-    if form.json { answer_json(answer) } else { print(&answer.to_string()) }
+    if form.json { answer_json(answer) } else { print(answer) }
+}
+
+/// Prints the answer of a command that has changed something: it has done so even where nobody can be told.
+pub(crate) fn changed(form: Form, answer: &impl Answer) -> Result<()> {
+    self::answer(form, answer)
+        .map_err(|error| error.context("the change was made, but the answer could not be written"))
 }
 
 /// Prints a JSON document on standard output, while it is made: a list may have a million entries.
 pub(crate) fn answer_json(document: &impl Serialize) -> Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 16, stream());
+    let mut out = BufWriter::with_capacity(CHUNK, stream());
     write_json(&mut out, document).and_then(|()| out.flush()).map_err(|error| write_error(&error))
 }
 
 fn write_json(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
-    let mut serializer = Serializer::with_formatter(&mut *out, ForTerminals(PrettyFormatter::new()));
-    document.serialize(&mut serializer)?;
+    serde_json::to_writer_pretty(Safe(&mut *out), document)?;
     out.write_all(b"\n")
 }
 
-/// JSON that is fit for a terminal: characters that would steer one are in strings only, where they may be written as
-/// numbers.
-struct ForTerminals<'i>(PrettyFormatter<'i>);
+/// How much of an answer is written at once.
+const CHUNK: usize = 1 << 16;
 
-impl Formatter for ForTerminals<'_> {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
-        if matches!(escape(text), Cow::Borrowed(_)) {
-            return out.write_all(text.as_bytes());
+/// The same JSON document, made fit for a terminal: it has such characters in strings only, where they may be written
+/// as numbers.
+fn escape_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        let is_harmful = matches!(escape(c.encode_utf8(&mut [0; 4])), Cow::Owned(_));
+        if is_harmful && c != '\n' {
+            // None of them is beyond U+FFFF. Writing to a String cannot fail.
+            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
         }
-        for c in text.chars() {
-            let mut bytes = [0; 4];
-            match escape(c.encode_utf8(&mut bytes)) {
-                Cow::Borrowed(same) => out.write_all(same.as_bytes())?,
-                // None of them is beyond U+FFFF.
-                Cow::Owned(_) => write!(out, "\\u{:04x}", u32::from(c))?,
-            }
+    }
+    safe
+}
+
+/// Makes JSON fit for a terminal on its way. It comes in pieces that end where characters do.
+struct Safe<W>(W);
+
+impl<W: io::Write> io::Write for Safe<W> {
+    fn write(&mut self, json: &[u8]) -> io::Result<usize> {
+        if json.iter().all(|&byte| matches!(byte, b' '..=b'~' | b'\n')) {
+            self.0.write_all(json)?;
+        } else {
+            let json = str::from_utf8(json).map_err(|_| io::ErrorKind::InvalidData)?;
+            self.0.write_all(escape_json(json).as_bytes())?;
         }
-        Ok(())
+        Ok(json.len())
     }
 
-    fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.begin_array(out)
-    }
-
-    fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_array(out)
-    }
-
-    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_array_value(out, first)
-    }
-
-    fn end_array_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_array_value(out)
-    }
-
-    fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.begin_object(out)
-    }
-
-    fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_object(out)
-    }
-
-    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_object_key(out, first)
-    }
-
-    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.begin_object_value(out)
-    }
-
-    fn end_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_object_value(out)
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
 /// Prints text on standard output, with a newline at its end if it has any.
-pub(crate) fn print(text: &str) -> Result<()> {
-    let text = text.trim_end_matches('\n');
-    if text.is_empty() {
-        return Ok(());
+pub(crate) fn print(text: &(impl Display + ?Sized)) -> Result<()> {
+    let mut out =
+        Text { out: BufWriter::with_capacity(CHUNK, stream()), any: false, newlines: 0, failure: None };
+    let written = write!(out, "{text}");
+    match (out.failure.take(), written) {
+        (Some(error), _) => return Err(write_error(&error)),
+        (None, Err(error)) => return Err(Error::new(ErrorKind::Os, format!("cannot write text: {error}"))),
+        (None, Ok(())) => {}
     }
-    let mut out = stream();
-    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| write_error(&error))
+    let end = if out.any { out.out.write_all(b"\n") } else { Ok(()) };
+    end.and_then(|()| out.out.flush()).map_err(|error| write_error(&error))
+}
+
+/// Text on its way to standard output. Newlines wait until something follows them.
+struct Text<W: io::Write> {
+    out: BufWriter<W>,
+    /// Whether anything was written.
+    any: bool,
+    newlines: usize,
+    failure: Option<io::Error>,
+}
+
+impl<W: io::Write> fmt::Write for Text<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let line = text.trim_end_matches('\n');
+        if !line.is_empty() {
+            self.any = true;
+            let newlines = (0..mem::take(&mut self.newlines)).try_for_each(|_| self.out.write_all(b"\n"));
+            let written = newlines.and_then(|()| self.out.write_all(line.as_bytes()));
+            if let Err(error) = written {
+                self.failure = Some(error);
+                return Err(fmt::Error);
+            }
+        }
+        self.newlines += text.len() - line.len();
+        Ok(())
+    }
 }
 
 /// Standard output, for an answer that is too long to be kept.
@@ -204,6 +218,19 @@ mod tests {
         assert_eq!(wrap(&format!("  --option  {long}")), format!("  --option  {}", lines(12, 13, 7)));
         let short = "  a  b   c\n\n  d\n";
         assert_eq!(wrap(short), short);
+    }
+
+    #[test]
+    fn text_ends_in_one_newline_at_most() {
+        let written = |pieces: &[&str]| {
+            let mut text = Text { out: BufWriter::new(Vec::new()), any: false, newlines: 0, failure: None };
+            for piece in pieces {
+                text.write_str(piece).unwrap();
+            }
+            String::from_utf8(text.out.into_inner().unwrap()).unwrap()
+        };
+        assert_eq!(written(&["a\n", "\n", "\nb", "\n\n", ""]), "a\n\n\nb");
+        assert_eq!(written(&["\n", "\n"]), "");
     }
 
     #[test]

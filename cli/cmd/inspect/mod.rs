@@ -47,17 +47,17 @@ pub(crate) fn run(args: &Inspect) -> Result<()> {
 }
 
 #[derive(Serialize)]
-struct Inspection {
+struct Inspection<'o> {
     byte_order: String,
-    license: Option<String>,
+    license: Option<&'o str>,
     version: Option<u32>,
     sections: Vec<Section>,
     maps: Vec<Map>,
     data: Vec<Data>,
     externs: Vec<Extern>,
-    functions: Vec<Function>,
-    programs: Vec<Program>,
-    other_code: Vec<String>,
+    functions: Vec<Function<'o>>,
+    programs: Vec<Program<'o>>,
+    other_code: &'o [String],
 }
 
 #[derive(Serialize)]
@@ -109,59 +109,60 @@ struct Extern {
 
 /// A function that programs reach.
 #[derive(Serialize)]
-struct Function {
-    name: String,
-    section: String,
+struct Function<'o> {
+    name: &'o str,
+    section: &'o str,
     offset: u64,
-    references: Vec<Reference>,
-    instructions: Vec<Instruction>,
+    references: Vec<Reference<'o>>,
+    instructions: Vec<Instruction<'o>>,
 }
 
 #[derive(Serialize)]
-struct Program {
-    name: String,
-    section: String,
+struct Program<'o> {
+    name: &'o str,
+    section: &'o str,
     offset: u64,
     attach_type: String,
     /// The function of another program that it replaces.
-    extends: Option<String>,
+    extends: Option<&'o str>,
     frags: bool,
     /// The functions that are joined to it, in their order; none where it cannot be linked.
     functions: Vec<String>,
-    references: Vec<Reference>,
-    instructions: Vec<Instruction>,
+    references: Vec<Reference<'o>>,
+    instructions: Vec<Instruction<'o>>,
 }
 
+/// Names are borrowed here and below: many instructions can go by the same long ones.
 #[derive(Serialize)]
-struct Reference {
+struct Reference<'o> {
     instruction: usize,
-    symbol: String,
-    section: Option<String>,
+    symbol: &'o str,
+    section: Option<&'o str>,
     relocation: String,
 }
 
 #[derive(Serialize)]
-struct Instruction {
+struct Instruction<'o> {
     index: usize,
     text: String,
     /// What the instruction refers to, by the file's relocations.
-    symbol: Option<String>,
+    symbol: Option<&'o str>,
     /// Which number of the kernel's types the instruction is adapted to, by CO-RE.
     adapted_to: Option<String>,
     /// The line of source that begins here.
-    source: Option<Source>,
+    source: Option<Source<'o>>,
 }
 
 /// A line of source, as the compiler has noted it.
 #[derive(PartialEq, Serialize)]
-struct Source {
-    file: String,
+struct Source<'o> {
+    file: &'o str,
     line: u32,
-    text: String,
+    text: &'o str,
 }
 
-impl Inspection {
-    fn new(elf: &ElfFile<'_>, object: &Object) -> Self {
+impl<'o> Inspection<'o> {
+    fn new(elf: &ElfFile<'_>, object: &'o Object) -> Self {
         let sections = elf.sections().iter().skip(1).map(|section| Section {
             index: section.index,
             name: section.name.clone().into_owned(),
@@ -172,7 +173,7 @@ impl Inspection {
         let (linker, btf) = (Linker::new(object), object.btf.as_ref());
         Self {
             byte_order: format!("{:?}", object.order).to_lowercase(),
-            license: object.license.clone(),
+            license: object.license.as_deref(),
             version: object.version,
             sections: sections.collect(),
             maps: object.maps.iter().map(|map| Map::new(map, object)).collect(),
@@ -180,7 +181,7 @@ impl Inspection {
             externs: object.externs.iter().map(Extern::new).collect(),
             functions: object.functions.iter().map(|function| Function::new(function, btf)).collect(),
             programs: object.programs.iter().map(|program| Program::new(program, &linker, btf)).collect(),
-            other_code: object.other_code.clone(),
+            other_code: &object.other_code,
         }
     }
 }
@@ -215,19 +216,19 @@ fn pinning(pinning: &Pinning) -> String {
     }
 }
 
-impl Program {
-    fn new<'o>(program: &'o ProgramSpec, linker: &Linker<'o>, btf: Option<&Btf>) -> Self {
+impl<'o> Program<'o> {
+    fn new(program: &'o ProgramSpec, linker: &Linker<'o>, btf: Option<&'o Btf>) -> Self {
         let linked = linker.link(program).map(|linked| linked.functions).unwrap_or_default();
         Self {
-            name: program.name.clone(),
-            section: program.section.clone(),
+            name: &program.name,
+            section: &program.section,
             offset: program.offset,
             attach_type: match (program.extends(), program.kind.attach_type) {
                 (Some(_), _) => "function".to_owned(),
                 (None, AttachType::XDP) => "interface".to_owned(),
                 (None, other) => other.to_string(),
             },
-            extends: program.extends().map(str::to_owned),
+            extends: program.extends(),
             frags: program.kind.frags,
             references: program.references.iter().map(Reference::new).collect(),
             functions: linked.into_iter().skip(1).map(|function| function.name).collect(),
@@ -236,7 +237,7 @@ impl Program {
     }
 }
 
-impl Program {
+impl Program<'_> {
     /// Where it may run, in words.
     fn place(&self) -> String {
         match &self.extends {
@@ -256,11 +257,11 @@ impl Data {
     }
 }
 
-impl Function {
-    fn new(function: &FunctionSpec, btf: Option<&Btf>) -> Self {
+impl<'o> Function<'o> {
+    fn new(function: &'o FunctionSpec, btf: Option<&'o Btf>) -> Self {
         Self {
-            name: function.name.clone(),
-            section: function.section.clone(),
+            name: &function.name,
+            section: &function.section,
             offset: function.offset,
             references: function.references.iter().map(Reference::new).collect(),
             instructions: Instruction::all(function.code(), btf),
@@ -268,15 +269,15 @@ impl Function {
     }
 }
 
-impl Instruction {
-    fn all(code: Code<'_>, btf: Option<&Btf>) -> Vec<Self> {
+impl<'o> Instruction<'o> {
+    fn all(code: Code<'o>, btf: Option<&'o Btf>) -> Vec<Self> {
         let adapted_to = |index| {
             let relocation = code.info.relocation_at(index)?;
             // A record that leads nowhere is told of when the program is to be loaded.
             let subject = core_reloc::subject(btf?, relocation).ok()?;
             Some(format!("{} of {subject}", core_reloc::noun(relocation.kind)))
         };
-        let symbol = |index| code.reference(index).map(|reference| reference.symbol.clone());
+        let symbol = |index| code.reference(index).map(|reference| &*reference.symbol);
         let source = |index| Source::at(code.info.line_at(index)?, btf?);
         disassemble(code.insns)
             .map(|line| Self {
@@ -290,22 +291,20 @@ impl Instruction {
     }
 }
 
-impl Source {
-    fn at(line: &LineInfo, btf: &Btf) -> Option<Self> {
-        let text = |name| btf.text(name).ok().map(str::to_owned);
-        Some(Self { file: text(line.file)?, line: line.line, text: text(line.text)?.trim().to_owned() })
+impl<'o> Source<'o> {
+    fn at(line: &LineInfo, btf: &'o Btf) -> Option<Self> {
+        let text = |name| btf.text(name).ok();
+        Some(Self { file: text(line.file)?, line: line.line, text: text(line.text)?.trim() })
     }
 }
 
-impl Reference {
-    fn new(reference: &loader::object::SymbolReference) -> Self {
+impl<'o> Reference<'o> {
+    fn new(reference: &'o loader::object::SymbolReference) -> Self {
         Self {
             instruction: reference.insn,
-            symbol: reference.symbol.clone(),
+            symbol: &reference.symbol,
             section: match &reference.target {
-                SymbolTarget::Section { name, .. } | SymbolTarget::Code { section: name, .. } => {
-                    Some(name.clone())
-                }
+                SymbolTarget::Section { name, .. } | SymbolTarget::Code { section: name, .. } => Some(name),
                 SymbolTarget::Common | SymbolTarget::Nowhere => None,
             },
             relocation: format!("{:?}", reference.kind),
@@ -313,10 +312,10 @@ impl Reference {
     }
 }
 
-impl fmt::Display for Inspection {
+impl fmt::Display for Inspection<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "byte order  {}", self.byte_order)?;
-        writeln!(f, "license     {}", self.license.as_deref().map_or("none".into(), escape))?;
+        writeln!(f, "license     {}", self.license.map_or("none".into(), escape))?;
         match self.version {
             Some(CURRENT_KERNEL_VERSION) => writeln!(f, "version     the running kernel's")?,
             Some(version) => writeln!(f, "version     {version:#x}")?,
@@ -382,14 +381,14 @@ impl fmt::Display for Map {
     }
 }
 
-impl fmt::Display for Program {
+impl fmt::Display for Program<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let frags = if self.frags { ", multi-buffer (xdp.frags)" } else { "" };
         writeln!(
             f,
             "\nprogram {}  section {} at {:#x}, for {}{frags}",
-            escape(&self.name),
-            escape(&self.section),
+            escape(self.name),
+            escape(self.section),
             self.offset,
             self.place()
         )?;
@@ -433,21 +432,21 @@ impl fmt::Display for Extern {
     }
 }
 
-impl fmt::Display for Function {
+impl fmt::Display for Function<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, section) = (escape(&self.name), escape(&self.section));
+        let (name, section) = (escape(self.name), escape(self.section));
         writeln!(f, "\nfunction {name}  section {section} at {:#x}", self.offset)?;
         instructions(f, &self.instructions)
     }
 }
 
 /// The instructions, each line of source above those that are from it.
-fn instructions(f: &mut fmt::Formatter<'_>, instructions: &[Instruction]) -> fmt::Result {
+fn instructions(f: &mut fmt::Formatter<'_>, instructions: &[Instruction<'_>]) -> fmt::Result {
     let mut last = None;
     for insn in instructions {
         // One line has several records where its parts are apart.
         if let Some(source) = insn.source.as_ref().filter(|&source| last != Some(source)) {
-            writeln!(f, "         {}:{}  {}", escape(&source.file), source.line, escape(&source.text))?;
+            writeln!(f, "         {}:{}  {}", escape(source.file), source.line, escape(source.text))?;
             last = Some(source);
         }
         write!(f, "{insn}")?;
@@ -455,7 +454,7 @@ fn instructions(f: &mut fmt::Formatter<'_>, instructions: &[Instruction]) -> fmt
     Ok(())
 }
 
-impl fmt::Display for Instruction {
+impl fmt::Display for Instruction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "  {:>5}: {}", self.index, self.text)?;
         match (&self.symbol, &self.adapted_to) {

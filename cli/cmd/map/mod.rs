@@ -2,6 +2,7 @@
 
 mod view;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
@@ -17,6 +18,7 @@ use loader::program::Program;
 use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MAP_FLAGS, flag_names};
 use loader::{Context as _, Error, ErrorKind, Result, escape, pin, quote};
 use serde::Serialize;
+use serde::ser::{Error as _, SerializeSeq as _, Serializer};
 
 use self::view::{View, Words};
 use crate::{args, format, output};
@@ -140,12 +142,19 @@ fn list(args: &args::MapList) -> Result<()> {
 fn dump(args: &args::MapDump) -> Result<()> {
     let map = open(&args.choice)?;
     let view = View::of(&map, args.formats)?;
-    if args.form.json {
-        let entries =
-            map.entries().map(|entry| entry.map(|entry| Entry::new(&entry.key, &entry.value, &view)));
-        return output::answer(args.form, &Dump { entries: entries.collect::<Result<_>>()? });
-    }
     // A map may have millions of entries: they are printed as they come.
+    if args.form.json {
+        let mut entries = map.entries().peekable();
+        // A map that cannot be read has no answer, not half of one.
+        if let Some(Err(error)) = entries.next_if(Result::is_err) {
+            return Err(error);
+        }
+        let words = |entry: loader::map::Entry| Entry::new(&entry.key, &entry.value, &view);
+        let entries = Entries::new(entries.map(|entry| entry.map(words)));
+        let dump = Dump { entries };
+        let printed = output::answer_json(&dump);
+        return dump.entries.failure.into_inner().map_or(printed, Err);
+    }
     let mut out = BufWriter::new(output::stream());
     for entry in map.entries() {
         let entry = entry?;
@@ -192,7 +201,7 @@ fn set(args: &args::MapSet) -> Result<()> {
         _ => UpdateFlags::ANY,
     };
     map.update(&key, &value, flags).context(|| format!("key {}", quote(&args.key)))?;
-    output::answer(args.form, &Changed { key: args.key.clone(), done: "set" })
+    output::changed(args.form, &Changed { key: args.key.clone(), done: "set" })
 }
 
 /// Writes one variable of a section; the others go on being written by programs meanwhile.
@@ -213,7 +222,7 @@ fn set_variable(args: &args::MapSet, map: &Map, view: &View, field: Field) -> Re
         let bytes = view.bytes_of(field)?;
         map.write_in_place(bytes.start, value.get(bytes).unwrap_or_default()).context(what)?;
     }
-    output::answer(args.form, &Changed { key: args.key.clone(), done: "set" })
+    output::changed(args.form, &Changed { key: args.key.clone(), done: "set" })
 }
 
 /// The key of the one entry that the map of a section has.
@@ -231,7 +240,7 @@ fn delete(args: &args::MapDelete) -> Result<()> {
     if !map.delete(&key)? {
         return Err(no_entry(&args.key));
     }
-    output::answer(args.form, &Changed { key: args.key.clone(), done: "deleted" })
+    output::changed(args.form, &Changed { key: args.key.clone(), done: "deleted" })
 }
 
 fn no_entry(key: &str) -> Error {
@@ -270,8 +279,38 @@ impl Listed {
 }
 
 #[derive(Serialize)]
-struct Dump {
-    entries: Vec<Entry>,
+struct Dump<E> {
+    entries: E,
+}
+
+/// The entries of a map, read as they are written.
+struct Entries<I> {
+    entries: RefCell<I>,
+    /// Why the last one could not be read.
+    failure: RefCell<Option<Error>>,
+}
+
+impl<I> Entries<I> {
+    fn new(entries: I) -> Self {
+        Self { entries: RefCell::new(entries), failure: RefCell::new(None) }
+    }
+}
+
+impl<I: Iterator<Item = Result<Entry>>> Serialize for Entries<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        for entry in &mut *self.entries.borrow_mut() {
+            match entry {
+                Ok(entry) => list.serialize_element(&entry)?,
+                Err(error) => {
+                    let words = S::Error::custom(&error);
+                    self.failure.replace(Some(error));
+                    return Err(words);
+                }
+            }
+        }
+        list.end()
+    }
 }
 
 /// An entry; a per-CPU map has a value for each possible CPU, and their sum where they are numbers.
@@ -349,12 +388,6 @@ impl fmt::Display for List {
                 map.flags
             )
         })
-    }
-}
-
-impl fmt::Display for Dump {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.entries.iter().try_for_each(|entry| writeln!(f, "{entry}"))
     }
 }
 
