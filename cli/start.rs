@@ -2,7 +2,7 @@
 //! that loading a small object takes, for a message when the stack overflows, which here stays a plain SIGSEGV.
 //!
 //! What of it matters is done: no file that is opened becomes standard output by accident, and a reader that goes away
-//! is an error to handle (EPIPE), not a signal that ends a load half-way.
+//! is an error to handle (EPIPE), not a signal that ends a load half-way. So is a file that may not grow (EFBIG).
 
 #![allow(unsafe_code)]
 
@@ -13,15 +13,15 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::{io, process};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::signal::{SigSet, Signal};
 
 /// What the C library calls.
 // SAFETY: no other function is called `main`, and the C library calls this one as the C standard says.
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     open_standard_streams();
-    // SAFETY: no handler is installed.
-    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
+    let errors: SigSet = [Signal::SIGPIPE, Signal::SIGXFSZ].into_iter().collect();
+    let _ = errors.thread_block();
     let count = usize::try_from(count).unwrap_or_default();
     // SAFETY: the kernel has put `count` strings there, each with a NUL byte at its end, and nobody changes them.
     let words = (0..count).map(|index| unsafe { CStr::from_ptr(*words.add(index)) });

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     };
     let explain_native = |refusal| doctor::explain_native(refusal, &planned.plan, bpffs);
     executed.loaded.attachments().iter().for_each(|attached| super::warn(attached, explain_native));
-    output::answer(args.form, &Document::new(executed, args, guard.as_ref()))
+    output::changed(args.form, &Document::new(executed, args, guard.as_ref()))
 }
 
 /// Whether a program that is there would do, if it is the one that was to be attached.

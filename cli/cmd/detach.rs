@@ -32,7 +32,7 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
     let mut detached = detached.into_iter();
     let answered = match detached.next() {
         None => Ok(()),
-        Some(first) => output::answer(args.form, &Document { first, also: detached.collect() }),
+        Some(first) => output::changed(args.form, &Document { first, also: detached.collect() }),
     };
     answered.and(last.map_or(Ok(()), Err))
 }

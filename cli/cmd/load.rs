@@ -50,7 +50,7 @@ pub(crate) fn run(args: &LoadAndPin) -> Result<()> {
     })?;
     let telling = Telling::new(&args.report, args.form);
     let executed = transcript::execute(&planned, telling)?;
-    output::answer(args.form, &Document::new(&planned.plan, executed))
+    output::changed(args.form, &Document::new(&planned.plan, executed))
 }
 
 #[derive(Serialize)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::bench::refused;
-use crate::command::run;
+use crate::command::{command, run};
 use crate::objects::object;
 use crate::peers::attached_by_ip;
 use crate::veth::{NEAR, pair};
@@ -229,6 +229,26 @@ fn the_maps_of_a_program_are_in_lines_of_their_own() {
     );
     assert!(lines.iter().all(|line| line.len() <= 80), "{}", ran.report());
     xdpload(&["block", "off", "--purge"]).ok();
+}
+
+#[test]
+fn what_is_done_but_cannot_be_told_is_said() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    let object = object("xdp_pass");
+    let file = sandbox.scratch().join("answer");
+    let file = file.to_str().expect("the path is text");
+    // No file may grow: that is an error, and not the signal that it is to whoever does not expect it.
+    let limited = format!("ulimit -f 0; exec \"$0\" \"$@\" >{file}");
+    for (shell, words) in [("exec \"$0\" \"$@\" >/dev/full", "ENOSPC"), (&limited, "EFBIG")] {
+        for words_of_command in [&["attach", NEAR, &object][..], &["detach", NEAR]] {
+            let program = [&["-c", shell, env!("CARGO_BIN_EXE_xdpload")], words_of_command].concat();
+            run(&mut command("sh", &program))
+                .fails(1)
+                .stderr_has("error: the change was made, but the answer could not be written: write(2) for ")
+                .stderr_has(words);
+            assert_eq!(attached_by_ip(NEAR).is_some(), words_of_command[0] == "attach");
+        }
+    }
 }
 
 #[test]
