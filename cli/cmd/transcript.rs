@@ -1,7 +1,9 @@
 //! The calls of a plan as they are told while it is carried out, and in the answer.
 
 use loader::load::{Loaded, Record};
+use loader::plan::{Call, Step};
 use loader::{Result, escape};
+use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 
 use super::calls::CallDocument;
@@ -39,7 +41,17 @@ pub(super) fn execute(planned: &Planned, telling: Telling) -> Result<Executed> {
 /// The same with the guard of a plan on trial.
 pub(super) fn execute_with(planned: &Planned, telling: Telling, guard: Option<&Guard>) -> Result<Executed> {
     let mut transcript = Vec::new();
+    let mut waits = waits(&planned.plan.steps);
+    // One change of one interface is made or is not.
+    if !waits && planned.plan.attach.len() > 1 {
+        hold_signals();
+    }
     let observe = |record: &Record<'_>| {
+        // Nothing that lasts comes before, and from here on nobody is waited for.
+        if waits && matches!(record.call, Call::Lock { .. } | Call::MapCreate(_) | Call::ProgLoad(_)) {
+            hold_signals();
+            waits = false;
+        }
         if telling.verbose {
             output::remark(record);
         }
@@ -59,6 +71,22 @@ pub(super) fn execute_with(planned: &Planned, telling: Telling, guard: Option<&G
     }
     loaded.mounted().into_iter().for_each(mount::warn_if_it_passes);
     Ok(Executed { loaded, transcript })
+}
+
+/// Whether these steps may wait for another run, however long that takes.
+fn waits(steps: &[Step]) -> bool {
+    steps.iter().any(|step| {
+        let others = step.otherwise.iter().any(|other| waits(&other.steps));
+        matches!(step.call, Call::Lock { .. }) || others || waits(&step.then)
+    })
+}
+
+/// Lets a change come to its end, and its answer be given, before a signal ends this process: the one half of it would
+/// be left behind, and nobody would have been told which.
+fn hold_signals() {
+    let signals: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    // Where that is refused, signals are as dangerous as before.
+    let _ = signals.thread_block();
 }
 
 #[derive(Serialize)]

@@ -1,5 +1,7 @@
 //! One load for several interfaces: all of them get the program, or each keeps what it had.
 
+use std::fs;
+
 use serde_json::Value;
 
 use crate::acceptor::Ending;
@@ -9,9 +11,10 @@ use crate::packets::assert_udp;
 use crate::peers::{attached_by_ip, number};
 use crate::requirement::Missing;
 use crate::sandbox::Sandbox;
+use crate::strace::signal_at;
 use crate::strace_plan::run_as_planned;
 use crate::veth::{FAR_V4, NEAR, Veth, pair, wait_for};
-use crate::xdpload::{answer, xdpload};
+use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// Other interfaces in the sandbox, with a driver that runs programs.
 const OTHERS: [&str; 2] = ["left0", "right0"];
@@ -70,6 +73,38 @@ fn all_of_them_get_the_program() {
     for interface in [NEAR, OTHERS[0], OTHERS[1]] {
         xdpload(&["detach", interface]).ok();
     }
+}
+
+#[test]
+fn a_signal_in_the_midst_of_them_waits() {
+    let (sandbox, _veth) = need!(interfaces());
+    let attach = ["attach", NEAR, OTHERS[0], OTHERS[1], &object("blacklist")];
+    let attach = [&attach[..], &["--pin-map", "blacklist=/sys/fs/bpf/blacklist"]].concat();
+    let mut ended = [0, 0];
+    for (call, signal) in [("sendto", "INT"), ("bpf", "TERM"), ("sendto", "HUP")] {
+        for nth in 1.. {
+            let (ran, was_sent) = signal_at(&sandbox, call, nth, signal, &xdpload_command(&attach));
+            match ids() {
+                [Some(one), Some(two), Some(three)] if (one, one) == (two, three) => {
+                    ran.ok().stdout_has("attached it to right0");
+                    ended[1] += 1;
+                }
+                ids => {
+                    assert_eq!((ids, sandbox.pins()), ([None; 3], vec![]), "{signal} at {call} {nth}");
+                    ended[0] += 1;
+                }
+            }
+            for interface in [NEAR, OTHERS[0], OTHERS[1]] {
+                xdpload(&["detach", interface]);
+            }
+            let _ = fs::remove_file("/sys/fs/bpf/blacklist");
+            if !was_sent {
+                break;
+            }
+        }
+    }
+    // Before anything was changed, a signal ends the program as ever.
+    assert!(ended.iter().all(|&times| times > 0), "{ended:?}");
 }
 
 #[test]

@@ -60,6 +60,21 @@ pub(crate) fn kill_each_before(sandbox: &Sandbox, name: &str, nth: u32, command:
     (ran, was_killed)
 }
 
+/// Runs `command`, which is sent `signal` at its `nth` call of `name`. Tells whether it was.
+#[track_caller]
+pub(crate) fn signal_at(
+    sandbox: &Sandbox,
+    name: &str,
+    nth: u32,
+    signal: &str,
+    command: &Command,
+) -> (Ran, bool) {
+    let inject = format!("inject={name}:signal={signal}:when={nth}");
+    let (ran, trace) = strace_text(sandbox, &["-e", &format!("trace={name}"), "-e", &inject], command);
+    let calls = trace.matches(&format!("{name}(")).count();
+    (ran, u32::try_from(calls).is_ok_and(|calls| calls >= nth))
+}
+
 #[track_caller]
 fn strace(sandbox: &Sandbox, options: &[&str], command: &Command) -> (Ran, Vec<Call>) {
     let (ran, trace) = strace_text(sandbox, options, command);
