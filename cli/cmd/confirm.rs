@@ -39,9 +39,9 @@ pub(crate) fn run(args: &args::Confirm) -> Result<()> {
     refusals.iter().for_each(output::error);
     match last {
         None if none => Err(none_waits(link.as_ref())),
-        None => output::answer(args.form, &document),
+        None => output::changed(args.form, &document),
         Some(error) if none => Err(error),
-        Some(error) => output::answer(args.form, &document).and(Err(error)),
+        Some(error) => output::changed(args.form, &document).and(Err(error)),
     }
 }
 

@@ -58,6 +58,9 @@ enum Answer {
 pub(crate) struct Guards<'n> {
     netns: Option<&'n NetNs>,
     silent: Vec<i32>,
+    /// Whether callers of one queued up to the limit, and none was let in: anybody may take a name that is free, or
+    /// those of all interfaces.
+    crowded: bool,
 }
 
 /// The change of the interface `ifindex` that waits to be confirmed; see [`Guards::pending`].
@@ -68,7 +71,7 @@ pub(crate) fn pending(netns: Option<&NetNs>, ifindex: u32) -> Result<Option<Pend
 impl<'n> Guards<'n> {
     /// The guards in `netns`, or in the network namespace of this thread.
     pub(crate) fn new(netns: Option<&'n NetNs>) -> Self {
-        Self { netns, silent: Vec::new() }
+        Self { netns, silent: Vec::new(), crowded: false }
     }
 
     /// The change of the interface `ifindex` that waits to be confirmed, if one does and this user may know of it.
@@ -77,7 +80,7 @@ impl<'n> Guards<'n> {
             match self.ask(ifindex, "status\n")? {
                 Answer::Waits(pending) => return Ok(Some(pending)),
                 Answer::Nobody | Answer::Silent => return Ok(None),
-                Answer::Unanswered(pid) => return Err(no_answer(pid, "")),
+                Answer::Unanswered(pid) => return Err(no_answer(ifindex, pid, "")),
                 // Its trial was over at this moment. Mostly nobody answers any more.
                 Answer::Ended => {}
             }
@@ -94,7 +97,9 @@ impl<'n> Guards<'n> {
                 let message = "only the user who made the change, and root, may confirm it";
                 Err(Error::new(ErrorKind::PermissionDenied, message))
             }
-            Answer::Unanswered(pid) => Err(no_answer(pid, ", so that nothing is known to be confirmed")),
+            Answer::Unanswered(pid) => {
+                Err(no_answer(ifindex, pid, ", so that nothing is known to be confirmed"))
+            }
             Answer::Ended => {
                 let message =
                     "the guard has ended without an answer: it rolled the change back, or was killed";
@@ -105,14 +110,18 @@ impl<'n> Guards<'n> {
     }
 
     fn ask(&mut self, ifindex: u32, request: &str) -> Result<Answer> {
+        let patience = if self.crowded { Duration::from_millis(100) } else { PATIENCE };
         let stream = match self.netns {
-            Some(netns) => netns.run(|| connect_to_guard(ifindex))?,
-            None => connect_to_guard(ifindex),
+            Some(netns) => netns.run(|| connect_to_guard(ifindex, patience))?,
+            None => connect_to_guard(ifindex, patience),
         };
         let stream = match stream {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(Answer::Nobody),
             // So many wait to be heard that no more are let in.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Answer::Unanswered(0)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.crowded = true;
+                return Ok(Answer::Unanswered(0));
+            }
             stream => stream.map_err(|error| failed("connect(2)", &error))?,
         };
         // Anybody may take a name that is free.
@@ -131,9 +140,11 @@ impl<'n> Guards<'n> {
 }
 
 /// The error for a guard that does not answer, and what follows from that.
-fn no_answer(pid: i32, then: &str) -> Error {
+fn no_answer(ifindex: u32, pid: i32, then: &str) -> Error {
     if pid == 0 {
-        return Error::new(ErrorKind::Conflict, format!("the guard does not answer{then}"));
+        let name = socket_name(ifindex);
+        let message = format!("whoever holds the guard's socket `@{name}` does not answer{then}");
+        return Error::new(ErrorKind::Conflict, message).with_help(who_holds(&name));
     }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let is_stopped = stat.rsplit(") ").next().is_some_and(|state| state.starts_with(['T', 't']));
@@ -144,12 +155,12 @@ fn no_answer(pid: i32, then: &str) -> Error {
 }
 
 /// A connection to the guard of the interface `ifindex` in this namespace, on which neither end is waited for for long.
-fn connect_to_guard(ifindex: u32) -> io::Result<UnixStream> {
+fn connect_to_guard(ifindex: u32, patience: Duration) -> io::Result<UnixStream> {
     let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     let stream = UnixStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE))?;
     // It is the limit of connect(2) too.
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(patience))?;
     connect(stream.as_raw_fd(), &UnixAddr::new_abstract(socket_name(ifindex).as_bytes())?)?;
     Ok(stream)
 }
@@ -187,10 +198,21 @@ pub(super) fn is_trusted(stream: &UnixStream) -> bool {
     getsockopt(stream, PeerCredentials).is_ok_and(|peer| [0, geteuid().as_raw()].contains(&peer.uid()))
 }
 
-/// The user, neither this one nor root, who has the name of the guard of the interface `ifindex` in this namespace.
-pub(super) fn stranger(ifindex: u32) -> Option<u32> {
-    let stream = connect_to_guard(ifindex).ok().filter(|stream| !is_trusted(stream))?;
-    getsockopt(&stream, PeerCredentials).ok().map(|peer| peer.uid())
+/// Who has the name of the guard of the interface `ifindex` in this namespace, and is neither this user nor root.
+pub(super) fn stranger(ifindex: u32) -> Option<String> {
+    match connect_to_guard(ifindex, PATIENCE) {
+        Ok(stream) if is_trusted(&stream) => None,
+        Ok(stream) => getsockopt(&stream, PeerCredentials).ok().map(|peer| format!("user {}", peer.uid())),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Some("somebody who lets no caller in".to_owned())
+        }
+        Err(_) => None,
+    }
+}
+
+/// How to find out who holds the socket `name`.
+pub(super) fn who_holds(name: &str) -> String {
+    format!("`ss -lxp src @{name}` shows the process")
 }
 
 fn read(answer: &str) -> Option<Pending> {

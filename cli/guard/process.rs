@@ -19,7 +19,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{close, setsid};
 
-use super::client::{is_trusted, pending, stranger};
+use super::client::{is_trusted, pending, stranger, who_holds};
 use super::log::{Level, log};
 use super::{TO_STRANGERS, socket_name};
 
@@ -169,11 +169,10 @@ fn listen(on_trial: &OnTrial) -> Result<UnixListener> {
     bound.map_err(|error| {
         if error.kind() == io::ErrorKind::AddrInUse {
             // Anybody may take a name that is free.
-            if let Some(user) = stranger(ifindex) {
+            if let Some(holder) = stranger(ifindex) {
                 let name = socket_name(ifindex);
-                let message = format!("user {user} holds the socket `@{name}`, which the guard needs");
-                return Error::new(ErrorKind::Conflict, message)
-                    .with_help(format!("`ss -lxp src @{name}` shows the process"));
+                let message = format!("{holder} holds the socket `@{name}`, which the guard needs");
+                return Error::new(ErrorKind::Conflict, message).with_help(who_holds(&name));
             }
             let message = format!("another change of {interface} waits to be confirmed");
             return Error::new(ErrorKind::Conflict, message).with_help(format!(

@@ -152,7 +152,8 @@ fn nobody_else_holds_off_the_end() {
     assert!(crowd.wait().expect("it was started").success());
 }
 
-/// As somebody who is not root, takes the name of a guard, and holds it until there is no more input.
+/// As somebody who is not root, takes the name of a guard, and holds it until there is no more input. With a second
+/// argument, callers queue up to the limit already.
 const SQUATTER: &str = r#"
 import os, socket, sys
 os.setgroups([])
@@ -160,7 +161,16 @@ os.setgid(65534)
 os.setuid(65534)
 held = socket.socket(socket.AF_UNIX)
 held.bind("\0xdpload-guard/" + sys.argv[1])
-held.listen()
+held.listen(0)
+crowd = []
+while len(sys.argv) > 2:
+    one = socket.socket(socket.AF_UNIX)
+    one.setblocking(False)
+    try:
+        one.connect("\0xdpload-guard/" + sys.argv[1])
+    except BlockingIOError:
+        break
+    crowd.append(one)
 print("held", flush=True)
 sys.stdin.read()
 "#;
@@ -171,15 +181,26 @@ fn who_holds_the_name_of_a_guard_is_told() {
     let attached = attach("xdp_drop", &[]);
     let index = number(&attached["ifindex"]).to_string();
     xdpload(&["detach", NEAR]).ok();
-    let mut squatter = command("python3", &["-c", SQUATTER, &index]);
-    let mut squatter = squatter.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 starts");
-    let mut held = [0; 5];
-    squatter.stdout.as_mut().expect("it is piped").read_exact(&mut held).expect("it holds the name");
-    let words = format!("user 65534 holds the socket `@xdpload-guard/{index}`, which the guard needs");
-    refused(&["attach", NEAR, &object("xdp_drop"), SHORT], 1, &[&words]);
-    assert_eq!(near(), None);
-    drop(squatter.stdin.take());
-    assert!(squatter.wait().expect("it was started").success());
+    let socket = format!("socket `@xdpload-guard/{index}`");
+    for (crowd, holder) in [(&[][..], "user 65534"), (&["crowd"], "somebody who lets no caller in")] {
+        let words = [&["-c", SQUATTER, &index], crowd].concat();
+        let mut squatter = command("python3", &words);
+        let mut squatter =
+            squatter.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 starts");
+        let mut held = [0; 5];
+        squatter.stdout.as_mut().expect("it is piped").read_exact(&mut held).expect("it holds the name");
+        let words = format!("{holder} holds the {socket}, which the guard needs");
+        refused(&["attach", NEAR, &object("xdp_drop"), SHORT], 1, &[&words]);
+        assert_eq!(near(), None);
+        // Whoever is no guard keeps nobody from the rest.
+        let status = answer(&["status", NEAR]);
+        let error = status["interfaces"][0]["trial_error"].as_str().unwrap_or_default();
+        let words = format!("whoever holds the guard's {socket} does not answer");
+        assert_eq!(error, if crowd.is_empty() { "" } else { &words });
+        refused(&["confirm", NEAR], 1, &[if crowd.is_empty() { "no change" } else { &words }]);
+        drop(squatter.stdin.take());
+        assert!(squatter.wait().expect("it was started").success());
+    }
 }
 
 #[test]
