@@ -12,7 +12,7 @@ use crate::args::Form;
 use crate::exit::Exit;
 
 /// The columns of a terminal that nobody has made wider, such as a serial console.
-const WIDTH: usize = 80;
+pub(crate) const WIDTH: usize = 80;
 
 /// What a command answers: `Display` is the text, `Serialize` the JSON document.
 pub(crate) trait Answer: Display + Serialize {}
@@ -144,44 +144,10 @@ pub(crate) fn remark(text: impl Display) {
 pub(crate) fn usage(words: &clap::Error) -> Exit {
     let text = words.to_string();
     if !words.use_stderr() {
-        return print(&wrap(&text)).map_or(Exit::Failed, |()| Exit::Done);
+        return print(&text).map_or(Exit::Failed, |()| Exit::Done);
     }
     text.trim_end().lines().for_each(|line| remark(escape(line)));
     Exit::Usage
-}
-
-/// `text` with its long lines continued in the next, below what stands behind the first column of a table.
-pub(crate) fn wrap(text: &str) -> String {
-    let mut wrapped = String::new();
-    for line in text.lines() {
-        if line.chars().count() <= WIDTH {
-            wrapped = wrapped + line + "\n";
-            continue;
-        }
-        let words = line.trim_start();
-        let indent = line.len() - words.len();
-        let column = words.find("  ").map_or(0, |at| words.len() - words[at..].trim_start().len());
-        // What is behind the first column, if there is a table, and else all.
-        let (head, words) = line.split_at(indent + column);
-        let mut width = head.chars().count();
-        wrapped += head;
-        let mut separator = "";
-        for word in words.split_whitespace() {
-            let longer = width + separator.len() + word.chars().count();
-            if longer > WIDTH && !separator.is_empty() {
-                wrapped.push('\n');
-                wrapped.extend(std::iter::repeat_n(' ', head.chars().count()));
-                width = head.chars().count() + word.chars().count();
-            } else {
-                wrapped += separator;
-                width = longer;
-            }
-            wrapped += word;
-            separator = " ";
-        }
-        wrapped.push('\n');
-    }
-    wrapped
 }
 
 /// Prints an error and what is known beside it on standard error.
@@ -202,23 +168,6 @@ pub(crate) fn reason(error: &Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_long_line_goes_on_below_its_second_column() {
-        let long = "long ".repeat(20);
-        let lines = |indent: usize, first, rest| {
-            format!(
-                "{}\n{}{}\n",
-                "long ".repeat(first).trim_end(),
-                " ".repeat(indent),
-                "long ".repeat(rest).trim_end()
-            )
-        };
-        assert_eq!(wrap(&format!("  {long}")), format!("  {}", lines(2, 15, 5)));
-        assert_eq!(wrap(&format!("  --option  {long}")), format!("  --option  {}", lines(12, 13, 7)));
-        let short = "  a  b   c\n\n  d\n";
-        assert_eq!(wrap(short), short);
-    }
 
     #[test]
     fn text_ends_in_one_newline_at_most() {

@@ -267,16 +267,28 @@ impl fmt::Display for Running {
                 write!(f, " pinned at {}", escape(pin))?;
             }
         }
-        // In lines of their own: a program may have a dozen.
         match &self.details {
-            Details::Known(Known { maps, .. }) if !maps.is_empty() => {
-                let maps: Vec<_> =
-                    maps.iter().map(|map| format!("{} (id {})", escape(&map.name), map.id)).collect();
-                write!(f, "\n{}", output::wrap(&format!("    maps  {}", maps.join(", "))))
-            }
-            _ => Ok(()),
+            Details::Known(Known { maps, .. }) => write_maps(f, maps),
+            Details::Unknown { .. } => Ok(()),
         }
     }
+}
+
+/// The maps in lines of their own: a program may have a dozen.
+fn write_maps(f: &mut fmt::Formatter<'_>, maps: &[MapName]) -> fmt::Result {
+    let mut column = output::WIDTH;
+    for (index, map) in maps.iter().enumerate() {
+        let end = if index + 1 < maps.len() { "," } else { "" };
+        let word = format!(" {} (id {}){end}", escape(&map.name), map.id);
+        if column + word.len() > output::WIDTH {
+            let head = if index == 0 { "    maps" } else { "        " };
+            write!(f, "\n{head}")?;
+            column = head.len();
+        }
+        f.write_str(&word)?;
+        column += word.len();
+    }
+    Ok(())
 }
 
 impl fmt::Display for Known {

@@ -221,9 +221,9 @@ fn the_maps_of_a_program_are_in_lines_of_their_own() {
     let ran = xdpload(&["status"]).ok();
     let lines: Vec<_> = ran.stdout().lines().collect();
     assert!(lines[0].starts_with("near0 ("), "{}", ran.report());
-    assert!(lines[1].starts_with("    maps  "), "{}", ran.report());
+    assert!(lines[1].starts_with("    maps "), "{}", ran.report());
     assert!(
-        lines.len() > 3 && lines[2..].iter().all(|line| line.starts_with("          ")),
+        lines.len() > 3 && lines[2..].iter().all(|line| line.starts_with("         ")),
         "{}",
         ran.report()
     );
