@@ -104,6 +104,7 @@ fn each_document_is_what_the_page_says() {
     let gobpf = object("blacklist_gobpf");
     say("plan", &answer(&["plan", &gobpf, "--dev", NEAR, "--replace"]));
     say("plan", &answer(&["plan", &object("kconfig")]));
+    say("plan", &answer(&["plan", &object("map_types"), "--all"]));
     say("plan", &answer(&["plan", &object("core_fields")]));
     say("attach", &answer(&["attach", NEAR, &gobpf]));
     say("status", &answer(&["status"]));
