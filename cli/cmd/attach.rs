@@ -271,7 +271,7 @@ impl fmt::Display for Document {
         write_replaced(f, self.replaced)?;
         if !self.kept.is_empty() {
             let kept: Vec<_> = self.kept.iter().map(|map| escape(map)).collect();
-            writeln!(f, "kept its maps {}", kept.join(", "))?;
+            writeln!(f, "kept map(s): {}", kept.join(", "))?;
         }
         self.copied.iter().try_for_each(|Copied { map, entries }| {
             writeln!(f, "copied {entries} entries of its map {} into a new one", escape(map))

@@ -10,10 +10,11 @@ use crate::sandbox::Sandbox;
 use crate::xdpload::{xdpload, xdpload_command};
 
 /// The table, with one space where the demo has several.
-const TABLE: [&str; 6] = [
+const TABLE: [&str; 7] = [
     "packets that arrived",
     "before from 192.0.2.77 5 of 5",
     "xdp_drop attached to veth0 from 192.0.2.77 0 of 5",
+    "blacklist attached, nothing listed from 192.0.2.77 5 of 5",
     "blacklist attached, source 192.0.2.77 listed from 192.0.2.77 0 of 5",
     "from 192.0.2.78 5 of 5",
     "detached from 192.0.2.77 5 of 5",

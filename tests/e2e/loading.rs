@@ -24,7 +24,7 @@ const DIR: &str = "/sys/fs/bpf/edge";
 fn an_object_is_loaded_without_unsound_types() {
     let (sandbox, _veth) = need!(pair(&[]));
     for (section, left_out) in
-        [(".BTF", "the object's types"), (".BTF.ext", "what `.BTF.ext` says of functions and lines")]
+        [(".BTF", "the object's BTF"), (".BTF.ext", "what `.BTF.ext` says of functions and lines")]
     {
         let mut edit = Edit::of(&object("subprog_call"));
         let version = edit.content(section).start + 2;
@@ -73,9 +73,9 @@ fn programs_and_maps_are_pinned_and_nothing_is_attached() {
     let other = other["programs"][0]["id"].to_string();
     run(&mut command("bpftool", &["prog", "pin", "id", &other, &format!("{DIR}/pass_all")])).ok();
     let words = format!(
-        "pinning program `pass_all`: `{DIR}/pass_all` is pinned already, as program {other}, with other code"
+        "pinning program `pass_all`: `{DIR}/pass_all` is pinned already: program {other}, with other code"
     );
-    refused(&again, 1, &[&words]);
+    refused(&again, 1, &[&words, "help: remove that pin, or pin below another directory"]);
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn counters_are_exact_across_upgrades_under_packets() {
                 let options = [&["--keep-maps"], again].concat();
                 upgrade(&sandbox, "count_percpu", &options, Ending::AsTheKernelSays)
                     .ok()
-                    .stdout_has("kept its maps packets, bytes");
+                    .stdout_has("kept map(s): packets, bytes");
             }
         });
         assert_eq!(["packets", "bytes"].map(map_id), ids);
@@ -90,7 +90,7 @@ fn an_arena_is_kept() {
     upgrade(&sandbox, "arena", &[], Ending::AsTheKernelSays).ok();
     let id = map_id("arena");
     for option in ["--keep-maps", "--migrate-maps"] {
-        upgrade(&sandbox, "arena", &[option], Ending::AsTheKernelSays).ok().stdout_has("kept its maps");
+        upgrade(&sandbox, "arena", &[option], Ending::AsTheKernelSays).ok().stdout_has("kept map(s): ");
         assert_eq!(map_id("arena"), id);
     }
     xdpload(&["detach", NEAR]).ok();
@@ -119,7 +119,7 @@ fn a_map_of_another_shape_is_refused_by_its_field() {
         Ending::AsTheKernelSays,
     )
     .ok()
-    .stdout_has("kept its maps blacklist");
+    .stdout_has("kept map(s): blacklist");
     assert_eq!(map_id("blacklist"), before.1);
     assert_udp(&veth, BLOCKED, 0);
     assert_udp(&veth, OTHER, 5);

@@ -106,9 +106,10 @@ impl Play<'_> {
     fn drop_one_source(&mut self, objects: &Objects) -> Result<()> {
         let object = &objects.blacklist;
         let command = format!("xdpload attach {INTERFACE} {} --replace --netns gateway", object.path);
-        let title = "3. Replace it by the blacklist in one step: no packet passes without a program";
+        let title = "3. Replace it by the blacklist, in one step. It lists nothing yet, so packets pass";
         step(title, &[&command])?;
         let loaded = attach(&object.object, true)?;
+        self.send_from_listed("blacklist attached, nothing listed", Expect::All)?;
 
         let command = format!("xdpload map set {INTERFACE}:blacklist {LISTED} 1 --netns gateway");
         step("4. List one source in the program's map; packets from the other one pass", &[&command])?;

@@ -71,7 +71,7 @@ impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = |number: Option<u32>| number.map_or("unknown".to_owned(), |number| number.to_string());
         let none = if self.capabilities.is_empty() { "none of those that matter" } else { "" };
-        writeln!(f, "this process, of user {}", self.uid)?;
+        writeln!(f, "this process (uid {})", self.uid)?;
         writeln!(f, "  capabilities: {none}{}", self.capabilities.join(" "))?;
         if self.in_user_namespace == Some(true) {
             writeln!(f, "  in a user namespace of its own")?;
@@ -86,7 +86,7 @@ impl fmt::Display for Process {
         }
         writeln!(f, "  load programs: {}", self.load)?;
         writeln!(f, "  attach them: {}", self.attach)?;
-        writeln!(f, "  replace and detach those of others: {}", self.open_by_id)?;
+        writeln!(f, "  open programs of others (replace, detach): {}", self.open_by_id)?;
         writeln!(f, "  mount a bpffs: {}", self.mount)
     }
 }

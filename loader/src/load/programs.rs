@@ -88,7 +88,7 @@ impl Execution<'_> {
         }
         let modules: Vec<_> = load.modules.iter().map(|module| self.module(*module)).collect();
         let license = CString::new(load.license.as_str())
-            .map_err(|_| Error::new(ErrorKind::InvalidInput, "the licence has a NUL byte"))?;
+            .map_err(|_| Error::new(ErrorKind::InvalidInput, "the license has a NUL byte"))?;
         let program = Program::load(
             &ProgramParams {
                 label: &self.plan.programs[load.program.0],
@@ -149,7 +149,7 @@ impl Execution<'_> {
         let there = pinned.info()?;
         let maps = |info: &ProgramInfo| info.map_ids.iter().copied().into_set();
         let difference = if there.tag != ours.tag {
-            "other code"
+            "with other code"
         } else if maps(&there) != maps(&ours) {
             "the same code with other maps"
         } else {
@@ -158,7 +158,7 @@ impl Execution<'_> {
         };
         let name = quote(&self.plan.programs[slot.0]);
         let message =
-            format!("pinning program {name}: {} is pinned already, as program {}", quote(path), there.id);
+            format!("pinning program {name}: {} is pinned already: program {}", quote(path), there.id);
         Err(Error::new(ErrorKind::Conflict, format!("{message}, with {difference}")))
     }
 

@@ -60,7 +60,9 @@ impl Execution<'_> {
                 }
             }
         }
-        Ok(Outcome::Found(format!("{} maps are kept", self.upgrade.kept.len())))
+        let kept: Vec<_> = self.upgrade.kept.iter().map(|slot| quote(&self.plan.maps[slot.0])).collect();
+        let kept = if kept.is_empty() { "none".to_owned() } else { kept.join(", ") };
+        Ok(Outcome::Found(format!("maps kept: {kept}")))
     }
 
     /// The map of the plan that has the name of the running program's.
