@@ -84,24 +84,28 @@ impl Command {
     /// To describe all commands to the parser takes longer than a load of a small object. So the one that is named is
     /// tried alone first; what does not fit it is left to the parser of all, which knows what to say.
     pub(crate) fn parse(words: &[OsString]) -> std::result::Result<Self, clap::Error> {
-        let alone = match words.get(1).and_then(|word| word.to_str()) {
-            #[cfg(feature = "inspect")]
-            Some("inspect") => alone(words).map(Self::Inspect),
-            #[cfg(feature = "plan")]
-            Some("plan") => alone(words).map(Self::Plan),
-            Some("attach") => alone(words).map(Box::new).map(Self::Attach),
-            #[cfg(feature = "load")]
-            Some("load") => alone(words).map(Self::Load),
-            Some("detach") => alone(words).map(Self::Detach),
-            Some("confirm") => alone(words).map(Self::Confirm),
-            Some("status") => alone(words).map(Self::Status),
-            Some("map") => map::alone(&words[1..]).map(Self::Map),
-            Some("block") => block::alone(&words[1..]).map(Self::Block),
-            _ => None,
-        };
-        match alone {
+        match Self::parse_alone(words) {
             Some(command) => Ok(command),
             None => Ok(args::Arguments::try_parse_from(words)?.command),
+        }
+    }
+
+    /// The command that is named, if the words are what it takes.
+    fn parse_alone(words: &[OsString]) -> Option<Self> {
+        match words.get(1)?.to_str()? {
+            #[cfg(feature = "inspect")]
+            "inspect" => alone(words).map(Self::Inspect),
+            #[cfg(feature = "plan")]
+            "plan" => alone(words).map(Self::Plan),
+            "attach" => alone(words).map(Box::new).map(Self::Attach),
+            #[cfg(feature = "load")]
+            "load" => alone(words).map(Self::Load),
+            "detach" => alone(words).map(Self::Detach),
+            "confirm" => alone(words).map(Self::Confirm),
+            "status" => alone(words).map(Self::Status),
+            "map" => map::alone(&words[1..]).map(Self::Map),
+            "block" => block::alone(&words[1..]).map(Self::Block),
+            _ => None,
         }
     }
 
@@ -232,11 +236,8 @@ pub(crate) fn plan_of_object(
     // What programs take from the running kernel depends on which of them are loaded.
     let loader = more(loader(&object, path, load)?).ask_kernel()?;
     let plan = loader.plan(&loader.running_kernel()?)?;
-    let left_out = if object.btf.is_some() {
-        "what `.BTF.ext` says of functions and lines"
-    } else {
-        "the object's types"
-    };
+    let left_out =
+        if object.btf.is_some() { "what `.BTF.ext` says of functions and lines" } else { "the object's BTF" };
     Ok(Planned { plan, btf_flaw: object.btf_flaw.map(|flaw| format!("{left_out}: {flaw}")) })
 }
 
@@ -316,5 +317,77 @@ mod tests {
         let mut names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
         names.sort_unstable();
         assert_eq!(names, expected);
+    }
+
+    /// What waits for a person, and what nobody runs often, is left to the parser of all.
+    const NOT_ALONE: [&str; 8] = [
+        "demo",
+        "doctor",
+        "pins",
+        "pins gc",
+        "map list",
+        "block allow add",
+        "block allow del",
+        "block allow list",
+    ];
+
+    /// Each command of the lowest level, with words that it takes.
+    const SAMPLES: [&str; 29] = [
+        "inspect o",
+        "plan o",
+        "attach i o",
+        "load o --pin=p",
+        "detach i",
+        "confirm",
+        "status",
+        "doctor",
+        "pins",
+        "pins gc",
+        "map list",
+        "map dump 1",
+        "map get 1 0",
+        "map set 1 0 0",
+        "map delete 1 0",
+        "block on i",
+        "block off i",
+        "block add p",
+        "block del p",
+        "block allow add p",
+        "block allow del p",
+        "block allow list",
+        "block list",
+        "block test a",
+        "block load f",
+        "block save f",
+        "block stats",
+        "block sync -",
+        "demo",
+    ];
+
+    /// The names of the commands at and below `command` that can be run, behind the name of `command`.
+    fn runnable(command: &clap::Command, name: &str, found: &mut Vec<String>) {
+        if !command.is_subcommand_required_set() && !name.is_empty() {
+            found.push(name.to_owned());
+        }
+        for below in command.get_subcommands() {
+            runnable(below, format!("{name} {}", below.get_name()).trim_start(), found);
+        }
+    }
+
+    #[test]
+    fn each_command_is_parsed_alone_or_meant_not_to_be() {
+        let mut commands = Vec::new();
+        runnable(&args::Arguments::command(), "", &mut commands);
+        for command in commands {
+            let is_of = |sample: &&&str| {
+                let rest = sample.strip_prefix(&*command);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+            };
+            let sample = SAMPLES.iter().find(is_of).unwrap_or_else(|| panic!("{command} has no sample"));
+            let words: Vec<_> =
+                ["xdpload"].into_iter().chain(sample.split(' ')).map(OsString::from).collect();
+            let is_alone = Command::parse_alone(&words).is_some();
+            assert_eq!(is_alone, !NOT_ALONE.contains(&&*command), "{command}");
+        }
     }
 }
