@@ -1,10 +1,10 @@
-//! What Rust code may not say: `unsafe` out of its room, hidden state, output from the library, unfinished work.
+//! What Rust code may not say: `unsafe` outside its module, hidden state, output from the library, unfinished work.
 
 use crate::lexer::{is_word, line_of, words};
 use crate::tree::{File, Violation};
 
-/// The one room of unsafe code, and the file that is called by the C library.
-const UNSAFE_ROOM: [&str; 2] = ["loader/src/sys/", "cli/start.rs"];
+/// The one module of unsafe code, and the file that is called by the C library.
+const UNSAFE_MODULES: [&str; 2] = ["loader/src/sys/", "cli/start.rs"];
 
 /// Words that print, ask the environment or keep global state; the library has none of them.
 const HIDDEN: [&str; 12] = [
@@ -29,21 +29,23 @@ const UNFINISHED: [&str; 6] =
 /// Crates that have no place in the library.
 const FOREIGN: [&str; 3] = ["clap", "serde", "serde_json"];
 
-/// `unsafe` is spelled in one room only.
-pub(crate) fn unsafe_stays_in_its_room(file: &File) -> Vec<Violation> {
-    if UNSAFE_ROOM.iter().any(|room| file.path.starts_with(room)) {
+/// `unsafe` is spelled in one module only.
+pub(crate) fn unsafe_stays_in_its_module(file: &File) -> Vec<Violation> {
+    if UNSAFE_MODULES.iter().any(|module| file.path.starts_with(module)) {
         return Vec::new();
     }
     ["unsafe", "allow(unsafe_code", "expect(unsafe_code"]
         .iter()
         .flat_map(|word| words(&file.code, word))
-        .map(|at| file.breach_in_code(at, format!("unsafe code belongs into {}", UNSAFE_ROOM.join(" or "))))
+        .map(|at| {
+            file.breach_in_code(at, format!("unsafe code belongs into {}", UNSAFE_MODULES.join(" or ")))
+        })
         .collect()
 }
 
 /// Right above each unsafe block stands whom it trusts for what.
 pub(crate) fn unsafe_says_why(file: &File) -> Vec<Violation> {
-    if !UNSAFE_ROOM.iter().any(|room| file.path.starts_with(room)) {
+    if !UNSAFE_MODULES.iter().any(|module| file.path.starts_with(module)) {
         return Vec::new();
     }
     let lines: Vec<&str> = file.text.lines().collect();
@@ -144,8 +146,8 @@ mod tests {
     use crate::breaches;
 
     #[test]
-    fn unsafe_has_one_room() {
-        let rule = unsafe_stays_in_its_room;
+    fn unsafe_has_one_module() {
+        let rule = unsafe_stays_in_its_module;
         assert_eq!(breaches(rule, "loader/src/map.rs", "unsafe { f() }").len(), 1);
         assert_eq!(breaches(rule, "cli/main.rs", "#![allow(unsafe_code)]").len(), 1);
         assert!(breaches(rule, "loader/src/lib.rs", "#![deny(unsafe_code)] // unsafe").is_empty());

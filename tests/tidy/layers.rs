@@ -18,7 +18,7 @@ struct Module {
     unless: &'static [&'static str],
 }
 
-/// A pure module: it sees the rows above it, but never the room with the system calls.
+/// A pure module: it sees the rows above it, but never the module with the system calls.
 const fn pure(name: &'static str, row: u8) -> Module {
     Module { name, row, beside: &[], unless: &["sys"] }
 }

@@ -4,6 +4,7 @@
 //! is a function; beside it stands a test with a bad sample, so that no rule can rot unnoticed.
 
 mod code;
+mod crates;
 mod layers;
 mod lexer;
 mod links;
@@ -29,7 +30,7 @@ const FILE_RULES: [FileRule; 20] = [
     layers::the_root_is_called_crate,
     layers::the_pure_rows_ask_nobody,
     layers::the_root_only_reexports,
-    code::unsafe_stays_in_its_room,
+    code::unsafe_stays_in_its_module,
     code::unsafe_says_why,
     code::the_library_hides_nothing,
     code::the_library_has_few_crates,
@@ -46,7 +47,8 @@ const FILE_RULES: [FileRule; 20] = [
     scripts::scripts_are_alike,
 ];
 
-const TREE_RULES: [TreeRule; 2] = [scripts::scripts_are_called, links::links_resolve];
+const TREE_RULES: [TreeRule; 3] =
+    [scripts::scripts_are_called, links::links_resolve, crates::dependencies_are_explained];
 
 #[test]
 fn the_repository_is_tidy() {

@@ -33,7 +33,7 @@ pub(crate) fn files_say_their_purpose(file: &File) -> Vec<Violation> {
     vec![file.breach(1, format!("a comment within the first {NEAR_THE_TOP} lines says what the file is for"))]
 }
 
-/// Whether the first line of `text` is a sentence, and not a licence tag.
+/// Whether the first line of `text` is a sentence, and not a license tag.
 fn is_purpose(text: &str) -> bool {
     let line = text.lines().next().unwrap_or_default();
     !line.contains("SPDX") && line.split_whitespace().count() >= 3
