@@ -29,11 +29,11 @@ fn main(words: &[OsString]) -> Exit {
     }
     match Command::parse(words) {
         Ok(command) => {
-            let wishes = refusal::Wishes::of(&command);
+            let telling = refusal::Telling::of(&command);
             match command.run() {
                 Ok(()) => Exit::Done,
                 Err(error) => {
-                    if !refusal::tell(&error, &wishes) {
+                    if !refusal::tell(&error, &telling) {
                         output::error(&error);
                     }
                     Exit::from(&error)

@@ -10,14 +10,14 @@ use serde::Serialize;
 use crate::cmd::Command;
 use crate::output;
 
-/// What the command line says about telling.
+/// What the command line says about how a refusal is told.
 #[derive(Default)]
-pub(crate) struct Wishes {
+pub(crate) struct Telling {
     json: bool,
     log: Option<PathBuf>,
 }
 
-impl Wishes {
+impl Telling {
     /// Those of the commands that load programs.
     pub(crate) fn of(command: &Command) -> Self {
         command.report().map_or_else(Self::default, |(report, form)| Self {
@@ -28,14 +28,14 @@ impl Wishes {
 }
 
 /// Tells of an error that has an explanation; false if it has none.
-pub(crate) fn tell(error: &Error, wishes: &Wishes) -> bool {
+pub(crate) fn tell(error: &Error, telling: &Telling) -> bool {
     let (Some(explanation), Some(log)) = (error.explanation(), error.verifier_log()) else {
         return false;
     };
     output::remark(format_args!("error: {}", escape(&error.headline().to_string())));
     output::remark(explanation);
-    output::remark(format_args!("  log:  {}", kept(log, explanation.log_lines, wishes.log.as_deref())));
-    if wishes.json {
+    output::remark(format_args!("  log:  {}", kept(log, explanation.log_lines, telling.log.as_deref())));
+    if telling.json {
         // The exit code says already that it went wrong.
         let _ = output::answer_json(&Document::new(error, explanation));
     }

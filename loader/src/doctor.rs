@@ -98,7 +98,7 @@ pub fn explain_occupied(error: Error, interface: &Interface, bpffs: &Path) -> Er
     }
 }
 
-/// Adds to the error with which taking off what runs on `interface` has failed who holds it by a `bpf_link`, or which
+/// Adds to the error with which detaching what runs on `interface` has failed who holds it by a `bpf_link`, or which
 /// interface above it has a program.
 pub fn explain_detach(error: Error, interface: &Interface, bpffs: &Path) -> Error {
     let Some(errno @ (EBUSY | EEXIST)) = error.errno() else { return error };

@@ -105,7 +105,7 @@ impl fmt::Display for Answer {
 
 /// What is known of a kernel.
 ///
-/// `Kernel::current` (in the room `kernel`) looks at the running one.
+/// `Kernel::current` (in the module `kernel`) looks at the running one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kernel {
     /// Its version as `LINUX_VERSION_CODE` puts it, for objects that ask for the running kernel's.

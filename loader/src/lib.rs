@@ -74,7 +74,7 @@
 //! | [`doctor`] | the facts for a diagnosis, after a refusal or beforehand |
 //! | [`load`] | a plan carried out step by step: the page to audit |
 //!
-//! Unsafe code is in one private room, `sys`. What errors look like stands in [`error`], and whoever comes from Go
+//! Unsafe code is in one private module, `sys`. What errors look like stands in [`error`], and whoever comes from Go
 //! finds each call of gobpf beside ours in `docs/coming-from-gobpf.md`.
 
 // Only `sys` may opt out.

@@ -615,7 +615,7 @@ fn a_bpffs_is_asked_for_and_mounted() {
 // What the object file says, and what is done with it: section 5.
 
 #[test]
-fn licence_and_version_are_read_by_section() {
+fn license_and_version_are_read_by_section() {
     let object = dummy();
     assert_eq!(object.license.as_deref(), Some("Dual MIT/GPL"));
     assert_eq!(object.version, Some(0xffff_fffe));

@@ -515,7 +515,7 @@ fn names_from_the_file() {
 #[test]
 fn odd_things_that_are_taken() {
     let plan = |data: &[u8]| Loader::new(&Object::parse(data).unwrap()).plan(&Kernel::unknown()).unwrap();
-    // The kernel takes 15 bytes of a name, and a program without a licence that calls no GPL-only helper.
+    // The kernel takes 15 bytes of a name, and a program without a license that calls no GPL-only helper.
     let mut writer = Writer::new(Architecture::Bpf);
     let section = writer.section("xdp", SectionKind::Text, &DROP);
     writer.symbol(&"n".repeat(MAX_NAME), SymbolKind::Text, SymbolSection::Section(section), 0, 16);

@@ -180,7 +180,7 @@ fn definitions_that_contradict_themselves_are_refused_with_their_place() {
 }
 
 #[test]
-fn a_missing_licence_is_none_of_our_business() {
+fn a_missing_license_is_none_of_our_business() {
     let _bench = need!(Bench::new(&[]));
     assert!(answer(&["inspect", &object("no_license")])["license"].is_null());
     xdpload(&["attach", NEAR, &object("no_license")]).ok();

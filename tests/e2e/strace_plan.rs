@@ -188,7 +188,7 @@ fn several_buffers() {
 }
 
 #[test]
-fn no_maps_and_no_licence() {
+fn no_maps_and_no_license() {
     need!(attach_twice("no_license", &["--mode=generic"]));
 }
 

@@ -93,7 +93,7 @@ pub struct DetachedLink {
     pub pins: Vec<PathBuf>,
 }
 
-/// Takes off what runs on `interface`, or only program `id`, through the links that hold it, and removes the links'
+/// Detaches what runs on `interface`, or only program `id`, through the links that hold it, and removes the links'
 /// pins below `bpffs`.
 ///
 /// First the link is detached and then its pin removed: the other way round the kernel would take the program off some
@@ -124,7 +124,7 @@ fn detach_seen(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<V
     Ok(detached)
 }
 
-/// The error for a program that only netlink can replace or take off.
+/// The error for a program that only netlink can replace or detach.
 pub(crate) fn not_by_link(program: XdpProgram) -> Error {
     let message = format!("no bpf_link holds {program}, which was attached by netlink");
     Error::new(ErrorKind::Conflict, message).with_help("leave out `--link`")

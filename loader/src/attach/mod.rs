@@ -1,7 +1,7 @@
-//! Bind a loaded program to an interface, put another in its place, take it off.
+//! Bind a loaded program to an interface, put another in its place, detach it.
 //!
 //! The way is `RTM_SETLINK` with `IFLA_XDP`, which every kernel with XDP has. What is attached so outlives the process,
-//! unlike a `bpf_link`, and so does what was replaced or taken off by mistake: therefore nothing here displaces a
+//! unlike a `bpf_link`, and so does what was replaced or detached by mistake: therefore nothing here displaces a
 //! program that was not named.
 //!
 //! * [`attach`] refuses if any program is there.
@@ -95,8 +95,8 @@ pub fn replace_running(
         .context(|| format!("replacing the program on {interface}"))
 }
 
-/// Takes off what runs on `interface`, or only program `id`, each in the mode that it runs in, and gives what was
-/// taken off.
+/// Detaches what runs on `interface`, or only program `id`, each in the mode that it runs in, and gives what was
+/// detached.
 ///
 /// Nothing there is an error of kind [`NotFound`](ErrorKind::NotFound); another program than `id`, or one that came
 /// meanwhile, is of kind [`Conflict`](ErrorKind::Conflict). Looks at the interface before and afterwards. Whoever may
@@ -177,7 +177,7 @@ impl Attached {
         let mut next = replace(&self.program, new, &self.interface, self.mode)?;
         next.native_refusal = self.native_refusal.take();
         std::mem::swap(self, &mut next);
-        // The program before, which the kernel has taken off already.
+        // The program before, which the kernel has detached already.
         next.persist();
         Ok(())
     }
@@ -186,7 +186,7 @@ impl Attached {
     /// the other stays.
     pub fn detach(mut self) -> Result<()> {
         self.detach_on_drop = false;
-        take_off(self.program.as_fd(), &self.interface, self.mode)
+        detach_in_mode(self.program.as_fd(), &self.interface, self.mode)
             .context(|| format!("detaching from {}", self.interface))
     }
 
@@ -204,7 +204,7 @@ impl Drop for Attached {
     fn drop(&mut self) {
         if self.detach_on_drop {
             // Nobody is there to hear of a failure.
-            let _ = take_off(self.program.as_fd(), &self.interface, self.mode);
+            let _ = detach_in_mode(self.program.as_fd(), &self.interface, self.mode);
         }
     }
 }
@@ -278,7 +278,7 @@ fn swap(old: BorrowedFd<'_>, new: BorrowedFd<'_>, interface: &Interface, mode: M
 fn detach_seen(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<Vec<XdpProgram>> {
     let seen = netlink::programs_to_detach(&interface.look()?.xdp, id)?;
     for &program in &seen {
-        take_off(find_to_displace(program, id.is_some(), bpffs)?.as_fd(), interface, program.mode)?;
+        detach_in_mode(find_to_displace(program, id.is_some(), bpffs)?.as_fd(), interface, program.mode)?;
     }
     expect_gone(interface, seen)
 }
@@ -295,7 +295,7 @@ fn expect_gone(interface: &Interface, seen: Vec<XdpProgram>) -> Result<Vec<XdpPr
     }
 }
 
-fn take_off(program: BorrowedFd<'_>, interface: &Interface, mode: Mode) -> Result<()> {
+fn detach_in_mode(program: BorrowedFd<'_>, interface: &Interface, mode: Mode) -> Result<()> {
     let change = XdpChange::Detach { expected: program.as_raw_fd() };
     make(interface, mode, change).map(drop)
 }

@@ -159,7 +159,8 @@ impl Execution<'_> {
         let name = quote(&self.plan.programs[slot.0]);
         let message =
             format!("pinning program {name}: {} is pinned already: program {}", quote(path), there.id);
-        Err(Error::new(ErrorKind::Conflict, format!("{message}, with {difference}")))
+        Err(Error::new(ErrorKind::Conflict, format!("{message}, {difference}"))
+            .with_help("remove that pin, or pin below another directory"))
     }
 
     /// Asks for what is told of a program that was pinned or attached.

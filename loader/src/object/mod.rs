@@ -1,4 +1,4 @@
-//! What an object file says: its programs, its maps, its licence, as plain data.
+//! What an object file says: its programs, its maps, its license, as plain data.
 //!
 //! The same bytes give the same [`Object`] on every machine: nothing here asks the kernel, a file or the
 //! environment. Four dialects of map definitions end in one [`MapSpec`]; all that differs by dialect is in
@@ -446,7 +446,7 @@ fn license(elf: &ElfFile<'_>) -> Result<Option<String>> {
     };
     let data = elf.data(section)?.data();
     let text = data.split(|&byte| byte == 0).next().unwrap_or_default();
-    // The kernel compares with its list of GPL-compatible licences and reads at most 127 bytes.
+    // The kernel compares with its list of GPL-compatible licenses and reads at most 127 bytes.
     Ok(Some(String::from_utf8_lossy(text).into_owned()))
 }
 

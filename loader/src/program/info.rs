@@ -27,7 +27,7 @@ pub struct ProgramInfo {
     pub xlated_len: u32,
     /// Bytes of its machine code; 0 if it is interpreted, and for a reader without privilege.
     pub jited_len: u32,
-    /// Whether its licence is compatible with the GPL (4.18).
+    /// Whether its license is compatible with the GPL (4.18).
     pub gpl_compatible: bool,
     /// The index of the network card that it was offloaded to, 0 for none (4.16).
     pub ifindex: u32,

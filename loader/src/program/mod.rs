@@ -30,7 +30,7 @@ pub struct ProgramParams<'a> {
     pub expected_attach_type: AttachType,
     /// The name that lists show. None for a kernel before 4.15, which refuses it with E2BIG.
     pub name: Option<ObjName>,
-    /// The licence; some helpers want one that is compatible with the GPL.
+    /// The license; some helpers want one that is compatible with the GPL.
     pub license: &'a CStr,
     /// `LINUX_VERSION_CODE`, which the kernel compares for kprobes before 5.0.
     pub kern_version: u32,

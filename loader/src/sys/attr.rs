@@ -322,7 +322,7 @@ kernel_struct! {
         pub(crate) name: [u8; 16] = 64,
         /// 4.16
         pub(crate) ifindex: u32 = 80,
-        /// Bit 0 (in the machine's bit order): the licence is GPL-compatible (4.18).
+        /// Bit 0 (in the machine's bit order): the license is GPL-compatible (4.18).
         pub(crate) gpl_compatible: u32 = 84,
         /// 4.16
         pub(super) netns_dev: u64 = 88,

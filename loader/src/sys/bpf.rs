@@ -324,7 +324,7 @@ pub(crate) fn link_update(fd: BorrowedFd<'_>, new: BorrowedFd<'_>, old: Borrowed
     unsafe { bpf(Cmd::LINK_UPDATE, &mut attr) }.map(drop)
 }
 
-/// Takes off what the link `fd` holds, for good.
+/// Detaches what the link `fd` holds, for good.
 pub(crate) fn link_detach(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut attr = LinkDetach { link_fd: number(fd) };
     // SAFETY: the command reads no address.

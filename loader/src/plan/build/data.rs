@@ -68,9 +68,7 @@ impl Loader<'_> {
         }
         Ok(steps)
     }
-}
 
-impl Loader<'_> {
     /// Has a program hold the constants to which it does not refer, as libbpf does: bpftool shows them as what the
     /// object says of itself. Older kernels (before 5.10) know no such thing, and nothing hangs on it.
     pub(super) fn bind_steps(
