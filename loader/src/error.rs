@@ -3,6 +3,28 @@
 //! The type is opaque so that a new kind of failure breaks no caller; callers branch on [`Error::kind`].
 //! The text of an error is one line without a full stop. It reads from the outside in, and names the thing at
 //! fault: for a file the section and the offset, for a refused system call the call, the object and the errno.
+//!
+//! ```no_run
+//! use loader::{Cause, ErrorKind, Interface, Kernel, Loader, Mode, Object, attach};
+//!
+//! let object = Object::open("drop.o")?;
+//! match Loader::new(&object).plan(&Kernel::current()?)?.execute(|_| {}) {
+//!     Ok(loaded) => {
+//!         let program = loaded.program("xdp_drop")?;
+//!         match attach::attach(program, &Interface::named("eth0")?, Mode::Native) {
+//!             Err(error) if error.cause() == Some(Cause::Occupied) => println!("another program is there"),
+//!             attached => attached?.persist(),
+//!         }
+//!     }
+//!     Err(error) if error.kind() == ErrorKind::PermissionDenied => println!("not permitted: {error}"),
+//!     Err(error) => {
+//!         println!("{error}");
+//!         error.rule().iter().for_each(|rule| println!("rule: {rule}"));
+//!         error.help().iter().for_each(|help| println!("help: {help}"));
+//!     }
+//! }
+//! # Ok::<(), loader::Error>(())
+//! ```
 
 mod explanation;
 

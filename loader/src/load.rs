@@ -4,6 +4,20 @@
 //! EPERM at once, `kernel/privilege.rs`; of a kernel that is too old when the refusal has ended the plan, `age.rs`),
 //! and a look in /sys at the number of CPUs, on which the shape of a map may depend. The caller's observer is told of
 //! each call and of the kernel's answer, and so has the transcript, also of a plan that fails.
+//!
+//! ```no_run
+//! use loader::{Kernel, Loader, Object};
+//!
+//! let object = Object::open("drop.o")?;
+//! let plan = Loader::new(&object).plan(&Kernel::current()?)?;
+//! let loaded = plan.execute(|record| {
+//!     for call in record.kernel_calls() {
+//!         eprintln!("{call}: {:?} in {:?}", record.outcome, record.took);
+//!     }
+//! })?;
+//! println!("program id {}", loaded.program("xdp_drop")?.info()?.id);
+//! # Ok::<(), loader::Error>(())
+//! ```
 
 mod age;
 mod bpffs;

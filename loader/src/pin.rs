@@ -1,6 +1,24 @@
 //! Pins: names in a bpffs under which the kernel keeps maps and programs after the process that made them ends.
 //!
 //! Each function makes one call, so that a plan can list them, but for [`ensure_bpffs`], which no plan makes.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use loader::{Map, pin};
+//!
+//! let root = Path::new(pin::BPFFS_ROOT);
+//! let _lock = pin::lock(root)?;  // other runs that pin wait
+//! for path in pin::walk(root).0 {
+//!     println!("{}", path.display());
+//! }
+//! let path = root.join("blacklist");
+//! if pin::get(&path)?.is_some() {
+//!     println!("{:?}", Map::open_pinned(&path)?.info()?);
+//!     pin::unpin(&path)?;
+//! }
+//! # Ok::<(), loader::Error>(())
+//! ```
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

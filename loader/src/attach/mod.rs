@@ -14,6 +14,20 @@
 //! All of it takes CAP_NET_ADMIN in the interface's network namespace. To replace or detach a program of which only
 //! the id is known takes CAP_SYS_ADMIN as well, because the kernel asks for that to give out its fd; a program or link
 //! that is pinned where this user may open it is found by its pin.
+//!
+//! ```no_run
+//! use loader::{Interface, Kernel, Loader, Mode, Object, attach};
+//!
+//! let object = Object::open("drop.o")?;
+//! let loaded = Loader::new(&object).plan(&Kernel::current()?)?.execute(|_| {})?;
+//! let program = loaded.program("xdp_drop")?;
+//!
+//! let mut attached = attach::attach(program, &Interface::named("eth0")?, Mode::Native)?;
+//! let other = loader::Program::open_pinned("/sys/fs/bpf/pass".as_ref())?;
+//! attached.replace(&other)?;  // in one step, and only if ours is still there
+//! attached.persist();         // otherwise dropping it detaches the program
+//! # Ok::<(), loader::Error>(())
+//! ```
 
 mod interface;
 mod leftover;

@@ -1,4 +1,20 @@
 //! A map in the kernel: creating it, finding it again, reading and writing its entries.
+//!
+//! ```no_run
+//! use loader::map::{Map, UpdateFlags};
+//!
+//! let blacklist = Map::open_pinned("/sys/fs/bpf/blacklist".as_ref())?;
+//! blacklist.update(&[192, 0, 2, 77], &1_u32.to_ne_bytes(), UpdateFlags::ANY)?;
+//! if let Some(value) = blacklist.lookup(&[192, 0, 2, 77])? {
+//!     // One value, or for a per-CPU map one for each possible CPU.
+//!     value.all().for_each(|bytes| println!("{bytes:?}"));
+//! }
+//! for entry in blacklist.entries() {
+//!     println!("{:?}", entry?.key);
+//! }
+//! assert!(blacklist.delete(&[192, 0, 2, 77])?);
+//! # Ok::<(), loader::Error>(())
+//! ```
 
 pub mod compare;
 mod copy;

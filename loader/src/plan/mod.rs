@@ -3,6 +3,21 @@
 //! A plan is made without asking the kernel anything. It can be printed, compared and audited before the first
 //! call; fds of things that do not exist yet are names. Where the kernel's answer decides how it goes on, all ways
 //! are in the plan: a step says what follows its success, and what instead of it a refusal leads to.
+//!
+//! ```no_run
+//! use loader::plan::Loader;
+//! use loader::{Kernel, Object};
+//!
+//! let object = Object::open("limiter.o")?;
+//! let loader = Loader::new(&object)
+//!     .set("burst", 64_u32)                      // a constant of the program
+//!     .max_entries("by_source", 65_536)
+//!     .pin_map("by_source", "/sys/fs/bpf/by_source")
+//!     .ask_kernel()?;                            // for CO-RE and externs: the types and symbols that it wants
+//! let plan = loader.plan(&Kernel::current()?)?;  // asks nobody
+//! println!("{plan:#}");
+//! # Ok::<(), loader::Error>(())
+//! ```
 
 mod build;
 mod call;
