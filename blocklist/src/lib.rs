@@ -34,8 +34,8 @@
 //! # Times
 //!
 //! How long a rule stays is given as a [`Duration`](std::time::Duration) from the call on. The packet program goes by
-//! CLOCK_MONOTONIC in units of 2^30 ns (1.07 s), to which times are rounded up: a rule never ends too early, and at most
-//! two units too late. The longest time is some 146 years.
+//! CLOCK_MONOTONIC in units of 2^30 ns (1.07 s), to which ends are rounded up: a rule never ends too early, and at
+//! most one unit too late. No end is later than 146 years after the start of the kernel.
 #![deny(unsafe_code)]
 
 mod array;

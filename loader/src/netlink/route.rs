@@ -25,8 +25,8 @@ pub fn dump_routes(sequence: u32) -> Vec<u8> {
 }
 
 /// The gateways of a route (`struct rtmsg` and the attributes behind it), if it leads everywhere and is one for
-/// packets: its own, and those of each next hop. The next hops of an object (`ip nexthop`) are among them unless the kernel was
-/// told to leave them out (`net.ipv4.nexthop_compat_mode`).
+/// packets: its own, and those of each next hop. The next hops of an object (`ip nexthop`) are among them unless the
+/// kernel was told to leave them out (`net.ipv4.nexthop_compat_mode`).
 pub(super) fn read_default(message: Bytes<'_>) -> Result<Option<Vec<IpAddr>>> {
     let [family, length, kind] = [(0, "rtm_family"), (1, "rtm_dst_len"), (7, "rtm_type")]
         .map(|(at, name)| message.u8(NLMSG_HDRLEN + at, name));
