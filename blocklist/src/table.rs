@@ -324,7 +324,7 @@ impl Table {
             Home::Wide => (Place::Wide, Hits::Kept),
             Home::Trie => (Place::Trie, Hits::Kept),
         };
-        self.light(prefix, place)?;
+        self.admit(prefix, place)?;
         Ok((place, hits))
     }
 
@@ -352,22 +352,22 @@ impl Table {
     }
 
     /// Sets the bits without which packets do not look for a rule.
-    fn light(&mut self, prefix: IpNet, place: Place) -> Result<()> {
-        let lights = Lights::of(prefix, &self.config()?, place);
-        self.change_config(|config| lights.tell(config))?;
-        if let Some(bits) = lights.bits {
+    fn admit(&mut self, prefix: IpNet, place: Place) -> Result<()> {
+        let filter = FilterBits::of(prefix, &self.config()?, place);
+        self.change_config(|config| filter.tell(config))?;
+        if let Some(bits) = filter.bits {
             let line = self.lines.get(bits.line)?;
             if line.0[bits.word] & bits.mask != bits.mask {
                 line.0[bits.word] |= bits.mask;
                 self.lines.mark(bits.line);
             }
         }
-        let (first, count) = lights.heads;
+        let (first, count) = filter.heads;
         for index in first..first + count {
             let (line, word) = (index / HEADS, (index % HEADS) as usize);
             let heads = self.heads.get(line)?;
-            if heads.0[word] & lights.lengths4 == 0 {
-                heads.0[word] |= lights.lengths4;
+            if heads.0[word] & filter.lengths4 == 0 {
+                heads.0[word] |= filter.lengths4;
                 self.heads.mark(line);
             }
         }
@@ -438,14 +438,14 @@ impl Table {
         let mut lines = vec![Line::default(); self.lines.len() as usize];
         for prefix in rules {
             let place = if home(prefix) == Home::Trie { Place::Trie } else { Place::Wide };
-            let lights = Lights::of(prefix, &before, place);
-            lights.tell(&mut config);
-            if let Some(bits) = lights.bits {
+            let filter = FilterBits::of(prefix, &before, place);
+            filter.tell(&mut config);
+            if let Some(bits) = filter.bits {
                 lines[bits.line as usize].0[bits.word] |= bits.mask;
             }
-            let (first, count) = lights.heads;
+            let (first, count) = filter.heads;
             for index in first..first + count {
-                heads[(index / HEADS) as usize].0[(index % HEADS) as usize] |= lights.lengths4;
+                heads[(index / HEADS) as usize].0[(index % HEADS) as usize] |= filter.lengths4;
             }
         }
         self.change_config(|own| *own = config)?;
@@ -457,7 +457,7 @@ impl Table {
 
 /// What leads packets to a rule.
 #[derive(Clone, Copy, Debug)]
-struct Lights {
+struct FilterBits {
     flags: u32,
     lengths4: u32,
     lengths6: u32,
@@ -466,7 +466,7 @@ struct Lights {
     heads: (u32, u32),
 }
 
-impl Lights {
+impl FilterBits {
     fn of(prefix: IpNet, config: &Config, place: Place) -> Self {
         let length = prefix.prefix_len();
         let none = Self { flags: 0, lengths4: 0, lengths6: 0, bits: None, heads: (0, 0) };
