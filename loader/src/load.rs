@@ -65,6 +65,9 @@ impl Plan {
     ///
     /// When one fails, what this run has pinned, made or mounted is taken back, and the error is that call's; also when
     /// `observe` panics, who then hears of nothing more. What the plan attaches stays attached when the process ends.
+    ///
+    /// A plan that pins waits, without a limit, until no other run is busy with pins below the same root of bpffs
+    /// ([`pin::lock`]): whoever holds that lock himself would wait for himself.
     pub fn execute(&self, observe: impl FnMut(&Record<'_>)) -> Result<Loaded> {
         self.execute_with(None, Box::new(observe))
     }

@@ -144,8 +144,9 @@ impl<'o> Loader<'o> {
         self
     }
 
-    /// Pins each program that is loaded at `dir/NAME`, where nothing may be yet, and each map that nothing else says a
-    /// path for at `dir/maps/NAME`, or takes the one that is pinned there. Maps of variables are not pinned.
+    /// Pins each program that is loaded at `dir/NAME`, and each map that nothing else says a path for at
+    /// `dir/maps/NAME`, or takes the one that is pinned there. Of a program that is pinned there already it must be the
+    /// same one, with the same maps. Maps of variables are not pinned.
     pub fn pin_under(mut self, dir: impl Into<String>) -> Self {
         self.pin_dir = Some(without_slashes_at_end(dir.into()));
         self
