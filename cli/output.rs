@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write as _};
 use std::io::{self, BufWriter, Write};
 use std::{mem, process, str};
 
-use loader::{Error, Result, escape};
+use loader::{Error, ErrorKind, Result, escape};
 use serde::Serialize;
 
 use crate::args::Form;
@@ -63,7 +63,7 @@ fn escape_json(json: &str) -> String {
 /// Makes JSON fit for a terminal on its way. It comes in pieces that end where characters do.
 struct Safe<W>(W);
 
-impl<W: io::Write> io::Write for Safe<W> {
+impl<W: Write> Write for Safe<W> {
     fn write(&mut self, json: &[u8]) -> io::Result<usize> {
         if json.iter().all(|&byte| matches!(byte, b' '..=b'~' | b'\n')) {
             self.0.write_all(json)?;
@@ -94,7 +94,7 @@ pub(crate) fn print(text: &(impl Display + ?Sized)) -> Result<()> {
 }
 
 /// Text on its way to standard output. Newlines wait until something follows them.
-struct Text<W: io::Write> {
+struct Text<W: Write> {
     out: BufWriter<W>,
     /// Whether anything was written.
     any: bool,
@@ -102,7 +102,7 @@ struct Text<W: io::Write> {
     failure: Option<io::Error>,
 }
 
-impl<W: io::Write> fmt::Write for Text<W> {
+impl<W: Write> fmt::Write for Text<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let line = text.trim_end_matches('\n');
         if !line.is_empty() {

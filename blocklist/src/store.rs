@@ -102,7 +102,7 @@ impl Maps {
 
     /// Whether there is a blocklist. A directory that nobody may look into is an error.
     pub fn exist(&self) -> Result<bool> {
-        Ok(pin::get(&self.path("config"))?.is_some())
+        Ok(pin::get(&self.path(shapes::CONFIG.name))?.is_some())
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -113,7 +113,9 @@ impl Maps {
         let path = self.path(shape.name);
         let fd = match pin::get(&path) {
             Ok(Some(fd)) => fd,
-            Ok(None) if name != "config" && self.exist()? => return Err(self.lacks(name)),
+            Ok(None) if shape.name != shapes::CONFIG.name && self.exist()? => {
+                return Err(self.lacks(shape.name));
+            }
             Ok(None) => return Err(self.is_off()),
             Err(error) => return Err(self.explain(error)),
         };
