@@ -85,8 +85,8 @@ pub(crate) struct Load {
     /// the object has several
     #[arg(long, value_name = "NAME")]
     pub(crate) prog: Option<String>,
-    /// Set the initial value of a constant (a variable in `.rodata`); NAME may name a part of it, as in `a.b[3]`, and of
-    /// several constants called `a` the one at an offset, as in `a@0x40`
+    /// Set the initial value of a constant (a variable in `.rodata`); NAME may name a part of it, as in `a.b[3]`, and
+    /// of several constants called `a` the one at an offset, as in `a@0x40`
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment::<String>)]
     pub(crate) set: Vec<(String, String)>,
     /// Create a map with this many entries (max_entries)
@@ -372,7 +372,8 @@ pub(crate) struct MapDump {
 pub(crate) struct MapGet {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
-    /// The key; for the map of a data section, such as IF:.data, the name of a variable, or NAME@OFFSET if several have it
+    /// The key; for the map of a data section, such as IF:.data, the name of a variable, or NAME@OFFSET if several
+    /// have it
     #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
     #[command(flatten)]
@@ -386,7 +387,8 @@ pub(crate) struct MapGet {
 pub(crate) struct MapSet {
     #[command(flatten)]
     pub(crate) choice: MapChoice,
-    /// The key; for the map of a data section, such as IF:.data, the name of a variable, or NAME@OFFSET if several have it
+    /// The key; for the map of a data section, such as IF:.data, the name of a variable, or NAME@OFFSET if several
+    /// have it
     #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
     /// The value; a per-CPU map gets it on all CPUs

@@ -161,7 +161,7 @@ os.setgid(65534)
 os.setuid(65534)
 held = socket.socket(socket.AF_UNIX)
 held.bind("\0xdpload-guard/" + sys.argv[1])
-held.listen(0)
+held.listen(0 if len(sys.argv) > 2 else 128)
 crowd = []
 while len(sys.argv) > 2:
     one = socket.socket(socket.AF_UNIX)

@@ -237,16 +237,17 @@ pub(crate) fn first_name(words: &str) -> &str {
 #[cold]
 pub(crate) fn several_variables<'s>(
     name: &str,
-    places: impl Iterator<Item = (Option<&'s str>, u32)> + Clone,
+    places: impl Iterator<Item = (Option<&'s str>, u32)>,
 ) -> Error {
     let place = |(section, offset): (Option<&str>, u32)| match section {
         Some(section) => format!("{offset:#x} of {}", quote(section)),
         None => format!("{offset:#x}"),
     };
-    let words: Vec<_> = places.clone().map(place).collect();
+    let places: Vec<_> = places.collect();
+    let words: Vec<_> = places.iter().copied().map(place).collect();
     let error = invalid(format!("several variables are called {}, at {}", quote(name), words.join(", at ")));
-    let offsets: HashSet<_> = places.clone().map(|(_, offset)| offset).collect();
-    match places.clone().next() {
+    let offsets: HashSet<_> = places.iter().map(|(_, offset)| offset).collect();
+    match places.first() {
         Some((_, first)) if offsets.len() == words.len() => {
             error.with_help(format!("say which by its place: {name}@{first:#x}"))
         }
