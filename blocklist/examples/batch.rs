@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             types: None,
         })?;
         let start = Instant::now();
-        map.update_packed(&keys, &values).map_err(|interrupted| interrupted.error)?;
+        map.update_packed(&keys, &values)?;
         filling = filling.min(start.elapsed());
         let start = Instant::now();
         let mut found = 0;

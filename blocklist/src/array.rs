@@ -86,7 +86,7 @@ impl Array {
         match indexes {
             [] => Ok(()),
             [_] => self.map.update(&keys, values, UpdateFlags::ANY),
-            _ => self.map.update_packed(&keys, values).map_err(|interrupted| interrupted.error),
+            _ => self.map.update_packed(&keys, values),
         }
     }
 

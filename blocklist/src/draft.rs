@@ -63,7 +63,7 @@ impl Entries {
         match &self.keys[..] {
             [] => Ok(()),
             key if key.len() == map.key_size() => map.update(key, &self.values, UpdateFlags::ANY),
-            keys => map.update_packed(keys, &self.values).map_err(|interrupted| interrupted.error),
+            keys => map.update_packed(keys, &self.values),
         }
     }
 }

@@ -250,7 +250,7 @@ impl Sets {
         let done = match &put.keys[..] {
             [] => Ok(()),
             key if key.len() == HOLD_KEY => self.holds.update(key, &put.ends, UpdateFlags::ANY),
-            keys => self.holds.update_packed(keys, &put.ends).map_err(|interrupted| interrupted.error),
+            keys => self.holds.update_packed(keys, &put.ends),
         };
         match done {
             Ok(()) => Ok(put),

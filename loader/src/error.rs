@@ -122,6 +122,7 @@ struct Inner {
     kind: ErrorKind,
     cause: Option<Cause>,
     target: Option<usize>,
+    done: Option<usize>,
     /// What was being done, outermost last: each caller adds its own noun.
     contexts: Vec<String>,
     message: String,
@@ -144,6 +145,7 @@ impl Error {
             kind,
             cause: None,
             target: None,
+            done: None,
             contexts: Vec::new(),
             message: message.into(),
             place: None,
@@ -207,6 +209,12 @@ impl Error {
     /// Says what stands behind the kind.
     pub fn with_cause(mut self, cause: Cause) -> Self {
         self.0.cause = Some(cause);
+        self
+    }
+
+    /// Says how many entries a call in bulk had written or deleted before it failed.
+    pub(crate) fn after(mut self, done: usize) -> Self {
+        self.0.done = Some(done);
         self
     }
 
@@ -285,6 +293,11 @@ impl Error {
     /// What stands behind the kind, where a caller may act on it.
     pub fn cause(&self) -> Option<Cause> {
         self.0.cause
+    }
+
+    /// Of entries that were being written or deleted in bulk, how many there are that were.
+    pub fn done(&self) -> Option<usize> {
+        self.0.done
     }
 
     /// Of a plan that was being carried out, where the step that failed belongs: the index of the interface in

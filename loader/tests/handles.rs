@@ -133,7 +133,7 @@ fn slices_that_do_not_fit_reach_no_call() {
             "map `handles`: expected a value of 8 bytes, found 9"
         );
         assert!(map.next_key(Some(&[0; 5])).is_err());
-        assert!(map.update_batch([(&key(0)[..], &[0; 7][..])]).is_err());
+        assert!(map.update_packed(&key(0), &[0; 7]).is_err());
         assert!(map.update_per_cpu(&key(0), &[&[0; 8]], UpdateFlags::ANY).is_err());
     });
 }
@@ -326,6 +326,26 @@ fn what_has_no_memory_to_give_says_so() {
 }
 
 #[test]
+fn a_frozen_map_says_that_it_is() {
+    let map = map(MapType::ARRAY, 4, 4, 1);
+    assert!(!map.is_frozen().unwrap());
+    map.freeze().unwrap();
+    assert!(map.is_frozen().unwrap());
+    let error = map.update(&key(0), &[0; 4], UpdateFlags::ANY).unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::InvalidInput, Some(Errno::EPERM as i32)));
+    let words = "the map is frozen: only programs may change its entries, if anybody: ";
+    assert!(error.to_string().starts_with(words), "{error}");
+}
+
+#[test]
+fn fds_go_only_where_the_kernel_takes_them_for_such() {
+    let (array, other) = (map(MapType::ARRAY, 4, 4, 1), map(MapType::HASH, 4, 4, 1));
+    let error = array.update_fd(&key(0), &other, UpdateFlags::ANY).unwrap_err();
+    assert_eq!(error.to_string(), "map `handles`: expected a map whose values are fds, found array");
+    assert_eq!(array.lookup(&key(0)).unwrap().unwrap().id(), Some(0));
+}
+
+#[test]
 fn bulk_writes_count_what_they_did() {
     alone(|| {
         for map_type in [MapType::HASH, MapType::LPM_TRIE, MapType::LRU_HASH, MapType::PERCPU_HASH] {
@@ -333,8 +353,11 @@ fn bulk_writes_count_what_they_did() {
             let map = map(map_type, if lpm { 8 } else { 4 }, 4, 10_000);
             let key = |n: u32| if lpm { [key(32), n.to_be_bytes()].concat() } else { key(n).to_vec() };
             let keys: Vec<Vec<u8>> = (0..9_000).map(key).collect();
-            let entries = keys.iter().map(|key| (&key[..], &[1, 2, 3, 4][..]));
-            assert_eq!(map.update_batch(entries).unwrap(), 9_000, "{map_type}");
+            let value = match map_type {
+                MapType::PERCPU_HASH => [1, 2, 3, 4, 0, 0, 0, 0].repeat(kernel::possible_cpus().unwrap()),
+                _ => vec![1, 2, 3, 4],
+            };
+            map.update_packed(&keys.concat(), &value.repeat(keys.len())).unwrap();
             assert_eq!(map.entries().map(|entry| entry.unwrap().key).collect::<HashSet<_>>().len(), 9_000);
             let missing: Vec<Vec<u8>> = (8_990..9_010).map(key).collect();
             assert_eq!(map.delete_batch(missing.iter().map(Vec::as_slice)).unwrap(), 10, "{map_type}");
@@ -343,8 +366,12 @@ fn bulk_writes_count_what_they_did() {
         }
         let map = map(MapType::HASH, 4, 4, 5);
         let keys: Vec<[u8; 4]> = (0..9).map(key).collect();
-        let error = map.update_batch(keys.iter().map(|key| (&key[..], &key[..]))).unwrap_err();
-        assert!(error.to_string().starts_with("after 5 entries: the map is full (5 entries): "), "{error}");
+        let error = map.update_packed(&keys.concat(), &keys.concat()).unwrap_err();
+        assert_eq!(error.done(), Some(5));
+        assert!(error.to_string().starts_with("the map is full (5 entries): "), "{error}");
+        let mut mixed = map.delete_packed(&key(0)).map(|_| keys.concat()).unwrap();
+        mixed.truncate(15);
+        assert_eq!(map.delete_packed(&mixed).unwrap_err().done(), Some(0));
     });
 }
 
@@ -357,7 +384,7 @@ fn deletes_do_not_start_a_walk_over() {
             let key = |n: u32| if lpm { [key(32), n.to_be_bytes()].concat() } else { key(n).to_vec() };
             let map = map(map_type, if lpm { 8 } else { 4 }, 4, 100_000);
             let keys: Vec<Vec<u8>> = (0..100_000).map(key).collect();
-            map.update_batch(keys.iter().map(|key| (&key[..], &[0; 4][..]))).unwrap();
+            map.update_packed(&keys.concat(), &vec![0; 4 * keys.len()]).unwrap();
             let given: Vec<Vec<u8>> = thread::scope(|scope| {
                 scope.spawn(|| keys.iter().step_by(2).for_each(|key| assert!(map.delete(key).unwrap())));
                 map.entries().map(|entry| entry.unwrap().key).collect()

@@ -130,10 +130,10 @@ fn entries_move_to_a_map_of_another_size() {
     let (sandbox, veth) = need!(pair(&["bpftool", "strace"]));
     xdpload(&["attach", NEAR, &object("blacklist"), "--max-entries", "blacklist=12000"]).ok();
     let listed = (0..9999_u32).map(|number| 0x0a00_0000 + number).chain([BLOCKED.to_bits()]);
-    let entries: Vec<_> =
-        listed.zip(7_u32..).map(|(address, value)| (address.to_be_bytes(), value.to_ne_bytes())).collect();
+    let entries = listed.zip(7_u32..).map(|(address, value)| (address.to_be_bytes(), value.to_ne_bytes()));
+    let (keys, values): (Vec<_>, Vec<_>) = entries.unzip();
     let old = Map::from_id(u32::try_from(map_id("blacklist")).unwrap()).unwrap();
-    old.update_batch(entries.iter().map(|(key, value)| (&key[..], &value[..]))).unwrap();
+    old.update_packed(&keys.concat(), &values.concat()).unwrap();
 
     // Too small for them: refused, and all is as it was.
     let before = attached_by_ip(NEAR);
@@ -162,7 +162,7 @@ fn entries_move_to_a_map_of_another_size() {
             (bytes("key"), bytes("value"))
         })
         .collect();
-    assert_eq!(moved, entries.into_iter().collect());
+    assert_eq!(moved, keys.into_iter().zip(values).collect());
     assert_udp(&veth, BLOCKED, 0);
     assert_udp(&veth, Ipv4Addr::from(OTHER.octets()), 5);
 }

@@ -161,7 +161,7 @@ fn put_entry_back(map: &OwnedFd, key: u32, before: Option<&OwnedFd>, now: &Owned
         return Ok(());
     }
     match before {
-        Some(before) => map.update_fd(&key, before.as_fd(), UpdateFlags::ANY),
+        Some(before) => map.update_fd(&key, before, UpdateFlags::ANY),
         None => map.delete(&key).map(drop),
     }
 }

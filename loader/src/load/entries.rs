@@ -6,7 +6,7 @@ use nix::libc::ENOENT;
 
 use super::{Execution, Outcome};
 use crate::error::{Error, ErrorKind, Result};
-use crate::map::{Map, UpdateFlags};
+use crate::map::{Map, UpdateFlags, Value};
 use crate::plan::{FdValue, MapSlot};
 use crate::program::Program;
 use crate::uapi::bpf::Cmd;
@@ -26,9 +26,9 @@ impl Execution<'_> {
     /// Opens what is at `key` of a map whose entries are known by their ids.
     pub(super) fn open_entry(&mut self, map: MapSlot, key: u32, value: FdValue) -> Result<Outcome> {
         let there = self.map(map).lookup(&key.to_ne_bytes())?;
-        let id = there.as_ref().and_then(|value| value.single()?.first_chunk().copied());
-        let id = id
-            .map(u32::from_ne_bytes)
+        let id = there
+            .as_ref()
+            .and_then(Value::id)
             .ok_or_else(|| Error::os(&Cmd::MAP_LOOKUP_ELEM.call(), format_args!("entry {key}"), ENOENT))?;
         let fd: OwnedFd = match value {
             FdValue::Map(_) => Map::from_id(id).map_err(gone)?.into(),

@@ -7,7 +7,7 @@ use crate::attach::{Interface, Link, LinkState, link_of, open, open_own_link};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::insn::tag::Tags;
 use crate::kernel;
-use crate::map::{Map, MapInfo, compare};
+use crate::map::{Map, MapInfo, Value, compare};
 use crate::netlink::{XdpProgram, program_to_replace};
 use crate::order::InOrder as _;
 use crate::pin;
@@ -259,8 +259,7 @@ impl<'p> Running<'p> {
     fn other_jump(&self, array: &Map, key: u32, program: ProgramSlot) -> Result<Option<MapDifference>> {
         let Some(load) = self.plan.load_of(program) else { return Ok(None) };
         let there = array.lookup(&key.to_ne_bytes())?;
-        let id =
-            there.as_ref().and_then(|value| value.single()?.first_chunk().copied()).map(u32::from_ne_bytes);
+        let id = there.as_ref().and_then(Value::id);
         let info = id.map(|id| Program::from_id(id)?.info()).transpose()?;
         let is_same = info.is_some_and(|info| Tags::of(&load.insns).has(info.tag));
         Ok((!is_same).then_some(MapDifference::Program(key)))

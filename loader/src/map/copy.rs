@@ -2,9 +2,7 @@
 //!
 //! What programs write to the first map meanwhile may be missing from the second. Per-CPU values keep their CPUs.
 
-use std::os::fd::AsFd as _;
-
-use super::elements::Page;
+use super::elements::after;
 use super::{Entries, Map, UpdateFlags, by_id_error};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::bpf;
@@ -14,17 +12,29 @@ impl Map {
     /// returns how many. It fails where the kernel or one of the maps' types cannot do so, and does nothing else.
     pub fn copy_pages(&self, to: &Self) -> Result<usize> {
         self.refuse_other_sizes(to)?;
-        let mut page = Page::strict(to)?;
-        let mut done = 0;
+        let (capacity, mut count, mut done) = (to.page_entries()?, 0, 0);
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        let mut write = |keys: &mut Vec<u8>, values: &mut Vec<u8>, count: &mut usize| {
+            to.write_packed(keys, values, |_| false).map_err(|error| {
+                let done = done + error.done().unwrap_or_default();
+                error.after(done).context(after(done))
+            })?;
+            done += *count;
+            keys.clear();
+            values.clear();
+            *count = 0;
+            Ok::<_, Error>(done)
+        };
         for entry in Entries::in_bulk(self) {
             let entry = entry?;
-            page.push(&entry.key, entry.value.bytes());
-            if page.is_full() {
-                to.write_page(&mut page, &mut done)?;
+            keys.extend_from_slice(&entry.key);
+            values.extend_from_slice(entry.value.bytes());
+            count += 1;
+            if count == capacity {
+                write(&mut keys, &mut values, &mut count)?;
             }
         }
-        to.write_page(&mut page, &mut done)?;
-        Ok(done)
+        write(&mut keys, &mut values, &mut count)
     }
 
     /// Copies all entries to `to`, one by one: `BPF_MAP_GET_NEXT_KEY`, `BPF_MAP_LOOKUP_ELEM` and
@@ -47,9 +57,11 @@ impl Map {
         let mut done = 0;
         for entry in Entries::one_by_one(self) {
             let entry = entry?;
-            let id = entry.value.bytes().first_chunk().copied().map_or(0, u32::from_ne_bytes);
+            let short =
+                || Error::new(ErrorKind::Malformed, "expected the id of an inner map, found fewer bytes");
+            let id = entry.value.id().ok_or_else(short)?;
             let inner = bpf::map_fd_by_id(id).map_err(|errno| by_id_error(id, errno));
-            to.update_fd(&entry.key, inner.context(|| "an inner map")?.as_fd(), UpdateFlags::ANY)?;
+            to.update_fd(&entry.key, inner.context(|| "an inner map")?, UpdateFlags::ANY)?;
             done += 1;
         }
         Ok(done)

@@ -1,9 +1,9 @@
 //! The entries of a map, one by one and in bulk.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 use super::{Entries, Map, UpdateFlags, Value, is_indexed, raw};
-use crate::error::{Context as _, ENOTSUPP, Error, ErrorKind, Result};
+use crate::error::{ENOTSUPP, Error, ErrorKind, Result};
 use crate::sys::{Errno, cpus::POSSIBLE};
 use crate::uapi::bpf::{Cmd, MapType};
 
@@ -77,7 +77,13 @@ impl Map {
     }
 
     /// Puts `fd`, a map, program or socket, at `key` of a map whose values are such: one `BPF_MAP_UPDATE_ELEM`.
-    pub fn update_fd(&self, key: &[u8], fd: BorrowedFd<'_>, flags: UpdateFlags) -> Result<()> {
+    ///
+    /// `InvalidInput` for maps of other types, which would keep its number.
+    pub fn update_fd(&self, key: &[u8], fd: impl AsFd, flags: UpdateFlags) -> Result<()> {
+        let (fd, map_type) = (fd.as_fd(), self.map_type());
+        if !holds_fds(map_type) {
+            return Err(self.misfit(format_args!("expected a map whose values are fds, found {map_type}")));
+        }
         match self.value_size() {
             8 => self.update(key, &u64::from(raw(fd)).to_ne_bytes(), flags),
             _ => self.update(key, &raw(fd).to_ne_bytes(), flags),
@@ -129,37 +135,25 @@ impl Map {
         Entries::new(self)
     }
 
-    /// Writes many entries, in bulk where the kernel and the map's type can do so (5.6), and returns how many.
-    ///
-    /// An error says how many were written before it. An entry that is there already is overwritten.
-    pub fn update_batch<'e>(&self, entries: impl IntoIterator<Item = (&'e [u8], &'e [u8])>) -> Result<usize> {
-        let mut page = Page::new(self)?;
-        let mut done = 0;
-        for (key, value) in entries {
-            let spread = self.check_key(key).and_then(|()| self.spread(value));
-            page.push(key, &spread.context(|| after(done))?);
-            if page.is_full() {
-                self.write_page(&mut page, &mut done)?;
-            }
-        }
-        self.write_page(&mut page, &mut done)?;
-        Ok(done)
+    /// Deletes the entries of many keys, in bulk where the kernel and the map's type can do so (5.6), and returns
+    /// how many there were: an error tells it too ([`Error::done`]). Keys without an entry are passed over.
+    pub fn delete_batch<'e>(&self, keys: impl IntoIterator<Item = &'e [u8]>) -> Result<usize> {
+        let mut deleted = 0;
+        self.delete_pages(keys, &mut deleted)
+            .map_err(|error| error.after(deleted).context(after(deleted)))?;
+        Ok(deleted)
     }
 
-    /// Deletes the entries of many keys, in bulk where the kernel and the map's type can do so (5.6), and returns
-    /// how many there were. Keys without an entry are passed over.
-    pub fn delete_batch<'e>(&self, keys: impl IntoIterator<Item = &'e [u8]>) -> Result<usize> {
+    fn delete_pages<'e>(&self, keys: impl IntoIterator<Item = &'e [u8]>, deleted: &mut usize) -> Result<()> {
         let mut page = Page::new(self)?;
-        let mut deleted = 0;
         for key in keys {
-            self.check_key(key).context(|| after(deleted))?;
-            page.push(key, &[]);
-            if page.is_full() {
-                self.delete_page(&mut page, &mut deleted)?;
+            self.check_key(key)?;
+            page.push(key);
+            if page.count == page.capacity {
+                self.delete_page(&mut page, deleted)?;
             }
         }
-        self.delete_page(&mut page, &mut deleted)?;
-        Ok(deleted)
+        self.delete_page(&mut page, deleted)
     }
 
     /// Bytes that the kernel copies for a value.
@@ -181,30 +175,6 @@ impl Map {
         Ok((PAGE_BYTES / entry_bytes).clamp(1, PAGE_ENTRIES))
     }
 
-    pub(super) fn write_page(&self, page: &mut Page, done: &mut usize) -> Result<()> {
-        let count = page.count;
-        let mut at = 0;
-        if page.in_bulk && count > 0 {
-            let (answer, written) = self.fd.update_batch(&page.keys, &page.values, count);
-            *done += written;
-            match answer {
-                Ok(()) => at = count,
-                Err(errno) if written == 0 && lacks_batch(errno) && !page.strict => page.in_bulk = false,
-                Err(errno) => {
-                    let error =
-                        self.update_error(Cmd::MAP_UPDATE_BATCH, page.key(written), UpdateFlags::ANY, errno);
-                    return Err(error.context(after(*done)));
-                }
-            }
-        }
-        for index in at..count {
-            self.write(page.key(index), page.value(index), UpdateFlags::ANY).context(|| after(*done))?;
-            *done += 1;
-        }
-        page.clear();
-        Ok(())
-    }
-
     fn delete_page(&self, page: &mut Page, deleted: &mut usize) -> Result<()> {
         let mut at = 0;
         while page.in_bulk && at < page.count {
@@ -217,12 +187,12 @@ impl Map {
                 Err(Errno::ENOENT) => at += 1,
                 Err(errno) if gone == 0 && lacks_batch(errno) => page.in_bulk = false,
                 Err(errno) => {
-                    return Err(self.delete_error(Cmd::MAP_DELETE_BATCH, errno).context(after(*deleted)));
+                    return Err(self.delete_error(Cmd::MAP_DELETE_BATCH, errno));
                 }
             }
         }
         for index in at..page.count {
-            *deleted += usize::from(self.delete(page.key(index)).context(|| after(*deleted))?);
+            *deleted += usize::from(self.delete(page.key(index))?);
         }
         page.clear();
         Ok(())
@@ -292,6 +262,9 @@ impl Map {
                 error.context("there is an entry with this key already")
             }
             Errno::ENOENT if flags == UpdateFlags::EXIST => error.context("there is no entry with this key"),
+            Errno::EPERM if self.is_frozen().is_ok_and(|is_frozen| is_frozen) => error
+                .with_kind(ErrorKind::InvalidInput)
+                .context("the map is frozen: only programs may change its entries, if anybody"),
             _ => error,
         }
     }
@@ -328,51 +301,50 @@ pub(super) fn lacks_batch(errno: Errno) -> bool {
     matches!(errno, Errno::EINVAL | Errno(ENOTSUPP) | Errno::EOPNOTSUPP)
 }
 
-fn after(done: usize) -> String {
+pub(super) fn after(done: usize) -> String {
     format!("after {done} entries")
 }
 
-/// Entries that are on their way to the kernel.
-pub(super) struct Page {
+/// Whether the values of a map of this type are fds where user space writes them.
+fn holds_fds(map_type: MapType) -> bool {
+    matches!(
+        map_type,
+        MapType::PROG_ARRAY
+            | MapType::PERF_EVENT_ARRAY
+            | MapType::CGROUP_ARRAY
+            | MapType::ARRAY_OF_MAPS
+            | MapType::HASH_OF_MAPS
+            | MapType::SOCKMAP
+            | MapType::SOCKHASH
+            | MapType::XSKMAP
+            | MapType::REUSEPORT_SOCKARRAY
+    )
+}
+
+/// Keys of entries to be deleted, on their way to the kernel.
+struct Page {
     keys: Vec<u8>,
-    values: Vec<u8>,
     key_size: usize,
-    value_bytes: usize,
     count: usize,
     capacity: usize,
     /// Until the kernel says that it cannot.
     in_bulk: bool,
-    /// That it cannot is an error.
-    strict: bool,
 }
 
 impl Page {
-    /// For calls in bulk and no others.
-    pub(super) fn strict(map: &Map) -> Result<Self> {
-        Ok(Self { strict: true, ..Self::new(map)? })
-    }
-
     fn new(map: &Map) -> Result<Self> {
         Ok(Self {
             keys: Vec::new(),
-            values: Vec::new(),
             key_size: map.key_size(),
-            value_bytes: map.value_bytes()?,
             count: 0,
             capacity: map.page_entries()?,
             in_bulk: true,
-            strict: false,
         })
     }
 
-    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) {
+    fn push(&mut self, key: &[u8]) {
         self.keys.extend_from_slice(key);
-        self.values.extend_from_slice(value);
         self.count += 1;
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.count == self.capacity
     }
 
     fn key(&self, index: usize) -> &[u8] {
@@ -383,13 +355,8 @@ impl Page {
         &self.keys[index * self.key_size..]
     }
 
-    fn value(&self, index: usize) -> &[u8] {
-        &self.values[index * self.value_bytes..][..self.value_bytes]
-    }
-
     fn clear(&mut self) {
         self.keys.clear();
-        self.values.clear();
         self.count = 0;
     }
 }

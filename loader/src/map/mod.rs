@@ -24,6 +24,7 @@ mod memory;
 mod packed;
 mod value;
 
+use std::fs;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -37,7 +38,6 @@ use crate::uapi::bpf::{BPF_ANY, BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, Cmd, Ma
 
 pub use entries::{Entries, Entry};
 pub use memory::ArrayMemory;
-pub use packed::Interrupted;
 pub use value::Value;
 
 /// What is created: the fields of `BPF_MAP_CREATE`.
@@ -106,6 +106,16 @@ pub struct MapInfo {
     pub btf_value_type_id: u32,
     /// Means something else for each map type (5.16).
     pub map_extra: u64,
+}
+
+impl MapInfo {
+    /// The section of variables whose map it is, by its name: `.rodata` of `my.rodata`, since the kernel has the
+    /// object's name before the section's.
+    pub fn section_name(&self) -> Option<&str> {
+        let section = &self.name[self.name.find('.')?..];
+        let word = section[1..].split('.').next();
+        matches!(word, Some("rodata" | "data" | "bss" | "kconfig")).then_some(section)
+    }
 }
 
 impl MapInfo {
@@ -218,6 +228,17 @@ impl Map {
             Ok(info) => Ok(MapInfo::new(&info)),
             Err(errno) => Err(Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), &self.label, errno.0)),
         }
+    }
+
+    /// Whether user space may change it no more, after [`Map::freeze`]: /proc has it (5.2).
+    pub fn is_frozen(&self) -> Result<bool> {
+        let path = format!("/proc/self/fdinfo/{}", self.as_fd().as_raw_fd());
+        let text = fs::read_to_string(&path).map_err(|error| {
+            Error::os("read(2)", &path, error.raw_os_error().unwrap_or_default())
+                .context("looking whether the map is frozen")
+        })?;
+        let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+        Ok(fields.any(|(name, value)| name == "frozen" && value.trim() == "1"))
     }
 
     /// Takes from user space the right to change the map, for good: one `BPF_MAP_FREEZE` (5.2).

@@ -11,30 +11,25 @@ use crate::uapi::bpf::Cmd;
 /// Entries of a call in bulk: enough that the call itself costs nothing beside them.
 const PAGE_ENTRIES: usize = 16_384;
 
-/// A batch that was cut short.
-#[derive(Debug)]
-pub struct Interrupted {
-    /// How many entries were written, which are the first ones.
-    pub done: usize,
-    /// Why no more.
-    pub error: Error,
-}
-
-impl From<Error> for Interrupted {
-    fn from(error: Error) -> Self {
-        Self { done: 0, error }
-    }
-}
-
 impl Map {
     /// Writes as many entries as there are keys in `keys`, one behind the other, with the values in `values` likewise:
     /// calls of `BPF_MAP_UPDATE_BATCH` (5.6), or of `BPF_MAP_UPDATE_ELEM` where the kernel or the map's type has it
-    /// not. An entry that is there already is overwritten.
-    pub fn update_packed(&self, keys: &[u8], values: &[u8]) -> Result<(), Interrupted> {
+    /// not. An entry that is there already is overwritten. [`Error::done`] is how many of the first were written.
+    pub fn update_packed(&self, keys: &[u8], values: &[u8]) -> Result<()> {
+        self.write_packed(keys, values, lacks_batch)
+    }
+
+    /// The same, where a refused call in bulk is made up for one by one only if `is_lacking` says so of its errno.
+    pub(super) fn write_packed(
+        &self,
+        keys: &[u8],
+        values: &[u8],
+        is_lacking: impl Fn(Errno) -> bool,
+    ) -> Result<()> {
         let (key_size, value_bytes) = (self.key_size().max(1), self.value_bytes()?);
         let count = self.count_packed(keys.len(), key_size, "keys")?;
         if self.count_packed(values.len(), value_bytes, "values")? != count {
-            return Err(self.misfit(format_args!("expected a value for each key")).into());
+            return Err(self.misfit(format_args!("expected a value for each key")).after(0));
         }
         let mut done = 0;
         while done < count {
@@ -45,17 +40,17 @@ impl Map {
             done += written;
             match answer {
                 Ok(()) => {}
-                Err(errno) if written == 0 && lacks_batch(errno) => {
+                Err(errno) if written == 0 && is_lacking(errno) => {
                     for (key, value) in keys.chunks_exact(key_size).zip(values.chunks_exact(value_bytes)) {
                         let answer = self.write(key, value, UpdateFlags::ANY);
-                        answer.map_err(|error| Interrupted { done, error })?;
+                        answer.map_err(|error| error.after(done))?;
                         done += 1;
                     }
                 }
                 Err(errno) => {
                     let key = &keys[(written * key_size).min(keys.len() - key_size)..][..key_size];
                     let error = self.update_error(Cmd::MAP_UPDATE_BATCH, key, UpdateFlags::ANY, errno);
-                    return Err(Interrupted { done, error });
+                    return Err(error.after(done));
                 }
             }
         }
@@ -65,7 +60,7 @@ impl Map {
     /// Deletes the entries of the keys in `keys`, one behind the other, and returns how many there were; see
     /// [`Map::delete_batch`].
     pub fn delete_packed(&self, keys: &[u8]) -> Result<usize> {
-        self.count_packed(keys.len(), self.key_size().max(1), "keys")?;
+        self.count_packed(keys.len(), self.key_size().max(1), "keys").map_err(|error| error.after(0))?;
         self.delete_batch(keys.chunks_exact(self.key_size().max(1)))
     }
 

@@ -30,6 +30,11 @@ impl Value {
         (!self.per_cpu).then_some(&self.bytes[..])
     }
 
+    /// The id that a map of maps or of programs has where an fd was written.
+    pub fn id(&self) -> Option<u32> {
+        self.single()?.first_chunk().copied().map(u32::from_ne_bytes)
+    }
+
     /// The values, each as long as the map's value size: one for each possible CPU, in order, or the only one.
     pub fn all(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let stride = if self.per_cpu { self.size.next_multiple_of(8) } else { self.bytes.len() };
