@@ -7,6 +7,10 @@ use crate::object::{Code, ExternKind, SymbolReference};
 use crate::uapi::bpf::{BPF_CALL, BPF_PSEUDO_CALL, BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_VALUE};
 use crate::uapi::elf::RelocationType;
 
+/// What may be meant by a name that is nowhere.
+const UNDEFINED: &str = "if another file defines it, join them: bpftool gen object ALL.o A.o B.o; \
+                         if the kernel does, declare it with `__ksym`";
+
 impl<'o> Linker<'o> {
     /// Resolves a reference to a symbol that is nowhere in the object: it must be an extern.
     pub(super) fn external(
@@ -21,7 +25,7 @@ impl<'o> Linker<'o> {
         let undefined = || {
             if self.has_types {
                 let message = format!("refers to {symbol}, which this object does not define");
-                return refusal(ErrorKind::Unsupported, &message);
+                return refusal(ErrorKind::Unsupported, &message).with_help(UNDEFINED);
             }
             let message =
                 format!("refers to {symbol}, which is extern, and without BTF nothing says what it is");

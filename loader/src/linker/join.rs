@@ -119,7 +119,7 @@ impl<'o> Linker<'o> {
                 }
             };
             let error = refusal(code, callee.insn, ErrorKind::Malformed, &message);
-            self.explain_call(code, error)
+            self.explain_call(code, callee, error)
         })
     }
 }

@@ -4,11 +4,15 @@ use super::{Linker, refusal};
 use crate::btf::CoreRelocation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::insn::Insn;
-use crate::object::{Code, Object};
+use crate::object::{Callee, Code, Object};
 use crate::uapi::bpf::BPF_INSN_SIZE;
 
 /// How not to lose them.
 const HELP: &str = "the file has lost its relocations; strip it with `llvm-strip -g`, which keeps them";
+
+/// The same of its symbols (`llvm-strip --strip-unneeded`).
+const SYMBOLS: &str =
+    "the file has lost the symbols of its functions; strip it with `llvm-strip -g`, which keeps them";
 
 /// Whether no instruction of the object names a symbol.
 pub(super) fn has_none(object: &Object) -> bool {
@@ -39,8 +43,13 @@ impl Linker<'_> {
         }
     }
 
-    /// Says so where that is why a call leads nowhere: without its relocation, a call by symbol calls itself.
-    pub(super) fn explain_call(&self, code: Code<'_>, error: Error) -> Error {
+    /// Says so where that is why a call leads nowhere: without its relocation, a call by symbol calls itself. One by a
+    /// section's own symbol is to a static function of it, which had a symbol when the compiler was done.
+    pub(super) fn explain_call(&self, code: Code<'_>, callee: Callee<'_>, error: Error) -> Error {
+        let reference = code.reference(callee.insn);
+        if reference.is_some_and(|reference| reference.symbol == callee.section) {
+            return error.with_help(SYMBOLS);
+        }
         let calls = code.callees().filter(|callee| code.reference(callee.insn).is_none());
         let lost = calls.filter(|callee| code.insns[callee.insn].imm == -1).count();
         if lost > 0 && self.is_unrelocated { error.with_help(HELP) } else { error }

@@ -437,7 +437,27 @@ fn other_references_to_externs_are_refused() {
     let mut without_map = object_with_externs(&[LOAD, HALF, EXIT], &[to_extern(0, load_, "CONFIG_A")]);
     without_map.data.clear();
     without_map.btf = Some(Builder::new(ByteOrder::NATIVE).parse().unwrap());
-    assert!(link(&without_map).unwrap_err().to_string().contains("which this object does not define"));
+    let undefined = link(&without_map).unwrap_err();
+    assert!(undefined.to_string().contains("which this object does not define"));
+    assert!(
+        undefined.help().unwrap().starts_with("if another file defines it, join them: bpftool gen object")
+    );
+}
+
+#[test]
+fn a_call_of_a_function_that_has_lost_its_symbol_says_so() {
+    let functions = [function("other", 0, &[mark(1), EXIT], &[])];
+    let by_section = object(&[call(1), EXIT], &[calls(0, 0)], &functions);
+    let error = link(&by_section).unwrap_err();
+    assert!(
+        error.to_string().ends_with(
+            "expected a function where `.text` and its addend point in section `.text`, found none"
+        )
+    );
+    assert!(error.help().unwrap().starts_with("the file has lost the symbols of its functions"));
+    let by_name = SymbolReference { symbol: "f".to_owned(), ..calls(0, 0) };
+    let error = link(&object(&[call(1), EXIT], &[by_name], &functions)).unwrap_err();
+    assert_eq!(error.help(), None);
 }
 
 /// A program whose exception callback is `on_throw`, and two functions of that name, of these linkages, of which the

@@ -220,6 +220,9 @@ fn common_fields(
     name: &str,
 ) -> Result<MapSpec> {
     let at = definition.start;
+    if bytes.u32(at, "the map's type")? == MapType::UNSPEC.0 {
+        return Err(no_type(bytes, definition, name));
+    }
     let flags = if definition.len() >= LIBBPF_SIZE { bytes.u32(at + 16, "map_flags")? } else { 0 };
     Ok(MapSpec {
         name: name.to_owned(),
@@ -240,6 +243,19 @@ fn common_fields(
         inner: None,
         slots: Vec::new(),
     })
+}
+
+/// A definition that is read by its types has only zeros.
+#[cold]
+fn no_type(bytes: &Bytes<'_>, definition: Range<usize>, name: &str) -> Error {
+    let message = format!("expected a type for map {}, found 0 (BPF_MAP_TYPE_UNSPEC)", quote(name));
+    let error = bytes.error(definition.start, message);
+    if bytes.data()[definition].iter().any(|&byte| byte != 0) {
+        return error;
+    }
+    error.with_help(
+        "a definition that is written with `__uint` and `__type` belongs in SEC(\".maps\"), with the dot",
+    )
 }
 
 /// The fields that only `bpf_elf_map` has. A shorter form means zeros.

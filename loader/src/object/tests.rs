@@ -405,3 +405,19 @@ fn constants_of_one_name_are_told_apart_by_their_places() {
     assert_eq!((refused("far").to_string(), refused("far").help()), (words.to_owned(), None));
     assert!(refused("cfg@4").to_string().starts_with("there is no variable `cfg@4`: the object has `cfg`"));
 }
+
+#[test]
+fn a_definition_without_a_type_is_none() {
+    let refused = |definition: &[u8]| {
+        let mut writer = Writer::new();
+        let maps = writer.section("maps", SectionKind::Data, definition);
+        writer.symbol("m", SymbolKind::Data, maps, (0, definition.len() as u64), SymbolScope::Dynamic);
+        writer.parse().unwrap_err()
+    };
+    let words = "section `maps` at offset 0x0: expected a type for map `m`, found 0 (BPF_MAP_TYPE_UNSPEC)";
+    let typed = refused(&[0; 32]);
+    assert_eq!(typed.to_string(), words);
+    assert!(typed.help().unwrap().ends_with("belongs in SEC(\".maps\"), with the dot"));
+    let filled: Vec<u8> = [0, 4, 8, 16, 0].into_iter().flat_map(u32::to_le_bytes).collect();
+    assert_eq!((refused(&filled).to_string(), refused(&filled).help()), (words.to_owned(), None));
+}
