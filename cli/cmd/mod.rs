@@ -35,7 +35,7 @@ use loader::attach::NetNs;
 use loader::kernel::kconfig_file;
 use loader::load::AttachedTo;
 use loader::netlink::LinkRef;
-use loader::object::{Object, ParseOptions};
+use loader::object::{DataSpec, Object, ParseOptions};
 use loader::plan::{AttachBy, Existing, KeepMaps, Loader, Plan, Target};
 use loader::{Error, ErrorKind, Result, escape, file, quote};
 
@@ -233,12 +233,30 @@ pub(crate) fn plan_of_object(
     more: impl FnOnce(Loader<'_>) -> Loader<'_>,
 ) -> Result<Planned> {
     let object = open_to_load(path, load)?;
+    object.data.iter().for_each(warn_of_addresses);
     // What programs take from the running kernel depends on which of them are loaded.
     let loader = more(loader(&object, path, load)?).ask_kernel()?;
     let plan = loader.plan(&loader.running_kernel()?)?;
     let left_out =
         if object.btf.is_some() { "what `.BTF.ext` says of functions and lines" } else { "the object's BTF" };
     Ok(Planned { plan, btf_flaw: object.btf_flaw.map(|flaw| format!("{left_out}: {flaw}")) })
+}
+
+/// Says which variables are to hold addresses, and will not.
+fn warn_of_addresses(data: &DataSpec) {
+    if data.addresses.is_empty() {
+        return;
+    }
+    let names = data.variables.iter().filter(|variable| data.has_address_in(variable));
+    let names: Vec<_> = names.map(|variable| quote(&variable.name)).collect();
+    let names = match &names[..] {
+        [] => "addresses".to_owned(),
+        names => format!("the addresses in {}", names.join(", ")),
+    };
+    output::remark(format_args!(
+        "warning: {names} (section {}) cannot be filled in: the program finds 0 there, or an offset",
+        quote(&data.section)
+    ));
 }
 
 /// Says aloud what the user may not have asked for; `explain` adds why native mode was refused.

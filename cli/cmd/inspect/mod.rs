@@ -13,7 +13,7 @@ use loader::insn::disasm::disassemble;
 use loader::linker::Linker;
 use loader::object::{
     CURRENT_KERNEL_VERSION, Code, DataSpec, ExternKind, ExternSpec, FunctionSpec, InnerMap, MapSpec, Object,
-    Pinning, ProgramSpec, SymbolTarget,
+    Pinning, ProgramSpec, SymbolTarget, VariableSpec,
 };
 use loader::uapi::bpf::{AttachType, MAP_FLAGS, flag_names};
 use loader::{Result, escape, file};
@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use self::btf::Types;
 use crate::args::{Form, Reading};
-use crate::output;
+use crate::{output, value};
 
 #[derive(Args, Debug)]
 pub(crate) struct Inspect {
@@ -93,6 +93,21 @@ struct Data {
     section: String,
     size: u32,
     flags: String,
+    variables: Vec<Variable>,
+}
+
+/// A global variable: what `--set` and `map get` call by its name.
+#[derive(Serialize)]
+struct Variable {
+    name: String,
+    offset: u32,
+    size: u32,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// What it begins with, as `--set` takes it.
+    value: Option<String>,
+    /// Whether the source has an address in it, which the program will not find.
+    has_address: bool,
 }
 
 /// What is to come from the kernel that the object is loaded into.
@@ -147,6 +162,9 @@ struct Instruction<'o> {
     text: String,
     /// What the instruction refers to, by the file's relocations.
     symbol: Option<&'o str>,
+    /// How: the relocation's type, which JSON has among the references.
+    #[serde(skip)]
+    relocation: Option<String>,
     /// Which number of the kernel's types the instruction is adapted to, by CO-RE.
     adapted_to: Option<String>,
     /// The line of source that begins here.
@@ -177,7 +195,7 @@ impl<'o> Inspection<'o> {
             version: object.version,
             sections: sections.collect(),
             maps: object.maps.iter().map(|map| Map::new(map, object)).collect(),
-            data: object.data.iter().map(Data::new).collect(),
+            data: object.data.iter().map(|data| Data::new(data, object)).collect(),
             externs: object.externs.iter().map(Extern::new).collect(),
             functions: object.functions.iter().map(|function| Function::new(function, btf)).collect(),
             programs: object.programs.iter().map(|program| Program::new(program, &linker, btf)).collect(),
@@ -248,12 +266,50 @@ impl Program<'_> {
 }
 
 impl Data {
-    fn new(data: &DataSpec) -> Self {
+    fn new(data: &DataSpec, object: &Object) -> Self {
         Self {
             section: data.section.clone(),
             size: data.size,
             flags: flag_names(data.shape().flags, MAP_FLAGS),
+            variables: data.variables.iter().map(|it| Variable::new(it, data, object)).collect(),
         }
+    }
+}
+
+/// A variable of more bytes is shown without its value.
+const MOST_BYTES: usize = 64;
+
+impl Variable {
+    fn new(variable: &VariableSpec, data: &DataSpec, object: &Object) -> Self {
+        let ty = object.btf.as_ref().zip(variable.ty);
+        let (start, size) = (variable.offset as usize, variable.size as usize);
+        let bytes = data.content.get(start..).and_then(|bytes| bytes.get(..size));
+        let value = bytes
+            .filter(|bytes| bytes.len() <= MOST_BYTES)
+            .zip(ty)
+            .and_then(|(bytes, (btf, ty))| btf.decode(ty, bytes, object.order).ok());
+        Self {
+            name: variable.name.clone(),
+            offset: variable.offset,
+            size: variable.size,
+            kind: ty.and_then(|(btf, ty)| btf.type_name(ty).ok()),
+            value: value.map(|value| value::word(&value)),
+            has_address: data.has_address_in(variable),
+        }
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind =
+            self.kind.as_deref().map_or_else(|| format!("{} B", self.size), |kind| escape(kind).into_owned());
+        write!(f, "      {}  {kind} at {:#x}", escape(&self.name), self.offset)?;
+        match &self.value {
+            _ if self.has_address => f.write_str(", holds addresses that cannot be filled in")?,
+            Some(value) => write!(f, ", begins with {}", escape(value))?,
+            None => {}
+        }
+        writeln!(f)
     }
 }
 
@@ -278,11 +334,13 @@ impl<'o> Instruction<'o> {
             Some(format!("{} of {subject}", core_reloc::noun(relocation.kind)))
         };
         let symbol = |index| code.reference(index).map(|reference| &*reference.symbol);
+        let relocation = |index| code.reference(index).map(|reference| format!("{:?}", reference.kind));
         let source = |index| Source::at(code.info.line_at(index)?, btf?);
         disassemble(code.insns)
             .map(|line| Self {
                 index: line.index,
                 symbol: symbol(line.index),
+                relocation: relocation(line.index),
                 adapted_to: adapted_to(line.index),
                 source: source(line.index),
                 text: line.text,
@@ -402,7 +460,8 @@ impl fmt::Display for Program<'_> {
 
 impl fmt::Display for Data {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  {}  {} B, flags {}", escape(&self.section), self.size, self.flags)
+        writeln!(f, "  {}  {} B, flags {}", escape(&self.section), self.size, self.flags)?;
+        self.variables.iter().try_for_each(|variable| variable.fmt(f))
     }
 }
 
@@ -458,7 +517,11 @@ impl fmt::Display for Instruction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "  {:>5}: {}", self.index, self.text)?;
         match (&self.symbol, &self.adapted_to) {
-            (Some(symbol), _) => writeln!(f, "    ; {}", escape(symbol)),
+            (Some(symbol), _) => {
+                // As llvm-objdump -dr has it.
+                let relocation = self.relocation.as_deref().unwrap_or_default();
+                writeln!(f, "    ; {relocation} {}", escape(symbol))
+            }
             (None, Some(number)) => writeln!(f, "    ; CO-RE: {}", escape(number)),
             (None, None) => writeln!(f),
         }

@@ -219,6 +219,7 @@ fn load_of(section: &str, offset: u64, addend: i32) -> Object {
         content: vec![1; 16],
         ty: None,
         variables: Vec::new(),
+        addresses: Vec::new(),
     });
     object.maps.push(MapSpec {
         name: "map".to_owned(),
@@ -386,6 +387,7 @@ fn object_with_externs(insns: &[Insn], references: &[SymbolReference]) -> Object
         content: Vec::new(),
         ty: None,
         variables: Vec::new(),
+        addresses: Vec::new(),
     }];
     object
 }

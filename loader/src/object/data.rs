@@ -7,6 +7,7 @@ use super::{File, MapShape};
 use crate::btf::{Btf, TypeId};
 use crate::elf::{Disjoint, Section};
 use crate::error::{Error, ErrorKind, Result, quote};
+use crate::order::sort_by_key;
 use crate::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, BPF_OBJ_NAME_LEN, MapType, ObjName};
 use crate::uapi::elf::SectionType;
 
@@ -62,9 +63,18 @@ pub struct DataSpec {
     pub ty: Option<TypeId>,
     /// Its variables one by one, in the order of their places.
     pub variables: Vec<VariableSpec>,
+    /// Where the source has addresses in it (`char *p = buffer`), in bytes, in order. Nobody can fill them in: the
+    /// kernel tells no addresses of its own, and the program finds what [`DataSpec::content`] has, which is mostly 0.
+    pub addresses: Vec<u32>,
 }
 
 impl DataSpec {
+    /// Whether the source has an address in `variable`, which is one of this section.
+    pub fn has_address_in(&self, variable: &VariableSpec) -> bool {
+        let next = self.addresses.partition_point(|address| *address < variable.offset);
+        self.addresses.get(next).is_some_and(|address| address - variable.offset < variable.size)
+    }
+
     /// The map that it becomes, as libbpf 1.1 makes it (`bpf_object__init_internal_map()`): user space may map it
     /// into its memory. Later releases do not let it where all variables are `static`. Variables of
     /// [`DataKind::Arena`] have another's.
@@ -113,9 +123,26 @@ pub(super) fn parse<'e, 'a>(
         needed.add(section)?;
         let ty = described.get(&*section.name).copied();
         let variables = variable::parse(file, btf, section, ty)?;
-        data.push(DataSpec { ty, variables, ..read(file, section, kind)? });
+        let addresses = addresses(file, section, needed)?;
+        data.push(DataSpec { ty, variables, addresses, ..read(file, section, kind)? });
     }
     Ok(data)
+}
+
+/// The places in the section that a linker would fill in.
+fn addresses<'e, 'a>(
+    file: &File<'e, 'a>,
+    section: &Section<'_>,
+    needed: &mut Disjoint<'e, 'a>,
+) -> Result<Vec<u32>> {
+    let Some(&table) = file.relocations.get(&section.index) else { return Ok(Vec::new()) };
+    needed.add(table)?;
+    let relocations = file.elf.relocations(table)?;
+    let within = relocations.iter().filter(|relocation| relocation.offset < section.size);
+    let mut addresses: Vec<_> =
+        within.filter_map(|relocation| u32::try_from(relocation.offset).ok()).collect();
+    sort_by_key(&mut addresses, |address| *address);
+    Ok(addresses)
 }
 
 fn read(file: &File<'_, '_>, section: &Section<'_>, kind: DataKind) -> Result<DataSpec> {
@@ -138,6 +165,7 @@ fn read(file: &File<'_, '_>, section: &Section<'_>, kind: DataKind) -> Result<Da
         content: file.elf.data(section)?.data().to_vec(),
         ty: None,
         variables: Vec::new(),
+        addresses: Vec::new(),
     })
 }
 
@@ -156,6 +184,7 @@ mod tests {
                 content: vec![0; 4],
                 ty: None,
                 variables: Vec::new(),
+                addresses: Vec::new(),
             };
             data.map_name(object).to_string()
         };

@@ -152,6 +152,7 @@ pub(super) fn kconfig_data(externs: &[ExternSpec], btf: Option<&Btf>) -> Option<
         content: Vec::new(),
         ty,
         variables: Vec::new(),
+        addresses: Vec::new(),
     })
 }
 

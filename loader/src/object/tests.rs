@@ -421,3 +421,25 @@ fn a_definition_without_a_type_is_none() {
     let filled: Vec<u8> = [0, 4, 8, 16, 0].into_iter().flat_map(u32::to_le_bytes).collect();
     assert_eq!((refused(&filled).to_string(), refused(&filled).help()), (words.to_owned(), None));
 }
+
+#[test]
+fn the_places_of_addresses_in_variables_are_kept() {
+    let mut writer = Writer::new();
+    let data = writer.section(".data", SectionKind::Data, &[0; 32]);
+    for (name, place) in [("first", (0, 8)), ("names", (8, 16)), ("last", (24, 8))] {
+        writer.symbol(name, SymbolKind::Data, data, place, SymbolScope::Dynamic);
+    }
+    let (In::Section(section), Some(symbol)) = (data, writer.0.symbol_id(b"last")) else {
+        panic!("a section")
+    };
+    for offset in [16, 8] {
+        let flags = write::RelocationFlags::Elf { r_type: ::object::elf::RelocationType(2) };
+        let relocation = write::Relocation { offset, symbol, addend: 0, flags };
+        writer.0.add_relocation(section, relocation).unwrap();
+    }
+    let object = writer.parse().unwrap();
+    let data = &object.data[0];
+    assert_eq!(data.addresses, [8, 16]);
+    let names = data.variables.iter().filter(|variable| data.has_address_in(variable));
+    assert_eq!(names.map(|variable| &*variable.name).collect::<Vec<_>>(), ["names"]);
+}

@@ -299,6 +299,7 @@ fn variables_that_no_program_needs_are_no_reason_to_give_up() {
         content: vec![7],
         ty: None,
         variables: Vec::new(),
+        addresses: Vec::new(),
     };
     object.data = vec![data(DataKind::ReadOnly, ".rodata.str1.1"), data(DataKind::Initialised, ".data")];
     let plan = Loader::new(&object).plan(&Kernel::unknown()).unwrap();
@@ -330,6 +331,7 @@ fn variables_in_an_arena_are_written_when_it_is_mapped() {
             content: vec![7; size as usize],
             ty: None,
             variables: Vec::new(),
+            addresses: Vec::new(),
         };
         object.data = vec![data(DataKind::Arena, ".addr_space.1"), data(DataKind::Initialised, ".data")];
         let mut kernel = Kernel::unknown();

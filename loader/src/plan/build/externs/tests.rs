@@ -83,6 +83,7 @@ fn object(externs: &[(&str, bool, ExternKind)], types: &Types) -> Object {
         content: Vec::new(),
         ty: None,
         variables: Vec::new(),
+        addresses: Vec::new(),
     };
     Object {
         order: ByteOrder::NATIVE,
