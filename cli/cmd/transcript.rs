@@ -1,8 +1,8 @@
 //! The calls of a plan as they are told while it is carried out, and in the answer.
 
-use loader::load::{Loaded, Record};
-use loader::plan::{Call, Step};
-use loader::{Result, escape};
+use loader::load::{Loaded, Outcome, Record};
+use loader::plan::{Call, MapSlot, Plan, Step};
+use loader::{Result, errno_name, escape, quote};
 use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 
@@ -40,13 +40,14 @@ pub(super) fn execute(planned: &Planned, telling: Telling) -> Result<Executed> {
 
 /// The same with the guard of a plan on trial.
 pub(super) fn execute_with(planned: &Planned, telling: Telling, guard: Option<&Guard>) -> Result<Executed> {
-    let mut transcript = Vec::new();
+    let (mut transcript, mut types) = (Vec::new(), TypeRefusals::default());
     let mut waits = waits(&planned.plan.steps);
     // One change of one interface is made or is not.
     if !waits && planned.plan.attach.len() > 1 {
         hold_signals();
     }
     let observe = |record: &Record<'_>| {
+        types.see(record);
         // Nothing that lasts comes before, and from here on nobody is waited for.
         if waits && matches!(record.call, Call::Lock { .. } | Call::MapCreate(_) | Call::ProgLoad(_)) {
             hold_signals();
@@ -69,6 +70,7 @@ pub(super) fn execute_with(planned: &Planned, telling: Telling, guard: Option<&G
     if let Some(refusal) = loaded.btf_refusal() {
         output::remark(format_args!("warning: loaded without BTF: {}", escape(&refusal.to_string())));
     }
+    types.warn(&planned.plan);
     loaded.mounted().into_iter().for_each(mount::warn_if_it_passes);
     Ok(Executed { loaded, transcript })
 }
@@ -87,6 +89,36 @@ fn hold_signals() {
     let signals: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
     // Where that is refused, signals are as dangerous as before.
     let _ = signals.thread_block();
+}
+
+/// The maps whose entries the kernel knows without their types, which it has refused.
+#[derive(Default)]
+struct TypeRefusals {
+    /// The last refusal of a map with types.
+    last: Option<(MapSlot, i32)>,
+    made: Vec<(MapSlot, i32)>,
+}
+
+impl TypeRefusals {
+    fn see(&mut self, record: &Record<'_>) {
+        let Call::MapCreate(create) = record.call else { return };
+        match (&record.outcome, create.types, self.last) {
+            (Outcome::Refused(errno), Some(_), _) => self.last = Some((create.map, *errno)),
+            (Outcome::Fd(_), None, Some((map, errno))) if map == create.map => self.made.push((map, errno)),
+            _ => {}
+        }
+    }
+
+    fn warn(&self, plan: &Plan) {
+        for &(map, errno) in &self.made {
+            let name = plan.maps.get(map.0).map_or("", String::as_str);
+            output::remark(format_args!(
+                "warning: map {}: the kernel refused the types of its entries ({}); they are shown as bytes",
+                quote(name),
+                errno_name(errno)
+            ));
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -90,6 +90,13 @@ fn a_program_sees_the_options_of_the_running_kernel() {
         xdpload(&["map", "set", "near0:kconfig.kconfig", "0", &format!("hex:{}", "00".repeat(39))])
             .fails(2)
             .stderr_has("the map is frozen: only programs may change its entries, if anybody: ");
+        xdpload(&["map", "set", "near0:.kconfig", "CONFIG_LOG_BUF_SHIFT", "1"])
+            .fails(2)
+            .stderr_has("help: set it before the load: xdpload attach IF OBJ --kconfig FILE");
+        xdpload(&["plan", &object, "--set", "CONFIG_LOG_BUF_SHIFT=1"])
+            .fails(2)
+            .stderr_has("`CONFIG_LOG_BUF_SHIFT` is no variable, but an option of the kernel")
+            .stderr_has("help: what is to stand for the kernel's: --kconfig FILE");
     }
 }
 

@@ -213,3 +213,60 @@ fn what_does_not_fit_a_type_is_refused_by_field() {
         refused(&["map", "set", map, key, value], 2, &[words]);
     }
 }
+
+#[test]
+fn what_the_kernel_leaves_out_is_told() {
+    for clang in ["clang-14", "clang-19"] {
+        let object = object_by(clang, "pointers");
+        let _both = need!(pair(&["bpftool"]));
+        let attached = xdpload(&["attach", NEAR, &object]).ok();
+        for words in [
+            "warning: the addresses in `names` (section `.rodata`) cannot be filled in: the program finds 0 there",
+            "warning: the addresses in `chosen` (section `.data`) cannot be filled in",
+            "warning: map `by_state`: the kernel refused the types of its entries (EINVAL); they are shown as bytes",
+        ] {
+            assert_eq!(attached.stderr().matches(words).count(), 1, "{}", attached.report());
+        }
+        xdpload(&["plan", &object]).ok().stderr_has("warning: the addresses in `names`");
+        // A prefix of something else than an address is what its type says.
+        let vendors = of("vendors");
+        printed(&["set", &vendors, r#"{"length": 24, "mac": "02:00:5e:00:00:00"}"#, "1"]);
+        assert_eq!(printed(&["dump", &vendors]), r#"{"length":24,"mac":[2,0,94,0,0,0]}: 1"#);
+    }
+}
+
+#[test]
+fn variables_of_a_function_have_names_with_dots() {
+    let (_sandbox, _veth) = need!(attached(&object("pointers")));
+    let bss = of(".bss");
+    // A packet may come at any time.
+    let number = |map: &str, variable| printed(&["get", map, variable]).parse::<u32>().expect("a number");
+    printed(&["set", &bss, "pointers.calls", "7000"]);
+    printed(&["set", &bss, "pointers.seen[1]", "8"]);
+    assert!((7000..8000).contains(&number(&bss, "pointers.calls")));
+    assert_eq!(number(&bss, "pointers.seen[1]"), 8);
+    let dump = printed(&["dump", &bss]);
+    assert!(dump.starts_with("pointers.calls: 7") && dump.contains("\npointers.seen: ["), "{dump}");
+    // One map has two names, and each will do.
+    let words = "the maps there are `.data` (pointers.data)";
+    refused(&["map", "get", &of(".nothing"), "calls"], 1, &[words]);
+    assert!(number(&of("pointers.bss"), "pointers.calls") >= 7000);
+}
+
+#[test]
+fn inspecting_names_the_variables() {
+    let typed = xdpload(&["inspect", &object("typed_values")]).ok();
+    typed
+        .stdout_has("\n      protocol  const volatile enum protocol at 0x10, begins with TCP\n")
+        .stdout_has("\n      seen  __u64 at 0x0\n")
+        .stdout_has("    ; R_BPF_64_64 limits\n");
+    let pointers = xdpload(&["inspect", &object("pointers")]).ok();
+    pointers
+        .stdout_has("\n      pointers.calls  __u32 at 0x")
+        .stdout_has("\n      first  __u32 at 0x0, begins with 7\n")
+        .stdout_has(", holds addresses that cannot be filled in\n");
+    let variables = answer(&["inspect", &object("pointers")])["data"].clone();
+    let names = variables.as_array().expect("a list").iter().filter_map(|data| data["variables"].as_array());
+    let chosen = names.flatten().find(|variable| variable["name"] == "chosen").expect("it is there");
+    assert_eq!((&chosen["type"], &chosen["has_address"]), (&json!("__u32 *"), &json!(true)));
+}

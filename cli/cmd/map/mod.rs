@@ -69,7 +69,7 @@ fn of_interface(link: &LinkRef, name: &str, place: &args::Place) -> Result<Map> 
         return not_found(format!("no XDP program is on {}", quote(&link.name)));
     }
     let maps = maps_of(&link)?;
-    let mut named: Vec<_> = maps.iter().filter(|info| is_called(&info.name, name)).collect();
+    let mut named: Vec<_> = maps.iter().filter(|info| is_called(info, name)).collect();
     named.dedup_by_key(|info| info.id);
     match named[..] {
         [info] => Map::from_id(info.id),
@@ -98,21 +98,22 @@ fn maps_of(link: &LinkInfo) -> Result<Vec<MapInfo>> {
     ids.into_iter().map(|id| Map::from_id(id)?.info()).collect()
 }
 
-/// Whether a map that the kernel calls `found` may be `name`: it keeps 15 bytes of a name, and has the object's name
-/// before the section's for the maps of `.rodata`, `.data` and `.bss`.
-fn is_called(found: &str, name: &str) -> bool {
-    let is_section = |object: &str| name.starts_with('.') && !object.contains('.');
+/// Whether a map may be `name`: the kernel keeps 15 bytes of a name, and has the object's name before the section's for
+/// the maps of variables.
+fn is_called(map: &MapInfo, name: &str) -> bool {
+    let found = &*map.name;
     !found.is_empty()
         && (found == name
             || (found.len() == 15 && name.starts_with(found))
-            || found.strip_suffix(name).is_some_and(is_section))
+            || map.section_name() == Some(name))
 }
 
 /// The maps as an error lists them.
 fn words(maps: &[MapInfo]) -> String {
-    let word = |info: &MapInfo| match &*info.name {
-        "" => format!("id {}", info.id),
-        name => quote(name),
+    let word = |info: &MapInfo| match (&*info.name, info.section_name()) {
+        ("", _) => format!("id {}", info.id),
+        (name, Some(section)) if section != name => format!("{} ({})", quote(section), escape(name)),
+        (name, _) => quote(name),
     };
     if maps.is_empty() { "none".to_owned() } else { maps.iter().map(word).collect::<Vec<_>>().join(", ") }
 }
@@ -207,10 +208,15 @@ fn set(args: &args::MapSet) -> Result<()> {
 /// Writes one variable of a section; the others go on being written by programs meanwhile.
 fn set_variable(args: &args::MapSet, map: &Map, view: &View, field: Field) -> Result<()> {
     let what = || format!("variable {}", quote(&args.key));
-    let flags = map.info()?.flags;
+    let info = map.info()?;
+    let flags = info.flags;
     if flags & BPF_F_RDONLY_PROG != 0 {
         let message = format!("{} is constant", what());
-        let help = format!("set it before the load: xdpload attach IF OBJ --set {}=VALUE", args.key);
+        let way = match info.section_name() {
+            Some(".kconfig") => "--kconfig FILE".to_owned(),
+            _ => format!("--set {}=VALUE", args.key),
+        };
+        let help = format!("set it before the load: xdpload attach IF OBJ {way}");
         return Err(Error::new(ErrorKind::InvalidInput, message).with_help(help));
     }
     let mut value = section_value(map)?;

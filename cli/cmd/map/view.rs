@@ -14,6 +14,10 @@ use crate::args::Formats;
 use crate::format::{self, Format};
 use crate::value::{self, Json};
 
+/// Bytes of a key of a prefix trie: the length, and the address.
+const PREFIX_OF_IPV4: usize = 4 + 4;
+const PREFIX_OF_IPV6: usize = 4 + 16;
+
 /// A map's types, and the formats that were asked for.
 pub(super) struct View {
     types: Option<Types>,
@@ -41,7 +45,10 @@ pub(super) struct Words {
 impl View {
     /// Asks the kernel for the types of `map`.
     pub(super) fn of(map: &Map, formats: Formats) -> Result<Self> {
-        let is_prefix = formats.key_format == Format::Auto && map.map_type() == MapType::LPM_TRIE;
+        // Of other lengths a prefix is none of an address, and only its type says what it is.
+        let is_prefix = formats.key_format == Format::Auto
+            && map.map_type() == MapType::LPM_TRIE
+            && matches!(map.key_size(), PREFIX_OF_IPV4 | PREFIX_OF_IPV6);
         let key_format = if is_prefix { Format::Prefix } else { formats.key_format };
         Ok(Self {
             types: Types::of(map)?,

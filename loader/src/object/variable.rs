@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{DataSpec, File, Object};
+use super::{DataSpec, ExternKind, ExternSpec, File, Object};
 use crate::btf::{Btf, Shape, TypeId, begin, first_name, several_variables};
 use crate::elf::Section;
 use crate::error::{Error, ErrorKind, Result, quote};
@@ -38,6 +38,11 @@ impl Object {
             return Ok((data, variable, rest));
         }
         let Some((first, _)) = found.first() else {
+            if self.is_option(first_name(words)) {
+                let message =
+                    format!("{} is no variable, but an option of the kernel", quote(first_name(words)));
+                return Err(invalid(message).with_help("what is to stand for the kernel's: --kconfig FILE"));
+            }
             let names: Vec<_> = all.iter().map(|(_, variable)| quote(&variable.name)).collect();
             let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             let name = quote(first_name(words));
@@ -48,6 +53,13 @@ impl Object {
             (Some(&*data.section), variable.offset)
         });
         Err(several_variables(&all[*first].1.name, places))
+    }
+}
+
+impl Object {
+    fn is_option(&self, name: &str) -> bool {
+        let is_it = |it: &ExternSpec| it.name == name && matches!(it.kind, ExternKind::Option(_));
+        self.externs.iter().any(is_it)
     }
 }
 
