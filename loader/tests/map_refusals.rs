@@ -6,7 +6,9 @@
 #![cfg(test)]
 
 use loader::elf::ElfFile;
-use loader::object::Object;
+use loader::object::{InnerMap, MapSpec, Object};
+use loader::plan::Plan;
+use loader::uapi::bpf::MapType;
 use loader::uapi::elf::RelocationType;
 use loader::{Kernel, Loader, Result};
 
@@ -124,15 +126,15 @@ fn more_than_there_is_room_for() {
     };
     refused(
         plan("clang-19/inner_maps", "by_inner_map", "by_parity", 3),
-        "map `by_parity` has room for 3 entries, and the object fills 4",
+        "map `by_parity` has room for 3 entries, and the object fills slot 3",
     );
     refused(
         plan("clang-19/inner_maps", "by_inner_map", "by_number", 1),
-        "map `by_number` has room for 1 entries, and the object fills 2",
+        "map `by_number` has room for 1 entry, and the object fills 2",
     );
     refused(
         plan("clang-19/tail_calls", "enter", "first_jump", 2),
-        "map `first_jump` has room for 2 entries, and the object fills 3",
+        "map `first_jump` has room for 2 entries, and the object fills slot 2",
     );
     // A template has a size of its own.
     plan("clang-19/inner_maps", "by_inner_map", "rings.inner", 1 << 20).unwrap();
@@ -155,5 +157,98 @@ fn a_size_that_depends_on_an_unknown_machine() {
     refused(
         Loader::new(&object).plan(&kernel),
         "the size of map `ring_buffer` depends on the size of a page, which is not known here",
+    );
+}
+
+/// The plan for a fixture in which `change` has been made to a map.
+fn changed(name: &str, map: &str, change: impl Fn(&mut MapSpec)) -> Result<Plan> {
+    let mut object = Object::parse(&fixture(name)).unwrap();
+    change(object.maps.iter_mut().find(|own| own.name == map).expect(map));
+    let mut kernel = Kernel::unknown();
+    (kernel.page_size, kernel.possible_cpus) = (Some(4096), Some(2));
+    Loader::new(&object).plan(&kernel)
+}
+
+/// Of these the kernel says no more than EINVAL.
+#[test]
+fn a_shape_that_no_kernel_makes() {
+    let name = "clang-19/map_types";
+    let offset = |map: &str| {
+        let object = Object::parse(&fixture(name)).unwrap();
+        format!("section `.maps` at offset {:#x}", object.map(map).expect(map).offset)
+    };
+    refused(
+        changed(name, "lpm_trie", |map| map.shape.flags = 0),
+        &format!(
+            "{}: no kernel makes map `lpm_trie` (lpm_trie): tries must have the flag BPF_F_NO_PREALLOC\n\
+             help: add `__uint(map_flags, BPF_F_NO_PREALLOC)` to its definition",
+            offset("lpm_trie")
+        ),
+    );
+    refused(
+        changed(name, "hash", |map| map.shape.key_size = 0),
+        &format!(
+            "{}: no kernel makes map `hash` (hash): its definition gives no size of keys\n\
+             help: add `__type(key, ...)` to it",
+            offset("hash")
+        ),
+    );
+    refused(
+        changed(name, "hash", |map| map.shape.value_size = 0),
+        &format!(
+            "{}: no kernel makes map `hash` (hash): its definition gives no size of values\n\
+             help: add `__type(value, ...)` to it",
+            offset("hash")
+        ),
+    );
+    refused(
+        changed(name, "array", |map| map.shape.key_size = 8),
+        &format!(
+            "{}: no kernel makes map `array` (array): its keys have 8 bytes, and those of an array must have 4\n\
+             help: make `__type(key, ...)` an unsigned int",
+            offset("array")
+        ),
+    );
+}
+
+#[test]
+fn an_inner_map_of_another_shape() {
+    let told = |difference: &str| {
+        format!(
+            "map `odd` does not fit into map `by_parity`, slot 3: {difference}\n\
+             help: the maps in a map of maps are all of the shape that its `values` describe"
+        )
+    };
+    let change = |change: fn(&mut MapSpec)| changed("clang-19/inner_maps", "odd", change);
+    refused(change(|map| map.shape.value_size = 16), &told("its value_size is 16, and not 4"));
+    refused(change(|map| map.shape.max_entries = 2), &told("its max_entries is 2, and not 1"));
+    refused(
+        change(|map| map.shape.map_type = MapType::LRU_HASH),
+        &told("it is of type lru_hash, and not array"),
+    );
+    // Of hashes the kernel does not mind the number of entries.
+    let mut object = Object::parse(&fixture("clang-19/inner_maps")).unwrap();
+    for map in &mut object.maps {
+        if ["even", "odd"].contains(&&*map.name) {
+            map.shape.map_type = MapType::HASH;
+        }
+        if let Some(InnerMap::Template(inner)) = &mut map.inner {
+            if inner.shape.map_type == MapType::ARRAY {
+                inner.shape.map_type = MapType::HASH;
+                inner.shape.max_entries = 9;
+            }
+        }
+    }
+    let mut kernel = Kernel::unknown();
+    kernel.page_size = Some(4096);
+    Loader::new(&object).plan(&kernel).unwrap();
+}
+
+#[test]
+fn a_map_of_maps_without_a_description() {
+    refused(
+        changed("clang-19/inner_maps", "by_parity", |map| map.inner = None),
+        "section `.maps` at offset 0x40: map `by_parity` is a map of maps, and this btf definition does not describe \
+         those\nhelp: describe them: `__array(values, struct INNER)`",
     );
 }

@@ -58,6 +58,12 @@ pub enum RefusalKind {
     PointerArithmetic,
     /// What was got from the kernel is not given back.
     ReferenceLeak,
+    /// A call, or the end, where a lock is held or a critical section is open, or an end of one that was not begun.
+    CriticalSection,
+    /// A lock, timer or the like in a map's value, which programs must leave to the kernel.
+    KernelField,
+    /// An instruction that no kernel has, or that this one does not know.
+    UnknownInstruction,
     /// The object's BTF is needed, and the kernel was not given it.
     TypesMissing,
     /// The program reaches what this kernel does not have.
@@ -68,7 +74,7 @@ pub enum RefusalKind {
 
 impl RefusalKind {
     /// Every sort that there is.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::PacketBounds,
         Self::MapValueBounds,
         Self::MemoryBounds,
@@ -94,6 +100,9 @@ impl RefusalKind {
         Self::PointerLeak,
         Self::PointerArithmetic,
         Self::ReferenceLeak,
+        Self::CriticalSection,
+        Self::KernelField,
+        Self::UnknownInstruction,
         Self::TypesMissing,
         Self::KernelLacks,
         Self::Unrecognised,
@@ -127,6 +136,9 @@ impl RefusalKind {
             Self::PointerLeak => "pointer_leak",
             Self::PointerArithmetic => "pointer_arithmetic",
             Self::ReferenceLeak => "reference_leak",
+            Self::CriticalSection => "critical_section",
+            Self::KernelField => "kernel_field",
+            Self::UnknownInstruction => "unknown_instruction",
             Self::TypesMissing => "types_missing",
             Self::KernelLacks => "kernel_lacks",
             Self::Unrecognised => "unrecognised",

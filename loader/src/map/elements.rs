@@ -52,9 +52,16 @@ impl Map {
     /// Writes `bytes` at `offset` of the first value of an array that may be mapped into memory (`BPF_F_MMAPABLE`,
     /// 5.5), as the maps of global variables may: one mmap(2). What programs write beside it meanwhile is not lost.
     pub fn write_in_place(&self, offset: usize, bytes: &[u8]) -> Result<()> {
-        self.fd
-            .write_mapped(offset, bytes)
-            .map_err(|errno| Error::os("mmap(2)", &self.label, errno.0).context("writing a part of a value"))
+        self.fd.write_mapped(offset, bytes).map_err(|errno| {
+            let error = Error::os("mmap(2)", &self.label, errno.0).context("writing a part of a value");
+            if errno.0 == ENOTSUPP {
+                return error.with_help(
+                    "the kernel lets no value be mapped that has a lock, a timer or a kernel pointer in it: put other \
+                     variables into a section of their own",
+                );
+            }
+            error
+        })
     }
 
     /// Writes the values of `key` in a per-CPU map, one for each possible CPU, in order: one `BPF_MAP_UPDATE_ELEM`.

@@ -314,6 +314,9 @@ fn create_error(params: &MapParams<'_>, label: &str, errno: Errno) -> Error {
     let shape = format!("{map_type}, {max_entries} entries, keys of {key_size} B, values of {value_size} B");
     let error = error.context(format!("creating a map ({shape})"));
     match errno {
+        Errno::E2BIG | Errno::ENOMEM if *max_entries == 1 => error.with_help(
+            "it is too big for this kernel: make its value smaller, or divide it into several entries",
+        ),
         Errno::E2BIG | Errno::ENOMEM => {
             error.with_help("it is too big for this kernel: ask for fewer entries, or for shorter ones")
         }

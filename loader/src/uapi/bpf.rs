@@ -311,6 +311,8 @@ pub const BPF_F_WRONLY: u32 = 1 << 4;
 pub const BPF_F_RDONLY_PROG: u32 = 1 << 7;
 /// `BPF_MAP_CREATE`: user space may map the values of an array into its memory (5.5).
 pub const BPF_F_MMAPABLE: u32 = 1 << 10;
+/// `BPF_MAP_CREATE`: in a map of maps, arrays may have other numbers of entries than the one it was made with (5.10).
+pub const BPF_F_INNER_MAP: u32 = 1 << 12;
 /// `BPF_MAP_CREATE`: user space that comes to a page of an arena which is not there gets SIGSEGV, and no page (6.9).
 pub const BPF_F_SEGV_ON_FAULT: u32 = 1 << 17;
 
@@ -328,7 +330,7 @@ pub const MAP_FLAGS: &[(u32, &str)] = &[
     (1 << 9, "BPF_F_CLONE"),
     (1 << 10, "BPF_F_MMAPABLE"),
     (1 << 11, "BPF_F_PRESERVE_ELEMS"),
-    (1 << 12, "BPF_F_INNER_MAP"),
+    (BPF_F_INNER_MAP, "BPF_F_INNER_MAP"),
     (1 << 13, "BPF_F_LINK"),
     (1 << 14, "BPF_F_PATH_FD"),
     (1 << 15, "BPF_F_VTYPE_BTF_OBJ_FD"),

@@ -5,10 +5,13 @@
 
 use std::cell::OnceCell;
 
-use super::words::{RELEASES, TYPES};
-use super::{Subject, instruction, log, template};
+use super::words::{CONTEXT, ENDERS_OF_OTHERS, MOVERS, RELEASES, TYPES};
+use super::{Subject, instruction, log, template, trace};
+use crate::btf::{FuncProto, Shape};
 use crate::error::{Instruction, RefusalKind, quote};
 use crate::insn::{Call, Insn, helpers};
+use crate::uapi::bpf::{MapType, ProgType};
+use crate::uapi::btf::BtfKind;
 
 /// Names of an upper bound of what varies in a register.
 const UPPER: [&str; 4] = ["umax", "smax", "umax_value", "smax_value"];
@@ -33,12 +36,11 @@ impl<'l> Facts<'l> {
         kind: RefusalKind,
         holes: Vec<(&'static str, &'l str)>,
     ) -> Self {
-        Self { subject, log, kind, holes, at: None, state: OnceCell::new() }
-    }
-
-    /// The same, with the instruction that the verifier refused.
-    pub(super) fn at(self, at: Option<Instruction>) -> Self {
-        Self { at, ..self }
+        let mut facts = Self { subject, log, kind, holes, at: None, state: OnceCell::new() };
+        let last = log::last_instruction(log).map(|(index, _)| index);
+        let at = facts.stopped_at().or(last.filter(|_| !facts.is_about_the_whole()));
+        facts.at = at.map(|index| instruction(subject, log, index));
+        facts
     }
 
     /// Whether the register of the sentence holds something whose name begins so.
@@ -46,8 +48,17 @@ impl<'l> Facts<'l> {
         name.is_empty() || self.state().is_some_and(|state| state.starts_with(name))
     }
 
+    /// Whether there is something for the hole `name`, or none is asked for.
+    pub(super) fn is_known(&self, name: &str) -> bool {
+        name.is_empty() || self.get(name).is_some()
+    }
+
     /// The instruction that the sentence itself names, or that follows from the program.
-    pub(super) fn stopped_at(&self) -> Option<usize> {
+    fn stopped_at(&self) -> Option<usize> {
+        // It stops there before it walks.
+        if let Some(code) = self.hole("opcode").and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            return self.subject.insns.iter().position(|insn| insn.code == code);
+        }
         match self.hole("at") {
             Some(index) if self.kind != RefusalKind::PacketBounds => index.parse().ok(),
             _ => self.open_end().filter(|_| self.kind == RefusalKind::CodeMissing),
@@ -55,7 +66,7 @@ impl<'l> Facts<'l> {
     }
 
     /// Whether the sentence is about no instruction in particular.
-    pub(super) fn is_about_the_whole(&self) -> bool {
+    fn is_about_the_whole(&self) -> bool {
         matches!(self.kind, RefusalKind::StackDepth | RefusalKind::CodeMissing)
     }
 
@@ -71,9 +82,10 @@ impl<'l> Facts<'l> {
     fn get(&self, name: &str) -> Option<String> {
         match name {
             "access" => Some(self.access().to_owned()),
-            "sized" => Some(self.sized()),
-            "register" => self.hole("reg").map(|reg| format!("r{reg}")),
+            "sized" => self.sized(),
+            "register" => Some(format!("r{}", self.register()?)),
             "holds" => self.state().and_then(|state| self.words_for(state)),
+            "null_here" => self.state().filter(|state| is_zero(state)).map(|_| "NULL".to_owned()),
             "kind_words" => self.words_for(self.hole("kind")?),
             "found_words" => self.words_for(self.hole("found")?),
             "what_words" => self.words_for(self.hole("what")?),
@@ -87,8 +99,8 @@ impl<'l> Facts<'l> {
             "map" => self.map(),
             "pointer" => self.pointer(&["->", "["]),
             "struct" => self.pointer(&["->"]),
-            "callee" => self.callee(self.stop()?.index),
-            "alloc_call" => self.callee(self.alloc()?),
+            "callee" => self.callee(self.stop()?.index).map(|(name, _)| name),
+            "alloc_call" => self.callee(self.alloc()?).map(|(name, _)| name),
             "alloc_place" => self.alloc_place(),
             "release" => self.release(),
             "type" => Some(
@@ -101,11 +113,60 @@ impl<'l> Facts<'l> {
             }
             "last" => self.open_end().map(|index| index.to_string()),
             "last_of_all" => self.subject.insns.len().checked_sub(1).map(|index| index.to_string()),
-            _ => self.hole(name).map(str::to_owned),
+            _ => self.of_a_call(name).or_else(|| self.hole(name).map(str::to_owned)),
         }
     }
 
-    fn stop(&self) -> Option<&Instruction> {
+    /// What there is for the holes that have to do with calls, and with the context.
+    fn of_a_call(&self, name: &str) -> Option<String> {
+        match name {
+            "global" => self.global(),
+            "argument" => self.register().map(|register| register.to_string()),
+            "unset" => self.unset().map(|(number, _)| number.to_string()),
+            "unset_name" => self.unset().map(|(_, name)| name),
+            "parameter" => self.parameter().map(|number| number.to_string()),
+            "validated" => log::validated(self.log).map(quote),
+            "surplus" => self.surplus(),
+            "room" => self.room().map(|room| room.to_string()),
+            "mover" => self.ended_by(MOVERS).map(|(_, name)| name),
+            "moved_at" => self.ended_by(MOVERS).map(|(index, _)| index.to_string()),
+            "ender" => self.ended_by(ENDERS_OF_OTHERS).map(|(_, name)| name),
+            "ended_at" => self.ended_by(ENDERS_OF_OTHERS).map(|(index, _)| index.to_string()),
+            "indirect" => match self.refused_insn()?.call()? {
+                Call::Callx { register } => Some(format!("r{register}")),
+                _ => None,
+            },
+            "second_lock" => self.get("callee").filter(|name| name == "bpf_spin_lock"),
+            "too_far" => self.number_of(&UPPER).filter(|most| *most > 0xffff).map(|_| "65535".to_owned()),
+            "recursive" => self.recursive(),
+            "map_type" => {
+                let number = self.hole("map_type_number")?.parse().ok()?;
+                Some(MapType(number).name().map_or_else(|| number.to_string(), str::to_owned))
+            }
+            "passed_map" => self.passed_map(),
+            "by_length" => log::has_length_of_packet(self.log).then(|| "data_end - data".to_owned()),
+            "data_map" => {
+                let map = self.map()?;
+                let section = map.trim_end_matches('`').rsplit_once('.')?.1;
+                ["bss", "data", "rodata"].contains(&section).then(|| format!("`.{section}`"))
+            }
+            "written_field" => {
+                self.field(|at, size| (at, size) == (0, 4)).filter(|_| self.access() == "write")
+            }
+            "moved_field" => self.get("written_field").filter(|name| name.starts_with("data")),
+            "whole_field" => self.field(|at, size| (at, size) != (0, 4)),
+            "devmap_field" => self.field(|_, _| true).filter(|name| *name == "egress_ifindex"),
+            _ => None,
+        }
+    }
+
+    /// The register of the sentence, or that of the argument which it counts from 0.
+    fn register(&self) -> Option<u32> {
+        let argument = || self.hole("arg")?.parse::<u32>().ok()?.checked_add(1);
+        self.hole("reg").and_then(|reg| reg.parse().ok()).or_else(argument)
+    }
+
+    pub(super) fn stop(&self) -> Option<&Instruction> {
         self.at.as_ref()
     }
 
@@ -128,21 +189,28 @@ impl<'l> Facts<'l> {
         }
     }
 
-    /// How many bytes are accessed: the sentence says so, or the instruction does.
-    fn sized(&self) -> String {
+    fn is_at_a_call(&self) -> bool {
+        let in_log = || self.stop().is_some_and(|at| at.text.starts_with("call "));
+        self.refused_insn().map_or_else(in_log, Insn::is_call)
+    }
+
+    /// How many bytes are accessed: the sentence says so, or the instruction does. None at a call that may access any
+    /// number of them.
+    fn sized(&self) -> Option<String> {
         let size = self.hole("size").map(str::to_owned);
         let size = size.or_else(|| Some(self.refused_insn()?.access_size()?.to_string()));
         let size = size.or_else(|| Some(accessed(&self.stop()?.text)?.to_string()));
         match size.as_deref() {
-            Some("1") => "1 byte".to_owned(),
-            Some(size) => format!("{size} bytes"),
-            None => "bytes".to_owned(),
+            Some("1") => Some("1 byte".to_owned()),
+            Some(size) => Some(format!("{size} bytes")),
+            None if self.is_at_a_call() => None,
+            None => Some("bytes".to_owned()),
         }
     }
 
     /// What the register of the sentence holds at the refused instruction, in the log's words.
     fn state(&self) -> Option<&'l str> {
-        *self.state.get_or_init(|| log::register(self.log, self.hole("reg")?.parse().ok()?))
+        *self.state.get_or_init(|| log::register(self.log, self.register()?))
     }
 
     /// A number that the log says of the register, by the first of `names` that it uses.
@@ -198,6 +266,10 @@ impl<'l> Facts<'l> {
                 words.push(word);
             }
         }
+        // Whoever takes the stack takes nearly all memory there is.
+        if words.len() > 2 && words[0] == "a pointer to the stack" {
+            return Some("a pointer to memory".to_owned());
+        }
         Some(words.join(" or "))
     }
 
@@ -208,9 +280,7 @@ impl<'l> Facts<'l> {
             rest.split([',', ')']).next()
         });
         if let Some(name) = named {
-            // The kernel keeps 15 bytes of it.
-            let whole = self.subject.maps.iter().find(|(own, _)| own.starts_with(name));
-            return Some(quote(whole.map_or(name, |(own, _)| own)));
+            return Some(self.map_named(name));
         }
         let size: u32 = self
             .hole("value_size")
@@ -234,7 +304,13 @@ impl<'l> Facts<'l> {
             let start = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_').len();
             let name = &before[start..];
             let is_part = before[..start].ends_with(['.', '>']);
-            if is_part || name == "ctx" || !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+            let field = text[at..].trim_start_matches("->");
+            let is_context = CONTEXT.iter().any(|(_, own)| field.starts_with(own));
+            if is_part
+                || is_context
+                || name == "ctx"
+                || !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            {
                 continue;
             }
             if found.is_some_and(|other| other != name) {
@@ -245,18 +321,140 @@ impl<'l> Facts<'l> {
         found.map(str::to_owned)
     }
 
-    /// The name of the function that the instruction `index` calls.
-    fn callee(&self, index: usize) -> Option<String> {
-        let named = self.insn_at(index).and_then(|insn| match insn.call()? {
-            Call::Helper(id) => helpers::name(id),
+    /// The name of the function that the instruction `index` calls, and whether it is one of the program's own.
+    fn callee(&self, index: usize) -> Option<(String, bool)> {
+        let insn = self.insn_at(index);
+        match insn.and_then(Insn::call) {
+            Some(Call::Helper(id)) if helpers::name(id).is_some() => {
+                return helpers::name(id).map(|name| (name.to_owned(), false));
+            }
+            Some(Call::Subprogram { offset }) => {
+                let target = index.checked_add(1)?.checked_add_signed(offset.try_into().ok()?)?;
+                let (_, name) = self.subject.functions.iter().find(|(start, _)| *start == target)?;
+                return Some((quote(name), true));
+            }
+            _ => {}
+        }
+        let mut lines = self.log.lines().rev().filter_map(log::instruction);
+        let (_, text) = lines.find(|(own, _)| *own == index)?;
+        let name = text.strip_prefix("call ")?.split([' ', '#']).next()?;
+        (!name.starts_with("pc")).then(|| (name.to_owned(), false))
+    }
+
+    /// The global function whose caller passes what does not fit its types, as the verifier says last.
+    fn global(&self) -> Option<String> {
+        let mut sentences = log::last_sentences(self.log).into_iter();
+        let said = sentences.find(|said| said.starts_with("Caller passes invalid args into func#"))?;
+        let named = said.split_once("('").and_then(|(_, rest)| rest.strip_suffix("')"));
+        // Before 6.8 it has no name.
+        let callee = || self.callee(self.stop()?.index).filter(|(_, is_own)| *is_own).map(|(name, _)| name);
+        named.map(quote).or_else(callee).or_else(|| Some("the called function".to_owned()))
+    }
+
+    /// The signature of a function of the program.
+    fn signature(&self, function: &str) -> Option<&'l FuncProto> {
+        let btf = self.subject.btf?;
+        let Shape::Func(function) = &btf.get(btf.find(BtfKind::FUNC, function)?).ok()?.shape else {
+            return None;
+        };
+        match &btf.get(function.proto).ok()?.shape {
+            Shape::FuncProto(signature) => Some(signature),
             _ => None,
+        }
+    }
+
+    fn name_of(&self, signature: &FuncProto, number: usize) -> Option<String> {
+        let name = signature.params.get(number.checked_sub(1)?)?.name;
+        self.subject.btf?.text(name).ok().filter(|name| !name.is_empty()).map(quote)
+    }
+
+    /// The only pointer among the arguments of the global function for which nothing is known of the register: its
+    /// number and its name.
+    fn unset(&self) -> Option<(usize, String)> {
+        let global = self.global()?;
+        let (btf, signature) = (self.subject.btf?, self.signature(global.trim_matches('`'))?);
+        let is_pointer = |ty| {
+            let ty = btf.resolve(ty).and_then(|ty| btf.get(ty));
+            ty.is_ok_and(|ty| matches!(ty.shape, Shape::Ptr(_)))
+        };
+        let is_unset = |number: &usize| {
+            let number = u32::try_from(*number).unwrap_or_default();
+            log::register(self.log, number).is_none()
+        };
+        let numbers = 1..=signature.params.len();
+        let mut unset = numbers.filter(|number| is_pointer(signature.params[number - 1].ty)).filter(is_unset);
+        let number = unset.next().filter(|_| unset.next().is_none())?;
+        Some((number, self.name_of(signature, number)?))
+    }
+
+    /// The number of the argument of the global function being verified that the register of the sentence holds.
+    fn parameter(&self) -> Option<u32> {
+        let id = id_of(self.state()?)?;
+        let name = log::validated(self.log)?;
+        let begin = self.log.rfind(&format!("Validating {name}()"))?;
+        let entry = self.log[begin..].lines().nth(1)?;
+        (1..=5).find(|number| log::state_of(entry, &format!("R{number}")).and_then(id_of) == Some(id))
+    }
+
+    /// The name of a second argument of the program itself, which gets but one.
+    fn surplus(&self) -> Option<String> {
+        let register = self.register().filter(|register| (2..=5).contains(register))?;
+        let (_, program) = self.subject.functions.first()?;
+        let is_in_program = self.stop()?.function.is_none();
+        // The last instruction is the one that was refused.
+        let steps = self.log.lines().rev().filter_map(log::instruction).skip(1);
+        let is_changed = steps.into_iter().any(|(_, text)| log::changes(text, register));
+        if is_changed || !is_in_program {
+            return None;
+        }
+        self.name_of(self.signature(program)?, register as usize)
+    }
+
+    /// How many bytes of the stack there are behind the address that a call gets, where they are too few.
+    fn room(&self) -> Option<i64> {
+        let off: i64 = self.hole("off")?.parse().ok()?;
+        let size: i64 = self.hole("size")?.parse().ok()?;
+        let room = off.checked_neg()?;
+        (self.is_at_a_call() && (1..=512).contains(&room) && size > room).then_some(room)
+    }
+
+    fn ended_by(&self, enders: &[trace::Ender]) -> Option<(usize, String)> {
+        let function = |index| self.callee(index).map(|(name, _)| name);
+        trace::ended_by(self.log, self.register()?, enders, function)
+    }
+
+    /// The function that calls itself with the refused instruction.
+    fn recursive(&self) -> Option<String> {
+        let at = self.stop()?;
+        let (name, _) = self.callee(at.index).filter(|(_, is_own)| *is_own)?;
+        (at.function.as_deref().map(quote)? == name).then_some(name)
+    }
+
+    /// The only map among the arguments of the call.
+    fn passed_map(&self) -> Option<String> {
+        let mut maps = (1..=5).filter_map(|number| {
+            let (_, rest) = log::register(self.log, number)
+                .filter(|state| state.starts_with("map_ptr"))?
+                .split_once("map=")?;
+            rest.split([',', ')']).next()
         });
-        named.map(str::to_owned).or_else(|| {
-            let lines = self.log.lines().rev().filter_map(log::instruction);
-            let (_, text) = lines.into_iter().find(|(own, _)| *own == index)?;
-            let name = text.strip_prefix("call ")?.split([' ', '#']).next()?;
-            (!name.starts_with("pc")).then(|| name.to_owned())
-        })
+        let name = maps.next().filter(|_| maps.next().is_none())?;
+        Some(self.map_named(name))
+    }
+
+    /// A map by the 15 bytes of its name that the kernel keeps.
+    fn map_named(&self, name: &str) -> String {
+        let whole = self.subject.maps.iter().find(|(own, _)| own.starts_with(name));
+        quote(whole.map_or(name, |(own, _)| own))
+    }
+
+    /// The field of the context that is accessed, if `fits` holds for the distance from its beginning and the size.
+    fn field(&self, fits: impl Fn(u32, u32) -> bool) -> Option<String> {
+        let off: u32 = self.hole("off")?.parse().ok()?;
+        let size: u32 = self.hole("size")?.parse().ok()?;
+        let (_, name) = CONTEXT.iter().find(|(start, _)| (*start..start + 4).contains(&off))?;
+        let is_ours = self.subject.prog_type == Some(ProgType::XDP);
+        (is_ours && fits(off % 4, size)).then(|| (*name).to_owned())
     }
 
     /// The instruction that has got what is not given back.
@@ -275,7 +473,7 @@ impl<'l> Facts<'l> {
     }
 
     fn release(&self) -> Option<String> {
-        let call = self.callee(self.alloc()?)?;
+        let (call, _) = self.callee(self.alloc()?)?;
         RELEASES.iter().find(|(own, _)| *own == call).map(|(_, release)| (*release).to_owned())
     }
 
@@ -308,4 +506,15 @@ fn number(text: &str) -> Option<i128> {
         Some(hex) => i128::from_str_radix(hex, 16).ok(),
         None => text.parse().ok(),
     }
+}
+
+/// Whether the log says of a register that it is 0.
+fn is_zero(state: &str) -> bool {
+    matches!(state, "0" | "P0" | "inv0" | "invP0")
+}
+
+/// The number that the log gives to a pointer and its copies.
+fn id_of(state: &str) -> Option<&str> {
+    let (_, rest) = state.split_once("(id=")?;
+    rest.split([',', ')']).next().filter(|_| state.starts_with("mem_or_null"))
 }

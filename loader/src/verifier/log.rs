@@ -11,6 +11,9 @@
 /// How far back from its end a log is searched for the reason.
 const LAST_LINES: usize = 48;
 
+/// How many words an instruction has that a sentence may follow on its line, at most.
+const LAST_WORDS: usize = 8;
+
 /// Lines that are no sentences of the verifier: statistics, states, and who calls whom.
 const BESIDE: [&str; 15] = [
     "processed ",
@@ -48,11 +51,18 @@ pub(super) fn ends_without_complaint(log: &str) -> bool {
 
 /// The sentences at the end of a log, the last one first.
 pub(super) fn last_sentences(log: &str) -> Vec<&str> {
-    let lines = log.lines().rev().take(LAST_LINES).map(str::trim);
-    lines
-        .take_while(|line| instruction(line).is_none())
-        .filter(|line| !line.is_empty() && !BESIDE.iter().any(|start| line.starts_with(start)))
-        .collect()
+    let mut sentences = Vec::new();
+    for line in log.lines().rev().take(LAST_LINES).map(str::trim) {
+        if let Some((_, text)) = instruction(line) {
+            // The verifier lets some sentences follow on the line of the instruction (6.18).
+            sentences.extend(text.match_indices(' ').take(LAST_WORDS).map(|(at, _)| &text[at + 1..]));
+            break;
+        }
+        if !line.is_empty() && !BESIDE.iter().any(|start| line.starts_with(start)) {
+            sentences.push(line);
+        }
+    }
+    sentences
 }
 
 /// A line of an instruction: its index and its text, with what follows on the line.
@@ -97,19 +107,55 @@ pub(super) fn register(log: &str, number: u32) -> Option<&str> {
     None
 }
 
-/// What a line says of a register, after `R1=` or, with marks in old logs, `R1_w=`.
+/// What a line says of the register `number`.
 fn state_in(line: &str, number: u32) -> Option<&str> {
-    let name = format!("R{number}");
-    line.match_indices(&name)
+    state_of(line, &format!("R{number}"))
+}
+
+/// What a line says of a place, `R1` or `fp-8`, after `R1=` or, with marks in old logs, `R1_w=`.
+pub(super) fn state_of<'l>(line: &'l str, place: &str) -> Option<&'l str> {
+    line.match_indices(place)
         .filter_map(|(at, _)| {
             if at > 0 && !line[..at].ends_with(' ') {
                 return None;
             }
-            let (marks, state) = line[at + name.len()..].split_once('=')?;
+            let (marks, state) = line[at + place.len()..].split_once('=')?;
             let are_marks = matches!(marks, "" | "_w" | "_r" | "_rw");
             are_marks.then(|| &state[..state_len(state)])
         })
         .last()
+}
+
+/// Where an instruction gets what it puts into a place.
+pub(super) enum Source {
+    /// It leaves the place alone, or adds to what is there.
+    Same,
+    /// From this place.
+    Place(String),
+    /// From neither a register nor the stack.
+    Other,
+}
+
+/// Where an instruction, in the verifier's words, gets what it puts into the place `held`, `R1` or `fp-8`.
+pub(super) fn source_of(text: &str, held: &str) -> Source {
+    let text = text.split(';').next().unwrap_or(text).trim_end();
+    let Some(number) = held.strip_prefix('R') else {
+        let slot = format!("*(u64 *)(r10 {}) = r", held.trim_start_matches("fp"));
+        return text.strip_prefix(&slot).map_or(Source::Same, |source| Source::Place(format!("R{source}")));
+    };
+    let assigned =
+        ["r", "w"].iter().find_map(|half| text.strip_prefix(half)?.strip_prefix(number)?.strip_prefix(" = "));
+    let Some(source) = assigned else {
+        let is_lost = text.starts_with("call ") && number.parse().is_ok_and(|number: u32| number <= 5);
+        return if is_lost { Source::Other } else { Source::Same };
+    };
+    let register = source.strip_prefix('r').filter(|rest| rest.parse::<u32>().is_ok());
+    let slot = source.strip_prefix("*(u64 *)(r10 ").and_then(|rest| rest.strip_suffix(')'));
+    match (register, slot) {
+        (Some(number), _) => Source::Place(format!("R{number}")),
+        (None, Some(off)) => Source::Place(format!("fp{off}")),
+        (None, None) => Source::Other,
+    }
 }
 
 /// How long the description of a register is that a text begins with: up to a space outside of brackets.
@@ -126,8 +172,24 @@ fn state_len(text: &str) -> usize {
     text.len()
 }
 
+/// The global function that is verified on its own when a log ends.
+pub(super) fn validated(log: &str) -> Option<&str> {
+    let line = log.lines().rev().find_map(|line| line.strip_prefix("Validating "))?;
+    line.split_once("() func#").map(|(name, _)| name)
+}
+
+/// Whether the program has subtracted two pointers into the packet.
+pub(super) fn has_length_of_packet(log: &str) -> bool {
+    let difference = |text: &str| {
+        let (_, subtrahend) = text.split(';').next()?.trim_end().split_once(" -= ")?;
+        let subtrahend = subtrahend.strip_prefix(['r', 'w'])?;
+        state_of(text, &format!("R{subtrahend}")).map(|state| state.starts_with("pkt"))
+    };
+    log.lines().filter_map(instruction).any(|(_, text)| difference(text) == Some(true))
+}
+
 /// Whether an instruction, in the verifier's words, puts something into a register.
-fn changes(text: &str, number: u32) -> bool {
+pub(super) fn changes(text: &str, number: u32) -> bool {
     let is_assigned = ["r", "w"].iter().any(|half| {
         text.strip_prefix(half)
             .and_then(|rest| rest.strip_prefix(&number.to_string()))
@@ -145,7 +207,10 @@ mod tests {
         let endless = "0: (05) goto pc-1\ninfinite loop detected at insn 0\n\
             cur state: R1=ctx() R10=fp0\nold state: R1=ctx() R10=fp0\nprocessed 2 insns (limit 1000000)\n";
         assert_eq!(verdict(endless), Some("infinite loop detected at insn 0"));
-        assert_eq!(last_sentences(endless), ["infinite loop detected at insn 0"]);
+        assert_eq!(last_sentences(endless)[0], "infinite loop detected at insn 0");
+        let same_line =
+            "1: (56) if w0 != 0x5 goto pc-2 infinite loop detected at insn 0\ncur state: R10=fp0\n";
+        assert!(last_sentences(same_line).contains(&"infinite loop detected at insn 0"));
         assert_eq!(verdict("processed 0 insns\n"), None);
         assert!(!ends_without_complaint(endless));
         for passed in

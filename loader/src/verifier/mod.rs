@@ -7,12 +7,13 @@
 mod facts;
 mod log;
 mod template;
+mod trace;
 mod words;
 
 pub use log::verdict;
 
 use facts::Facts;
-use words::{Row, TABLE};
+use words::{Row, TABLES};
 
 use crate::btf::{Btf, LineInfo};
 use crate::error::{Explanation, Instruction, SourceLine, escape};
@@ -47,14 +48,11 @@ pub struct Subject<'a> {
 ///
 /// Any text is taken for a log. Time grows with its length, and memory does not.
 pub fn explain(subject: &Subject<'_>, log: &str) -> Explanation {
-    let last = log::last_instruction(log).map(|(index, _)| index);
-    for row in TABLE {
+    for row in TABLES.into_iter().flatten() {
         if let Some((words, facts)) = find(row, subject, log) {
             let mut explanation = Explanation::new(words, log.lines().count());
-            let at = facts.stopped_at().or(last.filter(|_| !facts.is_about_the_whole()));
             explanation.kind = row.kind;
-            explanation.at = at.map(|index| instruction(subject, log, index));
-            let facts = facts.at(explanation.at.clone());
+            explanation.at = facts.stop().cloned();
             if let Some(rule) = facts.first_known(row.rules) {
                 explanation.rule = rule;
             }
@@ -67,7 +65,7 @@ pub fn explain(subject: &Subject<'_>, log: &str) -> Explanation {
         NO_COMPLAINT.clone_into(&mut explanation.rule);
         return explanation;
     }
-    explanation.at = last.map(|index| instruction(subject, log, index));
+    explanation.at = log::last_instruction(log).map(|(index, _)| instruction(subject, log, index));
     explanation
 }
 
@@ -76,7 +74,7 @@ fn find<'l>(row: &Row, subject: &'l Subject<'l>, log: &'l str) -> Option<(&'l st
     log::last_sentences(log).into_iter().find_map(|sentence| {
         let holes = row.words.iter().find_map(|words| template::read(words, sentence))?;
         let facts = Facts::new(subject, log, row.kind, holes);
-        facts.is_held(row.holding).then_some((sentence, facts))
+        (facts.is_held(row.holding) && facts.is_known(row.needs)).then_some((sentence, facts))
     })
 }
 

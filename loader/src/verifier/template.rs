@@ -3,7 +3,7 @@
 /// Each hole of `pattern` with the part of `text` that it stands for, if `text` begins as `pattern` says.
 ///
 /// A hole `{name}` stands for one word or a part of one, as short as what comes after it allows; `{*name}` for several
-/// words.
+/// words. A hole that occurs twice stands for the same both times.
 pub(super) fn read<'p, 't>(pattern: &'p str, text: &'t str) -> Option<Vec<(&'p str, &'t str)>> {
     let mut holes = Vec::new();
     let (mut pattern, mut text) = (pattern, text);
@@ -22,7 +22,8 @@ pub(super) fn read<'p, 't>(pattern: &'p str, text: &'t str) -> Option<Vec<(&'p s
             "" => whole.len(),
             literal => text.find(literal).filter(|end| *end <= whole.len())?,
         };
-        if end == 0 {
+        let is_other = holes.iter().any(|(own, other)| *own == name && *other != &text[..end]);
+        if end == 0 || is_other {
             return None;
         }
         holes.push((name, &text[..end]));
@@ -63,6 +64,8 @@ mod tests {
         );
         assert_eq!(read_it("R1 off= size=4, it is"), None);
         assert_eq!(read_it("R1 x off=1 size=4, it is"), None);
+        assert!(read("{a} to {a}", "1 to 1").is_some());
+        assert_eq!(read("{a} to {a}", "1 to 2"), None);
         assert_eq!(read("unreachable", "unreachable insn 3").unwrap(), []);
         assert_eq!(read("at {it}", "at \u{e9} b").unwrap(), [("it", "\u{e9}")]);
     }

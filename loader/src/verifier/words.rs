@@ -1,15 +1,21 @@
-//! The verifier's sentences, and what each comes to: a table, to which the words of another kernel are added as data.
+//! The verifier's sentences, and what each comes to: tables, to which the words of another kernel are added as data.
 //!
 //! The sentences are those of 4.15 to 6.18 (`kernel/bpf/verifier.c`); holes are as in [`super::template`]. What holes
 //! of ours stand for is in [`super::facts`]. Of the rules, and of the repairs, the first holds whose holes are all
 //! known.
 
+mod calls;
+
+use super::trace::Ender;
 use crate::error::RefusalKind::{
-    self, ArgumentType, BackEdge, CallDepth, CodeMissing, ContextAccess, EndlessLoop, GplOnly,
-    HelperNotAllowed, KernelLacks, KfuncNotAllowed, MapValueBounds, MemoryBounds, Misaligned, NotAPointer,
-    NullUnchecked, PacketBounds, PointerArithmetic, PointerLeak, ReadOnly, ReferenceLeak, ReturnValue,
-    StackBounds, StackDepth, TooComplex, TypesMissing, Uninitialised, Unreachable,
+    self, BackEdge, CallDepth, CodeMissing, ContextAccess, EndlessLoop, GplOnly, HelperNotAllowed,
+    KernelLacks, KfuncNotAllowed, MapValueBounds, MemoryBounds, Misaligned, NotAPointer, NullUnchecked,
+    PacketBounds, PointerArithmetic, PointerLeak, ReadOnly, ReferenceLeak, ReturnValue, StackBounds,
+    StackDepth, TooComplex, TypesMissing, Uninitialised, UnknownInstruction, Unreachable,
 };
+
+/// All rows, in the order in which they are tried.
+pub(super) const TABLES: [&[Row]; 3] = [calls::TABLE, TABLE, calls::REST];
 
 /// Sentences that mean the same.
 pub(super) struct Row {
@@ -18,6 +24,8 @@ pub(super) struct Row {
     pub(super) words: &'static [&'static str],
     /// Only if the register `reg` holds something whose name in the log begins so.
     pub(super) holding: &'static str,
+    /// Only if there is something for this hole.
+    pub(super) needs: &'static str,
     /// The rule that was broken.
     pub(super) rules: &'static [&'static str],
     /// The usual repair.
@@ -30,10 +38,12 @@ const fn row(
     rules: &'static [&'static str],
     helps: &'static [&'static str],
 ) -> Row {
-    Row { kind, words, holding: "", rules, helps }
+    Row { kind, words, holding: "", needs: "", rules, helps }
 }
 
 const CHECK_PACKET: &[&str] = &[
+    "compare pointers, as in `if (p + 1 > data_end)`, before this {access}: from the number `{by_length}` the \
+     verifier learns nothing",
     "compare `{struct} + 1` with ctx->data_end before this {access}",
     "compare the end of the accessed bytes with ctx->data_end before this {access}",
 ];
@@ -49,11 +59,30 @@ const SHORTER: &[&str] =
     &["give loops a lower limit, or use bpf_loop (5.17); a global function (5.6) is verified only once"];
 const SHALLOWER: &[&str] = &["make functions that have a single caller __always_inline"];
 const LIMIT_LOOP: &[&str] = &["count the iterations up to a constant, or use bpf_loop (5.17)"];
+const UNBOUNDED_SIZE: &[&str] = &[
+    "the size that {callee} gets as argument {argument} is {least} to {most}, more than the memory has",
+    "the size that {callee} gets as argument {argument} is not limited",
+];
+const CHECK_SIZE: &[&str] =
+    &["before the call, compare the size, unsigned, with 1 and with what the memory has"];
+const READ_AGAIN: &str = "after {mover}, read ctx->data and ctx->data_end again, and compare again";
 const FIXED_CONTEXT: &[&str] = &["access the field as ctx->field, and pass ctx on unmodified"];
 const PERFMON: &[&str] = &["load it with CAP_PERFMON, or do not use the pointer there"];
 
 /// The more exact sentence comes first: the verifier often says one, and then a general one.
-pub(super) const TABLE: &[Row] = &[
+const TABLE: &[Row] = &[
+    Row {
+        holding: "pkt_meta",
+        ..row(
+            PacketBounds,
+            &[
+                "invalid access to packet, off={off} size={size}, R{reg}(",
+                "R{reg} offset is outside of the packet",
+            ],
+            &["{access} of {sized} of the packet's metadata that are not proven to be there"],
+            &["compare the end of the accessed bytes with ctx->data, both read after bpf_xdp_adjust_meta"],
+        )
+    },
     row(
         PacketBounds,
         &["invalid access to packet, off={off} size={size}, R{reg}(id=0,off={at},r=0)"],
@@ -78,6 +107,8 @@ pub(super) const TABLE: &[Row] = &[
              and {proven} bytes are proven to be inside the packet from there on",
         ],
         &[
+            "limit what is added to the pointer to at most {too_far}, for instance by a mask: beyond that no \
+             comparison with ctx->data_end counts",
             "compare the pointer that was moved, and not the one before, with ctx->data_end before this {access}",
         ],
     ),
@@ -99,34 +130,64 @@ pub(super) const TABLE: &[Row] = &[
         &["{access} of {sized} at offset {off} of memory that has {mem_size} bytes"],
         CHECK_VALUE,
     ),
+    Row { holding: "scalar", needs: "callee", ..row(MemoryBounds, UNBOUNDED, UNBOUNDED_SIZE, CHECK_SIZE) },
+    Row { holding: "inv", needs: "callee", ..row(MemoryBounds, UNBOUNDED, UNBOUNDED_SIZE, CHECK_SIZE) },
+    row(
+        MemoryBounds,
+        &[
+            "R{reg} invalid zero-sized read: u64=[{low},{high}]",
+            "R{reg} invalid zero-sized read",
+            "invalid zero-sized indirect access to stack R{memory} off={off} size={size}",
+            "invalid zero-sized read",
+        ],
+        &[
+            "the size that {callee} gets as argument {argument} is {low} to {high}: 0 is not allowed, nor more \
+             than the memory has",
+            "the size that a call gets may be 0",
+        ],
+        CHECK_SIZE,
+    ),
     Row {
         kind: MapValueBounds,
         words: UNBOUNDED,
         holding: "map_value",
+        needs: "",
         rules: &[
             "{access} of {sized} at offset {least} to {most} of a value of map {map}, which has {value_size} bytes",
             "{access} of {sized} at offset {least} to {most} of a map value, which has {value_size} bytes",
             "{access} of {sized} of a map value at an unbounded offset",
+            "access of a map value at an unbounded offset",
         ],
         helps: CHECK_VALUE,
     },
     Row {
-        kind: PacketBounds,
-        words: UNBOUNDED,
         holding: "pkt",
-        rules: &["{access} of {sized} at a packet offset that is not proven to be inside the packet"],
-        helps: CHECK_PACKET,
+        ..row(
+            PacketBounds,
+            UNBOUNDED,
+            &[
+                "{access} of {sized} at a packet offset that is not proven to be inside the packet",
+                "access at a packet offset that is not proven to be inside the packet",
+            ],
+            CHECK_PACKET,
+        )
     },
     row(
         MemoryBounds,
         UNBOUNDED,
-        &["{access} of {sized} at an offset that is not proven to be inside the memory"],
+        &[
+            "{access} of {sized} at an offset that is not proven to be inside the memory",
+            "access at an offset that is not proven to be inside the memory",
+        ],
         CHECK_VALUE,
     ),
     row(
         PacketBounds,
         &["R{reg} offset is outside of the packet"],
-        &["{access} of {sized} that are not proven to be inside the packet"],
+        &[
+            "{access} of {sized} that are not proven to be inside the packet",
+            "access of bytes that are not proven to be inside the packet",
+        ],
         CHECK_PACKET,
     ),
     row(
@@ -156,6 +217,7 @@ pub(super) const TABLE: &[Row] = &[
         ],
         &[
             "{access} of {sized} through {register}, {holds} that may be NULL and was not checked",
+            "argument {argument} of {callee} is {holds} that may be NULL and was not checked",
             "{register} is {holds} that may be NULL and was not checked",
             "a pointer that may be NULL was not checked",
         ],
@@ -167,24 +229,66 @@ pub(super) const TABLE: &[Row] = &[
         &["a pointer that may be NULL is passed to {callee}", "a pointer that may be NULL is passed on"],
         &["compare the pointer with NULL first"],
     ),
+    Row {
+        needs: "null_here",
+        ..row(
+            NullUnchecked,
+            &["R{reg} invalid mem access '{kind}'"],
+            &["{access} of {sized} through {register}, which is {null_here} on this path"],
+            CHECK_NULL,
+        )
+    },
     row(
         NotAPointer,
         &["R{reg} invalid mem access '{kind}'"],
         &[
+            "{access} of {sized} through {register}: it pointed into the packet until {mover} at instruction \
+             {moved_at} moved the packet",
+            "{access} of {sized} through {register}, which is no pointer any more since {ender} at instruction \
+             {ended_at}",
             "{access} of {sized} through {register}, which is {kind_words} and cannot be dereferenced",
             "{access} of {sized} through {register}, which is not a pointer to accessible memory",
         ],
-        &[],
+        &[READ_AGAIN, "use it before {ender} only"],
     ),
+    Row {
+        needs: "surplus",
+        ..row(
+            Uninitialised,
+            &["R{reg} !read_ok"],
+            &["{surplus} is argument {argument} of the program, and a program gets only one, the context"],
+            &[
+                "give {surplus} to functions that the program calls, and keep what it is to hold in a map or a \
+                 constant",
+            ],
+        )
+    },
+    Row {
+        needs: "ends",
+        ..row(
+            Uninitialised,
+            &["R{reg} !read_ok"],
+            &["the program {ends} without a return value: {register} was not set"],
+            &["return an action, such as XDP_PASS, at each end; the program must not be `void`"],
+        )
+    },
     row(
         Uninitialised,
         &["R{reg} !read_ok"],
         &[
-            "the program {ends} without a return value: {register} was not set",
             "{register} is used, but was not set on this path, or was invalidated by a call",
             "a register is used, but was not set on this path",
         ],
         &["initialise the variable on every path that leads here"],
+    ),
+    row(
+        Uninitialised,
+        &["unexpected __bpf_trap() due to uninitialized variable?"],
+        &[
+            "the program comes to where clang has found undefined behaviour, such as the use of a variable that was \
+           not set, and made no code",
+        ],
+        &["initialise each variable on every path; `clang -Wall` names many of them"],
     ),
     row(
         Uninitialised,
@@ -197,16 +301,22 @@ pub(super) const TABLE: &[Row] = &[
         &["read of {sized} at stack offset {off}, where nothing was written at byte {first}"],
         &["initialise the whole variable first, padding included, for instance with __builtin_memset"],
     ),
+    Row {
+        needs: "room",
+        ..row(
+            StackBounds,
+            OUTSIDE_STACK,
+            &[
+                "argument {reg} of {callee} must point to {size} bytes, and to the end of the stack there are \
+                 only {room}",
+                "argument {reg} must point to {size} bytes, and to the end of the stack there are only {room}",
+            ],
+            &["pass the address of a variable of {size} bytes"],
+        )
+    },
     row(
         StackBounds,
-        &[
-            "invalid write to stack R{reg} off={off} size={size}",
-            "invalid read from stack R{reg} off={off} size={size}",
-            "invalid indirect access to stack R{reg} off={off} size={size}",
-            "invalid zero-sized indirect access to stack R{reg} off={off} size={size}",
-            "invalid stack type R{reg} off={off} access_size={size}",
-            "invalid stack off={off} size={size}",
-        ],
+        OUTSIDE_STACK,
         &[
             "{access} of {sized} at stack offset {off}, but a function's stack is the 512 bytes from -512 to -1",
         ],
@@ -216,11 +326,16 @@ pub(super) const TABLE: &[Row] = &[
         StackBounds,
         &[
             "invalid unbounded variable-offset {*what} stack R{reg}",
+            "invalid variable-offset {*what} stack R{reg} var_off={*range} off={off} size={size}",
             "invalid variable-offset {*what} stack R{reg} {*rest}",
             "R{reg} unbounded indirect variable offset stack access",
             "R{reg} variable stack access prohibited",
         ],
-        &["{access} at a stack offset that is not proven to be inside the function's stack"],
+        &[
+            "{access} of {sized} at stack offset {least} to {most}, but a function's stack is the 512 bytes from \
+             -512 to -1",
+            "{access} at a stack offset that is not proven to be inside the function's stack",
+        ],
         &["compare the index with the number of elements before this {access}, or mask it"],
     ),
     row(
@@ -244,6 +359,15 @@ pub(super) const TABLE: &[Row] = &[
         ],
         SMALLER_STACK,
     ),
+    Row {
+        needs: "recursive",
+        ..row(
+            CallDepth,
+            &["the call stack of {frames} frames is too deep"],
+            &["{recursive} calls itself: recursion is not allowed"],
+            &["use a loop instead"],
+        )
+    },
     row(
         CallDepth,
         &["the call stack of {frames} frames is too deep"],
@@ -311,21 +435,6 @@ pub(super) const TABLE: &[Row] = &[
         &[],
     ),
     row(
-        ArgumentType,
-        &["R{reg} type={found} expected={*expected}"],
-        &[
-            "{callee} takes {expected_words} as argument {reg}, and gets {found_words}",
-            "argument {reg} is {found}, and {expected} was expected",
-        ],
-        &[],
-    ),
-    row(
-        ArgumentType,
-        &["arg#{number} {*what}"],
-        &["argument {number} of {callee}, counted from 0: {what}"],
-        &[],
-    ),
-    row(
         GplOnly,
         &[
             "cannot call GPL-restricted function from non-GPL compatible program",
@@ -341,9 +450,19 @@ pub(super) const TABLE: &[Row] = &[
     row(
         ContextAccess,
         &["invalid bpf_context access off={off} size={size}"],
-        &["{access} of {sized} at offset {off} of the context: {type} programs have no such field there \
-             for a {access}"],
-        &[],
+        &[
+            "write to ctx->{written_field}, which programs may only read",
+            "{access} of {sized} at offset {off} of the context, inside of ctx->{whole_field}: its fields are accessed \
+             whole, 4 bytes each",
+            "read of ctx->{devmap_field}, which only programs in `xdp/devmap` may read",
+            "{access} of {sized} at offset {off} of the context: {type} programs have no such field there \
+             for a {access}",
+        ],
+        &[
+            "bpf_xdp_adjust_head, _tail and _meta move where the packet begins and ends, and ctx->{moved_field} \
+             with it",
+            "read ctx->{whole_field} as it is",
+        ],
     ),
     row(
         ContextAccess,
@@ -386,6 +505,20 @@ pub(super) const TABLE: &[Row] = &[
         &["call to invalid destination", "invalid insn idx {to} insn_cnt {count}"],
         &["a call to where the program has no function"],
         &["check that the object still has its `.text` section, and that its relocations were not stripped"],
+    ),
+    row(
+        ReturnValue,
+        &[
+            "At {*exit} the register R{reg} has smin={low} smax={low} should have been in [{only}, {only}]",
+            "At {*exit} the register R{reg} has smin={low} smax={high} should have been in [{only}, {only}]",
+            "At {*exit} the register R{reg} has {*value} should have been in [{only}, {only}]",
+        ],
+        &[
+            "{register} is {low} to {high} at {exit}, and must be {only}",
+            "{register} is {low} at {exit}, and must be {only}",
+            "{register} has {value} at {exit}, and must be {only}",
+        ],
+        &["return {only}"],
     ),
     row(
         ReturnValue,
@@ -484,7 +617,7 @@ pub(super) const TABLE: &[Row] = &[
         ReferenceLeak,
         &["Unreleased reference id={id} alloc_insn={alloc}"],
         &[
-            "what {alloc_call} returned at {alloc_place} is not released on this path to the end",
+            "what {alloc_call} gave at {alloc_place} is not given back on this path to the end",
             "what instruction {alloc} got from the kernel is not released on this path to the end",
         ],
         &["call {release} on every path from there"],
@@ -493,6 +626,12 @@ pub(super) const TABLE: &[Row] = &[
         TypesMissing,
         &["missing btf func_info"],
         &["a callback is passed here, but the kernel was given no BTF of functions"],
+        &["compile with -g, and strip no more than `llvm-strip -g` does"],
+    ),
+    row(
+        TypesMissing,
+        &["bpf_obj_new/bpf_percpu_obj_new requires prog BTF"],
+        &["objects are allocated by their types here, but the kernel was given no BTF with the program"],
         &["compile with -g, and strip no more than `llvm-strip -g` does"],
     ),
     row(
@@ -510,10 +649,29 @@ pub(super) const TABLE: &[Row] = &[
         &["compile with -g, and strip no more than `llvm-strip -g` does"],
     ),
     row(
+        UnknownInstruction,
+        &["unknown opcode {opcode}"],
+        &[
+            "the function that {indirect} points to is called, and BPF calls no functions through pointers",
+            "this kernel does not know the instruction with the opcode 0x{opcode}",
+        ],
+        &[
+            "call the function by its name, in a `switch` for instance; where {indirect} may hold the address of \
+             a program, use bpf_tail_call",
+            "compile for an older instruction set, for instance with -mcpu=v2",
+        ],
+    ),
+    row(
         KernelLacks,
         &["BPF_CALL uses reserved fields"],
         &["this kernel does not know calls of its own functions (kfuncs), which came with Linux 5.13"],
         &["do without, or use a newer kernel"],
+    ),
+    row(
+        UnknownInstruction,
+        &["BPF_{class} uses reserved fields", "invalid BPF_{class} opcode {opcode}"],
+        &["this kernel does not know this form of a BPF_{class} instruction"],
+        &["compile for an older instruction set, for instance with -mcpu=v2"],
     ),
     row(
         KernelLacks,
@@ -524,6 +682,14 @@ pub(super) const TABLE: &[Row] = &[
         ],
         &["do without, or use a newer kernel"],
     ),
+];
+
+const OUTSIDE_STACK: &[&str] = &[
+    "invalid write to stack R{reg} off={off} size={size}",
+    "invalid read from stack R{reg} off={off} size={size}",
+    "invalid indirect access to stack R{reg} off={off} size={size}",
+    "invalid stack type R{reg} off={off} access_size={size}",
+    "invalid stack off={off} size={size}",
 ];
 
 const UNBOUNDED: &[&str] = &[
@@ -559,6 +725,35 @@ pub(super) const TYPES: &[(&str, &str)] = &[
     ("untrusted_ptr_", "a pointer into the kernel that may be stale"),
 ];
 
+/// The fields of `struct xdp_md`: where they begin, and their names. Each has 4 bytes.
+pub(super) const CONTEXT: &[(u32, &str)] = &[
+    (0, "data"),
+    (4, "data_end"),
+    (8, "data_meta"),
+    (12, "ingress_ifindex"),
+    (16, "rx_queue_index"),
+    (20, "egress_ifindex"),
+];
+
+/// Calls after which pointers into the packet are numbers. Before 6.13 a tail call is none of them.
+pub(super) const MOVERS: &[Ender] = &[
+    Ender { call: "bpf_xdp_adjust_head", pointers: &["pkt"] },
+    Ender { call: "bpf_xdp_adjust_tail", pointers: &["pkt"] },
+    Ender { call: "bpf_xdp_adjust_meta", pointers: &["pkt"] },
+    Ender { call: "bpf_xdp_pull_data", pointers: &["pkt"] },
+    Ender { call: "bpf_tail_call", pointers: &["pkt"] },
+];
+
+const RECORD: &[&str] = &["ringbuf_mem", "alloc_mem", "mem"];
+const SOCKET: &[&str] = &["sock", "tcp_sock"];
+
+/// Calls that end pointers of other types.
+pub(super) const ENDERS_OF_OTHERS: &[Ender] = &[
+    Ender { call: "bpf_ringbuf_submit", pointers: RECORD },
+    Ender { call: "bpf_ringbuf_discard", pointers: RECORD },
+    Ender { call: "bpf_sk_release", pointers: SOCKET },
+];
+
 /// Helpers whose result must be given back, and what does so.
 pub(super) const RELEASES: &[(&str, &str)] = &[
     ("bpf_ringbuf_reserve", "bpf_ringbuf_submit or bpf_ringbuf_discard"),
@@ -566,4 +761,13 @@ pub(super) const RELEASES: &[(&str, &str)] = &[
     ("bpf_sk_lookup_tcp", "bpf_sk_release"),
     ("bpf_sk_lookup_udp", "bpf_sk_release"),
     ("bpf_skc_lookup_tcp", "bpf_sk_release"),
+    ("bpf_iter_num_new", "bpf_iter_num_destroy"),
+    ("bpf_iter_bits_new", "bpf_iter_bits_destroy"),
+    ("bpf_xdp_ct_lookup", "bpf_ct_release"),
+    ("bpf_task_acquire", "bpf_task_release"),
+    ("bpf_task_from_pid", "bpf_task_release"),
+    ("bpf_cgroup_acquire", "bpf_cgroup_release"),
+    ("bpf_cgroup_from_id", "bpf_cgroup_release"),
+    ("bpf_cpumask_create", "bpf_cpumask_release"),
+    ("bpf_obj_new_impl", "bpf_obj_drop"),
 ];

@@ -14,7 +14,7 @@ use crate::object::{InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotValue}
 use crate::plan::call::{Adapted, Call, FdValue, Fit, MapCreate, MapSlot, OtherShape, WantedMap};
 use crate::plan::pin_path::{beside, check_pin_path};
 use crate::plan::{On, Step, When};
-use crate::uapi::bpf::{BPF_F_NUMA_NODE, MapType, ObjName};
+use crate::uapi::bpf::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC, BPF_F_NUMA_NODE, MapType, ObjName};
 
 impl Loader<'_> {
     /// Where `map` is to be pinned, if it is.
@@ -59,7 +59,9 @@ impl Loader<'_> {
     ) -> Result<Vec<Step>> {
         let map = &self.object.maps[slot.0];
         let (shape, _) = self.shape(map, kernel)?;
+        refuse_shape(map, shape)?;
         refuse_slots_without_room(map, shape)?;
+        self.refuse_unlike_inner(map, kernel)?;
         let Some(path) = pin else {
             return if shape.map_type.is_map_in_map() && map.inner.is_none() {
                 Err(no_template(map))
@@ -198,6 +200,30 @@ impl Loader<'_> {
         Ok(or_without_name(step, dots, &create, kernel))
     }
 
+    /// The kernel puts a map into a map of maps only if it is like the one that this was made with
+    /// (`bpf_map_meta_equal()` in `kernel/bpf/map_in_map.c`), and says no more than EINVAL.
+    fn refuse_unlike_inner(&self, outer: &MapSpec, kernel: &Kernel) -> Result<()> {
+        let pattern = match &outer.inner {
+            Some(InnerMap::Template(pattern)) => pattern,
+            Some(InnerMap::Map(index)) => &self.object.maps[*index],
+            None => return Ok(()),
+        };
+        let (wanted, _) = self.shape(pattern, kernel)?;
+        for slot in &outer.slots {
+            let SlotValue::Map(index) = slot.value else { continue };
+            let inner = &self.object.maps[index];
+            let (shape, _) = self.shape(inner, kernel)?;
+            if let Some(difference) = difference(shape, wanted) {
+                let (inner, outer) = (quote(&inner.name), quote(&outer.name));
+                let message =
+                    format!("map {inner} does not fit into map {outer}, slot {}: {difference}", slot.key);
+                return Err(Error::new(ErrorKind::InvalidInput, message)
+                    .with_help("the maps in a map of maps are all of the shape that its `values` describe"));
+            }
+        }
+        Ok(())
+    }
+
     /// The shape that the kernel is asked for, and whether its size had to be changed for that.
     pub(super) fn shape(&self, map: &MapSpec, kernel: &Kernel) -> Result<(MapShape, Option<Adapted>)> {
         let asked = self.max_entries.get(&map.name).copied().unwrap_or(map.shape.max_entries);
@@ -269,7 +295,7 @@ pub(super) fn refuse_shared_pins(maps: &[MapSpec], pins: &[Option<String>]) -> R
 /// The kernel makes a map of maps only with the fd of a map like those that it will hold.
 #[cold]
 fn no_template(map: &MapSpec) -> Error {
-    Error::malformed(
+    let error = Error::malformed(
         format!("section {}", quote(&map.section)),
         map.offset,
         format!(
@@ -278,7 +304,11 @@ fn no_template(map: &MapSpec) -> Error {
             map.dialect
         ),
     )
-    .with_kind(ErrorKind::Unsupported)
+    .with_kind(ErrorKind::Unsupported);
+    match map.dialect {
+        MapDialect::Btf => error.with_help("describe them: `__array(values, struct INNER)`"),
+        _ => error,
+    }
 }
 
 /// Makes the directories between the root of bpffs and the pin, as far as they are missing.
@@ -344,23 +374,79 @@ fn inner_map_steps(outer: MapSlot, map: &MapSpec, that_others_use: bool) -> impl
     })
 }
 
+/// What distinguishes a map from the one that a map of maps was made with, as far as the kernel minds it. For arrays
+/// the number of entries counts, and before 5.10 for all.
+fn difference(shape: MapShape, wanted: MapShape) -> Option<String> {
+    let is_counted = wanted.map_type == MapType::ARRAY && wanted.flags & BPF_F_INNER_MAP == 0;
+    if shape.map_type != wanted.map_type {
+        return Some(format!("it is of type {}, and not {}", shape.map_type, wanted.map_type));
+    }
+    let numbers = [
+        ("key_size", shape.key_size, wanted.key_size),
+        ("value_size", shape.value_size, wanted.value_size),
+        ("map_flags", shape.flags, wanted.flags),
+        ("max_entries", shape.max_entries, wanted.max_entries),
+    ];
+    let compared = if is_counted { &numbers[..] } else { &numbers[..3] };
+    let (what, own, wanted) = compared.iter().find(|(_, own, wanted)| own != wanted)?;
+    Some(format!("its {what} is {own}, and not {wanted}"))
+}
+
+/// What the kernel refuses of a map with a bare EINVAL (`*_map_alloc_check()` in `kernel/bpf`).
+fn refuse_shape(map: &MapSpec, shape: MapShape) -> Result<()> {
+    let is_keyed = matches!(
+        shape.map_type,
+        MapType::HASH
+            | MapType::PERCPU_HASH
+            | MapType::LRU_HASH
+            | MapType::LRU_PERCPU_HASH
+            | MapType::HASH_OF_MAPS
+            | MapType::LPM_TRIE
+    );
+    let is_array = matches!(shape.map_type, MapType::ARRAY | MapType::PERCPU_ARRAY | MapType::ARRAY_OF_MAPS);
+    let is_btf = map.dialect == MapDialect::Btf;
+    let key = if is_btf { "__type(key, ...)" } else { "key_size" };
+    let value = if is_btf { "__type(value, ...)" } else { "value_size" };
+    let (lacks, help) = if is_keyed && shape.key_size == 0 {
+        ("its definition gives no size of keys".to_owned(), format!("add `{key}` to it"))
+    } else if is_array && shape.key_size != 4 {
+        let found = shape.key_size;
+        (
+            format!("its keys have {found} bytes, and those of an array must have 4"),
+            format!("make `{key}` an unsigned int"),
+        )
+    } else if (is_keyed || is_array) && shape.value_size == 0 && !shape.map_type.is_map_in_map() {
+        ("its definition gives no size of values".to_owned(), format!("add `{value}` to it"))
+    } else if shape.map_type == MapType::LPM_TRIE && shape.flags & BPF_F_NO_PREALLOC == 0 {
+        let flag =
+            if is_btf { "__uint(map_flags, BPF_F_NO_PREALLOC)" } else { ".map_flags = BPF_F_NO_PREALLOC" };
+        ("tries must have the flag BPF_F_NO_PREALLOC".to_owned(), format!("add `{flag}` to its definition"))
+    } else {
+        return Ok(());
+    };
+    let message = format!("no kernel makes map {} ({}): {lacks}", quote(&map.name), shape.map_type);
+    let error = Error::malformed(format!("section {}", quote(&map.section)), map.offset, message);
+    Err(error.with_kind(ErrorKind::Unsupported).with_help(help))
+}
+
 /// What is put into a map must find room there.
 fn refuse_slots_without_room(map: &MapSpec, shape: MapShape) -> Result<()> {
-    let needed = match shape.map_type {
-        MapType::HASH_OF_MAPS => u32::try_from(map.slots.len()).unwrap_or(u32::MAX),
-        _ => map.slots.last().map_or(0, |last| last.key.saturating_add(1)),
+    let filled = match shape.map_type {
+        MapType::HASH_OF_MAPS => {
+            let filled = u32::try_from(map.slots.len()).unwrap_or(u32::MAX);
+            (filled > shape.max_entries).then(|| filled.to_string())
+        }
+        _ => map
+            .slots
+            .last()
+            .filter(|last| last.key >= shape.max_entries)
+            .map(|last| format!("slot {}", last.key)),
     };
-    if needed <= shape.max_entries {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::InvalidInput,
-        format!(
-            "map {} has room for {} entries, and the object fills {needed}",
-            quote(&map.name),
-            shape.max_entries
-        ),
-    ))
+    let Some(filled) = filled else { return Ok(()) };
+    let (name, room) = (quote(&map.name), shape.max_entries);
+    let unit = if room == 1 { "entry" } else { "entries" };
+    let message = format!("map {name} has room for {room} {unit}, and the object fills {filled}");
+    Err(Error::new(ErrorKind::InvalidInput, message))
 }
 
 /// The size that a map of this type gets when `asked` is asked for, as libbpf chooses it; none where it stays.
