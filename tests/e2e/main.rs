@@ -7,25 +7,7 @@
 #![deny(unsafe_code)]
 
 #[macro_use]
-mod requirement;
-
-mod acceptor;
-mod bench;
-mod command;
-mod edit;
-mod http;
-mod leftovers;
-mod libbpf;
-mod objects;
-mod packets;
-mod peers;
-mod sandbox;
-mod several;
-mod strace;
-mod tally;
-mod traced;
-mod veth;
-mod xdpload;
+mod support;
 
 mod adopting;
 mod bad_input;
@@ -64,6 +46,7 @@ mod privileges;
 mod races;
 mod refusals;
 mod same_load;
+mod several;
 mod shapes;
 mod smoke;
 mod strace_plan;
@@ -74,3 +57,9 @@ mod upgrades;
 mod variables;
 mod walkthrough;
 mod witnesses;
+
+// The helpers by their short names.
+use support::{
+    acceptor, bench, command, edit, http, leftovers, libbpf, objects, packets, peers, requirement, sandbox,
+    strace, tally, traced, veth, xdpload,
+};
