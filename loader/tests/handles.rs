@@ -200,7 +200,7 @@ fn a_wrong_number_of_cpus_is_not_believed() {
         for map_type in [MapType::PERCPU_ARRAY, MapType::PERCPU_HASH] {
             let wrong = map(map_type, 4, 8, 4);
             assert!(wrong.update(&key(1), &[1; 8], UpdateFlags::ANY).is_err());
-            assert!(wrong.update_batch([(&key(1)[..], &[1; 8][..])]).is_err());
+            assert!(wrong.update_packed(&key(1), &[1; 8]).is_err());
             if map_type == MapType::PERCPU_ARRAY {
                 assert!(wrong.lookup(&key(1)).is_err());
                 assert!(wrong.entries().any(|entry| entry.is_err()));
