@@ -1,7 +1,7 @@
 // Variables that the source fills with addresses, which no loader can, and types that the kernel does not take for the
 // entries of maps.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

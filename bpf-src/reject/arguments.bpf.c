@@ -1,6 +1,6 @@
 // Refused: calls with arguments that the function does not take, and programs that are called with fewer than they ask.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 

@@ -1,6 +1,6 @@
 // Refused: calls that no kernel makes, locks that are kept too long, and functions that call themselves.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 
 char _license[] SEC("license") = "GPL";
 

@@ -1,6 +1,6 @@
 // Refused: global functions, and calls of them, that are not as the verifier takes them: it checks each by its types.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/if_ether.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -1,6 +1,6 @@
 // Refused: programs that go on with pointers into a packet that a call has moved, or with lengths instead of them.
 // SPDX-License-Identifier: MIT OR Apache-2.0
-#include <bpf/helpers.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/if_ether.h>
 
 char _license[] SEC("license") = "Dual MIT/GPL";
