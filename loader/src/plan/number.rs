@@ -28,14 +28,16 @@ impl Number {
     }
 }
 
+const ALPHABET: &[u8; 26] = b"abcdefghijklmnopqrstuvwxyz";
+
 /// `3` or `3b`; after `3z` comes `3aa`.
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut letters = Vec::new();
         let mut left = self.alternative;
         while left > 0 {
-            letters.push(b'a' + ((left - 1) % 26) as u8);
-            left = (left - 1) / 26;
+            letters.push(ALPHABET[(left - 1) % ALPHABET.len()]);
+            left = (left - 1) / ALPHABET.len();
         }
         letters.reverse();
         f.pad(&format!("{}{}", self.call, String::from_utf8_lossy(&letters)))
@@ -49,8 +51,8 @@ impl Plan {
         self
     }
 
-    /// How many system calls are made if none is refused, those left out that depend on what is found; and whether there
-    /// are such.
+    /// How many system calls are made if none is refused, those left out that depend on what is found; and whether
+    /// there are such.
     pub(super) fn calls_if_none_is_refused(&self) -> (usize, bool) {
         let mut sum = (0, false);
         count(&self.steps, &mut sum);
@@ -86,21 +88,27 @@ impl Call {
     /// How many system calls it makes, each of which is counted once where it is made again and again.
     pub fn system_calls(&self) -> usize {
         match self {
-            Self::Lock { .. } | Self::LockMountPoint { .. } | Self::PutPinBack { .. } => 2,
-            Self::ModuleBtf { .. } | Self::EntryBefore { .. } => 3,
+            Self::Lock { .. }
+            | Self::LockMountPoint { .. }
+            | Self::PutPinBack { .. }
+            | Self::OpenProgram { .. }
+            | Self::GetInterface { .. }
+            | Self::ProgGetFdById
+            | Self::FindProgram { .. }
+            | Self::SetXdp(_)
+            | Self::PutBack(_)
+            | Self::ProbeCompare
+            | Self::OpenRunningMaps { .. }
+            | Self::CopyMap { by: CopyBy::Page, .. }
+            | Self::BpfLink(BpfLinkCall::Open { .. } | BpfLinkCall::OpenOwn { .. })
+            | Self::Guard(_) => 2,
+            Self::ModuleBtf { .. }
+            | Self::EntryBefore { .. }
+            | Self::CopyMap { by: CopyBy::Entry, .. }
+            | Self::BpfLink(BpfLinkCall::Find) => 3,
+            Self::FindSameProgram { .. } | Self::CopyMap { by: CopyBy::InnerMap, .. } => 4,
             Self::OpenExtended { .. } => 5,
-            Self::OpenProgram { .. } | Self::ProgGetFdById | Self::FindProgram { .. } => 2,
-            Self::FindSameProgram { .. } => 4,
             Self::OpenRouteSocket { netns } => 2 + 2 * usize::from(netns.is_some()),
-            Self::GetInterface { .. } | Self::SetXdp(_) | Self::PutBack(_) | Self::ProbeCompare => 2,
-            Self::OpenRunningMaps { .. } => 2,
-            Self::CopyMap { by, .. } => match by {
-                CopyBy::Page => 2,
-                CopyBy::Entry => 3,
-                CopyBy::InnerMap => 4,
-            },
-            Self::BpfLink(BpfLinkCall::Find) => 3,
-            Self::BpfLink(BpfLinkCall::Open { .. } | BpfLinkCall::OpenOwn { .. }) | Self::Guard(_) => 2,
             Self::BpfLink(BpfLinkCall::Create(create)) => 1 + usize::from(create.elsewhere),
             _ => 1,
         }

@@ -20,8 +20,8 @@ impl Loader<'_> {
         if self.is_offload() { Device::Card } else { Device::None }
     }
 
-    /// What the program is loaded for. The verifier refuses calls of the functions that ask the network card, reached or
-    /// not, in a program that could run on another one: it must be bound to the interface that it is attached to.
+    /// What the program is loaded for. The verifier refuses calls of the functions that ask the network card, reached
+    /// or not, in a program that could run on another one: it must be bound to the interface that it is attached to.
     pub(super) fn device(&self, program: &ProgramSpec, linked: &Linked, externs: &Externs) -> Result<Device> {
         let Some(function) = self.asks_card(linked, externs) else {
             return Ok(self.device_of_maps());
