@@ -190,8 +190,10 @@ fn a_section_that_is_not_there() {
 #[test]
 fn two_things_of_one_name() {
     let mut writer = Writer::with_program("xdp");
-    writer.section("maps/a", SectionKind::Data, &[0; 280]);
-    writer.section("maps/a", SectionKind::Data, &[0; 280]);
+    let mut definition = [0; 280];
+    definition[0] = 1;
+    writer.section("maps/a", SectionKind::Data, &definition);
+    writer.section("maps/a", SectionKind::Data, &definition);
     refused(
         load(&writer.finish()),
         "section `maps/a` at offset 0x0: expected one map called `a`, found another in section `maps/a`",

@@ -64,5 +64,5 @@ impl Kernel {
 ///
 /// It fails where `/sys` is not mounted.
 pub fn possible_cpus() -> Result<usize> {
-    cpus::possible().map_err(|errno| Error::os("read(2)", cpus::POSSIBLE, errno.0))
+    cpus::possible().map_err(|(call, errno)| Error::os(call, cpus::POSSIBLE, errno.0))
 }

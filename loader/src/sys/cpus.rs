@@ -13,15 +13,17 @@ pub(crate) const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 ///
 /// Possible, not online: the kernel copies a value for each CPU that may ever come, and the two differ on virtual
 /// machines that can grow. EBADMSG where the file does not hold a list of CPUs, or is not the kernel's own: containers
-/// mount others over it.
-pub(crate) fn possible() -> Result<usize, Errno> {
-    let mut file = open_file(Path::new(POSSIBLE))?;
-    if !is_on_sysfs(&file)? {
-        return Err(Errno(libc::EBADMSG));
+/// mount others over it. A refusal comes with the call that was refused.
+pub(crate) fn possible() -> Result<usize, (&'static str, Errno)> {
+    let mut file = open_file(Path::new(POSSIBLE)).map_err(|errno| ("open(2)", errno))?;
+    let bad = ("read(2)", Errno(libc::EBADMSG));
+    if !is_on_sysfs(&file).map_err(|errno| ("fstatfs(2)", errno))? {
+        return Err(bad);
     }
     let mut list = String::new();
-    file.read_to_string(&mut list).map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EBADMSG)))?;
-    count(&list).ok_or(Errno(libc::EBADMSG))
+    let read = file.read_to_string(&mut list);
+    read.map_err(|error| ("read(2)", Errno(error.raw_os_error().unwrap_or(libc::EBADMSG))))?;
+    count(&list).ok_or(bad)
 }
 
 /// The number of CPUs in a list such as `0-3,8`. The CPUs of a list are in order, but may have gaps.

@@ -1,10 +1,10 @@
 //! The system calls: the only module that may say `unsafe`.
 //!
 //! `attr` holds the kernel's structs, `bpf` one function per command of bpf(2), `map` the commands whose buffers
-//! are as long as a map's keys and values, `cpus` the number of CPUs that a per-CPU value depends on, `fence` memory
-//! that nobody writes beyond, `mapping` the kernel's BTF without a copy, `netlink` sockets to the kernel's families, `ethtool` what a driver tells, `netns` a
-//! call made in another network namespace, `unix` descriptors handed to another process, `memory` what need not be in
-//! it, `os` the other calls.
+//! are as long as a map's keys and values, `cpus` the number of CPUs that a per-CPU value depends on, `fence`
+//! memory that nobody writes beyond, `mapping` the kernel's BTF without a copy, `netlink` sockets to the kernel's
+//! families, `ethtool` what a driver tells, `netns` a call made in another network namespace, `unix` descriptors
+//! handed to another process, `memory` what need not be in it, `os` the other calls.
 //! Nothing here knows an object file, a plan or an [`Error`](crate::error::Error): a refused call gives its
 //! [`Errno`], and the caller, who knows what it was for, makes the message.
 //!
