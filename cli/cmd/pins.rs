@@ -286,7 +286,7 @@ impl Pin {
                 ("program", info.id, info.name, kernel.users_of_program(info.id), None)
             }
             Some(Kind::Link) => {
-                let state = Link::from(fd).state()?;
+                let state = Link::from_fd(fd)?.state()?;
                 let is_xdp = state.link_type == LinkType::XDP;
                 let detached = (is_xdp && state.ifindex == 0).then(|| "it is detached".to_owned());
                 let interface = kernel.interface(state.ifindex).filter(|_| is_xdp);

@@ -13,19 +13,29 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use loader::diagnosis::GUARD_NAME as NAME;
 use loader::{Error, Result};
 
 pub(crate) use client::{Guards, Pending, pending};
 pub(crate) use process::run;
 
-/// What the process is called.
-const NAME: &str = "xdpload-guard";
-
 /// What it answers to users who may not ask.
 const TO_STRANGERS: &str = "error only the user who made the change may ask\n";
+
+/// By which a process starts its own program again.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// What to do where it cannot.
+pub(crate) const WITHOUT_PROC: &str = "mount -t proc proc /proc";
+
+/// Whether a guard could be started: without /proc nobody can.
+pub(crate) fn can_start() -> bool {
+    Path::new(OWN_PROGRAM).exists()
+}
 
 /// A guard that was started, and waits to be told what it is to put back.
 pub(crate) struct Guard {
@@ -44,7 +54,7 @@ impl Guard {
     /// its socket is closed before it was told of a change.
     pub(crate) fn start(patience: Duration, netns: Option<&str>) -> Result<Self> {
         let (socket, theirs) = UnixStream::pair().map_err(|error| failed("socketpair(2)", &error))?;
-        let child = Command::new("/proc/self/exe")
+        let child = Command::new(OWN_PROGRAM)
             .arg0(NAME)
             .arg(patience.as_secs().to_string())
             .args(netns)
@@ -54,7 +64,10 @@ impl Guard {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| failed("execve(2) of /proc/self/exe", &error))?;
+            .map_err(|error| match failed("execve(2) of /proc/self/exe", &error) {
+                error if can_start() => error,
+                error => error.with_help(WITHOUT_PROC),
+            })?;
         Ok(Self { socket, pid: child.id(), patience, again: String::new() })
     }
 }

@@ -1,6 +1,6 @@
 //! The guard's life: armed, waiting, and one of two ends for each change.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -21,7 +21,7 @@ use nix::unistd::{close, setsid};
 
 use super::client::{is_trusted, pending, stranger, who_holds};
 use super::log::{Level, log};
-use super::{TO_STRANGERS, socket_name};
+use super::{NAME, TO_STRANGERS, socket_name};
 
 /// How long a roll-back that fails is tried again: a driver may be short of memory for a moment, or somebody may clear
 /// away what is in the way.
@@ -143,7 +143,7 @@ fn leave_the_session() -> Result<SignalFd> {
     all.thread_block().map_err(|errno| nix_error("sigprocmask(2)", errno))?;
     setsid().map_err(|errno| nix_error("setsid(2)", errno))?;
     // How it is called in lists, and that a shortage of memory is no reason to end it, are not worth a failure.
-    let _ = nix::sys::prctl::set_name(c"xdpload-guard");
+    let _ = CString::new(NAME).map(|name| nix::sys::prctl::set_name(&name));
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     SignalFd::with_flags(&end, flags).map_err(|errno| nix_error("signalfd(2)", errno))
@@ -281,8 +281,7 @@ impl Guard {
     fn hold(&mut self, ifindex: u32, link: OwnedFd) -> Result<()> {
         let change = self.changes.iter_mut().find(|change| change.is_of(ifindex));
         let change = change.ok_or_else(|| invalid("a link of an interface that is not on trial"))?;
-        change.on_trial.hold(link);
-        Ok(())
+        change.on_trial.hold(link)
     }
 
     /// Nobody makes changes any more. Who was killed has not said which are made. What cannot be seen now may be seen

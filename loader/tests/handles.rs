@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::{panic, thread};
 
+use loader::attach::Link;
 use loader::btf::BtfAddition;
 use loader::error::{Error, ErrorKind};
 use loader::features::{Answer, Feature};
@@ -457,6 +458,11 @@ fn pins_outlive_their_handles() {
         let map = Map::open_pinned(&path).unwrap();
         assert_eq!((map.info().unwrap().id, numbers(&map)), (id, HashMap::from([(0, 1)])));
         assert_eq!(pin::kind(pin::open(&path).unwrap().as_fd()), Some(Kind::Map));
+        let no_link = Link::from_fd(pin::open(&path).unwrap()).unwrap_err();
+        assert_eq!(
+            (no_link.kind(), &*no_link.to_string()),
+            (ErrorKind::Conflict, "expected a link, found a map")
+        );
         assert_eq!(
             Program::open_pinned(&path).unwrap_err().to_string(),
             "pin `/sys/fs/bpf/globals/blacklist`: expected a program, found a map"

@@ -119,7 +119,7 @@ fn a_replacement_takes_the_place_in_the_same_mode() {
         attach_with("xdp_drop", &["--replace", "--mode", other])
             .fails(1)
             .stderr_has("cannot be replaced")
-            .stderr_has(&format!("help: replace it in {mode} mode"));
+            .stderr_has(&format!("help: replace it in {mode} mode (`--mode {mode}`), or detach it first\n"));
         assert_seen(mode, "xdp_pass");
 
         let replaced = format!("in {mode} mode, replacing program {before}");

@@ -43,7 +43,7 @@ pub struct LinkState {
 /// Attaches `program` to `interface` in `mode` by a new link: one `BPF_LINK_CREATE` (5.9). No program may be there.
 pub fn attach_link(program: impl AsFd, interface: &Interface, mode: Mode) -> Result<Link> {
     let what = || format!("attaching to {interface} by a link");
-    netlink::refuse_to_displace(&interface.look()?.xdp).context(what)?;
+    netlink::refuse_to_displace(&interface.look()?.xdp, mode.into()).context(what)?;
     Link::create(program.as_fd(), interface.socket(), interface.index().get(), mode).context(what)
 }
 
@@ -157,9 +157,12 @@ impl LinkState {
     }
 }
 
-impl From<OwnedFd> for Link {
-    fn from(fd: OwnedFd) -> Self {
-        Self { fd }
+/// As [`Link::from_fd`].
+impl TryFrom<OwnedFd> for Link {
+    type Error = Error;
+
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        Self::from_fd(fd)
     }
 }
 
@@ -170,6 +173,13 @@ impl From<Link> for OwnedFd {
 }
 
 impl Link {
+    /// Takes over the fd of a link. That of anything else is an error of kind [`Conflict`](ErrorKind::Conflict): the
+    /// kernel would describe a map or a program in the same way, with other meanings.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        pin::expect(Kind::Link, fd.as_fd())?;
+        Ok(Self { fd })
+    }
+
     /// A second handle of the link that `fd` is of.
     pub(crate) fn borrowed(fd: &OwnedFd) -> Result<Self> {
         Ok(Self { fd: duplicate(fd, "the bpf_link")? })

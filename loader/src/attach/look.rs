@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::{Interface, Link, NetNs, RouteSocket, link_of, link_pins};
-use crate::diagnosis::{Channels, Holder, InterfaceFacts, Place};
+use crate::diagnosis::{Channels, Holder, InterfaceFacts, Place, Process};
 use crate::error::{Result, escape};
 use crate::netlink::{self, LinkInfo, LinkRef, XdpFeatures, XdpProgram};
 use crate::order::InOrder as _;
@@ -158,7 +158,7 @@ fn place(socket: &RouteSocket, bpffs: &Path) -> Place {
 }
 
 /// The processes that have an fd of the link, as far as /proc shows them.
-fn processes_with_link(id: u32) -> Vec<String> {
+fn processes_with_link(id: u32) -> Vec<Process> {
     let mark = format!("link_id:\t{id}");
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -171,7 +171,7 @@ fn processes_with_link(id: u32) -> Vec<String> {
         };
         if fds.into_iter().any(has_it) {
             let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-            found.push(format!("process {pid} ({})", name.trim()));
+            found.push(Process { id: pid, name: name.trim_end_matches('\n').to_owned() });
         }
     }
     found

@@ -66,6 +66,9 @@ use crate::program::{Program, ProgramInfo};
 /// Dropping it takes the program off, but only if it is still there: a program that was put in its place by anyone
 /// stays, and so does everything when the interface is gone. A drop cannot tell of a failure, so whoever wants to know
 /// calls [`detach`](Self::detach). On a kernel before 5.7, which cannot compare, the program stays attached.
+///
+/// Only a drop takes it off: netlink knows no owner. Of a process that is killed, or that ends without dropping
+/// (`std::process::exit`), the program stays attached; a [`Link`] that is not pinned goes with its process.
 #[derive(Debug)]
 #[must_use = "dropping it takes the program off again"]
 pub struct Attached {
@@ -88,6 +91,9 @@ pub fn attach(program: impl AsFd, interface: &Interface, mode: impl Into<ModeCho
 
 /// Puts `new` in the place of `old`, which must run on `interface` in `mode`, in one step: each packet meets one or the
 /// other. If `old` is not there, nothing changes and the error is of kind [`Conflict`](ErrorKind::Conflict).
+///
+/// Dropping the result takes `new` off and does not bring `old` back, so that the interface is left without a program:
+/// [`persist`](Attached::persist) keeps `new` there.
 pub fn replace(old: impl AsFd, new: impl AsFd, interface: &Interface, mode: Mode) -> Result<Attached> {
     let (old, new) = (old.as_fd(), new.as_fd());
     swap(old, new, interface, mode).context(|| format!("replacing the program on {interface}"))
@@ -98,6 +104,9 @@ pub fn replace(old: impl AsFd, new: impl AsFd, interface: &Interface, mode: Mode
 /// The mode stays as it was, and `choice` must allow it; see
 /// [`program_to_replace`](netlink::program_to_replace). If no program runs there, the error is of kind
 /// [`NotFound`](ErrorKind::NotFound). Whoever may not open it by its id must have it pinned below `bpffs`.
+///
+/// Dropping the result takes `new` off and does not bring back what ran before, whoever had attached it:
+/// [`persist`](Attached::persist) keeps `new` there.
 pub fn replace_running(
     new: impl AsFd,
     interface: &Interface,
@@ -204,7 +213,7 @@ impl Attached {
             .context(|| format!("detaching from {}", self.interface))
     }
 
-    /// Leaves the program attached when this process ends.
+    /// Leaves the program attached: dropping it would take it off.
     ///
     /// The kernel empties a prog array when the last fd and the last pin of it are gone, so that the tail calls of the
     /// program would end with this process. A plan that attaches ([`Loader::attach_to`](crate::Loader::attach_to)) pins
@@ -224,7 +233,7 @@ impl Drop for Attached {
 }
 
 fn attach_fd(program: BorrowedFd<'_>, interface: &Interface, choice: ModeChoice) -> Result<Attached> {
-    netlink::refuse_to_displace(&interface.look()?.xdp)?;
+    netlink::refuse_to_displace(&interface.look()?.xdp, choice)?;
     // Before the kernel is asked: with the program attached there must be nothing left that can fail.
     let kept = keep(program)?;
     let change = XdpChange::Attach { new: program.as_raw_fd() };

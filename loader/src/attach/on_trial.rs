@@ -76,8 +76,9 @@ impl OnTrial {
     }
 
     /// Takes over the link that holds the new program.
-    pub fn hold(&mut self, link: OwnedFd) {
-        self.link = Some(Link::from(link));
+    pub fn hold(&mut self, link: OwnedFd) -> Result<()> {
+        self.link = Some(Link::from_fd(link)?);
+        Ok(())
     }
 
     /// Takes note that the change is made: what is loaded from now on is somebody else's.

@@ -1,5 +1,7 @@
 //! What is known of an interface on which a program is to run.
 
+use std::fmt;
+
 use crate::netlink::{LinkInfo, Mode, XdpFeatures, XdpProgram};
 
 /// Bytes before a packet that native XDP keeps free (`XDP_PACKET_HEADROOM` in `include/uapi/linux/bpf.h`).
@@ -94,9 +96,28 @@ pub struct Holder {
     pub link: Option<u32>,
     /// The pin of that link.
     pub pin: Option<String>,
-    /// The processes that have it open, as `process 12 (name)`; only looked for where no pin is found.
-    pub processes: Vec<String>,
+    /// The processes that have it open; only looked for where no pin is found.
+    pub processes: Vec<Process>,
 }
+
+/// A process that holds something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub id: u32,
+    /// What it is called.
+    pub name: String,
+}
+
+/// In the words of a message: `process 12 (name)`.
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} ({})", self.id, self.name)
+    }
+}
+
+/// What the process is called that waits for the end of a trial.
+pub const GUARD_NAME: &str = "xdpload-guard";
 
 impl InterfaceFacts {
     /// Whether its kind, or that of its driver, is `kind`.

@@ -12,7 +12,7 @@ mod permission;
 mod rules;
 
 pub use attach::{AttachWish, forecast, why_refused};
-pub use interface::{Channels, DISPATCHER, Holder, InterfaceFacts, Place, native_limit};
+pub use interface::{Channels, DISPATCHER, GUARD_NAME, Holder, InterfaceFacts, Place, Process, native_limit};
 pub use path::{PathFacts, who_bars};
 pub use permission::{
     Capabilities, Permissions, Privilege, Seccomp, how_to_mount, why_no_bpffs, why_not_permitted,

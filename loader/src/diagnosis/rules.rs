@@ -3,7 +3,7 @@
 
 use nix::libc::{E2BIG, EBUSY, EEXIST, EINVAL, ENOMEM, ENOSPC, ENOTCONN, EOPNOTSUPP, ERANGE};
 
-use super::{AttachWish, Channels, DISPATCHER, Holder, InterfaceFacts, Verdict, native_limit};
+use super::{AttachWish, Channels, DISPATCHER, GUARD_NAME, Holder, InterfaceFacts, Verdict, native_limit};
 use crate::error::{escape, quote};
 use crate::netlink::{LinkInfo, Mode, XdpFeatures, XdpProgram};
 use crate::uapi::genetlink::XdpFeature;
@@ -112,13 +112,16 @@ fn held_by_link(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     let pin = match (&holder.pin, &holder.processes[..]) {
         (Some(pin), _) => format!(", pinned at {},", quote(pin)),
         (None, []) => String::new(),
-        (None, processes) => format!(", which {} has open,", escape(&processes.join(" and "))),
+        (None, processes) => {
+            let list: Vec<_> = processes.iter().map(ToString::to_string).collect();
+            format!(", which {} has open,", escape(&list.join(" and ")))
+        }
     };
     let rule = format!(
         "bpf_link {link}{pin} holds {}, which can only be changed through that link",
         program(&holder)
     );
-    let is_on_trial = holder.processes.iter().any(|process| process.contains(GUARD));
+    let is_on_trial = holder.processes.iter().any(|process| process.name == GUARD_NAME);
     let remedy = if is_on_trial {
         format!(
             "it is on trial: xdpload confirm {0}{1}, which keeps it; or: xdpload detach {0} --link{1}",
@@ -134,9 +137,6 @@ fn held_by_link(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     };
     Some(Verdict::new(rule, remedy))
 }
-
-/// What the process is called that holds the link of a change on trial (`xdpload attach --confirm`).
-const GUARD: &str = "(xdpload-guard)";
 
 fn held_by_netlink(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     if wish.by_link { same_mode(wish, facts) } else { None }

@@ -246,7 +246,7 @@ fn attached_to(index: u32, name: String, mode: Mode, replaced: Option<XdpProgram
 /// Refuses at once what the kernel would refuse after all the work.
 fn refuse_in_vain(attach: &Target, there: &XdpState) -> Result<()> {
     match &attach.by {
-        _ if !attach.replace => refuse_to_displace(there),
+        _ if !attach.replace => refuse_to_displace(there, attach.mode),
         AttachBy::Link { pin: None } if there.is_empty() => Err(link_without_pin()),
         _ if there.is_empty() => Ok(()),
         _ => program_to_replace(there, attach.mode, None).map(drop),

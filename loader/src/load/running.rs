@@ -8,7 +8,7 @@ use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::insn::tag::Tags;
 use crate::kernel;
 use crate::map::{Map, MapInfo, Value, compare};
-use crate::netlink::{XdpProgram, program_to_replace};
+use crate::netlink::{Mode, XdpProgram, program_to_replace};
 use crate::order::InOrder as _;
 use crate::pin;
 use crate::plan::{AttachBy, BpfLinkCall, Call, FdValue, MapCreate, MapSlot, Plan, ProgLoad, ProgramSlot};
@@ -41,8 +41,10 @@ pub enum Comparison {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Difference {
-    /// No program is there, or several are, or one in another mode.
+    /// No program is there, or several are.
     Programs(Error),
+    /// It runs in this mode.
+    Mode(Mode),
     /// It has other instructions.
     Instructions,
     /// It is called so, by the kernel.
@@ -78,6 +80,7 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Programs(error) => write!(f, "{error}"),
+            Self::Mode(mode) => write!(f, "it runs in {mode} mode"),
             Self::Instructions => f.write_str("it has other instructions"),
             Self::Name(name) => write!(f, "it is called {}", quote(name)),
             Self::Holder(Some(link)) => write!(f, "bpf_link {} holds it", link.id),
@@ -175,7 +178,12 @@ impl<'p> Running<'p> {
         let seen = interface.look()?;
         let program = match program_to_replace(&seen.xdp, attach.mode, None) {
             Ok(program) => program,
-            Err(error) => return Ok(Candidate::Other(Difference::Programs(error))),
+            Err(error) => {
+                return Ok(Candidate::Other(match seen.xdp.programs() {
+                    [program] => Difference::Mode(program.mode),
+                    _ => Difference::Programs(error),
+                }));
+            }
         };
         let fd = open(program)?;
         let info = fd.info()?;

@@ -11,12 +11,19 @@ use crate::error::{Cause, Error, ErrorKind, Result};
 /// Fails with [`Conflict`](ErrorKind::Conflict) if a program runs there in any mode: attaching displaces none.
 ///
 /// The kernel's own check (`XDP_FLAGS_UPDATE_IF_NOEXIST`) looks at one mode only, and its refusal names no program.
-pub fn refuse_to_displace(state: &XdpState) -> Result<()> {
+/// `choice` is the mode in which a program was to be attached.
+pub fn refuse_to_displace(state: &XdpState, choice: ModeChoice) -> Result<()> {
     if state.is_empty() {
         return Ok(());
     }
     let message = format!("{} is there already", list(state.programs()));
-    Err(occupied(message, "replace it (`--replace`), or detach it first"))
+    let options = match (state.programs(), choice) {
+        ([program], ModeChoice::Only(mode)) if program.mode != mode => {
+            format!("--replace --mode {}", program.mode)
+        }
+        _ => "--replace".to_owned(),
+    };
+    Err(occupied(message, format!("replace it (`{options}`), or detach it first")))
 }
 
 /// The program that a replacement with this choice of mode takes the place of, which must be program `id` if one
@@ -30,7 +37,8 @@ pub fn program_to_replace(state: &XdpState, choice: ModeChoice, id: Option<u32>)
         ([program], ModeChoice::Only(mode)) if program.mode == mode => Ok(*program),
         ([program], ModeChoice::Only(mode)) => {
             let message = format!("{program} is there, and cannot be replaced by one in {mode} mode");
-            Err(occupied(message, format!("replace it in {} mode, or detach it first", program.mode)))
+            let help = format!("replace it in {0} mode (`--mode {0}`), or detach it first", program.mode);
+            Err(occupied(message, help))
         }
         (several, ModeChoice::Only(mode)) => {
             let found = several.iter().copied().find(|program| program.mode == mode);
@@ -140,8 +148,14 @@ mod tests {
 
     #[test]
     fn attaching_displaces_no_program_in_any_mode() {
-        assert!(refuse_to_displace(&state([])).is_ok());
-        let error = refuse_to_displace(&state([OFFLOAD])).unwrap_err();
+        assert!(refuse_to_displace(&state([]), ModeChoice::Auto).is_ok());
+        let help =
+            |choice| refuse_to_displace(&state([NATIVE]), choice).unwrap_err().help().map(str::to_owned);
+        let words = |options| Some(format!("replace it (`{options}`), or detach it first"));
+        assert_eq!(help(Mode::Native.into()), words("--replace"));
+        assert_eq!(help(ModeChoice::Auto), words("--replace"));
+        assert_eq!(help(Mode::Generic.into()), words("--replace --mode native"));
+        let error = refuse_to_displace(&state([OFFLOAD]), ModeChoice::Auto).unwrap_err();
         assert_eq!(error.to_string(), "XDP program 13 in offload mode is there already");
         assert_eq!((error.kind(), error.cause()), (ErrorKind::Conflict, Some(Cause::Occupied)));
     }
