@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use loader::netlink::{LinkRef, ModeChoice};
 use loader::object::MapDialect;
 use loader::pin::BPFFS_ROOT;
-use loader::{Error, ErrorKind, escape};
+use loader::{Error, ErrorKind, escape, quote};
 
 use crate::cmd::Command;
 use crate::format::Format;
@@ -132,7 +132,7 @@ pub(crate) struct Target {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Trial {
     /// Undo the change unless `xdpload confirm` is run within TIME: 90, 60s, 5m, 1h
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) confirm: Option<Duration>,
 }
 
@@ -219,6 +219,16 @@ impl Attach {
         if interfaces.is_empty() {
             let message = "an interface or the object is missing: expected <IF>... <OBJECT>";
             return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        // The other way round, as other tools have it.
+        let is_file = |word: &OsString| Path::new(word).is_file();
+        if let (Some(last), [first, ..]) = (&object, interfaces) {
+            if !last.exists() && is_file(first) {
+                let (first, last) = (first.to_string_lossy(), last.to_string_lossy());
+                let message = format!("{} is a file: the object comes last", quote(&first));
+                let help = format!("xdpload attach {} {}", escape(&last), escape(&first));
+                return Err(Error::new(ErrorKind::InvalidInput, message).with_help(help));
+            }
         }
         let interfaces =
             interfaces.iter().map(|word| word.to_string_lossy().parse()).collect::<Result<_, _>>()?;
@@ -321,6 +331,7 @@ pub(crate) enum Map {
     /// Write one entry
     Set(MapSet),
     /// Delete one entry
+    #[command(alias = "del")]
     Delete(MapDelete),
 }
 

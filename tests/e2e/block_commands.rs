@@ -112,7 +112,7 @@ fn every_kind_of_rule_drops_and_lets_go() {
         assert_eq!(test["verdict"], "dropped", "{rule}");
         let rule_found = test["rule"]["prefix"].as_str().expect("a rule is named");
         assert_eq!(listed(), [format!("{rule_found} default")]);
-        block(&["del", rule]).ok();
+        block(&["delete", rule]).ok();
         assert_udp(&veth, source, 5);
     }
     assert!(listed().is_empty());
@@ -259,7 +259,7 @@ fn exceptions_and_counting_let_packets_pass() {
         "192.0.2.77 passes: 192.0.2.77 is allowed, though 192.0.2.64/26 is blocked\n"
     );
     assert_eq!(block(&["allow", "list"]).ok().stdout(), "192.0.2.77\n");
-    block(&["allow", "del", "192.0.2.77"]).ok();
+    block(&["allow", "delete", "192.0.2.77"]).ok();
     assert_udp(&veth, BLOCKED, 0);
     refused(&["block", "allow", "del", "192.0.2.77"], 1, &["not allowed: 192.0.2.77"]);
 }

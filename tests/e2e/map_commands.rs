@@ -162,7 +162,7 @@ fn keys_and_values_are_written_as_people_write_them() {
     assert_eq!(dump(&[]), lines(["16908480: 7", "0: 255", "4294967295: 4294967294", "16777226: 1"]));
     assert_eq!(get("10.0.0.1", &["--value-format", "dec"]), "1\n");
     assert_eq!(on_map(&["delete", PIN, "-1"]).ok().stdout(), "deleted -1\n");
-    refused(&["map", "delete", PIN, "-1"], 1, &["the map has no key `-1`"]);
+    refused(&["map", "del", PIN, "-1"], 1, &["the map has no key `-1`"]);
     refused(&["map", "get", PIN, "192.0.2.9"], 1, &["the map has no key `192.0.2.9`"]);
 
     let misfits = [

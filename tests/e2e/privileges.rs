@@ -272,6 +272,10 @@ fn a_user_namespace_is_named() {
         .stderr_has("bpf(BPF_PROG_LOAD)")
         .stderr_has(words);
     inside(&[], &["map", "list"]).stderr_has("where its CAP_SYS_ADMIN does not count");
+    // Whose the interfaces and mounts are cannot be known there.
+    let mut unshare = command("unshare", &["--user", "--map-root-user", "--net", "--"]);
+    let ran = run(unshare.arg(&program).arg("doctor")).ok().stdout_has("  load programs: no: ");
+    ran.stdout_has("  attach them: could not tell\n").stdout_has("  mount a bpffs: could not tell\n");
     bench.assert_clean();
 }
 
@@ -324,6 +328,23 @@ fn a_seccomp_filter_is_named() {
     let seen = filtered(None, EPERM, &["doctor", NEAR]).ok();
     seen.stdout_has("  load programs: no: the seccomp filter of this process refuses bpf(2)\n");
     bench.assert_clean();
+}
+
+#[test]
+fn without_proc_and_sys_little_is_known() {
+    let bench = need!(bench());
+    let path = bench.blacklist().save(&bench.sandbox);
+    let hidden = |arguments: &[&str]| {
+        let words = "mount -t tmpfs none /sys && mount -t tmpfs none /proc && exec \"$@\"";
+        let mut unshare = command("unshare", &["--mount", "sh", "-c", words, "sh"]);
+        run(unshare.arg(xdpload_command::<&str>(&[]).get_program()).args(arguments))
+    };
+    let ran = hidden(&["doctor", NEAR]).ok().stdout_has("  BTF of the kernel, for CO-RE: could not tell\n");
+    ran.stdout_has("  undo changes that are not confirmed: no: /proc is not mounted")
+        .stdout_has("help: mount -t proc");
+    let ran = hidden(&["attach", NEAR, &path, "--confirm=10m"]).fails(1);
+    ran.stderr_has("execve(2) of /proc/self/exe").stderr_has("  help: mount -t proc proc /proc\n");
+    assert!(attached_by_ip(NEAR).is_none());
 }
 
 #[test]

@@ -200,7 +200,7 @@ fn a_refusal_elsewhere_leaves_prog_arrays_filled() {
 fn what_can_be_done_at_one_only_is_refused() {
     let (_sandbox, _veth) = need!(interfaces());
     let object = object("xdp_drop");
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 7] = [
         (&[NEAR, NEAR, &object], "interface named `near0` is named twice"),
         (
             &[NEAR, OTHERS[0], &object, "--link", "--pin=/sys/fs/bpf/x"],
@@ -211,6 +211,9 @@ fn what_can_be_done_at_one_only_is_refused() {
             "a program can keep the maps of one other program only",
         ),
         (&[&object], "expected <IF>... <OBJECT>"),
+        (&[&object, NEAR], "is a file: the object comes last"),
+        (&[NEAR, &object, "--confirm=-1"], "expected a number of seconds"),
+        (&[NEAR, &object, "--confirm", "-1"], "expected a number of seconds"),
     ];
     for (words, message) in cases {
         xdpload(&[&["attach"], words].concat()).fails(2).stderr_has(message);

@@ -25,6 +25,7 @@ pub(crate) enum Block {
     /// Block addresses and prefixes
     Add(Add),
     /// Unblock addresses and prefixes
+    #[command(alias = "delete")]
     Del(Del),
     /// Manage exceptions: packets from allowed addresses pass, whatever the rules say
     #[command(subcommand)]
@@ -149,6 +150,7 @@ pub(crate) enum Allow {
     /// Let packets from these addresses and prefixes pass
     Add(Allowed),
     /// Remove exceptions
+    #[command(alias = "delete")]
     Del(Allowed),
     /// List the exceptions
     List(Exceptions),

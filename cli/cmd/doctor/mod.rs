@@ -62,8 +62,8 @@ struct Document {
 #[derive(Serialize)]
 struct Kernel {
     version: String,
-    /// Whether it has its own types, for CO-RE.
-    btf: bool,
+    /// Whether it has its own types, for CO-RE; none where /sys does not show.
+    btf: Option<bool>,
     features: Vec<KernelFeature>,
 }
 
@@ -95,9 +95,18 @@ impl Kernel {
         };
         Ok(Self {
             version: KernelVersion::current()?.to_string(),
-            btf: kernel_btf(Sieve::default()).is_ok(),
+            btf: has_btf(),
             features: features.into_iter().map(look).collect(),
         })
+    }
+}
+
+/// Whether the kernel shows its types. Without /sys it shows nothing.
+fn has_btf() -> Option<bool> {
+    match kernel_btf(Sieve::default()) {
+        Ok(_) => Some(true),
+        Err(_) if Path::new("/sys/kernel").is_dir() => Some(false),
+        Err(_) => None,
     }
 }
 
@@ -157,7 +166,7 @@ impl fmt::Display for Document {
         for KernelFeature { name, since, answer } in &self.kernel.features {
             writeln!(f, "  {name} (Linux {since}): {answer}")?;
         }
-        writeln!(f, "  BTF of the kernel, for CO-RE: {}", yes(self.kernel.btf))?;
+        writeln!(f, "  BTF of the kernel, for CO-RE: {}", self.kernel.btf.map_or(Answer::Unknown, yes))?;
         write!(f, "{}", self.process)?;
         let is = match (self.bpffs.mounted, self.bpffs.read_only) {
             (true, false) => "a bpffs",

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use loader::diagnosis::Privilege;
+use loader::diagnosis::{Privilege, Verdict};
 use loader::doctor::{examine_process, would_be_refused};
 use loader::escape;
+use loader::features::Answer;
 use loader::uapi::capability::Capability;
 use serde::Serialize;
 
 use super::Outlook;
+use crate::guard;
 
 /// What bears on the work of this tool, of all that a process may have.
 const CAPABILITIES: [Capability; 5] = [
@@ -37,12 +39,22 @@ pub(super) struct Process {
     open_by_id: Outlook,
     /// To mount a bpffs.
     mount: Outlook,
+    /// To start the guard of a change on trial.
+    trial: Outlook,
 }
 
 impl Process {
     pub(super) fn new() -> Self {
         let facts = examine_process();
-        let outlook = |needed: &[Privilege]| Outlook::unless(would_be_refused(needed, &facts));
+        let outlook = |needed: &[Privilege]| match would_be_refused(needed, &facts) {
+            // The interfaces and mounts may be those of another one.
+            None if facts.in_user_namespace == Some(true) => Outlook::new(Answer::Unknown),
+            verdict => Outlook::unless(verdict),
+        };
+        let without_proc = || Verdict {
+            rule: "/proc is not mounted, and the guard of a trial is started from /proc/self/exe".to_owned(),
+            remedy: Some(guard::WITHOUT_PROC.to_owned()),
+        };
         let held = facts.capabilities.unwrap_or_default();
         let charged = facts.memcg_accounting == Some(false);
         Self {
@@ -63,6 +75,7 @@ impl Process {
             attach: outlook(&[Privilege::Interface]),
             open_by_id: outlook(&[Privilege::Admin]),
             mount: outlook(&[Privilege::Mount]),
+            trial: Outlook::unless((!guard::can_start()).then(without_proc)),
         }
     }
 }
@@ -87,6 +100,7 @@ impl fmt::Display for Process {
         writeln!(f, "  load programs: {}", self.load)?;
         writeln!(f, "  attach them: {}", self.attach)?;
         writeln!(f, "  open programs of others (replace, detach): {}", self.open_by_id)?;
-        writeln!(f, "  mount a bpffs: {}", self.mount)
+        writeln!(f, "  mount a bpffs: {}", self.mount)?;
+        writeln!(f, "  undo changes that are not confirmed: {}", self.trial)
     }
 }

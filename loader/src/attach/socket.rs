@@ -213,7 +213,7 @@ impl RouteSocket {
                 let cause = netlink::cause_of_refusal(change, errno, error.kernel_message());
                 Outcome::Refused(cause.into_iter().fold(error, Error::with_cause))
             }
-            done => done,
+            done @ Outcome::Done { .. } => done,
         })
     }
 
