@@ -79,7 +79,11 @@ fn what_differs_is_named_and_stays() {
         &["--pin-map=blacklist=/sys/fs/bpf/b"],
         "its map `blacklist` is not the one at `/sys/fs/bpf/b`",
     );
-    assert_other("blacklist", &["--mode=generic"], "XDP program ");
+    assert_other(
+        "blacklist",
+        &["--mode=generic"],
+        "it runs in native mode\n  help: replace it (`--replace --mode native`), ",
+    );
     assert_other("blacklist", &["--link", "--pin=/sys/fs/bpf/link"], "it was attached by netlink");
     // What the running one has learned is nobody's to lose.
     assert_eq!(answer(&["attach", NEAR, &object("blacklist")])["already"], true);

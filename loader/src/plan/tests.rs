@@ -170,7 +170,8 @@ fn as_many_system_calls_are_counted_as_are_described() {
     ];
     let mut plans = vec![plan(&object)];
     for target in targets {
-        let by_id = Plan::of_attaching(&Existing::Id(7), &[target.clone()], "/sys/fs/bpf").unwrap();
+        let by_id =
+            Plan::of_attaching(&Existing::Id(7), std::slice::from_ref(&target), "/sys/fs/bpf").unwrap();
         let loader = Loader::new(&object).attach_to(target.clone());
         let loader = if target.replace { loader.keep_maps(KeepMaps::Copy) } else { loader };
         let loaded = loader.plan(&Kernel::unknown()).unwrap();
