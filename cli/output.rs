@@ -19,6 +19,25 @@ pub(crate) trait Answer: Display + Serialize {}
 
 impl<T: Display + Serialize> Answer for T {}
 
+/// An interface, as each document tells of one.
+#[derive(Serialize)]
+pub(crate) struct InterfaceRef {
+    pub(crate) interface: String,
+    /// Its number in its network namespace.
+    pub(crate) ifindex: u32,
+}
+
+impl InterfaceRef {
+    pub(crate) fn new(name: &str, ifindex: u32) -> Self {
+        Self { interface: name.to_owned(), ifindex }
+    }
+
+    /// The name, fit for a terminal.
+    pub(crate) fn name(&self) -> Cow<'_, str> {
+        escape(&self.interface)
+    }
+}
+
 /// Prints an answer on standard output.
 pub(crate) fn answer(form: Form, answer: &impl Answer) -> Result<()> {
     if form.json { answer_json(answer) } else { print(answer) }

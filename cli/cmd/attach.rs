@@ -13,6 +13,7 @@ use super::transcript::{Executed, RecordDocument, Telling};
 use super::trial::{self, TrialDocument};
 use crate::format::hex;
 use crate::guard::Guard;
+use crate::output::InterfaceRef;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Attach) -> Result<()> {
@@ -81,66 +82,59 @@ fn another(refusal: Error, difference: &str) -> Error {
 
 #[derive(Serialize)]
 struct Document {
-    interface: String,
-    ifindex: u32,
-    mode: String,
     /// Whether the program ran there before, so that nothing was changed.
     already: bool,
     program: Program,
+    maps: Vec<String>,
+    /// Those of the maps that are the replaced program's.
+    kept: Vec<String>,
+    copied: Vec<Copied>,
+    /// The interfaces, in the order in which they were named.
+    attached: Vec<Attached>,
+    transcript: Vec<RecordDocument>,
+}
+
+/// Where the program was attached.
+#[derive(Serialize)]
+struct Attached {
+    #[serde(flatten)]
+    at: InterfaceRef,
+    mode: String,
     replaced: Option<u32>,
     /// The bpf_link that holds the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<Link>,
-    maps: Vec<String>,
     /// Where prog arrays are pinned while the program is attached.
     prog_arrays: Vec<ProgArray>,
-    /// Those of the maps that are the replaced program's.
-    kept: Vec<String>,
-    copied: Vec<Copied>,
-    /// The other interfaces, if several were named.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    also: Vec<Place>,
     /// How the change is taken back, unless it is confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     trial: Option<TrialDocument>,
-    transcript: Vec<RecordDocument>,
 }
 
-/// Where the program was attached too.
-#[derive(Serialize)]
-struct Place {
-    interface: String,
-    ifindex: u32,
-    mode: String,
-    replaced: Option<u32>,
-    prog_arrays: Vec<ProgArray>,
-    /// How the change is taken back there, unless it is confirmed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trial: Option<TrialDocument>,
-}
-
-impl Place {
+impl Attached {
     fn of_running((interface, running): &(Interface, RunsAlready)) -> Self {
         Self {
-            interface: interface.name().to_owned(),
-            ifindex: interface.index().get(),
+            at: InterfaceRef::new(interface.name(), interface.index().get()),
             mode: running.program.mode.to_string(),
             replaced: None,
+            link: running.link.map(|link| Link { id: Some(link.id), pin: None }),
             prog_arrays: Vec::new(),
             trial: None,
         }
     }
 
-    fn new(attached: &AttachedTo, guard: Option<&Guard>) -> Self {
+    fn new(attached: &AttachedTo, args: &args::Attach, guard: Option<&Guard>) -> Self {
         let array = |(map, pin): &(String, PathBuf)| ProgArray {
             map: map.clone(),
             pin: pin.to_string_lossy().into_owned(),
         };
         Self {
-            interface: attached.name.clone(),
-            ifindex: attached.index,
+            at: InterfaceRef::new(&attached.name, attached.index),
             mode: attached.mode.to_string(),
             replaced: attached.replaced.and_then(|program| program.id),
+            // While on trial, the guard's link holds what netlink would.
+            link: (args.target.link || attached.link.is_some())
+                .then(|| Link { id: attached.link.map(|link| link.id), pin: args.pin.clone() }),
             prog_arrays: attached.prog_arrays.iter().map(array).collect(),
             trial: guard.map(|guard| TrialDocument::of(guard, attached)),
         }
@@ -179,13 +173,8 @@ struct Program {
 
 impl Document {
     fn of_running(plan: &Plan, places: &[(Interface, RunsAlready)]) -> Self {
-        let (first, others) = places.split_first().expect("the plan is to attach");
-        let RunsAlready { info, link, .. } = &first.1;
-        let Place { interface, ifindex, mode, .. } = Place::of_running(first);
+        let (_, RunsAlready { info, .. }) = places.first().expect("the plan is to attach");
         Self {
-            interface,
-            ifindex,
-            mode,
             already: true,
             program: Program {
                 name: plan.programs.first().cloned().unwrap_or_default(),
@@ -193,32 +182,24 @@ impl Document {
                 tag: Some(hex(&info.tag)),
                 map_ids: info.map_ids.clone(),
             },
-            replaced: None,
-            link: link.map(|link| Link { id: Some(link.id), pin: None }),
             maps: plan.maps[..plan.maps.len() - plan.templates].to_vec(),
-            prog_arrays: Vec::new(),
             kept: Vec::new(),
             copied: Vec::new(),
-            also: others.iter().map(Place::of_running).collect(),
-            trial: None,
+            attached: places.iter().map(Attached::of_running).collect(),
             transcript: Vec::new(),
         }
     }
 
     fn new(executed: Executed, args: &args::Attach, guard: Option<&Guard>) -> Self {
         let Executed { loaded, transcript } = executed;
-        let (by_object, by_link) = (args.prog_id.is_none() && args.pinned.is_none(), args.target.link);
-        let (attached, others) = loaded.attachments().split_first().expect("the plan was to attach");
+        let by_object = args.prog_id.is_none() && args.pinned.is_none();
+        let first = loaded.attachments().first().expect("the plan was to attach");
         let (name, _) = loaded.programs().next().expect("the plan was to load a program");
-        let info = attached.info.as_ref();
+        let info = first.info.as_ref();
         // One that was loaded by somebody else has the name that the kernel keeps.
         let existing = info.filter(|info| !info.name.is_empty() && !by_object);
         let name = existing.map_or(name, |info| &info.name);
-        let Place { interface, ifindex, mode, replaced, prog_arrays, trial } = Place::new(attached, guard);
         Self {
-            interface,
-            ifindex,
-            mode,
             already: false,
             program: Program {
                 name: name.to_owned(),
@@ -226,20 +207,14 @@ impl Document {
                 tag: info.map(|info| hex(&info.tag)),
                 map_ids: info.map(|info| info.map_ids.clone()).unwrap_or_default(),
             },
-            replaced,
-            // While on trial, the guard's link holds what netlink would.
-            link: (by_link || attached.link.is_some())
-                .then(|| Link { id: attached.link.map(|link| link.id), pin: args.pin.clone() }),
+            maps: loaded.maps().map(|(name, _)| name.to_owned()).collect(),
             kept: loaded.kept_maps().to_vec(),
             copied: loaded
                 .copied_maps()
                 .iter()
                 .map(|(map, entries)| Copied { map: map.clone(), entries: *entries })
                 .collect(),
-            maps: loaded.maps().map(|(name, _)| name.to_owned()).collect(),
-            prog_arrays,
-            also: others.iter().map(|attached| Place::new(attached, guard)).collect(),
-            trial,
+            attached: loaded.attachments().iter().map(|place| Attached::new(place, args, guard)).collect(),
             transcript,
         }
     }
@@ -247,28 +222,27 @@ impl Document {
 
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, others) = self.attached.split_first().expect("the plan was to attach");
         let Program { name, id, tag, .. } = &self.program;
-        let (name, interface) = (escape(name), escape(&self.interface));
         if !self.already {
             f.write_str("attached ")?;
         }
-        f.write_str(&name)?;
+        f.write_str(&escape(name))?;
         if let (Some(id), Some(tag)) = (id, tag) {
             write!(f, " (id {id}, tag {tag})")?;
         }
         if self.already {
-            let others: Vec<_> =
-                self.also.iter().map(|place| format!(", {}", escape(&place.interface))).collect();
-            let interfaces = format!("{interface}{}", others.concat());
-            return writeln!(f, " runs on {interfaces} in {} mode already: nothing was changed", self.mode);
+            let interfaces: Vec<_> = self.attached.iter().map(|place| place.at.name()).collect();
+            let (interfaces, mode) = (interfaces.join(", "), &first.mode);
+            return writeln!(f, " runs on {interfaces} in {mode} mode already: nothing was changed");
         }
-        write!(f, " to {interface} in {} mode", self.mode)?;
-        if let Some(Link { id, pin }) = &self.link {
+        write!(f, " to {} in {} mode", first.at.name(), first.mode)?;
+        if let Some(Link { id, pin }) = &first.link {
             let id = id.map_or_else(String::new, |id| format!(" {id}"));
             let pin = pin.as_ref().map_or_else(String::new, |pin| format!(" pinned at {}", escape(pin)));
             write!(f, " by bpf_link{id}{pin}")?;
         }
-        write_replaced(f, self.replaced)?;
+        write_replaced(f, first.replaced)?;
         if !self.kept.is_empty() {
             let kept: Vec<_> = self.kept.iter().map(|map| escape(map)).collect();
             writeln!(f, "kept map(s): {}", kept.join(", "))?;
@@ -276,10 +250,10 @@ impl fmt::Display for Document {
         self.copied.iter().try_for_each(|Copied { map, entries }| {
             writeln!(f, "copied {entries} entries of its map {} into a new one", escape(map))
         })?;
-        write_kept(f, &self.prog_arrays)?;
-        self.trial.iter().try_for_each(|trial| trial.fmt(f))?;
-        self.also.iter().try_for_each(|place| {
-            write!(f, "attached it to {} in {} mode", escape(&place.interface), place.mode)?;
+        write_kept(f, &first.prog_arrays)?;
+        first.trial.iter().try_for_each(|trial| trial.fmt(f))?;
+        others.iter().try_for_each(|place| {
+            write!(f, "attached it to {} in {} mode", place.at.name(), place.mode)?;
             write_replaced(f, place.replaced)?;
             write_kept(f, &place.prog_arrays)?;
             place.trial.iter().try_for_each(|trial| trial.fmt(f))

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cmd::block;
 use crate::guard::{Guards, Pending};
+use crate::output::InterfaceRef;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Confirm) -> Result<()> {
@@ -82,8 +83,8 @@ struct Document {
 /// A change that lasts now.
 #[derive(Serialize)]
 struct Confirmed {
-    interface: String,
-    ifindex: u32,
+    #[serde(flatten)]
+    at: InterfaceRef,
     /// The program that stays; none where one was taken off.
     program: Option<u32>,
     /// What would have been put back.
@@ -95,8 +96,7 @@ struct Confirmed {
 impl Confirmed {
     fn new(link: &LinkInfo, pending: Pending) -> Self {
         Self {
-            interface: link.name.clone(),
-            ifindex: link.index,
+            at: InterfaceRef::new(&link.name, link.index),
             program: pending.new,
             instead_of: pending.before.iter().map(|program| program.id).collect(),
             pin: pending.pin.map(|pin| pin.display().to_string()),
@@ -116,7 +116,7 @@ impl fmt::Display for Document {
 
 impl fmt::Display for Confirmed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let interface = escape(&self.interface);
+        let interface = self.at.name();
         match self.program {
             Some(id) => write!(f, "confirmed: program {id} stays on {interface}")?,
             None => write!(f, "confirmed: {interface} stays without the program that was detached")?,

@@ -10,8 +10,9 @@ use loader::{Context as _, Error, ErrorKind, Result, doctor, escape};
 use serde::Serialize;
 
 use super::trial::{self, TrialDocument};
+use crate::args;
 use crate::guard::Guard;
-use crate::{args, output};
+use crate::output::{self, InterfaceRef};
 
 pub(crate) fn run(args: &args::Detach) -> Result<()> {
     let netns = super::netns(&args.place)?;
@@ -29,12 +30,13 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
     }
     let last = refusals.pop();
     refusals.iter().for_each(output::error);
-    let mut detached = detached.into_iter();
-    let answered = match detached.next() {
-        None => Ok(()),
-        Some(first) => output::changed(args.form, &Document { first, also: detached.collect() }),
-    };
+    let answered =
+        if detached.is_empty() { Ok(()) } else { output::changed(args.form, &Document { detached }) };
     answered.and(last.map_or(Ok(()), Err))
+}
+
+fn at(interface: &Interface) -> InterfaceRef {
+    InterfaceRef::new(interface.name(), interface.index().get())
 }
 
 /// Each interface once.
@@ -71,7 +73,7 @@ fn for_good(args: &args::Detach, interface: &Interface) -> Result<DetachedFrom> 
         };
         unpinned.extend(pins.iter().map(|pin| pin.to_string_lossy().into_owned()));
     }
-    Ok(DetachedFrom { interface: interface.name().to_owned(), detached, unpinned, trial: None })
+    Ok(DetachedFrom { at: at(interface), programs: detached, unpinned, trial: None })
 }
 
 /// Detaches what runs on all interfaces until `guard` puts it back, or on none of them. Until the trial is confirmed,
@@ -90,10 +92,9 @@ fn on_trial(args: &args::Detach, interfaces: &[Interface], guard: &Guard) -> Res
     for (interface, (trial, by_link)) in interfaces.iter().zip(&trials) {
         // Nothing else than what the guard knows.
         let ids: Vec<_> = trial.before.iter().map(|(program, _)| program.id).collect();
-        let detached = take_off(interface, &ids, bpffs, *by_link)
+        let programs = take_off(interface, &ids, bpffs, *by_link)
             .map_err(|error| give_up(error, guard, trial, !all.is_empty()))?;
-        let interface = interface.name().to_owned();
-        all.push(DetachedFrom { interface, detached, unpinned: Vec::new(), trial: None });
+        all.push(DetachedFrom { at: at(interface), programs, unpinned: Vec::new(), trial: None });
     }
     let trials: Vec<_> = trials.into_iter().map(|(trial, _)| trial).collect();
     for (document, trial) in all.iter_mut().zip(begin(guard, trials)?) {
@@ -184,17 +185,14 @@ pub(super) fn is_own_link(interface: &Interface, bpffs: &Path) -> Result<bool> {
 
 #[derive(Serialize)]
 struct Document {
-    #[serde(flatten)]
-    first: DetachedFrom,
-    /// The same of the other interfaces.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    also: Vec<DetachedFrom>,
+    detached: Vec<DetachedFrom>,
 }
 
 #[derive(Serialize)]
 struct DetachedFrom {
-    interface: String,
-    detached: Vec<Program>,
+    #[serde(flatten)]
+    at: InterfaceRef,
+    programs: Vec<Program>,
     /// The pins of prog arrays that were kept for these programs.
     unpinned: Vec<String>,
     /// How the change is taken back, unless it is confirmed.
@@ -236,15 +234,14 @@ impl Program {
 
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.first.fmt(f)?;
-        self.also.iter().try_for_each(|other| other.fmt(f))
+        self.detached.iter().try_for_each(|interface| interface.fmt(f))
     }
 }
 
 impl fmt::Display for DetachedFrom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.detached.iter().try_for_each(|program| {
-            write!(f, "detached {} from {}", program.words, escape(&self.interface))?;
+        self.programs.iter().try_for_each(|program| {
+            write!(f, "detached {} from {}", program.words, self.at.name())?;
             if !program.compared && program.link.is_none() {
                 write!(f, "; the kernel did not compare it, which takes CAP_SYS_ADMIN")?;
             }

@@ -68,8 +68,13 @@ struct Program {
     id: Option<u32>,
     tag: Option<String>,
     map_ids: Vec<u32>,
-    /// The pin of the `bpf_link` that lets an extension take the place of its function.
-    link_pin: Option<String>,
+    /// The `bpf_link` that lets an extension take the place of its function.
+    link: Option<Link>,
+}
+
+#[derive(Serialize)]
+struct Link {
+    pin: String,
 }
 
 #[derive(Serialize)]
@@ -91,7 +96,7 @@ impl Document {
                 id: info.map(|info| info.id),
                 tag: info.map(|info| hex(&info.tag)),
                 map_ids: info.map(|info| info.map_ids.clone()).unwrap_or_default(),
-                link_pin: link_pins.get(&slot).map(|path| (*path).to_owned()),
+                link: link_pins.get(&slot).map(|path| Link { pin: (*path).to_owned() }),
             }
         };
         let pins = plan.steps.iter().filter_map(|step| match &step.call {
@@ -120,14 +125,14 @@ fn links_of_extensions(plan: &Plan) -> BTreeMap<ProgramSlot, &str> {
 
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Program { name, pin, id, tag, link_pin, .. } in &self.programs {
+        for Program { name, pin, id, tag, link, .. } in &self.programs {
             write!(f, "program {}", escape(name))?;
             if let (Some(id), Some(tag)) = (id, tag) {
                 write!(f, " (id {id}, tag {tag})")?;
             }
             writeln!(f, " pinned at {}", escape(pin))?;
-            if let Some(link_pin) = link_pin {
-                writeln!(f, "  replaces its function while its bpf_link is pinned at {}", escape(link_pin))?;
+            if let Some(Link { pin }) = link {
+                writeln!(f, "  replaces its function while its bpf_link is pinned at {}", escape(pin))?;
             }
         }
         self.maps.iter().try_for_each(|Map { name, pin }| match pin {

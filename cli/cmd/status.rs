@@ -16,6 +16,7 @@ use crate::cmd::block;
 use crate::cmd::trial::or_else;
 use crate::format::hex;
 use crate::guard::{Guards, Pending};
+use crate::output::InterfaceRef;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Status) -> Result<()> {
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
         let pending = guards.pending(link.index);
         if args.interface.is_some() || !link.xdp.is_empty() || !matches!(pending, Ok(None)) {
             interfaces.push(Interface {
-                default_drop_left: default_drop.left_on(&link),
+                default_drop_seconds_left: default_drop.left_on(&link),
                 again: format!("{}{}", args.place.once_more(), args.bpffs.once_more()),
                 ..Interface::new(&link, &holders, pending)
             });
@@ -77,8 +78,8 @@ struct Document {
 
 #[derive(Serialize)]
 struct Interface {
-    name: String,
-    index: u32,
+    #[serde(flatten)]
+    at: InterfaceRef,
     mtu: u32,
     programs: Vec<Running>,
     /// What `xdpload confirm` would keep.
@@ -89,7 +90,7 @@ struct Interface {
     trial_error: Option<String>,
     /// Seconds until the blocklist lets pass again what no rule is about, which `xdpload confirm` would drop for good.
     #[serde(skip_serializing_if = "Option::is_none")]
-    default_drop_left: Option<u64>,
+    default_drop_seconds_left: Option<u64>,
     /// The option by which its namespace is named once more.
     #[serde(skip)]
     again: String,
@@ -98,7 +99,7 @@ struct Interface {
 /// A change that is taken back, unless it is confirmed.
 #[derive(Serialize)]
 struct Trial {
-    milliseconds_left: u128,
+    seconds_left: f64,
     /// The process that waits.
     guard: u32,
     /// The ids of the programs that it puts back.
@@ -158,8 +159,7 @@ impl Interface {
             Err(error) => (None, Some(error.to_string())),
         };
         Self {
-            name: link.name.clone(),
-            index: link.index,
+            at: InterfaceRef::new(&link.name, link.index),
             mtu: link.mtu,
             programs: link
                 .xdp
@@ -168,14 +168,14 @@ impl Interface {
                 .map(|program| Running::new(program, holders.of(link, *program)))
                 .collect(),
             trial: pending.map(|pending| Trial {
-                milliseconds_left: pending.left.as_millis(),
+                seconds_left: pending.left.as_secs_f64(),
                 guard: pending.pid,
                 puts_back: pending.before.iter().map(|program| program.id).collect(),
                 failure: pending.failure,
                 before: pending.before,
             }),
             trial_error,
-            default_drop_left: None,
+            default_drop_seconds_left: None,
             again: String::new(),
         }
     }
@@ -218,14 +218,14 @@ impl fmt::Display for Document {
 
 impl fmt::Display for Interface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (head, again) = (format!("{} ({})", escape(&self.name), self.index), &self.again);
+        let (head, again) = (format!("{} ({})", self.at.name(), self.at.ifindex), &self.again);
         if self.programs.is_empty() {
             writeln!(f, "{head}  no XDP program")?;
         }
         self.programs.iter().try_for_each(|program| writeln!(f, "{head}  {program}"))?;
-        let confirm = format!("`xdpload confirm {}{again}`", escape(&self.name));
+        let confirm = format!("`xdpload confirm {}{again}`", self.at.name());
         self.trial.iter().try_for_each(|trial| {
-            let seconds = trial.milliseconds_left.div_ceil(1000);
+            let seconds = trial.seconds_left.ceil();
             match &trial.failure {
                 None => writeln!(
                     f,
@@ -241,7 +241,7 @@ impl fmt::Display for Interface {
             }
         })?;
         self.trial_error.iter().try_for_each(|error| writeln!(f, "{head}  on trial: {}", escape(error)))?;
-        self.default_drop_left.iter().try_for_each(|seconds| {
+        self.default_drop_seconds_left.iter().try_for_each(|seconds| {
             writeln!(
                 f,
                 "{head}  on trial: run {confirm} within {seconds} s to go on dropping what no rule of the blocklist \

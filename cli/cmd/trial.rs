@@ -45,7 +45,7 @@ pub(crate) fn execute(
 /// A change on trial.
 #[derive(Serialize)]
 pub(crate) struct TrialDocument {
-    seconds: u64,
+    seconds_left: u64,
     /// The process that waits.
     guard: u32,
     /// The ids of the programs that it puts back.
@@ -90,7 +90,7 @@ impl TrialDocument {
 
     fn new(guard: &Guard, interface: &str, before: Vec<XdpProgram>, without_guard: WithoutGuard) -> Self {
         Self {
-            seconds: guard.patience.as_secs(),
+            seconds_left: guard.patience.as_secs(),
             guard: guard.pid,
             puts_back: before.iter().map(|program| program.id).collect(),
             without_guard,
@@ -113,7 +113,7 @@ pub(super) fn or_else(before: &[XdpProgram]) -> String {
 
 impl fmt::Display for TrialDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seconds, guard, before, .. } = self;
+        let Self { seconds_left: seconds, guard, before, .. } = self;
         let then = or_else(before);
         let confirm = &self.words;
         writeln!(

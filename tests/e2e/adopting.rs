@@ -21,10 +21,10 @@ fn assert_adopted(name: &str, options: &[&str]) {
     let second = answer(&attach);
     assert_eq!((&second["already"], &second["transcript"]), (&json!(true), &json!([])));
     assert_eq!(second["program"], first["program"]);
-    assert_eq!(second["mode"], first["mode"]);
+    assert_eq!(second["attached"][0]["mode"], first["attached"][0]["mode"]);
     let (id, tag) = (number(&first["program"]["id"]), first["program"]["tag"].as_str().expect("a tag"));
     let program = first["program"]["name"].as_str().expect("a name");
-    let mode = first["mode"].as_str().expect("a mode");
+    let mode = first["attached"][0]["mode"].as_str().expect("a mode");
     let says =
         format!("{program} (id {id}, tag {tag}) runs on near0 in {mode} mode already: nothing was changed\n");
     assert_eq!(xdpload(&attach).ok().stdout(), says);
@@ -140,10 +140,10 @@ fn a_link_of_somebody_else_is_no_attachment_of_ours() {
     xdpload(&["detach", NEAR, "--link"]).ok();
     // What a trial has left is ours, and nothing is put on trial that is there already.
     let trial = answer(&["attach", NEAR, &pass, "--confirm=10m"]);
-    assert_ne!(trial["trial"], Value::Null);
+    assert_ne!(trial["attached"][0]["trial"], Value::Null);
     xdpload(&["confirm"]).ok();
     let again = answer(&["attach", NEAR, &pass, "--confirm=10m"]);
-    assert_eq!((&again["already"], again.get("trial")), (&json!(true), None));
+    assert_eq!((&again["already"], again["attached"][0].get("trial")), (&json!(true), None));
     refused(&["confirm"], 1, &["no change waits to be confirmed"]);
     xdpload(&["detach", NEAR]).ok();
 }

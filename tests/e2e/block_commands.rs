@@ -505,7 +505,8 @@ fn standard_input_is_read_as_a_list() {
     assert_udp(&veth, BLOCKED, 0);
     // Each has its own time, else that of the command line.
     let left = answer(&["block", "list"]);
-    let left: Vec<_> = left["rules"].as_array().unwrap().iter().map(|rule| number(&rule["left"])).collect();
+    let left: Vec<_> =
+        left["rules"].as_array().unwrap().iter().map(|rule| number(&rule["seconds_left"])).collect();
     assert!(left[0] > 86_000 && left[1] > 86_000 && left[2] <= 92, "{left:?}");
     for words in ["add -", "del -", "allow add -"] {
         let ran = piped("192.0.2.77\\nbanana\\n", words).fails(1).stderr_has("line 2: `banana`");

@@ -91,7 +91,7 @@ fn dropping_by_default_ends_unless_it_is_confirmed() {
         .stderr_has("note: the blocklist is on `near0` already, so it is not on trial there\n");
     let status = answer(&["status", NEAR])["interfaces"][0].clone();
     // A time is up to 1.07 s longer than was asked for.
-    assert!((50..=61).contains(&number(&status["default_drop_left"])), "{status}");
+    assert!((50..=61).contains(&number(&status["default_drop_seconds_left"])), "{status}");
     xdpload(&["status"])
         .ok()
         .stdout_has(" s to go on dropping what no rule of the blocklist matches; otherwise it passes again");
@@ -100,7 +100,7 @@ fn dropping_by_default_ends_unless_it_is_confirmed() {
     let confirmed = xdpload(&["confirm", NEAR]).ok();
     assert_eq!(confirmed.stdout(), "confirmed: the blocklist drops whatever is not allowed\n");
     refused(&["confirm"], 1, &["no change waits to be confirmed"]);
-    assert!(answer(&["status", NEAR])["interfaces"][0]["default_drop_left"].is_null());
+    assert!(answer(&["status", NEAR])["interfaces"][0]["default_drop_seconds_left"].is_null());
     assert_udp(&veth, OTHER, 0);
     assert_eq!(answer(&["block", "test", "198.51.100.7"])["verdict"], "dropped");
 
@@ -127,7 +127,7 @@ fn a_drop_for_good_is_not_on_trial() {
     let said = xdpload(&drop).ok();
     said.stderr_has("note: packets that no rule matches are dropped already, so this is not on trial\n")
         .stdout_has("packets that no rule matches are dropped, unless allowed\n");
-    assert!(answer(&["status", NEAR])["interfaces"][0]["default_drop_left"].is_null());
+    assert!(answer(&["status", NEAR])["interfaces"][0]["default_drop_seconds_left"].is_null());
     // Where the program is new, that is.
     wait_for("the end of the trial", || attached_by_ip("two0").is_none());
     assert_eq!(answer(&["block", "test", "198.51.100.7"])["verdict"], "dropped");

@@ -71,7 +71,7 @@ fn a_link_is_made_updated_seen_and_detached() {
 
         let (_, id) = link_by_bpftool(&veth, PIN);
         let detached = answer(&["detach", NEAR, "--link"]);
-        let program = &detached["detached"][0];
+        let program = &detached["detached"][0]["programs"][0];
         assert_eq!((number(&program["id"]), number(&program["link"]["id"])), (id, link));
         assert_eq!(program["link"]["pins"][0], PIN);
         assert_eq!((attached_by_ip(NEAR), sandbox.pins()), (None, vec!["links".to_owned()]));

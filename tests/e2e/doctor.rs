@@ -61,7 +61,7 @@ fn an_mtu_that_does_not_fit_a_page() {
     refused_both_ways(NEAR, rule, help);
     let seen = examined(NEAR);
     assert_eq!((&seen["native"]["answer"], &seen["native"]["rule"]), (&"no".into(), &rule.into()));
-    assert_eq!((&seen["peer"]["name"], &seen["peer"]["mtu"]), (&FAR.into(), &(LIMIT + 1).into()));
+    assert_eq!((&seen["peer"]["interface"], &seen["peer"]["mtu"]), (&FAR.into(), &(LIMIT + 1).into()));
     assert_eq!((&seen["frags"]["answer"], &seen["generic"]["answer"]), (&"yes".into(), &"yes".into()));
 
     // Auto says the same of what it fell back from.
@@ -194,7 +194,7 @@ fn a_program_that_a_link_holds() {
     let (_sandbox, _veth) = need!(pair(&["bpftool"]));
     xdpload(&["attach", NEAR, &object("xdp_pass"), "--link", "--pin=/sys/fs/bpf/edge"]).ok();
     let id = attached_by_ip(NEAR).expect("it is attached").id;
-    let link = examined(NEAR)["programs"][0]["link"].clone();
+    let link = examined(NEAR)["programs"][0]["link"]["id"].clone();
     let rule = format!(
         "  rule: bpf_link {link}, pinned at `/sys/fs/bpf/edge`, holds XDP program {id} in native mode (`xdp_pass`), \
          which can only be changed through that link\n"
@@ -257,7 +257,7 @@ fn the_doctor_looks_at_all() {
     // In the other namespace the other end is the near one.
     let far = veth.far.path().to_str().expect("it is printable").to_owned();
     let seen = answer(&["doctor", FAR, "--netns", &far])["interfaces"][0].clone();
-    assert_eq!((&seen["peer"]["name"], &seen["driver"]), (&NEAR.into(), &"veth".into()));
+    assert_eq!((&seen["peer"]["interface"], &seen["driver"]), (&NEAR.into(), &"veth".into()));
     // Nothing is left behind, and nothing was attached.
     assert!(attached_by_ip(NEAR).is_none());
     xdpload(&["doctor", "nope0"]).fails(1).stderr_has("there is no interface named `nope0`");

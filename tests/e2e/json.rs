@@ -202,7 +202,9 @@ fn say_trials(say: &mut dyn FnMut(&'static str, &Value), object: &str, veth: &Ve
 }
 
 fn status_of_a_stopped_guard(trial: &Value) -> Value {
-    let guard = Pid::from_raw(i32::try_from(number(&trial["trial"]["guard"])).expect("an id is small"));
+    let guard = Pid::from_raw(
+        i32::try_from(number(&trial["attached"][0]["trial"]["guard"])).expect("an id is small"),
+    );
     kill(guard, Signal::SIGSTOP).expect("the guard is there");
     let status = answer(&["status"]);
     kill(guard, Signal::SIGCONT).expect("the guard is there");
@@ -225,6 +227,9 @@ fn assert_documented(printed: BTreeMap<&str, BTreeSet<String>>) {
         documented.keys().map(String::as_str).collect::<Vec<_>>(),
         printed.keys().copied().collect::<Vec<_>>()
     );
+    for (command, fields) in &printed {
+        assert_one_name_each(command, fields);
+    }
     let calls = &documented["plan"].fields;
     for (command, printed) in printed {
         let page = &documented[command];
@@ -243,6 +248,22 @@ fn assert_documented(printed: BTreeMap<&str, BTreeSet<String>>) {
             let wrong: Vec<_> = fields(example).difference(&printed).cloned().collect();
             assert!(wrong.is_empty(), "the example of `{command}` has {wrong:?}");
         }
+    }
+}
+
+/// An interface is `interface` and `ifindex`, and what is left of a time `seconds_left`, in each document.
+#[track_caller]
+fn assert_one_name_each(command: &str, fields: &BTreeSet<String>) {
+    for field in fields {
+        let (parent, name) = field.split_at(field.rfind('.').map_or(0, |at| at + 1));
+        let has = |name: &str| fields.contains(&format!("{parent}{name}"));
+        let is_of_interface = ["mtu", "ifindex"].contains(&name);
+        assert!(
+            !is_of_interface || (has("interface") && !has("name") && !has("index")),
+            "{command}: {field}"
+        );
+        assert!(!name.ends_with("left") || name.ends_with("seconds_left"), "{command}: {field}");
+        assert!(!["seconds", "milliseconds"].contains(&name), "{command}: {field}");
     }
 }
 
@@ -279,14 +300,14 @@ fn the_numbers_are_those_of_the_witnesses() {
     let program = &attached["program"];
     assert_eq!((&program["id"], &program["tag"]), (&witness.id.into(), &(*witness.tag).into()));
     assert_eq!(
-        (&attached["ifindex"], &attached["mode"]),
+        (&attached["attached"][0]["ifindex"], &attached["attached"][0]["mode"]),
         (&veth.near_index().into(), &(*witness.mode).into())
     );
     let status = answer(&["status", NEAR]);
     assert_eq!(status["interfaces"][0]["programs"][0]["maps"][0]["id"], program["map_ids"][0]);
     let replaced = answer(&["attach", NEAR, &object("xdp_drop"), "--mode", "generic", "--replace"]);
-    assert_eq!(replaced["replaced"], witness.id);
-    assert_eq!(answer(&["detach", NEAR])["detached"][0]["id"], replaced["program"]["id"]);
+    assert_eq!(replaced["attached"][0]["replaced"], witness.id);
+    assert_eq!(answer(&["detach", NEAR])["detached"][0]["programs"][0]["id"], replaced["program"]["id"]);
     assert_eq!(answer(&["status", NEAR])["interfaces"][0]["programs"], Value::Array(vec![]));
 }
 

@@ -133,7 +133,7 @@ fn a_replacement_takes_the_place_in_the_same_mode() {
     }
     // With nothing there it is a plain attach.
     let document = answer(&["attach", NEAR, &object("xdp_drop"), "--replace"]);
-    assert!(document["replaced"].is_null(), "{document}");
+    assert!(document["attached"][0]["replaced"].is_null(), "{document}");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn detach_takes_off_only_the_program_that_was_named() {
             .stderr_has(&format!("program {other} is not there, but XDP program {own} in {mode} mode is"));
         assert_seen(mode, "xdp_drop");
         let document = answer(&["detach", NEAR, "--id", &own]);
-        assert_eq!((number(&document["detached"][0]["id"]), seen()), (id, None));
+        assert_eq!((number(&document["detached"][0]["programs"][0]["id"]), seen()), (id, None));
     }
 }
 

@@ -189,7 +189,10 @@ fn a_roll_back_leaves_no_hole_either() {
         let trial = answer(&["attach", NEAR, &object("count_percpu"), "--replace", "--confirm=1s"]);
         let deadline = Instant::now() + PATIENCE;
         let is_over = || answer(&["status", NEAR])["interfaces"][0]["trial"].is_null();
-        let is_back = || answer(&["status", NEAR])["interfaces"][0]["programs"][0]["id"] == trial["replaced"];
+        let is_back = || {
+            answer(&["status", NEAR])["interfaces"][0]["programs"][0]["id"]
+                == trial["attached"][0]["replaced"]
+        };
         let counter = Counter::of(&trial);
         while !(is_over() && is_back()) {
             assert!(Instant::now() < deadline, "it is not taken back");

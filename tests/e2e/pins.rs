@@ -134,7 +134,7 @@ fn what_a_guard_may_need_is_left() {
     xdpload(&["pins", "gc"]).ok().stdout_has("there are no orphans");
     assert_eq!(sandbox.pins(), pins);
     // A guard that is killed leaves them to nobody.
-    let guard = number(&trial["trial"]["guard"]);
+    let guard = number(&trial["detached"][0]["trial"]["guard"]);
     kill(Pid::from_raw(i32::try_from(guard).expect("an id is small")), Signal::SIGKILL).expect("it is there");
     let is_there = || {
         let stat = fs::read_to_string(Path::new("/proc").join(guard.to_string()).join("stat"));

@@ -157,7 +157,10 @@ fn each_privilege_is_missed_on_its_own() {
     loader.is_refused(&["detach", NEAR, "--id", &id, "--confirm=10m"], &[&lacks("CAP_SYS_ADMIN")]);
     let detached = loader.xdpload(&["detach", NEAR, "--id", &id, "--json"]).ok().json();
     assert_eq!(
-        (&detached["detached"][0]["id"].to_string(), &detached["detached"][0]["compared"]),
+        (
+            &detached["detached"][0]["programs"][0]["id"].to_string(),
+            &detached["detached"][0]["programs"][0]["compared"]
+        ),
         (&id, &false.into())
     );
     assert!(attached_by_ip(NEAR).is_none());

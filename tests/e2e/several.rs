@@ -52,17 +52,17 @@ fn all_of_them_get_the_program() {
     let id = number(&again["program"]["id"]);
     assert_eq!(ids(), [Some(id); 3]);
     let replaced = |place: &Value| number(&place["replaced"]);
-    let also = again["also"].as_array().expect("the others are a list");
-    assert_eq!(also.iter().chain([&again]).map(replaced).collect::<Vec<_>>(), [first; 3]);
-    let names: Vec<_> = also.iter().map(|place| place["interface"].as_str()).collect();
-    assert_eq!(names, [Some(OTHERS[0]), Some(OTHERS[1])]);
+    let places = again["attached"].as_array().expect("the interfaces are a list");
+    assert_eq!(places.iter().map(replaced).collect::<Vec<_>>(), [first; 3]);
+    let names: Vec<_> = places.iter().map(|place| place["interface"].as_str()).collect();
+    assert_eq!(names, [Some(NEAR), Some(OTHERS[0]), Some(OTHERS[1])]);
 
     // A boot script may run twice.
     let twice = ["attach", NEAR, OTHERS[0], OTHERS[1], &object];
     xdpload(&twice)
         .ok()
         .stdout_has(" runs on near0, left0, right0 in native mode already: nothing was changed\n");
-    assert_eq!(answer(&twice)["also"][1]["interface"], OTHERS[1]);
+    assert_eq!(answer(&twice)["attached"][2]["interface"], OTHERS[1]);
     xdpload(&["detach", OTHERS[0]]).ok();
     xdpload(&["attach", OTHERS[0], &pass]).ok();
     xdpload(&twice).fails(1).stderr_has("and is not the same: on `left0`, it has other instructions");
@@ -136,11 +136,12 @@ fn all_of_them_are_detached() {
     let attached = answer(&["attach", NEAR, OTHERS[0], OTHERS[1], &pass]);
     let id = number(&attached["program"]["id"]);
     let detached = answer(&["detach", NEAR, OTHERS[0], NEAR]);
+    let detached = &detached["detached"];
     assert_eq!(
-        (&detached["interface"], &detached["also"][0]["interface"]),
-        (&NEAR.into(), &OTHERS[0].into())
+        [&detached[0]["interface"], &detached[1]["interface"], &detached[2]],
+        [&NEAR.into(), &OTHERS[0].into(), &Value::Null]
     );
-    assert_eq!(number(&detached["also"][0]["detached"][0]["id"]), id);
+    assert_eq!(number(&detached[1]["programs"][0]["id"]), id);
     assert_eq!(ids(), [None, None, Some(id)]);
 
     // What is refused on one holds up no other, but an interface that is not there does.
@@ -158,10 +159,11 @@ fn all_of_them_are_detached() {
     xdpload(&["detach", NEAR, OTHERS[1], "--confirm=10m"]).fails(1).stderr_has("detaching from `right0`");
     assert_eq!(ids(), [Some(id), Some(id), None]);
     let trial = answer(&["detach", NEAR, OTHERS[0], "--confirm=10m"]);
-    assert_eq!(trial["trial"]["guard"], trial["also"][0]["trial"]["guard"]);
+    let guard = &trial["detached"][0]["trial"]["guard"];
+    assert_eq!(*guard, trial["detached"][1]["trial"]["guard"]);
     assert_eq!(ids(), [None; 3]);
     xdpload(&["confirm", OTHERS[0]]).ok();
-    run(&mut command("kill", &[&trial["trial"]["guard"].to_string()])).ok();
+    run(&mut command("kill", &[&guard.to_string()])).ok();
     wait_for("the roll-back", || ids() == [Some(id), None, None]);
     xdpload(&["detach", NEAR]).ok();
     assert_eq!(sandbox.pins(), [""; 0]);
@@ -172,7 +174,7 @@ fn prog_arrays_are_kept_for_each() {
     let (sandbox, _veth) = need!(interfaces());
     let attached = answer(&["attach", NEAR, OTHERS[0], &object("tail_calls"), "--prog=enter"]);
     let pin = |place: &Value| place["prog_arrays"][0]["pin"].as_str().map(str::to_owned);
-    let pins = [pin(&attached), pin(&attached["also"][0])].map(|pin| pin.expect("its prog array is pinned"));
+    let pins = [0, 1].map(|at| pin(&attached["attached"][at]).expect("its prog array is pinned"));
     assert_ne!(pins[0], pins[1]);
     assert!(pins.iter().all(|pin| std::path::Path::new(pin).exists()), "{pins:?}");
     xdpload(&["detach", NEAR]).ok();

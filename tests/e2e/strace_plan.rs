@@ -342,7 +342,7 @@ fn another_namespace() {
     assert_eq!(veth.far.run(|| attached_by_ip(FAR)).unwrap().name, "xdp_ip_filter");
     let index = {
         let status = answer(&["status", "--netns=far"]);
-        status["interfaces"][0]["index"].to_string()
+        status["interfaces"][0]["ifindex"].to_string()
     };
     let options = ["--replace", "--netns", veth.far.path().to_str().unwrap()];
     Attach { interface: &index, ..Attach::new("xdp_drop", &options) }.run(&sandbox).ok();

@@ -24,7 +24,7 @@ fn set_answer(verdict: &str) {
 /// Where the prog array `map` is pinned.
 #[track_caller]
 fn pin_of(attached: &serde_json::Value, map: &str) -> String {
-    let arrays = attached["prog_arrays"].as_array().expect("a list of prog arrays");
+    let arrays = attached["attached"][0]["prog_arrays"].as_array().expect("a list of prog arrays");
     let array = arrays.iter().find(|array| array["map"] == map).expect("the prog array is pinned");
     text(&array["pin"])
 }
@@ -50,7 +50,7 @@ fn the_chain_goes_on_without_its_loader() {
         assert!(kept.iter().all(|path| pins.contains(&below_bpffs(path))), "{kept:?} {pins:?}");
 
         let detached = answer(&["detach", NEAR]);
-        assert_eq!(detached["unpinned"], serde_json::json!(kept));
+        assert_eq!(detached["detached"][0]["unpinned"], serde_json::json!(kept));
         assert_eq!(sandbox.pins(), ["answer", "counted", "xdpload"]);
         assert_udp(&veth, FAR_V4, 5);
     }
@@ -102,7 +102,7 @@ fn a_prog_array_that_is_pinned_anyway_needs_no_other_pin() {
     let pins = ["--pin-map=first_jump=/sys/fs/bpf/first", "--pin-map=last_jump=/sys/fs/bpf/last"];
     let attach = [&["attach", NEAR, &chain, "--prog=enter"], &pins[..], &PINS[..]].concat();
     let attached = answer(&attach);
-    assert_eq!(attached["prog_arrays"], serde_json::json!([]));
+    assert_eq!(attached["attached"][0]["prog_arrays"], serde_json::json!([]));
     set_answer(DROP);
     assert_udp(&veth, FAR_V4, 0);
     xdpload(&["detach", NEAR]).ok();

@@ -40,7 +40,7 @@ fn all_tell_the_same_of_what_is_attached() {
     let (_sandbox, veth) = need!(pair(&["bpftool", "xdp-loader"]));
     for (name, mode) in [("blacklist", "native"), ("count_percpu", "generic"), ("xdp_drop", "native")] {
         let attached = answer(&["attach", NEAR, &object(name), "--mode", mode]);
-        let program_now = ours(&attached["mode"], &attached["program"]);
+        let program_now = ours(&attached["attached"][0]["mode"], &attached["program"]);
         assert_eq!(program_now.mode, mode);
         assert_eq!(attached_by_ip(NEAR).as_ref(), Some(&program_now));
         assert_eq!(attached_by_xdp_loader(NEAR).as_ref(), Some(&program_now));
@@ -48,7 +48,7 @@ fn all_tell_the_same_of_what_is_attached() {
         let status = answer(&["status", NEAR])["interfaces"][0].clone();
         let running = &status["programs"][0];
         assert_eq!(ours(&running["mode"], running), program_now);
-        assert_eq!(number(&status["index"]), u64::from(veth.near_index()));
+        assert_eq!(number(&status["ifindex"]), u64::from(veth.near_index()));
         let maps = names(&running["maps"]);
         let told: BTreeSet<_> = list(&attached["maps"]).map(text).collect();
         assert_eq!(maps.values().cloned().collect::<BTreeSet<_>>(), told);

@@ -80,7 +80,7 @@ struct Listed {
     packets: u64,
     bytes: u64,
     /// Seconds; none for as long as it is held.
-    left: Option<u64>,
+    seconds_left: Option<u64>,
 }
 
 impl Listed {
@@ -90,7 +90,7 @@ impl Listed {
             sets: reader.set_names(rule.sets),
             packets: rule.packets,
             bytes: rule.bytes,
-            left: rule.left.map(|left| left.as_secs()),
+            seconds_left: rule.left.map(|left| left.as_secs()),
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::cmd::transcript::{Executed, Telling};
 use crate::cmd::trial::{self, TrialDocument};
 use crate::cmd::{Planned, mount};
 use crate::guard::{Guard, pending};
-use crate::output;
+use crate::output::{self, InterfaceRef};
 
 /// The longest MTU whose packets are in one buffer for sure: drivers differ, and this is what the least of them takes.
 const MTU_IN_ONE_BUFFER: u32 = 3000;
@@ -341,8 +341,7 @@ impl TurningOn<'_> {
                 None => {}
             }
             return Ok(IsOn {
-                name: link.name,
-                ifindex: link.index,
+                at: InterfaceRef::new(&link.name, link.index),
                 mode: program.mode.to_string(),
                 program: program.id,
                 changed: false,
@@ -352,8 +351,7 @@ impl TurningOn<'_> {
         let loaded = self.run_plan(&link, guard)?;
         let attached = loaded.attached().expect("the plan was to attach");
         Ok(IsOn {
-            name: attached.name.clone(),
-            ifindex: attached.index,
+            at: InterfaceRef::new(&attached.name, attached.index),
             mode: attached.mode.to_string(),
             program: attached.info.as_ref().map(|info| info.id),
             changed: true,
@@ -427,7 +425,7 @@ struct OnDocument {
     /// Whether what no rule is about is dropped.
     default_drop: bool,
     /// Seconds after which it passes again, unless that is confirmed.
-    default_drop_left: Option<u64>,
+    default_drop_seconds_left: Option<u64>,
     /// What follows `xdpload confirm`.
     #[serde(skip)]
     again: String,
@@ -435,8 +433,8 @@ struct OnDocument {
 
 #[derive(Serialize)]
 struct IsOn {
-    name: String,
-    ifindex: u32,
+    #[serde(flatten)]
+    at: InterfaceRef,
     mode: String,
     program: Option<u32>,
     /// Whether it was not on before.
@@ -458,7 +456,7 @@ impl OnDocument {
             max_rules,
             count_only,
             default_drop: unlisted != Unlisted::Pass,
-            default_drop_left: left.map(|left| left.as_secs()),
+            default_drop_seconds_left: left.map(|left| left.as_secs()),
             again,
         }
     }
@@ -467,15 +465,15 @@ impl OnDocument {
 impl fmt::Display for OnDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let only = if self.count_only { ", and only counts" } else { "" };
-        self.interfaces.iter().try_for_each(|IsOn { name, mode, changed, trial, .. }| {
+        self.interfaces.iter().try_for_each(|IsOn { at, mode, changed, trial, .. }| {
             let already = if *changed { "" } else { " already" };
-            writeln!(f, "the blocklist is on{already}: {} in {mode} mode{only}", escape(name))?;
+            writeln!(f, "the blocklist is on{already}: {} in {mode} mode{only}", at.name())?;
             trial.iter().try_for_each(|trial| trial.fmt(f))
         })?;
         if self.default_drop {
             writeln!(f, "packets that no rule matches are dropped, unless allowed")?;
         }
-        match self.default_drop_left {
+        match self.default_drop_seconds_left {
             Some(left) => {
                 let again = &self.again;
                 writeln!(f, "unless `xdpload confirm{again}` comes within {left} s, it passes again")

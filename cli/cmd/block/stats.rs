@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::args::Stats;
 use super::{maps, reach};
-use crate::output;
+use crate::output::{self, InterfaceRef};
 
 /// Interfaces whose indexes are equal modulo this share their counts.
 const PLACES: u32 = 256;
@@ -151,8 +151,8 @@ struct Document {
 
 #[derive(Serialize)]
 struct Interface {
-    name: String,
-    ifindex: u32,
+    #[serde(flatten)]
+    at: InterfaceRef,
     /// Whether the blocklist is on it now.
     on: bool,
     verdicts: Vec<Row>,
@@ -173,9 +173,8 @@ impl Document {
             bytes: count.bytes,
         };
         let interface = |Seen { name, is_on, counters }: Seen| Interface {
-            name,
+            at: InterfaceRef::new(&name, counters.ifindex),
             on: is_on,
-            ifindex: counters.ifindex,
             verdicts: Verdict::ALL.into_iter().zip(&counters.counts).map(row).collect(),
         };
         Self { interfaces: found.into_iter().map(interface).collect() }
@@ -184,8 +183,8 @@ impl Document {
 
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Interface { name, on, verdicts, .. } in &self.interfaces {
-            writeln!(f, "{}{}", escape(name), if *on { "" } else { " (off)" })?;
+        for Interface { at, on, verdicts } in &self.interfaces {
+            writeln!(f, "{}{}", at.name(), if *on { "" } else { " (off)" })?;
             for Row { verdict, packets, bytes } in verdicts.iter().filter(|row| row.packets > 0) {
                 writeln!(f, "  {verdict:<12} {packets:>16} packets {bytes:>18} bytes")?;
             }
@@ -230,10 +229,10 @@ impl fmt::Display for Prometheus<'_> {
         for (metric, help) in [("packets", "Packets"), ("bytes", "Bytes of packets")] {
             writeln!(f, "# HELP xdpload_block_{metric}_total {help} by interface and verdict.")?;
             writeln!(f, "# TYPE xdpload_block_{metric}_total counter")?;
-            for Interface { name, verdicts, .. } in &self.document.interfaces {
+            for Interface { at, verdicts, .. } in &self.document.interfaces {
                 for Row { verdict, packets, bytes } in verdicts {
                     let value = if metric == "bytes" { bytes } else { packets };
-                    let name = label(name);
+                    let name = label(&at.interface);
                     writeln!(
                         f,
                         "xdpload_block_{metric}_total{{interface=\"{name}\",verdict=\"{verdict}\"}} {value}"
@@ -243,8 +242,8 @@ impl fmt::Display for Prometheus<'_> {
         }
         let metric = "xdpload_block_on";
         writeln!(f, "# HELP {metric} Whether the blocklist is on the interface.\n# TYPE {metric} gauge")?;
-        for Interface { name, on, .. } in &self.document.interfaces {
-            writeln!(f, "{metric}{{interface=\"{}\"}} {}", label(name), u8::from(*on))?;
+        for Interface { at, on, .. } in &self.document.interfaces {
+            writeln!(f, "{metric}{{interface=\"{}\"}} {}", label(&at.interface), u8::from(*on))?;
         }
         let on = self.document.interfaces.iter().filter(|interface| interface.on).count();
         let metric = "xdpload_block_interfaces";

@@ -11,11 +11,12 @@ use loader::uapi::genetlink::XdpFeature;
 use serde::Serialize;
 
 use super::Outlook;
+use crate::output::InterfaceRef;
 
 #[derive(Serialize)]
 pub(super) struct Interface {
-    name: String,
-    index: u32,
+    #[serde(flatten)]
+    at: InterfaceRef,
     up: bool,
     mtu: u32,
     /// What its packets begin with.
@@ -50,7 +51,7 @@ struct Queues {
 
 #[derive(Serialize)]
 struct Peer {
-    name: String,
+    interface: String,
     mtu: u32,
     /// Whether it is in another network namespace.
     elsewhere: bool,
@@ -61,7 +62,13 @@ struct Program {
     mode: String,
     id: Option<u32>,
     name: Option<String>,
-    link: Option<u32>,
+    link: Option<Link>,
+}
+
+/// The bpf_link that holds a program.
+#[derive(Serialize)]
+struct Link {
+    id: u32,
     pin: Option<String>,
 }
 
@@ -72,13 +79,12 @@ impl Interface {
         let queues =
             |channels: Channels| Queues { receive: channels.receiving(), transmit: channels.sending() };
         let peer = facts.peer.as_ref().map(|peer| Peer {
-            name: peer.name.clone(),
+            interface: peer.name.clone(),
             mtu: peer.mtu,
             elsewhere: facts.peer_is_elsewhere(),
         });
         Self {
-            name: facts.link.name.clone(),
-            index: facts.link.index,
+            at: InterfaceRef::new(&facts.link.name, facts.link.index),
             up: facts.link.up,
             mtu: facts.link.mtu,
             link_type: facts.link.hardware_type.to_string(),
@@ -126,8 +132,7 @@ impl Program {
             mode: holder.program.mode.to_string(),
             id: holder.program.id,
             name: holder.name.clone(),
-            link: holder.link,
-            pin: holder.pin.clone(),
+            link: holder.link.map(|id| Link { id, pin: holder.pin.clone() }),
         }
     }
 }
@@ -136,7 +141,7 @@ impl fmt::Display for Interface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let driver = self.driver.as_deref().unwrap_or("unknown");
         let state = if self.up { "up" } else { "down" };
-        writeln!(f, "{} ({})", escape(&self.name), self.index)?;
+        writeln!(f, "{} ({})", self.at.name(), self.at.ifindex)?;
         writeln!(f, "  {state}, MTU {}, driver {}", self.mtu, escape(driver))?;
         if !self.ethernet {
             let link_type = &self.link_type;
@@ -156,9 +161,9 @@ impl fmt::Display for Interface {
         if self.lro == Some(true) {
             writeln!(f, "  large receive offload is on")?;
         }
-        if let Some(Peer { name, mtu, elsewhere }) = &self.peer {
+        if let Some(Peer { interface, mtu, elsewhere }) = &self.peer {
             let place = if *elsewhere { " in another network namespace" } else { "" };
-            writeln!(f, "  peer {}{place}, MTU {mtu}", escape(name))?;
+            writeln!(f, "  peer {}{place}, MTU {mtu}", escape(interface))?;
         }
         if let Some(limit) = self.native_mtu_limit {
             let whose = if self.peer.is_some() { "its peer's MTU" } else { "the MTU" };
@@ -194,12 +199,10 @@ impl fmt::Display for Program {
         if let Some(name) = self.name.as_deref().filter(|name| !name.is_empty()) {
             write!(f, ", {}", escape(name))?;
         }
-        if let Some(link) = self.link {
-            write!(f, ", held by bpf_link {link}")?;
+        if let Some(Link { id, pin }) = &self.link {
+            write!(f, ", held by bpf_link {id}")?;
+            pin.iter().try_for_each(|pin| write!(f, ", pinned at {}", escape(pin)))?;
         }
-        match &self.pin {
-            Some(pin) => write!(f, ", pinned at {}", escape(pin)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
