@@ -248,7 +248,7 @@ fn variables_of_a_function_have_names_with_dots() {
     let dump = printed(&["dump", &bss]);
     assert!(dump.starts_with("pointers.calls: 7") && dump.contains("\npointers.seen: ["), "{dump}");
     // One map has two names, and each will do.
-    let words = "the maps there are `.data` (pointers.data)";
+    let words = "`.data` (pointers.data), `.bss` (pointers.bss)";
     refused(&["map", "get", &of(".nothing"), "calls"], 1, &[words]);
     assert!(number(&of("pointers.bss"), "pointers.calls") >= 7000);
 }
