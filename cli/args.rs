@@ -18,7 +18,7 @@ use crate::output::WIDTH;
 /// Load XDP object files compiled by clang into the Linux kernel, attach them to network interfaces, and manage them
 /// there.
 #[derive(Debug, Parser)]
-#[command(name = "xdpload", version, disable_help_subcommand = true, after_help = EXIT_CODES, max_term_width = WIDTH)]
+#[command(name = "xdpload", version, after_help = EXIT_CODES, max_term_width = WIDTH)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,

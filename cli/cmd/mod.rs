@@ -235,8 +235,7 @@ pub(crate) fn plan_of_object(
     let object = open_to_load(path, load)?;
     object.data.iter().for_each(warn_of_addresses);
     // What programs take from the running kernel depends on which of them are loaded.
-    let loader = more(loader(&object, path, load)?).ask_kernel()?;
-    let plan = loader.plan(&loader.running_kernel()?)?;
+    let plan = more(loader(&object, path, load)?).plan_for_running_kernel()?;
     let left_out =
         if object.btf.is_some() { "what `.BTF.ext` says of functions and lines" } else { "the object's BTF" };
     Ok(Planned { plan, btf_flaw: object.btf_flaw.map(|flaw| format!("{left_out}: {flaw}")) })

@@ -5,10 +5,10 @@
 //! fault: for a file the section and the offset, for a refused system call the call, the object and the errno.
 //!
 //! ```no_run
-//! use loader::{Cause, ErrorKind, Interface, Kernel, Loader, Mode, Object, attach};
+//! use loader::{Cause, ErrorKind, Interface, Loader, Mode, Object, attach};
 //!
 //! let object = Object::open("drop.o")?;
-//! match Loader::new(&object).plan(&Kernel::current()?)?.execute(|_| {}) {
+//! match Loader::new(&object).plan_for_running_kernel()?.execute(|_| {}) {
 //!     Ok(loaded) => {
 //!         let program = loaded.program("xdp_drop")?;
 //!         match attach::attach(program, &Interface::named("eth0")?, Mode::Native) {

@@ -12,23 +12,23 @@
 //! ```
 //!
 //! ```no_run
-//! use loader::{Interface, Kernel, Loader, Mode, Object, UpdateFlags, attach};
+//! use loader::{Interface, Loader, Mode, Object, UpdateFlags, attach};
 //!
 //! # fn main() -> loader::Result<()> {
 //! let object = Object::open("blacklist.o")?;              // bytes to plain data; no kernel asked
 //! let plan = Loader::new(&object)
 //!     .max_entries("blacklist", 1 << 20)
 //!     .pin_maps_under("/sys/fs/bpf/edge")
-//!     .plan(&Kernel::current()?)?;                        // the same object, options and kernel: the same plan
+//!     .plan_for_running_kernel()?;                        // looks at the kernel; `plan` asks nobody
 //! println!("{plan}");                                     // every kernel call, before any is made
-//! let loaded = plan.execute(|record| eprintln!("{:?}", record.outcome))?;
+//! let loaded = plan.execute(|record| eprintln!("{record}"))?;
 //!
 //! let eth0 = Interface::named("eth0")?;
 //! let mut attached = attach::attach(loaded.program("xdp_ip_filter")?, &eth0, Mode::Native)?;
 //! loaded.map("blacklist")?.update(&[192, 0, 2, 77], &1_u32.to_ne_bytes(), UpdateFlags::ANY)?;
 //!
 //! let newer = Object::open("newer.o")?;
-//! let newer = Loader::new(&newer).plan(&Kernel::current()?)?.execute(|_| {})?;
+//! let newer = Loader::new(&newer).plan_for_running_kernel()?.execute(|_| {})?;
 //! attached.replace(newer.program("xdp_ip_filter")?)?;     // only if ours is still there, and in one step
 //! attached.persist();                                     // otherwise dropping it takes the program off
 //! # Ok(())

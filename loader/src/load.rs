@@ -6,10 +6,10 @@
 //! each call and of the kernel's answer, and so has the transcript, also of a plan that fails.
 //!
 //! ```no_run
-//! use loader::{Kernel, Loader, Object};
+//! use loader::{Loader, Object};
 //!
 //! let object = Object::open("drop.o")?;
-//! let plan = Loader::new(&object).plan(&Kernel::current()?)?;
+//! let plan = Loader::new(&object).plan_for_running_kernel()?;
 //! let loaded = plan.execute(|record| {
 //!     for call in record.kernel_calls() {
 //!         eprintln!("{call}: {:?} in {:?}", record.outcome, record.took);

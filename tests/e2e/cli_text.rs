@@ -124,6 +124,11 @@ fn the_commands_that_take_most_options_have_examples() {
 #[test]
 fn the_help_names_the_commands_and_the_exit_codes() {
     let ran = xdpload(&["--help"]).ok();
+    assert_eq!(xdpload(&["help"]).ok().stdout(), ran.stdout());
+    assert_eq!(
+        xdpload(&["help", "block", "on"]).ok().stdout(),
+        xdpload(&["block", "on", "--help"]).ok().stdout()
+    );
     for (command, _) in COMMANDS.iter().filter(|(command, _)| !command.contains(' ')) {
         assert!(ran.stdout().lines().any(|line| line.trim_start().starts_with(command)), "{}", ran.report());
     }

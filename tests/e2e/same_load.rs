@@ -10,7 +10,7 @@ use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
 
 /// What libbpf does not take, and its words. We take it, unless it is among [`ASKING`].
-const BEYOND_LIBBPF: [(&str, &str); 27] = [
+const BEYOND_LIBBPF: [(&str, &str); 28] = [
     // It relocates the program under its first name alone.
     ("alias", "prog 'count_too': BPF program load failed"),
     ("annotated", "legacy map definitions in 'maps' section are not supported"),
@@ -39,6 +39,7 @@ const BEYOND_LIBBPF: [(&str, &str); 27] = [
     ("old_names", "failed to guess program type from ELF section 'xdp1'"),
     // bpftool pins all programs, those that libbpf has not loaded as well.
     ("optional", "prog 'drop_frags': can't pin program that wasn't loaded"),
+    ("pointers", "failed to guess program type from ELF section 'xdp.frags/entry'"),
     ("static_entry", "program 'drop_all' is static and not supported"),
     ("subprog_sections", "program 'is_long_enough' is static and not supported"),
     ("xdp_drop_prog", "failed to guess program type from ELF section 'prog'"),

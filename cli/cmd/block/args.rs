@@ -117,7 +117,7 @@ pub(crate) struct Add {
     #[command(flatten)]
     pub(crate) prefixes: Prefixes,
     /// Unblock them after this time: 90, 10m, 1d12h; enforced in the kernel
-    #[arg(long, value_name = "TIME", value_parser = ttl)]
+    #[arg(long, value_name = "TIME", value_parser = ttl, allow_hyphen_values = true)]
     pub(crate) ttl: Option<Duration>,
     /// The set to add them to [default: default]
     #[arg(long = "name", value_name = "SET")]
@@ -211,7 +211,7 @@ pub(crate) struct Load {
     #[arg(long = "name", value_name = "SET")]
     pub(crate) set: Option<String>,
     /// Unblock prefixes without a time of their own after this time
-    #[arg(long, value_name = "TIME", value_parser = ttl)]
+    #[arg(long, value_name = "TIME", value_parser = ttl, allow_hyphen_values = true)]
     pub(crate) ttl: Option<Duration>,
     /// Show what would change, and change nothing
     #[arg(long)]
@@ -276,7 +276,7 @@ pub(crate) struct Sync {
     #[arg(long = "name", value_name = "SET", default_value = blocklist::DEFAULT_SET)]
     pub(crate) set: String,
     /// Unblock prefixes without a time of their own after this time
-    #[arg(long, value_name = "TIME", value_parser = ttl)]
+    #[arg(long, value_name = "TIME", value_parser = ttl, allow_hyphen_values = true)]
     pub(crate) ttl: Option<Duration>,
     /// Proceed even if a rule locks out your session, the gateway, or everyone
     #[arg(long)]

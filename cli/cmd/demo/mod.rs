@@ -154,6 +154,5 @@ fn by_hand(command: &str) -> Result<()> {
 fn attach(object: &Object, replace: bool) -> Result<Loaded> {
     let link = LinkRef::named(INTERFACE)?;
     let target = Target { link, netns: None, mode: ModeChoice::default(), replace, by: AttachBy::Netlink };
-    let loader = Loader::new(object).attach_to(target);
-    loader.plan(&loader.running_kernel()?)?.execute(|_| ())
+    Loader::new(object).attach_to(target).plan_for_running_kernel()?.execute(|_| ())
 }

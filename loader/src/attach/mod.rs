@@ -16,10 +16,10 @@
 //! that is pinned where this user may open it is found by its pin.
 //!
 //! ```no_run
-//! use loader::{Interface, Kernel, Loader, Mode, Object, attach};
+//! use loader::{Interface, Loader, Mode, Object, attach};
 //!
 //! let object = Object::open("drop.o")?;
-//! let loaded = Loader::new(&object).plan(&Kernel::current()?)?.execute(|_| {})?;
+//! let loaded = Loader::new(&object).plan_for_running_kernel()?.execute(|_| {})?;
 //! let program = loaded.program("xdp_drop")?;
 //!
 //! let mut attached = attach::attach(program, &Interface::named("eth0")?, Mode::Native)?;

@@ -14,7 +14,7 @@ use crate::btf::{KernelTypes, Sieve};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::features::Kernel;
 use crate::kconfig::Kconfig;
-use crate::plan::{KernelSymbols, Loader};
+use crate::plan::{KernelSymbols, Loader, Plan};
 use crate::sys::os;
 
 /// Where the kernel shows its configuration (`CONFIG_IKCONFIG_PROC`).
@@ -45,6 +45,14 @@ impl Loader<'_> {
             }
         }
         Ok(self)
+    }
+
+    /// The plan for the running kernel, after a look at it for all that the programs take from it.
+    ///
+    /// Where the same plan is to be made on another machine, or for another kernel, [`plan`](Self::plan) asks nobody.
+    pub fn plan_for_running_kernel(self) -> Result<Plan> {
+        let loader = self.ask_kernel()?;
+        loader.plan(&loader.running_kernel()?)
     }
 
     /// What the plan wants to know of the running kernel itself. Nothing that no program or map depends on is asked
