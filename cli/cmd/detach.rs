@@ -6,7 +6,7 @@ use std::path::Path;
 use loader::attach::{self, DetachedLink, Interface, NetNs, OnTrial, RolledBack, Trial};
 use loader::diagnosis::Privilege;
 use loader::netlink::{LinkRef, XdpProgram};
-use loader::{Context as _, Error, ErrorKind, Result, doctor, escape};
+use loader::{Cause, Context as _, Error, ErrorKind, Result, doctor, escape};
 use serde::Serialize;
 
 use super::trial::{self, TrialDocument};
@@ -124,7 +124,7 @@ fn take_off(interface: &Interface, ids: &[Option<u32>], bpffs: &Path, by_link: b
             continue;
         }
         let (done, compared) = match (attach::detach(interface, id, bpffs), id) {
-            (Err(error), Some(id)) if error.kind() == ErrorKind::PermissionDenied => {
+            (Err(error), Some(id)) if may_go_uncompared(&error) => {
                 (attach::detach_uncompared(interface, id), false)
             }
             (done, _) => (done, true),
@@ -135,13 +135,19 @@ fn take_off(interface: &Interface, ids: &[Option<u32>], bpffs: &Path, by_link: b
     Ok(detached)
 }
 
-/// Who may change the interface, but not open what runs on it, may name it by its number.
+/// Whether there was nothing to compare with, or no kernel that could: whoever names the program takes that upon
+/// himself.
+fn may_go_uncompared(error: &Error) -> bool {
+    error.kind() == ErrorKind::PermissionDenied || error.cause() == Some(Cause::CannotCompare)
+}
+
+/// Who may change the interface, but cannot have what runs on it compared, may name it by its number.
 fn propose_id(error: Error, args: &args::Detach, interface: &Interface) -> Error {
     let is_permitted = || {
         let process = doctor::examine_process();
         doctor::would_be_refused(&[Privilege::Interface], &process).is_none()
     };
-    let is_ours = error.kind() == ErrorKind::PermissionDenied && args.id.is_none() && !args.link;
+    let is_ours = may_go_uncompared(&error) && args.id.is_none() && !args.link;
     let (true, Ok(seen)) = (is_ours && is_permitted(), interface.look()) else { return error };
     let [XdpProgram { id: Some(id), .. }] = seen.xdp.programs() else { return error };
     let again = format!("{}{}", args.place.once_more(), args.bpffs.once_more());
@@ -243,7 +249,7 @@ impl fmt::Display for DetachedFrom {
         self.programs.iter().try_for_each(|program| {
             write!(f, "detached {} from {}", program.words, self.at.name())?;
             if !program.compared && program.link.is_none() {
-                write!(f, "; the kernel did not compare it, which takes CAP_SYS_ADMIN")?;
+                write!(f, "; the kernel did not compare it, which takes CAP_SYS_ADMIN and Linux 5.7")?;
             }
             if let Some(Link { id, pins }) = &program.link {
                 write!(f, ", and bpf_link {id}")?;

@@ -100,6 +100,8 @@ pub enum Cause {
     Changed,
     /// A `bpf_link` holds the program on the interface, which only that link can change.
     HeldByLink,
+    /// The kernel cannot compare the program on the interface with the one that was seen there (before 5.7).
+    CannotCompare,
 }
 
 /// Where in a file an error lies.

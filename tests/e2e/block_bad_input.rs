@@ -199,7 +199,7 @@ fn hints_say_where_as_the_command_did() {
     xdpload(&[&on[..], &["--default=drop", "--confirm=60s"]].concat())
         .ok()
         .stdout_has("run `xdpload confirm far0 --netns far --bpffs /run/scratch/bpf` within 60 s")
-        .stdout_has("unless `xdpload confirm --netns far --bpffs /run/scratch/bpf` comes within ");
+        .stdout_has("run `xdpload confirm --netns far --bpffs /run/scratch/bpf` within ");
     let here = ["--netns=far", &bpffs];
     let words = "on trial: run `xdpload confirm far0 --netns far --bpffs /run/scratch/bpf` within ";
     let status = xdpload(&[&["status"], &here[..]].concat()).ok();

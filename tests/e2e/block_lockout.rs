@@ -87,7 +87,7 @@ fn dropping_by_default_ends_unless_it_is_confirmed() {
     let drop = |time: &str| block(&["on", NEAR, "--default", "drop", "--confirm", time]).ok();
     drop("60s")
         .stdout_has("the blocklist is on already: near0 in native mode\n")
-        .stdout_has("unless `xdpload confirm` comes within 6")
+        .stdout_has("run `xdpload confirm` within 6")
         .stderr_has("note: the blocklist is on `near0` already, so it is not on trial there\n");
     let status = answer(&["status", NEAR])["interfaces"][0].clone();
     // A time is up to 1.07 s longer than was asked for.

@@ -166,7 +166,7 @@ fn each_privilege_is_missed_on_its_own() {
     assert!(attached_by_ip(NEAR).is_none());
     xdpload(&["attach", NEAR, &path, "--mode=generic"]).ok();
     let id = attached_by_ip(NEAR).expect("it is attached").id.to_string();
-    let says = "; the kernel did not compare it, which takes CAP_SYS_ADMIN\n";
+    let says = "; the kernel did not compare it, which takes CAP_SYS_ADMIN and Linux 5.7\n";
     loader.xdpload(&["detach", NEAR, "--id", &id]).ok().stdout_has(says);
     // A link keeps its own.
     xdpload(&["attach", NEAR, &path, "--link", "--pin=/sys/fs/bpf/link"]).ok();

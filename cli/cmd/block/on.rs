@@ -424,7 +424,7 @@ struct OnDocument {
     count_only: bool,
     /// Whether what no rule is about is dropped.
     default_drop: bool,
-    /// Seconds after which it passes again, unless that is confirmed.
+    /// Seconds after which they pass again, unless that is confirmed.
     default_drop_seconds_left: Option<u64>,
     /// What follows `xdpload confirm`.
     #[serde(skip)]
@@ -476,7 +476,10 @@ impl fmt::Display for OnDocument {
         match self.default_drop_seconds_left {
             Some(left) => {
                 let again = &self.again;
-                writeln!(f, "unless `xdpload confirm{again}` comes within {left} s, it passes again")
+                writeln!(
+                    f,
+                    "run `xdpload confirm{again}` within {left} s to keep that; otherwise they pass again"
+                )
             }
             None => Ok(()),
         }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::netns::NetNs;
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::error::{Cause, Error, ErrorKind, Result, quote};
 use crate::kernel::{Privilege, explain_refusal};
 use crate::netlink::{self, Body, LinkInfo, LinkRef, Mode, Reply, XdpChange};
 use crate::sys::{self, Errno};
@@ -245,6 +245,7 @@ impl RouteSocket {
         let message = "this kernel cannot compare the program that is there with the expected one \
                        (XDP_FLAGS_REPLACE, Linux 5.7)";
         Err(Error::new(ErrorKind::Unsupported, message)
+            .with_cause(Cause::CannotCompare)
             .with_help(
                 "`ip link set dev IF xdp off` takes off what is there, whatever that is; where it runs in generic \
                  mode on a driver with a native one, `xdpgeneric off`",
@@ -490,7 +491,7 @@ mod tests {
     fn a_kernel_that_cannot_compare_is_told_from_one_that_can() {
         let einval = fake_kernel(vec![vec![refused(libc::EINVAL, 1)]]);
         let error = einval.refuse_if_it_cannot_compare(3).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert_eq!((error.kind(), error.cause()), (ErrorKind::Unsupported, Some(Cause::CannotCompare)));
         assert!(error.to_string().contains("Linux 5.7"), "{error}");
 
         let taken = fake_kernel(vec![vec![refused(0, 1)]]);
