@@ -213,7 +213,7 @@ fn counts_of_other_namespaces_are_not_those_of_an_interface_here() {
     let index = veth.far.run(|| Interface::named(FAR).unwrap().index());
     block(&["on", FAR, "--netns=far", "--max-rules=64"]).ok();
     let there = answer(&["block", "stats", "--netns=far"])["interfaces"].clone();
-    assert_eq!((&there[0]["name"], &there[0]["on"]), (&FAR.into(), &true.into()));
+    assert_eq!((&there[0]["interface"], &there[0]["on"]), (&FAR.into(), &true.into()));
     assert_eq!(there.as_array().map(Vec::len), Some(1));
     ip(&format!("link add name same0 index {} type bridge", index.get() + 256));
     block(&["on", "same0", "--mode=generic"]).ok();

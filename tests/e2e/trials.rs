@@ -46,9 +46,8 @@ impl Guard {
     /// The guard of the change that `answer` tells of.
     #[track_caller]
     fn of(answer: &Value) -> Self {
-        // What attaches tells it of each interface.
-        let places = [answer, &answer["attached"][0], &answer["interfaces"][0]];
-        let trial = places.map(|place| &place["trial"]).into_iter().find(|trial| trial.is_object());
+        let places = ["attached", "detached", "interfaces"].map(|list| &answer[list][0]["trial"]);
+        let trial = places.into_iter().find(|trial| trial.is_object());
         Self(number(&trial.expect("a change is on trial")["guard"]))
     }
 
