@@ -220,10 +220,13 @@ impl Attach {
             let message = "an interface or the object is missing: expected <IF>... <OBJECT>";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        // The other way round, as other tools have it.
-        let is_file = |word: &OsString| Path::new(word).is_file();
+        // The other way round, as other tools have it. What may be an interface is not looked for among files.
+        let may_be_file = |word: &OsString| {
+            let word = word.to_string_lossy();
+            word.contains('/') || word.ends_with(".o")
+        };
         if let (Some(last), [first, ..]) = (&object, interfaces) {
-            if !last.exists() && is_file(first) {
+            if may_be_file(first) && Path::new(first).is_file() && !last.exists() {
                 let (first, last) = (first.to_string_lossy(), last.to_string_lossy());
                 let message = format!("{} is a file: the object comes last", quote(&first));
                 let help = format!("xdpload attach {} {}", escape(&last), escape(&first));

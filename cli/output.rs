@@ -61,7 +61,7 @@ fn write_json(out: &mut impl Write, document: &impl Serialize) -> io::Result<()>
 }
 
 /// How much of an answer is written at once.
-const CHUNK: usize = 1 << 16;
+const CHUNK: usize = 1 << 13;
 
 /// The same JSON document, made fit for a terminal: it has such characters in strings only, where they may be written
 /// as numbers.
