@@ -90,6 +90,7 @@ int main(void)
 
 	if (flock(lock, LOCK_EX))
 		return 1;
+	read_file("/proc/self/timens_offsets");
 	for (int map = 0; map < MAPS; map++) {
 		maps[map] = open_map(names[map]);
 		if (maps[map] < 0)
@@ -108,11 +109,10 @@ int main(void)
 		if (!end || sscanf(end, ") %*c %d", &process) != 1)
 			return 3;
 	}
-	read_file("/proc/thread-self/net/route");
-	read_file("/proc/thread-self/net/ipv6_route");
 	netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	dump(netlink, RTM_GETLINK);
 	dump(netlink, RTM_GETADDR);
+	dump(netlink, RTM_GETROUTE);
 	entry(BPF_MAP_LOOKUP_ELEM, maps[ALLOW6], key, value[ALLOW6]);
 	for (int map = CONFIG; map <= MARKS; map++)
 		if (entry(BPF_MAP_LOOKUP_ELEM, maps[map], &zero, value[map]))
