@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
-use loader::attach::{self, DetachedLink, Interface, NetNs, OnTrial, RolledBack, Trial};
+use loader::attach::{self, DetachedLink, Interface, OnTrial, RolledBack, Trial};
 use loader::diagnosis::Privilege;
-use loader::netlink::{LinkRef, XdpProgram};
+use loader::netlink::XdpProgram;
 use loader::{Cause, Context as _, Error, ErrorKind, Result, doctor, escape};
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ use crate::output::{self, InterfaceRef};
 
 pub(crate) fn run(args: &args::Detach) -> Result<()> {
     let netns = super::netns(&args.place)?;
-    let interfaces = open_all(&args.interfaces, netns.as_ref())?;
+    let interfaces = super::open_all(&args.interfaces, netns.as_ref())?;
     let guard = trial::guard(args.trial, &args.place, &args.bpffs)?;
     let mut detached = Vec::new();
     let mut refusals = Vec::new();
@@ -37,18 +37,6 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
 
 fn at(interface: &Interface) -> InterfaceRef {
     InterfaceRef::new(interface.name(), interface.index().get())
-}
-
-/// Each interface once.
-fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> {
-    let mut all: Vec<Interface> = Vec::new();
-    for link in links {
-        let interface = Interface::open(link, netns)?;
-        if all.iter().all(|other| other.index() != interface.index()) {
-            all.push(interface);
-        }
-    }
-    Ok(all)
 }
 
 /// Detaches what runs on an interface.

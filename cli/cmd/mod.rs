@@ -31,7 +31,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use clap::{Args, Parser as _, Subcommand};
-use loader::attach::NetNs;
+use loader::attach::{Interface, NetNs};
 use loader::kernel::kconfig_file;
 use loader::load::AttachedTo;
 use loader::netlink::LinkRef;
@@ -300,6 +300,19 @@ pub(crate) fn target(link: &LinkRef, target: &args::Target, pin: Option<&str>) -
 /// The network namespace that the command line names.
 pub(crate) fn netns(place: &args::Place) -> Result<Option<NetNs>> {
     place.netns.as_deref().map(|netns| NetNs::at(netns_path(netns))).transpose()
+}
+
+/// The interfaces of the command line, in that order.
+pub(crate) fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> {
+    let mut all: Vec<Interface> = Vec::new();
+    for link in links {
+        let interface = Interface::open(link, netns)?;
+        // Who names one twice wants it once.
+        if all.iter().all(|other| other.index() != interface.index()) {
+            all.push(interface);
+        }
+    }
+    Ok(all)
 }
 
 /// A namespace by path has a slash; one by name is where ip-netns(8) keeps it.

@@ -155,7 +155,7 @@ fn counters_begin_when_it_is_turned_on_and_stay_when_it_is_off() {
     run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
     block(&["on", "two0", "--max-rules", "64"]).ok();
     refused(&["block", "stats", NEAR], 1, &["the blocklist is not on `near0`"]);
-    assert_eq!(block(&["stats"]).ok().stdout(), "two0\n");
+    assert_eq!(block(&["stats"]).ok().stdout(), "two0\n  no packets so far\n");
     block(&["on", NEAR]).ok();
     block(&["add", "192.0.2.77", "10.0.0.0/8"]).ok();
     block(&["add", "192.0.2.77", "--name", "feed"]).ok();

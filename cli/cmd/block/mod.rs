@@ -19,8 +19,7 @@ use std::time::Duration;
 use blocklist::list::{Item, List};
 use blocklist::prefix::{self, IpNet, Shown};
 use blocklist::{Maps, Reader, Unlisted, Writer};
-use loader::attach::{Interface, NetNs};
-use loader::netlink::{LinkInfo, LinkRef};
+use loader::netlink::LinkInfo;
 use loader::{Error, ErrorKind, Result, quote};
 
 use self::args::{Block, Prefixes};
@@ -106,19 +105,6 @@ impl DefaultOnTrial {
     pub(crate) fn left_on(&self, link: &LinkInfo) -> Option<u64> {
         self.left.filter(|_| blocklist::running_on(link, &self.ids).is_some()).map(|left| left.as_secs())
     }
-}
-
-/// The interfaces of the command line.
-fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> {
-    let mut all: Vec<Interface> = Vec::new();
-    for link in links {
-        let interface = Interface::open(link, netns)?;
-        // Who names one twice wants it once.
-        if all.iter().all(|other| other.index() != interface.index()) {
-            all.push(interface);
-        }
-    }
-    Ok(all)
 }
 
 fn maps(bpffs: &Bpffs) -> Maps {

@@ -12,8 +12,8 @@ use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::Off;
-use super::{maps, open_all};
-use crate::cmd::detach;
+use super::maps;
+use crate::cmd::{detach, open_all};
 use crate::output;
 
 pub(super) fn off(args: &Off) -> Result<()> {

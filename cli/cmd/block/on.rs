@@ -18,10 +18,10 @@ use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::{self, On};
-use super::{lockout, maps, open_all};
+use super::{lockout, maps};
 use crate::cmd::transcript::{Executed, Telling};
 use crate::cmd::trial::{self, TrialDocument};
-use crate::cmd::{Planned, mount};
+use crate::cmd::{Planned, mount, open_all};
 use crate::guard::{Guard, pending};
 use crate::output::{self, InterfaceRef};
 

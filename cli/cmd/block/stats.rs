@@ -185,7 +185,11 @@ impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Interface { at, on, verdicts } in &self.interfaces {
             writeln!(f, "{}{}", at.name(), if *on { "" } else { " (off)" })?;
-            for Row { verdict, packets, bytes } in verdicts.iter().filter(|row| row.packets > 0) {
+            let mut counted = verdicts.iter().filter(|row| row.packets > 0).peekable();
+            if counted.peek().is_none() {
+                writeln!(f, "  no packets so far")?;
+            }
+            for Row { verdict, packets, bytes } in counted {
                 writeln!(f, "  {verdict:<12} {packets:>16} packets {bytes:>18} bytes")?;
             }
         }
