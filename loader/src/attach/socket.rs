@@ -268,7 +268,9 @@ impl RouteSocket {
         let failed = |syscall| move |errno: Errno| Error::os(syscall, format!("{call} of {object}"), errno.0);
         let Turn { sequence, buffer } = &mut *self.take_turn();
         *sequence = sequence.wrapping_add(1);
-        buffer.resize(buffer.len().max(room), 0);
+        if buffer.len() < room {
+            *buffer = vec![0; room];
+        }
         sys::netlink::send_request(self.fd.as_fd(), &request(*sequence)).map_err(failed("sendto"))?;
 
         let mut replies = Vec::new();
