@@ -1,5 +1,7 @@
 //! `xdpload plan`: every kernel call that an attach would make, before any is made.
 
+mod lines;
+
 use clap::Args;
 use loader::core_reloc::{self, Resolution};
 use loader::netlink::{LinkRef, Mode, ModeChoice};
@@ -72,8 +74,8 @@ pub(crate) fn run(args: &Plan) -> Result<()> {
     };
     match args {
         Plan { form: Form { json: true }, .. } => output::answer_json(&Document::new(&plan)),
-        Plan { verbose: true, .. } => output::print(&format!("{plan:#}")),
-        _ => output::print(&plan.to_string()),
+        Plan { verbose: true, .. } => lines::print(&format!("{plan:#}")),
+        _ => lines::print(&plan.to_string()),
     }
 }
 

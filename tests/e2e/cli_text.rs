@@ -237,6 +237,23 @@ fn the_maps_of_a_program_are_in_lines_of_their_own() {
 }
 
 #[test]
+fn a_plan_is_folded_at_the_edge_of_a_terminal_and_for_nobody_else() {
+    let path = object("blacklist");
+    let arguments = ["plan", &path, "--dev", "eth9", "--verbose"];
+    let whole = xdpload(&arguments).ok();
+    let longest = whole.stdout().lines().map(str::len).max();
+    assert!(longest.is_some_and(|length| length > 200), "{}", whole.report());
+    for (size, width) in [("true", 80), ("stty rows 24 columns 72", 72), ("stty rows 24 columns 400", 400)] {
+        let program = format!("{size}; exec {} {}", env!("CARGO_BIN_EXE_xdpload"), arguments.join(" "));
+        let shown =
+            run(&mut command("script", &["--quiet", "--return", "--command", &program, "/dev/null"])).ok();
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(shown.stdout()), words(whole.stdout()), "{}", shown.report());
+        assert!(shown.stdout().lines().all(|line| line.len() <= width), "{}", shown.report());
+    }
+}
+
+#[test]
 fn what_is_done_but_cannot_be_told_is_said() {
     let (sandbox, _veth) = need!(pair(&[]));
     let object = object("xdp_pass");
