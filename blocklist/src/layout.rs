@@ -167,7 +167,8 @@ pub(crate) fn net(address: IpAddr, length: u8) -> IpNet {
     IpNet::new(address, length.min(width)).expect("the length was cut").trunc()
 }
 
-/// `struct block_bucket`.
+/// `struct block_bucket`, which is a cache line here as well.
+#[repr(align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
     pub(crate) header: u32,
@@ -303,6 +304,7 @@ impl Cell for Heads {
 }
 
 /// A line of `filter`: `struct block_line`.
+#[repr(align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Line(pub(crate) [u64; 8]);
 

@@ -10,7 +10,7 @@ use loader::Result;
 use crate::clock::Now;
 use crate::list::{Item, sort_out};
 use crate::rules::Reader;
-use crate::table::Found;
+use crate::table::{AT_ONCE, Found};
 use crate::writer::{Writer, used_sets};
 
 /// What making a set equal to a list changes, or has changed.
@@ -102,7 +102,12 @@ impl Writer {
         let masks: Vec<_> = sets.iter().copied().map(mask_of).collect();
         let swaps = count(&steps, &masks, self.reader.now);
         let (mut gone, mut holds) = (HashSet::new(), Vec::new());
-        for steps in by_prefix(&steps) {
+        let mut ahead = by_prefix(&steps).map(|steps| steps[0]);
+        for (number, steps) in by_prefix(&steps).enumerate() {
+            if number % AT_ONCE == 0 {
+                let new = ahead.by_ref().take(AT_ONCE).filter(|step| step.old.is_none());
+                self.reader.table.touch(new.map(|step| step.prefix()))?;
+            }
             let prefix = steps[0].prefix();
             let mut let_go = 0;
             holds.clear();

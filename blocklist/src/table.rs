@@ -62,6 +62,9 @@ impl Changes {
     }
 }
 
+/// So many rules are [touched](Table::touch) together.
+pub(crate) const AT_ONCE: usize = 64;
+
 /// What becomes of the counters of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hits {
@@ -266,6 +269,23 @@ impl Table {
         let rules = self.trie_rules()?.iter();
         found.extend(rules.map(|(&prefix, &value)| Found { prefix, place: Place::Trie, value }));
         Ok(found)
+    }
+
+    /// Touches what [`put`](Self::put) will look at for each of these new rules, at most [`AT_ONCE`].
+    pub(crate) fn touch(&mut self, prefixes: impl Iterator<Item = IpNet>) -> Result<()> {
+        let config = self.config()?;
+        let (mut buckets, mut lines) = ([0; AT_ONCE], [0; AT_ONCE]);
+        let mut count = 0;
+        for ((prefix, bucket), line) in prefixes.zip(&mut buckets).zip(&mut lines) {
+            if let Home::Bucket(key) = home(prefix) {
+                *bucket = hash::bucket(key, &config);
+            }
+            *line = FilterBits::of(prefix, &config, Place::Wide).bits.map_or(0, |bits| bits.line);
+            count += 1;
+        }
+        self.buckets.touch(&buckets[..count], |bucket| bucket.header.into());
+        self.lines.touch(&lines[..count], |line| line.0[0]);
+        Ok(())
     }
 
     /// Drafts a rule for `prefix`: another value for the one at `old`, or a new one.
