@@ -1,5 +1,6 @@
 //! Prefixes as people write them: an address, or an address and a length.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -180,17 +181,22 @@ pub fn covering(address: IpAddr) -> impl Iterator<Item = IpNet> {
     })
 }
 
-/// A number for each prefix by which they sort as they do by themselves, only quicker.
-pub(crate) fn order(prefix: IpNet) -> (bool, u128, u8) {
-    match prefix {
-        IpNet::V4(net) => (false, u32::from(net.addr()).into(), net.prefix_len()),
-        IpNet::V6(net) => (true, net.addr().into(), net.prefix_len()),
+/// The order of prefixes by themselves, found quicker.
+pub(crate) fn order(a: IpNet, b: IpNet) -> Ordering {
+    let number = |net: Ipv4Net| u64::from(u32::from(net.addr())) << 8 | u64::from(net.prefix_len());
+    match (a, b) {
+        (IpNet::V4(a), IpNet::V4(b)) => number(a).cmp(&number(b)),
+        (IpNet::V6(a), IpNet::V6(b)) => {
+            (u128::from(a.addr()), a.prefix_len()).cmp(&(b.addr().into(), b.prefix_len()))
+        }
+        (IpNet::V4(_), IpNet::V6(_)) => Ordering::Less,
+        (IpNet::V6(_), IpNet::V4(_)) => Ordering::Greater,
     }
 }
 
 /// Sorts prefixes, each with a number.
 pub(crate) fn sort_pairs(pairs: &mut [(IpNet, u32)]) {
-    pairs.sort_unstable_by_key(|(prefix, number)| (order(*prefix), *number));
+    pairs.sort_unstable_by(|a, b| order(a.0, b.0).then(a.1.cmp(&b.1)));
 }
 
 /// The prefix that has only this address in it.

@@ -236,7 +236,7 @@ impl Table {
     /// Every rule, in the order of addresses; the counters of those in `buckets` only if `hits` says so.
     pub(crate) fn all_in_order(&mut self, hits: bool) -> Result<Vec<Found>> {
         let mut found = self.all(hits)?;
-        found.sort_unstable_by_key(|found| order(found.prefix));
+        found.sort_unstable_by(|a, b| order(a.prefix, b.prefix));
         Ok(found)
     }
 

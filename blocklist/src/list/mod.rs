@@ -12,7 +12,7 @@ mod json;
 mod line;
 mod nft;
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::io::{BufRead, Read as _};
 
 use ipnet::IpNet;
@@ -193,7 +193,7 @@ impl List {
     /// there are.
     fn thin(&mut self) -> usize {
         let before = self.items.len();
-        sort(&mut self.items, |item| item.set);
+        sort(&mut self.items, true);
         self.items.dedup_by_key(|item| (item.prefix, item.set));
         self.duplicates += before - self.items.len();
         self.items.chunk_by(|a, b| a.prefix == b.prefix).count()
@@ -219,15 +219,18 @@ impl List {
 pub(crate) fn sort_out(items: &mut Vec<Item>) -> usize {
     let before = items.len();
     if !items.is_sorted_by(|a, b| a.prefix < b.prefix) {
-        sort(items, |_| 0);
+        sort(items, false);
         items.dedup_by_key(|item| item.prefix);
     }
     before - items.len()
 }
 
-/// Sorts by prefix, then by what `set` says, and puts first what stays longest. A sort is compiled once for both.
-fn sort(items: &mut [Item], set: fn(&Item) -> u16) {
-    items.sort_unstable_by_key(|item| (order(item.prefix), set(item), Reverse(lasting(item))));
+/// Sorts by prefix, then by set if that matters, and puts first what stays longest. A sort is compiled once for both.
+fn sort(items: &mut [Item], by_set: bool) {
+    items.sort_unstable_by(|a, b| {
+        let sets = if by_set { a.set.cmp(&b.set) } else { Ordering::Equal };
+        order(a.prefix, b.prefix).then(sets).then_with(|| lasting(b).cmp(&lasting(a)))
+    });
 }
 
 /// Greater for an item that stays longer: no end is 0, and so the seconds are counted down from below.
