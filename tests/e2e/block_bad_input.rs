@@ -589,6 +589,24 @@ fn what_is_not_listed_by_mistake_stays() {
     refused(&["block", "load", &full, &empty], 2, &["empty` is empty, nothing was changed"]);
     assert_eq!(listed(), before);
     block(&["load", &full, &empty, "--force"]).ok().stdout_has("default: added 1, kept 0, removed 1\n");
+    // What could not be read is not what is empty.
+    let bad = file(&sandbox, "bad", "address,score\n203.0.113.9,7\n");
+    let words = "bad` lists nothing but invalid lines, nothing was changed";
+    block(&["load", &bad, "--skip-bad"]).fails(2).stderr_has(words);
+    // What `ipset save` says of a set without members is of that set.
+    block(&["add", "203.0.113.7", "--name", "a"]).ok();
+    block(&["add", "203.0.113.8", "--name", "b"]).ok();
+    let b = "create b hash:ip family inet\n";
+    let saved = file(&sandbox, "ipset", format!("create a hash:ip timeout 90\nadd a 203.0.113.6\n{b}"));
+    assert_eq!(
+        block(&["load", &saved]).ok().stdout(),
+        "a: added 1, kept 0, removed 1\nb: added 0, kept 0, removed 1\n"
+    );
+    assert_eq!(listed(), ["203.0.113.2 default", "203.0.113.6 a 1m30s left"]);
+    let created = file(&sandbox, "created", b);
+    refused(&["block", "load", &created], 2, &["created` is empty, nothing was changed"]);
+    block(&["load", &created, "--force"]).ok();
+    assert_eq!(listed().len(), 2);
     // An exception of the same file saves whom its rule would lock out.
     let saved = "allow 192.0.2.1\nadd default 192.0.2.0/24\n";
     block(&["load", &file(&sandbox, "saved", saved)]).ok();

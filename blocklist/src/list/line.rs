@@ -1,5 +1,6 @@
 //! One line of a list: which form it has, and what it lists.
 
+use std::collections::HashMap;
 use std::{fmt, iter};
 
 use super::{Item, List, json, nft};
@@ -32,6 +33,8 @@ impl From<NoPrefix> for Reason {
 #[derive(Debug, Default)]
 pub(super) struct State {
     nft: nft::State,
+    /// Seconds that `create` gives what is added to a set without a time of its own.
+    times: HashMap<String, u32>,
 }
 
 impl State {
@@ -47,17 +50,62 @@ impl State {
             Some(b'{') => json::read(line, list),
             // Most lines begin with an address.
             Some(first) if first.is_ascii_digit() => plain(line, list),
-            _ if word == "add" && !nft::begins(line) => ipset(line, list),
+            _ if word == "add" && !nft::begins(line) => self.add(line, list),
+            _ if word == "create" && !nft::begins(line) => self.create(line, list),
             _ if word == "allow" => {
                 let written = prefix::parse(without_comment(&line[word.len()..]).trim())?;
                 list.with_host_bits += u64::from(written.had_host_bits);
                 list.allowed.push(written.prefix);
                 Ok(())
             }
-            _ if matches!(word, "create" | "flush" | "destroy") => Ok(()),
+            // With elements it takes those out.
+            _ if matches!(word, "flush" | "destroy") && !line.contains('{') => Ok(()),
             _ if nft::begins(line) => self.nft.read(line, list),
             _ => plain(line, list),
         }
+    }
+
+    /// `create SET TYPE [timeout SECONDS] ...`, as `ipset save` writes it before what is in the set, if anything is.
+    fn create(&mut self, line: &str, list: &mut List) -> Result<(), Reason> {
+        let mut words = line.split_whitespace().skip(1);
+        let name = words.next().unwrap_or_default();
+        if !words.next().is_some_and(|kind| PREFIX_TYPES.contains(&kind)) {
+            return Ok(());
+        }
+        list.set_number(name);
+        if words.any(|option| option == "timeout") {
+            self.times.insert(name.to_owned(), seconds(words.next())?);
+        }
+        Ok(())
+    }
+
+    /// `add SET PREFIX [timeout SECONDS] ...`, as `ipset save` writes it.
+    fn add(&mut self, line: &str, list: &mut List) -> Result<(), Reason> {
+        let mut words = line.split_whitespace().skip(1);
+        let name = words.next().unwrap_or_default();
+        let word = words.next().ok_or_else(|| Reason::new("expected a prefix behind the name of the set"))?;
+        let mut time = None;
+        while let Some(option) = words.next() {
+            match option {
+                "timeout" => time = Some(seconds(words.next())?),
+                "nomatch" => {
+                    let words = "`nomatch` makes an exception, which belongs into `block allow`";
+                    return Err(Reason::new(words));
+                }
+                "packets" | "bytes" | "skbmark" | "skbprio" | "skbqueue" => drop(words.next()),
+                // What is written for `ipset restore` may have it.
+                "-exist" | "-!" => {}
+                "comment" => nft::skip_quoted(&mut words),
+                _ if option.starts_with(['#', ';']) => break,
+                _ => return Err(Reason(format!("`{word}`: there is no place for `{option}`"))),
+            }
+        }
+        let mut found = Vec::new();
+        list.with_host_bits += u64::from(prefix::parse_range(word, |prefix| found.push(prefix))?);
+        let seconds = time.or_else(|| self.times.get(name).copied()).unwrap_or_default();
+        let set = list.set_number(name);
+        list.items.extend(found.into_iter().map(|prefix| Item { set, seconds, ..Item::new(prefix) }));
+        Ok(())
     }
 
     /// Whether the next line goes on with what is not at its end.
@@ -69,6 +117,15 @@ impl State {
     pub(super) fn unfinished(&self) -> Option<Reason> {
         self.nft.is_inside().then(|| Reason::new("the elements have no closing brace"))
     }
+}
+
+/// Types of sets of ipset(8) that list prefixes and nothing beside them.
+const PREFIX_TYPES: [&str; 3] = ["hash:ip", "hash:net", "bitmap:ip"];
+
+/// What stands behind `timeout`.
+fn seconds(word: Option<&str>) -> Result<u32, Reason> {
+    let number = word.and_then(|number| number.parse().ok());
+    number.ok_or_else(|| Reason::new("expected seconds behind `timeout`"))
 }
 
 /// What is before a comment.
@@ -138,36 +195,4 @@ fn check_name(word: &str) -> Result<(), Reason> {
         return Ok(());
     }
     Err(Reason(format!("there is no place for `{word}`, which is no name of a host: a comment is behind #")))
-}
-
-/// `add SET PREFIX [timeout SECONDS] ...`, as `ipset save` writes it.
-fn ipset(line: &str, list: &mut List) -> Result<(), Reason> {
-    let mut words = line.split_whitespace().skip(1);
-    let name = words.next().unwrap_or_default();
-    let word = words.next().ok_or_else(|| Reason::new("expected a prefix behind the name of the set"))?;
-    let mut seconds = 0;
-    while let Some(option) = words.next() {
-        match option {
-            "timeout" => {
-                let number = words.next().and_then(|number| number.parse().ok());
-                seconds = number.ok_or_else(|| Reason::new("expected seconds behind `timeout`"))?;
-            }
-            "nomatch" => {
-                let words = "`nomatch` makes an exception, which belongs into `block allow`";
-                return Err(Reason::new(words));
-            }
-            "packets" | "bytes" | "skbmark" | "skbprio" | "skbqueue" => drop(words.next()),
-            // What is written for `ipset restore` may have it.
-            "-exist" | "-!" => {}
-            // The rest is in quotes.
-            "comment" => break,
-            _ if option.starts_with(['#', ';']) => break,
-            _ => return Err(Reason(format!("`{word}`: there is no place for `{option}`"))),
-        }
-    }
-    let mut found = Vec::new();
-    list.with_host_bits += u64::from(prefix::parse_range(word, |prefix| found.push(prefix))?);
-    let set = list.set_number(name);
-    list.items.extend(found.into_iter().map(|prefix| Item { set, seconds, ..Item::new(prefix) }));
-    Ok(())
 }

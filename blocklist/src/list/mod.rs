@@ -371,6 +371,30 @@ mod tests {
     }
 
     #[test]
+    fn a_time_counts_wherever_ipset_takes_it() {
+        lists(
+            "add bad 192.0.2.1 comment \"a timeout 9\" timeout 60\nadd bad 192.0.2.2 comment a\n\
+             create old hash:ip family inet timeout 300\nadd old 192.0.2.3\nadd old 192.0.2.4 timeout 0\n\
+             add old 192.0.2.5 timeout 9\nadd bad 192.0.2.6\n",
+            &["192.0.2.1 60s", "192.0.2.2", "192.0.2.3 300s", "192.0.2.4", "192.0.2.5 9s", "192.0.2.6"],
+        );
+        let (found, bad) = listed("create a hash:net timeout\nadd a 192.0.2.1 comment \"b\" nomatch\n");
+        let reasons = [
+            "1: expected seconds behind `timeout`",
+            "2: `nomatch` makes an exception, which belongs into `block allow`",
+        ];
+        assert_eq!((found, bad), (Vec::new(), reasons.map(String::from).into()));
+    }
+
+    #[test]
+    fn a_set_that_is_made_and_gets_nothing_is_named() {
+        let text = "create a hash:ip\ncreate b hash:net family inet6\ncreate c hash:mac\ncreate d list:set\n\
+                    create table inet x\ncreate set inet x e { type ipv4_addr; }\nadd b 2001:db8::1\n";
+        let list = read(text.as_bytes(), 9, |_| {}).unwrap();
+        assert_eq!((list.bad, list.sets), (Vec::new(), vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    #[test]
     fn names_of_sets_and_exceptions_are_kept() {
         let list = read(
             "add a 192.0.2.1\nadd b 192.0.2.1\nadd a 192.0.2.2\n192.0.2.3\nallow 192.0.2.9\n".as_bytes(),
@@ -405,6 +429,15 @@ mod tests {
             "add element inet filter bad { 192.0.2.1, 192.0.2.2 timeout 1d }\n",
             &["192.0.2.1", "192.0.2.2 86400s"],
         );
+        lists(
+            "set a {\n type ipv4_addr; flags timeout;\n timeout 1h;\n elements = { 192.0.2.1, 192.0.2.2 expires 9s,\n\
+             192.0.2.3 timeout never }\n}\nset b {\n type ipv4_addr\n elements = { 192.0.2.4 }\n}\n\
+             create element inet filter bad { 192.0.2.5 }\n",
+            &["192.0.2.1 3600s", "192.0.2.2 9s", "192.0.2.3", "192.0.2.4", "192.0.2.5"],
+        );
+        let (_, bad) = listed("timeout soon\ndestroy element inet filter bad { 192.0.2.1 }\n");
+        let expected = "expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24";
+        assert_eq!(bad, ["1: expected a time behind `timeout`".to_owned(), format!("2: {expected}")]);
         let (_, bad) = listed("add element inet filter bad { 192.0.2.1, banana }\nelements = { 192.0.2.9");
         assert_eq!(
             bad,

@@ -19,12 +19,17 @@ const BEGINNINGS: [&str; 11] = [
     "gc-interval",
 ];
 
+/// Words before `element` that add some.
+const ADDING: [&str; 2] = ["add", "create"];
+
 /// Whether the line is one of a ruleset: a frame around elements, or the beginning of elements.
 pub(super) fn begins(line: &str) -> bool {
     let word = line.split(|c: char| c.is_whitespace() || c == '=').next().unwrap_or_default();
     // A set of ipset may be called `element` too.
     let is_element = line.contains('{')
-        && line.strip_prefix("add").is_some_and(|rest| rest.trim_start().starts_with("element "));
+        && ADDING.iter().any(|word| {
+            line.strip_prefix(word).is_some_and(|rest| rest.trim_start().starts_with("element "))
+        });
     matches!(word, "elements" | "}" | "counter" | "comment") || BEGINNINGS.contains(&word) || is_element
 }
 
@@ -36,6 +41,8 @@ pub(super) struct State {
     /// An element that is not at its end.
     element: String,
     quoted: bool,
+    /// Seconds that the set gives elements without a time of their own; 0 for no end.
+    seconds: u32,
 }
 
 impl State {
@@ -47,13 +54,14 @@ impl State {
     pub(super) fn read(&mut self, line: &str, list: &mut List) -> Result<(), Reason> {
         let mut rest = line;
         if !self.inside {
-            let is_elements = line.starts_with("elements") || line.starts_with("add");
+            let is_elements =
+                line.starts_with("elements") || ADDING.iter().any(|word| line.starts_with(word));
             match line.split_once('{') {
                 Some((_, elements)) if is_elements => rest = elements,
                 Some((_, inner)) if inner.contains("elements") => {
                     return Err(Reason::new("expected `elements = {` at the beginning of a line"));
                 }
-                _ => return Ok(()),
+                _ => return self.read_frame(line),
             }
             self.inside = true;
         }
@@ -69,7 +77,7 @@ impl State {
                 }
                 ',' | '}' if !self.quoted => {
                     let element = std::mem::take(&mut self.element);
-                    if let Err(reason) = read_element(&element, list) {
+                    if let Err(reason) = read_element(&element, self.seconds, list) {
                         first_wrong.get_or_insert(reason);
                     }
                     if c == '}' {
@@ -94,22 +102,40 @@ impl State {
         }
         first_wrong.map_or(Ok(()), Err)
     }
+
+    /// Reads a line around elements, of which only the set's own `timeout` says something about them.
+    fn read_frame(&mut self, line: &str) -> Result<(), Reason> {
+        let mut words = line.split(|c: char| c.is_whitespace() || c == ';');
+        match words.next() {
+            Some("timeout") => self.seconds = seconds(words.find(|word| !word.is_empty()), "timeout")?,
+            Some("table" | "set" | "map" | "}") => self.seconds = 0,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The time behind `option`, in seconds.
+fn seconds(word: Option<&str>, option: &str) -> Result<u32, Reason> {
+    let time = word.and_then(|time| duration::parse(time).ok());
+    let time = time.ok_or_else(|| Reason::new(format!("expected a time behind `{option}`")))?;
+    // What is left counts, however little it is.
+    Ok(u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX))
 }
 
 /// `PREFIX [timeout TIME [expires TIME]] ...`. What is not known may be another condition, or a verdict.
-fn read_element(text: &str, list: &mut List) -> Result<(), Reason> {
+fn read_element(text: &str, default: u32, list: &mut List) -> Result<(), Reason> {
     let mut words = text.split_whitespace();
     let Some(word) = words.next() else {
         return Ok(());
     };
-    let mut seconds = 0;
+    let mut time = default;
     while let Some(option) = words.next() {
         match option {
             "timeout" | "expires" => {
-                let time = words.next().and_then(|time| duration::parse(time).ok());
-                let time = time.ok_or_else(|| Reason::new(format!("expected a time behind `{option}`")))?;
-                // What is left counts, however little it is.
-                seconds = u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX);
+                // In a set with a time of its own, an element may stay for good.
+                let word = words.next();
+                time = if word == Some("never") { 0 } else { seconds(word, option)? };
             }
             "counter" | "last" | "never" => {}
             "packets" | "bytes" | "used" => drop(words.next()),
@@ -122,13 +148,13 @@ fn read_element(text: &str, list: &mut List) -> Result<(), Reason> {
     let had_host_bits = prefix::parse_range(word, |prefix| found.push(prefix)).map_err(complain)?;
     list.with_host_bits += u64::from(had_host_bits);
     for prefix in found {
-        list.push(prefix, seconds);
+        list.push(prefix, time);
     }
     Ok(())
 }
 
 /// Passes over a text in quotes, or one word.
-fn skip_quoted<'a>(words: &mut impl Iterator<Item = &'a str>) {
+pub(super) fn skip_quoted<'a>(words: &mut impl Iterator<Item = &'a str>) {
     let mut quotes = 0;
     for word in words {
         quotes += word.matches('"').count();

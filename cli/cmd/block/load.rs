@@ -122,7 +122,8 @@ impl Lists {
         tell_host_bits(name, &list);
         // A download that has failed leaves such a file.
         if list.items.is_empty() && list.allowed.is_empty() && !args.force {
-            let message = format!("{} is empty, nothing was changed", quote(name));
+            let nothing = if list.bad.is_empty() { "is empty" } else { "lists nothing but invalid lines" };
+            let message = format!("{} {nothing}, nothing was changed", quote(name));
             return Err(Error::new(ErrorKind::InvalidInput, message)
                 .with_help("--force empties the set all the same"));
         }
@@ -148,6 +149,10 @@ impl Lists {
             let name = args.set.as_deref().unwrap_or(DEFAULT_SET);
             self.sets.entry(name.to_owned()).or_default().append(&mut list.items);
             return Ok(());
+        }
+        // One that the file makes and puts nothing into is to be empty.
+        for set in &list.sets {
+            self.sets.entry(set.clone()).or_default();
         }
         for &item in &list.items {
             match self.sets.get_mut(set_of(&item)) {
