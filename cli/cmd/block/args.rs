@@ -286,5 +286,7 @@ pub(crate) struct Sync {
 }
 
 const LINES: &str = "\
-A line is `add PREFIX [TIME]` or `del PREFIX`, or a JSON object with \"action\" (add or del), \"value\" (the prefix) and
-\"duration\", as CrowdSec's custom bouncer writes them. A line that fails is reported on standard error.";
+A line is `add PREFIX [TIME]` or `del PREFIX`, or a JSON object with \"action\"
+(add or del), \"value\" (the prefix) and \"duration\" (a text such as \"4h\"), as
+CrowdSec's custom bouncer writes them. A line that fails is reported on standard
+error.";

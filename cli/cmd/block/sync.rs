@@ -153,11 +153,21 @@ fn parse(text: &str) -> Result<Change> {
         let object: Value =
             serde_json::from_str(text).map_err(|error| wrong(format!("this is no JSON: {error}")))?;
         let word = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
-        (word("action").unwrap_or_default(), word("value").unwrap_or_default(), word("duration"), None)
+        let action = word("action").unwrap_or_default();
+        // Of one that is taken back, what is left is of no account.
+        let time = match object.get("duration").filter(|_| action != "del") {
+            None | Some(Value::Null) => None,
+            Some(_) => {
+                Some(word("duration").ok_or_else(|| wrong("expected a text as \"duration\"".to_owned()))?)
+            }
+        };
+        (action, word("value").unwrap_or_default(), time, None)
     } else {
         let mut words = text.split_whitespace().map(str::to_owned);
         let mut word = || words.next();
-        (word().unwrap_or_default(), word().unwrap_or_default(), word(), word())
+        let (action, value) = (word().unwrap_or_default(), word().unwrap_or_default());
+        let time = if action == "del" { None } else { word() };
+        (action, value, time, word())
     };
     let adds = match &*action {
         "add" => true,
@@ -168,7 +178,7 @@ fn parse(text: &str) -> Result<Change> {
     if let Some(more) = more {
         return Err(wrong(format!("there is no place for {}", quote(&more))));
     }
-    let ttl = time.filter(|_| adds).map(|time| args::ttl(&time).map_err(wrong)).transpose()?;
+    let ttl = time.map(|time| args::ttl(&time).map_err(wrong)).transpose()?;
     Ok(Change { adds, written, ttl })
 }
 
@@ -230,12 +240,18 @@ mod tests {
                 change(true, "192.0.2.1/32", Some(14_340)),
             ),
             (r#"{"action":"del","value":"192.0.2.1","duration":"-1s"}"#, change(false, "192.0.2.1/32", None)),
+            (r#"{"action":"add","value":"192.0.2.1","duration":null}"#, change(true, "192.0.2.1/32", None)),
         ] {
             assert_eq!(parse(text).unwrap(), expected, "{text}");
         }
         for (text, reason) in [
             ("block 192.0.2.1", "`block 192.0.2.1`: expected add or del"),
             ("add 192.0.2.1 10m 5m", "`add 192.0.2.1 10m 5m`: there is no place for `5m`"),
+            ("del 192.0.2.1 192.0.2.2", "`del 192.0.2.1 192.0.2.2`: there is no place for `192.0.2.2`"),
+            (
+                r#"{"action":"add","value":"::1","duration":60}"#,
+                r#"`{"action":"add","value":"::1","duration":60}`: expected a text as "duration""#,
+            ),
             ("add 192.0.2.1 0s", "`add 192.0.2.1 0s`: a rule for no time would end at once"),
             ("add banana", "`add banana`: expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24"),
         ] {
