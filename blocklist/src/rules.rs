@@ -163,11 +163,12 @@ impl Reader {
 
     /// The refusal of so many rules, which are more than there is room for.
     pub(crate) fn no_room(&self, rules: u32) -> Error {
+        self.no_room_for(&format!("with the new rules there would be {rules}"))
+    }
+
+    pub(crate) fn no_room_for(&self, what: &str) -> Error {
         let room = self.table.max_rules();
-        let message = format!(
-            "there is no room: with the new rules there would be {rules}, and there is room for {room}; \
-             nothing was changed"
-        );
+        let message = format!("there is no room: {what}, and there is room for {room}; nothing was changed");
         Error::new(ErrorKind::Conflict, message).with_cause(Cause::Full).with_help(self.more_room())
     }
 

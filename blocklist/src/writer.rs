@@ -1,5 +1,6 @@
 //! Changes to the blocklist, by one process at a time.
 
+use std::collections::HashSet;
 use std::iter;
 use std::time::Duration;
 
@@ -109,7 +110,7 @@ impl Writer {
         if items.len() > MANY {
             self.reader.table.read_all()?;
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let mut answers = Vec::with_capacity(items.len());
         for item in items {
             let prefix = item.prefix();
@@ -131,7 +132,7 @@ impl Writer {
             None => u32::MAX,
             Some(name) => self.reader.sets.find(name).map_or(0, |set| 1 << set),
         };
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let mut answers = Vec::with_capacity(prefixes.len());
         for prefix in prefixes.iter().copied().map(canonical) {
             let found = if seen.insert(prefix) { self.reader.table.find(prefix)? } else { None };
@@ -146,8 +147,12 @@ impl Writer {
         Ok(answers)
     }
 
-    /// Lets packets from these prefixes pass whatever the rules say, and tells which are new.
+    /// Lets packets from these prefixes pass whatever the rules say, and tells which are new. If there is no room for
+    /// all of them, none is made.
     pub fn allow(&mut self, prefixes: &[IpNet]) -> Result<Vec<bool>> {
+        if prefixes.len() > 1 {
+            self.refuse_exceptions_without_room(prefixes)?;
+        }
         let mut answers = Vec::with_capacity(prefixes.len());
         for prefix in prefixes.iter().copied().map(canonical) {
             let is_new = !self.is_exception(prefix)?;
@@ -163,6 +168,18 @@ impl Writer {
             answers.push(is_new);
         }
         Ok(answers)
+    }
+
+    /// Refuses exceptions, before one is made, if those of a family would be more than there is room for.
+    fn refuse_exceptions_without_room(&self, prefixes: &[IpNet]) -> Result<()> {
+        let there = self.reader.exceptions()?;
+        let all: HashSet<_> = there.into_iter().chain(prefixes.iter().copied().map(canonical)).collect();
+        let of_ipv4 = all.iter().filter(|prefix| matches!(prefix, IpNet::V4(_))).count();
+        let (count, room) = (of_ipv4.max(all.len() - of_ipv4), self.reader.table.max_rules());
+        if count <= room as usize {
+            return Ok(());
+        }
+        Err(self.reader.no_room_for(&format!("with the new exceptions there would be {count} of one family")))
     }
 
     /// Takes back exceptions, and tells which of them were there.

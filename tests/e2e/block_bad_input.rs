@@ -156,6 +156,16 @@ add 13.0.0.0/8
     );
     refused(&["block", "load", &list], 1, &["more than the 2 prefixes there is room for", help]);
     assert_eq!(listed(), ["10.0.0.0/8 default", "11.0.0.0/8 default"]);
+    // Nor is one of several exceptions made, if there is no room for all.
+    let words = "with the new exceptions there would be 3 of one family, and there is room for 2";
+    let both = ["192.0.2.1", "2001:db8::1"];
+    block(&[&["allow", "add"][..], &both].concat()).ok();
+    refused(&["block", "allow", "add", "192.0.2.1", "192.0.2.2", "192.0.2.3"], 1, &[words, help]);
+    let list = file(&sandbox, "exceptions", "allow 2001:db8::2\nallow 2001:db8::3\nadd a 10.0.0.0/8\n");
+    refused(&["block", "load", &list], 1, &[words, help]);
+    assert_eq!(block(&["allow", "list"]).ok().stdout(), "192.0.2.1\n2001:db8::1\n");
+    assert_eq!(listed(), ["10.0.0.0/8 default", "11.0.0.0/8 default"]);
+    block(&[&["allow", "del", "--force"][..], &both].concat()).ok();
     run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
     refused(
         &["block", "on", NEAR, "two0", "--max-rules", "9"],
