@@ -501,7 +501,9 @@ fn standard_input_is_read_as_a_list() {
     let added =
         piped("# mine\\n192.0.2.77\\n10.1.2.3/8\\nadd x 198.51.100.7 timeout 90\\n", "add - --ttl 1d").ok();
     assert_eq!(added.stdout(), "added 192.0.2.77\nadded 10.0.0.0/8\nadded 198.51.100.7\n");
-    added.stderr_has("note: standard input: 1 prefixes had host bits set, which were cleared\n");
+    added
+        .stderr_has("note: standard input: 1 prefixes had host bits set, which were cleared\n")
+        .stderr_has("note: standard input names sets, which only `block load` goes by\n");
     assert_udp(&veth, BLOCKED, 0);
     // Each has its own time, else that of the command line.
     let left = answer(&["block", "list"]);
@@ -514,6 +516,10 @@ fn standard_input_is_read_as_a_list() {
         assert!(!ran.stderr().contains("--skip-bad"), "{}", ran.report());
     }
     piped("allow 192.0.2.77\\n", "add -").fails(2).stderr_has("`standard input` makes exceptions");
+    let timed = piped("192.0.2.77\\nadd x 192.0.2.78 timeout 90\\n", "allow add -").fails(2);
+    timed.stderr_has("`standard input` gives 192.0.2.78 a time, but exceptions have none");
+    assert_eq!(block(&["allow", "list"]).ok().stdout(), "");
+    piped("# none\\n", "add -").ok().stderr_has("note: standard input lists no prefix\n");
     piped("192.0.2.77\\n10.0.0.0/8\\n", "del -").ok();
     assert_udp(&veth, BLOCKED, 5);
     piped("allow 192.0.2.2\\n192.0.2.3\\n", "allow add -").ok();

@@ -10,7 +10,7 @@ use loader::{Result, escape};
 use serde::Serialize;
 
 use super::args::{Add, Allow, Allowed, Del, Exceptions};
-use super::{lockout, maps, read_exceptions, read_items};
+use super::{lockout, maps, read_exceptions, read_items, read_new_exceptions};
 use crate::output;
 
 pub(super) fn add(args: &Add) -> Result<()> {
@@ -81,7 +81,7 @@ pub(super) fn allow(args: &Allow) -> Result<()> {
 
 fn allow_add(args: &Allowed) -> Result<()> {
     let maps = maps(&args.bpffs);
-    let prefixes = read_exceptions(&args.prefixes, &maps)?;
+    let prefixes = read_new_exceptions(&args.prefixes, &maps)?;
     lockout::check_exceptions(&prefixes, args.force)?;
     let answers = Writer::open(&maps)?.allow(&prefixes)?;
     let added = |is_new: bool| if is_new { Added::New } else { Added::Kept };

@@ -125,8 +125,24 @@ fn read_items(prefixes: &Prefixes, maps: &Maps) -> Result<Vec<Item>> {
 
 /// The same, for exceptions.
 fn read_exceptions(prefixes: &Prefixes, maps: &Maps) -> Result<Vec<IpNet>> {
+    read_prefixes(prefixes, maps).map(exceptions_of)
+}
+
+/// The same, for exceptions that are to be made: what is to pass for a time would pass for good.
+fn read_new_exceptions(prefixes: &Prefixes, maps: &Maps) -> Result<Vec<IpNet>> {
     let list = read_prefixes(prefixes, maps)?;
-    Ok(list.items.into_iter().map(|item| item.prefix()).chain(list.allowed).collect())
+    if let Some(item) = list.items.iter().find(|item| item.seconds() != 0) {
+        let message = format!(
+            "`standard input` gives {} a time, but exceptions have none; nothing was changed",
+            Shown(item.prefix())
+        );
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    Ok(exceptions_of(list))
+}
+
+fn exceptions_of(list: List) -> Vec<IpNet> {
+    list.items.into_iter().map(|item| item.prefix()).chain(list.allowed).collect()
 }
 
 fn read_prefixes(prefixes: &Prefixes, maps: &Maps) -> Result<List> {
@@ -160,5 +176,11 @@ fn list_on_stdin(maps: &Maps) -> Result<List> {
         .map_err(|stop| load::stopped(name, &stop, usize::MAX, maps))?;
     load::refuse_bad_lines(name, &list)?;
     load::tell_host_bits(name, &list);
+    if list.items.is_empty() && list.allowed.is_empty() {
+        output::remark(format_args!("note: {name} lists no prefix"));
+    }
+    if !list.sets.is_empty() {
+        output::remark(format_args!("note: {name} names sets, which only `block load` goes by"));
+    }
     Ok(list)
 }
