@@ -197,6 +197,9 @@ fn a_blocklist_that_is_on_nowhere_says_so() {
     block(&["load", &list]).ok().stderr_has(note);
     block(&["stats"]).ok().stderr_has("note: the blocklist is on no interface here\n");
     block(&["stats", "--prometheus"]).ok().stdout_has("xdpload_block_interfaces 0\n");
+    let watch = format!("timeout 1.5 {} block stats --watch", env!("CARGO_BIN_EXE_xdpload"));
+    let watch = run(&mut command("sh", &["-c", &watch]));
+    watch.stderr_has("note: the blocklist is on no interface here\n");
 
     // Another namespace is somewhere.
     block(&["on", FAR, "--netns=far"]).ok();

@@ -27,12 +27,12 @@ pub(super) fn run(args: &Stats) -> Result<()> {
     if !args.prometheus {
         tell_shared(&found, &reach::elsewhere(&maps.program_ids()?, &socket));
     }
-    if args.watch {
-        return watch(&maps, args, &socket);
-    }
     if !args.prometheus && found.iter().all(|seen| !seen.is_on) && args.interface.is_none() {
         let place = if args.place.netns.is_some() { " there" } else { " here" };
         output::remark(format_args!("note: the blocklist is on no interface{place}"));
+    }
+    if args.watch {
+        return watch(&maps, args, &socket);
     }
     let document = Document::new(found);
     if args.prometheus {
@@ -105,11 +105,12 @@ fn watch(maps: &Maps, args: &Stats, socket: &RouteSocket) -> Result<()> {
         let seconds = last.elapsed().as_secs_f64().max(0.001);
         last = Instant::now();
         let mut lines = String::new();
-        for Seen { name, counters, .. } in now {
+        for Seen { name, is_on, counters } in now {
             if let Some(before) = before.insert(counters.ifindex, counters.clone()) {
                 let rates = Rates { before: &before, now: &counters, seconds };
                 // Writing to a String cannot fail.
-                let _ = writeln!(lines, "{:<16}{rates}", escape(&name));
+                let off = if is_on { "" } else { " (off)" };
+                let _ = writeln!(lines, "{:<16}{rates}{off}", escape(&name));
             }
         }
         output::print(&lines)?;
