@@ -32,11 +32,12 @@ fn nobody_is_locked_out() {
     let list = file(&sandbox, "list", "10.0.0.0/8\n192.0.2.0/24\n");
     refused(&["block", "load", &list], 1, &["192.0.2.0/24 covers 192.0.2.78, the default gateway"]);
     // As sshd and sudo leave it: in the environment of a process above.
-    let words =
-        format!("env -u SSH_CONNECTION {} block add 198.51.100.7; exit $?", env!("CARGO_BIN_EXE_xdpload"));
-    let mut session = command("sh", &["-c", &words]);
-    session.env("SSH_CONNECTION", "198.51.100.7 50000 192.0.2.1 22");
-    run(&mut session).fails(1).stderr_has("198.51.100.7 is the peer of this SSH connection");
+    for env in ["-u SSH_CONNECTION", "SSH_CONNECTION="] {
+        let words = format!("env {env} {} block add 198.51.100.7; exit $?", env!("CARGO_BIN_EXE_xdpload"));
+        let mut session = command("sh", &["-c", &words]);
+        session.env("SSH_CONNECTION", "198.51.100.7 50000 192.0.2.1 22");
+        run(&mut session).fails(1).stderr_has("198.51.100.7 is the peer of this SSH connection");
+    }
     assert!(listed().is_empty());
     block(&["allow", "add", "192.0.2.78", "192.0.2.1"]).ok();
     block(&["add", "192.0.2.64/26"]).ok();

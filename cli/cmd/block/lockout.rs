@@ -109,10 +109,8 @@ fn peer(address: IpAddr) -> Protected {
 /// The other end of the SSH connection that this process runs in. sudo takes the variable away, so that it is looked
 /// for in the processes above as well.
 fn ssh_peer() -> Option<IpAddr> {
-    if let Ok(value) = env::var(SSH_CONNECTION) {
-        return address_of(&value);
-    }
-    ancestors().find_map(peer_of)
+    let own = env::var(SSH_CONNECTION).ok();
+    own.and_then(|value| address_of(&value)).or_else(|| ancestors().find_map(peer_of))
 }
 
 fn peer_of(process: u32) -> Option<IpAddr> {
