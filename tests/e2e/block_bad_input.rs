@@ -593,7 +593,11 @@ fn what_is_not_listed_by_mistake_stays() {
     let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
     block(&["add", "203.0.113.1"]).ok();
     let before = listed();
-    block(&["load", &file(&sandbox, "exceptions", "allow 198.51.100.7\n")]).ok();
+    let exceptions = file(&sandbox, "exceptions", "allow 198.51.100.7\n");
+    for count in [1, 0] {
+        let loaded = block(&["load", &exceptions]).ok();
+        assert_eq!(loaded.stdout(), format!("exceptions: added {count}\n"));
+    }
     assert_eq!(listed(), before);
     let (full, empty) = (file(&sandbox, "full", "203.0.113.2\n"), file(&sandbox, "empty", "# failed\n"));
     refused(&["block", "load", &full, &empty], 2, &["empty` is empty, nothing was changed"]);

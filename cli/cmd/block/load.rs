@@ -297,7 +297,8 @@ struct Loaded {
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let would = if self.dry_run { "would have " } else { "" };
-        if self.exceptions > 0 {
+        // A file of exceptions alone has an answer too.
+        if self.exceptions > 0 || self.sets.is_empty() {
             writeln!(f, "exceptions: {would}added {}", self.exceptions)?;
         }
         self.sets.iter().try_for_each(|Loaded { name, added, kept, removed }| {
