@@ -436,6 +436,15 @@ fn what_still_blocks_an_address_is_told() {
         ],
     );
     refused(&["block", "del", "203.0.113.5"], 1, &["error: not blocked: 203.0.113.5"]);
+    refused(
+        &["block", "del", "198.51.100.0/24", "--name", "feed"],
+        1,
+        &[
+            "error: not in the set feed: 198.51.100.0/24",
+            "198.51.100.0/24 is still blocked by 198.51.100.0/24 in default",
+            "help: `xdpload block del 198.51.100.0/24` deletes it from all sets",
+        ],
+    );
     let list = file(&sandbox, "list", "198.51.100.5\n203.0.113.5\n");
     block(&["load", &list, "--name", "feed"]).ok();
     let deleted = block(&["del", "198.51.100.5", "203.0.113.5"]).ok();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use blocklist::list::Item;
 use blocklist::prefix::{IpNet, Shown};
 use blocklist::{Added, Rule, Writer, duration, not_there};
-use loader::{Result, escape};
+use loader::{Error, Result, escape};
 use serde::Serialize;
 
 use super::args::{Add, Allow, Allowed, Del, Exceptions};
@@ -62,13 +62,18 @@ pub(super) fn del(args: &Del) -> Result<()> {
             return Ok(None);
         }
         let rule = reader.covering(prefix)?;
-        Ok(rule.map(|rule| format!("{} in {}", Shown(rule.prefix), reader.set_names(rule.sets).join(","))))
+        Ok(rule.map(|rule| (rule.prefix, format!(" in {}", reader.set_names(rule.sets).join(",")))))
     };
-    let allow = |prefix| {
-        let allow = maps.command(&format!("allow add {prefix}"));
-        Some(format!("{allow} lets it pass"))
+    let help = |prefix: IpNet, is_own: bool| {
+        let shown = Shown(prefix);
+        // With a set, another may hold the same rule.
+        Some(if is_own {
+            format!("{} deletes it from all sets", maps.command(&format!("del {shown}")))
+        } else {
+            format!("{} lets it pass", maps.command(&format!("allow add {shown}")))
+        })
     };
-    removed.tell(args.form, by, allow)
+    removed.tell(args.form, by, help)
 }
 
 pub(super) fn allow(args: &Allow) -> Result<()> {
@@ -106,9 +111,9 @@ fn allow_del(args: &Allowed) -> Result<()> {
     let left = writer.reader().exceptions()?;
     let by = |prefix: IpNet| {
         let wider = left.iter().filter(|exception| exception.contains(&prefix));
-        Ok(wider.max_by_key(|exception| exception.prefix_len()).map(|wider| Shown(*wider).to_string()))
+        Ok(wider.max_by_key(|exception| exception.prefix_len()).map(|wider| (*wider, String::new())))
     };
-    removed.tell(args.form, by, |_| None)
+    removed.tell(args.form, by, |_, _| None)
 }
 
 fn allow_list(args: &Exceptions) -> Result<()> {
@@ -128,13 +133,14 @@ struct Removed<'a> {
 }
 
 impl Removed<'_> {
-    /// Tells of what has gone, and then fails for what was not there. `by` says what else has a prefix still blocked or
-    /// allowed, and `help` what to do about one that has no rule of its own.
+    /// Tells of what has gone, and then fails for what was not there. `by` says what has a prefix still blocked or
+    /// allowed, with words behind it, and `help` what to do about one that was not there, by that prefix and whether
+    /// that is its own rule.
     fn tell(
         &self,
         form: crate::args::Form,
-        mut by: impl FnMut(IpNet) -> Result<Option<String>>,
-        help: impl Fn(Shown) -> Option<String>,
+        mut by: impl FnMut(IpNet) -> Result<Option<(IpNet, String)>>,
+        help: impl Fn(IpNet, bool) -> Option<String>,
     ) -> Result<()> {
         let of = |wanted: bool| -> Vec<IpNet> {
             let both = self.prefixes.iter().zip(self.answers);
@@ -145,18 +151,21 @@ impl Removed<'_> {
             output::answer(form, &Changed::new(&gone, gone.iter().map(|_| "deleted")))?;
         }
         let mut still = |prefix: IpNet| {
-            let wider = by(prefix)?.map(|wider| escape(&wider).into_owned());
-            Ok(wider.map(|wider| format!("{} is still {} by {wider}", Shown(prefix), self.done)))
+            let words = |(wider, sets): (IpNet, String)| {
+                let words = format!("{} is still {} by {}", Shown(prefix), self.done, Shown(wider));
+                (wider == prefix, words + &escape(&sets))
+            };
+            Ok::<_, Error>(by(prefix)?.map(words))
         };
         for prefix in gone.iter().filter(|_| gone.len() <= MANY) {
-            if let Some(words) = still(*prefix)? {
+            if let Some((_, words)) = still(*prefix)? {
                 output::remark(format_args!("note: {words}"));
             }
         }
         let mut covered = Vec::new();
         for prefix in missing.iter().filter(|_| missing.len() <= MANY) {
-            if let Some(words) = still(*prefix)? {
-                covered.push((*prefix, words));
+            if let Some((is_own, words)) = still(*prefix)? {
+                covered.push((*prefix, is_own, words));
             }
         }
         if missing.is_empty() {
@@ -168,8 +177,8 @@ impl Removed<'_> {
             None => format!("{} by a rule of its own", self.done),
         };
         let error = not_there(&missing, &what);
-        let help = covered.first().and_then(|(prefix, _)| help(Shown(*prefix)));
-        let error = error.with_notes(covered.into_iter().map(|(_, words)| words).collect());
+        let help = covered.first().and_then(|(prefix, is_own, _)| help(*prefix, *is_own));
+        let error = error.with_notes(covered.into_iter().map(|(_, _, words)| words).collect());
         Err(match help {
             Some(help) => error.with_help(help),
             None => error,
