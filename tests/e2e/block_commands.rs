@@ -197,9 +197,13 @@ fn a_blocklist_that_is_on_nowhere_says_so() {
     block(&["load", &list]).ok().stderr_has(note);
     block(&["stats"]).ok().stderr_has("note: the blocklist is on no interface here\n");
     block(&["stats", "--prometheus"]).ok().stdout_has("xdpload_block_interfaces 0\n");
-    let watch = format!("timeout 1.5 {} block stats --watch", env!("CARGO_BIN_EXE_xdpload"));
-    let watch = run(&mut command("sh", &["-c", &watch]));
-    watch.stderr_has("note: the blocklist is on no interface here\n");
+    let watch = xdpload_command(&["block", "stats", "--watch"]).stderr(Stdio::piped()).spawn();
+    let mut watch = watch.expect("the program starts");
+    let mut line = String::new();
+    BufReader::new(watch.stderr.take().expect("it is piped")).read_line(&mut line).expect("it is text");
+    watch.kill().expect("it runs until it is killed");
+    watch.wait().expect("it was started here");
+    assert_eq!(line, "note: the blocklist is on no interface here\n");
 
     // Another namespace is somewhere.
     block(&["on", FAR, "--netns=far"]).ok();
@@ -230,17 +234,22 @@ fn rates_are_shown_as_they_come() {
     let (_sandbox, veth) = need!(blocked_pair(&[]));
     block(&["add", "192.0.2.77"]).ok();
     assert_udp(&veth, BLOCKED, 0);
-    let watch = xdpload_command(&["block", "stats", NEAR, "--watch"]).stdout(Stdio::piped()).spawn();
-    let mut watch = watch.expect("the program starts");
-    let mut line = String::new();
-    let mut lines = BufReader::new(watch.stdout.take().expect("it is piped"));
-    lines.read_line(&mut line).expect("it is text");
-    watch.kill().expect("it runs until it is killed");
-    watch.wait().expect("it was started here");
-    assert!(
-        line.starts_with("near0            dropped 0 packets/s 0.00 Mbit/s would drop 0 packets/s"),
-        "{line}"
-    );
+    let watched = || {
+        let watch = xdpload_command(&["block", "stats", NEAR, "--watch"]).stdout(Stdio::piped()).spawn();
+        let mut watch = watch.expect("the program starts");
+        let mut line = String::new();
+        let mut lines = BufReader::new(watch.stdout.take().expect("it is piped"));
+        lines.read_line(&mut line).expect("it is text");
+        watch.kill().expect("it runs until it is killed");
+        watch.wait().expect("it was started here");
+        line
+    };
+    let line = watched();
+    let words = "near0            dropped 0 packets/s 0.00 Mbit/s would drop 0 packets/s";
+    assert!(line.starts_with(words) && line.ends_with(" Mbit/s\n"), "{line}");
+    block(&["off", NEAR]).ok();
+    let line = watched();
+    assert!(line.starts_with(words) && line.ends_with(" Mbit/s (off)\n"), "{line}");
 }
 
 #[test]
