@@ -459,6 +459,13 @@ fn pins_that_somebody_has_removed_are_named() {
             "a blocklist is on `near0` that is not the one at `{dir}`: its pins are gone, or elsewhere"
         );
         refused(&["block", "on", NEAR], 1, &[&words, "`xdpload detach near0` takes it off\n"]);
+        if gone == "." {
+            for options in [&[NEAR][..], &["--purge"]] {
+                let off = [&["block", "off"], options].concat();
+                refused(&off, 1, &[&words, "`xdpload detach near0` takes it off\n"]);
+            }
+            refused(&["block", "off", "lo"], 1, &["there is no blocklist at"]);
+        }
         xdpload(&["detach", NEAR]).ok();
         block(&["on", NEAR, "--max-rules=64"]).ok();
         block(&["off", "--purge"]).ok();

@@ -4,22 +4,27 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use blocklist::{Lock, Maps, running_on};
+use blocklist::{Lock, Maps, is_blocklist, running_on};
 use loader::attach::{self, Interface, NetNs, RouteSocket};
 use loader::doctor;
-use loader::netlink::LinkRef;
+use loader::netlink::{LinkInfo, LinkRef};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::Off;
-use super::maps;
+use super::{maps, reach};
 use crate::cmd::{detach, open_all};
 use crate::output;
 
 pub(super) fn off(args: &Off) -> Result<()> {
     let netns = crate::cmd::netns(&args.place)?;
     let maps = maps(&args.bpffs);
-    let lock = maps.lock()?;
+    let lock = maps.lock().map_err(|error| {
+        let lost = || find_lost(args, netns.as_ref()).ok().flatten();
+        let is_absent = error.kind() == ErrorKind::NotFound;
+        let again = format!("{}{}", args.place.once_more(), args.bpffs.once_more());
+        is_absent.then(lost).flatten().map_or(error, |interface| reach::another(&interface, &maps, &again))
+    })?;
     let mut ids = maps.program_ids()?;
     let socket = Arc::new(RouteSocket::open(netns.as_ref())?);
     let all = running(&maps, &mut ids, &socket)?;
@@ -50,6 +55,20 @@ pub(super) fn off(args: &Off) -> Result<()> {
         purge(&maps, &lock, &args.bpffs.root)?;
     }
     output::answer(args.form, &OffDocument { interfaces, purged: args.purge })
+}
+
+/// Where there is no blocklist to turn off, an interface that still has the program of one, which drops as before,
+/// though its pins are gone.
+fn find_lost(args: &Off, netns: Option<&NetNs>) -> Result<Option<Interface>> {
+    let socket = Arc::new(RouteSocket::open(netns)?);
+    let chosen = open_all(&args.interfaces, netns)?;
+    let is_chosen = |link: &LinkInfo| {
+        args.interfaces.is_empty() || chosen.iter().any(|interface| interface.index().get() == link.index)
+    };
+    let has_one =
+        |link: &LinkInfo| link.xdp.programs().iter().any(|program| program.id.is_some_and(is_blocklist));
+    let lost = socket.links()?.into_iter().find(|link| is_chosen(link) && has_one(link));
+    lost.map(|link| Interface::find(&LinkRef::named(link.name)?, socket)).transpose()
 }
 
 /// Takes the program off all `interfaces`, and tells their names.

@@ -18,7 +18,7 @@ use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::{self, On};
-use super::{lockout, maps};
+use super::{lockout, maps, reach};
 use crate::cmd::transcript::{Executed, Telling};
 use crate::cmd::trial::{self, TrialDocument};
 use crate::cmd::{Planned, mount, open_all};
@@ -219,14 +219,7 @@ fn takes(choice: ModeChoice, mode: Mode) -> bool {
 fn refuse_to_displace(interface: &Interface, link: &LinkInfo, maps: &Maps, args: &On) -> Result<()> {
     let Some(program) = link.xdp.programs().first() else { return Ok(()) };
     if program.id.is_some_and(is_blocklist) {
-        let message = format!(
-            "a blocklist is on {interface} that is not the one at {}: its pins are gone, or elsewhere",
-            quote(&maps.dir().to_string_lossy())
-        );
-        let (name, again) = (escape(interface.name()), again(args));
-        return Err(Error::new(ErrorKind::Conflict, message).with_help(format!(
-            "--bpffs leads to one that is pinned elsewhere; `xdpload detach {name}{again}` takes it off"
-        )));
+        return Err(reach::another(interface, maps, &again(args)));
     }
     let message = format!("another XDP program is on {interface}, which the blocklist would displace");
     let error = Error::new(ErrorKind::Conflict, message);

@@ -1,9 +1,9 @@
 //! Where the blocklist is on: here, only in other network namespaces, or nowhere, so that it drops nothing.
 
 use blocklist::{Maps, running_on};
-use loader::attach::{NetNs, RouteSocket};
+use loader::attach::{Interface, NetNs, RouteSocket};
 use loader::netlink::LinkInfo;
-use loader::{Result, quote};
+use loader::{Error, ErrorKind, Result, escape, quote};
 
 use crate::output;
 
@@ -12,6 +12,19 @@ pub(super) struct Elsewhere {
     /// Its name, and what names its namespace.
     pub(super) words: String,
     pub(super) index: u32,
+}
+
+/// The error for an interface with a blocklist that nothing at `maps` leads to. `again` has the options that name its
+/// namespace and the bpffs once more.
+pub(super) fn another(interface: &Interface, maps: &Maps, again: &str) -> Error {
+    let message = format!(
+        "a blocklist is on {interface} that is not the one at {}: its pins are gone, or elsewhere",
+        quote(&maps.dir().to_string_lossy())
+    );
+    let name = escape(interface.name());
+    Error::new(ErrorKind::Conflict, message).with_help(format!(
+        "--bpffs leads to one that is pinned elsewhere; `xdpload detach {name}{again}` takes it off"
+    ))
 }
 
 /// Says so if the blocklist is on no interface at all. What cannot be looked at is no reason to fail.
