@@ -255,6 +255,9 @@ fn rates_are_shown_as_they_come() {
 #[test]
 fn exceptions_and_counting_let_packets_pass() {
     let (_sandbox, veth) = need!(blocked_pair(&["--count-only"]));
+    let drop = ["on", NEAR, "--default", "drop", "--force"];
+    block(&drop).ok().stdout_has("packets that no rule matches would be dropped, too, unless allowed\n");
+    block(&["on", NEAR, "--default", "pass"]).ok();
     block(&["add", "192.0.2.64/26"]).ok();
     assert_udp(&veth, BLOCKED, 5);
     block(&["test", "192.0.2.77"])

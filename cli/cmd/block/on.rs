@@ -464,7 +464,8 @@ impl fmt::Display for OnDocument {
             trial.iter().try_for_each(|trial| trial.fmt(f))
         })?;
         if self.default_drop {
-            writeln!(f, "packets that no rule matches are dropped, unless allowed")?;
+            let are = if self.count_only { "would be dropped, too" } else { "are dropped" };
+            writeln!(f, "packets that no rule matches {are}, unless allowed")?;
         }
         match self.default_drop_seconds_left {
             Some(left) => {
