@@ -618,7 +618,9 @@ fn what_is_not_listed_by_mistake_stays() {
     block(&["add", "203.0.113.7", "--name", "a"]).ok();
     block(&["add", "203.0.113.8", "--name", "b"]).ok();
     let b = "create b hash:ip family inet\n";
-    let saved = file(&sandbox, "ipset", format!("create a hash:ip timeout 90\nadd a 203.0.113.6\n{b}"));
+    let many = (0..70).map(|number| format!("create many{number} hash:net\n")).collect::<Vec<_>>().concat();
+    let saved = format!("{many}create a hash:ip timeout 90\nadd a 203.0.113.6\n{b}");
+    let saved = file(&sandbox, "ipset", saved);
     assert_eq!(
         block(&["load", &saved]).ok().stdout(),
         "a: added 1, kept 0, removed 1\nb: added 0, kept 0, removed 1\n"

@@ -72,7 +72,7 @@ impl State {
         if !words.next().is_some_and(|kind| PREFIX_TYPES.contains(&kind)) {
             return Ok(());
         }
-        list.set_number(name);
+        list.created.push(name.to_owned());
         if words.any(|option| option == "timeout") {
             self.times.insert(name.to_owned(), seconds(words.next())?);
         }

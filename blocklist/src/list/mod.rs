@@ -80,6 +80,8 @@ pub struct List {
     pub items: Vec<Item>,
     /// The sets that it names, as `ipset save` and `block save` do.
     pub sets: Vec<String>,
+    /// The sets that it makes, as `ipset save` does: of those that are not among `sets`, it lists nothing.
+    pub created: Vec<String>,
     /// Exceptions, as `block save` writes them.
     pub allowed: Vec<IpNet>,
     /// Lines that list nothing, although they should.
@@ -391,7 +393,8 @@ mod tests {
         let text = "create a hash:ip\ncreate b hash:net family inet6\ncreate c hash:mac\ncreate d list:set\n\
                     create table inet x\ncreate set inet x e { type ipv4_addr; }\nadd b 2001:db8::1\n";
         let list = read(text.as_bytes(), 9, |_| {}).unwrap();
-        assert_eq!((list.bad, list.sets), (Vec::new(), vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!((list.bad, list.sets), (Vec::new(), vec!["b".to_owned()]));
+        assert_eq!(list.created, ["a", "b"]);
     }
 
     #[test]

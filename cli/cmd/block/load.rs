@@ -23,8 +23,11 @@ const LONG: u64 = 100_000;
 pub(super) fn run(args: &Load) -> Result<()> {
     // What cannot be written need not be read. Others may write meanwhile: who has to wait for a list, waits for long.
     let maps = maps(&args.bpffs);
-    let room = Writer::idle(&maps)?.reader().settings()?.max_rules as usize;
-    let mut lists = Lists::default();
+    let (room, there) = {
+        let mut writer = Writer::idle(&maps)?;
+        (writer.reader().settings()?.max_rules as usize, writer.reader().set_names(u32::MAX))
+    };
+    let mut lists = Lists { there, ..Lists::default() };
     let mut watched = Vec::new();
     for path in &args.files {
         let stopped = |name: &str, stop: &Stop| stopped(name, stop, room, &maps);
@@ -40,7 +43,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
         lists.take(args, &path.display().to_string(), list, &maps)?;
     }
     watched.iter().try_for_each(Watched::check)?;
-    let Lists { sets, mut allowed, skipped, mut duplicates } = lists;
+    let Lists { sets, mut allowed, skipped, mut duplicates, .. } = lists;
     let mut lists = blocklist::Lists::new();
     for (name, items) in sets {
         duplicates += lists.insert(name, items);
@@ -102,6 +105,8 @@ fn load(
 /// What all files list, by set.
 #[derive(Default)]
 struct Lists {
+    /// Sets of the blocklist.
+    there: Vec<String>,
     sets: BTreeMap<String, Vec<Item>>,
     allowed: Vec<IpNet>,
     skipped: u64,
@@ -145,14 +150,15 @@ impl Lists {
             None if item.set() == NO_SET => DEFAULT_SET,
             None => &list.sets[usize::from(item.set())],
         };
-        if args.set.is_some() || list.sets.is_empty() {
+        if args.set.is_some() || list.sets.is_empty() && list.created.is_empty() {
             let name = args.set.as_deref().unwrap_or(DEFAULT_SET);
             self.sets.entry(name.to_owned()).or_default().append(&mut list.items);
             return Ok(());
         }
-        // One that the file makes and puts nothing into is to be empty.
-        for set in &list.sets {
-            self.sets.entry(set.clone()).or_default();
+        // What the file makes and puts nothing into is to be empty, and has no need of a place if it is not there.
+        let is_empty = list.items.is_empty();
+        for set in list.created.drain(..).filter(|set| is_empty || self.there.contains(set)) {
+            self.sets.entry(set).or_default();
         }
         for &item in &list.items {
             match self.sets.get_mut(set_of(&item)) {
