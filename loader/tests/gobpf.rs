@@ -41,7 +41,8 @@ use crate::dummy::{
 fn a_module_is_an_object() {
     for clang in CLANGS {
         let object = Object::open(path(clang, "gobpf_dummy")).unwrap();
-        let sections: Vec<_> = object.programs.iter().map(|program| program.section.as_str()).collect();
+        let sections: Vec<_> =
+            object.programs.iter().map(|program| program.function.section.as_str()).collect();
         assert_eq!(sections, ["xdp/prog1", "xdp/prog2"]);
         assert_eq!(object.maps.len(), 10);
         assert!(object.maps.iter().all(|map| map.dialect == MapDialect::Gobpf));
@@ -349,7 +350,7 @@ fn a_program_is_found_by_its_section() {
         let object = dummy();
         let loaded = load(&loader(&object));
         for (section, symbol) in [("xdp/prog1", "prog1"), ("xdp/prog2", "prog2")] {
-            assert_eq!(object.program(section).unwrap().name, symbol);
+            assert_eq!(object.program(section).unwrap().function.name, symbol);
             let by_section = loaded.program(section).unwrap().info().unwrap();
             assert_eq!(by_section, loaded.program(symbol).unwrap().info().unwrap());
             assert_eq!(by_section.name, symbol);
@@ -659,7 +660,7 @@ fn a_pinning_that_gobpf_only_declares_is_refused() {
 fn sections_that_gobpf_passes_over_are_taken() {
     for (name, section) in [("xdp_drop", "xdp"), ("xdp_drop_prog", "prog")] {
         let object = Object::open(path("clang-19", name)).unwrap();
-        assert_eq!(object.only_program().unwrap().section, section);
+        assert_eq!(object.only_program().unwrap().function.section, section);
     }
     for name in ["blacklist_gobpf", "blacklist_iproute2", "blacklist_libbpf", "blacklist"] {
         let object = Object::open(path("clang-19", name)).unwrap();

@@ -144,7 +144,8 @@ fn a_function_of_many_names() {
         }
         Object::parse(&writer.finish())
     };
-    let names = |object: Object| object.programs.into_iter().map(|program| program.name).collect::<Vec<_>>();
+    let names =
+        |object: Object| object.programs.into_iter().map(|program| program.function.name).collect::<Vec<_>>();
     assert_eq!(names(named(4).unwrap()), ["p0", "p1", "p2", "p3"]);
     refused(
         named(5).map(drop),
@@ -558,8 +559,11 @@ fn types_that_are_not_sound() {
     for clang in ["clang-14", "clang-19"] {
         let name = |name: &str| format!("{clang}/{name}");
         let object = unsound(&name("subprog_call"), ".BTF.ext").unwrap();
-        let code =
-            object.programs.iter().map(|it| &it.info).chain(object.functions.iter().map(|it| &it.info));
+        let code = object
+            .programs
+            .iter()
+            .map(|it| &it.function.info)
+            .chain(object.functions.iter().map(|it| &it.info));
         assert!(code.clone().count() > 1 && code.into_iter().all(|info| *info == CodeInfo::default()));
         assert!(object.btf.is_some());
         let flaw = "section `.BTF.ext` at offset 0x2: expected version 1, found 9";

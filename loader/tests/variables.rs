@@ -19,7 +19,7 @@ fn fixture(name: &str) -> Object {
 }
 
 fn plan(object: &Object, settings: &[(&str, Value)]) -> loader::Result<Plan> {
-    let loader = Loader::new(object).program(&object.programs[0].name);
+    let loader = Loader::new(object).program(&object.programs[0].function.name);
     let loader = settings.iter().fold(loader, |loader, (name, value)| loader.set(*name, value.clone()));
     loader.plan(&Kernel::unknown())
 }

@@ -455,7 +455,7 @@ fn the_object_asks_little_of_a_kernel() {
     let object = prebuilt();
     assert!(object.data.is_empty() && object.functions.is_empty() && object.externs.is_empty());
     assert_eq!(object.programs.len(), 1);
-    let insns = &object.programs[0].insns;
+    let insns = &object.programs[0].function.insns;
     assert!(insns.len() <= 4_096, "{} instructions", insns.len());
     for insn in insns.iter().filter(|insn| insn.is_call()) {
         // bpf_map_lookup_elem, bpf_ktime_get_ns.

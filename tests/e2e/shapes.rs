@@ -248,7 +248,7 @@ fn a_program_of_four_thousand_instructions() {
     let object = Object::open(object_by("big", "functions_and_maps")).unwrap();
     assert_eq!((object.functions.len(), object.maps.len()), (20, 20));
     let insns = object.functions.iter().map(|function| function.insns.len()).sum::<usize>();
-    assert!((3_900..=4_500).contains(&(insns + object.programs[0].insns.len())), "{insns}");
+    assert!((3_900..=4_500).contains(&(insns + object.programs[0].function.insns.len())), "{insns}");
     let loaded = load(&object_by("big", "functions_and_maps"));
     assert_eq!(loaded.program("mix_all").unwrap().info().unwrap().map_ids.len(), 20);
 }

@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn the_built_in_objects_are_those_that_the_demo_tells_of() {
         let objects = Objects::open(None).unwrap();
-        assert_eq!(objects.xdp_drop.object.only_program().unwrap().name, "xdp_drop");
+        assert_eq!(objects.xdp_drop.object.only_program().unwrap().function.name, "xdp_drop");
         assert_eq!(objects.blacklist.object.maps[0].name, "blacklist");
     }
 

@@ -12,7 +12,7 @@ use loader::elf::ElfFile;
 use loader::insn::disasm::disassemble;
 use loader::linker::Linker;
 use loader::object::{
-    CURRENT_KERNEL_VERSION, Code, DataSpec, ExternKind, ExternSpec, FunctionSpec, InnerMap, MapSpec, Object,
+    CURRENT_KERNEL_VERSION, DataSpec, ExternKind, ExternSpec, FunctionSpec, InnerMap, MapSpec, Object,
     Pinning, ProgramSpec, SymbolTarget, VariableSpec,
 };
 use loader::uapi::bpf::{AttachType, MAP_FLAGS, flag_names};
@@ -238,9 +238,9 @@ impl<'o> Program<'o> {
     fn new(program: &'o ProgramSpec, linker: &Linker<'o>, btf: Option<&'o Btf>) -> Self {
         let linked = linker.link(program).map(|linked| linked.functions).unwrap_or_default();
         Self {
-            name: &program.name,
-            section: &program.section,
-            offset: program.offset,
+            name: &program.function.name,
+            section: &program.function.section,
+            offset: program.function.offset,
             attach_type: match (program.extends(), program.kind.attach_type) {
                 (Some(_), _) => "function".to_owned(),
                 (None, AttachType::XDP) => "interface".to_owned(),
@@ -248,9 +248,9 @@ impl<'o> Program<'o> {
             },
             extends: program.extends(),
             frags: program.kind.frags,
-            references: program.references.iter().map(Reference::new).collect(),
+            references: program.function.references.iter().map(Reference::new).collect(),
             functions: linked.into_iter().skip(1).map(|function| function.name).collect(),
-            instructions: Instruction::all(program.code(), btf),
+            instructions: Instruction::all(&program.function, btf),
         }
     }
 }
@@ -320,23 +320,23 @@ impl<'o> Function<'o> {
             section: &function.section,
             offset: function.offset,
             references: function.references.iter().map(Reference::new).collect(),
-            instructions: Instruction::all(function.code(), btf),
+            instructions: Instruction::all(function, btf),
         }
     }
 }
 
 impl<'o> Instruction<'o> {
-    fn all(code: Code<'o>, btf: Option<&'o Btf>) -> Vec<Self> {
+    fn all(function: &'o FunctionSpec, btf: Option<&'o Btf>) -> Vec<Self> {
         let adapted_to = |index| {
-            let relocation = code.info.relocation_at(index)?;
+            let relocation = function.info.relocation_at(index)?;
             // A record that leads nowhere is told of when the program is to be loaded.
             let subject = core_reloc::subject(btf?, relocation).ok()?;
             Some(format!("{} of {subject}", core_reloc::noun(relocation.kind)))
         };
-        let symbol = |index| code.reference(index).map(|reference| &*reference.symbol);
-        let relocation = |index| code.reference(index).map(|reference| format!("{:?}", reference.kind));
-        let source = |index| Source::at(code.info.line_at(index)?, btf?);
-        disassemble(code.insns)
+        let symbol = |index| function.reference(index).map(|reference| &*reference.symbol);
+        let relocation = |index| function.reference(index).map(|reference| format!("{:?}", reference.kind));
+        let source = |index| Source::at(function.info.line_at(index)?, btf?);
+        disassemble(&function.insns)
             .map(|line| Self {
                 index: line.index,
                 symbol: symbol(line.index),

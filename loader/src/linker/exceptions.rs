@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::btf::{Btf, Shape};
 use crate::error::{Error, ErrorKind, Result, quote};
-use crate::object::{Code, FunctionSpec, Object, ProgramSpec};
+use crate::object::{FunctionSpec, Object};
 use crate::uapi::btf::{BtfKind, FuncLinkage};
 
 /// The callbacks of an object's programs.
@@ -17,7 +17,7 @@ pub(super) struct Exceptions<'o> {
     /// The name of each program's, by the program's name.
     names: BTreeMap<&'o str, &'o str>,
     /// The functions of the object that other files see, by their names: the kernel takes no others.
-    functions: BTreeMap<&'o str, Code<'o>>,
+    functions: BTreeMap<&'o str, &'o FunctionSpec>,
 }
 
 impl<'o> Exceptions<'o> {
@@ -27,28 +27,34 @@ impl<'o> Exceptions<'o> {
         if names.is_empty() {
             return Self::default();
         }
-        let functions = object.functions.iter().map(FunctionSpec::code);
-        let functions = functions.chain(object.programs.iter().map(ProgramSpec::code));
-        let global = functions.filter(|code| may_be_global(btf, *code));
-        Self { btf: Some(btf), names, functions: global.map(|code| (code.name, code)).collect() }
+        // Where one of each has the name, it is the program.
+        let programs = object.programs.iter().map(|program| &program.function);
+        let global = object.functions.iter().chain(programs).filter(|function| may_be_global(btf, function));
+        Self {
+            btf: Some(btf),
+            names,
+            functions: global.map(|function| (&*function.name, function)).collect(),
+        }
     }
 
     /// The callback of `program`, if it has one.
-    pub(super) fn of(&self, program: Code<'o>) -> Result<Option<Code<'o>>> {
-        let (Some(btf), Some(name)) = (self.btf, self.names.get(program.name)) else { return Ok(None) };
+    pub(super) fn of(&self, program: &FunctionSpec) -> Result<Option<&'o FunctionSpec>> {
+        let (Some(btf), Some(name)) = (self.btf, self.names.get(&*program.name)) else { return Ok(None) };
         // The kernel takes what it finds first by the name.
         let described = btf.find(BtfKind::FUNC, name);
         let refused = |found: &str| {
             let message = format!(
                 "expected the exception callback {} of program {} among the functions, found {found}",
                 quote(name),
-                quote(program.name)
+                quote(&program.name)
             );
             Error::new(ErrorKind::Malformed, message)
-                .at(format!("section {}", quote(program.section)), program.offset)
+                .at(format!("section {}", quote(&program.section)), program.offset)
         };
         match self.functions.get(name) {
-            Some(code) if code.info.ty.is_none() || code.info.ty == described => Ok(Some(*code)),
+            Some(function) if function.info.ty.is_none() || function.info.ty == described => {
+                Ok(Some(*function))
+            }
             Some(_) => Err(refused("two, of which the kernel takes the first, which is static")
                 .with_help("rename the static one")),
             None if described.is_some() => Err(refused("one that other files do not see")
@@ -59,7 +65,7 @@ impl<'o> Exceptions<'o> {
 }
 
 /// Whether other files see the function, as far as the compiler has said.
-fn may_be_global(btf: &Btf, code: Code<'_>) -> bool {
-    let ty = code.info.ty.and_then(|ty| btf.get(ty).ok());
+fn may_be_global(btf: &Btf, function: &FunctionSpec) -> bool {
+    let ty = function.info.ty.and_then(|ty| btf.get(ty).ok());
     ty.is_none_or(|ty| matches!(&ty.shape, Shape::Func(func) if func.linkage == FuncLinkage::GLOBAL))
 }

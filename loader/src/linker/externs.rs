@@ -1,9 +1,9 @@
 //! References to externs: what a program takes from the kernel, found by name.
 
-use super::{ExternReference, Linker, MapReference, References, Referent, refusal};
+use super::{ExternReference, Linker, MapReference, References, Referent};
 use crate::error::{ErrorKind, Result, quote};
 use crate::insn::Insn;
-use crate::object::{Code, ExternKind, SymbolReference};
+use crate::object::{ExternKind, FunctionSpec, SymbolReference};
 use crate::uapi::bpf::{BPF_CALL, BPF_PSEUDO_CALL, BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_VALUE};
 use crate::uapi::elf::RelocationType;
 
@@ -11,16 +11,16 @@ use crate::uapi::elf::RelocationType;
 const UNDEFINED: &str = "if another file defines it, join them: bpftool gen object ALL.o A.o B.o; \
                          if the kernel does, declare it with `__ksym`";
 
-impl<'o> Linker<'o> {
+impl Linker<'_> {
     /// Resolves a reference to a symbol that is nowhere in the object: it must be an extern.
     pub(super) fn external(
         &self,
-        code: Code<'o>,
+        function: &FunctionSpec,
         reference: &SymbolReference,
         insns: &mut [Insn],
         references: &mut References,
     ) -> Result<()> {
-        let refusal = |kind, message: &str| refusal(code, reference.insn, kind, message);
+        let refusal = |kind, message: &str| self.refusal(function, reference.insn, kind, message);
         let symbol = quote(&reference.symbol);
         let undefined = || {
             if self.has_types {
@@ -33,10 +33,10 @@ impl<'o> Linker<'o> {
                 .with_help("compile with `clang -g`, and strip with `llvm-strip -g`, which keeps BTF")
         };
         let &(external, spec) = self.externs.get(&*reference.symbol).ok_or_else(undefined)?;
-        let insn = code.insns[reference.insn];
+        let insn = function.insns[reference.insn];
         let is_function = matches!(spec.kind, ExternKind::Function(_));
         let is_call = insn.code == BPF_CALL && insn.src == BPF_PSEUDO_CALL && insn.imm == -1;
-        let is_load = insn.is_ld_imm64() && code.load_addend(reference.insn) == 0;
+        let is_load = insn.is_ld_imm64() && function.load_addend(reference.insn) == 0;
         let fits = match reference.kind {
             RelocationType::R_BPF_64_32 => is_call && is_function,
             RelocationType::R_BPF_64_64 => is_load,

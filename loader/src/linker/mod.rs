@@ -9,13 +9,14 @@ mod join;
 mod stripped;
 
 use std::collections::BTreeMap;
+use std::ptr;
 
 use self::exceptions::Exceptions;
 use crate::btf::{CoreRelocation, FuncInfo, LineInfo, TypeId};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::Insn;
 use crate::object::{
-    Code, DataKind, DataSpec, ExternSpec, FunctionSpec, Object, ProgramSpec, SymbolReference, SymbolTarget,
+    DataKind, DataSpec, ExternSpec, FunctionSpec, Object, ProgramSpec, SymbolReference, SymbolTarget,
 };
 use crate::order::InOrder as _;
 use crate::uapi::bpf::{BPF_INSN_SIZE, BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE};
@@ -139,8 +140,9 @@ pub struct LinkedFunction {
 /// Links the programs of one object.
 #[derive(Debug)]
 pub struct Linker<'o> {
+    programs: &'o [ProgramSpec],
     /// Programs and functions by section and offset.
-    code: BTreeMap<(&'o str, u64), Code<'o>>,
+    functions: BTreeMap<(&'o str, u64), &'o FunctionSpec>,
     /// Indices of maps by section and offset.
     maps: BTreeMap<(&'o str, u64), usize>,
     /// Sections of global variables, with their indices.
@@ -166,14 +168,13 @@ struct References {
 impl<'o> Linker<'o> {
     /// Sorts what is in `object` by its place.
     pub fn new(object: &'o Object) -> Self {
-        let programs = object.programs.iter().map(ProgramSpec::code);
-        let functions = object.functions.iter().map(FunctionSpec::code);
         let maps = object.maps.iter().enumerate();
         let (kconfig, data): (Vec<_>, Vec<_>) =
             object.data.iter().enumerate().partition(|(_, data)| data.kind == DataKind::Kconfig);
         let externs = object.externs.iter().enumerate();
         Self {
-            code: programs.chain(functions).map(|code| ((code.section, code.offset), code)).into_map(),
+            programs: &object.programs,
+            functions: object.code().map(|function| (function.place(), function)).into_map(),
             maps: maps.map(|(index, map)| ((&*map.section, map.offset), index)).into_map(),
             data: data.into_iter().map(|(index, data)| (&*data.section, (index, data))).into_map(),
             kconfig: kconfig.first().map(|(index, _)| *index),
@@ -190,24 +191,24 @@ impl<'o> Linker<'o> {
     /// that of the first call, and after each function those that it calls first; at the end the exception callback,
     /// and what that calls. The kernel's tag of a program depends on their order.
     pub fn link(&self, program: &'o ProgramSpec) -> Result<Linked> {
-        join::join(self, program.code())
+        join::join(self, &program.function)
     }
 
-    /// Resolves what `code` names other than functions, in its instructions `insns`.
-    fn resolve(&self, code: Code<'o>, insns: &mut [Insn]) -> Result<References> {
+    /// Resolves what `function` names other than functions, in its instructions `insns`.
+    fn resolve(&self, function: &FunctionSpec, insns: &mut [Insn]) -> Result<References> {
         let mut references = References::default();
-        for reference in code.references {
+        for reference in &function.references {
             match &reference.target {
                 SymbolTarget::Section { name, offset } => {
-                    let (map, src, place) = self.referent(code, reference, name, *offset)?;
+                    let (map, src, place) = self.referent(function, reference, name, *offset)?;
                     // The reader of instructions has seen to it that a load is whole.
                     let [first, second] = &mut insns[reference.insn..reference.insn + 2] else { continue };
                     (first.src, first.imm, second.imm) = (src, 0, place);
                     references.maps.push(MapReference { insn: reference.insn, map });
                 }
                 SymbolTarget::Code { .. } => {}
-                SymbolTarget::Common => return Err(common(code, reference)),
-                SymbolTarget::Nowhere => self.external(code, reference, insns, &mut references)?,
+                SymbolTarget::Common => return Err(self.common(function, reference)),
+                SymbolTarget::Nowhere => self.external(function, reference, insns, &mut references)?,
             }
         }
         Ok(references)
@@ -216,18 +217,18 @@ impl<'o> Linker<'o> {
     /// What `reference` is to, by a symbol at `offset` of `section`: the map, `src` and the second `imm` of its load.
     fn referent(
         &self,
-        code: Code<'_>,
+        function: &FunctionSpec,
         reference: &SymbolReference,
         section: &str,
         offset: u64,
     ) -> Result<(Referent, u8, i32)> {
-        let refusal = |kind, message: &str| refusal(code, reference.insn, kind, message);
+        let refusal = |kind, message: &str| self.refusal(function, reference.insn, kind, message);
         let symbol = quote(&reference.symbol);
         let data = self.data.get(section);
         if data.is_none() && self.maps.range((section, 0)..=(section, u64::MAX)).next().is_none() {
             return Err(refusal(ErrorKind::Unsupported, &other_target(reference, section)));
         }
-        let (insn, noun) = (code.insns[reference.insn], if data.is_some() { "variable" } else { "map" });
+        let (insn, noun) = (function.insns[reference.insn], if data.is_some() { "variable" } else { "map" });
         if !insn.is_ld_imm64() || reference.kind != RelocationType::R_BPF_64_64 {
             let message = format!("expected a 64-bit load for {noun} {symbol}, found `{insn:?}`");
             return Err(refusal(ErrorKind::Malformed, &message));
@@ -238,7 +239,7 @@ impl<'o> Linker<'o> {
             );
             return Err(refusal(ErrorKind::Malformed, &message));
         }
-        let addend = reference.addend.unwrap_or_else(|| code.load_addend(reference.insn));
+        let addend = reference.addend.unwrap_or_else(|| function.load_addend(reference.insn));
         let place = offset.checked_add_signed(addend);
         let found = match data {
             Some((index, data)) => place
@@ -259,14 +260,26 @@ impl<'o> Linker<'o> {
             refusal(ErrorKind::Malformed, &message)
         })
     }
-}
 
-#[cold]
-fn common(code: Code<'_>, reference: &SymbolReference) -> Error {
-    let symbol = quote(&reference.symbol);
-    let message = format!("refers to {symbol}, a common symbol (SHN_COMMON), which has no place in the file");
-    refusal(code, reference.insn, ErrorKind::Unsupported, &message)
-        .with_help("compile with `-fno-common`, or give it a value")
+    #[cold]
+    fn common(&self, function: &FunctionSpec, reference: &SymbolReference) -> Error {
+        let symbol = quote(&reference.symbol);
+        let message =
+            format!("refers to {symbol}, a common symbol (SHN_COMMON), which has no place in the file");
+        self.refusal(function, reference.insn, ErrorKind::Unsupported, &message)
+            .with_help("compile with `-fno-common`, or give it a value")
+    }
+
+    /// An error that names the program or function, the instruction and its place in the file.
+    #[cold]
+    fn refusal(&self, function: &FunctionSpec, insn: usize, kind: ErrorKind, message: &str) -> Error {
+        let is_program = self.programs.iter().any(|program| ptr::eq(&raw const program.function, function));
+        let (noun, name) = (if is_program { "program" } else { "function" }, quote(&function.name));
+        Error::new(kind, format!("instruction {insn} of {noun} {name}: {message}")).at(
+            format!("section {}", quote(&function.section)),
+            function.offset + (insn * BPF_INSN_SIZE) as u64,
+        )
+    }
 }
 
 #[cold]
@@ -281,13 +294,6 @@ fn other_target(reference: &SymbolReference, section: &str) -> String {
         "{what} in section {}; what can be referred to are maps, functions, and variables in .rodata, .data and .bss",
         quote(section)
     )
-}
-
-/// An error that names the program or function, the instruction and its place in the file.
-#[cold]
-fn refusal(code: Code<'_>, insn: usize, kind: ErrorKind, message: &str) -> Error {
-    Error::new(kind, format!("instruction {insn} of {} {}: {message}", code.noun, quote(code.name)))
-        .at(format!("section {}", quote(code.section)), code.offset + (insn * BPF_INSN_SIZE) as u64)
 }
 
 #[cfg(test)]

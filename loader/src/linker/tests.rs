@@ -63,13 +63,8 @@ fn object(insns: &[Insn], references: &[SymbolReference], functions: &[FunctionS
         btf: None,
         btf_flaw: None,
         programs: vec![ProgramSpec {
-            name: "main".to_owned(),
-            section: "xdp".to_owned(),
-            offset: 0,
+            function: FunctionSpec { section: "xdp".to_owned(), ..function("main", 0, insns, references) },
             kind: ProgramKind { prog_type: ProgType::XDP, attach_type: AttachType::XDP, frags: false },
-            insns: insns.to_vec(),
-            references: references.to_vec(),
-            info: CodeInfo::default(),
         }],
         functions: functions.to_vec(),
         maps: Vec::new(),
@@ -261,7 +256,7 @@ fn a_place_outside_of_the_variables_is_refused() {
         );
     }
     let mut rela = load_of(".data", 0, 0);
-    rela.programs[0].references[0].addend = Some(0);
+    rela.programs[0].function.references[0].addend = Some(0);
     assert_eq!(
         refusal_of(&rela),
         format!(
@@ -269,7 +264,7 @@ fn a_place_outside_of_the_variables_is_refused() {
         )
     );
     let mut call_of_data = load_of(".data", 0, 0);
-    call_of_data.programs[0].insns[0] = call(-1);
+    call_of_data.programs[0].function.insns[0] = call(-1);
     assert_eq!(
         refusal_of(&call_of_data),
         format!("{place} expected a 64-bit load for variable `.data`, found `call pc-0x1`")
@@ -305,7 +300,7 @@ fn to_section(insn: usize, section: &str, offset: u64) -> SymbolReference {
 /// Links a program of these instructions, which begins 8 bytes into its section, in an object with three maps.
 fn link_with_maps(insns: &[Insn], references: &[SymbolReference]) -> Result<Linked> {
     let mut object = object(insns, references, &[]);
-    object.programs[0].offset = 8;
+    object.programs[0].function.offset = 8;
     object.maps = vec![map_at("a", "maps", 0), map_at("b", "maps", 20), map_at("c", ".maps", 0)];
     link(&object)
 }

@@ -21,7 +21,8 @@ const MAX_NAMES: usize = 4;
 /// [`BPF_INSN_SIZE`] for distances, which may be negative.
 const INSN_SIZE: i64 = 8;
 
-/// A function that is no program of its own: programs call it, or hand its address to a helper.
+/// A function: its instructions, and what these refer to. A [program](super::ProgramSpec) is one that the kernel runs;
+/// the others are called by programs, which may also hand their addresses to a helper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionSpec {
     /// Its symbol; the section's name where there is no symbol.
@@ -38,40 +39,6 @@ pub struct FunctionSpec {
     pub info: CodeInfo,
 }
 
-impl FunctionSpec {
-    /// What a linker sees of it.
-    pub fn code(&self) -> Code<'_> {
-        Code {
-            noun: "function",
-            name: &self.name,
-            section: &self.section,
-            offset: self.offset,
-            insns: &self.insns,
-            references: &self.references,
-            info: &self.info,
-        }
-    }
-}
-
-/// What programs and other functions have in common.
-#[derive(Clone, Copy, Debug)]
-pub struct Code<'o> {
-    /// What messages call it: `program` or `function`.
-    pub noun: &'static str,
-    /// Its symbol.
-    pub name: &'o str,
-    /// The section it is in.
-    pub section: &'o str,
-    /// Where it begins in the section, in bytes.
-    pub offset: u64,
-    /// Its instructions.
-    pub insns: &'o [Insn],
-    /// The symbols that its instructions name, in the order of the instructions.
-    pub references: &'o [SymbolReference],
-    /// What the compiler said of it and of its instructions.
-    pub info: &'o CodeInfo,
-}
-
 /// An instruction that names a function: it calls it or takes its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Callee<'o> {
@@ -83,22 +50,27 @@ pub struct Callee<'o> {
     pub offset: Option<u64>,
 }
 
-impl<'o> Code<'o> {
+impl FunctionSpec {
+    /// Its section and where it begins there, which no function of another name shares.
+    pub fn place(&self) -> (&str, u64) {
+        (&self.section, self.offset)
+    }
+
     /// The functions that its instructions name, in the order of the instructions.
-    pub fn callees(self) -> impl Iterator<Item = Callee<'o>> {
+    pub fn callees(&self) -> impl Iterator<Item = Callee<'_>> {
         // Most instructions of a large program are neither, and it is gone through several times.
         let may_name = |(_, insn): &(usize, &Insn)| insn.code == BPF_CALL || insn.is_ld_imm64();
         self.insns.iter().enumerate().filter(may_name).filter_map(move |(insn, _)| self.callee(insn))
     }
 
     /// The symbol that the instruction names, if it does.
-    pub fn reference(self, insn: usize) -> Option<&'o SymbolReference> {
+    pub fn reference(&self, insn: usize) -> Option<&SymbolReference> {
         let found = self.references.binary_search_by_key(&insn, |reference| reference.insn);
         found.ok().map(|index| &self.references[index])
     }
 
     /// The addend of the 64-bit load at this index: `SHT_REL` keeps it in both halves, the lower 32 bits first.
-    pub fn load_addend(self, insn: usize) -> i64 {
+    pub fn load_addend(&self, insn: usize) -> i64 {
         let half = |slot: usize| self.insns.get(insn + slot).map_or(0, |insn| i64::from(insn.imm));
         half(1) << 32 | half(0) & 0xffff_ffff
     }
@@ -108,7 +80,7 @@ impl<'o> Code<'o> {
     /// A call counts in instructions from the one after it: after itself where the compiler has resolved it, from
     /// the symbol where it left a relocation (so that -1 is the symbol's own place). A load counts in bytes from
     /// the symbol. LLVM's `BPFELFObjectWriter.cpp` and `BPFAsmBackend.cpp` write them so.
-    fn callee(self, index: usize) -> Option<Callee<'o>> {
+    fn callee(&self, index: usize) -> Option<Callee<'_>> {
         let insn = self.insns[index];
         let call = insn.code == BPF_CALL && insn.src == BPF_PSEUDO_CALL;
         if !call && !insn.is_ld_imm64() {
@@ -122,7 +94,7 @@ impl<'o> Code<'o> {
             Some(SymbolTarget::Code { section, offset }) => (&**section, *offset, self.load_addend(index)),
             None if call => {
                 let next = self.offset + ((index + 1) * BPF_INSN_SIZE) as u64;
-                (self.section, next, instructions(insn.imm))
+                (&*self.section, next, instructions(insn.imm))
             }
             _ => return None,
         };
@@ -212,17 +184,17 @@ impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
     /// `unnamed`, which no instruction names. What a dead function looks like does not matter.
     pub(super) fn reached<'p>(
         &mut self,
-        programs: impl Iterator<Item = Code<'p>>,
+        programs: impl Iterator<Item = &'p FunctionSpec>,
         unnamed: Vec<(usize, u64)>,
     ) -> Result<Vec<FunctionSpec>> {
         let mut functions = BTreeMap::new();
-        let mut wanted: Vec<_> = programs.flat_map(|code| self.targets(code)).chain(unnamed).collect();
+        let mut wanted: Vec<_> = programs.flat_map(|program| self.targets(program)).chain(unnamed).collect();
         while let Some(target) = wanted.pop() {
             if functions.contains_key(&target) {
                 continue;
             }
             if let Some(function) = self.function_at(target)? {
-                wanted.extend(self.targets(function.code()));
+                wanted.extend(self.targets(&function));
                 functions.insert(target, function);
             }
         }
@@ -231,8 +203,9 @@ impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
 
     /// The places in other sections than the programs' at which functions are named. Where none begins the linker
     /// will say so, if it comes to that.
-    fn targets(&self, code: Code<'_>) -> Vec<(usize, u64)> {
-        code.callees()
+    fn targets(&self, function: &FunctionSpec) -> Vec<(usize, u64)> {
+        function
+            .callees()
             .filter_map(|callee| {
                 let section = *self.file.code.get(callee.section)?;
                 let in_program = self.file.is_program_section(section);

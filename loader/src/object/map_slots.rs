@@ -62,7 +62,7 @@ pub(super) fn fill(
     let places = maps.iter().enumerate();
     let maps_by_place =
         places.map(|(index, map)| (map.offset, (first + index, map.shape.map_type.is_map_in_map())));
-    let programs = programs.iter().enumerate().map(|(index, program)| (program.place(), index));
+    let programs = programs.iter().enumerate().map(|(index, program)| (program.function.place(), index));
     let names = Names { programs: programs.into_map(), maps: maps_by_place.into_map() };
     let mut filled = BTreeSet::new();
     for relocation in file.elf.relocations(table)? {

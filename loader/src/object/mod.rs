@@ -19,7 +19,7 @@ mod variable;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use code::{Callee, Code, FunctionSpec, SymbolReference, SymbolTarget};
+pub use code::{Callee, FunctionSpec, SymbolReference, SymbolTarget};
 pub use data::{DataKind, DataSpec};
 pub use externs::{ExternKind, ExternSpec, OptionKind, OptionSpec};
 pub use map::{EntryTypes, InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotSpec, SlotValue};
@@ -96,8 +96,8 @@ impl Object {
         let (ext, ext_flaw) = types::read_ext(&file, types.btf.as_ref())?;
         let (programs, functions) = program::parse(&file, types.btf.as_ref(), &ext, &mut needed)?;
         let flaw = types.flaw.or(ext_flaw);
-        let code = programs.iter().map(ProgramSpec::code).chain(functions.iter().map(FunctionSpec::code));
-        if let Some(flaw) = flaw.as_ref().filter(|_| types::are_needed(types.btf.as_ref(), &programs, code)) {
+        let needs_types = || types::are_needed(types.btf.as_ref(), &programs, &functions);
+        if let Some(flaw) = flaw.as_ref().filter(|_| needs_types()) {
             return Err(flaw.clone());
         }
         let maps = map::parse(&file, types.btf.as_ref(), data, &programs)?;
@@ -122,10 +122,11 @@ impl Object {
 
     /// The program with this symbol name, or the only one in the section of this name, as gobpf finds it.
     pub fn program(&self, name: &str) -> Result<&ProgramSpec> {
-        if let Some(program) = self.programs.iter().find(|program| program.name == name) {
+        if let Some(program) = self.programs.iter().find(|program| program.function.name == name) {
             return Ok(program);
         }
-        let in_section: Vec<_> = self.programs.iter().filter(|program| program.section == name).collect();
+        let in_section: Vec<_> =
+            self.programs.iter().filter(|program| program.function.section == name).collect();
         match in_section[..] {
             [program] => Ok(program),
             [] => Err(Error::new(
@@ -144,8 +145,9 @@ impl Object {
     /// never do.
     pub fn only_program(&self) -> Result<&ProgramSpec> {
         let called = self.tail_called();
-        let is_aside =
-            |program: &&ProgramSpec| program.extends().is_some() || called.contains(&program.place());
+        let is_aside = |program: &&ProgramSpec| {
+            program.extends().is_some() || called.contains(&program.function.place())
+        };
         let (others, programs): (Vec<_>, Vec<_>) =
             self.programs.iter().filter(|program| !program.is_optional()).partition(is_aside);
         match (&programs[..], &others[..]) {
@@ -162,7 +164,7 @@ impl Object {
             SlotValue::Program(program) => self.programs.get(program),
             _ => None,
         });
-        programs.map(ProgramSpec::place).into_set()
+        programs.map(|program| program.function.place()).into_set()
     }
 
     #[cold]
@@ -186,9 +188,12 @@ impl Object {
 
     /// Whether no instruction of the object depends on the kernel that it is loaded into.
     pub(crate) fn takes_nothing(&self) -> bool {
-        let mut code =
-            self.programs.iter().map(ProgramSpec::code).chain(self.functions.iter().map(FunctionSpec::code));
-        self.externs.is_empty() && code.all(|code| code.info.relocations.is_empty())
+        self.externs.is_empty() && self.code().all(|function| function.info.relocations.is_empty())
+    }
+
+    /// All functions: those of the programs, then the others.
+    pub(crate) fn code(&self) -> impl Iterator<Item = &FunctionSpec> {
+        self.programs.iter().map(|program| &program.function).chain(&self.functions)
     }
 
     /// The map with this name.
@@ -217,7 +222,9 @@ impl Object {
         refuse_duplicate_names("map", self.maps.iter().map(|map| (&map.name, &map.section, map.offset)))?;
         refuse_duplicate_names(
             "program",
-            self.programs.iter().map(|program| (&program.name, &program.section, program.offset)),
+            self.programs
+                .iter()
+                .map(|program| (&program.function.name, &program.function.section, program.function.offset)),
         )
     }
 }

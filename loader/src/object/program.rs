@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::File;
-use super::code::{Code, FunctionSpec, Reader, SymbolReference};
-use super::types::CodeInfo;
+use super::code::{FunctionSpec, Reader};
 use crate::btf::{Btf, BtfExt};
 use crate::elf::Disjoint;
 use crate::error::{Result, escape};
-use crate::insn::Insn;
 use crate::order::InOrder as _;
 use crate::uapi::bpf::{AttachType, ProgType};
 
@@ -121,68 +119,28 @@ const EXTENSION: &str = "freplace/";
 /// One program: a function in a program section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramSpec {
-    /// The function's symbol; the section's name where there is no symbol.
-    pub name: String,
-    /// The section it is in.
-    pub section: String,
-    /// Where it begins in the section, in bytes.
-    pub offset: u64,
+    /// The function.
+    pub function: FunctionSpec,
     /// How to load it.
     pub kind: ProgramKind,
-    /// Its instructions as the compiler wrote them: not relocated.
-    pub insns: Vec<Insn>,
-    /// The symbols that its instructions name, in the order of the instructions.
-    pub references: Vec<SymbolReference>,
-    /// What the compiler said of it and of its instructions.
-    pub info: CodeInfo,
 }
 
 impl ProgramSpec {
-    fn new(function: FunctionSpec, kind: ProgramKind) -> Self {
-        let FunctionSpec { name, section, offset, insns, references, info } = function;
-        Self { name, section, offset, kind, insns, references, info }
-    }
-
     /// The function of another program that this one replaces, if it is an extension (5.6).
     pub fn extends(&self) -> Option<&str> {
-        told(&self.section).strip_prefix(EXTENSION).filter(|_| self.kind.prog_type == ProgType::EXT)
+        told(&self.function.section).strip_prefix(EXTENSION).filter(|_| self.kind.prog_type == ProgType::EXT)
     }
 
     /// Whether it is loaded only where it is chosen: its section begins with `?`, by which libbpf (0.8) leaves loading
     /// it to user space.
     pub fn is_optional(&self) -> bool {
-        self.section.starts_with(OPTIONAL)
-    }
-
-    /// Its section and where it begins there, which no other program shares.
-    pub fn place(&self) -> (&str, u64) {
-        (&self.section, self.offset)
-    }
-
-    /// What a linker sees of it.
-    pub fn code(&self) -> Code<'_> {
-        Code {
-            noun: "program",
-            name: &self.name,
-            section: &self.section,
-            offset: self.offset,
-            insns: &self.insns,
-            references: &self.references,
-            info: &self.info,
-        }
-    }
-}
-
-impl From<ProgramSpec> for FunctionSpec {
-    fn from(program: ProgramSpec) -> Self {
-        let ProgramSpec { name, section, offset, insns, references, info, .. } = program;
-        Self { name, section, offset, insns, references, info }
+        self.function.section.starts_with(OPTIONAL)
     }
 }
 
 impl fmt::Display for ProgramSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (section {})", escape(&self.name), escape(&self.section))
+        write!(f, "{} (section {})", escape(&self.function.name), escape(&self.function.section))
     }
 }
 
@@ -197,17 +155,17 @@ pub(super) fn parse<'e, 'a>(
     let (mut programs, mut local) = (Vec::new(), Vec::new());
     for (section, kind) in &file.programs {
         for (is_local, function) in reader.all(section)? {
-            programs.push(ProgramSpec::new(function, *kind));
+            programs.push(ProgramSpec { function, kind: *kind });
             local.push(is_local);
         }
     }
     let callbacks = btf.map(Btf::exception_callbacks).unwrap_or_default();
     let callbacks = if callbacks.is_empty() { Vec::new() } else { file.places_of(&callbacks) };
-    let mut functions = reader.reached(programs.iter().map(ProgramSpec::code), callbacks)?;
+    let mut functions = reader.reached(programs.iter().map(|program| &program.function), callbacks)?;
     let helpers = helpers(&programs, &local, &functions);
     let (kept, helpers): (Vec<_>, Vec<_>) =
         programs.into_iter().enumerate().partition(|(index, _)| !helpers.contains(index));
-    functions.extend(helpers.into_iter().map(|(_, program)| FunctionSpec::from(program)));
+    functions.extend(helpers.into_iter().map(|(_, program)| program.function));
     Ok((kept.into_iter().map(|(_, program)| program).collect(), functions))
 }
 
@@ -215,12 +173,13 @@ pub(super) fn parse<'e, 'a>(
 fn helpers(programs: &[ProgramSpec], local: &[bool], functions: &[FunctionSpec]) -> BTreeSet<usize> {
     let all = programs.iter().zip(local).enumerate().filter(|(_, (_, local))| **local);
     let places: BTreeMap<_, _> =
-        all.map(|(index, (program, _))| ((&*program.section, program.offset), index)).into_map();
-    let code = programs.iter().map(ProgramSpec::code).chain(functions.iter().map(FunctionSpec::code));
-    code.flat_map(|code| {
-        let named = code.callees().filter_map(|callee| Some((callee.section, callee.offset?)));
-        named.filter(move |place| *place != (code.section, code.offset))
-    })
-    .filter_map(|place| places.get(&place).copied())
-    .into_set()
+        all.map(|(index, (program, _))| (program.function.place(), index)).into_map();
+    let functions = programs.iter().map(|program| &program.function).chain(functions);
+    functions
+        .flat_map(|function| {
+            let named = function.callees().filter_map(|callee| Some((callee.section, callee.offset?)));
+            named.filter(move |place| *place != function.place())
+        })
+        .filter_map(|place| places.get(&place).copied())
+        .into_set()
 }

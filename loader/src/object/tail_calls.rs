@@ -32,7 +32,7 @@ pub(super) fn fill(programs: &[ProgramSpec], ids: &[u32], maps: &mut [MapSpec]) 
     // Of two with one id, the first is meant.
     let arrays: BTreeMap<u32, usize> = arrays.rev().map(|(map, &id)| (id, map)).into_map();
     for (program, spec) in programs.iter().enumerate() {
-        let Some((id, slot)) = entry(&spec.section) else { continue };
+        let Some((id, slot)) = entry(&spec.function.section) else { continue };
         let Some(&map) = arrays.get(&id) else {
             let message = format!("expected a prog array with the id {id} for program {spec}, found none");
             return Err(
@@ -69,7 +69,7 @@ fn refuse_two_in_a_slot(programs: &[ProgramSpec], map: &mut MapSpec) -> Result<(
     map.slots.dedup_by(|second, first| {
         let (Some(one), Some(other)) = (program(first), program(second)) else { return false };
         // One function under two names is one program.
-        if first.key == second.key && one.place() != other.place() && refusal.is_none() {
+        if first.key == second.key && one.function.place() != other.function.place() && refusal.is_none() {
             let slot = first.key;
             let message =
                 format!("expected one program for slot {slot} of map {name}, found {other} beside {one}");
@@ -82,7 +82,11 @@ fn refuse_two_in_a_slot(programs: &[ProgramSpec], map: &mut MapSpec) -> Result<(
 
 #[cold]
 fn refused(program: &ProgramSpec, message: String) -> Error {
-    Error::malformed(format!("section {}", quote(&program.section)), program.offset, message)
+    Error::malformed(
+        format!("section {}", quote(&program.function.section)),
+        program.function.offset,
+        message,
+    )
 }
 
 #[cfg(test)]

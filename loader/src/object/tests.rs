@@ -275,7 +275,7 @@ fn an_optional_program_is_loaded_only_where_it_is_chosen() {
         writer.parse().unwrap()
     };
     let both = object(&["?xdp.frags", "xdp", "?freplace/decide"]);
-    assert_eq!(both.only_program().unwrap().name, "xdp");
+    assert_eq!(both.only_program().unwrap().function.name, "xdp");
     assert!(both.program("?xdp.frags").unwrap().is_optional());
     assert_eq!(both.program("?freplace/decide").unwrap().extends(), Some("decide"));
     let refusal = object(&["?xdp"]).only_program().unwrap_err();
@@ -294,12 +294,16 @@ fn every_function_of_a_section_is_a_program() {
     writer.section("license", SectionKind::Data, b"GPL\0and more");
     writer.section("version", SectionKind::Data, &0x0004_0800u32.to_le_bytes());
     let object = writer.parse().unwrap();
-    let programs: Vec<_> = object.programs.iter().map(|p| (&*p.name, p.offset, p.insns.len())).collect();
+    let programs: Vec<_> = object
+        .programs
+        .iter()
+        .map(|p| (&*p.function.name, p.function.offset, p.function.insns.len()))
+        .collect();
     // A size of 0 reaches to the next function.
     assert_eq!(programs, [("first", 0, 1), ("second", 8, 2), ("last", 24, 1)]);
     assert_eq!(object.other_code, [".text"]);
     assert_eq!((object.license.as_deref(), object.version), (Some("GPL"), Some(0x0004_0800)));
-    assert_eq!(object.program("last").unwrap().offset, 24);
+    assert_eq!(object.program("last").unwrap().function.offset, 24);
 }
 
 #[test]
@@ -309,10 +313,10 @@ fn functions_without_a_type_are_found_and_labels_are_not() {
     writer.symbol("old", SymbolKind::Label, code, (0, 0), SymbolScope::Dynamic);
     writer.symbol("LBB0_1", SymbolKind::Label, code, (8, 0), SymbolScope::Compilation);
     let object = writer.parse().unwrap();
-    assert_eq!((&*object.programs[0].name, object.programs[0].insns.len()), ("old", 2));
+    assert_eq!((&*object.programs[0].function.name, object.programs[0].function.insns.len()), ("old", 2));
     // By its section, as gobpf finds a program.
-    assert_eq!(object.program("prog").unwrap().name, "old");
-    assert_eq!(object.only_program().unwrap().name, "old");
+    assert_eq!(object.program("prog").unwrap().function.name, "old");
+    assert_eq!(object.only_program().unwrap().function.name, "old");
 }
 
 #[test]
@@ -323,7 +327,7 @@ fn a_section_is_one_program_if_it_has_no_symbol() {
     writer.section("xdp/data", SectionKind::Data, &EXIT);
     writer.section("xdp_metadata", SectionKind::Data, &EXIT);
     let programs = writer.parse().unwrap().programs;
-    assert_eq!(programs.iter().map(|program| &*program.name).collect::<Vec<_>>(), ["xdp/a"]);
+    assert_eq!(programs.iter().map(|program| &*program.function.name).collect::<Vec<_>>(), ["xdp/a"]);
 }
 
 /// An object with two prog arrays in iproute2's dialect, of the ids 1 and 16, and a program in each of `sections`.
@@ -345,7 +349,7 @@ fn iproute2_names_slots_of_prog_arrays_by_sections() {
     let object = prog_arrays(&["1/3", "prog", "0x10/0", "1/01", "filters"]).parse().unwrap();
     let slots = |map: usize| {
         let slots = object.maps[map].slots.iter().map(|slot| match slot.value {
-            SlotValue::Program(program) => (slot.key, &*object.programs[program].section),
+            SlotValue::Program(program) => (slot.key, &*object.programs[program].function.section),
             _ => panic!("{slot:?}"),
         });
         slots.collect::<Vec<_>>()
@@ -354,7 +358,7 @@ fn iproute2_names_slots_of_prog_arrays_by_sections() {
     assert_eq!(slots(1), [(0, "0x10/0")]);
     assert_eq!(object.other_code, ["filters"]);
     // What is for prog arrays is not what is attached.
-    assert_eq!(object.only_program().unwrap().name, "prog");
+    assert_eq!(object.only_program().unwrap().function.name, "prog");
     // Other dialects have no ids.
     let mut writer = two_maps(20, 1);
     writer.section("1/0", SectionKind::Text, &EXIT);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Code, File, ProgramSpec};
+use super::{File, FunctionSpec, ProgramSpec};
 use crate::btf::{Btf, BtfExt, CoreRelocation, LineInfo, SectionInfo, TypeId, VariablePlace};
 use crate::elf::{Section, Symbol, SymbolSection};
 use crate::error::{Error, Result, quote};
@@ -138,12 +138,10 @@ fn has_relocations(file: &File<'_, '_>, ext: &Section<'_>) -> Result<bool> {
 }
 
 /// Whether code cannot be loaded without what is said of it: functions are called back, or take the place of others.
-pub(super) fn are_needed<'o>(
-    btf: Option<&Btf>,
-    programs: &[ProgramSpec],
-    mut code: impl Iterator<Item = Code<'o>>,
-) -> bool {
-    let is_called_back = |code: Code<'o>| code.callees().any(|callee| code.insns[callee.insn].is_ld_imm64());
+pub(super) fn are_needed(btf: Option<&Btf>, programs: &[ProgramSpec], functions: &[FunctionSpec]) -> bool {
+    let is_called_back =
+        |function: &FunctionSpec| function.callees().any(|callee| function.insns[callee.insn].is_ld_imm64());
+    let mut code = programs.iter().map(|program| &program.function).chain(functions);
     programs.iter().any(|program| program.extends().is_some())
         || btf.is_some_and(|btf| !btf.exception_callbacks().is_empty())
         || code.any(is_called_back)

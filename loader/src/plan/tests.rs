@@ -7,8 +7,8 @@ use crate::features::{Answer, Kernel};
 use crate::insn::Insn;
 use crate::netlink::Mode;
 use crate::object::{
-    CodeInfo, DataKind, DataSpec, InnerMap, MapDialect, MapShape, MapSpec, Object, Pinning, ProgramKind,
-    ProgramSpec, SlotSpec, SlotValue,
+    CodeInfo, DataKind, DataSpec, FunctionSpec, InnerMap, MapDialect, MapShape, MapSpec, Object, Pinning,
+    ProgramKind, ProgramSpec, SlotSpec, SlotValue,
 };
 use crate::uapi::bpf::{
     AttachType, BPF_CALL, BPF_EXIT, BPF_F_XDP_HAS_FRAGS, BPF_PSEUDO_CALL, MapType, ProgType,
@@ -38,15 +38,16 @@ fn map(name: &str, pinning: Pinning) -> MapSpec {
 
 /// An object with these maps and the program `p`.
 fn object(maps: Vec<MapSpec>) -> Object {
-    let program = ProgramSpec {
+    let function = FunctionSpec {
         name: "p".to_owned(),
         section: "xdp".to_owned(),
         offset: 0,
-        kind: ProgramKind { prog_type: ProgType::XDP, attach_type: AttachType::XDP, frags: false },
         insns: vec![Insn { code: BPF_EXIT, dst: 0, src: 0, off: 0, imm: 0 }],
         references: Vec::new(),
         info: CodeInfo::default(),
     };
+    let kind = ProgramKind { prog_type: ProgType::XDP, attach_type: AttachType::XDP, frags: false };
+    let program = ProgramSpec { function, kind };
     Object {
         order: ByteOrder::NATIVE,
         license: Some("GPL".to_owned()),
@@ -449,7 +450,9 @@ fn an_offload_makes_everything_on_the_card() {
 #[test]
 fn all_programs_are_loaded_where_all_are_asked_for() {
     let mut object = object(Vec::new());
-    object.programs.push(ProgramSpec { name: "q".to_owned(), ..object.programs[0].clone() });
+    let mut q = object.programs[0].clone();
+    q.function.name = "q".to_owned();
+    object.programs.push(q);
     let all = Loader::new(&object).all_programs();
     assert_eq!(all.plan(&Kernel::unknown()).unwrap().programs, ["p", "q"]);
     let attached = all.clone().program("q").attach_to(target(ModeChoice::default(), false));
@@ -466,8 +469,9 @@ fn all_programs_are_loaded_where_all_are_asked_for() {
 #[test]
 fn optional_programs_are_loaded_where_they_are_chosen() {
     let mut object = object(Vec::new());
-    let section = "?xdp".to_owned();
-    object.programs.push(ProgramSpec { name: "q".to_owned(), section, ..object.programs[0].clone() });
+    let mut q = object.programs[0].clone();
+    (q.function.name, q.function.section) = ("q".to_owned(), "?xdp".to_owned());
+    object.programs.push(q);
     let programs = |loader: Loader<'_>| loader.plan(&Kernel::unknown()).unwrap().programs;
     assert_eq!(programs(Loader::new(&object)), ["p"]);
     assert_eq!(programs(Loader::new(&object).all_programs()), ["p"]);

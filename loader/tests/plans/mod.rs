@@ -54,7 +54,7 @@ pub(crate) fn attach_to_kernel(
         replace: false,
         by: AttachBy::Netlink,
     };
-    let loader = Loader::new(object).program(&program.name);
+    let loader = Loader::new(object).program(&program.function.name);
     let mut loader = match program.extends() {
         Some(_) => loader.extend(Existing::Id(7)).pin_under("/sys/fs/bpf/extension"),
         None => loader.attach_to(target),

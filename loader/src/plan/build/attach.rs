@@ -116,10 +116,10 @@ pub(super) fn refuse_to_attach(program: &ProgramSpec) -> Result<()> {
         AttachType::XDP_CPUMAP => "cpumaps",
         _ => return Ok(()),
     };
-    let name = quote(&program.name);
+    let name = quote(&program.function.name);
     let message = format!(
         "program {name} is for entries of {maps} (section {}) and cannot be attached to an interface",
-        quote(&program.section)
+        quote(&program.function.section)
     );
     let help =
         "load and pin it (`xdpload load --prog NAME --pin DIR`), and put it into the values of such a map";

@@ -26,7 +26,7 @@ impl Loader<'_> {
         let Some(function) = self.asks_card(linked, externs) else {
             return Ok(self.device_of_maps());
         };
-        let calls = format!("program {} calls {}", quote(&program.name), quote(function));
+        let calls = format!("program {} calls {}", quote(&program.function.name), quote(function));
         let Some(target) = self.targets.first() else {
             let message = format!("{calls}, and so must be bound to an interface when it is loaded");
             return Err(Error::new(ErrorKind::InvalidInput, message)

@@ -26,7 +26,7 @@ impl Loader<'_> {
         };
         let is = format!(
             "program {} replaces function {} of another program",
-            quote(&program.name),
+            quote(&program.function.name),
             quote(function)
         );
         if !self.targets.is_empty() {
@@ -53,7 +53,7 @@ impl Loader<'_> {
         for (slot, spec) in programs.iter().enumerate().filter(|(_, program)| program.extends().is_some()) {
             let path = format!("{dir}/links/{}", pin_name(spec));
             check_pin_path(Path::new(&self.bpffs), Path::new(&path))
-                .context(|| format!("the bpf_link of program {}", quote(&spec.name)))?;
+                .context(|| format!("the bpf_link of program {}", quote(&spec.function.name)))?;
             if steps.is_empty() {
                 steps.extend(make_parents(&path, &self.bpffs));
             }

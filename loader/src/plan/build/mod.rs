@@ -209,8 +209,8 @@ impl<'o> Loader<'o> {
         Ok(Plan {
             templates: maps.templates.names().len(),
             maps: maps.names,
-            programs: specs.iter().map(|program| program.name.clone()).collect(),
-            sections: specs.iter().map(|program| program.section.clone()).collect(),
+            programs: specs.iter().map(|program| program.function.name.clone()).collect(),
+            sections: specs.iter().map(|program| program.function.section.clone()).collect(),
             btf: self.object.btf.clone(),
             relocations,
             externs: externs.list(self.object),
@@ -329,7 +329,8 @@ impl<'o> Loader<'o> {
     /// The programs that are asked for, and which of them is the one to attach.
     fn programs(&self) -> Result<(Vec<&'o ProgramSpec>, ProgramSlot)> {
         let named = self.program.as_deref().map(|name| self.object.program(name)).transpose()?;
-        let is_named = |program: &ProgramSpec| named.is_some_and(|named| named.name == program.name);
+        let is_named =
+            |program: &ProgramSpec| named.is_some_and(|named| named.function.name == program.function.name);
         // With no program to extend, extensions are passed over like programs of other types.
         let is_for_us = |program: &&ProgramSpec| {
             (program.extends().is_none() || self.extended.is_some())
@@ -343,7 +344,7 @@ impl<'o> Loader<'o> {
             (None, _) => self.object.only_program()?,
         };
         // The reader of objects refuses two programs of one name.
-        match all.iter().position(|program| program.name == chosen.name) {
+        match all.iter().position(|program| program.function.name == chosen.function.name) {
             Some(place) if self.all_programs => Ok((all, ProgramSlot(place))),
             _ => Ok((vec![chosen], ProgramSlot(0))),
         }

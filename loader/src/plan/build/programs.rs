@@ -41,7 +41,7 @@ impl Loader<'_> {
                 .filter(|_| program.extends().is_none())
                 .filter(|_| kernel.has(Feature::ExpectedAttachType) != Answer::No),
             flags: frags | bound,
-            name: name_for(kernel, &program.name),
+            name: name_for(kernel, &program.function.name),
             license: self.object.license.clone().unwrap_or_default(),
             kern_version: self.kern_version(kernel)?,
             info: info(program, &linked)?.filter(|_| has_functions).map(Arc::new),
@@ -66,7 +66,7 @@ impl Loader<'_> {
             let program = ProgramSlot(slot);
             let path = format!("{dir}/{}", pin_name(spec));
             check_pin_path(Path::new(&self.bpffs), Path::new(&path))
-                .context(|| format!("program {}", quote(&spec.name)))?;
+                .context(|| format!("program {}", quote(&spec.function.name)))?;
             if slot == 0 {
                 steps.extend(make_parents(&path, &self.bpffs));
             }
@@ -94,7 +94,7 @@ impl Loader<'_> {
 
 /// A program's name as a file of bpffs, where the kernel refuses dots.
 pub(super) fn pin_name(program: &ProgramSpec) -> String {
-    program.name.replace('.', "_")
+    program.function.name.replace('.', "_")
 }
 
 /// What the kernel is told of the functions and lines of a program.
@@ -108,7 +108,7 @@ fn info(program: &ProgramSpec, linked: &Linked) -> Result<Option<ProgInfo>> {
             let message = format!(
                 "program {} has an exception callback, which the kernel finds by what the compiler says of \
                  functions, and that is missing",
-                quote(&program.name)
+                quote(&program.function.name)
             );
             Err(Error::new(ErrorKind::InvalidInput, message)
                 .with_help("compile with `clang -g`, and strip with `llvm-strip -g`, which keeps it"))

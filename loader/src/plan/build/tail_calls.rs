@@ -39,7 +39,8 @@ impl<'o> Programs<'o> {
     /// Links the `chosen` programs of the object, and all that they reach.
     pub(super) fn link(object: &'o Object, chosen: Vec<&'o ProgramSpec>) -> Result<Self> {
         let linker = Linker::new(object);
-        let slots = chosen.iter().enumerate().map(|(slot, program)| (program.place(), ProgramSlot(slot)));
+        let slots =
+            chosen.iter().enumerate().map(|(slot, program)| (program.function.place(), ProgramSlot(slot)));
         let mut programs = Self { object, slots: slots.into_map(), specs: chosen, linked: Vec::new() };
         let mut weight = 0;
         while let Some(program) = programs.specs.get(programs.linked.len()) {
@@ -52,7 +53,7 @@ impl<'o> Programs<'o> {
             for map in programs.prog_arrays_of(&linked).into_iter().chain(first.into_iter().flatten()) {
                 for slot in &object.maps[map].slots {
                     let program = named_program(object, map, &slot.value)?;
-                    if let Entry::Vacant(vacant) = programs.slots.entry(program.place()) {
+                    if let Entry::Vacant(vacant) = programs.slots.entry(program.function.place()) {
                         vacant.insert(ProgramSlot(programs.specs.len()));
                         programs.specs.push(program);
                     }
@@ -106,7 +107,7 @@ impl<'o> Programs<'o> {
 
     fn slot_of(&self, value: &SlotValue) -> Option<ProgramSlot> {
         let SlotValue::Program(program) = value else { return None };
-        self.slots.get(&self.object.programs[*program].place()).copied()
+        self.slots.get(&self.object.programs[*program].function.place()).copied()
     }
 
     /// The kernel lets only programs of one kind share a prog array: it would refuse the second with a bare EINVAL.

@@ -9,7 +9,8 @@ use crate::bytes::ByteOrder;
 use crate::insn::Insn;
 use crate::netlink::{LinkRef, ModeChoice};
 use crate::object::{
-    CodeInfo, DataKind, DataSpec, OptionKind, ProgramKind, ProgramSpec, SymbolReference, SymbolTarget,
+    CodeInfo, DataKind, DataSpec, FunctionSpec, OptionKind, ProgramKind, ProgramSpec, SymbolReference,
+    SymbolTarget,
 };
 use crate::plan::call::{Device, ProgLoad};
 use crate::plan::{AttachBy, Plan, Target};
@@ -90,13 +91,15 @@ fn object(externs: &[(&str, bool, ExternKind)], types: &Types) -> Object {
         license: Some("GPL".to_owned()),
         version: None,
         programs: vec![ProgramSpec {
-            name: "p".to_owned(),
-            section: "xdp".to_owned(),
-            offset: 0,
+            function: FunctionSpec {
+                name: "p".to_owned(),
+                section: "xdp".to_owned(),
+                offset: 0,
+                insns,
+                references,
+                info: CodeInfo::default(),
+            },
             kind: ProgramKind { prog_type: ProgType::XDP, attach_type: AttachType::XDP, frags: false },
-            insns,
-            references,
-            info: CodeInfo::default(),
         }],
         functions: Vec::new(),
         maps: Vec::new(),
@@ -302,8 +305,8 @@ fn nothing_is_wanted_that_no_program_refers_to() {
     let told = loader.kconfig(Kconfig::new("config", b"CONFIG_A=1\n".to_vec()));
     let told = told.kernel_types(KernelTypes::default()).kernel_symbols(KernelSymbols::default());
     assert_eq!(told.wants().unwrap(), Wants { version: true, ..Wants::default() });
-    object.programs[0].references.clear();
-    object.programs[0].insns = vec![EXIT];
+    object.programs[0].function.references.clear();
+    object.programs[0].function.insns = vec![EXIT];
     assert_eq!(Loader::new(&object).wants().unwrap(), Wants::default());
     assert!(Loader::new(&object).plan(&Kernel::unknown()).is_ok());
 }
