@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use loader::netlink::{LinkRef, ModeChoice};
+use loader::netlink::{InterfaceRef, ModeChoice};
 use loader::object::MapDialect;
 use loader::pin::BPFFS_ROOT;
 use loader::{Error, ErrorKind, escape, quote};
@@ -210,7 +210,7 @@ Examples:
 
 impl Attach {
     /// Which of the words are interfaces, and which is the object.
-    pub(crate) fn split(&self) -> loader::Result<(Vec<LinkRef>, Source)> {
+    pub(crate) fn split(&self) -> loader::Result<(Vec<InterfaceRef>, Source)> {
         let has_object = self.pinned.is_none() && self.prog_id.is_none();
         let (object, interfaces) = match self.words.split_last() {
             Some((object, interfaces)) if has_object => (Some(PathBuf::from(object)), interfaces),
@@ -254,7 +254,7 @@ pub(crate) struct Report {
 pub(crate) struct Detach {
     /// The interfaces, by name or index
     #[arg(value_name = "IF", required = true)]
-    pub(crate) interfaces: Vec<LinkRef>,
+    pub(crate) interfaces: Vec<InterfaceRef>,
     /// Detach only the program with this id; fail if another one is attached. Without CAP_SYS_ADMIN the kernel cannot
     /// compare it, and whatever runs at that moment goes
     #[arg(long, value_name = "N")]
@@ -299,7 +299,7 @@ impl Bpffs {
 pub(crate) struct Confirm {
     /// The interface, by name or index [default: all with a change on trial]
     #[arg(value_name = "IF")]
-    pub(crate) interface: Option<LinkRef>,
+    pub(crate) interface: Option<InterfaceRef>,
     #[command(flatten)]
     pub(crate) bpffs: Bpffs,
     #[command(flatten)]
@@ -312,7 +312,7 @@ pub(crate) struct Confirm {
 pub(crate) struct Status {
     /// The interface, by name or index [default: all that have a program or a change on trial]
     #[arg(value_name = "IF")]
-    pub(crate) interface: Option<LinkRef>,
+    pub(crate) interface: Option<InterfaceRef>,
     #[command(flatten)]
     pub(crate) bpffs: Bpffs,
     #[command(flatten)]
@@ -363,7 +363,7 @@ pub(crate) struct Formats {
 pub(crate) struct MapList {
     /// Only the maps of the programs on this interface, by name or index
     #[arg(value_name = "IF")]
-    pub(crate) interface: Option<LinkRef>,
+    pub(crate) interface: Option<InterfaceRef>,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]

@@ -21,13 +21,13 @@ impl<T: Display + Serialize> Answer for T {}
 
 /// An interface, as each document tells of one.
 #[derive(Serialize)]
-pub(crate) struct InterfaceRef {
+pub(crate) struct NamedInterface {
     pub(crate) interface: String,
     /// Its number in its network namespace.
     pub(crate) ifindex: u32,
 }
 
-impl InterfaceRef {
+impl NamedInterface {
     pub(crate) fn new(name: &str, ifindex: u32) -> Self {
         Self { interface: name.to_owned(), ifindex }
     }

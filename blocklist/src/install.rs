@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use loader::features::{Answer, Feature};
 use loader::kernel::probe;
 use loader::map::{Map, MapParams, UpdateFlags};
-use loader::netlink::LinkInfo;
+use loader::netlink::InterfaceInfo;
 use loader::pin::HeldBpffs;
 use loader::program::Program;
 use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, ObjName};
@@ -281,7 +281,7 @@ fn make_directories(root: &Path, below: &Path, made: &mut Vec<PathBuf>) -> Resul
 }
 
 /// How the blocklist runs on an interface: the id of its program there, and the mode.
-pub fn running_on(link: &LinkInfo, ids: &[u32]) -> Option<loader::netlink::XdpProgram> {
+pub fn running_on(link: &InterfaceInfo, ids: &[u32]) -> Option<loader::netlink::XdpProgram> {
     let is_ours = |id: Option<u32>| id.is_some_and(|id| ids.contains(&id));
     link.xdp.programs().iter().copied().find(|program| is_ours(program.id))
 }

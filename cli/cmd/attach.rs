@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use loader::doctor;
 use loader::load::{AttachedTo, Comparison, RunsAlready};
 use loader::plan::Plan;
-use loader::{Cause, Error, Interface, LinkRef, Result, escape, quote};
+use loader::{Cause, Error, Interface, InterfaceRef, Result, escape, quote};
 use serde::Serialize;
 
 use super::transcript::{Executed, RecordDocument, Telling};
 use super::trial::{self, TrialDocument};
 use crate::format::hex;
 use crate::guard::Guard;
-use crate::output::InterfaceRef;
+use crate::output::NamedInterface;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Attach) -> Result<()> {
@@ -49,7 +49,7 @@ fn may_run_already(source: &args::Source, args: &args::Attach) -> bool {
 /// `refusal` stands.
 fn runs_already(
     plan: &Plan,
-    interfaces: &[LinkRef],
+    interfaces: &[InterfaceRef],
     args: &args::Attach,
     refusal: Error,
 ) -> Result<Document> {
@@ -98,7 +98,7 @@ struct Document {
 #[derive(Serialize)]
 struct Attached {
     #[serde(flatten)]
-    at: InterfaceRef,
+    at: NamedInterface,
     mode: String,
     replaced: Option<u32>,
     /// The bpf_link that holds the program.
@@ -114,7 +114,7 @@ struct Attached {
 impl Attached {
     fn of_running((interface, running): &(Interface, RunsAlready)) -> Self {
         Self {
-            at: InterfaceRef::new(interface.name(), interface.index().get()),
+            at: NamedInterface::new(interface.name(), interface.index().get()),
             mode: running.program.mode.to_string(),
             replaced: None,
             link: running.link.map(|link| Link { id: Some(link.id), pin: None }),
@@ -129,7 +129,7 @@ impl Attached {
             pin: pin.to_string_lossy().into_owned(),
         };
         Self {
-            at: InterfaceRef::new(&attached.name, attached.index),
+            at: NamedInterface::new(&attached.name, attached.index),
             mode: attached.mode.to_string(),
             replaced: attached.replaced.and_then(|program| program.id),
             // While on trial, the guard's link holds what netlink would.

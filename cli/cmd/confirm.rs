@@ -3,19 +3,19 @@
 use std::fmt;
 
 use loader::attach::RouteSocket;
-use loader::netlink::LinkInfo;
+use loader::netlink::InterfaceInfo;
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use crate::cmd::block;
 use crate::guard::{Guards, Pending};
-use crate::output::InterfaceRef;
+use crate::output::NamedInterface;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Confirm) -> Result<()> {
     let netns = super::netns(&args.place)?;
     let socket = RouteSocket::open(netns.as_ref())?;
-    let link = args.interface.as_ref().map(|link| socket.link(link)).transpose()?;
+    let link = args.interface.as_ref().map(|link| socket.interface(link)).transpose()?;
     let mut guards = Guards::new(netns.as_ref());
     let mut document = Document { confirmed: Vec::new(), default_drop: false };
     // Whatever becomes of one, the others are confirmed.
@@ -51,9 +51,9 @@ fn waiting(
     socket: &RouteSocket,
     guards: &mut Guards<'_>,
     refusals: &mut Vec<Error>,
-) -> Result<Vec<LinkInfo>> {
+) -> Result<Vec<InterfaceInfo>> {
     let mut waiting = Vec::new();
-    for link in socket.links()? {
+    for link in socket.interfaces()? {
         match guards.pending(link.index) {
             Ok(pending) => waiting.extend(pending.map(|_| link)),
             Err(error) => refusals.push(of(&link, error)),
@@ -62,12 +62,12 @@ fn waiting(
     Ok(waiting)
 }
 
-fn of(link: &LinkInfo, error: Error) -> Error {
+fn of(link: &InterfaceInfo, error: Error) -> Error {
     error.context(format!("the change of {}", quote(&link.name)))
 }
 
 #[cold]
-fn none_waits(link: Option<&LinkInfo>) -> Error {
+fn none_waits(link: Option<&InterfaceInfo>) -> Error {
     let of = link.map(|link| format!(" of {}", quote(&link.name))).unwrap_or_default();
     Error::new(ErrorKind::NotFound, format!("no change{of} waits to be confirmed"))
         .with_help("the time may be up; `xdpload status` shows what is there now")
@@ -84,7 +84,7 @@ struct Document {
 #[derive(Serialize)]
 struct Confirmed {
     #[serde(flatten)]
-    at: InterfaceRef,
+    at: NamedInterface,
     /// The program that stays; none where one was taken off.
     program: Option<u32>,
     /// What would have been put back.
@@ -94,9 +94,9 @@ struct Confirmed {
 }
 
 impl Confirmed {
-    fn new(link: &LinkInfo, pending: Pending) -> Self {
+    fn new(link: &InterfaceInfo, pending: Pending) -> Self {
         Self {
-            at: InterfaceRef::new(&link.name, link.index),
+            at: NamedInterface::new(&link.name, link.index),
             program: pending.new,
             instead_of: pending.before.iter().map(|program| program.id).collect(),
             pin: pending.pin.map(|pin| pin.display().to_string()),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::trial::{self, TrialDocument};
 use crate::args;
 use crate::guard::Guard;
-use crate::output::{self, InterfaceRef};
+use crate::output::{self, NamedInterface};
 
 pub(crate) fn run(args: &args::Detach) -> Result<()> {
     let netns = super::netns(&args.place)?;
@@ -35,8 +35,8 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
     answered.and(last.map_or(Ok(()), Err))
 }
 
-fn at(interface: &Interface) -> InterfaceRef {
-    InterfaceRef::new(interface.name(), interface.index().get())
+fn at(interface: &Interface) -> NamedInterface {
+    NamedInterface::new(interface.name(), interface.index().get())
 }
 
 /// Detaches what runs on an interface.
@@ -185,7 +185,7 @@ struct Document {
 #[derive(Serialize)]
 struct DetachedFrom {
     #[serde(flatten)]
-    at: InterfaceRef,
+    at: NamedInterface,
     programs: Vec<Program>,
     /// The pins of prog arrays that were kept for these programs.
     unpinned: Vec<String>,

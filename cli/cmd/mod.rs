@@ -34,7 +34,7 @@ use clap::{Args, Parser as _, Subcommand};
 use loader::attach::{Interface, NetNs};
 use loader::kernel::kconfig_file;
 use loader::load::AttachedTo;
-use loader::netlink::LinkRef;
+use loader::netlink::InterfaceRef;
 use loader::object::{DataSpec, Object, ParseOptions};
 use loader::plan::{AttachBy, Existing, KeepMaps, Loader, Plan, Target};
 use loader::{Error, ErrorKind, Result, escape, file, quote};
@@ -286,7 +286,7 @@ pub(crate) fn keep(upgrade: args::Upgrade) -> KeepMaps {
 }
 
 /// What the command line says about attaching to `link`, by a `bpf_link` pinned at `pin` if by one.
-pub(crate) fn target(link: &LinkRef, target: &args::Target, pin: Option<&str>) -> Target {
+pub(crate) fn target(link: &InterfaceRef, target: &args::Target, pin: Option<&str>) -> Target {
     let by = if target.link { AttachBy::Link { pin: pin.map(str::to_owned) } } else { AttachBy::Netlink };
     Target {
         link: link.clone(),
@@ -303,7 +303,7 @@ pub(crate) fn netns(place: &args::Place) -> Result<Option<NetNs>> {
 }
 
 /// The interfaces of the command line, in that order.
-pub(crate) fn open_all(links: &[LinkRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> {
+pub(crate) fn open_all(links: &[InterfaceRef], netns: Option<&NetNs>) -> Result<Vec<Interface>> {
     let mut all: Vec<Interface> = Vec::new();
     for link in links {
         let interface = Interface::open(link, netns)?;

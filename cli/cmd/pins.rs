@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use loader::attach::{Link, LinkState, NetNs, RouteSocket};
 use loader::kernel::{link_ids, program_ids};
 use loader::map::Map;
-use loader::netlink::LinkInfo;
+use loader::netlink::InterfaceInfo;
 use loader::pin::{self, Kind};
 use loader::plan::{KeptFor, keep_root};
 use loader::program::{Program, ProgramInfo};
@@ -113,7 +113,7 @@ struct Kernel {
     /// Why the kernel does not tell its programs and links; none if it does.
     hidden: Option<String>,
     /// The interfaces of this network namespace.
-    interfaces: Vec<LinkInfo>,
+    interfaces: Vec<InterfaceInfo>,
     /// The namespace's number; 0 where the kernel has none.
     cookie: u64,
     /// Once somebody has asked.
@@ -145,12 +145,12 @@ impl Kernel {
     fn beside(programs: Vec<ProgramInfo>, links: Vec<LinkState>, hidden: Option<String>) -> Result<Self> {
         let socket = RouteSocket::open(None)?;
         let cookie = socket.netns_cookie().unwrap_or(0);
-        let interfaces = socket.links()?;
+        let interfaces = socket.interfaces()?;
         let (elsewhere, is_told) = (OnceCell::new(), Cell::new(false));
         Ok(Self { programs, links, hidden, interfaces, cookie, elsewhere, is_told })
     }
 
-    fn interface(&self, index: u32) -> Option<&LinkInfo> {
+    fn interface(&self, index: u32) -> Option<&InterfaceInfo> {
         self.interfaces.iter().find(|interface| interface.index == index)
     }
 
@@ -192,7 +192,8 @@ impl Kernel {
             return Ok(None);
         }
         // On another interface it needs the same prog arrays.
-        let runs = |interface: &LinkInfo| interface.xdp.programs().iter().any(|it| it.id == Some(program));
+        let runs =
+            |interface: &InterfaceInfo| interface.xdp.programs().iter().any(|it| it.id == Some(program));
         let there = self.interfaces.iter().any(runs);
         // A guard may put it back, and an interface takes its program along into another namespace.
         let is_idle = !there && guard::pending(None, ifindex)?.is_none() && !self.is_elsewhere(program)?;
@@ -236,7 +237,7 @@ impl Elsewhere {
         for namespace in namespaces {
             let links = RouteSocket::open(Some(&namespace)).and_then(|socket| {
                 let is_own = own != 0 && socket.netns_cookie().ok() == Some(own);
-                if is_own { Ok(Vec::new()) } else { socket.links() }
+                if is_own { Ok(Vec::new()) } else { socket.interfaces() }
             });
             let links = match links {
                 Ok(links) => links,

@@ -4,7 +4,7 @@ mod lines;
 
 use clap::Args;
 use loader::core_reloc::{self, Resolution};
-use loader::netlink::{LinkRef, Mode, ModeChoice};
+use loader::netlink::{InterfaceRef, Mode, ModeChoice};
 use loader::plan::{self, Alternative, Call, ResolvedExtern, Step};
 use loader::{Error, ErrorKind, Result, errno_name};
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub(crate) struct Plan {
     pub(crate) all: bool,
     /// Plan for attaching to this interface, by name or index; may be repeated
     #[arg(long, value_name = "IF")]
-    pub(crate) dev: Vec<LinkRef>,
+    pub(crate) dev: Vec<InterfaceRef>,
     #[command(flatten)]
     pub(crate) target: Target,
     /// Plan for pinning programs and maps under this directory, or, with --dev and --link, the bpf_link at this path

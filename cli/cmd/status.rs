@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use loader::attach::{Link, LinkState, RouteSocket, link_pins};
 use loader::kernel::link_ids;
 use loader::map::Map;
-use loader::netlink::{LinkInfo, XdpProgram};
+use loader::netlink::{InterfaceInfo, XdpProgram};
 use loader::program::{Program, ProgramInfo};
 use loader::uapi::bpf::LinkType;
 use loader::{Result, escape};
@@ -16,15 +16,15 @@ use crate::cmd::block;
 use crate::cmd::trial::or_else;
 use crate::format::hex;
 use crate::guard::{Guards, Pending};
-use crate::output::InterfaceRef;
+use crate::output::NamedInterface;
 use crate::{args, output};
 
 pub(crate) fn run(args: &args::Status) -> Result<()> {
     let netns = super::netns(&args.place)?;
     let socket = RouteSocket::open(netns.as_ref())?;
     let links = match &args.interface {
-        Some(link) => vec![socket.link(link)?],
-        None => socket.links()?,
+        Some(link) => vec![socket.interface(link)?],
+        None => socket.interfaces()?,
     };
     let holders = Holders::new(&links, &args.bpffs.root);
     let default_drop = block::DefaultOnTrial::look(&args.bpffs.root);
@@ -52,7 +52,7 @@ struct Holders {
 
 impl Holders {
     /// Looks at all bpf_links, if there is a program that one may hold.
-    fn new(interfaces: &[LinkInfo], bpffs: &Path) -> Self {
+    fn new(interfaces: &[InterfaceInfo], bpffs: &Path) -> Self {
         let mut links = Vec::new();
         if interfaces.iter().any(|link| !link.xdp.is_empty()) {
             // One may be gone meanwhile.
@@ -64,7 +64,7 @@ impl Holders {
         Self { links, pins }
     }
 
-    fn of(&self, interface: &LinkInfo, program: XdpProgram) -> Option<Holder> {
+    fn of(&self, interface: &InterfaceInfo, program: XdpProgram) -> Option<Holder> {
         let link = self.links.iter().find(|link| link.holds(interface.index, program))?;
         let pin = self.pins.iter().find(|(id, _)| *id == link.id);
         Some(Holder { id: link.id, pin: pin.map(|(_, path)| path.display().to_string()) })
@@ -79,7 +79,7 @@ struct Document {
 #[derive(Serialize)]
 struct Interface {
     #[serde(flatten)]
-    at: InterfaceRef,
+    at: NamedInterface,
     mtu: u32,
     programs: Vec<Running>,
     /// What `xdpload confirm` would keep.
@@ -153,13 +153,13 @@ struct MapName {
 }
 
 impl Interface {
-    fn new(link: &LinkInfo, holders: &Holders, pending: Result<Option<Pending>>) -> Self {
+    fn new(link: &InterfaceInfo, holders: &Holders, pending: Result<Option<Pending>>) -> Self {
         let (pending, trial_error) = match pending {
             Ok(pending) => (pending, None),
             Err(error) => (None, Some(error.to_string())),
         };
         Self {
-            at: InterfaceRef::new(&link.name, link.index),
+            at: NamedInterface::new(&link.name, link.index),
             mtu: link.mtu,
             programs: link
                 .xdp

@@ -114,7 +114,7 @@ pub use error::Context;
 pub use features::Kernel;
 pub use load::Loaded;
 pub use map::{Map, UpdateFlags};
-pub use netlink::{LinkRef, Mode, ModeChoice};
+pub use netlink::{InterfaceRef, Mode, ModeChoice};
 pub use object::Object;
 pub use plan::{Loader, Plan, Target};
 pub use program::Program;

@@ -27,7 +27,7 @@ use loader::program::{ProgramParams, VerifierLog};
 use loader::uapi::bpf::{
     AttachType, BPF_ANY, BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST, MapType, ProgType, XdpAction,
 };
-use loader::{Kernel, LinkRef, Loader, Map, Mode, ModeChoice, Object, Program, Target, UpdateFlags};
+use loader::{InterfaceRef, Kernel, Loader, Map, Mode, ModeChoice, Object, Program, Target, UpdateFlags};
 
 use crate::alone::alone;
 use crate::dummy::{
@@ -321,7 +321,7 @@ fn a_plan_attaches_one_of_all_programs() {
     alone(|| {
         let interface = interface();
         let object = dummy();
-        let link = LinkRef::named("near0").unwrap();
+        let link = InterfaceRef::named("near0").unwrap();
         let target =
             Target { link, netns: None, mode: ModeChoice::Auto, replace: false, by: AttachBy::Netlink };
         let all = loader(&object).attach_to(target);

@@ -13,7 +13,7 @@ use loader::load::Record;
 use loader::netlink::XdpProgram;
 use loader::pin::BPFFS_ROOT;
 use loader::plan::AttachBy;
-use loader::{Interface, Kernel, LinkRef, Loader, Mode, ModeChoice, Object, Plan, Target, attach};
+use loader::{Interface, InterfaceRef, Kernel, Loader, Mode, ModeChoice, Object, Plan, Target, attach};
 
 use crate::alone::alone;
 
@@ -47,7 +47,7 @@ fn a_panic_of_the_observer_leaves_nothing_behind() {
 
 fn attaching(object: &Object, replace: bool) -> Plan {
     let target = Target {
-        link: LinkRef::named("near0").expect("a name"),
+        link: InterfaceRef::named("near0").expect("a name"),
         netns: None,
         mode: ModeChoice::Only(Mode::Generic),
         replace,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use blocklist::{DEFAULT_MAX_RULES, LARGEST_MAX_RULES, duration};
 use clap::{Args, Subcommand, ValueEnum};
-use loader::netlink::{LinkRef, ModeChoice};
+use loader::netlink::{InterfaceRef, ModeChoice};
 
 use crate::args::{Bpffs, Form, Place, Trial};
 
@@ -57,7 +57,7 @@ pub(crate) enum Default {
 pub(crate) struct On {
     /// The interfaces, by name or index
     #[arg(value_name = "IF", required = true)]
-    pub(crate) interfaces: Vec<LinkRef>,
+    pub(crate) interfaces: Vec<InterfaceRef>,
     /// native, generic, offload, or auto: native, or generic if the driver refuses native mode [default: native]
     #[arg(long)]
     pub(crate) mode: Option<ModeChoice>,
@@ -91,7 +91,7 @@ pub(crate) struct On {
 pub(crate) struct Off {
     /// The interfaces, by name or index
     #[arg(value_name = "IF", required_unless_present = "purge")]
-    pub(crate) interfaces: Vec<LinkRef>,
+    pub(crate) interfaces: Vec<InterfaceRef>,
     /// Delete all rules, exceptions and counters; without interfaces, turn the blocklist off on all, in every network
     /// namespace that may be entered
     #[arg(long)]
@@ -251,7 +251,7 @@ pub(crate) struct Save {
 pub(crate) struct Stats {
     /// The interface, by name or index [default: all]
     #[arg(value_name = "IF")]
-    pub(crate) interface: Option<LinkRef>,
+    pub(crate) interface: Option<InterfaceRef>,
     /// Show the counts of each second, until interrupted
     #[arg(long, conflicts_with_all = ["prometheus", "json"])]
     pub(crate) watch: bool,

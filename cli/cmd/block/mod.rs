@@ -19,7 +19,7 @@ use std::time::Duration;
 use blocklist::list::{Item, List};
 use blocklist::prefix::{self, IpNet, Shown};
 use blocklist::{Maps, Reader, Unlisted, Writer};
-use loader::netlink::LinkInfo;
+use loader::netlink::InterfaceInfo;
 use loader::{Error, ErrorKind, Result, quote};
 
 use self::args::{Block, Prefixes};
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Block) -> Result<()> {
 
 /// Has the blocklist go on to drop what no rule is about, if that waits to be confirmed, and says so; with a `link`,
 /// only if the blocklist is on that.
-pub(crate) fn confirm_default(bpffs: &Path, link: Option<&LinkInfo>) -> Result<bool> {
+pub(crate) fn confirm_default(bpffs: &Path, link: Option<&InterfaceInfo>) -> Result<bool> {
     let maps = Maps::under(bpffs);
     let is_there = match maps.are_whole() {
         // Neither a blocklist of another release nor one that is not shown to this user is on trial.
@@ -102,7 +102,7 @@ impl DefaultOnTrial {
     }
 
     /// Seconds until it ends on this interface, if it is there.
-    pub(crate) fn left_on(&self, link: &LinkInfo) -> Option<u64> {
+    pub(crate) fn left_on(&self, link: &InterfaceInfo) -> Option<u64> {
         self.left.filter(|_| blocklist::running_on(link, &self.ids).is_some()).map(|left| left.as_secs())
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use blocklist::{Lock, Maps, is_blocklist, running_on};
 use loader::attach::{self, Interface, NetNs, RouteSocket};
 use loader::doctor;
-use loader::netlink::{LinkInfo, LinkRef};
+use loader::netlink::{InterfaceInfo, InterfaceRef};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
@@ -62,13 +62,13 @@ pub(super) fn off(args: &Off) -> Result<()> {
 fn find_lost(args: &Off, netns: Option<&NetNs>) -> Result<Option<Interface>> {
     let socket = Arc::new(RouteSocket::open(netns)?);
     let chosen = open_all(&args.interfaces, netns)?;
-    let is_chosen = |link: &LinkInfo| {
+    let is_chosen = |link: &InterfaceInfo| {
         args.interfaces.is_empty() || chosen.iter().any(|interface| interface.index().get() == link.index)
     };
     let has_one =
-        |link: &LinkInfo| link.xdp.programs().iter().any(|program| program.id.is_some_and(is_blocklist));
-    let lost = socket.links()?.into_iter().find(|link| is_chosen(link) && has_one(link));
-    lost.map(|link| Interface::find(&LinkRef::named(link.name)?, socket)).transpose()
+        |link: &InterfaceInfo| link.xdp.programs().iter().any(|program| program.id.is_some_and(is_blocklist));
+    let lost = socket.interfaces()?.into_iter().find(|link| is_chosen(link) && has_one(link));
+    lost.map(|link| Interface::find(&InterfaceRef::named(link.name)?, socket)).transpose()
 }
 
 /// Takes the program off all `interfaces`, and tells their names.
@@ -159,13 +159,13 @@ fn purge(maps: &Maps, lock: &Lock, bpffs: &Path) -> Result<()> {
 /// The interfaces that the blocklist is on. A program whose pin is gone is known by its maps, and joins `ids`.
 fn running(maps: &Maps, ids: &mut Vec<u32>, socket: &Arc<RouteSocket>) -> Result<Vec<Interface>> {
     let mut found = Vec::new();
-    for link in socket.links()? {
+    for link in socket.interfaces()? {
         let programs = link.xdp.programs().iter().filter_map(|program| program.id);
         let unpinned: Vec<_> =
             programs.filter(|id| !ids.contains(id)).filter(|id| maps.are_used_by(*id)).collect();
         ids.extend(unpinned);
         if running_on(&link, ids).is_some() {
-            found.push(Interface::find(&LinkRef::named(link.name)?, socket.clone())?);
+            found.push(Interface::find(&InterfaceRef::named(link.name)?, socket.clone())?);
         }
     }
     Ok(found)

@@ -11,7 +11,7 @@ use loader::attach::{self, Interface};
 use loader::diagnosis::InterfaceFacts;
 use loader::doctor;
 use loader::load::Loaded;
-use loader::netlink::{LinkInfo, LinkRef, Mode, ModeChoice};
+use loader::netlink::{InterfaceInfo, InterfaceRef, Mode, ModeChoice};
 use loader::pin::{self, HeldBpffs};
 use loader::plan::{AttachBy, Existing, Plan, Target};
 use loader::{Error, ErrorKind, Result, escape, quote};
@@ -23,7 +23,7 @@ use crate::cmd::transcript::{Executed, Telling};
 use crate::cmd::trial::{self, TrialDocument};
 use crate::cmd::{Planned, mount, open_all};
 use crate::guard::{Guard, pending};
-use crate::output::{self, InterfaceRef};
+use crate::output::{self, NamedInterface};
 
 /// The longest MTU whose packets are in one buffer for sure: drivers differ, and this is what the least of them takes.
 const MTU_IN_ONE_BUFFER: u32 = 3000;
@@ -216,7 +216,7 @@ fn takes(choice: ModeChoice, mode: Mode) -> bool {
     choice.first() == mode || choice.fallback() == Some(mode)
 }
 
-fn refuse_to_displace(interface: &Interface, link: &LinkInfo, maps: &Maps, args: &On) -> Result<()> {
+fn refuse_to_displace(interface: &Interface, link: &InterfaceInfo, maps: &Maps, args: &On) -> Result<()> {
     let Some(program) = link.xdp.programs().first() else { return Ok(()) };
     if program.id.is_some_and(is_blocklist) {
         return Err(reach::another(interface, maps, &again(args)));
@@ -334,7 +334,7 @@ impl TurningOn<'_> {
                 None => {}
             }
             return Ok(IsOn {
-                at: InterfaceRef::new(&link.name, link.index),
+                at: NamedInterface::new(&link.name, link.index),
                 mode: program.mode.to_string(),
                 program: program.id,
                 changed: false,
@@ -344,7 +344,7 @@ impl TurningOn<'_> {
         let loaded = self.run_plan(&link, guard)?;
         let attached = loaded.attached().expect("the plan was to attach");
         Ok(IsOn {
-            at: InterfaceRef::new(&attached.name, attached.index),
+            at: NamedInterface::new(&attached.name, attached.index),
             mode: attached.mode.to_string(),
             program: attached.info.as_ref().map(|info| info.id),
             changed: true,
@@ -353,12 +353,12 @@ impl TurningOn<'_> {
     }
 
     /// Attaches as `xdpload attach --pinned` does, on trial if there is a guard, and explains a refusal as that does.
-    fn run_plan(&self, link: &LinkInfo, guard: Option<&Guard>) -> Result<Loaded> {
+    fn run_plan(&self, link: &InterfaceInfo, guard: Option<&Guard>) -> Result<Loaded> {
         let args = self.args;
         let buffers = if link.mtu > MTU_IN_ONE_BUFFER { Buffers::Several } else { Buffers::One };
         let path = self.maps.program(buffers, self.lock)?;
         let target = Target {
-            link: LinkRef::named(link.name.clone())?,
+            link: InterfaceRef::named(link.name.clone())?,
             netns: args.place.netns.as_deref().map(crate::cmd::netns_path),
             mode: args.mode.unwrap_or(Mode::Native.into()),
             replace: false,
@@ -427,7 +427,7 @@ struct OnDocument {
 #[derive(Serialize)]
 struct IsOn {
     #[serde(flatten)]
-    at: InterfaceRef,
+    at: NamedInterface,
     mode: String,
     program: Option<u32>,
     /// Whether it was not on before.
@@ -487,10 +487,10 @@ mod tests {
 
     #[test]
     fn a_tunnel_leads_to_what_carries_it() {
-        let link = |name: &str, hardware_type| LinkInfo {
+        let link = |name: &str, hardware_type| InterfaceInfo {
             name: name.to_owned(),
             hardware_type,
-            ..LinkInfo::default()
+            ..InterfaceInfo::default()
         };
         let mut facts =
             InterfaceFacts { link: link("gre1", HardwareType::IPGRE), ..InterfaceFacts::default() };

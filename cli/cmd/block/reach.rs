@@ -2,7 +2,7 @@
 
 use blocklist::{Maps, running_on};
 use loader::attach::{Interface, NetNs, RouteSocket};
-use loader::netlink::LinkInfo;
+use loader::netlink::InterfaceInfo;
 use loader::{Error, ErrorKind, Result, escape, quote};
 
 use crate::output;
@@ -43,7 +43,7 @@ pub(super) fn is_nowhere(maps: &Maps) -> bool {
             return Ok(false);
         }
         let socket = RouteSocket::open(None)?;
-        let is_here = socket.links()?.iter().any(|link| running_on(link, &ids).is_some());
+        let is_here = socket.interfaces()?.iter().any(|link| running_on(link, &ids).is_some());
         Ok(!is_here && elsewhere(&ids, &socket).is_empty())
     };
     look().unwrap_or_default()
@@ -58,8 +58,8 @@ pub(super) fn elsewhere(ids: &[u32], here: &RouteSocket) -> Vec<Elsewhere> {
         if socket.netns_cookie()? == here {
             return Ok(Vec::new());
         }
-        let links = socket.links()?.into_iter().filter(|link| running_on(link, ids).is_some());
-        let named = |link: LinkInfo| Elsewhere {
+        let links = socket.interfaces()?.into_iter().filter(|link| running_on(link, ids).is_some());
+        let named = |link: InterfaceInfo| Elsewhere {
             words: format!("{} in {namespace}", quote(&link.name)),
             index: link.index,
         };

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::args::Stats;
 use super::{maps, reach};
-use crate::output::{self, InterfaceRef};
+use crate::output::{self, NamedInterface};
 
 /// Interfaces whose indexes are equal modulo this share their counts.
 const PLACES: u32 = 256;
@@ -67,7 +67,7 @@ fn read(maps: &Maps, args: &Stats, socket: &RouteSocket) -> Result<Vec<Seen>> {
     let mut counters = counters::read(maps)?;
     let ids = maps.program_ids()?;
     let mut found = Vec::new();
-    for link in socket.links()? {
+    for link in socket.interfaces()? {
         let is_on = running_on(&link, &ids).is_some();
         let counted = counters.remove(&link.index);
         if is_on || counted.is_some() {
@@ -80,7 +80,7 @@ fn read(maps: &Maps, args: &Stats, socket: &RouteSocket) -> Result<Vec<Seen>> {
         put(&mut found, Seen { name: format!("if{index}"), is_on: false, counters });
     }
     if let Some(link) = &args.interface {
-        let link = socket.link(link)?;
+        let link = socket.interface(link)?;
         found.retain(|seen| seen.counters.ifindex == link.index);
         if found.is_empty() {
             let message = format!("the blocklist is not on {}", quote(&link.name));
@@ -153,7 +153,7 @@ struct Document {
 #[derive(Serialize)]
 struct Interface {
     #[serde(flatten)]
-    at: InterfaceRef,
+    at: NamedInterface,
     /// Whether the blocklist is on it now.
     on: bool,
     verdicts: Vec<Row>,
@@ -174,7 +174,7 @@ impl Document {
             bytes: count.bytes,
         };
         let interface = |Seen { name, is_on, counters }: Seen| Interface {
-            at: InterfaceRef::new(&name, counters.ifindex),
+            at: NamedInterface::new(&name, counters.ifindex),
             on: is_on,
             verdicts: Verdict::ALL.into_iter().zip(&counters.counts).map(row).collect(),
         };

@@ -13,7 +13,7 @@ use clap::Args;
 use loader::attach::{self, Interface};
 use loader::load::Loaded;
 use loader::map::UpdateFlags;
-use loader::netlink::{LinkRef, ModeChoice};
+use loader::netlink::{InterfaceRef, ModeChoice};
 use loader::object::Object;
 use loader::pin::BPFFS_ROOT;
 use loader::plan::{AttachBy, Loader, Target};
@@ -152,7 +152,7 @@ fn by_hand(command: &str) -> Result<()> {
 
 /// Loads the object's program and attaches it, as `xdpload attach` does.
 fn attach(object: &Object, replace: bool) -> Result<Loaded> {
-    let link = LinkRef::named(INTERFACE)?;
+    let link = InterfaceRef::named(INTERFACE)?;
     let target = Target { link, netns: None, mode: ModeChoice::default(), replace, by: AttachBy::Netlink };
     Loader::new(object).attach_to(target).plan_for_running_kernel()?.execute(|_| ())
 }

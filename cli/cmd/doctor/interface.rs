@@ -6,17 +6,17 @@ use loader::diagnosis::{AttachWish, Channels, Holder, InterfaceFacts, Verdict, f
 use loader::escape;
 use loader::features::{Answer, Feature};
 use loader::kernel::probe;
-use loader::netlink::{LinkInfo, Mode, XdpFeatures};
+use loader::netlink::{InterfaceInfo, Mode, XdpFeatures};
 use loader::uapi::genetlink::XdpFeature;
 use serde::Serialize;
 
 use super::Outlook;
-use crate::output::InterfaceRef;
+use crate::output::NamedInterface;
 
 #[derive(Serialize)]
 pub(super) struct Interface {
     #[serde(flatten)]
-    at: InterfaceRef,
+    at: NamedInterface,
     up: bool,
     mtu: u32,
     /// What its packets begin with.
@@ -75,7 +75,7 @@ struct Link {
 impl Interface {
     pub(super) fn new(facts: &InterfaceFacts) -> Self {
         let names =
-            |links: &mut dyn Iterator<Item = &LinkInfo>| links.map(|link| link.name.clone()).collect();
+            |links: &mut dyn Iterator<Item = &InterfaceInfo>| links.map(|link| link.name.clone()).collect();
         let queues =
             |channels: Channels| Queues { receive: channels.receiving(), transmit: channels.sending() };
         let peer = facts.peer.as_ref().map(|peer| Peer {
@@ -84,7 +84,7 @@ impl Interface {
             elsewhere: facts.peer_is_elsewhere(),
         });
         Self {
-            at: InterfaceRef::new(&facts.link.name, facts.link.index),
+            at: NamedInterface::new(&facts.link.name, facts.link.index),
             up: facts.link.up,
             mtu: facts.link.mtu,
             link_type: facts.link.hardware_type.to_string(),

@@ -12,7 +12,7 @@ use loader::btf::Sieve;
 use loader::diagnosis::Verdict;
 use loader::features::{Answer, Feature};
 use loader::kernel::{KernelVersion, kernel_btf, probe};
-use loader::netlink::LinkRef;
+use loader::netlink::InterfaceRef;
 use loader::{Result, escape, pin};
 use serde::Serialize;
 
@@ -25,7 +25,7 @@ use crate::output;
 pub(crate) struct Doctor {
     /// The interface, by name or index [default: all]
     #[arg(value_name = "IF")]
-    pub(crate) interface: Option<LinkRef>,
+    pub(crate) interface: Option<InterfaceRef>,
     #[command(flatten)]
     pub(crate) bpffs: args::Bpffs,
     #[command(flatten)]

@@ -13,7 +13,7 @@ use loader::attach::Interface;
 use loader::btf::Field;
 use loader::kernel::map_ids;
 use loader::map::{Map, MapInfo, UpdateFlags, Value};
-use loader::netlink::{LinkInfo, LinkRef};
+use loader::netlink::{InterfaceInfo, InterfaceRef};
 use loader::program::Program;
 use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MAP_FLAGS, flag_names};
 use loader::{Context as _, Error, ErrorKind, Result, escape, pin, quote};
@@ -61,7 +61,7 @@ fn open(choice: &args::MapChoice) -> Result<Map> {
 }
 
 /// The map called `name` of the program that runs on the interface.
-fn of_interface(link: &LinkRef, name: &str, place: &args::Place) -> Result<Map> {
+fn of_interface(link: &InterfaceRef, name: &str, place: &args::Place) -> Result<Map> {
     let netns = super::netns(place)?;
     let link = Interface::open(link, netns.as_ref())?.look()?;
     let not_found = |message| Err(Error::new(ErrorKind::NotFound, message));
@@ -89,7 +89,7 @@ fn of_interface(link: &LinkRef, name: &str, place: &args::Place) -> Result<Map> 
 }
 
 /// The maps of the programs on an interface, in the order of their ids.
-fn maps_of(link: &LinkInfo) -> Result<Vec<MapInfo>> {
+fn maps_of(link: &InterfaceInfo) -> Result<Vec<MapInfo>> {
     // Two programs may share one.
     let mut ids = BTreeSet::new();
     for id in link.xdp.programs().iter().filter_map(|program| program.id) {

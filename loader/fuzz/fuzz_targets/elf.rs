@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use loader::Error;
 use loader::features::Kernel;
-use loader::netlink::{LinkRef, ModeChoice};
+use loader::netlink::{InterfaceRef, ModeChoice};
 use loader::object::Object;
 use loader::plan::{AttachBy, Loader, Target};
 
@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
 
 fn plan(object: &Object, program: &str) -> loader::Result<String> {
     let target = Target {
-        link: LinkRef::named("eth0").expect("a name"),
+        link: InterfaceRef::named("eth0").expect("a name"),
         netns: None,
         mode: ModeChoice::Auto,
         replace: true,

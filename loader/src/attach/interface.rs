@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::netns::NetNs;
 use super::socket::RouteSocket;
 use crate::error::{Error, ErrorKind, Result, quote};
-use crate::netlink::{LinkInfo, LinkRef};
+use crate::netlink::{InterfaceInfo, InterfaceRef};
 
 /// A network interface in its network namespace. Copies are cheap and share one socket.
 #[derive(Clone, Debug)]
@@ -20,17 +20,17 @@ pub struct Interface {
 impl Interface {
     /// The interface called `name` in the network namespace of the calling thread.
     pub fn named(name: &str) -> Result<Self> {
-        Self::open(&LinkRef::named(name)?, None)
+        Self::open(&InterfaceRef::named(name)?, None)
     }
 
     /// The interface `link`, in `namespace` or in that of the calling thread.
-    pub fn open(link: &LinkRef, namespace: Option<&NetNs>) -> Result<Self> {
+    pub fn open(link: &InterfaceRef, namespace: Option<&NetNs>) -> Result<Self> {
         Self::find(link, Arc::new(RouteSocket::open(namespace)?))
     }
 
     /// The interface `link` in the network namespace of `socket`.
-    pub fn find(link: &LinkRef, socket: Arc<RouteSocket>) -> Result<Self> {
-        let found = socket.link(link)?;
+    pub fn find(link: &InterfaceRef, socket: Arc<RouteSocket>) -> Result<Self> {
+        let found = socket.interface(link)?;
         let index = NonZeroU32::new(found.index).ok_or_else(|| {
             Error::new(ErrorKind::Malformed, "the kernel told of an interface with index 0")
         })?;
@@ -48,8 +48,8 @@ impl Interface {
     }
 
     /// What it is like now, and which XDP programs run on it.
-    pub fn look(&self) -> Result<LinkInfo> {
-        self.socket.link(&LinkRef::Index(self.index))
+    pub fn look(&self) -> Result<InterfaceInfo> {
+        self.socket.interface(&InterfaceRef::Index(self.index))
     }
 
     pub(super) fn socket(&self) -> &RouteSocket {

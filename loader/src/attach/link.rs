@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::Interface;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::kernel::{Privilege, duplicate, explain_refusal, link_ids};
-use crate::netlink::{self, LinkInfo, Mode, XdpProgram};
+use crate::netlink::{self, InterfaceInfo, Mode, XdpProgram};
 use crate::order::sort;
 use crate::pin::{self, Kind};
 use crate::plan::own_link;
@@ -52,7 +52,7 @@ pub fn attach_link(program: impl AsFd, interface: &Interface, mode: Mode) -> Res
 /// It needs CAP_SYS_ADMIN. A link tells the interface's number and not its namespace, so that in the odd case of one
 /// program on interfaces of the same number in two namespaces it cannot be told which link is which; then the error is
 /// of kind [`Conflict`](ErrorKind::Conflict).
-pub fn link_of(seen: &LinkInfo, program: XdpProgram) -> Result<Option<Link>> {
+pub fn link_of(seen: &InterfaceInfo, program: XdpProgram) -> Result<Option<Link>> {
     let mut found = None;
     for id in link_ids() {
         // It may be gone meanwhile.
@@ -140,7 +140,7 @@ pub fn link_pins(root: &Path) -> Vec<(u32, PathBuf)> {
 }
 
 /// As [`link_of`], and for who may not look at all links among those that are pinned below `bpffs`.
-pub(super) fn find_link_of(seen: &LinkInfo, program: XdpProgram, bpffs: &Path) -> Result<Option<Link>> {
+pub(super) fn find_link_of(seen: &InterfaceInfo, program: XdpProgram, bpffs: &Path) -> Result<Option<Link>> {
     let refusal = match link_of(seen, program) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => error,
         found => return found,

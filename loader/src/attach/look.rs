@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{Interface, Link, NetNs, RouteSocket, link_of, link_pins};
 use crate::diagnosis::{Channels, Holder, InterfaceFacts, Place, Process};
 use crate::error::{Result, escape};
-use crate::netlink::{self, LinkInfo, LinkRef, XdpFeatures, XdpProgram};
+use crate::netlink::{self, InterfaceInfo, InterfaceRef, XdpFeatures, XdpProgram};
 use crate::order::InOrder as _;
 use crate::pin;
 use crate::program::Program;
@@ -23,8 +23,8 @@ const ANSWER: usize = 16 * 1024;
 impl RouteSocket {
     /// What is known of `which`: the interface, its driver, its peer, what it stands on and what stands on it. Pins of
     /// `bpf_link`s are looked for below `bpffs`.
-    pub fn facts(&self, which: &LinkRef, bpffs: &Path) -> Result<InterfaceFacts> {
-        let link = self.link(which)?;
+    pub fn facts(&self, which: &InterfaceRef, bpffs: &Path) -> Result<InterfaceFacts> {
+        let link = self.interface(which)?;
         Ok(Neighbourhood::new(self, bpffs)?.facts(link))
     }
 
@@ -39,14 +39,14 @@ impl RouteSocket {
 impl Interface {
     /// What is known of it now; see [`RouteSocket::facts`].
     pub fn facts(&self, bpffs: &Path) -> Result<InterfaceFacts> {
-        self.socket().facts(&LinkRef::Index(self.index()), bpffs)
+        self.socket().facts(&InterfaceRef::Index(self.index()), bpffs)
     }
 }
 
 /// All interfaces of a namespace.
 struct Neighbourhood<'s> {
     socket: &'s RouteSocket,
-    links: BTreeMap<u32, LinkInfo>,
+    links: BTreeMap<u32, InterfaceInfo>,
     netdev: Option<Netdev>,
     pins: Vec<(u32, PathBuf)>,
     place: Place,
@@ -54,13 +54,14 @@ struct Neighbourhood<'s> {
 
 impl<'s> Neighbourhood<'s> {
     fn new(socket: &'s RouteSocket, bpffs: &Path) -> Result<Self> {
-        let links: BTreeMap<_, _> = socket.links()?.into_iter().map(|link| (link.index, link)).into_map();
+        let links: BTreeMap<_, _> =
+            socket.interfaces()?.into_iter().map(|link| (link.index, link)).into_map();
         let has_programs = links.values().any(|link| !link.xdp.is_empty());
         let pins = if has_programs { link_pins(bpffs) } else { Vec::new() };
         Ok(Self { socket, links, netdev: Netdev::open(socket), pins, place: place(socket, bpffs) })
     }
 
-    fn facts(&self, link: LinkInfo) -> InterfaceFacts {
+    fn facts(&self, link: InterfaceInfo) -> InterfaceFacts {
         let fd = self.socket.fd();
         let is_veth = link.kind.as_deref() == Some("veth");
         let peer = if is_veth { self.peer(&link) } else { None };
@@ -83,30 +84,30 @@ impl<'s> Neighbourhood<'s> {
         }
     }
 
-    fn channels(&self, link: &LinkInfo) -> Option<Channels> {
+    fn channels(&self, link: &InterfaceInfo) -> Option<Channels> {
         let told = ethtool::channels(self.socket.fd(), &link.name).ok()?;
         let ethtool::Channels { rx, tx, combined, max_rx, max_tx, max_combined, .. } = told;
         Some(Channels { rx, tx, combined, max_rx, max_tx, max_combined })
     }
 
-    fn features(&self, link: &LinkInfo) -> Option<XdpFeatures> {
+    fn features(&self, link: &InterfaceInfo) -> Option<XdpFeatures> {
         self.netdev.as_ref()?.features(link.index)
     }
 
-    fn peer(&self, link: &LinkInfo) -> Option<LinkInfo> {
+    fn peer(&self, link: &InterfaceInfo) -> Option<InterfaceInfo> {
         match link.lower_netns {
             None => self.lower(link).cloned(),
-            Some(netns) => self.socket.link_elsewhere(netns, link.lower?).ok(),
+            Some(netns) => self.socket.interface_elsewhere(netns, link.lower?).ok(),
         }
     }
 
-    fn lower(&self, link: &LinkInfo) -> Option<&LinkInfo> {
+    fn lower(&self, link: &InterfaceInfo) -> Option<&InterfaceInfo> {
         self.links.get(&link.lower.filter(|_| link.lower_netns.is_none())?)
     }
 
     /// What stands on `link`, directly or by way of another.
-    fn uppers(&self, link: &LinkInfo) -> Vec<LinkInfo> {
-        let mut found: Vec<LinkInfo> = Vec::new();
+    fn uppers(&self, link: &InterfaceInfo) -> Vec<InterfaceInfo> {
+        let mut found: Vec<InterfaceInfo> = Vec::new();
         let mut below = vec![link.clone()];
         while let Some(lower) = below.pop() {
             for upper in self.links.values() {
@@ -125,7 +126,7 @@ impl<'s> Neighbourhood<'s> {
     }
 
     /// Who holds `program`: by the pins of links, which need no privilege but to be read, else by all links.
-    fn holder(&self, link: &LinkInfo, program: XdpProgram) -> Holder {
+    fn holder(&self, link: &InterfaceInfo, program: XdpProgram) -> Holder {
         let holds = |pin: &&(u32, PathBuf)| {
             let state = Link::open_pinned(&pin.1).and_then(|link| link.state());
             state.is_ok_and(|state| state.holds(link.index, program))

@@ -12,7 +12,7 @@ use super::trial::Trial;
 use super::{Interface, Leftover, Link, let_go_of_prog_arrays, open_own_link, set};
 use crate::error::{Error, ErrorKind, Result, escape, quote};
 use crate::kernel::duplicate;
-use crate::netlink::{LinkRef, Mode, XdpChange, XdpProgram, XdpState};
+use crate::netlink::{InterfaceRef, Mode, XdpChange, XdpProgram, XdpState};
 use crate::pin;
 use crate::program::Program;
 use crate::sys::{memory, os};
@@ -46,7 +46,7 @@ impl OnTrial {
     pub fn new(trial: Trial) -> Result<Self> {
         let missing = || Error::new(ErrorKind::NotFound, "the interface has no number");
         let index = NonZeroU32::new(trial.ifindex).ok_or_else(missing)?;
-        let interface = Interface::open(&LinkRef::Index(index), None)?;
+        let interface = Interface::open(&InterfaceRef::Index(index), None)?;
         interface.socket().refuse_if_it_cannot_compare(trial.ifindex)?;
         refuse_without_pins(&trial)?;
         let new = trial.new.as_ref().map(|new| duplicate(new, "the new program")).transpose()?;

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::netns::NetNs;
 use crate::error::{Cause, Error, ErrorKind, Result, quote};
 use crate::kernel::{Privilege, explain_refusal};
-use crate::netlink::{self, Body, LinkInfo, LinkRef, Mode, Reply, XdpChange};
+use crate::netlink::{self, Body, InterfaceInfo, InterfaceRef, Mode, Reply, XdpChange};
 use crate::sys::{self, Errno};
 
 /// Room for any datagram. The kernel fills 32 KiB of a dump (`netlink_recvmsg` in `net/netlink/af_netlink.c`), or as
@@ -118,24 +118,24 @@ impl RouteSocket {
     ///
     /// Digits that name one interface and are the number of another are an error of kind
     /// [`InvalidInput`](ErrorKind::InvalidInput).
-    pub fn link(&self, which: &LinkRef) -> Result<LinkInfo> {
+    pub fn interface(&self, which: &InterfaceRef) -> Result<InterfaceInfo> {
         let (first, second) = which.questions();
-        let Some(second) = second else { return self.one_link(&first) };
+        let Some(second) = second else { return self.one_interface(&first) };
         let is_missing = |error: &Error| error.kind() == ErrorKind::NotFound;
-        match (self.one_link(&first), self.one_link(&second)) {
+        match (self.one_interface(&first), self.one_interface(&second)) {
             (Ok(named), Ok(numbered)) if named.index != numbered.index => {
-                Err(self.two_links(&named, &numbered))
+                Err(self.two_interfaces(&named, &numbered))
             }
             (Ok(found), Ok(_)) => Ok(found),
             (Ok(found), Err(error)) | (Err(error), Ok(found)) if is_missing(&error) => Ok(found),
             (Err(first), Err(second)) if is_missing(&first) && is_missing(&second) => {
-                Err(self.no_such_link(which))
+                Err(self.no_such_interface(which))
             }
             (Err(error), _) | (_, Err(error)) => Err(error),
         }
     }
 
-    fn one_link(&self, which: &LinkRef) -> Result<LinkInfo> {
+    fn one_interface(&self, which: &InterfaceRef) -> Result<InterfaceInfo> {
         let object = format!("interface {which}");
         let ask = |room| self.exchange(GETLINK, &object, room, |sequence| netlink::get_link(which, sequence));
         let mut replies = match ask(FIRST_DATAGRAM) {
@@ -145,14 +145,14 @@ impl RouteSocket {
         };
         match replies.pop().map(|reply| reply.body) {
             Some(Body::Link(link)) => Ok(link),
-            Some(Body::Error { errno, .. }) if errno == libc::ENODEV => Err(self.no_such_link(which)),
+            Some(Body::Error { errno, .. }) if errno == libc::ENODEV => Err(self.no_such_interface(which)),
             body => Err(refusal(GETLINK, &object, body)),
         }
     }
 
     /// Looks at the interface `index` of the namespace that this one has the number `netns_id` for. It takes
     /// CAP_NET_ADMIN there (4.15).
-    pub fn link_elsewhere(&self, netns_id: i32, index: u32) -> Result<LinkInfo> {
+    pub fn interface_elsewhere(&self, netns_id: i32, index: u32) -> Result<InterfaceInfo> {
         let object = format!("interface {index} of namespace {netns_id}");
         let request = |sequence| netlink::get_link_elsewhere(netns_id, index, sequence);
         let mut replies = self.exchange(GETLINK, &object, DATAGRAM, request)?;
@@ -167,7 +167,7 @@ impl RouteSocket {
     }
 
     /// Looks at all interfaces of the namespace, in the kernel's order.
-    pub fn links(&self) -> Result<Vec<LinkInfo>> {
+    pub fn interfaces(&self) -> Result<Vec<InterfaceInfo>> {
         for _ in 0..MAX_DUMPS {
             let mut replies = self.exchange(GETLINK, &ALL, DATAGRAM, netlink::dump_links)?;
             let interrupted = replies.iter().any(|reply| reply.interrupted);
@@ -294,7 +294,7 @@ impl RouteSocket {
     }
 
     #[cold]
-    fn two_links(&self, named: &LinkInfo, numbered: &LinkInfo) -> Error {
+    fn two_interfaces(&self, named: &InterfaceInfo, numbered: &InterfaceInfo) -> Error {
         let (name, other) = (quote(&named.name), quote(&numbered.name));
         let message = format!(
             "{0} may be the interface with that name, or {other}, which has that index{1}",
@@ -304,7 +304,7 @@ impl RouteSocket {
         Error::new(ErrorKind::InvalidInput, message).with_help(help)
     }
 
-    fn no_such_link(&self, which: &LinkRef) -> Error {
+    fn no_such_interface(&self, which: &InterfaceRef) -> Error {
         Error::new(ErrorKind::NotFound, format!("there is no interface {which}{}", self.place))
     }
 }
@@ -332,7 +332,7 @@ fn outcome(index: u32, mode: Mode, body: Option<Body>) -> Outcome {
     })
 }
 
-fn into_link(reply: Reply) -> Option<LinkInfo> {
+fn into_link(reply: Reply) -> Option<InterfaceInfo> {
     match reply.body {
         Body::Link(link) => Some(link),
         _ => None,
@@ -410,15 +410,15 @@ mod tests {
     #[test]
     fn replies_to_an_older_request_are_passed_over() {
         let socket = fake_kernel(vec![vec![link(7, 0, 99), [link(8, 0, 98), link(3, 0, 1)].concat()]]);
-        assert_eq!(socket.link(&"index:3".parse().unwrap()).unwrap().index, 3);
+        assert_eq!(socket.interface(&"index:3".parse().unwrap()).unwrap().index, 3);
     }
 
     #[test]
     fn digits_are_a_name_before_they_are_an_index() {
-        let digits: LinkRef = "3".parse().unwrap();
+        let digits: InterfaceRef = "3".parse().unwrap();
         let link = |index, sequence| vec![link(index, 0, sequence)];
         let none = |sequence| vec![refused(libc::ENODEV, sequence)];
-        let look = |answers| fake_kernel(answers).link(&digits);
+        let look = |answers| fake_kernel(answers).interface(&digits);
         assert_eq!(look(vec![link(7, 1), none(2)]).unwrap().index, 7);
         assert_eq!(look(vec![none(1), link(3, 2)]).unwrap().index, 3);
         assert_eq!(look(vec![link(3, 1), link(3, 2)]).unwrap().index, 3);
@@ -433,10 +433,10 @@ mod tests {
     #[test]
     fn an_interface_that_is_not_there_is_named_with_its_namespace() {
         let socket = fake_kernel(vec![vec![refused(libc::ENODEV, 1)], vec![refused(libc::ENOMEM, 2)]]);
-        let missing = socket.link(&LinkRef::named("eth9").unwrap()).unwrap_err();
+        let missing = socket.interface(&InterfaceRef::named("eth9").unwrap()).unwrap_err();
         assert_eq!(missing.to_string(), "there is no interface named `eth9` in a test");
         assert_eq!(missing.kind(), ErrorKind::NotFound);
-        let other = socket.link(&LinkRef::named("eth9").unwrap()).unwrap_err();
+        let other = socket.interface(&InterfaceRef::named("eth9").unwrap()).unwrap_err();
         assert!(
             other.to_string().starts_with("netlink(RTM_GETLINK) for interface named `eth9` failed: "),
             "{other}"
@@ -451,11 +451,11 @@ mod tests {
             vec![link(1, multi, 2), done(NLM_F_DUMP_INTR, 2)],
             vec![[link(1, multi, 3), link(2, multi, 3)].concat(), link(4, multi, 3), done(0, 3)],
         ]);
-        let indices = socket.links().unwrap().iter().map(|link| link.index).collect::<Vec<_>>();
+        let indices = socket.interfaces().unwrap().iter().map(|link| link.index).collect::<Vec<_>>();
         assert_eq!(indices, [1, 2, 4]);
 
         let restless = (1..=16).map(|sequence| vec![done(NLM_F_DUMP_INTR, sequence)]).collect();
-        let error = fake_kernel(restless).links().unwrap_err();
+        let error = fake_kernel(restless).interfaces().unwrap_err();
         assert_eq!(error.to_string(), "the interfaces changed during each of 16 looks at them");
     }
 
@@ -465,13 +465,13 @@ mod tests {
         let link = message(RTM_NEWLINK, 0, 2, &[&[0; 4], &3u32.to_ne_bytes()[..], &[0; 8]].concat());
         let socket =
             fake_kernel(vec![vec![[&message(RTM_NEWLINK, 0, 1, &[])[..], &long].concat()], vec![link]]);
-        assert_eq!(socket.link(&"index:3".parse().unwrap()).unwrap().index, 3);
+        assert_eq!(socket.interface(&"index:3".parse().unwrap()).unwrap().index, 3);
     }
 
     #[test]
     fn an_answer_that_does_not_fit_is_an_error() {
         let socket = fake_kernel(vec![vec![vec![0; DATAGRAM + 1]]]);
-        let error = socket.links().unwrap_err();
+        let error = socket.interfaces().unwrap_err();
         assert!(error.to_string().contains("was answered by 131073 bytes"), "{error}");
     }
 

@@ -46,7 +46,7 @@ mod tests {
 
     use super::super::{Channels, DISPATCHER, Holder, Place};
     use super::*;
-    use crate::netlink::{LinkInfo, XdpFeatures, XdpProgram, XdpState};
+    use crate::netlink::{InterfaceInfo, XdpFeatures, XdpProgram, XdpState};
     use crate::uapi::genetlink::XdpFeature;
 
     const NATIVE: AttachWish =
@@ -56,8 +56,14 @@ mod tests {
     const ALL: XdpFeatures = XdpFeatures { bits: 0x7f, zero_copy_segments: 1 };
     const NONE: XdpFeatures = XdpFeatures { bits: 0, zero_copy_segments: 0 };
 
-    fn link(name: &str, kind: &str, mtu: u32) -> LinkInfo {
-        LinkInfo { index: 3, name: name.to_owned(), kind: Some(kind.to_owned()), mtu, ..LinkInfo::default() }
+    fn link(name: &str, kind: &str, mtu: u32) -> InterfaceInfo {
+        InterfaceInfo {
+            index: 3,
+            name: name.to_owned(),
+            kind: Some(kind.to_owned()),
+            mtu,
+            ..InterfaceInfo::default()
+        }
     }
 
     fn running(mode: Mode, id: u32) -> XdpState {
@@ -205,7 +211,8 @@ mod tests {
         bond.ports = vec![(link("p0", "dummy", 1500), Some(NONE)), (link("p1", "veth", 1500), Some(ALL))];
         let told = why(NATIVE, EOPNOTSUPP, Some("Slave device does not support XDP"), &bond);
         assert!(told.starts_with("the slave `p0` of the bond `bond0` has no native mode"), "{told}");
-        bond.ports[0] = (LinkInfo { xdp: running(Mode::Native, 9), ..link("p0", "veth", 1500) }, Some(ALL));
+        bond.ports[0] =
+            (InterfaceInfo { xdp: running(Mode::Native, 9), ..link("p0", "veth", 1500) }, Some(ALL));
         let message = "Slave has XDP program loaded, please unload before enslaving";
         let told = why(NATIVE, EOPNOTSUPP, Some(message), &bond);
         assert!(told.starts_with("XDP program 9 in native mode runs on the slave `p0`"), "{told}");
@@ -214,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_program_above_forbids_one_below() {
-        let above = LinkInfo { xdp: running(Mode::Generic, 9), ..link("bond0", "bond", 1500) };
+        let above = InterfaceInfo { xdp: running(Mode::Generic, 9), ..link("bond0", "bond", 1500) };
         let slave = InterfaceFacts { uppers: vec![above], ..facts("eth0", "ixgbe") };
         for message in [None, Some("Cannot attach when an upper device already has a program")] {
             let told = why(NATIVE, EEXIST, message, &slave);

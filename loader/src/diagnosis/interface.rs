@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::netlink::{LinkInfo, Mode, XdpFeatures, XdpProgram};
+use crate::netlink::{InterfaceInfo, Mode, XdpFeatures, XdpProgram};
 
 /// Bytes before a packet that native XDP keeps free (`XDP_PACKET_HEADROOM` in `include/uapi/linux/bpf.h`).
 const HEADROOM: u32 = 256;
@@ -16,7 +16,7 @@ const ETHERNET_HEADER: u32 = 14;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceFacts {
     /// The interface.
-    pub link: LinkInfo,
+    pub link: InterfaceInfo,
     /// Bytes of a page of memory.
     pub page_size: Option<u32>,
     /// The name of its driver.
@@ -28,15 +28,15 @@ pub struct InterfaceFacts {
     /// What its driver can do with XDP (6.3).
     pub features: Option<XdpFeatures>,
     /// The other end of a veth pair.
-    pub peer: Option<LinkInfo>,
+    pub peer: Option<InterfaceInfo>,
     /// The queues of that end, where it is in the same network namespace.
     pub peer_channels: Option<Channels>,
     /// The interface that a VLAN, a macvlan or the like stands on.
-    pub lower: Option<LinkInfo>,
+    pub lower: Option<InterfaceInfo>,
     /// The interfaces that stand on it: a bridge or bond that it is a port of, VLANs, and what stands on those.
-    pub uppers: Vec<LinkInfo>,
+    pub uppers: Vec<InterfaceInfo>,
     /// The ports of a bridge, bond or the like, and what their drivers can do.
-    pub ports: Vec<(LinkInfo, Option<XdpFeatures>)>,
+    pub ports: Vec<(InterfaceInfo, Option<XdpFeatures>)>,
     /// What is known of who holds the programs that run there.
     pub holders: Vec<Holder>,
     /// Where it is.

@@ -5,7 +5,7 @@ use nix::libc::{E2BIG, EBUSY, EEXIST, EINVAL, ENOMEM, ENOSPC, ENOTCONN, EOPNOTSU
 
 use super::{AttachWish, Channels, DISPATCHER, GUARD_NAME, Holder, InterfaceFacts, Verdict, native_limit};
 use crate::error::{escape, quote};
-use crate::netlink::{LinkInfo, Mode, XdpFeatures, XdpProgram};
+use crate::netlink::{InterfaceInfo, Mode, XdpFeatures, XdpProgram};
 use crate::uapi::genetlink::XdpFeature;
 
 /// A rule.
@@ -173,7 +173,7 @@ fn status(facts: &InterfaceFacts) -> String {
     format!("xdpload status {}{}", name(facts), facts.place.options)
 }
 
-fn detach(interface: &LinkInfo, facts: &InterfaceFacts) -> String {
+fn detach(interface: &InterfaceInfo, facts: &InterfaceFacts) -> String {
     format!("xdpload detach {}{}", escape(&interface.name), facts.place.options)
 }
 
@@ -318,7 +318,7 @@ fn no_peer(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
 }
 
 /// Whose MTU a driver holds to its limit: a veth that of its peer, from which the packets come.
-fn measured(facts: &InterfaceFacts) -> Option<&LinkInfo> {
+fn measured(facts: &InterfaceFacts) -> Option<&InterfaceInfo> {
     if facts.is("veth") { facts.peer.as_ref() } else { Some(&facts.link) }
 }
 

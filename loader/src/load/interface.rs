@@ -10,7 +10,8 @@ use crate::attach::{self, Link, NetNs, RouteSocket, link_of, not_by_link};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::kernel::duplicate;
 use crate::netlink::{
-    LinkInfo, LinkRef, Mode, XdpChange, XdpProgram, XdpState, program_to_replace, refuse_to_displace,
+    InterfaceInfo, InterfaceRef, Mode, XdpChange, XdpProgram, XdpState, program_to_replace,
+    refuse_to_displace,
 };
 use crate::plan::{AttachBy, LinkCreate, ProgramSlot, SetXdp, Target, link_without_pin, own_link};
 use crate::program::Program;
@@ -18,7 +19,7 @@ use crate::program::Program;
 /// An interface of a plan that is half-way.
 #[derive(Default)]
 pub(super) struct AtInterface {
-    pub(super) interface: Option<LinkInfo>,
+    pub(super) interface: Option<InterfaceInfo>,
     /// The program that is to be replaced there.
     pub(super) running: Option<(XdpProgram, Program)>,
     /// The change of the interface that was asked for last.
@@ -42,7 +43,7 @@ impl Execution<'_> {
         self.socket.as_ref().expect("a plan asks for an interface after it has opened the socket")
     }
 
-    pub(super) fn interface(&self) -> &LinkInfo {
+    pub(super) fn interface(&self) -> &InterfaceInfo {
         self.here().interface.as_ref().expect("a plan uses an interface after it has asked for it")
     }
 
@@ -53,8 +54,8 @@ impl Execution<'_> {
     }
 
     /// Looks at the interface, and refuses at once what the kernel would refuse after all the work.
-    pub(super) fn look_at_interface(&mut self, named: &LinkRef) -> Result<Outcome> {
-        let interface = self.socket().link(named)?;
+    pub(super) fn look_at_interface(&mut self, named: &InterfaceRef) -> Result<Outcome> {
+        let interface = self.socket().interface(named)?;
         let attach = self.plan.attach.get(self.at).expect("only a plan that attaches asks for an interface");
         let name = quote(&interface.name);
         refuse_in_vain(attach, &interface.xdp).context(|| format!("attaching to {name}"))?;

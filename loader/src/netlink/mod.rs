@@ -10,7 +10,7 @@
 //! disagree.
 
 mod attribute;
-mod link_ref;
+mod interface_ref;
 mod mode;
 mod netdev;
 mod policy;
@@ -19,7 +19,7 @@ mod route;
 mod state;
 mod write;
 
-pub use link_ref::{LinkName, LinkRef};
+pub use interface_ref::{InterfaceName, InterfaceRef};
 pub use mode::{Mode, ModeChoice, XdpFlags};
 pub use netdev::{XdpFeatures, get_netdev_family, get_xdp_features, read_family, read_xdp_features};
 pub(crate) use policy::cause_of_refusal;
@@ -27,7 +27,7 @@ pub use policy::{
     help_for_refusal, is_unexplained, may_fall_back, program_to_replace, programs_to_detach,
     refuse_to_displace,
 };
-pub use read::{Body, LinkInfo, Reply, read_replies};
+pub use read::{Body, InterfaceInfo, Reply, read_replies};
 pub use route::dump_routes;
 pub use state::{XdpProgram, XdpState};
 pub(crate) use write::detach_uncompared;

@@ -23,7 +23,7 @@ const MAX_ERRNO: i32 = 4095;
 
 /// An interface, as `RTM_NEWLINK` tells of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LinkInfo {
+pub struct InterfaceInfo {
     /// Its number, unique in its network namespace; at least 1 in what the kernel sends.
     pub index: u32,
     /// Its name. Bytes that are not UTF-8 have become U+FFFD.
@@ -52,7 +52,7 @@ pub struct LinkInfo {
     pub xdp: XdpState,
 }
 
-impl LinkInfo {
+impl InterfaceInfo {
     /// Whether its packets begin with an Ethernet header, as those of the loopback interface do too.
     pub fn has_ethernet_header(&self) -> bool {
         [HardwareType::ETHER, HardwareType::LOOPBACK].contains(&self.hardware_type)
@@ -76,7 +76,7 @@ pub struct Reply {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// Here is a link.
-    Link(LinkInfo),
+    Link(InterfaceInfo),
     /// Here are the gateways of a route that leads everywhere.
     Gateways(Vec<IpAddr>),
     /// It is done.
@@ -135,12 +135,12 @@ fn read_reply(header: NetlinkHeader, message: Bytes<'_>) -> Result<Reply> {
 }
 
 /// `struct ifinfomsg` and the attributes behind it. An attribute that comes twice counts the last time.
-fn read_link(message: Bytes<'_>) -> Result<LinkInfo> {
-    let mut link = LinkInfo {
+fn read_link(message: Bytes<'_>) -> Result<InterfaceInfo> {
+    let mut link = InterfaceInfo {
         hardware_type: HardwareType(message.u16(NLMSG_HDRLEN + 2, "ifi_type")?),
         index: message.u32(NLMSG_HDRLEN + 4, "ifi_index")?,
         up: message.u32(NLMSG_HDRLEN + 8, "ifi_flags")? & IFF_UP != 0,
-        ..LinkInfo::default()
+        ..InterfaceInfo::default()
     };
     for attribute in message_attributes(message, NLMSG_HDRLEN + IFINFOMSG_LEN)? {
         let (attribute, offset) = attribute?;
@@ -285,7 +285,7 @@ mod tests {
         replies.remove(0)
     }
 
-    fn link(datagram: &[u8]) -> LinkInfo {
+    fn link(datagram: &[u8]) -> InterfaceInfo {
         match only_reply(datagram).body {
             Body::Link(link) => link,
             other => panic!("expected a link, found {other:?}"),

@@ -3,7 +3,7 @@
 use netlink_packet_core::{DefaultNla, Emitable, NetlinkHeader};
 use netlink_packet_route::link::LinkXdp;
 
-use super::link_ref::LinkRef;
+use super::interface_ref::InterfaceRef;
 use super::mode::{Mode, XdpFlags};
 use crate::uapi::if_link::{
     IFLA_ALT_IFNAME, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_TARGET_NETNSID, IFLA_XDP, NLA_F_NESTED, NLM_F_ACK,
@@ -77,10 +77,10 @@ impl XdpChange {
 }
 
 /// `RTM_GETLINK` for one interface; of digits, for the one with that name. The answer is one message.
-pub fn get_link(link: &LinkRef, sequence: u32) -> Vec<u8> {
+pub fn get_link(link: &InterfaceRef, sequence: u32) -> Vec<u8> {
     match link {
-        LinkRef::Index(index) => request(RTM_GETLINK, 0, index.get(), &[without_statistics()], sequence),
-        LinkRef::Name(name) | LinkRef::Digits(name, _) => {
+        InterfaceRef::Index(index) => request(RTM_GETLINK, 0, index.get(), &[without_statistics()], sequence),
+        InterfaceRef::Name(name) | InterfaceRef::Digits(name, _) => {
             let with_nul = [name.as_str().as_bytes(), &[0]].concat();
             let kind = if name.is_alternative() { IFLA_ALT_IFNAME } else { IFLA_IFNAME };
             let attributes = [DefaultNla::new(kind, with_nul), without_statistics()];
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_link_is_asked_for_by_name_with_its_nul_or_by_index() {
-        let by_name = get_link(&LinkRef::named("v0").unwrap(), 7);
+        let by_name = get_link(&InterfaceRef::named("v0").unwrap(), 7);
         #[rustfmt::skip]
         assert_eq!(by_name, [
             48, 0, 0, 0,  18, 0,  1, 0,  7, 0, 0, 0,  0, 0, 0, 0,
@@ -192,7 +192,7 @@ mod tests {
             7, 0, 3, 0,  b'v', b'0', 0, 0,
             8, 0, 29, 0,  8, 0, 0, 0,
         ]);
-        let long = get_link(&LinkRef::named("sixteen-bytes-xx").unwrap(), 7);
+        let long = get_link(&InterfaceRef::named("sixteen-bytes-xx").unwrap(), 7);
         assert_eq!(long[32..36], [21, 0, 53, 0]);
         let by_index = get_link(&"index:258".parse().unwrap(), 7);
         assert_eq!((by_index.len(), &by_index[20..24]), (40, &[2, 1, 0, 0][..]));

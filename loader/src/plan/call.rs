@@ -10,7 +10,7 @@ use super::keep::Keep;
 use crate::btf::{BtfAddition, FuncInfo, LineInfo};
 use crate::features::Feature;
 use crate::insn::Insn;
-use crate::netlink::{LinkRef, Mode};
+use crate::netlink::{InterfaceRef, Mode};
 use crate::object::{EntryTypes, MapShape};
 use crate::uapi::bpf::{AttachType, ObjName, ProgType};
 
@@ -212,7 +212,7 @@ pub enum Call {
     /// Ask for an interface's index and for what is attached to it.
     GetInterface {
         /// The interface.
-        named: LinkRef,
+        named: InterfaceRef,
     },
     /// Ask for the number of the network namespace that no other has.
     NetnsCookie,

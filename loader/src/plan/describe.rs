@@ -15,7 +15,7 @@ use crate::bytes::ByteOrder;
 use crate::error::escape;
 use crate::features::Feature;
 use crate::insn::encode_all;
-use crate::netlink::{LinkRef, Mode, XdpChange, XdpFlags, get_link, probe_compare, set_xdp};
+use crate::netlink::{InterfaceRef, Mode, XdpChange, XdpFlags, get_link, probe_compare, set_xdp};
 use crate::uapi::bpf::{MAP_FLAGS, PROG_FLAGS, flag_names};
 use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
 
@@ -673,16 +673,16 @@ fn netns_cookie() -> KernelCall {
         .with("optlen", "[8]")
 }
 
-fn look_at_interface(link: &LinkRef) -> Vec<KernelCall> {
+fn look_at_interface(link: &InterfaceRef) -> Vec<KernelCall> {
     let (first, second) = link.questions();
-    let ask = |link: LinkRef| {
+    let ask = |link: InterfaceRef| {
         let send = KernelCall { command: Some("RTM_GETLINK"), ..KernelCall::new("sendto") };
         let send = match &link {
-            LinkRef::Name(name) | LinkRef::Digits(name, _) => {
+            InterfaceRef::Name(name) | InterfaceRef::Digits(name, _) => {
                 let attribute = if name.is_alternative() { "IFLA_ALT_IFNAME" } else { "IFLA_IFNAME" };
                 send.with(attribute, text(name.as_str()))
             }
-            LinkRef::Index(index) => send.with("ifi_index", index.to_string()),
+            InterfaceRef::Index(index) => send.with("ifi_index", index.to_string()),
         };
         [send.with_data(get_link(&link, 1)), receive()]
     };

@@ -55,7 +55,7 @@ use crate::bytes::ByteOrder;
 use crate::core_reloc::Resolution;
 use crate::error::{ENOTSUPP, Error, ErrorKind, Result};
 use crate::features::Feature;
-use crate::netlink::{LinkRef, ModeChoice, is_unexplained, may_fall_back};
+use crate::netlink::{InterfaceRef, ModeChoice, is_unexplained, may_fall_back};
 
 /// The ordered kernel calls that loading an object will make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The interface.
-    pub link: LinkRef,
+    pub link: InterfaceRef,
     /// The network namespace it is in, by path; `None` for the process's own.
     pub netns: Option<String>,
     /// In which mode.

@@ -64,7 +64,7 @@ fn object(maps: Vec<MapSpec>) -> Object {
 }
 
 fn target(mode: ModeChoice, replace: bool) -> Target {
-    Target { link: LinkRef::named("eth0").unwrap(), netns: None, mode, replace, by: AttachBy::Netlink }
+    Target { link: InterfaceRef::named("eth0").unwrap(), netns: None, mode, replace, by: AttachBy::Netlink }
 }
 
 /// A kernel that has, or lacks, all that a load can do without.

@@ -4,7 +4,7 @@ use loader::Result;
 use loader::btf::{BtfWriter, KernelTypes, LazyBtf};
 use loader::features::Kernel;
 use loader::kconfig::Kconfig;
-use loader::netlink::{LinkRef, ModeChoice};
+use loader::netlink::{InterfaceRef, ModeChoice};
 use loader::object::{Object, Pinning, ProgramSpec};
 use loader::plan::{AttachBy, Existing, KernelSymbols, Loader, Plan, Target};
 
@@ -48,7 +48,7 @@ pub(crate) fn attach_to_kernel(
     target_types: Option<KernelTypes>,
 ) -> Result<Plan> {
     let target = Target {
-        link: LinkRef::named("eth0").unwrap(),
+        link: InterfaceRef::named("eth0").unwrap(),
         netns: None,
         mode: ModeChoice::default(),
         replace: false,

@@ -7,7 +7,7 @@ use crate::btf::Sieve;
 use crate::btf::builder::{Builder, info};
 use crate::bytes::ByteOrder;
 use crate::insn::Insn;
-use crate::netlink::{LinkRef, ModeChoice};
+use crate::netlink::{InterfaceRef, ModeChoice};
 use crate::object::{
     CodeInfo, DataKind, DataSpec, FunctionSpec, OptionKind, ProgramKind, ProgramSpec, SymbolReference,
     SymbolTarget,
@@ -395,7 +395,7 @@ fn a_program_that_asks_the_card_is_bound_to_it() {
     remote.function("bpf_xdp_metadata_rx_hash", 1);
     let object = object(&[("bpf_xdp_metadata_rx_hash", true, function)], &local);
     let target = |mode| Target {
-        link: LinkRef::named("eth0").unwrap(),
+        link: InterfaceRef::named("eth0").unwrap(),
         netns: None,
         mode,
         replace: false,

@@ -9,9 +9,9 @@ use crate::uapi::if_link::{ALTIFNAMSIZ, IFNAMSIZ};
 
 /// The name of an interface, known to be one that the kernel could have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LinkName(String);
+pub struct InterfaceName(String);
 
-impl LinkName {
+impl InterfaceName {
     /// Checks `name` by the rules of `dev_valid_name` in `net/core/dev.c`: not `.` or `..`, and without `/`, `:` and
     /// white space. It has 1 to 15 bytes, or as an alternative name up to 127.
     pub fn new(name: impl Into<String>) -> Result<Self> {
@@ -54,19 +54,19 @@ const MAX_INDEX: u32 = i32::MAX as u32;
 
 /// Which interface is meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum LinkRef {
+pub enum InterfaceRef {
     /// The one with this name; an alternative name will do as well (5.5).
-    Name(LinkName),
+    Name(InterfaceName),
     /// The one with this number, as in the first column of `ip link`.
     Index(NonZeroU32),
     /// Digits, which are both: the interface called so, or else the one with that number. Two of them are an error.
-    Digits(LinkName, NonZeroU32),
+    Digits(InterfaceName, NonZeroU32),
 }
 
-impl LinkRef {
+impl InterfaceRef {
     /// The interface called `name`, even if the name is made of digits.
     pub fn named(name: impl Into<String>) -> Result<Self> {
-        LinkName::new(name).map(Self::Name)
+        InterfaceName::new(name).map(Self::Name)
     }
 
     /// What the kernel is asked for, one after the other; only for digits there is a second.
@@ -78,7 +78,7 @@ impl LinkRef {
     }
 }
 
-impl FromStr for LinkRef {
+impl FromStr for InterfaceRef {
     type Err = Error;
 
     /// Digits are a name or an index; `name:7` and `index:7` say which. Anything else is a name.
@@ -94,7 +94,7 @@ impl FromStr for LinkRef {
                 Error::new(ErrorKind::InvalidInput, message)
             });
         }
-        let name = LinkName::new(text)?;
+        let name = InterfaceName::new(text)?;
         match index(text).filter(|_| text.bytes().all(|byte| byte.is_ascii_digit())) {
             Some(index) => Ok(Self::Digits(name, index)),
             None => Ok(Self::Name(name)),
@@ -103,7 +103,7 @@ impl FromStr for LinkRef {
 }
 
 /// In the words of an error: ``named `eth0` ``, `with index 3`, or both.
-impl Display for LinkRef {
+impl Display for InterfaceRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => write!(f, "named {}", quote(name.as_str())),
@@ -119,26 +119,26 @@ mod tests {
 
     #[test]
     fn digits_are_a_name_or_an_index() {
-        let index = LinkRef::Index(NonZeroU32::new(7).unwrap());
-        let digits: LinkRef = "7".parse().unwrap();
-        assert_eq!(digits.questions(), (LinkRef::named("7").unwrap(), Some(index.clone())));
+        let index = InterfaceRef::Index(NonZeroU32::new(7).unwrap());
+        let digits: InterfaceRef = "7".parse().unwrap();
+        assert_eq!(digits.questions(), (InterfaceRef::named("7").unwrap(), Some(index.clone())));
         assert_eq!(digits.to_string(), "named `7` or with index 7");
-        assert_eq!("index:7".parse::<LinkRef>().unwrap(), index);
+        assert_eq!("index:7".parse::<InterfaceRef>().unwrap(), index);
         for (text, words) in [("eth0", "named `eth0`"), ("name:7", "named `7`"), ("+7", "named `+7`")] {
-            assert_eq!(text.parse::<LinkRef>().unwrap().to_string(), words);
+            assert_eq!(text.parse::<InterfaceRef>().unwrap().to_string(), words);
         }
         for index in ["0", "2147483648", "4294967296", "", "x"] {
-            let error = format!("index:{index}").parse::<LinkRef>().unwrap_err();
+            let error = format!("index:{index}").parse::<InterfaceRef>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(error.to_string().ends_with("expected 1 to 2147483647"), "{error}");
             // There may be an interface of that name.
-            assert!(index.is_empty() || matches!(index.parse(), Ok(LinkRef::Name(_))));
+            assert!(index.is_empty() || matches!(index.parse(), Ok(InterfaceRef::Name(_))));
         }
     }
 
     #[test]
     fn a_name_that_the_kernel_cannot_have_is_refused_with_the_reason() {
-        let text = |name: &str| LinkName::new(name).unwrap_err().to_string();
+        let text = |name: &str| InterfaceName::new(name).unwrap_err().to_string();
         assert_eq!(text(""), "`` cannot name an interface: it is empty");
         assert_eq!(
             text(&"x".repeat(128)),
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(text(".."), "`..` cannot name an interface: the kernel reserves it");
         assert_eq!(text("a/b"), "`a/b` cannot name an interface: it contains '/'");
         assert_eq!(text("a\u{1b} b"), "`a\\u{1b} b` cannot name an interface: it contains ' '");
-        assert!(!LinkName::new("fifteen-bytes-x").unwrap().is_alternative());
-        assert!(LinkName::new("sixteen-bytes-xx").unwrap().is_alternative());
+        assert!(!InterfaceName::new("fifteen-bytes-x").unwrap().is_alternative());
+        assert!(InterfaceName::new("sixteen-bytes-xx").unwrap().is_alternative());
     }
 }
