@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use loader::Result;
 
 use crate::layout::{u32_at, u64_at};
-use crate::store::{Maps, shapes};
+use crate::store::{Blocklist, shapes};
 
 /// Bytes of `struct block_counters`.
 pub(crate) const VALUE_SIZE: usize = 8 + 16 * VERDICTS;
@@ -96,8 +96,8 @@ impl Counters {
 }
 
 /// The counts of every interface that has seen a packet, by its index.
-pub fn read(maps: &Maps) -> Result<BTreeMap<u32, Counters>> {
-    let map = maps.open(&shapes::COUNTERS)?;
+pub fn read(blocklist: &Blocklist) -> Result<BTreeMap<u32, Counters>> {
+    let map = blocklist.open(&shapes::COUNTERS)?;
     let mut found = BTreeMap::new();
     for entry in map.entries() {
         let entry = entry?;

@@ -15,7 +15,7 @@ use loader::{Context as _, Error, ErrorKind, Loader, Object, Plan, RefusalKind, 
 use nix::libc::EINVAL;
 
 use crate::layout::{Bucket, Cell as _, Config, HEAD_LINES, Heads, LAYOUT, Line, RuleValue, SETS, SLOTS};
-use crate::store::{Lock, Maps, Shape, shapes};
+use crate::store::{Blocklist, Lock, Shape, shapes};
 
 /// The packet program, built in.
 const OBJECT: &[u8] = include_bytes!("blocklist.o");
@@ -77,15 +77,15 @@ pub fn memory(max_rules: u32) -> u64 {
         + hashes
 }
 
-impl Maps {
+impl Blocklist {
     /// The one under the bpffs that is mounted at `bpffs`.
     pub fn under(bpffs: &Path) -> Self {
         Self::at(bpffs.join("xdpload").join("block"))
     }
 
     /// Whether there is a blocklist that was made to its end.
-    pub fn are_whole(&self) -> Result<bool> {
-        if !self.exist()? {
+    pub fn is_whole(&self) -> Result<bool> {
+        if !self.exists()? {
             return Ok(false);
         }
         let value = self.open(&shapes::CONFIG)?.lookup(&0_u32.to_ne_bytes())?;
@@ -245,7 +245,7 @@ impl Maps {
 
     /// Whether program `id` uses the maps that are pinned here, as far as this process may ask: then it is of this
     /// blocklist, even if its own pin is gone.
-    pub fn are_used_by(&self, id: u32) -> bool {
+    pub fn is_used_by(&self, id: u32) -> bool {
         let Ok(info) = Program::from_id(id).and_then(|program| program.info()) else { return false };
         let id_of = |shape: &Shape| {
             let fd = pin::get(&self.path(shape.name)).ok()??;

@@ -1,6 +1,6 @@
 //! An IP blocklist in XDP: its lists, and its state in the kernel.
 //!
-//! The state is a directory of bpffs with maps and programs ([`Maps`]), which outlives the process. Any number of
+//! The state is a directory of bpffs with maps and programs ([`Blocklist`]), which outlives the process. Any number of
 //! processes read it ([`Reader`]), one at a time changes it ([`Writer`]), and the packet program needs none of them.
 //!
 //! ```no_run
@@ -8,22 +8,22 @@
 //! use std::time::Duration;
 //!
 //! use blocklist::list::Item;
-//! use blocklist::{Buffers, DEFAULT_MAX_RULES, Maps, Writer};
+//! use blocklist::{Blocklist, Buffers, DEFAULT_MAX_RULES, Writer};
 //! use loader::{Interface, Mode, Program, attach, pin};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // Make the blocklist where there is none yet, and attach its program.
 //! let bpffs = pin::ensure_bpffs(Path::new("/sys/fs/bpf"))?;
-//! let maps = Maps::under(bpffs.root());
-//! let lock = maps.prepare(&bpffs)?;
-//! if !maps.are_whole()? {
-//!     maps.make(DEFAULT_MAX_RULES, &lock)?;
+//! let blocklist = Blocklist::under(bpffs.root());
+//! let lock = blocklist.prepare(&bpffs)?;
+//! if !blocklist.is_whole()? {
+//!     blocklist.make(DEFAULT_MAX_RULES, &lock)?;
 //! }
-//! let program = Program::open_pinned(&maps.program(Buffers::One, &lock)?)?;
+//! let program = Program::open_pinned(&blocklist.program(Buffers::One, &lock)?)?;
 //! attach::attach(&program, &Interface::named("eth0")?, Mode::Native)?.persist();
 //!
 //! // Whoever has the lock goes on with it; others call `Writer::open`.
-//! let mut writer = Writer::holding(&lock, &maps)?;
+//! let mut writer = Writer::holding(&lock, &blocklist)?;
 //! let item = Item::new("203.0.113.0/24".parse()?);
 //! writer.add(&[item], None, Some(Duration::from_secs(600)))?;
 //! assert!(writer.reader().test("203.0.113.7".parse()?)?.drops);
@@ -60,6 +60,6 @@ mod writer;
 pub use install::{Buffers, DEFAULT_MAX_RULES, LARGEST_MAX_RULES, is_blocklist, memory, running_on};
 pub use rules::{Reader, Rule, Settings, Test, Unlisted};
 pub use sets::DEFAULT as DEFAULT_SET;
-pub use store::{Lock, Maps};
+pub use store::{Blocklist, Lock};
 pub use swap::{Lists, Swap};
 pub use writer::{Added, Writer, not_there};

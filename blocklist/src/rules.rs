@@ -12,7 +12,7 @@ use crate::clock::{Clock, Now};
 use crate::layout::{Config, flags, trie_key, trie_prefix, u32_at};
 use crate::prefix::{canonical, covering, single, sort_pairs};
 use crate::sets::Sets;
-use crate::store::{Maps, shapes};
+use crate::store::{Blocklist, shapes};
 use crate::table::{Found, Place, Table};
 
 /// A rule that counts.
@@ -89,10 +89,10 @@ fn turn(place: Place) -> u8 {
 /// The blocklist in the kernel, to be read. Each call tells of the present state.
 ///
 /// ```no_run
-/// use blocklist::{Maps, Reader};
+/// use blocklist::{Blocklist, Reader};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut reader = Reader::open(&Maps::under("/sys/fs/bpf".as_ref()))?;
+/// let mut reader = Reader::open(&Blocklist::under("/sys/fs/bpf".as_ref()))?;
 /// for rule in reader.rules(true)? {
 ///     println!("{} {:?}: {} packets", rule.prefix, reader.set_names(rule.sets), rule.packets);
 /// }
@@ -101,7 +101,7 @@ fn turn(place: Place) -> u8 {
 /// ```
 #[derive(Debug)]
 pub struct Reader {
-    maps: Maps,
+    blocklist: Blocklist,
     pub(crate) table: Table,
     pub(crate) sets: Sets,
     pub(crate) allow: [Map; 2],
@@ -114,18 +114,18 @@ pub struct Reader {
 
 impl Reader {
     /// Opens the blocklist. That there is none is an error of kind [`NotFound`](loader::ErrorKind::NotFound).
-    pub fn open(maps: &Maps) -> Result<Self> {
-        Self::open_for(maps, false)
+    pub fn open(blocklist: &Blocklist) -> Result<Self> {
+        Self::open_for(blocklist, false)
     }
 
     /// The same for a writer, which has the lock.
-    pub(crate) fn open_for(maps: &Maps, is_writers: bool) -> Result<Self> {
+    pub(crate) fn open_for(blocklist: &Blocklist, is_writers: bool) -> Result<Self> {
         let clock = Clock::open();
         Ok(Self {
-            maps: maps.clone(),
-            table: Table::open(maps)?,
-            sets: Sets::open(maps)?,
-            allow: [maps.open(&shapes::ALLOW4)?, maps.open(&shapes::ALLOW6)?],
+            blocklist: blocklist.clone(),
+            table: Table::open(blocklist)?,
+            sets: Sets::open(blocklist)?,
+            allow: [blocklist.open(&shapes::ALLOW4)?, blocklist.open(&shapes::ALLOW6)?],
             clock,
             now: clock.now()?,
             is_writers,
@@ -143,8 +143,8 @@ impl Reader {
     }
 
     /// Where it is.
-    pub fn maps(&self) -> &Maps {
-        &self.maps
+    pub fn blocklist(&self) -> &Blocklist {
+        &self.blocklist
     }
 
     /// Says of a refusal for want of room how much there is, and what makes more.
@@ -173,7 +173,7 @@ impl Reader {
     }
 
     fn more_room(&self) -> String {
-        self.maps.more_room("IF --max-rules N")
+        self.blocklist.more_room("IF --max-rules N")
     }
 
     /// Every rule that has not ended, in the order of addresses; what they have dropped is only read if `hits` says so.

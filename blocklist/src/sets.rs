@@ -9,7 +9,7 @@ use loader::{Cause, Error, ErrorKind, Result, quote};
 use crate::cells::Cells;
 use crate::clock::Now;
 use crate::layout::{NAME_BYTES, SETS, Set, hold_key, u32_at, wide_prefix};
-use crate::store::{Maps, shapes};
+use crate::store::{Blocklist, shapes};
 
 /// Bytes of a key of `holds`.
 const HOLD_KEY: usize = 24;
@@ -41,10 +41,11 @@ pub(crate) struct Holds {
 }
 
 impl Sets {
-    pub(crate) fn open(maps: &Maps) -> Result<Self> {
-        let mut cells = Cells::new(maps.open(&shapes::SETS)?);
+    pub(crate) fn open(blocklist: &Blocklist) -> Result<Self> {
+        let mut cells = Cells::new(blocklist.open(&shapes::SETS)?);
         cells.read_all()?;
-        let (holds, made, put, gone) = (maps.open(&shapes::HOLDS)?, Vec::new(), Holds::default(), Vec::new());
+        let (holds, made, put, gone) =
+            (blocklist.open(&shapes::HOLDS)?, Vec::new(), Holds::default(), Vec::new());
         Ok(Self { cells, holds, known: None, made, put, gone })
     }
 

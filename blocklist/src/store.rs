@@ -57,12 +57,12 @@ pub(crate) mod shapes {
 /// write.
 ///
 /// ```no_run
-/// use blocklist::Maps;
+/// use blocklist::Blocklist;
 ///
 /// # fn main() -> loader::Result<()> {
-/// let maps = Maps::under("/sys/fs/bpf".as_ref());
-/// assert_eq!(maps.dir().to_str(), Some("/sys/fs/bpf/xdpload/block"));
-/// match maps.try_lock()? {
+/// let blocklist = Blocklist::under("/sys/fs/bpf".as_ref());
+/// assert_eq!(blocklist.dir().to_str(), Some("/sys/fs/bpf/xdpload/block"));
+/// match blocklist.try_lock()? {
 ///     Some(_lock) => println!("nobody else writes"),
 ///     None => println!("somebody else does"),
 /// }
@@ -70,7 +70,7 @@ pub(crate) mod shapes {
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Maps {
+pub struct Blocklist {
     dir: PathBuf,
     /// The lock that was taken last by this or a clone of it, and by which thread.
     taken: Arc<Mutex<Option<Taken>>>,
@@ -89,7 +89,7 @@ pub struct Lock {
     _held: Arc<pin::Lock>,
 }
 
-impl Maps {
+impl Blocklist {
     /// The blocklist at `dir`, which may be not there yet.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into(), taken: Arc::default() }
@@ -101,7 +101,7 @@ impl Maps {
     }
 
     /// Whether there is a blocklist. A directory that nobody may look into is an error.
-    pub fn exist(&self) -> Result<bool> {
+    pub fn exists(&self) -> Result<bool> {
         Ok(pin::get(&self.path(shapes::CONFIG.name))?.is_some())
     }
 
@@ -113,7 +113,7 @@ impl Maps {
         let path = self.path(shape.name);
         let fd = match pin::get(&path) {
             Ok(Some(fd)) => fd,
-            Ok(None) if shape.name != shapes::CONFIG.name && self.exist()? => {
+            Ok(None) if shape.name != shapes::CONFIG.name && self.exists()? => {
                 return Err(self.lacks(shape.name));
             }
             Ok(None) => return Err(self.is_off()),
@@ -158,7 +158,7 @@ impl Maps {
         Ok(lock.expect("it was waited for"))
     }
 
-    /// As [`Maps::lock`], without waiting: none if somebody else writes.
+    /// As [`Blocklist::lock`], without waiting: none if somebody else writes.
     pub fn try_lock(&self) -> Result<Option<Lock>> {
         self.take(pin::try_lock)
     }

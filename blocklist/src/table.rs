@@ -20,7 +20,7 @@ use crate::layout::{
     trie_key, trie_prefix, u32_at, u64_at, wide_key, wide_prefix,
 };
 use crate::prefix::order;
-use crate::store::{Maps, shapes};
+use crate::store::{Blocklist, shapes};
 
 /// Where a rule is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,18 +103,18 @@ pub(crate) struct Drafted {
 }
 
 impl Table {
-    pub(crate) fn open(maps: &Maps) -> Result<Self> {
-        let mut config = Cells::new(maps.open(&shapes::CONFIG)?);
-        maps.check_layout(config.get(0)?)?;
+    pub(crate) fn open(blocklist: &Blocklist) -> Result<Self> {
+        let mut config = Cells::new(blocklist.open(&shapes::CONFIG)?);
+        blocklist.check_layout(config.get(0)?)?;
         Ok(Self {
             config,
-            heads: Cells::new(maps.open(&shapes::HEADS)?),
-            lines: Cells::new(maps.open(&shapes::FILTER)?),
-            buckets: Cells::new(maps.open(&shapes::BUCKETS)?),
-            hits: Array::new(maps.open(&shapes::HITS)?),
-            marks: Array::new(maps.open(&shapes::MARKS)?),
-            wide: maps.open(&shapes::WIDE)?,
-            trie: maps.open(&shapes::TRIE6)?,
+            heads: Cells::new(blocklist.open(&shapes::HEADS)?),
+            lines: Cells::new(blocklist.open(&shapes::FILTER)?),
+            buckets: Cells::new(blocklist.open(&shapes::BUCKETS)?),
+            hits: Array::new(blocklist.open(&shapes::HITS)?),
+            marks: Array::new(blocklist.open(&shapes::MARKS)?),
+            wide: blocklist.open(&shapes::WIDE)?,
+            trie: blocklist.open(&shapes::TRIE6)?,
             changes: Vec::new(),
             slots: Vec::new(),
             wide_draft: Draft::default(),

@@ -13,13 +13,13 @@ use crate::list::Item;
 use crate::prefix::{Shown, canonical, sort_pairs};
 use crate::rules::{Reader, Unlisted};
 use crate::sets::DEFAULT;
-use crate::store::{Lock, Maps};
+use crate::store::{Blocklist, Lock};
 use crate::table::{Drafted, Found};
 
 /// The right to change the blocklist: whoever has it is the only one.
 ///
 /// ```no_run
-/// use blocklist::{Lists, Maps, Writer, list};
+/// use blocklist::{Blocklist, Lists, Writer, list};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let file = std::io::BufReader::new(std::fs::File::open("drop.txt")?);
@@ -27,7 +27,7 @@ use crate::table::{Drafted, Found};
 /// let mut lists = Lists::new();
 /// lists.insert("drop", read.items);
 ///
-/// let mut writer = Writer::open(&Maps::under("/sys/fs/bpf".as_ref()))?;
+/// let mut writer = Writer::open(&Blocklist::under("/sys/fs/bpf".as_ref()))?;
 /// let swap = writer.load(&lists, None)?[0];
 /// println!("added {}, kept {}, removed {}", swap.added, swap.kept, swap.removed);
 /// # Ok(())
@@ -64,27 +64,27 @@ impl Added {
 }
 
 impl Writer {
-    /// Waits for the lock, as [`Maps::lock`] does, and takes out what has ended.
+    /// Waits for the lock, as [`Blocklist::lock`] does, and takes out what has ended.
     ///
     /// Whoever has the lock calls [`Writer::holding`].
-    pub fn open(maps: &Maps) -> Result<Self> {
-        Self::holding(&maps.lock()?, maps)
+    pub fn open(blocklist: &Blocklist) -> Result<Self> {
+        Self::holding(&blocklist.lock()?, blocklist)
     }
 
     /// As [`Writer::open`], without waiting: none if somebody else writes.
-    pub fn try_open(maps: &Maps) -> Result<Option<Self>> {
-        maps.try_lock()?.map(|lock| Self::holding(&lock, maps)).transpose()
+    pub fn try_open(blocklist: &Blocklist) -> Result<Option<Self>> {
+        blocklist.try_lock()?.map(|lock| Self::holding(&lock, blocklist)).transpose()
     }
 
     /// Waits for the lock, and leaves in what has ended: for whoever may change nothing after all.
-    pub fn idle(maps: &Maps) -> Result<Self> {
-        let lock = maps.lock()?;
-        Ok(Self { reader: Reader::open_for(maps, true)?, _lock: lock })
+    pub fn idle(blocklist: &Blocklist) -> Result<Self> {
+        let lock = blocklist.lock()?;
+        Ok(Self { reader: Reader::open_for(blocklist, true)?, _lock: lock })
     }
 
     /// As [`Writer::open`], for whoever has the lock.
-    pub fn holding(lock: &Lock, maps: &Maps) -> Result<Self> {
-        let mut writer = Self { reader: Reader::open_for(maps, true)?, _lock: lock.clone() };
+    pub fn holding(lock: &Lock, blocklist: &Blocklist) -> Result<Self> {
+        let mut writer = Self { reader: Reader::open_for(blocklist, true)?, _lock: lock.clone() };
         writer.begin()?;
         Ok(writer)
     }

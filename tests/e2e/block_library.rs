@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use blocklist::list::Item;
 use blocklist::prefix::{IpNet, single};
-use blocklist::{Added, Buffers, Lists, Lock, Maps, Reader, Writer};
+use blocklist::{Added, Blocklist, Buffers, Lists, Lock, Reader, Writer};
 use loader::map::ArrayMemory;
 use loader::pin::{self, BPFFS_ROOT};
 use loader::uapi::bpf::XdpAction;
@@ -16,17 +16,17 @@ use loader::{Cause, ErrorKind, Program};
 use crate::sandbox::Sandbox;
 
 /// A blocklist with room for so many rules, on no interface, and its lock.
-fn blocklist(max_rules: u32) -> (Maps, Lock) {
+fn blocklist(max_rules: u32) -> (Blocklist, Lock) {
     let bpffs = pin::ensure_bpffs(Path::new(BPFFS_ROOT)).expect("it is mounted");
-    let maps = Maps::under(bpffs.root());
-    let lock = maps.prepare(&bpffs).expect("nobody else is here");
-    maps.make(max_rules, &lock).expect("there is none yet");
-    (maps, lock)
+    let blocklist = Blocklist::under(bpffs.root());
+    let lock = blocklist.prepare(&bpffs).expect("nobody else is here");
+    blocklist.make(max_rules, &lock).expect("there is none yet");
+    (blocklist, lock)
 }
 
 /// Whether the packet program drops what comes from `source`.
-fn drops(maps: &Maps, lock: &Lock, source: Ipv4Addr) -> bool {
-    let path = maps.program(Buffers::One, lock).expect("it was loaded with the maps");
+fn drops(blocklist: &Blocklist, lock: &Lock, source: Ipv4Addr) -> bool {
+    let path = blocklist.program(Buffers::One, lock).expect("it was loaded with the maps");
     let program = Program::open_pinned(&path).expect("it is pinned");
     let mut frame = [0; 64];
     frame[12] = 0x08;
@@ -53,36 +53,36 @@ fn items(numbers: impl Iterator<Item = u32>) -> Vec<Item> {
 #[test]
 fn a_list_in_any_order_is_loaded_whole() {
     let _sandbox = need!(Sandbox::new());
-    let (maps, lock) = blocklist(2000);
-    let mut writer = Writer::holding(&lock, &maps).unwrap();
+    let (blocklist, lock) = blocklist(2000);
+    let mut writer = Writer::holding(&lock, &blocklist).unwrap();
     for numbers in [0..300, 150..450, 0..100] {
         let mut lists = Lists::new();
         assert_eq!(lists.insert("s", items(numbers.clone().chain([numbers.start]))), 1);
         writer.load(&lists, None).unwrap();
         assert_eq!(writer.reader().rules(false).unwrap().len(), numbers.len());
-        assert!(numbers.clone().all(|number| drops(&maps, &lock, address(number))), "{numbers:?}");
+        assert!(numbers.clone().all(|number| drops(&blocklist, &lock, address(number))), "{numbers:?}");
     }
-    assert!(!drops(&maps, &lock, address(449)));
+    assert!(!drops(&blocklist, &lock, address(449)));
 }
 
 #[test]
 fn host_bits_and_mapped_addresses_make_no_other_rules() {
     let _sandbox = need!(Sandbox::new());
-    let (maps, lock) = blocklist(100);
-    let mut writer = Writer::holding(&lock, &maps).unwrap();
+    let (blocklist, lock) = blocklist(100);
+    let mut writer = Writer::holding(&lock, &blocklist).unwrap();
     let (written, canonical) = (prefix("10.1.2.3/8"), prefix("10.0.0.0/8"));
     assert_eq!(writer.add(&[Item::new(written)], None, None).unwrap(), [Added::New]);
     assert_eq!(writer.add(&[Item::new(canonical)], None, None).unwrap(), [Added::Kept]);
-    assert!(drops(&maps, &lock, Ipv4Addr::new(10, 200, 0, 1)));
+    assert!(drops(&blocklist, &lock, Ipv4Addr::new(10, 200, 0, 1)));
     assert_eq!(writer.reader().rule(written).unwrap().map(|rule| rule.prefix), Some(canonical));
 
     assert_eq!(writer.allow(&[written, canonical]).unwrap(), [true, false]);
-    assert!(!drops(&maps, &lock, Ipv4Addr::new(10, 200, 0, 1)));
+    assert!(!drops(&blocklist, &lock, Ipv4Addr::new(10, 200, 0, 1)));
     assert_eq!(writer.disallow(&[written]).unwrap(), [true]);
 
     let mapped = prefix("::ffff:192.0.2.1/128");
     writer.add(&[Item::new(mapped)], None, None).unwrap();
-    assert!(drops(&maps, &lock, Ipv4Addr::new(192, 0, 2, 1)));
+    assert!(drops(&blocklist, &lock, Ipv4Addr::new(192, 0, 2, 1)));
     assert!(writer.reader().test(mapped.addr()).unwrap().drops);
     assert_eq!(writer.remove(&[written, mapped], None).unwrap(), [true, true]);
     assert_eq!(writer.reader().rules(false).unwrap(), []);
@@ -91,21 +91,21 @@ fn host_bits_and_mapped_addresses_make_no_other_rules() {
     lists.insert("s", vec![Item::new(written), Item::new(prefix("192.168.77.9/16"))]);
     for added in [2, 0] {
         assert_eq!(writer.load(&lists, None).unwrap()[0].added, added);
-        assert!(drops(&maps, &lock, Ipv4Addr::new(192, 168, 1, 1)));
+        assert!(drops(&blocklist, &lock, Ipv4Addr::new(192, 168, 1, 1)));
     }
 }
 
 #[test]
 fn what_is_kept_open_goes_by_the_time_of_each_call() {
     let _sandbox = need!(Sandbox::new());
-    let (maps, lock) = blocklist(100);
-    let mut writer = Writer::holding(&lock, &maps).unwrap();
-    let mut reader = Reader::open(&maps).unwrap();
+    let (blocklist, lock) = blocklist(100);
+    let mut writer = Writer::holding(&lock, &blocklist).unwrap();
+    let mut reader = Reader::open(&blocklist).unwrap();
     let (first, second) = (prefix("192.0.2.1/32"), prefix("192.0.2.2/32"));
     let ttl = Duration::from_millis(1500);
     writer.add(&[Item::new(first)], None, Some(ttl)).unwrap();
     assert!(reader.test(first.addr()).unwrap().drops, "others have added it since this was opened");
-    while Reader::open(&maps).unwrap().rule(first).unwrap().is_some() {
+    while Reader::open(&blocklist).unwrap().rule(first).unwrap().is_some() {
         thread::sleep(Duration::from_millis(50));
     }
     for reader in [&mut reader, writer.reader()] {
@@ -114,7 +114,7 @@ fn what_is_kept_open_goes_by_the_time_of_each_call() {
     }
     let start = Instant::now();
     writer.add(&[Item::new(second)], None, Some(ttl)).unwrap();
-    let rule = Reader::open(&maps).unwrap().rule(second).unwrap();
+    let rule = Reader::open(&blocklist).unwrap().rule(second).unwrap();
     let left = rule.and_then(|rule| rule.left).unwrap_or_default();
     assert!(left + start.elapsed() >= ttl, "{left:?} are left of {ttl:?}");
 }
@@ -122,28 +122,28 @@ fn what_is_kept_open_goes_by_the_time_of_each_call() {
 #[test]
 fn whoever_has_the_lock_does_not_wait_for_it() {
     let _sandbox = need!(Sandbox::new());
-    let (maps, lock) = blocklist(100);
-    for error in [maps.lock().unwrap_err(), Writer::open(&maps.clone()).unwrap_err()] {
+    let (blocklist, lock) = blocklist(100);
+    for error in [blocklist.lock().unwrap_err(), Writer::open(&blocklist.clone()).unwrap_err()] {
         assert_eq!((error.kind(), error.cause()), (ErrorKind::Conflict, Some(Cause::Locked)), "{error}");
     }
-    assert!(maps.try_lock().unwrap().is_none());
-    assert!(Writer::try_open(&Maps::under(Path::new(BPFFS_ROOT))).unwrap().is_none());
-    let writer = Writer::holding(&lock, &maps).unwrap();
+    assert!(blocklist.try_lock().unwrap().is_none());
+    assert!(Writer::try_open(&Blocklist::under(Path::new(BPFFS_ROOT))).unwrap().is_none());
+    let writer = Writer::holding(&lock, &blocklist).unwrap();
     // Another thread waits, and gets it.
     let found = thread::scope(|scope| {
-        let waiting = scope.spawn(|| Writer::open(&maps)?.reader().rules(false));
+        let waiting = scope.spawn(|| Writer::open(&blocklist)?.reader().rules(false));
         drop((writer, lock));
         waiting.join().unwrap()
     });
     assert_eq!(found.unwrap(), []);
-    assert!(Writer::try_open(&maps).unwrap().is_some());
+    assert!(Writer::try_open(&blocklist).unwrap().is_some());
 }
 
 #[test]
 fn a_full_blocklist_can_be_told_by_its_cause() {
     let _sandbox = need!(Sandbox::new());
-    let (maps, lock) = blocklist(64);
-    let mut writer = Writer::holding(&lock, &maps).unwrap();
+    let (blocklist, lock) = blocklist(64);
+    let mut writer = Writer::holding(&lock, &blocklist).unwrap();
     let mut lists = Lists::new();
     lists.insert("s", items(0..65));
     let added = writer.add(&items(0..65), None, None);
@@ -159,7 +159,7 @@ fn a_full_blocklist_can_be_told_by_its_cause() {
 fn handles_go_to_other_threads() {
     fn check<T: Send + Sync>() {}
     check::<ArrayMemory>();
-    check::<Maps>();
+    check::<Blocklist>();
     check::<Lock>();
     check::<Reader>();
     check::<Writer>();

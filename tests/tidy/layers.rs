@@ -223,9 +223,9 @@ mod tests {
     fn the_blocklist_has_a_row() {
         let rule = the_blocklist_stands_between;
         assert_eq!(breaches(rule, "blocklist/src/a.rs", "use serde::Serialize;").len(), 1);
-        assert_eq!(breaches(rule, "loader/src/a.rs", "use blocklist::Maps;").len(), 1);
+        assert_eq!(breaches(rule, "loader/src/a.rs", "use blocklist::Blocklist;").len(), 1);
         assert!(breaches(rule, "blocklist/src/a.rs", "use loader::Map; use serde_json::Value;").is_empty());
-        assert!(breaches(rule, "cli/a.rs", "use blocklist::Maps;").is_empty());
+        assert!(breaches(rule, "cli/a.rs", "use blocklist::Blocklist;").is_empty());
     }
 
     #[test]

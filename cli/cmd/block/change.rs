@@ -10,14 +10,14 @@ use loader::{Error, Result, escape};
 use serde::Serialize;
 
 use super::args::{Add, Allow, Allowed, Del, Exceptions};
-use super::{lockout, maps, read_exceptions, read_items, read_new_exceptions};
+use super::{blocklist, lockout, read_exceptions, read_items, read_new_exceptions};
 use crate::output;
 
 pub(super) fn add(args: &Add) -> Result<()> {
-    let maps = maps(&args.bpffs);
-    let items = read_items(&args.prefixes, &maps)?;
+    let blocklist = blocklist(&args.bpffs);
+    let items = read_items(&args.prefixes, &blocklist)?;
     let prefixes = prefixes(&items);
-    let mut writer = Writer::open(&maps)?;
+    let mut writer = Writer::open(&blocklist)?;
     lockout::check(prefixes.iter().copied(), writer.reader(), args.force)?;
     let is_told = prefixes.len() <= MANY;
     let mut before = Vec::new();
@@ -49,9 +49,9 @@ fn prefixes(items: &[Item]) -> Vec<IpNet> {
 }
 
 pub(super) fn del(args: &Del) -> Result<()> {
-    let maps = maps(&args.bpffs);
-    let prefixes = prefixes(&read_items(&args.prefixes, &maps)?);
-    let mut writer = Writer::open(&maps)?;
+    let blocklist = blocklist(&args.bpffs);
+    let prefixes = prefixes(&read_items(&args.prefixes, &blocklist)?);
+    let mut writer = Writer::open(&blocklist)?;
     let answers = writer.remove(&prefixes, args.set.as_deref())?;
     let removed =
         Removed { prefixes: &prefixes, answers: &answers, done: "blocked", set: args.set.as_deref() };
@@ -68,9 +68,9 @@ pub(super) fn del(args: &Del) -> Result<()> {
         let shown = Shown(prefix);
         // With a set, another may hold the same rule.
         Some(if is_own {
-            format!("{} deletes it from all sets", maps.command(&format!("del {shown}")))
+            format!("{} deletes it from all sets", blocklist.command(&format!("del {shown}")))
         } else {
-            format!("{} lets it pass", maps.command(&format!("allow add {shown}")))
+            format!("{} lets it pass", blocklist.command(&format!("allow add {shown}")))
         })
     };
     removed.tell(args.form, by, help)
@@ -85,10 +85,10 @@ pub(super) fn allow(args: &Allow) -> Result<()> {
 }
 
 fn allow_add(args: &Allowed) -> Result<()> {
-    let maps = maps(&args.bpffs);
-    let prefixes = read_new_exceptions(&args.prefixes, &maps)?;
+    let blocklist = blocklist(&args.bpffs);
+    let prefixes = read_new_exceptions(&args.prefixes, &blocklist)?;
     lockout::check_exceptions(&prefixes, args.force)?;
-    let answers = Writer::open(&maps)?.allow(&prefixes)?;
+    let answers = Writer::open(&blocklist)?.allow(&prefixes)?;
     let added = |is_new: bool| if is_new { Added::New } else { Added::Kept };
     output::answer(
         args.form,
@@ -97,9 +97,9 @@ fn allow_add(args: &Allowed) -> Result<()> {
 }
 
 fn allow_del(args: &Allowed) -> Result<()> {
-    let maps = maps(&args.bpffs);
-    let prefixes = read_exceptions(&args.prefixes, &maps)?;
-    let mut writer = Writer::open(&maps)?;
+    let blocklist = blocklist(&args.bpffs);
+    let prefixes = read_exceptions(&args.prefixes, &blocklist)?;
+    let mut writer = Writer::open(&blocklist)?;
     let settings = writer.reader().settings()?;
     if !args.force && !settings.count_only {
         let mut left = writer.reader().exceptions()?;
@@ -117,7 +117,7 @@ fn allow_del(args: &Allowed) -> Result<()> {
 }
 
 fn allow_list(args: &Exceptions) -> Result<()> {
-    let exceptions = blocklist::Reader::open(&maps(&args.bpffs))?.exceptions()?;
+    let exceptions = blocklist::Reader::open(&blocklist(&args.bpffs))?.exceptions()?;
     let allowed = exceptions.iter().map(|prefix| Shown(*prefix).to_string()).collect();
     output::answer(args.form, &AllowedList { allowed })
 }

@@ -14,7 +14,7 @@ use blocklist::{Reader, Rule, Settings, Test, Unlisted};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::{Serialize, Serializer};
 
-use super::{args, maps, one_prefix, reach};
+use super::{args, blocklist, one_prefix, reach};
 use crate::output;
 
 /// What the comment with the settings begins with in a saved file. The examples look for it.
@@ -22,10 +22,10 @@ const SETTINGS: &str = "# settings:";
 
 pub(super) fn list(args: &args::List) -> Result<()> {
     let within = args.prefix.as_deref().map(one_prefix).transpose()?;
-    let maps = maps(&args.bpffs);
-    let mut reader = Reader::open(&maps)?;
+    let blocklist = blocklist(&args.bpffs);
+    let mut reader = Reader::open(&blocklist)?;
     let mut rules = reader.rules(args.hits || args.form.json)?;
-    reach::tell_if_nowhere(&maps);
+    reach::tell_if_nowhere(&blocklist);
     if let Some(within) = within {
         rules.retain(|rule| within.contains(&rule.prefix) || rule.prefix.contains(&within));
     }
@@ -103,12 +103,12 @@ pub(super) fn test(args: &args::Test) -> Result<()> {
     let address = parsed.map_err(|_| no_address("expected one such as 192.0.2.1 or 2001:db8::1"))?;
     // Of what no rule can be about, nothing is to be told either.
     prefix::parse(&args.address).map_err(|reason| no_address(&reason.0))?;
-    let maps = maps(&args.bpffs);
-    let mut reader = Reader::open(&maps)?;
+    let blocklist = blocklist(&args.bpffs);
+    let mut reader = Reader::open(&blocklist)?;
     let Test { rule, allowed, drops, .. } = reader.test(address)?;
     let settings = reader.settings()?;
     let verdict = match (drops, allowed.is_some()) {
-        (true, _) if reach::is_nowhere(&maps) => Verdict::Off,
+        (true, _) if reach::is_nowhere(&blocklist) => Verdict::Off,
         (true, _) if settings.count_only => Verdict::WouldDrop,
         (true, _) => Verdict::Dropped,
         (false, true) => Verdict::Allowed,
@@ -172,7 +172,7 @@ impl fmt::Display for Tested {
 }
 
 pub(super) fn save(args: &args::Save) -> Result<()> {
-    let mut reader = Reader::open(&maps(&args.bpffs))?;
+    let mut reader = Reader::open(&blocklist(&args.bpffs))?;
     let rules = reader.rules(false)?;
     let settings = options(reader.settings()?);
     let mut saved = Saved { settings, holds: Vec::new(), exceptions: reader.exceptions()? };

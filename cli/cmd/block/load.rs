@@ -8,13 +8,13 @@ use std::path::Path;
 
 use blocklist::list::{self, Item, List, NO_SET, Stop};
 use blocklist::prefix::IpNet;
-use blocklist::{DEFAULT_SET, Maps, Reader, Swap, Writer};
+use blocklist::{Blocklist, DEFAULT_SET, Reader, Swap, Writer};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::Load;
-use super::{lockout, maps, reach};
+use super::{blocklist, lockout, reach};
 use crate::output;
 
 /// From so many lines on a terminal shows how far the reading is.
@@ -22,15 +22,15 @@ const LONG: u64 = 100_000;
 
 pub(super) fn run(args: &Load) -> Result<()> {
     // What cannot be written need not be read. Others may write meanwhile: who has to wait for a list, waits for long.
-    let maps = maps(&args.bpffs);
+    let blocklist = blocklist(&args.bpffs);
     let (room, there) = {
-        let mut writer = Writer::idle(&maps)?;
+        let mut writer = Writer::idle(&blocklist)?;
         (writer.reader().settings()?.max_rules as usize, writer.reader().set_names(u32::MAX))
     };
     let mut lists = Lists { there, ..Lists::default() };
     let mut watched = Vec::new();
     for path in &args.files {
-        let stopped = |name: &str, stop: &Stop| stopped(name, stop, room, &maps);
+        let stopped = |name: &str, stop: &Stop| stopped(name, stop, room, &blocklist);
         let list = if path == Path::new("-") {
             read_list(io::stdin().lock(), None, room).map_err(|stop| stopped("standard input", &stop))?
         } else {
@@ -40,7 +40,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
             watched.push(file);
             list
         };
-        lists.take(args, &path.display().to_string(), list, &maps)?;
+        lists.take(args, &path.display().to_string(), list, &blocklist)?;
     }
     watched.iter().try_for_each(Watched::check)?;
     let Lists { sets, mut allowed, skipped, mut duplicates, .. } = lists;
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
     let mut protected = lockout::protected();
     protected.retain(|it| !allowed.iter().any(|exception| exception.contains(&it.address)));
     let risky = lists.lists().flat_map(|items| lockout::risky(items, &protected));
-    let mut writer = if args.dry_run { Writer::idle(&maps)? } else { Writer::open(&maps)? };
+    let mut writer = if args.dry_run { Writer::idle(&blocklist)? } else { Writer::open(&blocklist)? };
     lockout::check_among(&protected, risky, writer.reader(), args.force)?;
     lockout::check_exceptions(&allowed, args.force)?;
     allowed.sort_unstable();
@@ -61,7 +61,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
     } else {
         load(&lists, &allowed, args, &mut writer)?
     };
-    reach::tell_if_nowhere(&maps);
+    reach::tell_if_nowhere(&blocklist);
     let loaded = |(name, Swap { added, kept, removed, .. }): (&str, Swap)| Loaded {
         name: name.to_owned(),
         added,
@@ -114,13 +114,13 @@ struct Lists {
 }
 
 impl Lists {
-    fn take(&mut self, args: &Load, name: &str, mut list: List, maps: &Maps) -> Result<()> {
+    fn take(&mut self, args: &Load, name: &str, mut list: List, blocklist: &Blocklist) -> Result<()> {
         if args.skip_bad {
             tell_bad_lines(name, &list);
             self.skipped += list.bad.len() as u64 + list.more_bad;
         } else {
             refuse_bad_lines(name, &list).map_err(|error| {
-                let load = maps.command("load --skip-bad FILE");
+                let load = blocklist.command("load --skip-bad FILE");
                 error.with_help(format!("{load} leaves such lines out"))
             })?;
         }
@@ -232,7 +232,7 @@ fn hidden_bar(length: Option<u64>) -> ProgressBar {
 }
 
 /// The error for a list that could not be read to its end.
-pub(super) fn stopped(name: &str, stop: &Stop, room: usize, maps: &Maps) -> Error {
+pub(super) fn stopped(name: &str, stop: &Stop, room: usize, blocklist: &Blocklist) -> Error {
     let name = quote(name);
     let malformed =
         |what: String| Error::new(ErrorKind::Malformed, format!("{name} {what}, nothing was changed"));
@@ -241,7 +241,7 @@ pub(super) fn stopped(name: &str, stop: &Stop, room: usize, maps: &Maps) -> Erro
         Stop::Binary { line } => malformed(format!("is not text (line {line})")),
         Stop::LongLine { line } => malformed(format!("is not a list: line {line} is too long")),
         Stop::Full => malformed(format!("lists more than the {room} prefixes there is room for"))
-            .with_help(maps.more_room("IF --max-rules N")),
+            .with_help(blocklist.more_room("IF --max-rules N")),
     }
 }
 

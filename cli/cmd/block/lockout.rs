@@ -35,7 +35,7 @@ pub(super) fn check_among(
         Some(found) => {
             let exception = match found.protected() {
                 Some(Protected { address, .. }) => {
-                    let allow = reader.maps().command(&format!("allow add {address}"));
+                    let allow = reader.blocklist().command(&format!("allow add {address}"));
                     format!("{allow} makes an exception; ")
                 }
                 None => String::new(),

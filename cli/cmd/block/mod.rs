@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use blocklist::list::{Item, List};
 use blocklist::prefix::{self, IpNet, Shown};
-use blocklist::{Maps, Reader, Unlisted, Writer};
+use blocklist::{Blocklist, Reader, Unlisted, Writer};
 use loader::netlink::InterfaceInfo;
 use loader::{Error, ErrorKind, Result, quote};
 
@@ -63,17 +63,17 @@ pub(crate) fn run(args: &Block) -> Result<()> {
 /// Has the blocklist go on to drop what no rule is about, if that waits to be confirmed, and says so; with a `link`,
 /// only if the blocklist is on that.
 pub(crate) fn confirm_default(bpffs: &Path, link: Option<&InterfaceInfo>) -> Result<bool> {
-    let maps = Maps::under(bpffs);
-    let is_there = match maps.are_whole() {
+    let blocklist = Blocklist::under(bpffs);
+    let is_there = match blocklist.is_whole() {
         // Neither a blocklist of another release nor one that is not shown to this user is on trial.
         Err(error) if matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::PermissionDenied) => false,
         is_there => is_there?,
     };
-    let is_on = |link| Ok::<_, Error>(blocklist::running_on(link, &maps.program_ids()?).is_some());
+    let is_on = |link| Ok::<_, Error>(blocklist::running_on(link, &blocklist.program_ids()?).is_some());
     if !is_there || !link.map_or(Ok(true), is_on)? {
         return Ok(false);
     }
-    let mut writer = Writer::open(&maps)?;
+    let mut writer = Writer::open(&blocklist)?;
     let waits = matches!(writer.reader().settings()?.unlisted, Unlisted::Drop(Some(_)));
     if waits {
         writer.set(None, Some(Unlisted::Drop(None)))?;
@@ -91,13 +91,13 @@ pub(crate) struct DefaultOnTrial {
 impl DefaultOnTrial {
     /// Looks below the bpffs at `root`. What cannot be seen is not there: this is said beside other things.
     pub(crate) fn look(bpffs: &Path) -> Self {
-        let maps = Maps::under(bpffs);
-        let settings = Reader::open(&maps).and_then(|mut reader| reader.settings());
+        let blocklist = Blocklist::under(bpffs);
+        let settings = Reader::open(&blocklist).and_then(|mut reader| reader.settings());
         let left = match settings.map(|settings| settings.unlisted) {
             Ok(Unlisted::Drop(left)) => left,
             _ => None,
         };
-        let ids = left.and_then(|_| maps.program_ids().ok()).unwrap_or_default();
+        let ids = left.and_then(|_| blocklist.program_ids().ok()).unwrap_or_default();
         Self { ids, left }
     }
 
@@ -107,30 +107,30 @@ impl DefaultOnTrial {
     }
 }
 
-fn maps(bpffs: &Bpffs) -> Maps {
-    Maps::under(&bpffs.root)
+fn blocklist(bpffs: &Bpffs) -> Blocklist {
+    Blocklist::under(&bpffs.root)
 }
 
-/// The prefixes on the command line, or what standard input lists, for the blocklist at `maps`; says which of them had
+/// The prefixes on the command line, or what standard input lists, for `blocklist`; says which of them had
 /// bits to clear.
-fn read_items(prefixes: &Prefixes, maps: &Maps) -> Result<Vec<Item>> {
-    let list = read_prefixes(prefixes, maps)?;
+fn read_items(prefixes: &Prefixes, blocklist: &Blocklist) -> Result<Vec<Item>> {
+    let list = read_prefixes(prefixes, blocklist)?;
     if list.allowed.is_empty() {
         return Ok(list.items);
     }
     let message = "`standard input` makes exceptions; nothing was changed";
-    let allow = maps.command("allow add -");
+    let allow = blocklist.command("allow add -");
     Err(Error::new(ErrorKind::InvalidInput, message).with_help(format!("{allow} takes exceptions")))
 }
 
 /// The same, for exceptions.
-fn read_exceptions(prefixes: &Prefixes, maps: &Maps) -> Result<Vec<IpNet>> {
-    read_prefixes(prefixes, maps).map(exceptions_of)
+fn read_exceptions(prefixes: &Prefixes, blocklist: &Blocklist) -> Result<Vec<IpNet>> {
+    read_prefixes(prefixes, blocklist).map(exceptions_of)
 }
 
 /// The same, for exceptions that are to be made: what is to pass for a time would pass for good.
-fn read_new_exceptions(prefixes: &Prefixes, maps: &Maps) -> Result<Vec<IpNet>> {
-    let list = read_prefixes(prefixes, maps)?;
+fn read_new_exceptions(prefixes: &Prefixes, blocklist: &Blocklist) -> Result<Vec<IpNet>> {
+    let list = read_prefixes(prefixes, blocklist)?;
     if let Some(item) = list.items.iter().find(|item| item.seconds() != 0) {
         let message = format!(
             "`standard input` gives {} a time, but exceptions have none; nothing was changed",
@@ -145,11 +145,11 @@ fn exceptions_of(list: List) -> Vec<IpNet> {
     list.items.into_iter().map(|item| item.prefix()).chain(list.allowed).collect()
 }
 
-fn read_prefixes(prefixes: &Prefixes, maps: &Maps) -> Result<List> {
+fn read_prefixes(prefixes: &Prefixes, blocklist: &Blocklist) -> Result<List> {
     let mut found = List::default();
     for word in &prefixes.prefixes {
         if word == "-" {
-            let mut list = list_on_stdin(maps)?;
+            let mut list = list_on_stdin(blocklist)?;
             found.items.append(&mut list.items);
             found.allowed.append(&mut list.allowed);
         } else {
@@ -170,10 +170,10 @@ fn one_prefix(word: &str) -> Result<IpNet> {
     Ok(written.prefix)
 }
 
-fn list_on_stdin(maps: &Maps) -> Result<List> {
+fn list_on_stdin(blocklist: &Blocklist) -> Result<List> {
     let name = "standard input";
     let list = blocklist::list::read(io::stdin().lock(), usize::MAX, |_| {})
-        .map_err(|stop| load::stopped(name, &stop, usize::MAX, maps))?;
+        .map_err(|stop| load::stopped(name, &stop, usize::MAX, blocklist))?;
     load::refuse_bad_lines(name, &list)?;
     load::tell_host_bits(name, &list);
     if list.items.is_empty() && list.allowed.is_empty() {

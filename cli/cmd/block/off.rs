@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use blocklist::{Lock, Maps, is_blocklist, running_on};
+use blocklist::{Blocklist, Lock, is_blocklist, running_on};
 use loader::attach::{self, Interface, NetNs, RouteSocket};
 use loader::doctor;
 use loader::netlink::{InterfaceInfo, InterfaceRef};
@@ -12,22 +12,25 @@ use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::Off;
-use super::{maps, reach};
+use super::{blocklist, reach};
 use crate::cmd::{detach, open_all};
 use crate::output;
 
 pub(super) fn off(args: &Off) -> Result<()> {
     let netns = crate::cmd::netns(&args.place)?;
-    let maps = maps(&args.bpffs);
-    let lock = maps.lock().map_err(|error| {
+    let blocklist = blocklist(&args.bpffs);
+    let lock = blocklist.lock().map_err(|error| {
         let lost = || find_lost(args, netns.as_ref()).ok().flatten();
         let is_absent = error.kind() == ErrorKind::NotFound;
         let again = format!("{}{}", args.place.once_more(), args.bpffs.once_more());
-        is_absent.then(lost).flatten().map_or(error, |interface| reach::another(&interface, &maps, &again))
+        is_absent
+            .then(lost)
+            .flatten()
+            .map_or(error, |interface| reach::another(&interface, &blocklist, &again))
     })?;
-    let mut ids = maps.program_ids()?;
+    let mut ids = blocklist.program_ids()?;
     let socket = Arc::new(RouteSocket::open(netns.as_ref())?);
-    let all = running(&maps, &mut ids, &socket)?;
+    let all = running(&blocklist, &mut ids, &socket)?;
     let mut chosen = match &args.interfaces[..] {
         [] => all.clone(),
         links => open_all(links, netns.as_ref())?,
@@ -42,17 +45,17 @@ pub(super) fn off(args: &Off) -> Result<()> {
         all.iter().filter(|interface| chosen.iter().all(|own| own.index() != interface.index())).count();
     if args.purge && left > 0 {
         let message = format!("the blocklist stays on {left} other interfaces, which need its rules");
-        let purge = maps.command("off --purge");
+        let purge = blocklist.command("off --purge");
         return Err(
             Error::new(ErrorKind::Conflict, message).with_help(format!("{purge} turns it off everywhere"))
         );
     }
     if args.purge && args.interfaces.is_empty() {
-        chosen.extend(running_elsewhere(&maps, &mut ids, &socket)?);
+        chosen.extend(running_elsewhere(&blocklist, &mut ids, &socket)?);
     }
     let interfaces = take_off_all(chosen, &ids, &args.bpffs.root)?;
     if args.purge {
-        purge(&maps, &lock, &args.bpffs.root)?;
+        purge(&blocklist, &lock, &args.bpffs.root)?;
     }
     output::answer(args.form, &OffDocument { interfaces, purged: args.purge })
 }
@@ -125,14 +128,18 @@ fn take_off(interface: &Interface, ids: &[u32], bpffs: &Path) -> Result<bool> {
 }
 
 /// The interfaces that it is on in all network namespaces that may be entered, but for that of `here`.
-fn running_elsewhere(maps: &Maps, ids: &mut Vec<u32>, here: &RouteSocket) -> Result<Vec<Interface>> {
+fn running_elsewhere(
+    blocklist: &Blocklist,
+    ids: &mut Vec<u32>,
+    here: &RouteSocket,
+) -> Result<Vec<Interface>> {
     let here = here.netns_cookie().ok();
     let mut all = Vec::new();
     for namespace in NetNs::all()?.0 {
         let found = RouteSocket::open(Some(&namespace)).and_then(|socket| {
             // Before 5.14 none can be told from another; then this one is looked at twice.
             let is_here = here.is_some() && here == socket.netns_cookie().ok();
-            if is_here { Ok(Vec::new()) } else { running(maps, ids, &Arc::new(socket)) }
+            if is_here { Ok(Vec::new()) } else { running(blocklist, ids, &Arc::new(socket)) }
         });
         match found {
             Err(error) if is_left_out(&error) => {}
@@ -150,19 +157,19 @@ fn is_left_out(error: &Error) -> bool {
 }
 
 /// Removes the blocklist, and the directory that it is in if that is empty now.
-fn purge(maps: &Maps, lock: &Lock, bpffs: &Path) -> Result<()> {
-    maps.purge(lock)?;
+fn purge(blocklist: &Blocklist, lock: &Lock, bpffs: &Path) -> Result<()> {
+    blocklist.purge(lock)?;
     attach::remove_shared_directory(bpffs);
     Ok(())
 }
 
 /// The interfaces that the blocklist is on. A program whose pin is gone is known by its maps, and joins `ids`.
-fn running(maps: &Maps, ids: &mut Vec<u32>, socket: &Arc<RouteSocket>) -> Result<Vec<Interface>> {
+fn running(blocklist: &Blocklist, ids: &mut Vec<u32>, socket: &Arc<RouteSocket>) -> Result<Vec<Interface>> {
     let mut found = Vec::new();
     for link in socket.interfaces()? {
         let programs = link.xdp.programs().iter().filter_map(|program| program.id);
         let unpinned: Vec<_> =
-            programs.filter(|id| !ids.contains(id)).filter(|id| maps.are_used_by(*id)).collect();
+            programs.filter(|id| !ids.contains(id)).filter(|id| blocklist.is_used_by(*id)).collect();
         ids.extend(unpinned);
         if running_on(&link, ids).is_some() {
             found.push(Interface::find(&InterfaceRef::named(link.name)?, socket.clone())?);

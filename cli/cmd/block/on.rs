@@ -4,7 +4,7 @@ use std::path::Path;
 use std::{fmt, fs};
 
 use blocklist::{
-    Buffers, DEFAULT_MAX_RULES, Lock, Maps, Reader, Settings, Unlisted, Writer, is_blocklist, memory,
+    Blocklist, Buffers, DEFAULT_MAX_RULES, Lock, Reader, Settings, Unlisted, Writer, is_blocklist, memory,
     running_on,
 };
 use loader::attach::{self, Interface};
@@ -18,7 +18,7 @@ use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::{self, On};
-use super::{lockout, maps, reach};
+use super::{blocklist, lockout, reach};
 use crate::cmd::transcript::{Executed, Telling};
 use crate::cmd::trial::{self, TrialDocument};
 use crate::cmd::{Planned, mount, open_all};
@@ -37,10 +37,10 @@ pub(super) fn on(args: &On) -> Result<()> {
     let netns = crate::cmd::netns(&args.place)?;
     // What is not there costs nothing.
     let interfaces = lower_first(open_all(&args.interfaces, netns.as_ref())?, &args.bpffs.root)?;
-    let maps = maps(&args.bpffs);
-    check_interfaces(&interfaces, &maps, args)?;
+    let blocklist = blocklist(&args.bpffs);
+    check_interfaces(&interfaces, &blocklist, args)?;
     let bpffs = pin::ensure_bpffs(&args.bpffs.root)?;
-    let document = match make_and_turn_on(args, &interfaces, &maps, &bpffs) {
+    let document = match make_and_turn_on(args, &interfaces, &blocklist, &bpffs) {
         Ok(document) => {
             if bpffs.is_new() {
                 mount::warn_if_it_passes(&args.bpffs.text());
@@ -63,23 +63,23 @@ pub(super) fn on(args: &On) -> Result<()> {
 fn make_and_turn_on(
     args: &On,
     interfaces: &[Interface],
-    maps: &Maps,
+    blocklist: &Blocklist,
     bpffs: &HeldBpffs,
 ) -> Result<OnDocument> {
-    let lock = maps.prepare(bpffs)?;
-    let turning_on = TurningOn { args, interfaces, maps, lock: &lock };
+    let lock = blocklist.prepare(bpffs)?;
+    let turning_on = TurningOn { args, interfaces, blocklist, lock: &lock };
     // A directory that has something in it stays.
-    let remove_dir = |_: &Error| drop(pin::remove_dir(maps.dir()));
-    if maps.are_whole().inspect_err(remove_dir)? {
-        let mut writer = Writer::holding(&lock, maps)?;
-        check(args, interfaces, maps, writer.reader())?;
+    let remove_dir = |_: &Error| drop(pin::remove_dir(blocklist.dir()));
+    if blocklist.is_whole().inspect_err(remove_dir)? {
+        let mut writer = Writer::holding(&lock, blocklist)?;
+        check(args, interfaces, blocklist, writer.reader())?;
         return turning_on.turn_on(&mut writer);
     }
-    let done = make(maps, args, &lock)
-        .and_then(|()| Writer::holding(&lock, maps))
+    let done = make(blocklist, args, &lock)
+        .and_then(|()| Writer::holding(&lock, blocklist))
         .and_then(|mut writer| turning_on.turn_on(&mut writer));
     // What is told is why it is not on.
-    done.inspect_err(|_| maps.purge(&lock).unwrap_or(()))
+    done.inspect_err(|_| blocklist.purge(&lock).unwrap_or(()))
 }
 
 /// What is to become of packets that no rule is about, if that is to change.
@@ -97,27 +97,27 @@ fn unlisted(args: &On, before: Unlisted) -> Option<Unlisted> {
 }
 
 /// Refuses what cannot be changed of a blocklist that is there, and to begin to drop where that cuts off whoever asks.
-fn check(args: &On, interfaces: &[Interface], maps: &Maps, reader: &mut Reader) -> Result<()> {
+fn check(args: &On, interfaces: &[Interface], blocklist: &Blocklist, reader: &mut Reader) -> Result<()> {
     let before = reader.settings()?;
     let room = before.max_rules;
     if let Some(wanted) = args.max_rules.filter(|wanted| *wanted != room) {
         let message = format!("the blocklist was made with room for {room} rules, which cannot be changed");
         return Err(Error::new(ErrorKind::Conflict, message)
-            .with_help(maps.more_room(&format!("{} --max-rules {wanted}", places(args, interfaces)))));
+            .with_help(blocklist.more_room(&format!("{} --max-rules {wanted}", places(args, interfaces)))));
     }
-    refuse_trial_of_settings(args, interfaces, maps, before)?;
+    refuse_trial_of_settings(args, interfaces, blocklist, before)?;
     if args.force || args.count_only.unwrap_or(before.count_only) {
         return Ok(());
     }
     let is_on_trial = args.trial.confirm.is_some() && !before.count_only;
-    if is_on_trial || !before.count_only && is_on_all(interfaces, maps)? {
+    if is_on_trial || !before.count_only && is_on_all(interfaces, blocklist)? {
         return Ok(());
     }
     // Whoever asks for another default has been warned.
     let unlisted = if args.default.is_some() { Unlisted::Pass } else { before.unlisted };
     let exceptions = reader.exceptions()?;
     let trial = if before.count_only { "" } else { "--confirm 60s undoes it unless confirmed; " };
-    let allow = maps.command("allow add PREFIX");
+    let allow = blocklist.command("allow add PREFIX");
     let help = format!("{allow} makes an exception; {trial}--force overrides this check");
     lockout::check_all(reader, unlisted, &exceptions, &help)
 }
@@ -127,7 +127,7 @@ fn check(args: &On, interfaces: &[Interface], maps: &Maps, reader: &mut Reader) 
 fn refuse_trial_of_settings(
     args: &On,
     interfaces: &[Interface],
-    maps: &Maps,
+    blocklist: &Blocklist,
     before: Settings,
 ) -> Result<()> {
     let passes = args.default == Some(args::Default::Pass) && before.unlisted != Unlisted::Pass;
@@ -139,15 +139,15 @@ fn refuse_trial_of_settings(
         None => return Ok(()),
     };
     let places = places(args, interfaces);
-    let on = maps.command(&format!("on {places} {option}"));
+    let on = blocklist.command(&format!("on {places} {option}"));
     let message = format!("--confirm cannot undo that {what}, which holds for all interfaces");
     Err(Error::new(ErrorKind::Conflict, message).with_help(format!(
         "{on} does it without a trial; --confirm without {option} tries the program alone"
     )))
 }
 
-fn is_on_all(interfaces: &[Interface], maps: &Maps) -> Result<bool> {
-    let ids = maps.program_ids()?;
+fn is_on_all(interfaces: &[Interface], blocklist: &Blocklist) -> Result<bool> {
+    let ids = blocklist.program_ids()?;
     for interface in interfaces {
         if running_on(&interface.look()?, &ids).is_none() {
             return Ok(false);
@@ -186,9 +186,9 @@ fn lower_first(mut interfaces: Vec<Interface>, bpffs: &Path) -> Result<Vec<Inter
 
 /// Refuses an interface with another program, one that has it in another mode than is asked for, and one where the
 /// blocklist would be on and drop nothing.
-fn check_interfaces(interfaces: &[Interface], maps: &Maps, args: &On) -> Result<()> {
+fn check_interfaces(interfaces: &[Interface], blocklist: &Blocklist, args: &On) -> Result<()> {
     // One that is not whole is made anew, with another program.
-    let ids = if maps.are_whole()? { maps.program_ids()? } else { Vec::new() };
+    let ids = if blocklist.is_whole()? { blocklist.program_ids()? } else { Vec::new() };
     for interface in interfaces {
         let link = interface.look()?;
         if !link.has_ethernet_header() {
@@ -196,7 +196,7 @@ fn check_interfaces(interfaces: &[Interface], maps: &Maps, args: &On) -> Result<
             return Err(without_ethernet(&facts));
         }
         let Some(program) = running_on(&link, &ids) else {
-            refuse_to_displace(interface, &link, maps, args)?;
+            refuse_to_displace(interface, &link, blocklist, args)?;
             continue;
         };
         if let Some(wanted) = args.mode.filter(|choice| !takes(*choice, program.mode)) {
@@ -216,10 +216,15 @@ fn takes(choice: ModeChoice, mode: Mode) -> bool {
     choice.first() == mode || choice.fallback() == Some(mode)
 }
 
-fn refuse_to_displace(interface: &Interface, link: &InterfaceInfo, maps: &Maps, args: &On) -> Result<()> {
+fn refuse_to_displace(
+    interface: &Interface,
+    link: &InterfaceInfo,
+    blocklist: &Blocklist,
+    args: &On,
+) -> Result<()> {
     let Some(program) = link.xdp.programs().first() else { return Ok(()) };
     if program.id.is_some_and(is_blocklist) {
-        return Err(reach::another(interface, maps, &again(args)));
+        return Err(reach::another(interface, blocklist, &again(args)));
     }
     let message = format!("another XDP program is on {interface}, which the blocklist would displace");
     let error = Error::new(ErrorKind::Conflict, message);
@@ -246,7 +251,7 @@ fn without_ethernet(facts: &InterfaceFacts) -> Error {
 }
 
 /// Makes the blocklist, and tells before how much memory that takes.
-fn make(maps: &Maps, args: &On, lock: &Lock) -> Result<()> {
+fn make(blocklist: &Blocklist, args: &On, lock: &Lock) -> Result<()> {
     let max_rules = args.max_rules.unwrap_or(DEFAULT_MAX_RULES);
     let bytes = memory(max_rules);
     let takes = format!("room for {max_rules} rules takes {} of kernel memory", shown_bytes(bytes));
@@ -256,7 +261,7 @@ fn make(maps: &Maps, args: &On, lock: &Lock) -> Result<()> {
             .with_help("--max-rules sets the number of rules; --force tries it anyway"));
     }
     output::remark(format_args!("{takes}, preallocated"));
-    maps.make(max_rules, lock)
+    blocklist.make(max_rules, lock)
 }
 
 fn shown_bytes(bytes: u64) -> String {
@@ -278,7 +283,7 @@ fn free_memory() -> Option<u64> {
 struct TurningOn<'a> {
     args: &'a On,
     interfaces: &'a [Interface],
-    maps: &'a Maps,
+    blocklist: &'a Blocklist,
     lock: &'a Lock,
 }
 
@@ -318,7 +323,7 @@ impl TurningOn<'_> {
     fn attach_one(&self, interface: &Interface, guard: Option<&Guard>) -> Result<IsOn> {
         let args = self.args;
         let link = interface.look()?;
-        if let Some(program) = running_on(&link, &self.maps.program_ids()?) {
+        if let Some(program) = running_on(&link, &self.blocklist.program_ids()?) {
             let netns = crate::cmd::netns(&args.place)?;
             // A service that may use no Unix sockets does without the remark.
             match pending(netns.as_ref(), link.index).unwrap_or_default() {
@@ -356,7 +361,7 @@ impl TurningOn<'_> {
     fn run_plan(&self, link: &InterfaceInfo, guard: Option<&Guard>) -> Result<Loaded> {
         let args = self.args;
         let buffers = if link.mtu > MTU_IN_ONE_BUFFER { Buffers::Several } else { Buffers::One };
-        let path = self.maps.program(buffers, self.lock)?;
+        let path = self.blocklist.program(buffers, self.lock)?;
         let target = Target {
             link: InterfaceRef::named(link.name.clone())?,
             netns: args.place.netns.as_deref().map(crate::cmd::netns_path),

@@ -1,6 +1,6 @@
 //! Where the blocklist is on: here, only in other network namespaces, or nowhere, so that it drops nothing.
 
-use blocklist::{Maps, running_on};
+use blocklist::{Blocklist, running_on};
 use loader::attach::{Interface, NetNs, RouteSocket};
 use loader::netlink::InterfaceInfo;
 use loader::{Error, ErrorKind, Result, escape, quote};
@@ -14,12 +14,12 @@ pub(super) struct Elsewhere {
     pub(super) index: u32,
 }
 
-/// The error for an interface with a blocklist that nothing at `maps` leads to. `again` has the options that name its
+/// The error for an interface with a blocklist that nothing at `blocklist` leads to. `again` has the options that name its
 /// namespace and the bpffs once more.
-pub(super) fn another(interface: &Interface, maps: &Maps, again: &str) -> Error {
+pub(super) fn another(interface: &Interface, blocklist: &Blocklist, again: &str) -> Error {
     let message = format!(
         "a blocklist is on {interface} that is not the one at {}: its pins are gone, or elsewhere",
-        quote(&maps.dir().to_string_lossy())
+        quote(&blocklist.dir().to_string_lossy())
     );
     let name = escape(interface.name());
     Error::new(ErrorKind::Conflict, message).with_help(format!(
@@ -28,16 +28,16 @@ pub(super) fn another(interface: &Interface, maps: &Maps, again: &str) -> Error 
 }
 
 /// Says so if the blocklist is on no interface at all. What cannot be looked at is no reason to fail.
-pub(super) fn tell_if_nowhere(maps: &Maps) {
-    if is_nowhere(maps) {
+pub(super) fn tell_if_nowhere(blocklist: &Blocklist) {
+    if is_nowhere(blocklist) {
         output::remark("note: the blocklist is on no interface, so no packet is dropped");
     }
 }
 
 /// Whether it is certain that the blocklist is on no interface of a network namespace that may be looked at.
-pub(super) fn is_nowhere(maps: &Maps) -> bool {
+pub(super) fn is_nowhere(blocklist: &Blocklist) -> bool {
     let look = || -> Result<bool> {
-        let ids = maps.program_ids()?;
+        let ids = blocklist.program_ids()?;
         // Somebody has removed the pins: nobody can tell.
         if ids.is_empty() {
             return Ok(false);

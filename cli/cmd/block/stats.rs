@@ -6,37 +6,37 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use blocklist::counters::{self, Count, Counters, Verdict};
-use blocklist::{DEFAULT_SET, Maps, Reader, running_on};
+use blocklist::{Blocklist, DEFAULT_SET, Reader, running_on};
 use loader::attach::RouteSocket;
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::Stats;
-use super::{maps, reach};
+use super::{blocklist, reach};
 use crate::output::{self, NamedInterface};
 
 /// Interfaces whose indexes are equal modulo this share their counts.
 const PLACES: u32 = 256;
 
 pub(super) fn run(args: &Stats) -> Result<()> {
-    let maps = maps(&args.bpffs);
+    let blocklist = blocklist(&args.bpffs);
     let netns = crate::cmd::netns(&args.place)?;
     let socket = RouteSocket::open(netns.as_ref())?;
-    let found = read(&maps, args, &socket)?;
+    let found = read(&blocklist, args, &socket)?;
     // What is read by a program four times a minute is no place for notes.
     if !args.prometheus {
-        tell_shared(&found, &reach::elsewhere(&maps.program_ids()?, &socket));
+        tell_shared(&found, &reach::elsewhere(&blocklist.program_ids()?, &socket));
     }
     if !args.prometheus && found.iter().all(|seen| !seen.is_on) && args.interface.is_none() {
         let place = if args.place.netns.is_some() { " there" } else { " here" };
         output::remark(format_args!("note: the blocklist is on no interface{place}"));
     }
     if args.watch {
-        return watch(&maps, args, &socket);
+        return watch(&blocklist, args, &socket);
     }
     let document = Document::new(found);
     if args.prometheus {
-        let sizes = Sizes::read(&maps)?;
+        let sizes = Sizes::read(&blocklist)?;
         return output::print(&Prometheus { document: &document, sizes: &sizes }.to_string());
     }
     output::answer(args.form, &document)
@@ -63,9 +63,9 @@ fn tell_shared(found: &[Seen], others: &[reach::Elsewhere]) {
 }
 
 /// The counts of the interfaces that are asked for.
-fn read(maps: &Maps, args: &Stats, socket: &RouteSocket) -> Result<Vec<Seen>> {
-    let mut counters = counters::read(maps)?;
-    let ids = maps.program_ids()?;
+fn read(blocklist: &Blocklist, args: &Stats, socket: &RouteSocket) -> Result<Vec<Seen>> {
+    let mut counters = counters::read(blocklist)?;
+    let ids = blocklist.program_ids()?;
     let mut found = Vec::new();
     for link in socket.interfaces()? {
         let is_on = running_on(&link, &ids).is_some();
@@ -97,11 +97,11 @@ fn put(found: &mut Vec<Seen>, seen: Seen) {
 }
 
 /// A line for each interface and second, until interrupted.
-fn watch(maps: &Maps, args: &Stats, socket: &RouteSocket) -> Result<()> {
+fn watch(blocklist: &Blocklist, args: &Stats, socket: &RouteSocket) -> Result<()> {
     let mut before: BTreeMap<u32, Counters> = BTreeMap::new();
     let mut last = Instant::now();
     loop {
-        let now = read(maps, args, socket)?;
+        let now = read(blocklist, args, socket)?;
         let seconds = last.elapsed().as_secs_f64().max(0.001);
         last = Instant::now();
         let mut lines = String::new();
@@ -206,8 +206,8 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn read(maps: &Maps) -> Result<Self> {
-        let mut reader = Reader::open(maps)?;
+    fn read(blocklist: &Blocklist) -> Result<Self> {
+        let mut reader = Reader::open(blocklist)?;
         let mut by_mask: BTreeMap<u32, u64> = BTreeMap::new();
         for rule in reader.rules(false)? {
             *by_mask.entry(rule.sets).or_default() += 1;

@@ -7,21 +7,21 @@ use std::time::Duration;
 use blocklist::guard::Protected;
 use blocklist::list::Item;
 use blocklist::prefix::{self, Shown};
-use blocklist::{Added, Maps, Writer};
+use blocklist::{Added, Blocklist, Writer};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde_json::Value;
 
 use super::args::{self, Sync};
-use super::{lockout, maps};
+use super::{blocklist, lockout};
 use crate::output;
 
 /// No line that makes sense is longer.
 const MAX_LINE: u64 = 1 << 16;
 
 pub(super) fn run(args: &Sync) -> Result<()> {
-    let maps = maps(&args.bpffs);
+    let blocklist = blocklist(&args.bpffs);
     // A feed that nobody can follow is told so at once.
-    drop(Writer::open(&maps)?);
+    drop(Writer::open(&blocklist)?);
     let mut input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let mut turn = None;
     let mut answers = Answers::default();
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Sync) -> Result<()> {
             Line::Text(text) => parse(text.trim()),
         };
         let change = change.inspect(|change| tell_host_bits(number, change));
-        match change.and_then(|change| Turn::of(&mut turn, &maps)?.carry_out(args, &change)) {
+        match change.and_then(|change| Turn::of(&mut turn, &blocklist)?.carry_out(args, &change)) {
             Ok((word, prefix)) => {
                 done += u64::from(word != UNCHANGED);
                 answers.keep(word, prefix);
@@ -199,9 +199,9 @@ struct Turn {
 }
 
 impl Turn {
-    fn of<'t>(turn: &'t mut Option<Self>, maps: &Maps) -> Result<&'t mut Self> {
+    fn of<'t>(turn: &'t mut Option<Self>, blocklist: &Blocklist) -> Result<&'t mut Self> {
         if turn.is_none() {
-            *turn = Some(Self { writer: Writer::open(maps)?, protected: lockout::protected() });
+            *turn = Some(Self { writer: Writer::open(blocklist)?, protected: lockout::protected() });
         }
         Ok(turn.as_mut().expect("it was put there"))
     }
