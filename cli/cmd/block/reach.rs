@@ -14,8 +14,8 @@ pub(super) struct Elsewhere {
     pub(super) index: u32,
 }
 
-/// The error for an interface with a blocklist that nothing at `blocklist` leads to. `again` has the options that name its
-/// namespace and the bpffs once more.
+/// The error for an interface with a blocklist that nothing at `blocklist` leads to. `again` has the options that name
+/// its network namespace.
 pub(super) fn another(interface: &Interface, blocklist: &Blocklist, again: &str) -> Error {
     let message = format!(
         "a blocklist is on {interface} that is not the one at {}: its pins are gone, or elsewhere",
