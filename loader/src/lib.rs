@@ -96,6 +96,7 @@ pub mod kernel;
 pub mod linker;
 pub mod load;
 pub mod map;
+mod mode;
 pub mod netlink;
 pub mod object;
 mod order;

@@ -28,9 +28,10 @@ const fn handle(name: &'static str, row: u8, beside: &'static [&'static str]) ->
     Module { name, row, beside, unless: &[] }
 }
 
-const TABLE: [Module; 24] = [
+const TABLE: [Module; 25] = [
     Module { name: "uapi", row: 0, beside: &[], unless: &[] },
-    Module { name: "error", row: 0, beside: &[], unless: &[] },
+    Module { name: "mode", row: 0, beside: &[], unless: &[] },
+    Module { name: "error", row: 0, beside: &["mode"], unless: &[] },
     Module { name: "bytes", row: 0, beside: &["error"], unless: &[] },
     Module { name: "order", row: 0, beside: &[], unless: &[] },
     Module { name: "sys", row: 0, beside: &["uapi"], unless: &[] },

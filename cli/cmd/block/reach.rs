@@ -15,7 +15,7 @@ pub(super) struct Elsewhere {
 }
 
 /// The error for an interface with a blocklist that nothing at `blocklist` leads to. `again` has the options that name
-/// its network namespace.
+/// its namespace and the bpffs once more.
 pub(super) fn another(interface: &Interface, blocklist: &Blocklist, again: &str) -> Error {
     let message = format!(
         "a blocklist is on {interface} that is not the one at {}: its pins are gone, or elsewhere",

@@ -19,8 +19,9 @@ mod route;
 mod state;
 mod write;
 
+pub use crate::mode::Mode;
 pub use interface_ref::{InterfaceName, InterfaceRef};
-pub use mode::{Mode, ModeChoice, XdpFlags};
+pub use mode::{ModeChoice, XdpFlags};
 pub use netdev::{XdpFeatures, get_netdev_family, get_xdp_features, read_family, read_xdp_features};
 pub(crate) use policy::cause_of_refusal;
 pub use policy::{

@@ -1,38 +1,16 @@
-//! Where in the kernel an XDP program runs, and the flags that ask for it.
+//! Which mode is asked for, and the flags that ask for it.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result, quote};
+use crate::mode::Mode;
 use crate::uapi::if_link::{
     XDP_FLAGS, XDP_FLAGS_DRV_MODE, XDP_FLAGS_HW_MODE, XDP_FLAGS_REPLACE, XDP_FLAGS_SKB_MODE,
     XDP_FLAGS_UPDATE_IF_NOEXIST,
 };
 
-/// Where an XDP program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Mode {
-    /// In the driver, before the kernel has made a socket buffer: the fast one, which a driver must support.
-    Native,
-    /// In the network stack, on a socket buffer: any interface, much slower.
-    Generic,
-    /// On the network card.
-    Offload,
-}
-
 impl Mode {
-    /// Every mode.
-    pub const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Offload];
-
-    /// The name that people and the command line use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-            Self::Offload => "offload",
-        }
-    }
-
     /// The bit of `IFLA_XDP_FLAGS` that asks for this mode.
     pub fn flag(self) -> u32 {
         match self {
@@ -40,12 +18,6 @@ impl Mode {
             Self::Generic => XDP_FLAGS_SKB_MODE,
             Self::Offload => XDP_FLAGS_HW_MODE,
         }
-    }
-}
-
-impl Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 

@@ -3,10 +3,11 @@
 
 use nix::errno::Errno;
 
-use super::mode::{Mode, ModeChoice};
+use super::mode::ModeChoice;
 use super::state::{XdpProgram, XdpState};
 use super::write::XdpChange;
 use crate::error::{Cause, Error, ErrorKind, Result};
+use crate::mode::Mode;
 
 /// Fails with [`Conflict`](ErrorKind::Conflict) if a program runs there in any mode: attaching displaces none.
 ///

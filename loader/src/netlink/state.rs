@@ -6,8 +6,8 @@ use netlink_packet_core::Parseable as _;
 use netlink_packet_route::link::{LinkXdp, XdpAttached};
 
 use super::attribute::{Attribute, MESSAGE, attributes};
-use super::mode::Mode;
 use crate::error::{Error, Result};
+use crate::mode::Mode;
 use crate::order::sort_by_key;
 
 /// A program that runs on an interface.

@@ -4,7 +4,8 @@ use netlink_packet_core::{DefaultNla, Emitable, NetlinkHeader};
 use netlink_packet_route::link::LinkXdp;
 
 use super::interface_ref::InterfaceRef;
-use super::mode::{Mode, XdpFlags};
+use super::mode::XdpFlags;
+use crate::mode::Mode;
 use crate::uapi::if_link::{
     IFLA_ALT_IFNAME, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_TARGET_NETNSID, IFLA_XDP, NLA_F_NESTED, NLM_F_ACK,
     NLM_F_DUMP, NLM_F_REQUEST, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, RTM_SETLINK,
