@@ -12,6 +12,7 @@ mod format;
 mod guard;
 mod output;
 mod refusal;
+mod remedy;
 #[cfg(not(test))]
 mod start;
 mod value;

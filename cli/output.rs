@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::args::Form;
 use crate::exit::Exit;
+use crate::remedy;
 
 /// The columns of a terminal that nobody has made wider, such as a serial console.
 pub(crate) const WIDTH: usize = 80;
@@ -171,7 +172,9 @@ pub(crate) fn usage(words: &clap::Error) -> Exit {
 
 /// Prints an error and what is known beside it on standard error.
 pub(crate) fn error(error: &Error) {
-    remark(format_args!("error: {}", error.report()));
+    remark(format_args!("error: {}", escape(&error.to_string())));
+    error.notes().iter().for_each(|note| remark(format_args!("  {}", escape(note))));
+    reason(error);
 }
 
 /// Prints the rule that was broken, and what to do, where they are known.
@@ -179,8 +182,8 @@ pub(crate) fn reason(error: &Error) {
     if let Some(rule) = error.rule() {
         remark(format_args!("  rule: {}", escape(rule)));
     }
-    if let Some(help) = error.help() {
-        remark(format_args!("  help: {}", escape(help)));
+    if let Some(help) = remedy::help(error) {
+        remark(format_args!("  help: {}", escape(&help)));
     }
 }
 

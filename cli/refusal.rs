@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cmd::Command;
 use crate::output;
+use crate::remedy;
 
 /// What the command line says about how a refusal is told.
 #[derive(Default)]
@@ -33,11 +34,13 @@ pub(crate) fn tell(error: &Error, telling: &Telling) -> bool {
         return false;
     };
     output::remark(format_args!("error: {}", escape(&error.headline().to_string())));
-    output::remark(explanation);
+    let mut told = explanation.clone();
+    told.help = remedy::help(error);
+    output::remark(&told);
     output::remark(format_args!("  log:  {}", kept(log, explanation.log_lines, telling.log.as_deref())));
     if telling.json {
         // The exit code says already that it went wrong.
-        let _ = output::answer_json(&Document::new(error, explanation));
+        let _ = output::answer_json(&Document::new(error, &told));
     }
     true
 }

@@ -50,6 +50,7 @@ mod install;
 mod layout;
 pub mod list;
 pub mod prefix;
+pub mod remedy;
 mod rules;
 mod sets;
 mod store;

@@ -158,7 +158,7 @@ impl Reader {
                 "there is no room for {what}, the blocklist was made with room for {room} rules"
             ))
             .with_cause(Cause::Full)
-            .with_help(self.more_room())
+            .with_help(self.blocklist.more_room())
     }
 
     /// The refusal of so many rules, which are more than there is room for.
@@ -169,11 +169,7 @@ impl Reader {
     pub(crate) fn no_room_for(&self, what: &str) -> Error {
         let room = self.table.max_rules();
         let message = format!("there is no room: {what}, and there is room for {room}; nothing was changed");
-        Error::new(ErrorKind::Conflict, message).with_cause(Cause::Full).with_help(self.more_room())
-    }
-
-    fn more_room(&self) -> String {
-        self.blocklist.more_room("IF --max-rules N")
+        Error::new(ErrorKind::Conflict, message).with_cause(Cause::Full).with_help(self.blocklist.more_room())
     }
 
     /// Every rule that has not ended, in the order of addresses; what they have dropped is only read if `hits` says so.

@@ -9,9 +9,8 @@ use std::thread::{self, ThreadId};
 
 use loader::kernel::permissions;
 use loader::map::{Map, MapInfo};
-use loader::pin::BPFFS_ROOT;
 use loader::uapi::bpf::MapType;
-use loader::{Cause, Error, ErrorKind, Result, escape, pin, quote};
+use loader::{Cause, Error, ErrorKind, Help, Result, pin, quote};
 use nix::libc::ENOENT;
 
 use crate::layout::{Bucket, Cell, Config, Heads, LAYOUT, Line, RuleValue, Set};
@@ -126,7 +125,7 @@ impl Blocklist {
                 let path = quote(&path.to_string_lossy());
                 let message =
                     format!("the map pinned at {path} is not of this program's blocklist: {difference}");
-                Err(Error::new(ErrorKind::Mismatch, message).with_help(self.how_to_purge()))
+                Err(Error::new(ErrorKind::Mismatch, message).with_help(self.of_another_release()))
             }
         }
     }
@@ -142,7 +141,7 @@ impl Blocklist {
                 "the blocklist at {} is laid out as another release does it: layout is {found}, wanted {LAYOUT}",
                 self.shown()
             );
-            return Err(Error::new(ErrorKind::Mismatch, message).with_help(self.how_to_purge()));
+            return Err(Error::new(ErrorKind::Mismatch, message).with_help(self.of_another_release()));
         }
         Ok(())
     }
@@ -207,40 +206,30 @@ impl Blocklist {
     }
 
     fn is_off(&self) -> Error {
-        Error::new(ErrorKind::NotFound, format!("there is no blocklist at {}", self.shown()))
-            .with_help(format!("{} makes one", self.command("on IF")))
+        Error::new(ErrorKind::NotFound, format!("there is no blocklist at {}", self.shown())).with_help((
+            "",
+            self.turning_on(),
+            " makes one",
+        ))
     }
 
     /// Of a blocklist whose pin `name` somebody has removed.
     pub(crate) fn lacks(&self, name: &str) -> Error {
         let message = format!("the blocklist at {} lacks the pin {}", self.shown(), quote(name));
-        let purge = self.command("off --purge");
-        Error::new(ErrorKind::NotFound, message)
-            .with_help(format!("{purge} removes what is left of it, rules included"))
+        Error::new(ErrorKind::NotFound, message).with_help((
+            "",
+            self.purging(),
+            " removes what is left of it, rules included",
+        ))
     }
 
     /// What to do about a blocklist that this program cannot read.
-    fn how_to_purge(&self) -> String {
-        format!("{} removes a blocklist that another release has made", self.command("off --purge"))
-    }
-
-    /// What to do about a blocklist that is full, since its maps cannot grow: `on` says where it is to be on then, and
-    /// how many rules there is to be room for.
-    pub fn more_room(&self, on: &str) -> String {
-        let on = format!("on {on}");
-        ["save FILE", "off --purge", &on, "load FILE"].map(|words| self.command(words)).join(", then ")
-    }
-
-    /// The command `xdpload block` with these `words`, and the option that leads to this blocklist, as help says it.
-    pub fn command(&self, words: &str) -> String {
-        match self.bpffs().to_string_lossy() {
-            usual if usual == BPFFS_ROOT => format!("`xdpload block {words}`"),
-            other => format!("`xdpload block {words} --bpffs {}`", escape(&other)),
-        }
+    fn of_another_release(&self) -> Help {
+        ("", self.purging(), " removes a blocklist that another release has made").into()
     }
 
     /// The mount that the directory is in.
-    pub(crate) fn bpffs(&self) -> &Path {
+    pub fn bpffs(&self) -> &Path {
         self.dir.ancestors().nth(2).unwrap_or(&self.dir)
     }
 

@@ -13,6 +13,7 @@ use super::trial::{self, TrialDocument};
 use crate::args;
 use crate::guard::Guard;
 use crate::output::{self, NamedInterface};
+use crate::remedy;
 
 pub(crate) fn run(args: &args::Detach) -> Result<()> {
     let netns = super::netns(&args.place)?;
@@ -139,7 +140,8 @@ fn propose_id(error: Error, args: &args::Detach, interface: &Interface) -> Error
     let (true, Ok(seen)) = (is_ours && is_permitted(), interface.look()) else { return error };
     let [XdpProgram { id: Some(id), .. }] = seen.xdp.programs() else { return error };
     let again = format!("{}{}", args.place.once_more(), args.bpffs.once_more());
-    let (before, name) = (error.help().unwrap_or("run it as root").to_owned(), escape(interface.name()));
+    let (before, name) =
+        (remedy::help(&error).unwrap_or_else(|| "run it as root".to_owned()), escape(interface.name()));
     let help =
         format!("{before}; or without a comparison by the kernel: xdpload detach {name} --id {id}{again}");
     error.with_help(help)

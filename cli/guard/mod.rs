@@ -17,11 +17,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use loader::diagnosis::GUARD_NAME as NAME;
 use loader::{Error, Result};
 
 pub(crate) use client::{Guards, Pending, pending};
 pub(crate) use process::run;
+
+/// What its process is called.
+pub(crate) const NAME: &str = "xdpload-guard";
 
 /// What it answers to users who may not ask.
 const TO_STRANGERS: &str = "error only the user who made the change may ask\n";

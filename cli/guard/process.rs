@@ -22,6 +22,7 @@ use nix::unistd::{close, setsid};
 use super::client::{is_trusted, pending, stranger, who_holds};
 use super::log::{Level, log};
 use super::{NAME, TO_STRANGERS, socket_name};
+use crate::remedy;
 
 /// How long a roll-back that fails is tried again: a driver may be short of memory for a moment, or somebody may clear
 /// away what is in the way.
@@ -265,6 +266,8 @@ impl Guard {
                 return;
             }
         };
+        // Only the words of its help go to the other end.
+        let done = done.map_err(remedy::in_words);
         // If nobody listens, they are dead, which is heard next.
         let _ = self.control.iter().try_for_each(|control| attach::answer(control, &done));
     }
@@ -403,8 +406,9 @@ impl Guard {
             }
         }
         if let (true, Some(control)) = (is_answer_due, &self.control) {
+            let outcome = mem::replace(&mut self.outcome, Ok(())).map_err(remedy::in_words);
             // If nobody listens, they are dead, which is heard next.
-            let _ = attach::answer(control, &mem::replace(&mut self.outcome, Ok(())));
+            let _ = attach::answer(control, &outcome);
         }
         self.deadline = Instant::now() + self.patience;
     }

@@ -25,8 +25,33 @@
 //! }
 //! # Ok::<(), loader::Error>(())
 //! ```
+//!
+//! [`Error::help`] is a line for who calls this library. A program that speaks to others matches the [`Remedy`] in it,
+//! and puts that into its own words, or does it:
+//!
+//! ```
+//! use loader::{Error, Object, Remedy};
+//!
+//! fn advice(error: &Error) -> Option<String> {
+//!     let help = error.help()?;
+//!     Some(help.told(|remedy| match remedy {
+//!         Remedy::ChooseProgram => "the field \"program\" of filter.toml".to_owned(),
+//!         Remedy::Replace { .. } => "set \"replace\" in filter.toml".to_owned(),
+//!         other => other.to_string(),
+//!     }))
+//! }
+//!
+//! # let object = std::fs::read("tests/fixtures/clang-19/kinds.o").unwrap();
+//! let object = Object::parse(&object)?;
+//! let error = object.only_program().unwrap_err();
+//! assert_eq!(error.remedy(), Some(&Remedy::ChooseProgram));
+//! assert_eq!(error.help().unwrap().to_string(), "say which: `Loader::program`");
+//! assert_eq!(advice(&error).unwrap(), "say which: the field \"program\" of filter.toml");
+//! # Ok::<(), loader::Error>(())
+//! ```
 
 mod explanation;
+mod help;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
@@ -35,6 +60,7 @@ use std::io;
 use nix::errno::Errno;
 
 pub use explanation::{Explanation, Instruction, RefusalKind, SourceLine};
+pub use help::{Help, Process, Remedy, Whereabouts};
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -64,6 +90,23 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    const ALL: [Self; 9] = [
+        Self::Malformed,
+        Self::Unsupported,
+        Self::InvalidInput,
+        Self::NotFound,
+        Self::Conflict,
+        Self::Mismatch,
+        Self::PermissionDenied,
+        Self::VerifierRejected,
+        Self::Os,
+    ];
+
+    /// The opposite of [`name`](Self::name).
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// What logs and documents call it: `permission_denied`.
     pub fn name(self) -> &'static str {
         match self {
@@ -135,7 +178,7 @@ struct Inner {
     verifier_log: Option<String>,
     explanation: Option<Explanation>,
     rule: Option<String>,
-    help: Option<String>,
+    help: Option<Help>,
     notes: Vec<String>,
 }
 
@@ -262,7 +305,7 @@ impl Error {
         // What is certain about the process comes before what is usual for the program.
         if let Some(rule) = &self.0.rule {
             explanation.rule.clone_from(rule);
-            explanation.help.clone_from(&self.0.help);
+            explanation.help = self.0.help.as_ref().map(Help::to_string);
         }
         self.0.explanation = Some(explanation);
         self
@@ -274,8 +317,9 @@ impl Error {
         self
     }
 
-    /// Adds one line that says what to do. Only for a cause that is certain.
-    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+    /// Adds one line that says what to do: words, a [`Remedy`], or the one between the other. Only for a cause that is
+    /// certain.
+    pub fn with_help(mut self, help: impl Into<Help>) -> Self {
         self.0.help = Some(help.into());
         self
     }
@@ -355,16 +399,21 @@ impl Error {
         Headline(self)
     }
 
-    /// All that is known of it, as the command line prints it: the error's line, and below it, indented, the
+    /// All that is known of it, laid out as the command line does: the error's line, and below it, indented, the
     /// [notes](Self::notes), the [rule](Self::rule) and the [help](Self::help). Each line is escaped.
     pub fn report(&self) -> impl Display + '_ {
         Report(self)
     }
 
     /// One line on what to do about it, when the cause is certain.
-    pub fn help(&self) -> Option<&str> {
-        let explained = self.explanation().and_then(|explanation| explanation.help.as_deref());
-        self.0.help.as_deref().or(explained)
+    pub fn help(&self) -> Option<Help> {
+        let explained = || self.explanation()?.help.as_deref().map(Help::from);
+        self.0.help.clone().or_else(explained)
+    }
+
+    /// What to do about it as a value, where it is more than words.
+    pub fn remedy(&self) -> Option<&Remedy> {
+        self.0.help.as_ref()?.remedy()
     }
 }
 
@@ -396,7 +445,8 @@ impl Display for Report<'_> {
         let Self(error) = self;
         f.write_str(&escape(&error.to_string()))?;
         error.notes().iter().try_for_each(|note| write!(f, "\n  {}", escape(note)))?;
-        for (label, text) in [("rule", error.rule()), ("help", error.help())] {
+        let help = error.help().map(|help| help.to_string());
+        for (label, text) in [("rule", error.rule()), ("help", help.as_deref())] {
             if let Some(text) = text {
                 write!(f, "\n  {label}: {}", escape(text))?;
             }

@@ -108,7 +108,9 @@ pub mod uapi;
 pub mod verifier;
 
 pub use attach::{Attached, Interface};
-pub use error::{Cause, Error, ErrorKind, Explanation, RefusalKind, Result, errno_name, escape, quote};
+pub use error::{
+    Cause, Error, ErrorKind, Explanation, Help, RefusalKind, Remedy, Result, errno_name, escape, quote,
+};
 // For the crates above. Its method is called as that of `anyhow::Context` is, and the two cannot be used together.
 #[doc(hidden)]
 pub use error::Context;

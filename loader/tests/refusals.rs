@@ -96,7 +96,7 @@ fn an_object_without_a_program() {
     refused(
         load(&Writer::with_program("classifier").finish()),
         "no section of the object is named as those of XDP programs are; instructions are in `classifier`\n\
-         help: say which it is: --prog NAME, or --section NAME",
+         help: say which it is: `ParseOptions::program`, or `ParseOptions::sections`",
     );
 }
 
@@ -160,7 +160,7 @@ fn a_program_that_is_not_chosen_or_not_there() {
         old_sample (section xdp_old_sample)";
     refused(
         wish("many", |loader| loader),
-        &format!("choose one program: {LIST}\nhelp: say which: --prog NAME"),
+        &format!("choose one program: {LIST}\nhelp: say which: `Loader::program`"),
     );
     let missing = wish("many", |loader| loader.program("xdp_drop"));
     refused(missing, &format!("there is no program `xdp_drop`: {LIST}"));
@@ -287,7 +287,7 @@ fn gobpf_maps() {
     );
     refused(
         pinned(3, ""),
-        "map `a` asks for a pin path from its loader (pinning 3)\nhelp: give one: --pin-map a=/sys/fs/bpf/...",
+        "map `a` asks for a pin path from its loader (pinning 3)\nhelp: give one: `Loader::pin_map`",
     );
     refused(pinned(9, ""), "section `maps/a` at offset 0x14: expected pinning from 0 to 3, found 9");
 }
@@ -309,7 +309,7 @@ fn a_maps_section_of_odd_size() {
     refused(
         load(&maps_of(40, 1)),
         "section `maps` at offset 0x14: expected zeros after the 20 bytes that libbpf defines, found more fields\n\
-         help: say whose dialect it is: --maps-dialect iproute2, or libbpf to leave those fields out",
+         help: say whose dialect it is: `ParseOptions::maps_dialect`",
     );
 }
 
@@ -349,7 +349,7 @@ fn maps_of_maps_and_unknown_pins() {
     );
     refused(
         load(&one_map(&[MapType::HASH.0, 4, 4, 8, 0, 1, 7, 0, 0])),
-        "map `m` asks for a pin path from its loader (pinning 7)\nhelp: give one: --pin-map m=/sys/fs/bpf/...",
+        "map `m` asks for a pin path from its loader (pinning 7)\nhelp: give one: `Loader::pin_map`",
     );
 }
 
@@ -463,7 +463,7 @@ fn a_call_or_variable_that_is_none() {
 fn a_map_without_entries() {
     refused(
         load(&one_map(&[MapType::HASH.0, 4, 4, 0, 0])),
-        "map `m` has no size: the object leaves max_entries 0\nhelp: give it: --max-entries m=N",
+        "map `m` has no size: the object leaves max_entries 0\nhelp: give it: `Loader::max_entries`",
     );
 }
 
@@ -505,7 +505,7 @@ fn names_from_the_file() {
     refused(
         named("a\u{1b}[31mred"),
         "map `a\\u{1b}[31mred` has no size: the object leaves max_entries 0\n\
-         help: give it: --max-entries a\\u{1b}[31mred=N",
+         help: give it: `Loader::max_entries`",
     );
     refused(
         named(&"n".repeat(MAX_NAME + 1)),

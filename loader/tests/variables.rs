@@ -123,13 +123,13 @@ fn what_cannot_be_set_is_refused() {
             "next_slot",
             1.into(),
             "setting `next_slot`: it is not constant, but in section `.data`\n\
-             help: set it after loading: xdpload map set IF:.data next_slot VALUE",
+             help: set it after loading: `Loaded::map`",
         ),
         (
             "by_length[2]",
             1.into(),
             "setting `by_length[2]`: it is not constant, but in section `.bss`\n\
-             help: set it after loading: xdpload map set IF:.bss by_length[2] VALUE",
+             help: set it after loading: `Loaded::map`",
         ),
         ("_license", "GPL".into(), "setting `_license`: there is no variable `_license`: the object has"),
     ] {

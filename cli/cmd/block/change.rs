@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::args::{Add, Allow, Allowed, Del, Exceptions};
 use super::{blocklist, lockout, read_exceptions, read_items, read_new_exceptions};
 use crate::output;
+use crate::remedy::Commands as _;
 
 pub(super) fn add(args: &Add) -> Result<()> {
     let blocklist = blocklist(&args.bpffs);

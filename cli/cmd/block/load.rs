@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::args::Load;
 use super::{blocklist, lockout, reach};
 use crate::output;
+use crate::remedy::Commands as _;
 
 /// From so many lines on a terminal shows how far the reading is.
 const LONG: u64 = 100_000;

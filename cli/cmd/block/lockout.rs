@@ -11,6 +11,7 @@ use loader::{Error, ErrorKind, Result, escape};
 
 use crate::ancestors::{about, ancestors};
 use crate::output;
+use crate::remedy::Commands as _;
 
 /// What sshd tells its sessions: the peer's address and port, and its own.
 const SSH_CONNECTION: &str = "SSH_CONNECTION";

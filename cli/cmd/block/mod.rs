@@ -25,6 +25,7 @@ use loader::{Error, ErrorKind, Result, quote};
 use self::args::{Block, Prefixes};
 use crate::args::Bpffs;
 use crate::output;
+use crate::remedy::Commands as _;
 
 /// The command that `words` after `block` name, if it takes them; a ban by fail2ban is one.
 pub(super) fn alone(words: &[OsString]) -> Option<Block> {

@@ -15,6 +15,7 @@ use super::args::Off;
 use super::{blocklist, reach};
 use crate::cmd::{detach, open_all};
 use crate::output;
+use crate::remedy::Commands as _;
 
 pub(super) fn off(args: &Off) -> Result<()> {
     let netns = crate::cmd::netns(&args.place)?;

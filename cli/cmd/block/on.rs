@@ -24,6 +24,7 @@ use crate::cmd::trial::{self, TrialDocument};
 use crate::cmd::{Planned, mount, open_all};
 use crate::guard::{Guard, pending};
 use crate::output::{self, NamedInterface};
+use crate::remedy::{self, Commands as _};
 
 /// The longest MTU whose packets are in one buffer for sure: drivers differ, and this is what the least of them takes.
 const MTU_IN_ONE_BUFFER: u32 = 3000;
@@ -228,8 +229,7 @@ fn refuse_to_displace(
     }
     let message = format!("another XDP program is on {interface}, which the blocklist would displace");
     let error = Error::new(ErrorKind::Conflict, message);
-    let error = doctor::explain_occupied(error, interface, &args.bpffs.root);
-    Err(help_with_on(error, interface.name()))
+    Err(remedy::in_words_of_block_on(doctor::explain_occupied(error, interface, &args.bpffs.root)))
 }
 
 /// Why the blocklist is of no use on a tunnel or the like, and what is.
@@ -241,7 +241,7 @@ fn without_ethernet(facts: &InterfaceFacts) -> Error {
     );
     let below = match &facts.lower {
         Some(lower) => {
-            let options = &facts.place.options;
+            let options = remedy::options(&facts.at(lower));
             format!("`xdpload block on {}{options}` drops", escape(&lower.name))
         }
         None => "on the interface that they come in by, the blocklist drops".to_owned(),
@@ -372,10 +372,11 @@ impl TurningOn<'_> {
         let program = Existing::Pinned(path.to_string_lossy().into_owned());
         let bpffs = args.bpffs.text();
         let planned = Planned { plan: Plan::of_attaching(&program, &[target], &bpffs)?, btf_flaw: None };
-        let (plan, root, name) = (&planned.plan, &args.bpffs.root, &link.name);
+        let (plan, root) = (&planned.plan, &args.bpffs.root);
         let Executed { loaded, .. } = trial::execute(&planned, Telling::default(), guard, &bpffs)
-            .map_err(|refusal| help_with_on(doctor::explain(refusal, plan, root), name))?;
-        let explain_native = |refusal| help_with_on(doctor::explain_native(refusal, plan, root), name);
+            .map_err(|refusal| remedy::in_words_of_block_on(doctor::explain(refusal, plan, root)))?;
+        let explain_native =
+            |refusal| remedy::in_words_of_block_on(doctor::explain_native(refusal, plan, root));
         loaded.attachments().iter().for_each(|attached| crate::cmd::warn(attached, explain_native));
         Ok(loaded)
     }
@@ -399,20 +400,6 @@ fn take_back<'i>(
         Ok(()) => error,
         Err(failure) => error.context(format!("something is left behind ({failure})")),
     }
-}
-
-/// Has the help of an explanation name this command, where it names the one that attaches an object; the blocklist
-/// takes no other program's place.
-fn help_with_on(error: Error, interface: &str) -> Error {
-    let Some(help) = error.help() else { return error };
-    let help = match help.split_once(", or: ") {
-        Some((replace, other)) if replace.contains(" --replace") => other,
-        _ => help,
-    };
-    let interface = escape(interface);
-    let attach = format!("xdpload attach {interface} OBJ");
-    let help = help.replace(&attach, &format!("xdpload block on {interface}"));
-    error.with_help(help)
 }
 
 #[derive(Serialize)]
@@ -501,10 +488,10 @@ mod tests {
             InterfaceFacts { link: link("gre1", HardwareType::IPGRE), ..InterfaceFacts::default() };
         let alone = without_ethernet(&facts);
         assert!(alone.to_string().contains("`gre1` have no Ethernet header (link type gre)"), "{alone}");
-        assert!(alone.help().unwrap().contains("on the interface that they come in by"), "{alone:?}");
+        assert!(remedy::help(&alone).unwrap().contains("on the interface that they come in by"), "{alone:?}");
         facts.lower = Some(link("eth0", HardwareType::ETHER));
         let help =
             "nftables drops by address on `gre1`; `xdpload block on eth0` drops by the outer addresses";
-        assert_eq!(without_ethernet(&facts).help(), Some(help));
+        assert_eq!(without_ethernet(&facts).help(), Some(help.into()));
     }
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::args::{self, Sync};
 use super::{blocklist, lockout};
 use crate::output;
+use crate::remedy;
 
 /// No line that makes sense is longer.
 const MAX_LINE: u64 = 1 << 16;
@@ -99,9 +100,9 @@ fn read_line(input: &mut impl io::BufRead) -> Result<Line> {
 
 /// Says what helps, but not of one line after the other the same.
 fn tell_help(error: &Error, last: &mut String) {
-    if let Some(help) = error.help().filter(|help| help != last) {
-        output::remark(format_args!("  help: {}", escape(help)));
-        help.clone_into(last);
+    if let Some(help) = remedy::help(error).filter(|help| help != last) {
+        output::remark(format_args!("  help: {}", escape(&help)));
+        *last = help;
     }
 }
 

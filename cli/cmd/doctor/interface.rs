@@ -114,14 +114,14 @@ fn wish(mode: Mode, frags: bool) -> AttachWish {
 fn native(facts: &InterfaceFacts, frags: bool) -> Outlook {
     let lacks = |feature| facts.features.is_some_and(|features| !features.has(feature));
     if frags && probe(Feature::XdpFrags) == Answer::No {
-        return Outlook::unless(Some(Verdict { rule: Feature::XdpFrags.lacking(), remedy: None }));
+        return Outlook::unless(Some(Verdict::without_help(Feature::XdpFrags.lacking())));
     }
     match forecast(wish(Mode::Native, frags), facts) {
         None if facts.features.is_none() && !facts.is("veth") => Outlook::new(Answer::Unknown),
-        None if frags && lacks(XdpFeature::RX_SG) => Outlook::unless(Some(Verdict {
-            rule: "the driver does not hand multi-buffer packets to a program".to_owned(),
-            remedy: None,
-        })),
+        None if frags && lacks(XdpFeature::RX_SG) => {
+            let rule = "the driver does not hand multi-buffer packets to a program";
+            Outlook::unless(Some(Verdict::without_help(rule)))
+        }
         verdict => Outlook::unless(verdict),
     }
 }

@@ -20,6 +20,7 @@ use self::interface::Interface;
 use self::process::Process;
 use crate::args::{self, Form, Place};
 use crate::output;
+use crate::remedy;
 
 #[derive(Args, Debug)]
 pub(crate) struct Doctor {
@@ -142,7 +143,9 @@ impl Outlook {
     fn unless(verdict: Option<Verdict>) -> Self {
         match verdict {
             None => Self::new(Answer::Yes),
-            Some(Verdict { rule, remedy }) => Self { rule: Some(rule), remedy, ..Self::new(Answer::No) },
+            Some(Verdict { rule, help }) => {
+                Self { rule: Some(rule), remedy: help.as_ref().map(remedy::told), ..Self::new(Answer::No) }
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ impl Process {
         };
         let without_proc = || Verdict {
             rule: "/proc is not mounted, and the guard of a trial is started from /proc/self/exe".to_owned(),
-            remedy: Some(guard::WITHOUT_PROC.to_owned()),
+            help: Some(guard::WITHOUT_PROC.into()),
         };
         let held = facts.capabilities.unwrap_or_default();
         let charged = facts.memcg_accounting == Some(false);

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::Interface;
-use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::error::{Context as _, Error, ErrorKind, Remedy, Result};
 use crate::kernel::{Privilege, duplicate, explain_refusal, link_ids};
 use crate::netlink::{self, InterfaceInfo, Mode, XdpProgram};
 use crate::order::sort;
@@ -127,7 +127,7 @@ fn detach_seen(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<V
 /// The error for a program that only netlink can replace or detach.
 pub(crate) fn not_by_link(program: XdpProgram) -> Error {
     let message = format!("no bpf_link holds {program}, which was attached by netlink");
-    Error::new(ErrorKind::Conflict, message).with_help("leave out `--link`")
+    Error::new(ErrorKind::Conflict, message).with_help(Remedy::WithoutLink)
 }
 
 /// The links that are pinned below `root`, each by its id, with the pin. What cannot be read is passed over.

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::{Interface, Link, NetNs, RouteSocket, link_of, link_pins};
-use crate::diagnosis::{Channels, Holder, InterfaceFacts, Place, Process};
-use crate::error::{Result, escape};
+use crate::diagnosis::{Channels, Holder, InterfaceFacts, Process};
+use crate::error::Result;
 use crate::netlink::{self, InterfaceInfo, InterfaceRef, XdpFeatures, XdpProgram};
 use crate::order::InOrder as _;
 use crate::pin;
@@ -49,7 +49,7 @@ struct Neighbourhood<'s> {
     links: BTreeMap<u32, InterfaceInfo>,
     netdev: Option<Netdev>,
     pins: Vec<(u32, PathBuf)>,
-    place: Place,
+    bpffs: Option<PathBuf>,
 }
 
 impl<'s> Neighbourhood<'s> {
@@ -58,7 +58,8 @@ impl<'s> Neighbourhood<'s> {
             socket.interfaces()?.into_iter().map(|link| (link.index, link)).into_map();
         let has_programs = links.values().any(|link| !link.xdp.is_empty());
         let pins = if has_programs { link_pins(bpffs) } else { Vec::new() };
-        Ok(Self { socket, links, netdev: Netdev::open(socket), pins, place: place(socket, bpffs) })
+        let bpffs = (bpffs != Path::new(pin::BPFFS_ROOT)).then(|| bpffs.to_path_buf());
+        Ok(Self { socket, links, netdev: Netdev::open(socket), pins, bpffs })
     }
 
     fn facts(&self, link: InterfaceInfo) -> InterfaceFacts {
@@ -80,7 +81,8 @@ impl<'s> Neighbourhood<'s> {
             ports: ports.map(|port| (port.clone(), self.features(port))).collect(),
             holders: link.xdp.programs().iter().map(|program| self.holder(&link, *program)).collect(),
             link,
-            place: self.place.clone(),
+            netns: self.socket.namespace().map(NetNs::name),
+            bpffs: self.bpffs.clone(),
         }
     }
 
@@ -146,16 +148,6 @@ impl<'s> Neighbourhood<'s> {
             processes: id.map(processes_with_link).unwrap_or_default(),
         }
     }
-}
-
-/// Where commands find the interfaces of `socket`, and their pins below `bpffs`.
-fn place(socket: &RouteSocket, bpffs: &Path) -> Place {
-    let mut place = socket.namespace().map(NetNs::words).unwrap_or_default();
-    if bpffs != Path::new(pin::BPFFS_ROOT) {
-        let bpffs = format!(" --bpffs {}", escape(&bpffs.to_string_lossy()));
-        place.options.push_str(&bpffs);
-    }
-    place
 }
 
 /// The processes that have an fd of the link, as far as /proc shows them.

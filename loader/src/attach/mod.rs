@@ -54,7 +54,7 @@ pub(crate) use trial::hand_over;
 pub use trial::{Heard, Trial, answer, hear, take_back, tell_made, tell_unchanged};
 
 use crate::diagnosis::DISPATCHER;
-use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::error::{Context as _, Error, ErrorKind, Remedy, Result};
 use crate::kernel::duplicate;
 use crate::netlink::{self, Mode, ModeChoice, XdpChange, XdpProgram};
 use crate::pin;
@@ -385,8 +385,8 @@ fn refuse_dispatcher(program: XdpProgram, info: &ProgramInfo) -> Result<()> {
     let message =
         format!("{program} is libxdp's dispatcher; detaching it would detach all programs that it runs");
     let help = "`xdp-loader status` shows them, and `xdp-loader unload` takes them off; to take it off all the \
-                same, name it: `xdpload detach IF --id N`";
-    Err(Error::new(ErrorKind::Conflict, message).with_help(help))
+                same, name it: ";
+    Err(Error::new(ErrorKind::Conflict, message).with_help((help, Remedy::DetachById)))
 }
 
 /// Opens the program that was seen, by its id: the calls of [`Program::from_id`].

@@ -8,8 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::diagnosis::Place;
-use crate::error::{Error, ErrorKind, Result, escape, quote};
+use crate::error::{Error, ErrorKind, Result, quote};
 use crate::kernel::duplicate;
 use crate::sys::{self, Errno};
 
@@ -89,12 +88,10 @@ impl NetNs {
         Ok(Self { label: self.label.clone(), fd: duplicate(&self.fd, self)? })
     }
 
-    /// How the command lines of ip(8), or nsenter(1), and of `xdpload` name it.
-    pub(super) fn words(&self) -> Place {
+    /// Its name in /run/netns where it has one, otherwise a path to it.
+    pub(super) fn name(&self) -> String {
         let name = self.label.strip_prefix(NAMED).map_or(&*self.label, |name| name.trim_start_matches('/'));
-        let inside = if name.contains('/') { "nsenter --net=" } else { "ip netns exec " };
-        let name = escape(name);
-        Place { inside: format!("{inside}{name} "), options: format!(" --netns {name}") }
+        name.to_owned()
     }
 
     /// Runs `call` in this namespace, on a thread of its own.

@@ -425,7 +425,7 @@ mod tests {
         let error = look(vec![link(7, 1), link(3, 2)]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().ends_with("which has that index in a test"), "{error}");
-        assert!(error.help().is_some_and(|help| help.contains("index:3")));
+        assert!(error.help().is_some_and(|help| help.to_string().contains("index:3")));
         let missing = look(vec![none(1), none(2)]).unwrap_err();
         assert_eq!(missing.to_string(), "there is no interface named `3` or with index 3 in a test");
     }

@@ -1,8 +1,8 @@
 //! What a guard is told of changes on trial, and how: fds and words over a Unix socket.
 //!
 //! One [`Trial`] for each interface, before it is changed; the `bpf_link` that then holds the program, if one does; and
-//! that all is made, after the last. Each message has an answer: nothing, or the words of an error. The end of the
-//! conversation is no message; the guard then looks which of the changes were made.
+//! that all is made, after the last. Each message has an answer: nothing, or the kind of an error and
+//! its words. The end of the conversation is no message; the guard then looks which of the changes were made.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::link::find_link_of;
 use super::{Interface, Leftover, find_to_displace, not_by_link};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::netlink::{Mode, XdpProgram, programs_to_detach};
 use crate::sys::{Errno, unix};
 
@@ -62,7 +62,7 @@ impl Trial {
                 let message =
                     format!("bpf_link {own} is not pinned, so that it could not be put back on {interface}");
                 return Err(Error::new(ErrorKind::Conflict, message)
-                    .with_help("its owner, who holds it open, can detach it; or leave out `--confirm`"));
+                    .with_help(("its owner, who holds it open, can detach it; or ", Remedy::WithoutTrial)));
             }
             link = Some(held.into());
         }
@@ -196,10 +196,10 @@ fn read_message(message: &str, fds: Vec<OwnedFd>) -> Option<Heard> {
 pub fn answer(socket: &UnixStream, answer: &Result<()>) -> Result<()> {
     let words = match answer {
         Ok(()) => String::new(),
-        Err(error) => match error.help() {
-            Some(help) => format!("{error}\0{help}"),
-            None => error.to_string(),
-        },
+        Err(error) => {
+            let help = error.help().map_or_else(String::new, |help| format!("\0{help}"));
+            format!("{}\0{error}{help}", error.kind())
+        }
     };
     send(socket, &words, &[])
 }
@@ -215,11 +215,17 @@ fn receive_answer(guard: &UnixStream) -> Result<()> {
     let Some((words, _)) = receive(guard)? else {
         return Err(Error::new(ErrorKind::Os, "the guard that was to take the change back has ended"));
     };
-    match words.split_once('\0') {
-        _ if words.is_empty() => Ok(()),
-        Some((words, help)) => Err(Error::new(ErrorKind::Conflict, words).with_help(help)),
-        None => Err(Error::new(ErrorKind::Conflict, words)),
+    if words.is_empty() {
+        return Ok(());
     }
+    let mut words = words.splitn(3, '\0');
+    let kind = words.next().and_then(ErrorKind::from_name);
+    let (Some(kind), Some(message)) = (kind, words.next()) else { return Err(not_understood()) };
+    let error = Error::new(kind, message);
+    Err(match words.next() {
+        Some(help) => error.with_help(help),
+        None => error,
+    })
 }
 
 fn send(socket: &UnixStream, words: &str, fds: &[BorrowedFd<'_>]) -> Result<()> {
@@ -298,7 +304,11 @@ mod tests {
         assert_eq!((got.before.len(), got.link.is_some(), got.new.is_some()), (2, true, true));
         answer(&theirs, &Err(not_understood().with_help("say it again"))).unwrap();
         let error = hand_over(&ours, 7, trial.link.as_ref().unwrap().as_fd()).unwrap_err();
-        assert_eq!((error.to_string(), error.help()), (not_understood().to_string(), Some("say it again")));
+        assert_eq!(
+            (error.to_string(), error.help()),
+            (not_understood().to_string(), Some("say it again".into()))
+        );
+        assert_eq!(error.kind(), ErrorKind::Malformed);
         assert!(matches!(hear(&theirs).unwrap(), Heard::Link(7, _)));
         answer(&theirs, &Ok(())).unwrap();
         tell_made(&ours).unwrap();

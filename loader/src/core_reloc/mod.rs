@@ -38,7 +38,7 @@ use self::patch::{Change, Resize};
 use self::spec::Part;
 use crate::btf::{Btf, CoreRelocation, KernelTypes, LazyBtf, Name, Sieve, TypeId};
 use crate::bytes::ByteOrder;
-use crate::error::{Error, ErrorKind, Result, escape};
+use crate::error::{Error, ErrorKind, Remedy, Result, escape};
 use crate::insn::Insn;
 use crate::order::InOrder as _;
 use crate::uapi::bpf::BPF_INSN_SIZE;
@@ -411,8 +411,7 @@ fn no_types(asked: bool) -> Error {
     } else {
         "expected the BTF of the kernel that will run the program, found none"
     };
-    Error::new(ErrorKind::InvalidInput, message)
-        .with_help("give its BTF with --btf FILE: raw BTF, or an ELF file with a section .BTF")
+    Error::new(ErrorKind::InvalidInput, message).with_help(("give its BTF: ", Remedy::GiveTypes))
 }
 
 #[cold]

@@ -525,8 +525,7 @@ fn without_the_kernel_s_types_only_a_local_number_can_be_had() {
                 .to_string()
                 .ends_with("expected the BTF of the kernel that will run the program, found none")
         );
-        let help = "give its BTF with --btf FILE: raw BTF, or an ELF file with a section .BTF";
-        assert_eq!(error.help(), Some(help));
+        assert_eq!(error.remedy(), Some(&Remedy::GiveTypes));
     }
     let (mut case, ty) = flow(&[], 0);
     case.kernel = None;

@@ -44,8 +44,9 @@ pub fn forecast(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
 mod tests {
     use nix::libc::{EBUSY, EEXIST, EINVAL, ENOMEM, ENOSPC, EOPNOTSUPP, ERANGE};
 
-    use super::super::{Channels, DISPATCHER, Holder, Place};
+    use super::super::{Channels, DISPATCHER, Holder, Process, Whereabouts};
     use super::*;
+    use crate::error::{Help, Remedy};
     use crate::netlink::{InterfaceInfo, XdpFeatures, XdpProgram, XdpState};
     use crate::uapi::genetlink::XdpFeature;
 
@@ -94,13 +95,14 @@ mod tests {
         }
     }
 
-    /// The verdict on a refusal, as `rule | remedy`.
+    /// The verdict on a refusal, as `rule | help`.
     fn why(wish: AttachWish, errno: i32, message: Option<&str>, facts: &InterfaceFacts) -> String {
         why_refused(wish, errno, message, facts).map_or_else(String::new, said)
     }
 
     fn said(verdict: Verdict) -> String {
-        format!("{} | {}", verdict.rule, verdict.remedy.unwrap_or_default())
+        let help = verdict.help.map_or_else(String::new, |help| help.to_string());
+        format!("{} | {help}", verdict.rule)
     }
 
     #[test]
@@ -111,7 +113,7 @@ mod tests {
             let told = why(NATIVE, ERANGE, message, &veth(9000));
             assert!(told.starts_with(words), "{told}");
             assert!(told.contains("ip link set dev far0 mtu 3506"), "{told}");
-            assert!(told.contains("`xdp.frags`") && told.contains("--mode generic"), "{told}");
+            assert!(told.contains("`xdp.frags`") && told.ends_with(", or: attach in generic mode"), "{told}");
         }
         assert!(forecast(NATIVE, &veth(3507)).is_some());
         assert_eq!(forecast(NATIVE, &veth(3506)), None);
@@ -180,8 +182,8 @@ mod tests {
         let told = why(NATIVE, EOPNOTSUPP, message, &bridge);
         assert_eq!(
             told,
-            "the driver of `br0` (bridge) has no native mode | attach to its port p0, or: xdpload attach br0 OBJ \
-             --mode generic"
+            "the driver of `br0` (bridge) has no native mode | attach to its port p0, or: attach in generic \
+             mode"
         );
         assert_eq!(why(NATIVE, EOPNOTSUPP, None, &bridge), told);
         let vlan = InterfaceFacts {
@@ -216,7 +218,7 @@ mod tests {
         let message = "Slave has XDP program loaded, please unload before enslaving";
         let told = why(NATIVE, EOPNOTSUPP, Some(message), &bond);
         assert!(told.starts_with("XDP program 9 in native mode runs on the slave `p0`"), "{told}");
-        assert!(told.ends_with("xdpload detach p0"), "{told}");
+        assert!(told.ends_with("| detach what is on `p0`"), "{told}");
     }
 
     #[test]
@@ -229,7 +231,7 @@ mod tests {
                 told.starts_with("XDP program 9 in generic mode runs on `bond0`, which is stacked on `eth0`"),
                 "{told}"
             );
-            assert!(told.ends_with("xdpload detach bond0"), "{told}");
+            assert!(told.ends_with("| detach what is on `bond0`"), "{told}");
         }
     }
 
@@ -259,30 +261,40 @@ mod tests {
         let words =
             "bpf_link 7, pinned at `/sys/fs/bpf/edge`, holds XDP program 12 in native mode (`xdp_drop`)";
         assert!(told.starts_with(words), "{told}");
-        assert!(told.ends_with("xdpload detach near0 --link"), "{told}");
+        assert!(told.ends_with("| replace or detach it through that link"), "{told}");
         let taken = why(AttachWish { by_link: true, ..NATIVE }, EBUSY, None, &held(Mode::Native, None));
         assert!(taken.starts_with("XDP program 12 in native mode (`xdp_drop`) is attached"), "{taken}");
     }
 
     /// Elsewhere another interface may have the name.
     #[test]
-    fn commands_say_where_the_interface_is() {
-        let place = Place {
-            inside: "ip netns exec edge ".to_owned(),
-            options: " --netns edge --bpffs /b".to_owned(),
+    fn a_remedy_says_where_the_interface_is() {
+        let there =
+            |facts| InterfaceFacts { netns: Some("edge".to_owned()), bpffs: Some("/b".into()), ..facts };
+        let at = |interface: &str| Whereabouts {
+            interface: interface.to_owned(),
+            netns: Some("edge".to_owned()),
+            bpffs: Some("/b".into()),
         };
-        let there = InterfaceFacts { place: place.clone(), ..held(Mode::Native, Some(7)) };
-        let told = why(NATIVE, EBUSY, None, &there);
-        let words = "xdpload attach near0 OBJ --replace --link --netns edge --bpffs /b, or: \
-                     xdpload detach near0 --link --netns edge --bpffs /b";
-        assert!(told.ends_with(words), "{told}");
-        let there = InterfaceFacts { place: place.clone(), ..held(Mode::Native, None) };
-        let told = why(GENERIC, EEXIST, None, &there);
-        assert!(told.ends_with("xdpload detach near0 --netns edge --bpffs /b"), "{told}");
-        let few = InterfaceFacts { peer_channels: Some(queues(4, 4)), place, ..veth(1500) };
+        let remedy = |wish, errno, facts| {
+            let help = why_refused(wish, errno, None, &facts).and_then(|verdict| verdict.help);
+            help.as_ref().and_then(Help::remedy).cloned()
+        };
+        let mut by_link = there(held(Mode::Native, Some(7)));
+        by_link.holders[0].processes.push(Process { id: 12, name: "guard".to_owned() });
+        let holders = by_link.holders[0].processes.clone();
+        let through_it = Remedy::ReplaceByLink { at: at("near0"), holders };
+        assert_eq!(remedy(NATIVE, EBUSY, by_link), Some(through_it));
+        let replace = Remedy::Replace { mode: Some(Mode::Native), at: Some(at("near0")) };
+        assert_eq!(remedy(GENERIC, EEXIST, there(held(Mode::Native, None))), Some(replace));
+        let few = there(InterfaceFacts { peer_channels: Some(queues(4, 4)), ..veth(1500) });
         let told = why(NATIVE, ENOSPC, None, &few);
-        assert!(told.contains("| ip netns exec edge ethtool -L near0 rx 4"), "{told}");
-        assert!(told.ends_with("xdpload attach near0 OBJ --mode generic --netns edge --bpffs /b"), "{told}");
+        assert!(told.contains("| ip netns exec edge ethtool -L near0 rx 4, or: "), "{told}");
+        let generic = Remedy::UseMode { mode: Mode::Generic, at: Some(at("near0")) };
+        assert_eq!(remedy(NATIVE, ENOSPC, few.clone()), Some(generic));
+        let by_path = InterfaceFacts { netns: Some("/proc/7/ns/net".to_owned()), ..few };
+        let told = why(NATIVE, ENOSPC, None, &by_path);
+        assert!(told.contains("| nsenter --net=/proc/7/ns/net ethtool"), "{told}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What is known of an interface on which a program is to run.
 
-use std::fmt;
+use std::path::PathBuf;
 
+use crate::error::{Process, Whereabouts};
 use crate::netlink::{InterfaceInfo, Mode, XdpFeatures, XdpProgram};
 
 /// Bytes before a packet that native XDP keeps free (`XDP_PACKET_HEADROOM` in `include/uapi/linux/bpf.h`).
@@ -39,18 +40,11 @@ pub struct InterfaceFacts {
     pub ports: Vec<(InterfaceInfo, Option<XdpFeatures>)>,
     /// What is known of who holds the programs that run there.
     pub holders: Vec<Holder>,
-    /// Where it is.
-    pub place: Place,
-}
-
-/// The words by which commands find an interface that is in another network namespace, or has its pins in another
-/// bpffs, than they would look in. Otherwise they are empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// What another program's command begins with: `ip netns exec edge `.
-    pub inside: String,
-    /// What `xdpload`'s own end with: ` --netns edge --bpffs /run/bpf`.
-    pub options: String,
+    /// The network namespace that all of them are in, by its name in /run/netns or by a path; none for that of this
+    /// process.
+    pub netns: Option<String>,
+    /// Where their pins are looked for; none for the usual bpffs.
+    pub bpffs: Option<PathBuf>,
 }
 
 /// How many queues an interface has, and how many it may have.
@@ -100,26 +94,16 @@ pub struct Holder {
     pub processes: Vec<Process>,
 }
 
-/// A process that holds something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Its number.
-    pub id: u32,
-    /// What it is called.
-    pub name: String,
-}
-
-/// In the words of a message: `process 12 (name)`.
-impl fmt::Display for Process {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} ({})", self.id, self.name)
-    }
-}
-
-/// What the process is called that waits for the end of a trial.
-pub const GUARD_NAME: &str = "xdpload-guard";
-
 impl InterfaceFacts {
+    /// Where `interface` is, which is this one or one beside it.
+    pub fn at(&self, interface: &InterfaceInfo) -> Whereabouts {
+        Whereabouts {
+            interface: interface.name.clone(),
+            netns: self.netns.clone(),
+            bpffs: self.bpffs.clone(),
+        }
+    }
+
     /// Whether its kind, or that of its driver, is `kind`.
     pub fn is(&self, kind: &str) -> bool {
         self.link.kind.as_deref() == Some(kind) || self.driver.as_deref() == Some(kind)

@@ -11,28 +11,34 @@ mod path;
 mod permission;
 mod rules;
 
+pub use crate::error::{Process, Whereabouts};
 pub use attach::{AttachWish, forecast, why_refused};
-pub use interface::{Channels, DISPATCHER, GUARD_NAME, Holder, InterfaceFacts, Place, Process, native_limit};
+pub use interface::{Channels, DISPATCHER, Holder, InterfaceFacts, native_limit};
 pub use path::{PathFacts, who_bars};
 pub use permission::{
     Capabilities, Permissions, Privilege, Seccomp, how_to_mount, why_no_bpffs, why_not_permitted,
     why_rejected,
 };
 
-use crate::error::Error;
+use crate::error::{Error, Help};
 
 /// The rule that a request breaks, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The rule, with the numbers of this case: one line, lower case, no full stop.
     pub rule: String,
-    /// What to do, commands where there are any; none where nothing is certain to work.
-    pub remedy: Option<String>,
+    /// What to do; none where nothing is certain to work.
+    pub help: Option<Help>,
 }
 
 impl Verdict {
-    fn new(rule: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { rule: rule.into(), remedy: Some(remedy.into()).filter(|remedy| !remedy.is_empty()) }
+    fn new(rule: impl Into<String>, help: impl Into<Help>) -> Self {
+        Self { help: Some(help.into()), ..Self::without_help(rule) }
+    }
+
+    /// One that nothing is known to help against.
+    pub fn without_help(rule: impl Into<String>) -> Self {
+        Self { rule: rule.into(), help: None }
     }
 }
 
@@ -40,8 +46,8 @@ impl Error {
     /// Adds the rule that was broken, and the way out if there is one.
     pub fn with_verdict(self, verdict: Verdict) -> Self {
         let error = self.with_rule(verdict.rule);
-        match verdict.remedy {
-            Some(remedy) => error.with_help(remedy),
+        match verdict.help {
+            Some(help) => error.with_help(help),
             None => error,
         }
     }

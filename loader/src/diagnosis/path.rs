@@ -1,7 +1,7 @@
 //! Whose directory or file bars the way to a pin.
 
 use super::Verdict;
-use crate::error::quote;
+use crate::error::{Remedy, quote};
 
 /// A directory or file on the way, or a pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +51,8 @@ pub fn who_bars(way: &[PathFacts], uid: u32, groups: &[u32]) -> Option<Verdict> 
             "{path} belongs to user {} with mode {:04o}, and this process is user {uid} without CAP_DAC_OVERRIDE",
             facts.uid, facts.mode
         );
-        let remedy = format!("mount a bpffs of your own (mount -t bpf -o uid={uid} bpf DIR) and use --bpffs DIR");
-        Some(Verdict::new(rule, remedy))
+        let own = format!("mount a bpffs of your own (mount -t bpf -o uid={uid} bpf DIR) and use ");
+        Some(Verdict::new(rule, (own, Remedy::UseBpffs)))
     })
 }
 
@@ -71,7 +71,7 @@ mod tests {
         let verdict = who_bars(&way, 65_534, &[65_534]).unwrap();
         let words = "`/sys/fs/bpf` belongs to user 0 with mode 0700, and this process is user 65534";
         assert!(verdict.rule.starts_with(words), "{}", verdict.rule);
-        assert!(verdict.remedy.unwrap().contains("-o uid=65534"));
+        assert!(verdict.help.unwrap().to_string().contains("-o uid=65534"));
         assert_eq!(who_bars(&way, 0, &[0]), None);
     }
 

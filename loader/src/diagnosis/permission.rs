@@ -234,7 +234,7 @@ fn someone_else(errno: i32, facts: &Permissions) -> Option<Verdict> {
     let lockdown = facts.lockdown.as_deref().filter(|state| *state != "none");
     match (lockdown, &facts.security_modules) {
         _ if errno == ENOSYS => {
-            Some(Verdict::new("this kernel was built without bpf(2) (CONFIG_BPF_SYSCALL)", ""))
+            Some(Verdict::without_help("this kernel was built without bpf(2) (CONFIG_BPF_SYSCALL)"))
         }
         (Some(state), _) => {
             let rule = format!("this kernel is locked down ({}) and refuses bpf(2)", escape(state));
@@ -244,7 +244,7 @@ fn someone_else(errno: i32, facts: &Permissions) -> Option<Verdict> {
             let rule = format!("one of the kernel's security modules ({}) refuses bpf(2)", escape(modules));
             Some(Verdict::new(rule, "its log (`dmesg`, `ausearch -m avc`) names the policy"))
         }
-        (None, None) => Some(Verdict::new("a security module of the kernel refuses bpf(2)", "")),
+        (None, None) => Some(Verdict::without_help("a security module of the kernel refuses bpf(2)")),
     }
 }
 
@@ -380,11 +380,11 @@ mod tests {
         let loader = process(&[Capability::BPF, Capability::NET_ADMIN]);
         assert_eq!(rule(EPERM, &[Privilege::Admin], &loader), "this process lacks CAP_SYS_ADMIN");
         let verdict = why_not_permitted(EPERM, &LOAD, &process(&[])).unwrap();
-        assert!(verdict.remedy.unwrap().ends_with("setcap cap_bpf,cap_net_admin+ep FILE"));
+        assert!(verdict.help.unwrap().to_string().ends_with("setcap cap_bpf,cap_net_admin+ep FILE"));
         // What it has already stays.
         let half = process(&[Capability::NET_ADMIN]);
         let verdict = why_not_permitted(EPERM, &[Privilege::Bpf], &half).unwrap();
-        assert!(verdict.remedy.unwrap().ends_with("setcap cap_bpf,cap_net_admin+ep FILE"));
+        assert!(verdict.help.unwrap().to_string().ends_with("setcap cap_bpf,cap_net_admin+ep FILE"));
         assert_eq!(
             rule(EPERM, &[Privilege::Interface], &bpf),
             "this process lacks CAP_NET_ADMIN in the user namespace of the interface's network namespace"
@@ -458,10 +458,10 @@ mod tests {
         let verdict = |facts| why_no_bpffs("/sys/fs/bpf", EPERM, &facts).unwrap();
         let outside = verdict(process(&[]));
         assert_eq!(outside.rule, "this process lacks CAP_SYS_ADMIN, and no bpffs is at `/sys/fs/bpf`");
-        assert_eq!(outside.remedy.as_deref(), Some("as root: mount -t bpf bpf /sys/fs/bpf"));
+        assert_eq!(outside.help, Some("as root: mount -t bpf bpf /sys/fs/bpf".into()));
         let inside = verdict(Permissions { sys_is_read_only: Some(true), ..process(&[]) });
         assert!(inside.rule.ends_with("/sys is mounted read-only, as in a container"));
-        assert!(inside.remedy.unwrap().contains("-v /sys/fs/bpf:/sys/fs/bpf"));
+        assert!(inside.help.unwrap().to_string().contains("-v /sys/fs/bpf:/sys/fs/bpf"));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use nix::libc::{E2BIG, EBUSY, EEXIST, EINVAL, ENOMEM, ENOSPC, ENOTCONN, EOPNOTSUPP, ERANGE};
 
-use super::{AttachWish, Channels, DISPATCHER, GUARD_NAME, Holder, InterfaceFacts, Verdict, native_limit};
-use crate::error::{escape, quote};
+use super::{AttachWish, Channels, DISPATCHER, Holder, InterfaceFacts, Verdict, native_limit};
+use crate::error::{Help, Remedy, escape, quote};
 use crate::netlink::{InterfaceInfo, Mode, XdpFeatures, XdpProgram};
 use crate::uapi::genetlink::XdpFeature;
 
@@ -85,6 +85,15 @@ fn name(facts: &InterfaceFacts) -> std::borrow::Cow<'_, str> {
     escape(&facts.link.name)
 }
 
+/// What another program's command begins with where the interface is in another network namespace.
+fn inside(facts: &InterfaceFacts) -> String {
+    match facts.netns.as_deref() {
+        None => String::new(),
+        Some(path) if path.contains('/') => format!("nsenter --net={} ", escape(path)),
+        Some(name) => format!("ip netns exec {} ", escape(name)),
+    }
+}
+
 fn quoted(facts: &InterfaceFacts) -> String {
     quote(&facts.link.name)
 }
@@ -121,21 +130,8 @@ fn held_by_link(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         "bpf_link {link}{pin} holds {}, which can only be changed through that link",
         program(&holder)
     );
-    let is_on_trial = holder.processes.iter().any(|process| process.name == GUARD_NAME);
-    let remedy = if is_on_trial {
-        format!(
-            "it is on trial: xdpload confirm {0}{1}, which keeps it; or: xdpload detach {0} --link{1}",
-            name(facts),
-            facts.place.options
-        )
-    } else {
-        format!(
-            "xdpload attach {0} OBJ --replace --link{1}, or: xdpload detach {0} --link{1}",
-            name(facts),
-            facts.place.options
-        )
-    };
-    Some(Verdict::new(rule, remedy))
+    let through_it = Remedy::ReplaceByLink { at: facts.at(&facts.link), holders: holder.processes };
+    Some(Verdict::new(rule, through_it))
 }
 
 fn held_by_netlink(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
@@ -152,34 +148,24 @@ fn same_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         let remedy = format!(
             "{1}xdp-loader status {0}, and to detach all of them: {1}xdp-loader unload {0} --all",
             name(facts),
-            facts.place.inside
+            inside(facts)
         );
         return Some(Verdict::new(rule, remedy));
     }
     let rule = format!("{} is attached already, by netlink", program(&holder));
-    Some(Verdict::new(rule, replace_or_detach(wish, facts)))
+    Some(Verdict::new(rule, replace(wish.mode, facts)))
 }
 
-fn replace_or_detach(wish: AttachWish, facts: &InterfaceFacts) -> String {
-    format!(
-        "xdpload attach {0} OBJ --mode {1} --replace{2}, or: xdpload detach {0}{2}",
-        name(facts),
-        wish.mode,
-        facts.place.options
-    )
+fn replace(mode: Mode, facts: &InterfaceFacts) -> Remedy {
+    Remedy::Replace { mode: Some(mode), at: Some(facts.at(&facts.link)) }
 }
 
-fn status(facts: &InterfaceFacts) -> String {
-    format!("xdpload status {}{}", name(facts), facts.place.options)
-}
-
-fn detach(interface: &InterfaceInfo, facts: &InterfaceFacts) -> String {
-    format!("xdpload detach {}{}", escape(&interface.name), facts.place.options)
+fn look(facts: &InterfaceFacts) -> Remedy {
+    Remedy::Look { at: facts.at(&facts.link), above: false }
 }
 
 fn somebody_holds_it(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
-    let remedy = format!("to see it: {}", status(facts));
-    Verdict::new(format!("a program on {} is in the way", quoted(facts)), remedy)
+    Verdict::new(format!("a program on {} is in the way", quoted(facts)), ("to see it: ", look(facts)))
 }
 
 fn changed_meanwhile(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
@@ -187,7 +173,7 @@ fn changed_meanwhile(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
         "the program on {} is not the one that was seen: somebody changed it meanwhile",
         quoted(facts)
     );
-    Verdict::new(rule, format!("check it, and try again: {}", status(facts)))
+    Verdict::new(rule, ("check it, and try again: ", look(facts)))
 }
 
 fn other_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
@@ -204,7 +190,7 @@ fn other_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         "{} is attached, and the kernel does not allow native and generic mode at once",
         program(&holder)
     );
-    Some(Verdict::new(rule, replace_or_detach(AttachWish { mode: other, ..wish }, facts)))
+    Some(Verdict::new(rule, replace(other, facts)))
 }
 
 fn program_above(_: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
@@ -215,20 +201,17 @@ fn program_above(_: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         quote(&upper.name),
         quoted(facts)
     );
-    Some(Verdict::new(rule, detach(upper, facts)))
+    Some(Verdict::new(rule, Remedy::Detach(facts.at(upper))))
 }
 
 fn something_is_above(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
-    let remedy = format!("xdpload status{}", facts.place.options);
-    Verdict::new(format!("an interface stacked on {} has a program", quoted(facts)), remedy)
+    let look = Remedy::Look { at: facts.at(&facts.link), above: true };
+    Verdict::new(format!("an interface stacked on {} has a program", quoted(facts)), look)
 }
 
 fn bound(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let rule = "the program was loaded for another interface, or for offload to a card";
-    Verdict::new(
-        rule,
-        format!("load it from its object: xdpload attach {} OBJ{}", name(facts), facts.place.options),
-    )
+    Verdict::new(rule, Remedy::LoadAnew(facts.at(&facts.link)))
 }
 
 fn for_devmaps(_: AttachWish, _: &InterfaceFacts) -> Verdict {
@@ -251,20 +234,25 @@ fn split_headers(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
         rule,
         format!(
             "{}ethtool -G {} tcp-data-split off, or build the program for `xdp.frags`",
-            facts.place.inside,
+            inside(facts),
             name(facts)
         ),
     )
 }
 
-fn host_without_header_sg(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
+fn host_without_header_sg(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let rule =
         "the virtual machine's host puts header and data of a packet into two buffers (no any_header_sg)";
-    Verdict::new(rule, generic(wish, facts))
+    Verdict::new(rule, use_mode(Mode::Generic, facts))
 }
 
-fn generic(_: AttachWish, facts: &InterfaceFacts) -> String {
-    format!("xdpload attach {} OBJ --mode generic{}", name(facts), facts.place.options)
+fn use_mode(mode: Mode, facts: &InterfaceFacts) -> Remedy {
+    Remedy::UseMode { mode, at: Some(facts.at(&facts.link)) }
+}
+
+/// That, or else generic mode, which is behind it.
+fn or_generic(other: String, facts: &InterfaceFacts) -> Help {
+    (other + ", or: ", use_mode(Mode::Generic, facts)).into()
 }
 
 /// What native XDP on a bond takes: `bond_xdp_check()` in `drivers/net/bonding/bond_main.c`.
@@ -280,15 +268,8 @@ fn bond_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         quoted(facts),
         NAMES.get(usize::from(mode)).unwrap_or(&"unknown")
     );
-    Some(Verdict::new(
-        rule,
-        format!(
-            "{}ip link set dev {} type bond mode 802.3ad, or: {}",
-            facts.place.inside,
-            name(facts),
-            generic(wish, facts)
-        ),
-    ))
+    let other = format!("{}ip link set dev {} type bond mode 802.3ad", inside(facts), name(facts));
+    Some(Verdict::new(rule, or_generic(other, facts)))
 }
 
 fn bond_slave(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
@@ -302,11 +283,11 @@ fn bond_slave(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
             quote(&slave.name),
             quoted(facts)
         );
-        return Some(Verdict::new(rule, detach(slave, facts)));
+        return Some(Verdict::new(rule, Remedy::Detach(facts.at(slave))));
     }
     let (slave, _) = facts.ports.iter().find(|(_, features)| lacks(*features, XdpFeature::BASIC))?;
     let rule = format!("the slave {} of the bond {} has no native mode", quote(&slave.name), quoted(facts));
-    Some(Verdict::new(rule, format!("take it out of the bond, or: {}", generic(wish, facts))))
+    Some(Verdict::new(rule, or_generic("take it out of the bond".to_owned(), facts)))
 }
 
 fn lacks(features: Option<XdpFeatures>, feature: XdpFeature) -> bool {
@@ -337,30 +318,28 @@ fn too_long(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         page - limit
     );
     let (inside, place) = if facts.is("veth") && facts.peer_is_elsewhere() {
-        ("", " in its network namespace")
+        (String::new(), " in its network namespace")
     } else {
-        (&*facts.place.inside, "")
+        (inside(facts), "")
     };
-    let remedy = format!(
-        "{inside}ip link set dev {} mtu {limit}{place}, or build the program for the section `xdp.frags`, or: {}",
-        escape(&link.name),
-        generic(wish, facts)
+    let other = format!(
+        "{inside}ip link set dev {} mtu {limit}{place}, or build the program for the section `xdp.frags`",
+        escape(&link.name)
     );
-    Some(Verdict::new(rule, remedy))
+    Some(Verdict::new(rule, or_generic(other, facts)))
 }
 
-fn mtu_too_large(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
-    let remedy = format!(
-        "lower it ({}ip link set dev {} mtu 1500), or build the program for the section `xdp.frags`, or: {}",
-        facts.place.inside,
-        measured(facts).map_or_else(|| name(facts), |link| escape(&link.name)),
-        generic(wish, facts)
+fn mtu_too_large(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
+    let other = format!(
+        "lower it ({}ip link set dev {} mtu 1500), or build the program for the section `xdp.frags`",
+        inside(facts),
+        measured(facts).map_or_else(|| name(facts), |link| escape(&link.name))
     );
     let rule = match measured(facts) {
         Some(link) => format!("the MTU of {}, {}, is too large for native mode", quote(&link.name), link.mtu),
         None => format!("the MTU of the peer of {} is too large for native mode", quoted(facts)),
     };
-    Verdict::new(rule, remedy)
+    Verdict::new(rule, or_generic(other, facts))
 }
 
 fn joined(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
@@ -368,14 +347,14 @@ fn joined(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
 }
 
 /// What ethtool(8) with these words does about it, or else generic mode.
-fn ethtool(rule: String, words: &str, wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
-    Verdict::new(rule, format!("{}ethtool {words}{}", facts.place.inside, generic(wish, facts)))
+fn ethtool(rule: String, words: &str, facts: &InterfaceFacts) -> Verdict {
+    Verdict::new(rule, or_generic(format!("{}ethtool {words}", inside(facts)), facts))
 }
 
-fn joins_packets(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
+fn joins_packets(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let rule =
         format!("{} joins packets before a program could see them (LRO or GRO in hardware)", quoted(facts));
-    ethtool(rule, &format!("-K {} lro off rx-gro-hw off, or: ", name(facts)), wish, facts)
+    ethtool(rule, &format!("-K {} lro off rx-gro-hw off", name(facts)), facts)
 }
 
 /// A veth wants a receive queue for each by which its peer sends (`veth_xdp_set()` in `drivers/net/veth.c`).
@@ -392,31 +371,31 @@ fn too_few_queues(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         facts.peer.as_ref().map_or_else(String::new, |peer| quote(&peer.name)),
     );
     let words = if own.max_rx >= want {
-        format!("-L {} rx {want}, or: ", name(facts))
+        format!("-L {} rx {want}", name(facts))
     } else {
         let peer = facts.peer.as_ref().map_or("PEER", |peer| &peer.name);
-        format!("-L {} tx {}, or: ", escape(peer), own.max_rx)
+        format!("-L {} tx {}", escape(peer), own.max_rx)
     };
-    Some(ethtool(rule, &words, wish, facts))
+    Some(ethtool(rule, &words, facts))
 }
 
-fn queues_short(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
+fn queues_short(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
     match facts.channels {
         Some(Channels { combined, max_combined, .. }) if combined > 1 => {
             let rule = format!(
                 "{} uses {combined} of at most {max_combined} channels, and native mode needs some of its own",
                 quoted(facts)
             );
-            ethtool(rule, &format!("-L {} combined {}, or: ", name(facts), combined / 2), wish, facts)
+            ethtool(rule, &format!("-L {} combined {}", name(facts), combined / 2), facts)
         }
         _ if facts.is("veth") => {
             let rule =
                 format!("{} has fewer receive queues than its peer has transmit queues", quoted(facts));
-            ethtool(rule, &format!("-L {} rx N, or: ", name(facts)), wish, facts)
+            ethtool(rule, &format!("-L {} rx N", name(facts)), facts)
         }
         _ => {
             let rule = format!("{} has too few queues for native mode", quoted(facts));
-            ethtool(rule, &format!("-l {} shows them; or: ", name(facts)), wish, facts)
+            ethtool(rule, &format!("-l {} shows them", name(facts)), facts)
         }
     }
 }
@@ -435,18 +414,17 @@ fn no_native_mode(wish: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let driver = facts.driver.as_ref().map_or_else(String::new, |driver| format!(" ({})", escape(driver)));
     if wish.mode == Mode::Offload {
         let rule = format!("the driver of {}{driver} does not support offload", quoted(facts));
-        let remedy = format!("xdpload attach {} OBJ --mode native{}", name(facts), facts.place.options);
-        return Verdict::new(rule, remedy);
+        return Verdict::new(rule, use_mode(Mode::Native, facts));
     }
     let rule = format!("the driver of {}{driver} has no native mode", quoted(facts));
     let ports: Vec<_> =
         facts.ports.iter().filter(|(_, features)| !lacks(*features, XdpFeature::BASIC)).collect();
     let names: Vec<_> = ports.iter().map(|(port, _)| escape(&port.name)).collect();
     let elsewhere = match (&facts.lower, names.len()) {
-        (_, 1) => format!("attach to its port {}, or: ", names[0]),
-        (_, 2..) => format!("attach to its ports {}, or: ", names.join(", ")),
-        (Some(lower), _) => format!("attach to {}, which is below it, or: ", escape(&lower.name)),
-        (None, _) => String::new(),
+        (_, 1) => format!("attach to its port {}", names[0]),
+        (_, 2..) => format!("attach to its ports {}", names.join(", ")),
+        (Some(lower), _) => format!("attach to {}, which is below it", escape(&lower.name)),
+        (None, _) => return Verdict::new(rule, use_mode(Mode::Generic, facts)),
     };
-    Verdict::new(rule, format!("{elsewhere}{}", generic(wish, facts)))
+    Verdict::new(rule, or_generic(elsewhere, facts))
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::btf::{LazyBtf, Memory, Sieve};
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::error::{Error, ErrorKind, Remedy, Result, quote};
 use crate::order::sort;
 use crate::sys::Errno;
 use crate::sys::mapping::{KERNEL_BTF, Mapping};
@@ -22,8 +22,10 @@ pub fn kernel_btf(sieve: Sieve) -> Result<LazyBtf> {
     let memory: Memory = match Mapping::kernel_btf() {
         Ok(mapping) => Arc::new(mapping),
         Err(Errno::ENOENT) => {
-            let help = "this kernel was built without CONFIG_DEBUG_INFO_BTF; give its BTF with --btf FILE";
-            return Err(Error::os("open(2)", quote(KERNEL_BTF), Errno::ENOENT.0).with_help(help));
+            let help = "this kernel was built without CONFIG_DEBUG_INFO_BTF; give its BTF: ";
+            return Err(
+                Error::os("open(2)", quote(KERNEL_BTF), Errno::ENOENT.0).with_help((help, Remedy::GiveTypes))
+            );
         }
         Err(_) => Arc::new(fs::read(KERNEL_BTF).map_err(|error| refused("read(2)", KERNEL_BTF, &error))?),
     };

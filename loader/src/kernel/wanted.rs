@@ -11,7 +11,7 @@ use nix::libc::ENOENT;
 
 use super::{kernel_btf, module_btf, modules_with_btf};
 use crate::btf::{KernelTypes, Sieve};
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::error::{Error, ErrorKind, Remedy, Result, quote};
 use crate::features::Kernel;
 use crate::kconfig::Kconfig;
 use crate::plan::{KernelSymbols, Loader, Plan};
@@ -74,7 +74,7 @@ pub fn running_kconfig() -> Result<Kconfig> {
         }
     }
     let message = format!("the kernel's configuration is neither in {CONFIG} nor in {}", quote(&installed));
-    Err(Error::new(ErrorKind::NotFound, message).with_help("give it: --kconfig FILE"))
+    Err(Error::new(ErrorKind::NotFound, message).with_help(("give it: ", Remedy::GiveKconfig)))
 }
 
 /// The configuration in the file at `path`, which may be compressed by gzip(1).

@@ -437,7 +437,11 @@ fn other_references_to_externs_are_refused() {
     let undefined = link(&without_map).unwrap_err();
     assert!(undefined.to_string().contains("which this object does not define"));
     assert!(
-        undefined.help().unwrap().starts_with("if another file defines it, join them: bpftool gen object")
+        undefined
+            .help()
+            .unwrap()
+            .to_string()
+            .starts_with("if another file defines it, join them: bpftool gen object")
     );
 }
 
@@ -451,7 +455,7 @@ fn a_call_of_a_function_that_has_lost_its_symbol_says_so() {
             "expected a function where `.text` and its addend point in section `.text`, found none"
         )
     );
-    assert!(error.help().unwrap().starts_with("the file has lost the symbols of its functions"));
+    assert!(error.help().unwrap().to_string().starts_with("the file has lost the symbols of its functions"));
     let by_name = SymbolReference { symbol: "f".to_owned(), ..calls(0, 0) };
     let error = link(&object(&[call(1), EXIT], &[by_name], &functions)).unwrap_err();
     assert_eq!(error.help(), None);
@@ -496,6 +500,6 @@ fn an_exception_callback_is_a_global_function() {
     ] {
         let error = refused(linkages);
         assert_eq!(error.to_string(), format!("{words}{found}"));
-        assert!(error.help().unwrap().starts_with(help));
+        assert!(error.help().unwrap().to_string().starts_with(help));
     }
 }

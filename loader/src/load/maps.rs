@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::libc::ENOENT;
 
 use super::{Execution, Outcome};
-use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::error::{Context as _, Error, ErrorKind, Help, Remedy, Result, quote};
 use crate::kernel;
 use crate::map::compare::{differences, table};
 use crate::map::{Map, MapInfo, MapParams};
@@ -120,11 +120,12 @@ impl Execution<'_> {
 }
 
 /// What to do about a pinned map of another shape.
-fn way_out_of_pin(found: &MapShape, wanted: &MapShape) -> &'static str {
+fn way_out_of_pin(found: &MapShape, wanted: &MapShape) -> Help {
     if found.can_be_copied_into(wanted) {
-        "`attach --replace --migrate-maps` copies its entries into a new one; or load with the shape that it has, or \
-         remove the pin if nobody needs its entries"
+        let or = " copies its entries into a new one; or load with the shape that it has, or remove the pin if nobody \
+                  needs its entries";
+        ("", Remedy::CopyMaps { by_pin: true }, or).into()
     } else {
-        "load with the shape that it has, or remove the pin if nobody needs its entries"
+        "load with the shape that it has, or remove the pin if nobody needs its entries".into()
     }
 }

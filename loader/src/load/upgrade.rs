@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::maps::Fit;
 use super::{Execution, Outcome};
-use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::error::{Context as _, Error, ErrorKind, Help, Remedy, Result, quote};
 use crate::kernel;
 use crate::map::{Map, MapInfo};
 use crate::object::MapShape;
@@ -109,12 +109,12 @@ impl Execution<'_> {
 }
 
 /// What to do about a map of the running program that is not like the one that is wanted.
-fn way_out(found: &MapShape, wanted: &MapShape) -> &'static str {
+fn way_out(found: &MapShape, wanted: &MapShape) -> Help {
     if found.can_be_copied_into(wanted) {
-        "`--migrate-maps` copies its entries into the new one"
+        ("", Remedy::CopyMaps { by_pin: false }, " copies its entries into the new one").into()
     } else if (found.key_size, found.value_size) == (wanted.key_size, wanted.value_size) {
-        "the entries of a map of that type cannot be copied: replace without `--keep-maps`"
+        ("the entries of a map of that type cannot be copied: ", Remedy::KeepNoMaps).into()
     } else {
-        "entries of other sizes cannot be copied: replace without `--keep-maps`"
+        ("entries of other sizes cannot be copied: ", Remedy::KeepNoMaps).into()
     }
 }

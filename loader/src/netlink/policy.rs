@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use super::mode::ModeChoice;
 use super::state::{XdpProgram, XdpState};
 use super::write::XdpChange;
-use crate::error::{Cause, Error, ErrorKind, Result};
+use crate::error::{Cause, Error, ErrorKind, Help, Remedy, Result};
 use crate::mode::Mode;
 
 /// Fails with [`Conflict`](ErrorKind::Conflict) if a program runs there in any mode: attaching displaces none.
@@ -18,13 +18,11 @@ pub fn refuse_to_displace(state: &XdpState, choice: ModeChoice) -> Result<()> {
         return Ok(());
     }
     let message = format!("{} is there already", list(state.programs()));
-    let options = match (state.programs(), choice) {
-        ([program], ModeChoice::Only(mode)) if program.mode != mode => {
-            format!("--replace --mode {}", program.mode)
-        }
-        _ => "--replace".to_owned(),
+    let mode = match (state.programs(), choice) {
+        ([program], ModeChoice::Only(mode)) if program.mode != mode => Some(program.mode),
+        _ => None,
     };
-    Err(occupied(message, format!("replace it (`{options}`), or detach it first")))
+    Err(occupied(message, Remedy::Replace { mode, at: None }))
 }
 
 /// The program that a replacement with this choice of mode takes the place of, which must be program `id` if one
@@ -38,8 +36,9 @@ pub fn program_to_replace(state: &XdpState, choice: ModeChoice, id: Option<u32>)
         ([program], ModeChoice::Only(mode)) if program.mode == mode => Ok(*program),
         ([program], ModeChoice::Only(mode)) => {
             let message = format!("{program} is there, and cannot be replaced by one in {mode} mode");
-            let help = format!("replace it in {0} mode (`--mode {0}`), or detach it first", program.mode);
-            Err(occupied(message, help))
+            let how = format!("replace it in {} mode (", program.mode);
+            let remedy = Remedy::UseMode { mode: program.mode, at: None };
+            Err(occupied(message, (how, remedy, "), or detach it first")))
         }
         (several, ModeChoice::Only(mode)) => {
             let found = several.iter().copied().find(|program| program.mode == mode);
@@ -53,7 +52,7 @@ pub fn program_to_replace(state: &XdpState, choice: ModeChoice, id: Option<u32>)
     }
 }
 
-fn occupied(message: String, help: impl Into<String>) -> Error {
+fn occupied(message: String, help: impl Into<Help>) -> Error {
     Error::new(ErrorKind::Conflict, message).with_cause(Cause::Occupied).with_help(help)
 }
 
@@ -128,9 +127,9 @@ pub fn help_for_refusal(mode: Mode, errno: i32, message: Option<&str>) -> Option
             "lower that MTU, or make it a multi-buffer program (section `xdp.frags`), \
              or use generic mode",
         ),
-        (Errno::EBUSY, Some(message)) if message.contains("BPF XDP link") => Some(
-            "a bpf_link holds the program that is there; it can only be changed through that link (`--link`)",
-        ),
+        (Errno::EBUSY, Some(message)) if message.contains("BPF XDP link") => {
+            Some("a bpf_link holds the program that is there; it can only be changed through that link")
+        }
         (Errno::EOPNOTSUPP, _) if mode == Mode::Native => Some("generic mode works with every driver"),
         _ => None,
     }
@@ -150,12 +149,11 @@ mod tests {
     #[test]
     fn attaching_displaces_no_program_in_any_mode() {
         assert!(refuse_to_displace(&state([]), ModeChoice::Auto).is_ok());
-        let help =
-            |choice| refuse_to_displace(&state([NATIVE]), choice).unwrap_err().help().map(str::to_owned);
-        let words = |options| Some(format!("replace it (`{options}`), or detach it first"));
-        assert_eq!(help(Mode::Native.into()), words("--replace"));
-        assert_eq!(help(ModeChoice::Auto), words("--replace"));
-        assert_eq!(help(Mode::Generic.into()), words("--replace --mode native"));
+        let help = |choice| refuse_to_displace(&state([NATIVE]), choice).unwrap_err().help();
+        let replace = |mode| Some(Remedy::Replace { mode, at: None }.into());
+        assert_eq!(help(Mode::Native.into()), replace(None));
+        assert_eq!(help(ModeChoice::Auto), replace(None));
+        assert_eq!(help(Mode::Generic.into()), replace(Some(Mode::Native)));
         let error = refuse_to_displace(&state([OFFLOAD]), ModeChoice::Auto).unwrap_err();
         assert_eq!(error.to_string(), "XDP program 13 in offload mode is there already");
         assert_eq!((error.kind(), error.cause()), (ErrorKind::Conflict, Some(Cause::Occupied)));

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::bytes::Bytes;
 use crate::elf::{Section, Symbol};
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::error::{Error, ErrorKind, Remedy, Result, quote};
 use crate::uapi::bpf::MapType;
 use crate::uapi::elf::{SymbolBinding, SymbolType};
 
@@ -203,9 +203,7 @@ fn refuse_filled_tails(bytes: &Bytes<'_>, size: usize) -> Result<()> {
                         "expected zeros after the {LIBBPF_SIZE} bytes that libbpf defines, found more fields"
                     ),
                 )
-                .with_help(
-                    "say whose dialect it is: --maps-dialect iproute2, or libbpf to leave those fields out",
-                ));
+                .with_help(("say whose dialect it is: ", Remedy::SayMapsDialect)));
         }
     }
     Ok(())

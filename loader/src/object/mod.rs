@@ -30,7 +30,7 @@ pub use variable::VariableSpec;
 use crate::btf::Btf;
 use crate::bytes::ByteOrder;
 use crate::elf::{Disjoint, ElfFile, Section, Symbol, SymbolSection};
-use crate::error::{Context, Error, ErrorKind, Result, quote};
+use crate::error::{Context, Error, ErrorKind, Remedy, Result, quote};
 use crate::order::{InOrder as _, sort_by_key};
 use crate::uapi::elf::{FileType, Machine, SectionType};
 
@@ -153,7 +153,7 @@ impl Object {
         match (&programs[..], &others[..]) {
             ([program], _) | ([], [program]) => Ok(program),
             ([], []) => Err(self.no_program()),
-            _ => Err(self.several_programs().with_help("say which: --prog NAME")),
+            _ => Err(self.several_programs().with_help(("say which: ", Remedy::ChooseProgram))),
         }
     }
 
@@ -175,15 +175,16 @@ impl Object {
     #[cold]
     fn no_program(&self) -> Error {
         if !self.programs.is_empty() {
-            return self.several_programs().with_help(
-                "programs of sections that begin with `?` are loaded only where they are chosen: --prog NAME",
-            );
+            return self.several_programs().with_help((
+                "programs of sections that begin with `?` are loaded only where they are chosen: ",
+                Remedy::ChooseProgram,
+            ));
         }
         let error = Error::new(ErrorKind::NotFound, self.program_list());
         if self.other_code.is_empty() {
             return error;
         }
-        error.with_help("say which it is: --prog NAME, or --section NAME")
+        error.with_help(("say which it is: ", Remedy::TakeAsXdp { section: None }))
     }
 
     /// Whether no instruction of the object depends on the kernel that it is loaded into.
@@ -329,20 +330,20 @@ impl<'e, 'a> File<'e, 'a> {
         let (place, offset) = (quote(&section.name), function.map_or(0, |symbol| symbol.value));
         let (message, help) = if let Some(prog_type) = program::other_type(&section.name) {
             let found = format!("found a section for programs of type BPF_PROG_TYPE_{prog_type}");
-            let help = format!("if it is one all the same, say so: --section {place}");
-            (format!("expected an XDP program in {}, {found}", quote(name)), help)
+            (
+                format!("expected an XDP program in {}, {found}", quote(name)),
+                "if it is one all the same, say so: ",
+            )
         } else if program::is_unknown_demand(&section.name) {
             let known = "`xdp`, `xdp.frags`, or one of these with `/` after it";
-            let help = format!(
-                "name it `xdp.frags/...` if it takes multi-buffer packets; if not, say so: --section {place}"
-            );
+            let help = "name it `xdp.frags/...` if it takes multi-buffer packets; if not, say so: ";
             (format!("expected {known} for program {}, found another name", quote(name)), help)
         } else {
             return Ok(());
         };
         Err(Error::malformed(format!("section {place}"), offset, message)
             .with_kind(ErrorKind::InvalidInput)
-            .with_help(help))
+            .with_help((help, Remedy::TakeAsXdp { section: Some(section.name.clone().into_owned()) })))
     }
 
     fn refuse_missing_sections(&self) -> Result<()> {

@@ -210,8 +210,8 @@ fn a_section_of_another_type_is_none_of_xdp_unless_it_is_said() {
              BPF_PROG_TYPE_{prog_type}"
         );
         assert_eq!(refusal.to_string(), words);
-        let help = format!("if it is one all the same, say so: --section `{section}`");
-        assert_eq!(refusal.help(), Some(&*help));
+        let remedy = Remedy::TakeAsXdp { section: Some(section.to_owned()) };
+        assert_eq!(refusal.help(), Some(("if it is one all the same, say so: ", remedy).into()));
         // Beside what is loaded it does no harm.
         assert_eq!(writer.parse().unwrap().other_code, [section]);
     }
@@ -230,9 +230,9 @@ fn a_demand_that_is_not_known_is_not_passed_over() {
         "section `xdp.multi` at offset 0x0: expected `xdp`, `xdp.frags`, or one of these with `/` after it for \
          program `p`, found another name"
     );
-    let help =
-        "name it `xdp.frags/...` if it takes multi-buffer packets; if not, say so: --section `xdp.multi`";
-    assert_eq!(refusal.help(), Some(help));
+    let help = "name it `xdp.frags/...` if it takes multi-buffer packets; if not, say so: ";
+    let remedy = Remedy::TakeAsXdp { section: Some("xdp.multi".to_owned()) };
+    assert_eq!(refusal.help(), Some((help, remedy).into()));
     let named = ParseOptions { sections: vec!["xdp.multi".to_owned()], ..chosen };
     assert!(!Object::parse_with(&data, &named).unwrap().programs[0].kind.frags);
 }
@@ -262,7 +262,7 @@ fn two_static_maps_of_one_name_are_refused() {
         refusal.to_string(),
         "section `.maps` at offset 0x8: expected one map called `cnt`, found another at 0x0"
     );
-    assert!(refusal.help().unwrap().starts_with("rename one of them"));
+    assert!(refusal.help().unwrap().to_string().starts_with("rename one of them"));
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn an_optional_program_is_loaded_only_where_it_is_chosen() {
     assert_eq!(both.program("?freplace/decide").unwrap().extends(), Some("decide"));
     let refusal = object(&["?xdp"]).only_program().unwrap_err();
     assert_eq!(refusal.to_string(), "choose one program: the object has ?xdp (section ?xdp)");
-    assert!(refusal.help().unwrap().ends_with("--prog NAME"));
+    assert_eq!(refusal.remedy(), Some(&Remedy::ChooseProgram));
 }
 
 #[test]
@@ -404,7 +404,7 @@ fn constants_of_one_name_are_told_apart_by_their_places() {
     let refused = |words| -> Error { found(words).unwrap_err() };
     let words = "several variables are called `cfg`, at 0x0 of `.rodata`, at 0x8 of `.rodata`";
     assert_eq!(refused("cfg").to_string(), words);
-    assert_eq!(refused("cfg").help(), Some("say which by its place: cfg@0x0"));
+    assert_eq!(refused("cfg").help(), Some("say which by its place: cfg@0x0".into()));
     let words = "several variables are called `far`, at 0x8 of `.rodata`, at 0x8 of `.rodata.more`";
     assert_eq!((refused("far").to_string(), refused("far").help()), (words.to_owned(), None));
     assert!(refused("cfg@4").to_string().starts_with("there is no variable `cfg@4`: the object has `cfg`"));
@@ -421,7 +421,7 @@ fn a_definition_without_a_type_is_none() {
     let words = "section `maps` at offset 0x0: expected a type for map `m`, found 0 (BPF_MAP_TYPE_UNSPEC)";
     let typed = refused(&[0; 32]);
     assert_eq!(typed.to_string(), words);
-    assert!(typed.help().unwrap().ends_with("belongs in SEC(\".maps\"), with the dot"));
+    assert!(typed.help().unwrap().to_string().ends_with("belongs in SEC(\".maps\"), with the dot"));
     let filled: Vec<u8> = [0, 4, 8, 16, 0].into_iter().flat_map(u32::to_le_bytes).collect();
     assert_eq!((refused(&filled).to_string(), refused(&filled).help()), (words.to_owned(), None));
 }

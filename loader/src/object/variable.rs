@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{DataSpec, ExternKind, ExternSpec, File, Object};
 use crate::btf::{Btf, Shape, TypeId, begin, first_name, several_variables};
 use crate::elf::Section;
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::error::{Error, ErrorKind, Remedy, Result, quote};
 use crate::order::{InOrder as _, sort_by_key};
 use crate::uapi::elf::SymbolType;
 
@@ -41,7 +41,9 @@ impl Object {
             if self.is_option(first_name(words)) {
                 let message =
                     format!("{} is no variable, but an option of the kernel", quote(first_name(words)));
-                return Err(invalid(message).with_help("what is to stand for the kernel's: --kconfig FILE"));
+                return Err(
+                    invalid(message).with_help(("what is to stand for the kernel's: ", Remedy::GiveKconfig))
+                );
             }
             let names: Vec<_> = all.iter().map(|(_, variable)| quote(&variable.name)).collect();
             let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };

@@ -407,7 +407,7 @@ fn variables_of_one_name_are_told_apart_by_their_places() {
     let refused = |path: &str| btf.field(section, path).unwrap_err();
     let several = refused(".cfg");
     assert_eq!(several.to_string(), "several variables are called `cfg`, at 0x0, at 0x2, at 0x5");
-    assert_eq!(several.help(), Some("say which by its place: cfg@0x0"));
+    assert_eq!(several.help(), Some("say which by its place: cfg@0x0".into()));
     for (path, words) in [
         (
             ".cfg@1",

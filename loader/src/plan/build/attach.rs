@@ -7,7 +7,7 @@ use nix::libc::EINVAL;
 use super::maps::make_parents;
 use super::tail_calls::{let_go_step, netns_cookie, remove_kept};
 use super::{ensure_bpffs, wait_for_others, without_slashes_at_end};
-use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::error::{Context as _, Error, ErrorKind, Remedy, Result, quote};
 use crate::netlink::{Mode, ModeChoice};
 use crate::object::ProgramSpec;
 use crate::plan::call::{BpfLinkCall, Call, Existing, LinkCreate, ProgLoad, ProgramSlot, SetXdp};
@@ -106,7 +106,7 @@ pub(super) fn several(why: &str) -> Error {
 /// A link that nothing holds goes when this process ends, and its program with it.
 pub(crate) fn link_without_pin() -> Error {
     let message = "a new bpf_link ends with the process that made it, unless it is pinned";
-    Error::new(ErrorKind::InvalidInput, message).with_help("say where to pin it: --pin /sys/fs/bpf/NAME")
+    Error::new(ErrorKind::InvalidInput, message).with_help(("say where to pin it: ", Remedy::PinLink))
 }
 
 /// Programs for the entries of maps look like those for interfaces, and the kernel refuses them only at the end.
@@ -121,9 +121,12 @@ pub(super) fn refuse_to_attach(program: &ProgramSpec) -> Result<()> {
         "program {name} is for entries of {maps} (section {}) and cannot be attached to an interface",
         quote(&program.function.section)
     );
-    let help =
-        "load and pin it (`xdpload load --prog NAME --pin DIR`), and put it into the values of such a map";
-    Err(Error::new(ErrorKind::InvalidInput, message).with_help(help))
+    let then = "), and put it into the values of such a map";
+    Err(Error::new(ErrorKind::InvalidInput, message).with_help((
+        "load and pin it (",
+        Remedy::PinProgram,
+        then,
+    )))
 }
 
 /// Looks at the interfaces before anything is made, so that a wrong name costs nothing, and opens what will be

@@ -3,7 +3,7 @@
 use super::Loader;
 use super::attach::several;
 use super::externs::Externs;
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::error::{Error, ErrorKind, Remedy, Result, quote};
 use crate::linker::Linked;
 use crate::netlink::{Mode, ModeChoice};
 use crate::object::ProgramSpec;
@@ -29,8 +29,10 @@ impl Loader<'_> {
         let calls = format!("program {} calls {}", quote(&program.function.name), quote(function));
         let Some(target) = self.targets.first() else {
             let message = format!("{calls}, and so must be bound to an interface when it is loaded");
-            return Err(Error::new(ErrorKind::InvalidInput, message)
-                .with_help("attach it in the same step, or name the interface to plan for with --dev"));
+            return Err(Error::new(ErrorKind::InvalidInput, message).with_help((
+                "attach it in the same step, or name the interface to plan for: ",
+                Remedy::NameInterface,
+            )));
         };
         if let ModeChoice::Only(mode @ (Mode::Generic | Mode::Offload)) = target.mode {
             let message = format!("{calls}, which works only in native mode, not in {mode} mode");
@@ -39,7 +41,7 @@ impl Loader<'_> {
         if target.netns.is_some() {
             let message = format!("{calls}, and so must be loaded in the network namespace of its interface");
             return Err(Error::new(ErrorKind::Unsupported, message)
-                .with_help("run xdpload in that namespace, with `ip netns exec NAME`"));
+                .with_help("load it from that namespace, with `ip netns exec NAME`"));
         }
         if self.targets.len() > 1 {
             return Err(several(&format!("{calls}, and so can be loaded for one interface only")));

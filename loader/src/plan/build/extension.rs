@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Loader;
 use super::maps::make_parents;
 use super::programs::pin_name;
-use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::error::{Context as _, Error, ErrorKind, Remedy, Result, quote};
 use crate::object::ProgramSpec;
 use crate::plan::Step;
 use crate::plan::call::{BpfLinkCall, Call, ProgramSlot};
@@ -32,12 +32,12 @@ impl Loader<'_> {
         if !self.targets.is_empty() {
             let message = format!("{is}, and cannot be attached to an interface");
             return Err(Error::new(ErrorKind::InvalidInput, message)
-                .with_help("say which program: xdpload load --target-prog ID|PATH --pin DIR"));
+                .with_help(("say which program: ", Remedy::NameExtended)));
         }
         if self.extended.is_none() {
             let message = format!("{is}, and that program is not named");
             return Err(
-                Error::new(ErrorKind::InvalidInput, message).with_help("name it: --target-prog ID|PATH")
+                Error::new(ErrorKind::InvalidInput, message).with_help(("name it: ", Remedy::NameExtended))
             );
         }
         if self.object.btf.is_none() {

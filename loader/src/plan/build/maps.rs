@@ -8,7 +8,7 @@ use nix::libc::{EACCES, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM};
 use super::data::arena;
 use super::upgrade::copy_steps;
 use super::{Loader, NEWER, charged, name_for};
-use crate::error::{Context, ENOTSUPP, Error, ErrorKind, Result, escape, quote};
+use crate::error::{Context, ENOTSUPP, Error, ErrorKind, Remedy, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::object::{InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotValue};
 use crate::plan::call::{Adapted, Call, FdValue, Fit, MapCreate, MapSlot, OtherShape, WantedMap};
@@ -37,11 +37,7 @@ impl Loader<'_> {
                     ErrorKind::InvalidInput,
                     format!("map {} asks for a pin path from its loader (pinning {pinning})", quote(name)),
                 )
-                .with_help(format!(
-                    "give one: --pin-map {}={}/...",
-                    escape(name),
-                    self.bpffs
-                )));
+                .with_help(("give one: ", Remedy::PinMap { map: name.clone(), bpffs: self.bpffs.clone() })));
             }
         };
         check_pin_path(Path::new(&self.bpffs), Path::new(&path))
@@ -238,7 +234,7 @@ impl Loader<'_> {
                 ErrorKind::InvalidInput,
                 format!("map {} has no size: the object leaves max_entries 0", quote(&map.name)),
             )
-            .with_help(format!("give it: --max-entries {}=N", escape(&map.name))));
+            .with_help(("give it: ", Remedy::SetMaxEntries { map: map.name.clone() })));
         }
         Ok((shape, adapted))
     }

@@ -8,7 +8,7 @@ use nix::libc::{EEXIST, ENOPROTOOPT, ENOTEMPTY};
 
 use super::Loader;
 use super::maps::put_in;
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::error::{Error, ErrorKind, Remedy, Result, quote};
 use crate::linker::{Linked, Linker, Referent};
 use crate::object::{MapDialect, Object, ProgramKind, ProgramSpec, SlotValue};
 use crate::order::InOrder as _;
@@ -153,7 +153,7 @@ fn named_program<'o>(object: &'o Object, map: usize, value: &SlotValue) -> Resul
             );
             Err(Error::malformed(format!("section {}", quote(&map.section)), map.offset, message)
                 .with_kind(ErrorKind::Unsupported)
-                .with_help(format!("if it is one, say so: --section {}", quote(section))))
+                .with_help(("if it is one, say so: ", Remedy::TakeAsXdp { section: Some(section.clone()) })))
         }
         SlotValue::Map(_) => unreachable!("the reader of objects puts programs into prog arrays"),
     }
@@ -224,7 +224,7 @@ fn too_heavy(program: &ProgramSpec) -> Error {
         "expected at most {MAX_WEIGHT} instructions in all programs with their functions, lines of source and \
          relocations counted as well, found more with {program}"
     );
-    Error::new(ErrorKind::Unsupported, message).with_help("load fewer of them: --prog NAME")
+    Error::new(ErrorKind::Unsupported, message).with_help(("load fewer of them: ", Remedy::ChooseProgram))
 }
 
 #[cold]

@@ -2,7 +2,7 @@
 
 use super::Loader;
 use crate::btf::Value;
-use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::error::{Context as _, Error, ErrorKind, Remedy, Result, quote};
 use crate::object::{DataKind, DataSpec, Object};
 
 /// A wish for a variable's value.
@@ -62,6 +62,6 @@ fn not_constant(data: &DataSpec, words: &str) -> Error {
     if data.kind == DataKind::Arena {
         return error;
     }
-    let help = format!("set it after loading: xdpload map set IF:{} {words} VALUE", data.section);
-    error.with_help(help)
+    let later = Remedy::SetLater { section: data.section.clone(), variable: words.to_owned() };
+    error.with_help(("set it after loading: ", later))
 }

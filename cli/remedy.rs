@@ -1,0 +1,228 @@
+//! What the libraries know to help, in the words of the command line.
+
+use std::path::Path;
+
+use blocklist::Blocklist;
+use blocklist::remedy::{MORE_ROOM, PURGE, TURN_ON};
+use loader::error::Whereabouts;
+use loader::pin::BPFFS_ROOT;
+use loader::{Error, Help, Remedy, escape, quote};
+
+use crate::guard;
+
+/// What to do about an error.
+pub(crate) fn help(error: &Error) -> Option<String> {
+    error.help().as_ref().map(told)
+}
+
+/// The same of a verdict.
+pub(crate) fn told(help: &Help) -> String {
+    help.told(words)
+}
+
+/// The error with its help as text, for who is to tell it as it is.
+pub(crate) fn in_words(error: Error) -> Error {
+    match help(&error) {
+        Some(help) => error.with_help(help),
+        None => error,
+    }
+}
+
+/// The same where `block on` is what has failed. The blocklist takes no other program's place.
+pub(crate) fn in_words_of_block_on(error: Error) -> Error {
+    let again = |at: &Whereabouts| format!("xdpload block on {}", escape(&at.interface));
+    let words = |remedy: &Remedy| match remedy {
+        Remedy::Replace { at: Some(at), .. } => detach(at, ""),
+        Remedy::Replace { at: None, .. } => "detach it first".to_owned(),
+        Remedy::ReplaceByLink { at, .. } if !is_on_trial(remedy) => detach(at, " --link"),
+        Remedy::UseMode { mode, at: Some(at) } => format!("{} --mode {mode}{}", again(at), options(at)),
+        Remedy::LoadAnew(at) => format!("load it from its object: {}{}", again(at), options(at)),
+        other => words(other),
+    };
+    match error.help() {
+        Some(help) => error.with_help(help.told(words)),
+        None => error,
+    }
+}
+
+fn words(remedy: &Remedy) -> String {
+    let attach = |at: &Whereabouts| format!("xdpload attach {} OBJ", escape(&at.interface));
+    match remedy {
+        Remedy::ChooseProgram => "--prog NAME".to_owned(),
+        Remedy::TakeAsXdp { section: Some(section) } => format!("--section {}", quote(section)),
+        Remedy::TakeAsXdp { section: None } => "--prog NAME, or --section NAME".to_owned(),
+        Remedy::SayMapsDialect => "--maps-dialect iproute2, or libbpf to leave those fields out".to_owned(),
+        Remedy::SetMaxEntries { map } => format!("--max-entries {}=N", escape(map)),
+        Remedy::PinMap { map, bpffs } => format!("--pin-map {}={}/...", escape(map), escape(bpffs)),
+        Remedy::SetLater { section, variable } => {
+            format!("xdpload map set IF:{} {} VALUE", escape(section), escape(variable))
+        }
+        Remedy::GiveKconfig => "--kconfig FILE".to_owned(),
+        Remedy::GiveTypes => "--btf FILE, with raw BTF or a section .BTF".to_owned(),
+        Remedy::NameInterface => "--dev IF".to_owned(),
+        Remedy::NameExtended => "xdpload load --target-prog ID|PATH --pin DIR".to_owned(),
+        Remedy::PinProgram => "`xdpload load --prog NAME --pin DIR`".to_owned(),
+        Remedy::PinLink => "--pin /sys/fs/bpf/NAME".to_owned(),
+        Remedy::CopyMaps { by_pin: true } => "`attach --replace --migrate-maps`".to_owned(),
+        Remedy::CopyMaps { by_pin: false } => "`--migrate-maps`".to_owned(),
+        Remedy::KeepNoMaps => "replace without `--keep-maps`".to_owned(),
+        Remedy::UseBpffs => "--bpffs DIR".to_owned(),
+        Remedy::WithoutLink => "leave out `--link`".to_owned(),
+        Remedy::WithoutTrial => "leave out `--confirm`".to_owned(),
+        Remedy::UseMode { mode, at: None } => format!("`--mode {mode}`"),
+        Remedy::UseMode { mode, at: Some(at) } => format!("{} --mode {mode}{}", attach(at), options(at)),
+        Remedy::LoadAnew(at) => format!("load it from its object: {}{}", attach(at), options(at)),
+        Remedy::Replace { mode, at: None } => {
+            let mode = mode.map_or_else(String::new, |mode| format!(" --mode {mode}"));
+            format!("replace it (`--replace{mode}`), or detach it first")
+        }
+        Remedy::Replace { mode, at: Some(at) } => {
+            let mode = mode.map_or_else(String::new, |mode| format!(" --mode {mode}"));
+            format!("{}{mode} --replace{}, or: {}", attach(at), options(at), detach(at, ""))
+        }
+        Remedy::ReplaceByLink { at, .. } if is_on_trial(remedy) => format!(
+            "it is on trial: xdpload confirm {}{}, which keeps it; or: {}",
+            escape(&at.interface),
+            options(at),
+            detach(at, " --link")
+        ),
+        Remedy::ReplaceByLink { at, .. } => {
+            format!("{} --replace --link{}, or: {}", attach(at), options(at), detach(at, " --link"))
+        }
+        Remedy::Detach(at) => detach(at, ""),
+        Remedy::DetachById => "`xdpload detach IF --id N`".to_owned(),
+        Remedy::Look { at, above: true } => format!("xdpload status{}", options(at)),
+        Remedy::Look { at, above: false } => {
+            format!("xdpload status {}{}", escape(&at.interface), options(at))
+        }
+        Remedy::Other { name: TURN_ON, bpffs, .. } => block(bpffs, "on IF"),
+        Remedy::Other { name: PURGE, bpffs, .. } => block(bpffs, "off --purge"),
+        Remedy::Other { name: MORE_ROOM, bpffs, .. } => more_room(bpffs, "IF --max-rules N"),
+        other => other.to_string(),
+    }
+}
+
+/// Commands about a blocklist, as help says them.
+pub(crate) trait Commands {
+    /// `xdpload block` with these `words`, and the option that leads to this blocklist.
+    fn command(&self, words: &str) -> String;
+
+    /// What makes more room: `on` says where it is to be on then, and for how many rules.
+    fn more_room(&self, on: &str) -> String;
+}
+
+impl Commands for Blocklist {
+    fn command(&self, words: &str) -> String {
+        block(self.bpffs(), words)
+    }
+
+    fn more_room(&self, on: &str) -> String {
+        more_room(self.bpffs(), on)
+    }
+}
+
+fn block(bpffs: &Path, words: &str) -> String {
+    match bpffs.to_string_lossy() {
+        usual if usual == BPFFS_ROOT => format!("`xdpload block {words}`"),
+        other => format!("`xdpload block {words} --bpffs {}`", escape(&other)),
+    }
+}
+
+/// The maps of a blocklist cannot grow: it is made anew.
+fn more_room(bpffs: &Path, on: &str) -> String {
+    let on = format!("on {on}");
+    ["save FILE", "off --purge", &on, "load FILE"].map(|words| block(bpffs, words)).join(", then ")
+}
+
+fn detach(at: &Whereabouts, link: &str) -> String {
+    format!("xdpload detach {}{link}{}", escape(&at.interface), options(at))
+}
+
+/// The options that lead to an interface, behind a blank; nothing for one that is found without.
+pub(crate) fn options(at: &Whereabouts) -> String {
+    let netns = at.netns.as_ref().map(|netns| format!(" --netns {}", escape(netns)));
+    let bpffs = at.bpffs.as_ref().map(|root| format!(" --bpffs {}", escape(&root.to_string_lossy())));
+    [netns, bpffs].into_iter().flatten().collect()
+}
+
+/// Whether it is the guard of a trial that has the link open.
+fn is_on_trial(remedy: &Remedy) -> bool {
+    let Remedy::ReplaceByLink { holders, .. } = remedy else { return false };
+    holders.iter().any(|holder| holder.name == guard::NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use loader::error::Process;
+    use loader::{ErrorKind, Mode};
+
+    use super::*;
+
+    fn refused(remedy: Remedy) -> Error {
+        Error::new(ErrorKind::Conflict, "no").with_help(remedy)
+    }
+
+    fn at(netns: Option<&str>, bpffs: Option<&str>) -> Whereabouts {
+        Whereabouts {
+            interface: "eth0".to_owned(),
+            netns: netns.map(str::to_owned),
+            bpffs: bpffs.map(Into::into),
+        }
+    }
+
+    /// What the command line says, and what `block on` does.
+    fn both(remedy: Remedy) -> [String; 2] {
+        let error = refused(remedy);
+        [error.clone(), in_words_of_block_on(error)].map(|error| help(&error).unwrap())
+    }
+
+    #[test]
+    fn commands_say_where_the_interface_is() {
+        let there = at(Some("edge"), Some("/b"));
+        let says = |remedy| help(&refused(remedy)).unwrap();
+        assert_eq!(says(Remedy::Detach(there.clone())), "xdpload detach eth0 --netns edge --bpffs /b");
+        let look = |above| says(Remedy::Look { at: there.clone(), above });
+        assert_eq!(look(false), "xdpload status eth0 --netns edge --bpffs /b");
+        assert_eq!(look(true), "xdpload status --netns edge --bpffs /b");
+        let replace = Remedy::Replace { mode: Some(Mode::Native), at: Some(there) };
+        let words = "xdpload attach eth0 OBJ --mode native --replace --netns edge --bpffs /b, or: \
+                     xdpload detach eth0 --netns edge --bpffs /b";
+        assert_eq!(says(replace), words);
+    }
+
+    /// It attaches no object, and takes no other program's place.
+    #[test]
+    fn block_on_names_itself() {
+        let here = at(None, None);
+        let generic = Remedy::UseMode { mode: Mode::Generic, at: Some(here.clone()) };
+        let words = ["xdpload attach eth0 OBJ --mode generic", "xdpload block on eth0 --mode generic"];
+        assert_eq!(both(generic), words);
+        let replace = Remedy::Replace { mode: Some(Mode::Native), at: Some(here.clone()) };
+        let words = "xdpload attach eth0 OBJ --mode native --replace, or: xdpload detach eth0";
+        assert_eq!(both(replace), [words, "xdpload detach eth0"]);
+        let words = ["replace it (`--replace`), or detach it first", "detach it first"];
+        assert_eq!(both(Remedy::Replace { mode: None, at: None }), words);
+        let by_link = |holders| Remedy::ReplaceByLink { at: here.clone(), holders };
+        let words = "xdpload attach eth0 OBJ --replace --link, or: xdpload detach eth0 --link";
+        assert_eq!(both(by_link(Vec::new())), [words, "xdpload detach eth0 --link"]);
+        let guard = Process { id: 7, name: guard::NAME.to_owned() };
+        let words = "it is on trial: xdpload confirm eth0, which keeps it; or: xdpload detach eth0 --link";
+        assert_eq!(both(by_link(vec![guard])), [words, words]);
+        assert_eq!(both(Remedy::LoadAnew(here))[1], "load it from its object: xdpload block on eth0");
+    }
+
+    #[test]
+    fn words_of_names_and_of_other_remedies_stay() {
+        let error =
+            Error::new(ErrorKind::InvalidInput, "no").with_help(("say which: ", Remedy::ChooseProgram));
+        assert_eq!(help(&error).as_deref(), Some("say which: --prog NAME"));
+        assert_eq!(in_words(error).help().unwrap().to_string(), "say which: --prog NAME");
+        let map = Remedy::SetMaxEntries { map: "a\u{1b}b".to_owned() };
+        assert_eq!(help(&refused(map)).as_deref(), Some("--max-entries a\\u{1b}b=N"));
+        let other = Remedy::Other { name: "of another crate", words: "`that`", bpffs: "/b".into() };
+        assert_eq!(help(&refused(other)).as_deref(), Some("`that`"));
+        let purge = Remedy::Other { name: PURGE, words: "", bpffs: "/b".into() };
+        assert_eq!(help(&refused(purge)).as_deref(), Some("`xdpload block off --purge --bpffs /b`"));
+        assert_eq!(help(&Error::new(ErrorKind::Os, "no")), None);
+    }
+}
