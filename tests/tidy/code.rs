@@ -29,6 +29,9 @@ const UNFINISHED: [&str; 6] =
 /// Crates that have no place in the library.
 const FOREIGN: [&str; 3] = ["clap", "serde", "serde_json"];
 
+/// Options in the commands of other programs, which are the same whoever calls the library.
+const FOREIGN_OPTIONS: [&str; 3] = ["--all", "--net=", "--security-opt"];
+
 /// `unsafe` is spelled in one module only.
 pub(crate) fn unsafe_stays_in_its_module(file: &File) -> Vec<Violation> {
     if UNSAFE_MODULES.iter().any(|module| file.path.starts_with(module)) {
@@ -88,6 +91,23 @@ pub(crate) fn the_library_has_few_crates(file: &File) -> Vec<Violation> {
         file.paths.iter().filter_map(|path| Some((line_of(&file.product, path.offset), names(&path.text)?)));
     let rule = |name| format!("`{name}` is for the program; the library does without");
     declared.chain(imported).map(|(line, name)| file.breach(line, rule(name))).collect()
+}
+
+/// The libraries are called by programs, and name no command and no option of one: [`loader::Remedy`] is for that.
+pub(crate) fn the_libraries_name_no_command(file: &File) -> Vec<Violation> {
+    if !file.is_under(&["loader/src/", "blocklist/src/"]) {
+        return Vec::new();
+    }
+    let literals = &file.literals;
+    let commands = words(literals, "xdpload ");
+    let options = literals.match_indices("--").map(|(at, _)| at).filter(|&at| {
+        let (before, option) = (literals[..at].chars().next_back(), &literals[at..]);
+        let is_alone = !before.is_some_and(|c| is_word(c) || c == '-');
+        let is_option = option[2..].starts_with(|c: char| c.is_ascii_lowercase());
+        is_alone && is_option && !FOREIGN_OPTIONS.iter().any(|foreign| option.starts_with(foreign))
+    });
+    let rule = "the library names no command or option of the program: help has a `Remedy` for that";
+    commands.chain(options).map(|at| file.breach(line_of(literals, at), rule)).collect()
 }
 
 /// What stands above the library uses its public face, and no file of it.
@@ -181,6 +201,22 @@ mod tests {
         );
         assert_eq!(breaches(rule, "loader/src/a.rs", "use serde::Serialize;").len(), 1);
         assert!(breaches(rule, "loader/Cargo.toml", "[dependencies]\nlibc = \"1\"").is_empty());
+    }
+
+    #[test]
+    fn libraries_speak_of_no_command_line() {
+        let rule = the_libraries_name_no_command;
+        let bad = "f(\"say which: --prog NAME\");\ng(\"`xdpload block on` or `--replace`\", \"--a\");";
+        let at = |line: usize| format!("{line}: the library names no command");
+        for path in ["loader/src/a.rs", "blocklist/src/a.rs"] {
+            let found = breaches(rule, path, bad);
+            assert_eq!(found.len(), 4);
+            assert!(found.iter().filter(|breach| breach.starts_with(&at(2))).count() == 3, "{found:?}");
+        }
+        let good = "//! `xdpload plan --dev IF`\nf(\"nsenter --net=x -- a--b, /xdpload/m\");\n\
+                    #[cfg(test)]\nmod tests { fn f() { g(\"xdpload x --y\") } }";
+        assert_eq!(breaches(rule, "loader/src/a.rs", good), [""; 0]);
+        assert!(breaches(rule, "cli/a.rs", bad).is_empty());
     }
 
     #[test]

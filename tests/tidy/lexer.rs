@@ -1,13 +1,15 @@
 //! Tells Rust code from its comments and literals, well enough for rules that search for words.
 
-/// A Rust source seen from two sides. Both have the lines of the source, with blanks in place of what belongs to
-/// the other side, so that a line of one is the same line of the other.
+/// A Rust source seen from three sides. All have the lines of the source, with blanks in place of what belongs to
+/// another side, so that a line of one is the same line of the others.
 #[derive(Default)]
 pub(crate) struct Views {
     /// The code; the contents of comments and of string and character literals are blank.
     pub(crate) code: String,
     /// The comments alone.
     pub(crate) comments: String,
+    /// The string and character literals alone.
+    pub(crate) literals: String,
 }
 
 /// Splits `source` into its views.
@@ -18,30 +20,33 @@ pub(crate) fn split(source: &str) -> Views {
         let (kind, len) = next_piece(rest);
         let (piece, tail) = rest.split_at(len);
         let blank: String = piece.chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
-        let (code, comments) = match kind {
-            Kind::Code => (piece, blank.as_str()),
-            Kind::Comment => (blank.as_str(), piece),
-            Kind::Literal => (blank.as_str(), blank.as_str()),
+        let side = |view: &mut String, own: fn(&Kind) -> bool| {
+            view.push_str(if own(&kind) { piece } else { &blank });
         };
-        views.code.push_str(code);
-        views.comments.push_str(comments);
+        side(&mut views.code, |kind| matches!(kind, Kind::Code));
+        side(&mut views.comments, |kind| matches!(kind, Kind::Comment));
+        side(&mut views.literals, |kind| matches!(kind, Kind::Literal));
         rest = tail;
     }
     views
 }
 
-/// `code` without the items under `#[cfg(test)]`, which are blank instead.
-pub(crate) fn without_tests(code: &str) -> String {
+/// A `view` of a source without the items under `#[cfg(test)]` of its `code`, which are blank instead.
+pub(crate) fn without_tests(code: &str, view: &str) -> String {
     const MARK: &str = "#[cfg(test)]";
-    let mut kept = String::with_capacity(code.len());
+    let mut kept = String::with_capacity(view.len());
+    // A blank may stand for a longer character: only their number is the same.
+    let mut view = view.chars();
     let mut rest = code;
     while let Some(start) = rest.find(MARK) {
         let end = start + MARK.len() + item_len(&rest[start + MARK.len()..]);
-        kept.push_str(&rest[..start]);
-        kept.extend(rest[start..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+        kept.extend(view.by_ref().take(rest[..start].chars().count()));
+        let tests = view.by_ref().take(rest[start..end].chars().count());
+        kept.extend(tests.map(|c| if c == '\n' { '\n' } else { ' ' }));
         rest = &rest[end..];
     }
-    kept + rest
+    kept.extend(view);
+    kept
 }
 
 /// How many bytes the item at the start of `code` takes: up to its `;`, or to the brace that closes it.
@@ -186,6 +191,7 @@ mod tests {
         let views = split("f(\"// no\"); // yes \"x\"\ng(r#\"a \" b\"#); /* in /* out */ */ h(b'\\'')");
         assert_eq!(squeezed(&views.code), "f( ); g( ); h(b )");
         assert_eq!(squeezed(&views.comments), " // yes \"x\" /* in /* out */ */ ");
+        assert_eq!(squeezed(&views.literals), " \"// no\" r#\"a \" b\"# '\\'' ");
     }
 
     #[test]
@@ -199,9 +205,11 @@ mod tests {
     #[test]
     fn test_items_are_left_out() {
         let code = "fn a() {}\n#[cfg(test)]\nmod tests { fn b() {} }\n#[cfg(test)]\nuse c::d;\nfn e() {}";
-        let kept = without_tests(code);
+        let kept = without_tests(code, code);
         assert_eq!(kept.lines().count(), code.lines().count());
         assert_eq!(kept.split_whitespace().collect::<String>(), "fna(){}fne(){}");
+        let views = split("f(\"ä\");\n#[cfg(test)]\nfn b() { g(\"ü\") }\nh(\"ö\");");
+        assert_eq!(squeezed(&without_tests(&views.code, &views.literals)), " \"ä\" \"ö\" ");
     }
 
     #[test]

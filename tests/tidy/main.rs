@@ -24,7 +24,7 @@ type FileRule = fn(&File) -> Vec<Violation>;
 /// A rule that looks at all files together.
 type TreeRule = fn(&[File]) -> Vec<Violation>;
 
-const FILE_RULES: [FileRule; 20] = [
+const FILE_RULES: [FileRule; 21] = [
     layers::imports_follow_the_table,
     layers::the_blocklist_stands_between,
     layers::the_root_is_called_crate,
@@ -34,6 +34,7 @@ const FILE_RULES: [FileRule; 20] = [
     code::unsafe_says_why,
     code::the_library_hides_nothing,
     code::the_library_has_few_crates,
+    code::the_libraries_name_no_command,
     code::nobody_borrows_sources,
     code::the_work_is_done,
     code::no_let_chains,

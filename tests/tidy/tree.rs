@@ -31,6 +31,8 @@ pub(crate) struct File {
     pub(crate) comments: String,
     /// For Rust: the code without what only tests see.
     pub(crate) product: String,
+    /// For Rust: the string and character literals of the product alone.
+    pub(crate) literals: String,
     /// The paths that the product names.
     pub(crate) paths: Vec<CodePath>,
 }
@@ -40,8 +42,10 @@ impl File {
     pub(crate) fn new(path: &str, bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let views = if extension(path) == "rs" { lexer::split(&text) } else { lexer::Views::default() };
-        let product =
-            if path.ends_with("/tests.rs") { String::new() } else { lexer::without_tests(&views.code) };
+        let product = |view| {
+            if path.ends_with("/tests.rs") { String::new() } else { lexer::without_tests(&views.code, view) }
+        };
+        let (product, literals) = (product(&views.code), product(&views.literals));
         Self {
             path: path.to_owned(),
             is_binary: bytes.contains(&0),
@@ -49,6 +53,7 @@ impl File {
             comments: views.comments,
             paths: paths::paths(&product),
             product,
+            literals,
             text,
         }
     }
