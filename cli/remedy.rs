@@ -15,7 +15,7 @@ pub(crate) fn help(error: &Error) -> Option<String> {
     error.help().as_ref().map(told)
 }
 
-/// The same of a verdict.
+/// The same of the help of a verdict.
 pub(crate) fn told(help: &Help) -> String {
     help.told(words)
 }
@@ -58,7 +58,7 @@ fn words(remedy: &Remedy) -> String {
             format!("xdpload map set IF:{} {} VALUE", escape(section), escape(variable))
         }
         Remedy::GiveKconfig => "--kconfig FILE".to_owned(),
-        Remedy::GiveTypes => "--btf FILE, with raw BTF or a section .BTF".to_owned(),
+        Remedy::GiveTypes => "--btf FILE, which is raw BTF or an ELF file with a section .BTF".to_owned(),
         Remedy::NameInterface => "--dev IF".to_owned(),
         Remedy::NameExtended => "xdpload load --target-prog ID|PATH --pin DIR".to_owned(),
         Remedy::PinProgram => "`xdpload load --prog NAME --pin DIR`".to_owned(),

@@ -138,7 +138,7 @@ pub enum Remedy {
     LoadAnew(Whereabouts),
     /// To replace the program that is there, or to detach it first.
     Replace {
-        /// Its mode, where it is not the one that was asked for.
+        /// The mode that it runs in, where that must be said.
         mode: Option<Mode>,
         /// Where it is.
         at: Option<Whereabouts>,
