@@ -209,11 +209,15 @@ Examples:
   xdpload attach eth0 --pinned /sys/fs/bpf/edge/drop";
 
 impl Attach {
+    /// Whether an object is loaded, and not something attached that is loaded already.
+    pub(crate) fn is_of_object(&self) -> bool {
+        self.pinned.is_none() && self.prog_id.is_none()
+    }
+
     /// Which of the words are interfaces, and which is the object.
     pub(crate) fn split(&self) -> loader::Result<(Vec<InterfaceRef>, Source)> {
-        let has_object = self.pinned.is_none() && self.prog_id.is_none();
         let (object, interfaces) = match self.words.split_last() {
-            Some((object, interfaces)) if has_object => (Some(PathBuf::from(object)), interfaces),
+            Some((object, interfaces)) if self.is_of_object() => (Some(PathBuf::from(object)), interfaces),
             _ => (None, &self.words[..]),
         };
         if interfaces.is_empty() {

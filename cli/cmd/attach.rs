@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use loader::doctor;
 use loader::load::{AttachedTo, Comparison, RunsAlready};
 use loader::plan::Plan;
-use loader::{Cause, Error, Interface, InterfaceRef, Result, escape, quote};
+use loader::{Cause, Error, ErrorKind, Interface, InterfaceRef, Result, escape, quote};
 use serde::Serialize;
 
 use super::transcript::{Executed, RecordDocument, Telling};
@@ -29,7 +29,8 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let telling = Telling::new(&args.report, args.form);
     let executed = trial::execute(&planned, telling, guard.as_ref(), &args.load.bpffs.text());
     let executed = match executed {
-        Err(refusal) if refusal.cause() == Some(Cause::Occupied) && may_run_already(&source, args) => {
+        // Who says that it is to be replaced is taken at their word.
+        Err(refusal) if refusal.cause() == Some(Cause::Occupied) && !args.target.replace => {
             let running = runs_already(&planned.plan, &interfaces, args, refusal);
             return output::answer(args.form, &running.map_err(explain)?);
         }
@@ -38,11 +39,6 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let explain_native = |refusal| doctor::explain_native(refusal, &planned.plan, bpffs);
     executed.loaded.attachments().iter().for_each(|attached| super::warn(attached, explain_native));
     output::changed(args.form, &Document::new(executed, args, guard.as_ref()))
-}
-
-/// Whether a program that is there would do, if it is the one that was to be attached.
-fn may_run_already(source: &args::Source, args: &args::Attach) -> bool {
-    source.object.is_some() && !args.target.replace
 }
 
 /// What to answer where the program of `plan` runs already, on all interfaces; where another does, or none, the
@@ -67,17 +63,34 @@ fn runs_already(
                 let on = if interfaces.len() == 1 { String::new() } else { format!("on {name}, ") };
                 return Err(another(refusal, &format!("{on}{difference}")));
             }
-            // Whoever may not look, or cannot tell, must take it for another.
+            Err(reason) if reason.kind() == ErrorKind::PermissionDenied => {
+                return Err(not_compared(refusal, &reason, &interface, args));
+            }
+            // Whoever cannot tell must take it for another.
             Ok(_) | Err(_) => return Err(refusal),
         }
     }
-    Ok(Document::of_running(plan, &places))
+    Ok(Document::of_running(plan, &places, args))
 }
 
 /// What is there is another program.
 fn another(refusal: Error, difference: &str) -> Error {
     let message = format!("{refusal}, and is not the same: {difference}");
     refusal.with_message(message)
+}
+
+/// What is there may be the same, and this process may not look.
+fn not_compared(refusal: Error, reason: &Error, interface: &Interface, args: &args::Attach) -> Error {
+    let message = format!("{refusal}, and could not be compared");
+    let because = reason.rule().map(|rule| format!(": {rule}")).unwrap_or_default();
+    let (name, netns) = (escape(interface.name()), args.target.place.once_more());
+    let again = format!("{netns}{}", args.load.bpffs.once_more());
+    let pinned = format!(
+        ", or attach what is pinned, which anybody can compare: xdpload load OBJ --pin DIR, then: xdpload attach {name} \
+         --pinned DIR/NAME{again}"
+    );
+    let help = format!("run it as root{}", if args.is_of_object() { &pinned } else { "" });
+    refusal.with_message(message).with_rule(format!("{reason}{because}")).with_help(help)
 }
 
 #[derive(Serialize)]
@@ -172,12 +185,13 @@ struct Program {
 }
 
 impl Document {
-    fn of_running(plan: &Plan, places: &[(Interface, RunsAlready)]) -> Self {
+    fn of_running(plan: &Plan, places: &[(Interface, RunsAlready)], args: &args::Attach) -> Self {
         let (_, RunsAlready { info, .. }) = places.first().expect("the plan is to attach");
+        let name = if args.is_of_object() { plan.programs.first() } else { Some(&info.name) };
         Self {
             already: true,
             program: Program {
-                name: plan.programs.first().cloned().unwrap_or_default(),
+                name: name.cloned().unwrap_or_default(),
                 id: Some(info.id),
                 tag: Some(hex(&info.tag)),
                 map_ids: info.map_ids.clone(),
@@ -192,12 +206,11 @@ impl Document {
 
     fn new(executed: Executed, args: &args::Attach, guard: Option<&Guard>) -> Self {
         let Executed { loaded, transcript } = executed;
-        let by_object = args.prog_id.is_none() && args.pinned.is_none();
         let first = loaded.attachments().first().expect("the plan was to attach");
         let (name, _) = loaded.programs().next().expect("the plan was to load a program");
         let info = first.info.as_ref();
         // One that was loaded by somebody else has the name that the kernel keeps.
-        let existing = info.filter(|info| !info.name.is_empty() && !by_object);
+        let existing = info.filter(|info| !info.name.is_empty() && !args.is_of_object());
         let name = existing.map_or(name, |info| &info.name);
         Self {
             already: false,

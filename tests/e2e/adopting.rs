@@ -147,3 +147,28 @@ fn a_link_of_somebody_else_is_no_attachment_of_ours() {
     refused(&["confirm"], 1, &["no change waits to be confirmed"]);
     xdpload(&["detach", NEAR]).ok();
 }
+
+#[test]
+fn what_is_loaded_already_may_be_attached_twice_too() {
+    let (_sandbox, _veth) = need!(pair(&[]));
+    for name in ["xdp_pass", "xdp_drop"] {
+        xdpload(&["load", &object(name), "--pin", &format!("/sys/fs/bpf/{name}")]).ok();
+    }
+    let pass = ["attach", NEAR, "--pinned=/sys/fs/bpf/xdp_pass/xdp_pass"];
+    let first = answer(&pass);
+    let id = number(&first["program"]["id"]);
+    let by_id = ["attach", NEAR, "--prog-id", &id.to_string()];
+    for again in [&pass[..], &by_id, &["attach", NEAR, &object("xdp_pass")]] {
+        let second = answer(again);
+        assert_eq!((&second["already"], &second["program"]), (&json!(true), &first["program"]));
+    }
+    let drop = ["attach", NEAR, "--pinned=/sys/fs/bpf/xdp_drop/xdp_drop"];
+    refused(&drop, 1, &["is there already, and is not the same: it is not program "]);
+    refused(&[&pass[..], &["--mode=generic"]].concat(), 1, &["it runs in native mode"]);
+    refused(&[&pass[..], &["--link", "--pin=/sys/fs/bpf/link"]].concat(), 1, &["it was attached by netlink"]);
+    xdpload(&["detach", NEAR]).ok();
+    xdpload(&[&pass[..], &["--link", "--pin=/sys/fs/bpf/link"]].concat()).ok();
+    refused(&pass, 1, &["is not the same: bpf_link "]);
+    assert_eq!(attached_by_ip(NEAR).map(|attached| attached.id), Some(id));
+    xdpload(&["detach", NEAR, "--link"]).ok();
+}

@@ -467,6 +467,74 @@ fn a_pin_that_is_not_ours_is_passed_over_aloud() {
     xdpload(&["pins", "gc"]).ok().stdout_has("removed /sys/fs/bpf/a: it is detached\n");
 }
 
+/// Without CAP_SYS_ADMIN too, a boot script may run twice where pins show that nothing else runs there; elsewhere it is
+/// told what could not be looked at.
+#[test]
+fn what_is_pinned_is_compared_without_opening_by_id() {
+    let bench = need!(bench());
+    chown("/sys/fs/bpf", Some(65534), Some(65534)).expect("root may give it away");
+    let nobody = Nobody::with(&bench, LOADER);
+    let (pass, drop, list) =
+        (copy_of(&bench, "xdp_pass"), copy_of(&bench, "xdp_drop"), copy_of(&bench, "blacklist"));
+    let is_adopted = |arguments: &[&str]| {
+        nobody
+            .xdpload(arguments)
+            .ok()
+            .stdout_has(" runs on near0 in native mode already: nothing was changed\n");
+    };
+    let differs = |arguments: &[&str], words: &str| {
+        nobody
+            .xdpload(arguments)
+            .fails(1)
+            .stderr_has("is there already, and is not the same: ")
+            .stderr_has(words);
+    };
+    let is_not_compared = |arguments: &[&str], what: &str| {
+        let rule = format!(
+            "  rule: comparing with what runs on `near0`: {what} is not pinned below `/sys/fs/bpf`, and may not be \
+             opened by its id: this process lacks CAP_SYS_ADMIN\n"
+        );
+        let ran = nobody.xdpload(arguments).fails(1);
+        assert_well_said(&ran);
+        ran.stderr_has("is there already, and could not be compared\n").stderr_has(&rule);
+    };
+    // By netlink, with and without maps.
+    for (object, name) in [(&pass, "xdp_pass"), (&list, "xdp_ip_filter")] {
+        let dir = format!("/sys/fs/bpf/{name}");
+        let pinned = format!("--pinned={dir}/{name}");
+        nobody.xdpload(&["load", object, "--pin", &dir]).ok();
+        nobody.xdpload(&["attach", NEAR, &pinned]).ok();
+        is_adopted(&["attach", NEAR, &pinned]);
+        is_adopted(&["attach", NEAR, object]);
+        differs(&["attach", NEAR, &drop], "it has other instructions");
+        nobody.xdpload(&["detach", NEAR]).ok();
+    }
+    // Of a map that is not pinned nothing is known.
+    nobody.xdpload(&["attach", NEAR, "--pinned=/sys/fs/bpf/xdp_ip_filter/xdp_ip_filter"]).ok();
+    fs::remove_file("/sys/fs/bpf/xdp_ip_filter/maps/blacklist").expect("root may");
+    let map = xdpload(&["status", NEAR, "--json"]).ok().json();
+    let map = &map["interfaces"][0]["programs"][0]["maps"][0]["id"];
+    is_not_compared(&["attach", NEAR, &list], &format!("its map {map}"));
+    xdpload(&["detach", NEAR]).ok();
+    // By a link, which is pinned or not.
+    let pinned = "--pinned=/sys/fs/bpf/xdp_pass/xdp_pass";
+    let link = ["--link", "--pin=/sys/fs/bpf/link"];
+    nobody.xdpload(&[&["attach", NEAR, pinned][..], &link].concat()).ok();
+    is_adopted(&[&["attach", NEAR, pinned][..], &link].concat());
+    differs(&["attach", NEAR, pinned], "bpf_link ");
+    let id = attached_by_ip(NEAR).expect("it is attached").id;
+    let held = loader::attach::Link::open_pinned("/sys/fs/bpf/link".as_ref()).expect("it is pinned");
+    fs::remove_file("/sys/fs/bpf/link").expect("root may");
+    is_not_compared(&["attach", NEAR, pinned], "the bpf_link that holds it");
+    assert_eq!(attached_by_ip(NEAR).map(|attached| attached.id), Some(id));
+    held.detach().expect("it is attached");
+    // What is pinned nowhere has a number, and that alone is known.
+    nobody.xdpload(&["attach", NEAR, &drop]).ok();
+    let id = attached_by_ip(NEAR).expect("it is attached").id;
+    is_not_compared(&["attach", NEAR, &drop], &format!("XDP program {id} in native mode"));
+    xdpload(&["detach", NEAR]).ok();
+}
+
 /// With CAP_BPF and CAP_NET_ADMIN alone, in a bpffs of their own, users attach, replace and detach what is pinned
 /// there: only what the kernel gives out by its number takes CAP_SYS_ADMIN.
 #[test]

@@ -6,10 +6,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::Interface;
-use crate::error::{Context as _, Error, ErrorKind, Remedy, Result};
+use super::{Interface, Outcome};
+use crate::error::{Cause, Context as _, Error, ErrorKind, Remedy, Result};
 use crate::kernel::{Privilege, duplicate, explain_refusal, link_ids};
-use crate::netlink::{self, InterfaceInfo, Mode, XdpProgram};
+use crate::netlink::{self, InterfaceInfo, Mode, XdpChange, XdpProgram};
 use crate::order::sort;
 use crate::pin::{self, Kind};
 use crate::plan::own_link;
@@ -148,6 +148,35 @@ pub(super) fn find_link_of(seen: &InterfaceInfo, program: XdpProgram, bpffs: &Pa
     let pinned = pin::files_below(bpffs).into_iter().filter_map(|path| Link::open_pinned(&path).ok());
     let holds = |link: &Link| link.state().is_ok_and(|state| state.holds(seen.index, program));
     pinned.into_iter().find(holds).map(Some).ok_or(refusal)
+}
+
+/// The link that holds `program` on `interface`, which was `seen` so. Who may not look at all links finds it by its pin
+/// below `bpffs`; if none there is it, the kernel still tells whether any does.
+pub(crate) fn holder_of(
+    interface: &Interface,
+    seen: &InterfaceInfo,
+    program: XdpProgram,
+    bpffs: &Path,
+) -> Result<Option<Link>> {
+    match find_link_of(seen, program, bpffs) {
+        Err(refusal) if refusal.kind() == ErrorKind::PermissionDenied => {
+            if is_held(interface, program.mode)? { Err(refusal) } else { Ok(None) }
+        }
+        found => found,
+    }
+}
+
+/// Whether a link holds what runs on `interface`.
+///
+/// The kernel is asked to detach nothing from where there is nothing. It refuses since a program is there, and sees
+/// before whether a link holds it (`dev_xdp_attach()` in `net/core/dev.c`).
+fn is_held(interface: &Interface, mode: Mode) -> Result<bool> {
+    let nothing = XdpChange::Detach { expected: -1 };
+    match interface.socket().set_xdp(interface.index().get(), mode, nothing)? {
+        Outcome::Refused(refusal) if refusal.cause() == Some(Cause::HeldByLink) => Ok(true),
+        Outcome::Refused(refusal) if refusal.cause() != Some(Cause::Changed) => Err(refusal),
+        _ => Ok(false),
+    }
 }
 
 impl LinkState {

@@ -43,8 +43,8 @@ use std::path::{Path, PathBuf};
 
 pub use interface::Interface;
 pub use leftover::Leftover;
-pub(crate) use link::not_by_link;
 pub use link::{DetachedLink, Link, LinkState, attach_link, detach_links, link_of, link_pins, open_own_link};
+pub(crate) use link::{holder_of, not_by_link};
 pub use netns::NetNs;
 pub use on_trial::{OnTrial, RolledBack};
 pub(crate) use socket::Outcome;
@@ -340,7 +340,7 @@ fn set(interface: &Interface, mode: Mode, change: XdpChange) -> Result<Outcome> 
     interface.socket().set_xdp_or_put_back(interface.index().get(), mode, change)
 }
 
-/// As [`open`], for a program that is to make room: not for libxdp's dispatcher, since programs that nobody has named
+/// Opens the program that is to make room by its id: not for libxdp's dispatcher, since programs that nobody has named
 /// would go with it. The error is of kind [`Conflict`](ErrorKind::Conflict).
 pub(crate) fn open_to_displace(program: XdpProgram) -> Result<Program> {
     let (opened, info) = open_with_info(program)?;
@@ -358,16 +358,21 @@ pub(crate) fn find_pinned_to_displace(program: XdpProgram, bpffs: &Path) -> Resu
 /// Opens the program that is to make room by its id or, without the privilege for that, by a pin below `bpffs`. Whoever
 /// `is_named` it by its id knows what it is.
 fn find_to_displace(program: XdpProgram, is_named: bool, bpffs: &Path) -> Result<Program> {
-    let (opened, info) = match open_with_info(program) {
-        Err(refusal) if refusal.kind() == ErrorKind::PermissionDenied => {
-            find_pinned(program, bpffs).ok_or(refusal)?
-        }
-        found => found?,
-    };
+    let (opened, info) = open_or_find(program, bpffs)?;
     if !is_named {
         refuse_dispatcher(program, &info)?;
     }
     Ok(opened)
+}
+
+/// Opens the program that was seen by its id or, without the privilege for that, by a pin below `bpffs`.
+pub(crate) fn open_or_find(program: XdpProgram, bpffs: &Path) -> Result<(Program, ProgramInfo)> {
+    match open_with_info(program) {
+        Err(refusal) if refusal.kind() == ErrorKind::PermissionDenied => {
+            find_pinned(program, bpffs).ok_or(refusal)
+        }
+        found => found,
+    }
 }
 
 fn find_pinned(program: XdpProgram, bpffs: &Path) -> Option<(Program, ProgramInfo)> {
@@ -389,11 +394,7 @@ fn refuse_dispatcher(program: XdpProgram, info: &ProgramInfo) -> Result<()> {
     Err(Error::new(ErrorKind::Conflict, message).with_help((help, Remedy::DetachById)))
 }
 
-/// Opens the program that was seen, by its id: the calls of [`Program::from_id`].
-pub(crate) fn open(program: XdpProgram) -> Result<Program> {
-    open_with_info(program).map(|(program, _)| program)
-}
-
+/// Opens the program that was seen, by its id: the calls of [`Program::from_id_with_info`].
 fn open_with_info(program: XdpProgram) -> Result<(Program, ProgramInfo)> {
     let id = program.id.ok_or_else(|| {
         let message =

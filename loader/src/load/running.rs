@@ -1,17 +1,19 @@
 //! Is what runs on an interface what a plan would attach? For boot scripts, which may attach twice.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::attach::{Interface, Link, LinkState, link_of, open, open_own_link};
+use crate::attach::{Interface, Link, LinkState, holder_of, open_or_find, open_own_link};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::insn::tag::Tags;
 use crate::kernel;
 use crate::map::{Map, MapInfo, Value, compare};
-use crate::netlink::{Mode, XdpProgram, program_to_replace};
+use crate::netlink::{InterfaceInfo, Mode, XdpProgram, program_to_replace};
 use crate::order::InOrder as _;
 use crate::pin;
-use crate::plan::{AttachBy, BpfLinkCall, Call, FdValue, MapCreate, MapSlot, Plan, ProgLoad, ProgramSlot};
+use crate::plan::{
+    AttachBy, BpfLinkCall, Call, Existing, FdValue, MapCreate, MapSlot, Plan, ProgLoad, ProgramSlot,
+};
 use crate::program::{Program, ProgramInfo};
 use crate::uapi::bpf::ObjName;
 
@@ -45,6 +47,8 @@ pub enum Difference {
     Programs(Error),
     /// It runs in this mode.
     Mode(Mode),
+    /// It is another one than the one with this id.
+    Id(u32),
     /// It has other instructions.
     Instructions,
     /// It is called so, by the kernel.
@@ -81,6 +85,7 @@ impl fmt::Display for Difference {
         match self {
             Self::Programs(error) => write!(f, "{error}"),
             Self::Mode(mode) => write!(f, "it runs in {mode} mode"),
+            Self::Id(id) => write!(f, "it is not program {id}"),
             Self::Instructions => f.write_str("it has other instructions"),
             Self::Name(name) => write!(f, "it is called {}", quote(name)),
             Self::Holder(Some(link)) => write!(f, "bpf_link {} holds it", link.id),
@@ -105,13 +110,15 @@ impl fmt::Display for MapDifference {
 impl Plan {
     /// Compares what runs on `interface` with what this plan would attach there: tag, name, mode and holder of the
     /// program, names and shapes of its maps, the pins of those that have one, the values of constants, and the
-    /// programs in its prog arrays.
+    /// programs in its prog arrays. A program that is loaded already is the same if it is that very one.
     ///
-    /// Nothing is changed. It takes CAP_SYS_ADMIN. What the kernel does not tell is not compared: the attach type, the
-    /// flags, and what variables began with. The own link of a trial is looked for below `bpffs`.
+    /// Nothing is changed. Without CAP_SYS_ADMIN, the program, its link and its maps are found where they are pinned
+    /// below `bpffs`; what is not pinned there is an error of kind [`PermissionDenied`](ErrorKind::PermissionDenied).
+    /// What the kernel does not tell is not compared: the attach type, the flags, and what variables began with. The
+    /// own link of a trial is looked for below `bpffs`.
     pub fn compare(&self, interface: &Interface, bpffs: &Path) -> Result<Comparison> {
         let what = || format!("comparing with what runs on {interface}");
-        let running = match Running::find(self, interface).context(what)? {
+        let running = match Running::find(self, interface, bpffs).context(what)? {
             Candidate::Running(running) => running,
             Candidate::Other(difference) => return Ok(Comparison::Different(difference)),
         };
@@ -141,6 +148,14 @@ impl Plan {
         })
     }
 
+    /// The program that it attaches, if that is loaded already.
+    fn opens(&self) -> Option<&Existing> {
+        self.calls().find_map(|call| match call {
+            Call::OpenProgram { existing, .. } => Some(existing),
+            _ => None,
+        })
+    }
+
     /// The program that is attached.
     pub(super) fn attached_program(&self) -> Option<ProgramSlot> {
         self.steps.iter().find_map(|step| match &step.call {
@@ -162,7 +177,8 @@ enum Candidate<'p> {
 
 struct Running<'p> {
     plan: &'p Plan,
-    load: &'p ProgLoad,
+    /// None where the plan attaches a program that is loaded already.
+    load: Option<&'p ProgLoad>,
     program: XdpProgram,
     info: ProgramInfo,
     link: Option<LinkState>,
@@ -171,10 +187,8 @@ struct Running<'p> {
 
 impl<'p> Running<'p> {
     /// Opens what runs there and its maps, if it may be the same program.
-    fn find(plan: &'p Plan, interface: &Interface) -> Result<Candidate<'p>> {
+    fn find(plan: &'p Plan, interface: &Interface, bpffs: &Path) -> Result<Candidate<'p>> {
         let attach = plan.attach.first().ok_or_else(|| invalid("the plan attaches nothing"))?;
-        let load = plan.attached_program().and_then(|slot| plan.load_of(slot));
-        let load = load.ok_or_else(|| invalid("the plan loads nothing"))?;
         let seen = interface.look()?;
         let program = match program_to_replace(&seen.xdp, attach.mode, None) {
             Ok(program) => program,
@@ -185,15 +199,46 @@ impl<'p> Running<'p> {
                 }));
             }
         };
-        let fd = open(program)?;
+        match plan.opens() {
+            Some(existing) => Self::find_existing(plan, existing, (interface, &seen), program, bpffs),
+            None => Self::find_loaded(plan, (interface, &seen), program, bpffs),
+        }
+    }
+
+    /// As [`find`](Self::find), where the plan attaches a program that is loaded already.
+    fn find_existing(
+        plan: &'p Plan,
+        existing: &Existing,
+        place: (&Interface, &InterfaceInfo),
+        program: XdpProgram,
+        bpffs: &Path,
+    ) -> Result<Candidate<'p>> {
+        let (wanted, _) = existing.open()?;
+        let wanted = wanted.info()?;
+        if program.id != Some(wanted.id) {
+            return Ok(Candidate::Other(Difference::Id(wanted.id)));
+        }
+        let link = find_holder(place, program, bpffs)?;
+        Ok(Candidate::Running(Self { plan, load: None, program, info: wanted, link, maps: Vec::new() }))
+    }
+
+    fn find_loaded(
+        plan: &'p Plan,
+        place: (&Interface, &InterfaceInfo),
+        program: XdpProgram,
+        bpffs: &Path,
+    ) -> Result<Candidate<'p>> {
+        let load = plan.attached_program().and_then(|slot| plan.load_of(slot));
+        let load = load.ok_or_else(|| invalid("the plan loads nothing"))?;
+        let (fd, _) = open_or_find(program, bpffs).map_err(|refusal| not_pinned(refusal, &program, bpffs))?;
         let info = fd.info()?;
         if let Some(difference) = different_program(plan, load, &info) {
             return Ok(Candidate::Other(difference));
         }
-        let link = link_of(&seen, program)?.map(|link| link.state()).transpose()?;
-        let maps = info.map_ids.iter().map(|&id| Map::from_id_with_info(id));
+        let link = find_holder(place, program, bpffs)?;
+        let maps = info.map_ids.iter().map(|&id| open_or_find_map(id, bpffs));
         let maps = maps.collect::<Result<Vec<_>>>()?;
-        Ok(Candidate::Running(Self { plan, load, program, info, link, maps }))
+        Ok(Candidate::Running(Self { plan, load: Some(load), program, info, link, maps }))
     }
 
     /// The first thing that is not the same.
@@ -201,7 +246,8 @@ impl<'p> Running<'p> {
         if let Some(difference) = self.compare_holder(interface, bpffs)? {
             return Ok(Some(difference));
         }
-        for slot in self.load.map_references.iter().map(|reference| reference.map).into_set() {
+        let references = self.load.map(|load| &load.map_references[..]).unwrap_or_default();
+        for slot in references.iter().map(|reference| reference.map).into_set() {
             if let Some(what) = self.compare_map(slot)? {
                 let name = self.plan.maps[slot.0].clone();
                 return Ok(Some(Difference::Map { name, what }));
@@ -272,6 +318,40 @@ impl<'p> Running<'p> {
         let is_same = info.is_some_and(|info| Tags::of(&load.insns).has(info.tag));
         Ok((!is_same).then_some(MapDifference::Program(key)))
     }
+}
+
+fn find_holder(
+    (interface, seen): (&Interface, &InterfaceInfo),
+    program: XdpProgram,
+    bpffs: &Path,
+) -> Result<Option<LinkState>> {
+    let link = holder_of(interface, seen, program, bpffs);
+    let link = link.map_err(|refusal| not_pinned(refusal, &"the bpf_link that holds it", bpffs))?;
+    link.map(|link| link.state()).transpose()
+}
+
+/// Opens a map by its id or, without the privilege for that, by a pin below `bpffs`.
+fn open_or_find_map(id: u32, bpffs: &Path) -> Result<(Map, MapInfo)> {
+    let refusal = match Map::from_id_with_info(id) {
+        Err(refusal) if refusal.kind() == ErrorKind::PermissionDenied => refusal,
+        opened => return opened,
+    };
+    let pinned = |path: PathBuf| Map::with_info(pin::get_in_bpffs(&path).ok()??).ok();
+    let mut pinned = pin::files_below(bpffs).into_iter().filter_map(pinned);
+    let found = pinned.find(|(_, info)| info.id == id);
+    found.ok_or_else(|| not_pinned(refusal, &format_args!("its map {id}"), bpffs))
+}
+
+/// Says of a `refusal` to open `what` by its id that no pin has led to it either.
+fn not_pinned(refusal: Error, what: &dyn fmt::Display, bpffs: &Path) -> Error {
+    if refusal.kind() != ErrorKind::PermissionDenied {
+        return refusal;
+    }
+    let message = format!(
+        "{what} is not pinned below {}, and may not be opened by its id",
+        quote(&bpffs.to_string_lossy())
+    );
+    refusal.with_message(message)
 }
 
 /// In which way the running program is another one.
