@@ -86,8 +86,8 @@ fn not_compared(refusal: Error, reason: &Error, interface: &Interface, args: &ar
     let (name, netns) = (escape(interface.name()), args.target.place.once_more());
     let again = format!("{netns}{}", args.load.bpffs.once_more());
     let pinned = format!(
-        ", or attach what is pinned, which anybody can compare: xdpload load OBJ --pin DIR, then: xdpload attach {name} \
-         --pinned DIR/NAME{again}"
+        ", or attach what is pinned, which anybody can compare: xdpload load OBJ --pin DIR, then: xdpload attach \
+         {name} --pinned DIR/NAME{again}"
     );
     let help = format!("run it as root{}", if args.is_of_object() { &pinned } else { "" });
     refusal.with_message(message).with_rule(format!("{reason}{because}")).with_help(help)

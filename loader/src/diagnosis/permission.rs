@@ -318,6 +318,11 @@ pub fn why_rejected(words: &str, held: Capabilities) -> Option<Verdict> {
                     compared or be subtracted";
         return Some(Verdict::new(rule, remedy));
     }
+    if words.contains("CAP_PERFMON") {
+        let rule = "this process lacks CAP_PERFMON, without which the verifier lets programs neither use arenas nor \
+                    read what the kernel's own pointers lead to";
+        return Some(Verdict::new(rule, remedy));
+    }
     let is_unknown = words.contains("cannot use helper") || words.contains("unknown func");
     let helper = HELPERS_OF_PERFMON.iter().filter(|_| is_unknown).find(said)?;
     let rule = format!("this process lacks CAP_PERFMON, which {} takes", helper.trim_end_matches('#'));
@@ -470,6 +475,12 @@ mod tests {
         let words = "R3 pointer comparison prohibited";
         assert!(why_rejected(words, bpf).unwrap().rule.starts_with("this process lacks CAP_PERFMON"));
         assert_eq!(why_rejected(words, held(&ALL)), None);
+        for words in [
+            "CAP_BPF and CAP_PERFMON are required to use arena",
+            "'struct xdp_buff' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN",
+        ] {
+            assert!(why_rejected(words, bpf).unwrap().rule.starts_with("this process lacks CAP_PERFMON"));
+        }
         let helper = "program of this type cannot use helper bpf_get_current_task#35";
         let rule = "this process lacks CAP_PERFMON, which bpf_get_current_task takes";
         assert_eq!(why_rejected(helper, bpf).unwrap().rule, rule);

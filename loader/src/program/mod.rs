@@ -252,7 +252,9 @@ fn load_error(label: &str, errno: Errno, log: Option<&VerifierLog>) -> Error {
         (Errno(libc::EACCES), None) if log.is_none() => error,
         (_, None) => explain_refusal(error, &[Privilege::Bpf, Privilege::BpfNetwork]),
         (Errno::EPERM, _) => {
-            explain_refusal(error.with_verifier_log(text), &[Privilege::Bpf, Privilege::BpfNetwork])
+            let error =
+                explain_refusal(error.with_verifier_log(text), &[Privilege::Bpf, Privilege::BpfNetwork]);
+            if error.rule().is_none() { explain_rejection(error) } else { error }
         }
         (Errno::ENOSPC | Errno::EAGAIN, _) => error.with_verifier_log(text),
         (_, Some(verdict)) => {

@@ -98,7 +98,7 @@ impl<'l> Facts<'l> {
                 .or_else(|| self.number_of(&["vs"]).map(|size| size.to_string())),
             "map" => self.map(),
             "pointer" => self.pointer(&["->", "["]),
-            "struct" => self.pointer(&["->"]),
+            "struct" => self.pointer(&["->"]).filter(|name| self.is_of_struct(name)),
             "callee" => self.callee(self.stop()?.index).map(|(name, _)| name),
             "alloc_call" => self.callee(self.alloc()?).map(|(name, _)| name),
             "alloc_place" => self.alloc_place(),
@@ -137,6 +137,17 @@ impl<'l> Facts<'l> {
                 _ => None,
             },
             "second_lock" => self.get("callee").filter(|name| name == "bpf_spin_lock"),
+            "beyond" => self.end_of_access().filter(|end| *end > 0xffff).map(|_| "65535".to_owned()),
+            "above" => self
+                .end_of_access()
+                .filter(|end| *end > 0 && self.room().is_none())
+                .map(|end| end.to_string()),
+            "from_packet" => self.get("callee").filter(|name| name == "bpf_perf_event_output"),
+            "proven_bytes" => match self.hole("proven")? {
+                "1" => Some("1 byte is".to_owned()),
+                number => Some(format!("{number} bytes are")),
+            },
+            "negative" => self.hole("number").filter(|number| number.starts_with('-')).map(str::to_owned),
             "too_far" => self.number_of(&UPPER).filter(|most| *most > 0xffff).map(|_| "65535".to_owned()),
             "recursive" => self.recursive(),
             "map_type" => {
@@ -321,6 +332,19 @@ impl<'l> Facts<'l> {
         found.map(str::to_owned)
     }
 
+    /// Whether what is accessed is a member of what the variable `name` points to, and not what such a member points to
+    /// or how long something is.
+    fn is_of_struct(&self, name: &str) -> bool {
+        let Some(source) = self.stop().and_then(|at| at.source.as_ref()) else { return false };
+        let member = format!("{name}->");
+        source.text.match_indices(&member).all(|(at, _)| {
+            let (before, rest) = (source.text[..at].trim_end(), &source.text[at + member.len()..]);
+            let after = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            let is_followed = before.ends_with("*)") || before.ends_with('*') || after.starts_with("->");
+            !is_followed && (!self.is_at_a_call() || before.ends_with('&'))
+        })
+    }
+
     /// The name of the function that the instruction `index` calls, and whether it is one of the program's own.
     fn callee(&self, index: usize) -> Option<(String, bool)> {
         let insn = self.insn_at(index);
@@ -408,6 +432,12 @@ impl<'l> Facts<'l> {
             return None;
         }
         self.name_of(self.signature(program)?, register as usize)
+    }
+
+    /// Where the accessed bytes end.
+    fn end_of_access(&self) -> Option<i64> {
+        let off: i64 = self.hole("off")?.parse().ok()?;
+        off.checked_add(self.hole("size")?.parse().ok()?)
     }
 
     /// How many bytes of the stack there are behind the address that a call gets, where they are too few.

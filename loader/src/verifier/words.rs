@@ -83,6 +83,18 @@ const TABLE: &[Row] = &[
             &["compare the end of the accessed bytes with ctx->data, both read after bpf_xdp_adjust_meta"],
         )
     },
+    Row {
+        needs: "beyond",
+        ..row(
+            PacketBounds,
+            &["invalid access to packet, off={off} size={size}, R{reg}(id=0,off={at},r={proven})"],
+            &[
+                "{access} of {sized} at packet offset {off}: the verifier follows no pointer further than {beyond} \
+                 bytes into a packet, whatever is compared",
+            ],
+            &["let the loop end after a constant number of bytes, or limit the offset"],
+        )
+    },
     row(
         PacketBounds,
         &["invalid access to packet, off={off} size={size}, R{reg}(id=0,off={at},r=0)"],
@@ -93,7 +105,7 @@ const TABLE: &[Row] = &[
         PacketBounds,
         &["invalid access to packet, off={off} size={size}, R{reg}(id=0,off={at},r={proven})"],
         &[
-            "{access} of {sized} at packet offset {off}, but only {proven} bytes are proven to be inside the packet",
+            "{access} of {sized} at packet offset {off}, but only {proven_bytes} proven to be inside the packet",
         ],
         CHECK_PACKET,
     ),
@@ -102,9 +114,9 @@ const TABLE: &[Row] = &[
         &["invalid access to packet, off={off} size={size}, R{reg}(id={id},off={at},r={proven})"],
         &[
             "{access} of {sized} at a packet offset from {least} to {most}, known only when the program runs, \
-             and {proven} bytes are proven to be inside the packet from there on",
+             and {proven_bytes} proven to be inside the packet from there on",
             "{access} of {sized}, {off} after a packet offset that is known only when the program runs, \
-             and {proven} bytes are proven to be inside the packet from there on",
+             and {proven_bytes} proven to be inside the packet from there on",
         ],
         &[
             "limit what is added to the pointer to at most {too_far}, for instance by a mask: beyond that no \
@@ -212,12 +224,10 @@ const TABLE: &[Row] = &[
         NullUnchecked,
         &[
             "R{reg} invalid mem access '{kind}_or_null'",
-            "R{reg} type={kind}_or_null expected={*expected}",
             "R{reg} pointer arithmetic on {kind}_or_null prohibited",
         ],
         &[
             "{access} of {sized} through {register}, {holds} that may be NULL and was not checked",
-            "argument {argument} of {callee} is {holds} that may be NULL and was not checked",
             "{register} is {holds} that may be NULL and was not checked",
             "a pointer that may be NULL was not checked",
         ],
@@ -312,6 +322,17 @@ const TABLE: &[Row] = &[
                 "argument {reg} must point to {size} bytes, and to the end of the stack there are only {room}",
             ],
             &["pass the address of a variable of {size} bytes"],
+        )
+    },
+    Row {
+        needs: "above",
+        ..row(
+            StackBounds,
+            OUTSIDE_STACK,
+            &[
+                "{access} of {sized} at stack offset {off}, but a function's stack, with all its variables, ends at -1",
+            ],
+            &["keep the access within the variable that the pointer is of"],
         )
     },
     row(
@@ -582,11 +603,14 @@ const TABLE: &[Row] = &[
     ),
     row(
         PointerArithmetic,
-        &[
-            "math between {what} pointer and register with unbounded min value is not allowed",
-            "math between {what} pointer and {number} is not allowed",
-        ],
-        &["an unbounded number is added to {what_words}", "a number beyond 2^29 is added to a pointer"],
+        &["math between {what} pointer and register with unbounded min value is not allowed"],
+        &["an unbounded number is added to {what_words}", "an unbounded number is added to a pointer"],
+        &["limit the number first, by a mask or by comparisons: one with a sign with 0, too"],
+    ),
+    row(
+        PointerArithmetic,
+        &["math between {what} pointer and {number} is not allowed"],
+        &["a number beyond 2^29 is added to a pointer"],
         &["limit the number first, by a comparison or a mask"],
     ),
     row(
@@ -595,14 +619,29 @@ const TABLE: &[Row] = &[
             "value {number} makes {what} pointer be out of bounds",
             "{what} pointer offset {number} is not allowed",
         ],
-        &["{number} added to {what_words} is out of bounds", "{number} added to a pointer is out of bounds"],
-        &["limit the number first, by a comparison or a mask"],
+        &[
+            "a number that may be {negative} is added to {what_words}",
+            "a number that may be {negative} is added to a pointer",
+            "{number} added to {what_words} is out of bounds",
+            "{number} added to a pointer is out of bounds",
+        ],
+        &[
+            "make the number unsigned, or compare it with 0 too, before it is added",
+            "limit the number first, by a comparison or a mask",
+        ],
+    ),
+    row(
+        PointerArithmetic,
+        &["R{reg} 32-bit pointer arithmetic prohibited"],
+        &["arithmetic in 32 bits on {register}, {holds}", "arithmetic in 32 bits on a pointer"],
+        &[
+            "keep it in a pointer, as in `void *data = (void *)(long)ctx->data`, and not in a number of 32 bits",
+        ],
     ),
     row(
         PointerArithmetic,
         &[
             "R{reg} pointer arithmetic on {what} prohibited",
-            "R{reg} 32-bit pointer arithmetic prohibited",
             "R{reg} tried to subtract pointer from scalar",
             "R{reg} subtraction from stack pointer prohibited",
             "R{reg} has pointer with unsupported alu operation",

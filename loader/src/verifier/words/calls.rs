@@ -156,6 +156,15 @@ pub(super) const TABLE: &[Row] = &[
         &["keep it in a map's value; a string in a constant, as in `static const char format[] = ...`"],
     ),
     row(
+        NullUnchecked,
+        &["R{reg} type={kind}_or_null expected={*expected}"],
+        &[
+            "argument {argument} of {callee} is {holds} that may be NULL and was not checked",
+            "argument {argument} is a pointer that may be NULL and was not checked",
+        ],
+        &["compare the pointer with NULL first"],
+    ),
+    row(
         ArgumentType,
         &["R{reg} type={found} expected={*expected}"],
         &[
@@ -181,6 +190,19 @@ pub(super) const TABLE: &[Row] = &[
             "{helper} is not for maps of type {map_type}",
         ],
         &[],
+    ),
+    row(
+        ArgumentType,
+        &["helper access to the packet is not allowed"],
+        &[
+            "{callee} takes no pointer into the packet, and gets one",
+            "a helper gets a pointer into the packet",
+        ],
+        &[
+            "{from_packet} takes bytes of the packet by their number, in the upper half of its flags: \
+             `(__u64)length << 32`",
+            "copy the bytes to a local variable, and pass its address",
+        ],
     ),
     row(
         ArgumentType,
