@@ -45,8 +45,10 @@ fn for_good(args: &args::Detach, interface: &Interface) -> Result<DetachedFrom> 
     let bpffs = &args.bpffs.root;
     // What a trial has left is held by a link that nobody has asked for.
     let by_link = args.link || is_own_link(interface, bpffs)?;
-    let detached = take_off(interface, &[args.id], bpffs, by_link)
-        .map_err(|error| propose_id(error, args, interface))?;
+    let detached = take_off(interface, &[args.id], bpffs, by_link).map_err(|error| {
+        let later: &[_] = if by_link { &[] } else { &[Privilege::Interface] };
+        propose_id(doctor::explain_lack(error, later), args, interface)
+    })?;
     if by_link {
         attach::remove_shared_directory(bpffs);
     }

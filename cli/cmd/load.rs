@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use loader::plan::{BpfLinkCall, Call, Plan, ProgramSlot};
-use loader::{Result, escape};
+use loader::{Result, doctor, escape};
 use serde::Serialize;
 
 use super::extend::{Extended, extend};
@@ -49,7 +49,8 @@ pub(crate) fn run(args: &LoadAndPin) -> Result<()> {
         extend(loader.pin_under(&args.pin), &args.extended)
     })?;
     let telling = Telling::new(&args.report, args.form);
-    let executed = transcript::execute(&planned, telling)?;
+    let executed = transcript::execute(&planned, telling)
+        .map_err(|error| doctor::explain(error, &planned.plan, &args.load.bpffs.root))?;
     output::changed(args.form, &Document::new(&planned.plan, executed))
 }
 

@@ -21,9 +21,10 @@ use crate::sys::bpf;
 use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, Cmd};
 
 /// Adds to the error with which `plan` has failed the rule that it broke on its interface, and the command that would
-/// work; pins of `bpf_link`s are looked for below `bpffs`. An error of another kind stays as it is, and so does one
-/// whose cause is not certain.
+/// work, or all capabilities that it takes and this process lacks; pins of `bpf_link`s are looked for below `bpffs`. An
+/// error of another kind stays as it is, and so does one whose cause is not certain.
 pub fn explain(error: Error, plan: &Plan, bpffs: &Path) -> Error {
+    let error = explain_lack(error, &privileges_for(plan));
     match attach_of(&error, plan) {
         Some(attach) => {
             explain_in(error, plan, attach, attach.mode.fallback().unwrap_or(attach.mode.first()), bpffs)
@@ -46,6 +47,42 @@ fn attach_of<'p>(error: &Error, plan: &'p Plan) -> Option<&'p Target> {
         [attach] => Some(attach),
         several => several.get(error.target()?),
     }
+}
+
+/// Adds to the error of a call that was refused for the lack of a capability those that this process lacks for what
+/// would come `later`, so that all can be granted at once.
+pub fn explain_lack(error: Error, later: &[Privilege]) -> Error {
+    let own = privileges_of(error.call().unwrap_or_default());
+    let facts = permissions();
+    if error.errno() != Some(EPERM) || !facts.lacks_any(own) {
+        return error;
+    }
+    match why_not_permitted(EPERM, &[own, later].concat(), &facts) {
+        Some(verdict) => error.with_verdict(verdict),
+        None => error,
+    }
+}
+
+/// What a call takes, by the name that errors give it.
+fn privileges_of(call: &str) -> &'static [Privilege] {
+    match call {
+        SETLINK => &[Privilege::Interface],
+        "bpf(BPF_MAP_CREATE)" | "bpf(BPF_BTF_LOAD)" => &[Privilege::Bpf],
+        "bpf(BPF_PROG_LOAD)" => &[Privilege::Bpf, Privilege::BpfNetwork],
+        _ if call.ends_with("_BY_ID)") || call.ends_with("_NEXT_ID)") => &[Privilege::Admin],
+        _ => &[],
+    }
+}
+
+/// What carrying out `plan` takes for certain.
+fn privileges_for(plan: &Plan) -> Vec<Privilege> {
+    let of_call = |call: &Call| match call {
+        Call::MapCreate(_) | Call::BtfLoad(_) => vec![Privilege::Bpf],
+        Call::ProgLoad(_) => vec![Privilege::Bpf, Privilege::BpfNetwork],
+        Call::SetXdp(_) => vec![Privilege::Interface],
+        _ => Vec::new(),
+    };
+    plan.calls().flat_map(of_call).collect()
 }
 
 fn explain_in(error: Error, plan: &Plan, attach: &Target, mode: Mode, bpffs: &Path) -> Error {

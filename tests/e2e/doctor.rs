@@ -248,7 +248,10 @@ fn the_doctor_looks_at_all() {
     let ran = xdpload(&["doctor"]).ok();
     assert_eq!(ran.stderr(), "");
     let ran = ran
-        .stdout_has("  load programs: yes\n  attach them: yes\n")
+        .stdout_has(
+            "  load programs: yes\n  load those that compute with pointers, as `block on` does: yes\n",
+        )
+        .stdout_has("  attach them: yes\n")
         .stdout_has("bpffs\n  /sys/fs/bpf is a bpffs\n")
         .stdout_has(&format!("near0 ({})\n  up, MTU 1500, driver veth\n", veth.near_index()))
         .stdout_has("  peer far0 in another network namespace, MTU 1500\n")

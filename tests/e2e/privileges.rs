@@ -80,10 +80,10 @@ fn nobody_is_told_what_is_missing() {
     let bench = need!(bench());
     let nobody = Nobody::with(&bench, "");
     let path = nobody.blacklist();
-    let lacks_bpf = "rule: this process lacks CAP_BPF (before Linux 5.8: CAP_SYS_ADMIN)";
     let lacks_both = "rule: this process lacks CAP_BPF and CAP_NET_ADMIN (before Linux 5.8: CAP_SYS_ADMIN)";
+    let lacks_more = "rule: this process lacks CAP_SYS_ADMIN and CAP_NET_ADMIN in the user namespace of ";
     let lacks_admin = "rule: this process lacks CAP_SYS_ADMIN\n";
-    nobody.is_refused(&["attach", NEAR, &path], &["bpf(BPF_MAP_CREATE) for map `", "(EPERM)", lacks_bpf]);
+    nobody.is_refused(&["attach", NEAR, &path], &["bpf(BPF_MAP_CREATE) for map `", "(EPERM)", lacks_both]);
     nobody.is_refused(
         &["attach", NEAR, &copy_of(&bench, "xdp_drop")],
         &["bpf(BPF_PROG_LOAD) for program `xdp_drop`", lacks_both],
@@ -92,14 +92,48 @@ fn nobody_is_told_what_is_missing() {
     xdpload(&["attach", NEAR, &path]).ok();
     let map = format!("{NEAR}:{}", bench.map);
     // What is to be replaced is opened before anything is made.
-    nobody.is_refused(&["attach", NEAR, &path, "--replace"], &["bpf(BPF_PROG_GET_FD_BY_ID)", lacks_admin]);
-    nobody
-        .is_refused(&["detach", NEAR], &["detaching from `near0`: bpf(BPF_PROG_GET_FD_BY_ID)", lacks_admin]);
+    nobody.is_refused(&["attach", NEAR, &path, "--replace"], &["bpf(BPF_PROG_GET_FD_BY_ID)", lacks_more]);
+    nobody.is_refused(&["detach", NEAR], &["detaching from `near0`: bpf(BPF_PROG_GET_FD_BY_ID)", lacks_more]);
     nobody.is_refused(&["map", "list"], &["bpf(BPF_MAP_GET_NEXT_ID)", lacks_admin]);
     nobody.is_refused(&["map", "dump", &map], &["bpf(BPF_PROG_GET_FD_BY_ID)", lacks_admin]);
     nobody.is_refused(&["map", "dump", "1"], &["bpf(BPF_MAP_GET_FD_BY_ID) for map 1", lacks_admin]);
     xdpload(&["detach", NEAR]).ok();
     bench.assert_clean();
+}
+
+/// Whoever grants what a refusal names is not refused again for another capability.
+#[test]
+fn all_that_a_command_takes_is_named_at_once() {
+    let bench = need!(bench());
+    let nobody = Nobody::with(&bench, "");
+    let path = nobody.blacklist();
+    let grant = |names: &str| format!("grant it to the program: setcap {names}+ep FILE");
+    chown("/sys/fs/bpf", Some(65534), Some(65534)).expect("root may give it away");
+    let load = ["load", &path, "--pin=/sys/fs/bpf/edge"];
+    nobody.is_refused(
+        &load,
+        &["CREATE) for map `", "CAP_BPF and CAP_NET_ADMIN", &grant("cap_bpf,cap_net_admin")],
+    );
+    let words = ["lacks CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON", &grant("cap_bpf,cap_net_admin,cap_perfmon")];
+    nobody.xdpload(&["block", "on", NEAR]).fails(3).stderr_has(words[0]).stderr_has(words[1]);
+    let bpf = Nobody::with(&bench, "+bpf");
+    let words = ["lacks CAP_NET_ADMIN and CAP_PERFMON", &grant("cap_net_admin,cap_perfmon,cap_bpf")];
+    bpf.xdpload(&["block", "on", NEAR]).fails(3).stderr_has(words[0]).stderr_has(words[1]);
+    // CAP_SYS_ADMIN includes others, but not the right to change interfaces.
+    xdpload(&["attach", NEAR, &object("xdp_pass")]).ok();
+    let words = ["lacks CAP_SYS_ADMIN and CAP_NET_ADMIN in ", &grant("cap_sys_admin,cap_net_admin")];
+    nobody.is_refused(&["attach", NEAR, &path, "--replace"], &words);
+    nobody.is_refused(&["detach", NEAR], &words);
+    let doctor = Nobody::with(&bench, "+bpf,+net_admin").xdpload(&["doctor", NEAR]).ok();
+    doctor.stdout_has(
+        "load programs: yes\n  load those that compute with pointers, as `block on` does: no: this ",
+    );
+    // What is granted is enough.
+    let granted = Nobody::with(&bench, "+sys_admin,+net_admin");
+    granted.xdpload(&["attach", NEAR, &path, "--replace"]).ok();
+    granted.xdpload(&["detach", NEAR]).ok();
+    Nobody::with(&bench, LOADER).xdpload(&["block", "on", NEAR]).ok();
+    xdpload(&["block", "off", NEAR, "--purge"]).ok();
 }
 
 #[test]

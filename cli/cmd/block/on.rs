@@ -8,7 +8,7 @@ use blocklist::{
     running_on,
 };
 use loader::attach::{self, Interface};
-use loader::diagnosis::InterfaceFacts;
+use loader::diagnosis::{InterfaceFacts, Privilege};
 use loader::doctor;
 use loader::load::Loaded;
 use loader::netlink::{InterfaceInfo, InterfaceRef, Mode, ModeChoice};
@@ -59,6 +59,13 @@ pub(super) fn on(args: &On) -> Result<()> {
     output::answer(args.form, &document)
 }
 
+/// Has a refusal to load name all that the blocklist's program takes to be loaded and attached. It computes with
+/// pointers.
+fn name_privileges(error: Error) -> Error {
+    let needed = [Privilege::Bpf, Privilege::BpfNetwork, Privilege::Perfmon, Privilege::Interface];
+    doctor::explain_lack(error, &needed)
+}
+
 /// Turns it on, and makes it if it is not there: then nothing is left of it after a refusal but the directory that it
 /// shares with others.
 fn make_and_turn_on(
@@ -77,6 +84,7 @@ fn make_and_turn_on(
         return turning_on.turn_on(&mut writer);
     }
     let done = make(blocklist, args, &lock)
+        .map_err(name_privileges)
         .and_then(|()| Writer::holding(&lock, blocklist))
         .and_then(|mut writer| turning_on.turn_on(&mut writer));
     // What is told is why it is not on.
@@ -361,7 +369,7 @@ impl TurningOn<'_> {
     fn run_plan(&self, link: &InterfaceInfo, guard: Option<&Guard>) -> Result<Loaded> {
         let args = self.args;
         let buffers = if link.mtu > MTU_IN_ONE_BUFFER { Buffers::Several } else { Buffers::One };
-        let path = self.blocklist.program(buffers, self.lock)?;
+        let path = self.blocklist.program(buffers, self.lock).map_err(name_privileges)?;
         let target = Target {
             link: InterfaceRef::named(link.name.clone())?,
             netns: args.place.netns.as_deref().map(crate::cmd::netns_path),

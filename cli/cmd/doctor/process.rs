@@ -33,6 +33,8 @@ pub(super) struct Process {
     memlock: Option<u64>,
     /// To create maps and load programs.
     load: Outlook,
+    /// To load those that compare pointers, or subtract them, as the blocklist's does.
+    load_with_pointers: Outlook,
     /// To attach them.
     attach: Outlook,
     /// To open what others have loaded by its id, as replacing and detaching take.
@@ -72,6 +74,7 @@ impl Process {
             unprivileged_bpf_disabled: facts.unprivileged_bpf_disabled,
             memlock: facts.memlock.filter(|limit| charged && *limit != u64::MAX),
             load: outlook(&[Privilege::Bpf, Privilege::BpfNetwork]),
+            load_with_pointers: outlook(&[Privilege::Bpf, Privilege::BpfNetwork, Privilege::Perfmon]),
             attach: outlook(&[Privilege::Interface]),
             open_by_id: outlook(&[Privilege::Admin]),
             mount: outlook(&[Privilege::Mount]),
@@ -98,6 +101,11 @@ impl fmt::Display for Process {
             writeln!(f, "  RLIMIT_MEMLOCK: {limit} bytes")?;
         }
         writeln!(f, "  load programs: {}", self.load)?;
+        writeln!(
+            f,
+            "  load those that compute with pointers, as `block on` does: {}",
+            self.load_with_pointers
+        )?;
         writeln!(f, "  attach them: {}", self.attach)?;
         writeln!(f, "  open programs of others (replace, detach): {}", self.open_by_id)?;
         writeln!(f, "  mount a bpffs: {}", self.mount)?;

@@ -58,6 +58,8 @@ pub enum Privilege {
     Bpf,
     /// To create maps and load programs that have to do with network interfaces.
     BpfNetwork,
+    /// To load programs that see kernel pointers: that compare or subtract them, for instance.
+    Perfmon,
     /// To open what others have made, by its id.
     Admin,
     /// To mount. The user namespace is that of the mounts.
@@ -71,6 +73,7 @@ impl Privilege {
         match self {
             Self::Bpf => held.has_bpf(),
             Self::BpfNetwork => held.has_net_admin() || held.has_sys_admin(),
+            Self::Perfmon => held.has_perfmon(),
             Self::Admin | Self::Mount => held.has_sys_admin(),
             Self::Interface => held.has_net_admin(),
         }
@@ -80,6 +83,7 @@ impl Privilege {
         match self {
             Self::Bpf => Capability::BPF,
             Self::BpfNetwork | Self::Interface => Capability::NET_ADMIN,
+            Self::Perfmon => Capability::PERFMON,
             Self::Admin | Self::Mount => Capability::SYS_ADMIN,
         }
     }
@@ -137,6 +141,12 @@ impl Permissions {
         };
     }
 
+    /// Whether it is known to lack one of `needed`, wherever the kernel looks for it.
+    pub fn lacks_any(&self, needed: &[Privilege]) -> bool {
+        let is_lacking = |held| needed.iter().any(|privilege| !privilege.is_held(held));
+        self.capabilities.is_some_and(is_lacking)
+    }
+
     /// Whether it is known to have all of `needed`, where the kernel looks for them.
     pub fn has_all(&self, needed: &[Privilege]) -> bool {
         let held = self.capabilities.unwrap_or_default();
@@ -161,11 +171,24 @@ pub fn why_not_permitted(errno: i32, needed: &[Privilege], facts: &Permissions) 
 /// What `facts` lack of what is `needed`.
 fn lacking(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
     let held = facts.capabilities?;
-    let missing: Vec<_> = needed.iter().filter(|privilege| !privilege.is_held(held)).collect();
-    let names: Vec<_> = missing.iter().map(|privilege| format!("{:?}", privilege.capability())).collect();
-    if names.is_empty() {
-        return None;
+    let mut missing: Vec<_> = needed.iter().filter(|privilege| !privilege.is_held(held)).collect();
+    // It comes with others.
+    let admin = Capability::SYS_ADMIN;
+    if missing.iter().any(|privilege| privilege.capability() == admin) {
+        let with_it = Capabilities::from_bits(1 << admin.0);
+        missing.retain(|privilege| privilege.capability() == admin || !privilege.is_held(with_it));
     }
+    let mut names: Vec<String> = Vec::new();
+    for name in missing.iter().map(|privilege| format!("{:?}", privilege.capability())) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let listed = match &names[..] {
+        [] => return None,
+        [name] => name.clone(),
+        [names @ .., last] => format!("{} and {last}", names.join(", ")),
+    };
     let is_bpf = missing.contains(&&Privilege::Bpf);
     let before = if is_bpf { " (before Linux 5.8: CAP_SYS_ADMIN)" } else { "" };
     let sysctl = match facts.unprivileged_bpf_disabled {
@@ -174,12 +197,11 @@ fn lacking(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
         }
         _ => String::new(),
     };
-    let place = if missing.contains(&&Privilege::Interface) {
-        " in the user namespace of the interface's network namespace"
-    } else {
-        ""
-    };
-    let rule = format!("this process lacks {}{before}{place}{sysctl}", names.join(" and "));
+    let is_of_interface =
+        missing.contains(&&Privilege::Interface) && !missing.contains(&&Privilege::BpfNetwork);
+    let place =
+        if is_of_interface { " in the user namespace of the interface's network namespace" } else { "" };
+    let rule = format!("this process lacks {listed}{before}{place}{sysctl}");
     Some(Verdict::new(rule, or_setcap(&names, held)))
 }
 
