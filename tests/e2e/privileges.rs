@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::{env, fs, thread};
 
-use nix::libc::{EACCES, ENOSYS, EPERM, SYS_bpf};
+use nix::libc::{AF_NETLINK, EACCES, EAFNOSUPPORT, ENOSYS, EPERM, SYS_bpf, SYS_socket};
 use nix::mount::{MsFlags, mount, umount};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -321,19 +321,24 @@ fn filtered(cmd: Option<u64>, errno: i32, arguments: &[&str]) -> Ran {
     let condition = |cmd| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, cmd);
     let rule = |cmd| SeccompRule::new(vec![condition(cmd).expect("it has an argument")]);
     let rules = cmd.map(|cmd| rule(cmd).expect("it has a condition")).into_iter().collect();
+    // A filter stays on the thread that takes it, and on what that starts.
+    let work = || {
+        apply(SYS_bpf, rules, errno);
+        xdpload(arguments)
+    };
+    thread::scope(|scope| scope.spawn(work).join().expect("the thread does not panic"))
+}
+
+/// Has a system call refused to this thread, where one of `rules` holds or there is none.
+fn apply(call: i64, rules: Vec<SeccompRule>, errno: i32) {
     let filter = SeccompFilter::new(
-        BTreeMap::from([(SYS_bpf, rules)]),
+        BTreeMap::from([(call, rules)]),
         SeccompAction::Allow,
         SeccompAction::Errno(errno.unsigned_abs()),
         env::consts::ARCH.try_into().expect("seccompiler knows the machine"),
     );
     let filter: BpfProgram = filter.and_then(BpfProgram::try_from).expect("the filter is sound");
-    // A filter stays on the thread that takes it, and on what that starts.
-    let work = || {
-        seccompiler::apply_filter(&filter).expect("root may filter");
-        xdpload(arguments)
-    };
-    thread::scope(|scope| scope.spawn(work).join().expect("the thread does not panic"))
+    seccompiler::apply_filter(&filter).expect("root may filter");
 }
 
 #[test]
@@ -365,6 +370,26 @@ fn a_seccomp_filter_is_named() {
     let seen = filtered(None, EPERM, &["doctor", NEAR]).ok();
     seen.stdout_has("  load programs: no: the seccomp filter of this process refuses bpf(2)\n");
     bench.assert_clean();
+}
+
+/// AF_NETLINK may be refused where bpf(2) is not, as by a service manager.
+#[test]
+fn a_filter_of_sockets_is_named() {
+    let _bench = need!(bench());
+    let netlink = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, AF_NETLINK as u64)
+        .and_then(|condition| SeccompRule::new(vec![condition]))
+        .expect("it has a condition");
+    for (errno, exit) in [(EPERM, 3), (EAFNOSUPPORT, 1)] {
+        let refuse = || {
+            apply(SYS_socket, vec![netlink.clone()], errno);
+            xdpload(&["status"])
+        };
+        let ran = thread::scope(|scope| scope.spawn(refuse).join().expect("the thread does not panic"));
+        ran.fails(exit)
+            .stderr_has("error: socket(2) for NETLINK_ROUTE failed: ")
+            .stderr_has("  rule: a netlink socket takes no capability: the seccomp filter of this process ")
+            .stderr_has("RestrictAddressFamilies=AF_NETLINK");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::netns::NetNs;
 use crate::error::{Cause, Error, ErrorKind, Result, quote};
-use crate::kernel::{Privilege, explain_refusal};
+use crate::kernel::{Privilege, explain_refusal, explain_socket};
 use crate::netlink::{self, Body, InterfaceInfo, InterfaceRef, Mode, Reply, XdpChange};
 use crate::sys::{self, Errno};
 
@@ -77,7 +77,7 @@ impl RouteSocket {
             None => (sys::netlink::open_route(), String::new()),
             Some(namespace) => (namespace.run(sys::netlink::open_route)?, format!(" in {namespace}")),
         };
-        let fd = opened.map_err(|errno| Error::os("socket", "NETLINK_ROUTE", errno.0))?;
+        let fd = opened.map_err(|errno| explain_socket(Error::os("socket(2)", "NETLINK_ROUTE", errno.0)))?;
         match sys::netlink::enable_extended_acks(fd.as_fd()) {
             // A kernel before 4.12 refuses without a sentence, and that is all.
             Ok(()) | Err(Errno(libc::ENOPROTOOPT)) => {

@@ -1,6 +1,6 @@
 //! What a process lacks where the kernel says EPERM: one culprit, or none where it is not certain.
 
-use nix::libc::{EACCES, ENOSYS, EPERM};
+use nix::libc::{EACCES, EAFNOSUPPORT, ENOSYS, EPERM};
 
 use super::Verdict;
 use crate::error::{escape, quote};
@@ -270,6 +270,19 @@ fn someone_else(errno: i32, facts: &Permissions) -> Option<Verdict> {
     }
 }
 
+/// Why a netlink socket could not be opened: the kernel lets everybody, so that it is somebody else who refuses.
+pub fn why_no_socket(errno: i32, facts: &Permissions) -> Option<Verdict> {
+    let is_filtered = facts.seccomp.is_some_and(|seccomp| seccomp.mode != 0);
+    if !is_filtered || ![EPERM, EACCES, EAFNOSUPPORT].contains(&errno) {
+        return None;
+    }
+    let rule = "a netlink socket takes no capability: the seccomp filter of this process refuses it, or a security \
+                module";
+    let remedy = "let socket(2) pass for AF_NETLINK: for a container with `--security-opt seccomp=PROFILE`, for a \
+                  service with `RestrictAddressFamilies=AF_NETLINK AF_UNIX AF_INET`";
+    Some(Verdict::new(rule, remedy))
+}
+
 /// The limit that kernels before 5.11 charge maps and programs to.
 fn memlock(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
     let limit = facts.memlock.filter(|limit| *limit != u64::MAX)?;
@@ -453,6 +466,16 @@ mod tests {
         assert_eq!(rule(EPERM, &LOAD, &selinux), words);
         let none = Permissions { blank: Some(ENOSYS), ..process(&ALL) };
         assert!(rule(ENOSYS, &LOAD, &none).contains("CONFIG_BPF_SYSCALL"));
+    }
+
+    #[test]
+    fn a_filter_is_named_where_a_socket_is_refused() {
+        let filtered = Permissions { seccomp: Some(Seccomp { mode: 2, filters: Some(1) }), ..process(&[]) };
+        for errno in [EPERM, EACCES, EAFNOSUPPORT] {
+            assert!(why_no_socket(errno, &filtered).unwrap().rule.contains("the seccomp filter"));
+            assert_eq!(why_no_socket(errno, &process(&ALL)), None);
+        }
+        assert_eq!(why_no_socket(EBUSY, &filtered), None);
     }
 
     #[test]

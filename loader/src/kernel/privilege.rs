@@ -6,7 +6,7 @@ use nix::libc::{EACCES, ENOSYS, EPERM, EROFS};
 
 use super::permissions::{Access, permissions, user_and_groups, way_to};
 use super::{Capabilities, Privilege};
-use crate::diagnosis::{Verdict, who_bars, why_no_bpffs, why_not_permitted, why_rejected};
+use crate::diagnosis::{Verdict, who_bars, why_no_bpffs, why_no_socket, why_not_permitted, why_rejected};
 use crate::error::Error;
 use crate::sys::bpf;
 use crate::uapi::bpf::Cmd;
@@ -29,6 +29,12 @@ pub(crate) fn explain_refusal(error: Error, needed: &[Privilege]) -> Error {
 pub(crate) fn explain_mount(error: Error, path: &Path) -> Error {
     let errno = error.errno().unwrap_or_default();
     told(error, why_no_bpffs(&path.to_string_lossy(), errno, &permissions()))
+}
+
+/// The same for socket(2).
+pub(crate) fn explain_socket(error: Error) -> Error {
+    let errno = error.errno().unwrap_or_default();
+    told(error, why_no_socket(errno, &permissions()))
 }
 
 /// Says whose directory or file bars the way to `path`, if one does.
