@@ -124,8 +124,15 @@ impl OnTrial {
     pub fn put_back(&mut self) -> Result<RolledBack> {
         let there = match self.look() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let with_it = if self.link.is_some() { ", and the program with its bpf_link" } else { "" };
-                return Ok(self.leave(&format!("the interface is gone{with_it}")));
+                // One that is in another namespace still has the link.
+                let found = match self.link.as_ref().map(Link::state) {
+                    Some(Ok(state)) if state.ifindex != 0 => {
+                        "the interface is in another network namespace, where the program goes with its bpf_link"
+                    }
+                    Some(_) => "the interface is gone, and the program with its bpf_link",
+                    None => "the interface is gone, or in another network namespace",
+                };
+                return Ok(self.leave(found));
             }
             there => there?,
         };
