@@ -15,20 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let values = vec![0; rules as usize * 32];
     let (mut filling, mut listing) = (Duration::MAX, Duration::MAX);
     for _ in 0..RUNS {
-        let map = Map::create(&MapParams {
-            label: "floor",
-            map_type: MapType::HASH,
-            key_size: 4,
-            value_size: 32,
-            max_entries: rules,
-            flags: 0,
-            name: None,
-            inner_map: None,
-            numa_node: None,
-            ifindex: 0,
-            map_extra: 0,
-            types: None,
-        })?;
+        let map = Map::create(&MapParams::new("floor", MapType::HASH, 4, 32, rules))?;
         let start = Instant::now();
         map.update_packed(&keys, &values)?;
         filling = filling.min(start.elapsed());

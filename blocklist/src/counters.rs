@@ -62,6 +62,7 @@ impl Verdict {
 }
 
 /// How many packets, and their bytes.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Packets.
@@ -71,6 +72,7 @@ pub struct Count {
 }
 
 /// The counts of one interface.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counters {
     /// The index of the interface. Interfaces whose indices are the same modulo 256 share their counts.

@@ -28,6 +28,7 @@ impl Protected {
 }
 
 /// What locks somebody out.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockOut {
     /// A rule that covers every address.

@@ -189,20 +189,10 @@ impl Blocklist {
 
     /// A map that no program uses.
     fn make_map(&self, shape: &Shape, max_entries: u32, flags: u32) -> Result<()> {
-        let map = Map::create(&MapParams {
-            label: shape.name,
-            map_type: shape.map_type,
-            key_size: shape.key_size,
-            value_size: u32::try_from(shape.value_size).expect("a value of ours is small"),
-            max_entries,
-            flags,
-            name: Some(ObjName::from_symbol(shape.name)),
-            inner_map: None,
-            numa_node: None,
-            ifindex: 0,
-            map_extra: 0,
-            types: None,
-        })?;
+        let value_size = u32::try_from(shape.value_size).expect("a value of ours is small");
+        let mut params = MapParams::new(shape.name, shape.map_type, shape.key_size, value_size, max_entries);
+        (params.flags, params.name) = (flags, Some(ObjName::from_symbol(shape.name)));
+        let map = Map::create(&params)?;
         map.pin(&self.path(shape.name))
     }
 

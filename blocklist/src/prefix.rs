@@ -8,6 +8,7 @@ pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use ipnet::{Ipv4Subnets, Ipv6Subnets};
 
 /// What somebody wrote, understood.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The prefix, without bits behind its length.

@@ -288,13 +288,11 @@ pub(crate) fn keep(upgrade: args::Upgrade) -> KeepMaps {
 /// What the command line says about attaching to `link`, by a `bpf_link` pinned at `pin` if by one.
 pub(crate) fn target(link: &InterfaceRef, target: &args::Target, pin: Option<&str>) -> Target {
     let by = if target.link { AttachBy::Link { pin: pin.map(str::to_owned) } } else { AttachBy::Netlink };
-    Target {
-        link: link.clone(),
-        netns: target.place.netns.as_deref().map(netns_path),
-        mode: target.mode,
-        replace: target.replace,
-        by,
-    }
+    Target::new(link.clone())
+        .netns(target.place.netns.as_deref().map(netns_path))
+        .mode(target.mode)
+        .replace(target.replace)
+        .by(by)
 }
 
 /// The network namespace that the command line names.

@@ -122,7 +122,7 @@ fn explain_in(error: Error, plan: &Plan, attach: &Target, mode: Mode, bpffs: &Pa
 
 fn look(target: &Target, bpffs: &Path) -> Result<InterfaceFacts> {
     let netns = target.netns.as_deref().map(NetNs::at).transpose()?;
-    RouteSocket::open(netns.as_ref())?.facts(&target.link, bpffs)
+    RouteSocket::open(netns.as_ref())?.facts(&target.interface, bpffs)
 }
 
 /// Adds to the error for a program that is on `interface` already how it is held there.

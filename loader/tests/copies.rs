@@ -13,20 +13,10 @@ use crate::alone::alone;
 
 fn params(map_type: MapType, value_size: u32, max_entries: u32) -> MapParams<'static> {
     let is_trie = map_type == MapType::LPM_TRIE;
-    MapParams {
-        label: "copies",
-        map_type,
-        key_size: if is_trie { 8 } else { 4 },
-        value_size,
-        max_entries,
-        flags: if is_trie { BPF_F_NO_PREALLOC } else { 0 },
-        name: Some(ObjName::from_symbol("copies")),
-        inner_map: None,
-        numa_node: None,
-        ifindex: 0,
-        map_extra: 0,
-        types: None,
-    }
+    let mut params = MapParams::new("copies", map_type, if is_trie { 8 } else { 4 }, value_size, max_entries);
+    params.flags = if is_trie { BPF_F_NO_PREALLOC } else { 0 };
+    params.name = Some(ObjName::from_symbol("copies"));
+    params
 }
 
 fn map(map_type: MapType, value_size: u32, max_entries: u32) -> Map {
@@ -101,8 +91,8 @@ fn inner_maps_are_copied_by_what_they_are() {
         for map_type in [MapType::ARRAY_OF_MAPS, MapType::HASH_OF_MAPS] {
             let inner = [map(MapType::ARRAY, 4, 1), map(MapType::ARRAY, 4, 1)];
             let outer = |max_entries| {
-                let params =
-                    MapParams { inner_map: Some(inner[0].as_fd()), ..params(map_type, 4, max_entries) };
+                let mut params = params(map_type, 4, max_entries);
+                params.inner_map = Some(inner[0].as_fd());
                 Map::create(&params).expect("root may make maps")
             };
             let (old, new) = (outer(4), outer(9));
@@ -133,7 +123,7 @@ fn what_does_not_fit_is_refused() {
             let full = copy(&old, &small).unwrap_err();
             assert!(full.to_string().contains("the map is full (9 entries)"), "{full}");
         }
-        let queue = Map::create(&MapParams { key_size: 0, ..params(MapType::QUEUE, 4, 4) }).unwrap();
+        let queue = Map::create(&MapParams::new("copies", MapType::QUEUE, 0, 4, 4)).unwrap();
         let no_keys = queue.copy_entries(&queue.try_clone().unwrap()).unwrap_err();
         assert!(no_keys.to_string().contains("a queue has no keys to walk"), "{no_keys}");
     });

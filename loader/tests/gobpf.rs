@@ -22,11 +22,9 @@ use loader::load::Record;
 use loader::map::MapParams;
 use loader::object::{MapDialect, MapShape, Pinning};
 use loader::pin::{self, BPFFS_ROOT};
-use loader::plan::{AttachBy, Call};
+use loader::plan::Call;
 use loader::program::{ProgramParams, VerifierLog};
-use loader::uapi::bpf::{
-    AttachType, BPF_ANY, BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST, MapType, ProgType, XdpAction,
-};
+use loader::uapi::bpf::{AttachType, BPF_ANY, BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST, MapType, XdpAction};
 use loader::{InterfaceRef, Kernel, Loader, Map, Mode, ModeChoice, Object, Program, Target, UpdateFlags};
 
 use crate::alone::alone;
@@ -82,20 +80,7 @@ fn the_log_comes_with_the_refusal() {
 fn a_log_of_a_good_program_is_asked_for() {
     alone(|| {
         let insns = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
-        let params = ProgramParams {
-            label: "pass",
-            prog_type: ProgType::XDP,
-            expected_attach_type: AttachType::XDP,
-            name: None,
-            license: c"GPL",
-            kern_version: 0,
-            flags: 0,
-            insns: &insns,
-            ifindex: 0,
-            info: None,
-            modules: &[],
-            extends: None,
-        };
+        let params = ProgramParams::new("pass", c"GPL", &insns);
         let mut log = VerifierLog::new(VerifierLog::PATH);
         Program::load(&params, Some(&mut log)).unwrap();
         assert!(log.text().contains("processed 2 insns"), "{}", log.text());
@@ -321,9 +306,7 @@ fn a_plan_attaches_one_of_all_programs() {
     alone(|| {
         let interface = interface();
         let object = dummy();
-        let link = InterfaceRef::named("near0").unwrap();
-        let target =
-            Target { link, netns: None, mode: ModeChoice::Auto, replace: false, by: AttachBy::Netlink };
+        let target = Target::new(InterfaceRef::named("near0").unwrap()).mode(ModeChoice::Auto);
         let all = loader(&object).attach_to(target);
         assert!(all.plan(&Kernel::unknown()).unwrap_err().to_string().starts_with("choose one program: "));
         let loaded = load(&all.clone().program("xdp/prog2"));
@@ -474,21 +457,7 @@ fn each_cpu_has_its_value() {
 #[test]
 fn a_queue_gives_out_its_values() {
     alone(|| {
-        let params = MapParams {
-            label: "queue",
-            map_type: MapType::QUEUE,
-            key_size: 0,
-            value_size: 8,
-            max_entries: 4,
-            flags: 0,
-            name: None,
-            inner_map: None,
-            numa_node: None,
-            ifindex: 0,
-            map_extra: 0,
-            types: None,
-        };
-        let queue = Map::create(&params).unwrap();
+        let queue = Map::create(&MapParams::new("queue", MapType::QUEUE, 0, 8, 4)).unwrap();
         for number in [1, 2] {
             queue.update(&[], &value(number), UpdateFlags::ANY).unwrap();
         }

@@ -22,8 +22,8 @@ use loader::object::MapShape;
 use loader::pin::{self, BPFFS_ROOT, Kind};
 use loader::program::{Program, ProgramParams, VerifierLog};
 use loader::uapi::bpf::{
-    AttachType, BPF_EXIT, BPF_F_MMAPABLE, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC, BPF_F_RDONLY,
-    BPF_MOV64_IMM, MapType, ObjName, ProgType,
+    BPF_EXIT, BPF_F_MMAPABLE, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC, BPF_F_RDONLY, BPF_MOV64_IMM, MapType,
+    ObjName, ProgType,
 };
 use loader::uapi::capability::Capability;
 use nix::errno::Errno;
@@ -35,20 +35,15 @@ use nix::sys::stat::{Mode, mkdirat};
 use crate::alone::alone;
 
 fn params(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapParams<'static> {
-    MapParams {
-        label: "handles",
-        map_type,
-        key_size,
-        value_size,
-        max_entries,
-        flags: if map_type == MapType::LPM_TRIE { BPF_F_NO_PREALLOC } else { 0 },
-        name: Some(ObjName::from_symbol("handles")),
-        inner_map: None,
-        numa_node: None,
-        ifindex: 0,
-        map_extra: 0,
-        types: None,
-    }
+    let mut params = MapParams::new("handles", map_type, key_size, value_size, max_entries);
+    params.flags = if map_type == MapType::LPM_TRIE { BPF_F_NO_PREALLOC } else { 0 };
+    params.name = Some(ObjName::from_symbol("handles"));
+    params
+}
+
+fn with_flags(mut params: MapParams<'_>, flags: u32) -> MapParams<'_> {
+    params.flags = flags;
+    params
 }
 
 fn map(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> Map {
@@ -69,20 +64,9 @@ fn returns(value: i32) -> [u8; 16] {
 }
 
 fn program_params(insns: &[u8]) -> ProgramParams<'_> {
-    ProgramParams {
-        label: "handles_prog",
-        prog_type: ProgType::XDP,
-        expected_attach_type: AttachType::XDP,
-        name: Some(ObjName::from_symbol("handles_prog")),
-        license: c"GPL",
-        kern_version: 0,
-        flags: 0,
-        insns,
-        ifindex: 0,
-        info: None,
-        modules: &[],
-        extends: None,
-    }
+    let mut params = ProgramParams::new("handles_prog", c"GPL", insns);
+    params.name = Some(ObjName::from_symbol("handles_prog"));
+    params
 }
 
 /// The numbers of a map's entries, key and value.
@@ -273,7 +257,8 @@ fn maps_of_maps_and_programs_give_back_ids() {
         let inner = map(MapType::HASH, 4, 4, 8);
         let id = inner.info().unwrap().id;
         for map_type in [MapType::ARRAY_OF_MAPS, MapType::HASH_OF_MAPS] {
-            let params = MapParams { inner_map: Some(inner.as_fd()), ..params(map_type, 4, 4, 5000) };
+            let mut params = params(map_type, 4, 4, 5000);
+            params.inner_map = Some(inner.as_fd());
             let outer = Map::create(&params).unwrap();
             outer.update_fd(&key(3), inner.as_fd(), UpdateFlags::ANY).unwrap();
             outer.update_fd(&key(4999), inner.as_fd(), UpdateFlags::ANY).unwrap();
@@ -303,7 +288,7 @@ fn an_array_says_what_is_wrong_with_an_index() {
 #[test]
 fn the_memory_of_an_array_is_the_array() {
     // Values are a multiple of 8 bytes apart.
-    let mmapable = MapParams { flags: BPF_F_MMAPABLE, ..params(MapType::ARRAY, 4, 12, 1000) };
+    let mmapable = with_flags(params(MapType::ARRAY, 4, 12, 1000), BPF_F_MMAPABLE);
     let array = Map::create(&mmapable).expect("an array");
     let memory = array.mmap_values().expect("its memory");
     array.update(&key(999), &[7; 12], UpdateFlags::ANY).expect("an update");
@@ -317,7 +302,7 @@ fn the_memory_of_an_array_is_the_array() {
 
 #[test]
 fn what_has_no_memory_to_give_says_so() {
-    let bytes = MapParams { flags: BPF_F_MMAPABLE, ..params(MapType::ARRAY, 4, 3, 1) };
+    let bytes = with_flags(params(MapType::ARRAY, 4, 3, 1), BPF_F_MMAPABLE);
     let bytes = Map::create(&bytes).expect("an array");
     for other in [map(MapType::ARRAY, 4, 8, 1), map(MapType::HASH, 4, 8, 1), bytes] {
         let error = other.mmap_values().expect_err("there is none");
@@ -430,7 +415,7 @@ fn a_new_map_is_what_was_wanted() {
             (MapType::BLOOM_FILTER, 0, 4, 3, 0),
             (MapType::RINGBUF, 0, 0, 8192, 0),
         ] {
-            let params = MapParams { flags, ..params(map_type, key_size, value_size, max_entries) };
+            let params = with_flags(params(map_type, key_size, value_size, max_entries), flags);
             let wanted = MapShape { map_type, key_size, value_size, max_entries, flags, map_extra: 0 };
             let info = Map::create(&params).unwrap().info().unwrap();
             assert_eq!(differences(&wanted, &info, cpus), [], "{map_type}");

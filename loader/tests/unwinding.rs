@@ -12,8 +12,7 @@ use std::process::Command;
 use loader::load::Record;
 use loader::netlink::XdpProgram;
 use loader::pin::BPFFS_ROOT;
-use loader::plan::AttachBy;
-use loader::{Interface, InterfaceRef, Kernel, Loader, Mode, ModeChoice, Object, Plan, Target, attach};
+use loader::{Interface, InterfaceRef, Kernel, Loader, Mode, Object, Plan, Target, attach};
 
 use crate::alone::alone;
 
@@ -46,13 +45,8 @@ fn a_panic_of_the_observer_leaves_nothing_behind() {
 }
 
 fn attaching(object: &Object, replace: bool) -> Plan {
-    let target = Target {
-        link: InterfaceRef::named("near0").expect("a name"),
-        netns: None,
-        mode: ModeChoice::Only(Mode::Generic),
-        replace,
-        by: AttachBy::Netlink,
-    };
+    let near = InterfaceRef::named("near0").expect("a name");
+    let target = Target::new(near).mode(Mode::Generic).replace(replace);
     let loader = Loader::new(object).program("enter").all_programs().attach_to(target);
     loader.plan(&Kernel::current().expect("a kernel has a version")).expect("the object can be planned")
 }

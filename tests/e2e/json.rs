@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use loader::plan::{MapSlot, When};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -265,29 +264,6 @@ fn assert_one_name_each(command: &str, fields: &BTreeSet<String>) {
         assert!(!name.ends_with("left") || name.ends_with("seconds_left"), "{command}: {field}");
         assert!(!["seconds", "milliseconds"].contains(&name), "{command}: {field}");
     }
-}
-
-#[test]
-fn the_page_lists_each_condition_of_a_step() {
-    let map = MapSlot(0);
-    let after = |when: &When| match when {
-        When::Always => Some(When::Occupied),
-        When::Occupied => Some(When::Vacant),
-        When::Vacant => Some(When::FirstVacant),
-        When::FirstVacant => Some(When::New(map)),
-        When::New(_) => Some(When::Copied(map)),
-        When::Copied(_) => Some(When::Outgrown(map)),
-        When::Outgrown(_) => Some(When::Made(map)),
-        When::Made(_) => None,
-    };
-    let all = std::iter::successors(Some(When::Always), after);
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json.md");
-    let page = fs::read_to_string(page).expect("the page is there");
-    let (_, behind) = page.split_once("The values of `only_if`").expect("the page has the list");
-    let (list, _) = behind.split_once("\n#").expect("a heading comes next");
-    let listed: Vec<_> =
-        list.lines().filter_map(|line| line.strip_prefix("* `")?.split('`').next()).collect();
-    assert_eq!(all.filter_map(When::name).collect::<Vec<_>>(), listed);
 }
 
 #[test]

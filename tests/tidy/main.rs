@@ -3,6 +3,7 @@
 //! It needs nothing but the standard library, takes well under a second, and runs before everything else. Each rule
 //! is a function; beside it stands a test with a bad sample, so that no rule can rot unnoticed.
 
+mod api;
 mod code;
 mod crates;
 mod layers;
@@ -24,7 +25,8 @@ type FileRule = fn(&File) -> Vec<Violation>;
 /// A rule that looks at all files together.
 type TreeRule = fn(&[File]) -> Vec<Violation>;
 
-const FILE_RULES: [FileRule; 21] = [
+const FILE_RULES: [FileRule; 22] = [
+    api::public_types_may_grow,
     layers::imports_follow_the_table,
     layers::the_blocklist_stands_between,
     layers::the_root_is_called_crate,

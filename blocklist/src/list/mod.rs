@@ -63,6 +63,7 @@ impl Item {
 pub const NO_SET: u16 = u16::MAX;
 
 /// A line that lists nothing, although it should.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadLine {
     /// Its number, from 1.
@@ -74,6 +75,7 @@ pub struct BadLine {
 }
 
 /// What a file has told.
+#[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
     /// What it lists, in its order.

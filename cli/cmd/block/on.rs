@@ -13,7 +13,7 @@ use loader::doctor;
 use loader::load::Loaded;
 use loader::netlink::{InterfaceInfo, InterfaceRef, Mode, ModeChoice};
 use loader::pin::{self, HeldBpffs};
-use loader::plan::{AttachBy, Existing, Plan, Target};
+use loader::plan::{Existing, Plan, Target};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
@@ -370,13 +370,9 @@ impl TurningOn<'_> {
         let args = self.args;
         let buffers = if link.mtu > MTU_IN_ONE_BUFFER { Buffers::Several } else { Buffers::One };
         let path = self.blocklist.program(buffers, self.lock).map_err(name_privileges)?;
-        let target = Target {
-            link: InterfaceRef::named(link.name.clone())?,
-            netns: args.place.netns.as_deref().map(crate::cmd::netns_path),
-            mode: args.mode.unwrap_or(Mode::Native.into()),
-            replace: false,
-            by: AttachBy::Netlink,
-        };
+        let target = Target::new(InterfaceRef::named(link.name.clone())?)
+            .netns(args.place.netns.as_deref().map(crate::cmd::netns_path))
+            .mode(args.mode.unwrap_or_default());
         let program = Existing::Pinned(path.to_string_lossy().into_owned());
         let bpffs = args.bpffs.text();
         let planned = Planned { plan: Plan::of_attaching(&program, &[target], &bpffs)?, btf_flaw: None };
@@ -487,13 +483,13 @@ mod tests {
 
     #[test]
     fn a_tunnel_leads_to_what_carries_it() {
-        let link = |name: &str, hardware_type| InterfaceInfo {
-            name: name.to_owned(),
-            hardware_type,
-            ..InterfaceInfo::default()
+        let link = |name: &str, hardware_type| {
+            let mut link = InterfaceInfo::default();
+            (link.name, link.hardware_type) = (name.to_owned(), hardware_type);
+            link
         };
-        let mut facts =
-            InterfaceFacts { link: link("gre1", HardwareType::IPGRE), ..InterfaceFacts::default() };
+        let mut facts = InterfaceFacts::default();
+        facts.link = link("gre1", HardwareType::IPGRE);
         let alone = without_ethernet(&facts);
         assert!(alone.to_string().contains("`gre1` have no Ethernet header (link type gre)"), "{alone}");
         assert!(remedy::help(&alone).unwrap().contains("on the interface that they come in by"), "{alone:?}");

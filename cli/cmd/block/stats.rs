@@ -277,7 +277,8 @@ mod tests {
     #[test]
     fn rates_of_a_blocklist_made_anew_are_none() {
         let mut before = Counters::none(3);
-        before.counts[Verdict::Dropped4 as usize] = Count { packets: 7, bytes: 420 };
+        let dropped: &mut Count = &mut before.counts[Verdict::Dropped4 as usize];
+        (dropped.packets, dropped.bytes) = (7, 420);
         let rates = Rates { before: &before, now: &Counters::none(3), seconds: 1.0 }.to_string();
         assert!(rates.starts_with(" dropped 0 packets/s 0.00 Mbit/s"), "{rates}");
     }

@@ -13,10 +13,10 @@ use clap::Args;
 use loader::attach::{self, Interface};
 use loader::load::Loaded;
 use loader::map::UpdateFlags;
-use loader::netlink::{InterfaceRef, ModeChoice};
+use loader::netlink::InterfaceRef;
 use loader::object::Object;
 use loader::pin::BPFFS_ROOT;
-use loader::plan::{AttachBy, Loader, Target};
+use loader::plan::{Loader, Target};
 use loader::{Context as _, Result};
 
 use self::objects::Objects;
@@ -152,7 +152,6 @@ fn by_hand(command: &str) -> Result<()> {
 
 /// Loads the object's program and attaches it, as `xdpload attach` does.
 fn attach(object: &Object, replace: bool) -> Result<Loaded> {
-    let link = InterfaceRef::named(INTERFACE)?;
-    let target = Target { link, netns: None, mode: ModeChoice::default(), replace, by: AttachBy::Netlink };
+    let target = Target::new(InterfaceRef::named(INTERFACE)?).replace(replace);
     Loader::new(object).attach_to(target).plan_for_running_kernel()?.execute(|_| ())
 }

@@ -231,6 +231,7 @@ fn pinning(pinning: &Pinning) -> String {
         Pinning::Path(path) => path.clone(),
         Pinning::ByName => "by name".to_owned(),
         Pinning::CallerPath { pinning } => format!("by the loader ({pinning})"),
+        other => format!("{other:?}"),
     }
 }
 
@@ -363,7 +364,7 @@ impl<'o> Reference<'o> {
             symbol: &reference.symbol,
             section: match &reference.target {
                 SymbolTarget::Section { name, .. } | SymbolTarget::Code { section: name, .. } => Some(name),
-                SymbolTarget::Common | SymbolTarget::Nowhere => None,
+                _ => None,
             },
             relocation: format!("{:?}", reference.kind),
         }

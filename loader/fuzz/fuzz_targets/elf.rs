@@ -23,13 +23,8 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn plan(object: &Object, program: &str) -> loader::Result<String> {
-    let target = Target {
-        link: InterfaceRef::named("eth0").expect("a name"),
-        netns: None,
-        mode: ModeChoice::Auto,
-        replace: true,
-        by: AttachBy::Netlink,
-    };
+    let eth0 = InterfaceRef::named("eth0").expect("a name");
+    let target = Target::new(eth0).mode(ModeChoice::Auto).replace(true);
     let plan = Loader::new(object).program(program).attach_to(target).plan(&Kernel::unknown())?;
     Ok(format!("{plan:#}"))
 }

@@ -32,6 +32,7 @@ pub struct BtfExt<'b> {
 }
 
 /// What is said about the instructions of one section, each list in the order of the instructions.
+#[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SectionInfo {
     /// Where functions begin.

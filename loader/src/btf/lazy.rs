@@ -57,6 +57,7 @@ struct Inner {
 }
 
 /// What a type says of itself before it is decoded.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypeHead {
     /// Its id.

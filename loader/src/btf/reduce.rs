@@ -13,6 +13,7 @@ use crate::bytes::ByteOrder;
 use crate::uapi::btf::{FuncLinkage, VarLinkage};
 
 /// What BTF has learnt to say since Linux 4.18. A kernel that takes one of these takes all before it.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BtfAddition {
     /// Functions and signatures.

@@ -56,6 +56,7 @@ pub struct Type {
 }
 
 /// What a type is: one variant for each of the 19 kinds, and `void`.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// Nothing, the type with id 0.

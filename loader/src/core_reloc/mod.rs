@@ -45,6 +45,7 @@ use crate::uapi::bpf::BPF_INSN_SIZE;
 use crate::uapi::btf::CoreReloKind;
 
 /// What a relocation has come to.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution {
     /// Index of the instruction.
@@ -350,6 +351,7 @@ impl<'o, 't> Relocator<'o, 't> {
 }
 
 /// A relocation that cannot be carried out.
+#[non_exhaustive]
 #[derive(Debug)]
 pub struct Failure {
     /// Index of the instruction.

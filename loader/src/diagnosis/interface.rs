@@ -14,6 +14,7 @@ const SHARED_INFO: u32 = 320;
 const ETHERNET_HEADER: u32 = 14;
 
 /// An interface, what its driver tells, and what stands around it. What could not be learnt is none.
+#[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceFacts {
     /// The interface.
@@ -48,6 +49,7 @@ pub struct InterfaceFacts {
 }
 
 /// How many queues an interface has, and how many it may have.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Channels {
     /// Queues that only receive.
@@ -80,6 +82,7 @@ impl Channels {
 pub const DISPATCHER: &str = "xdp_dispatcher";
 
 /// Who holds a program on an interface.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The program.

@@ -4,6 +4,7 @@ use super::Verdict;
 use crate::error::{Remedy, quote};
 
 /// A directory or file on the way, or a pin.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathFacts {
     /// Where it is.

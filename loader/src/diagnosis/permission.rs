@@ -52,6 +52,7 @@ impl Capabilities {
 }
 
 /// A privilege that a call takes (`kernel/bpf/syscall.c`, `net/core/rtnetlink.c`, Linux 6.18).
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Privilege {
     /// To create maps and load programs.
@@ -95,6 +96,7 @@ impl Privilege {
 }
 
 /// What /proc tells of the seccomp filters of a process.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seccomp {
     /// 0 for none, 1 for the strict mode, 2 for filters.
@@ -104,6 +106,7 @@ pub struct Seccomp {
 }
 
 /// What a process may do, and what may stand in its way. What could not be learnt is none.
+#[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Permissions {
     /// The effective capabilities.

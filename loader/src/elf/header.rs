@@ -12,6 +12,7 @@ use crate::uapi::elf::{
 const TABLE: &str = "file header";
 
 /// The file header: what kind of file this is, and where its section headers are.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileHeader {
     /// `e_ident[EI_DATA]`.

@@ -5,6 +5,7 @@ use crate::error::{Error, Result, quote};
 use crate::uapi::elf::{REL_SIZE, RELA_SIZE, RelocationType, SectionType};
 
 /// One relocation: a place in a section that depends on a symbol's value.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Relocation {
     /// `r_offset`: the place, in bytes from the start of the section that is relocated.

@@ -26,6 +26,7 @@ pub enum SymbolSection {
 }
 
 /// One symbol.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Symbol<'a> {
     /// Its index in the symbol table, by which relocations name it.

@@ -165,6 +165,7 @@ pub struct Explanation {
 }
 
 /// An instruction that the verifier refused.
+#[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Instruction {
     /// Its index in the program, as the verifier counts.
@@ -178,6 +179,7 @@ pub struct Instruction {
 }
 
 /// A line of source.
+#[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceLine {
     /// The file as the compiler names it; empty where a log of an old kernel is all that is known.

@@ -27,6 +27,7 @@ use crate::uapi::bpf::{
 };
 
 /// One instruction of a program with its text.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
     /// Where it is in the program: the index of its first slot. A 64-bit immediate load takes two.

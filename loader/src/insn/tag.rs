@@ -9,6 +9,7 @@ use crate::uapi::bpf::{BPF_LD_IMM64, BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE, BP
 
 /// The tag that the kernel gives to a program: the first bytes of a hash of its instructions as they are loaded,
 /// without the numbers of maps (`bpf_prog_calc_tag()` in `kernel/bpf/core.c`).
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tags {
     /// By SHA-256, since 6.18.

@@ -23,6 +23,7 @@ use crate::uapi::bpf::{BPF_INSN_SIZE, BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE};
 use crate::uapi::elf::RelocationType;
 
 /// A program that needs nothing but the fds of its maps and what it takes from the kernel.
+#[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Linked {
     /// The instructions. Those that load a map's address have `src` set to `BPF_PSEUDO_MAP_FD`, and `imm` to 0 in
@@ -95,6 +96,7 @@ fn byte_offset(insn: usize) -> u32 {
 }
 
 /// An instruction whose `imm` is to be the fd of a map.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapReference {
     /// Index of the instruction.
@@ -105,6 +107,7 @@ pub struct MapReference {
 
 /// An instruction that names an extern. One that names an option refers to the map `.kconfig` as well, and is
 /// whole; a load of an address and a call have 0 in `imm`.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExternReference {
     /// Index of the instruction.
@@ -114,6 +117,7 @@ pub struct ExternReference {
 }
 
 /// The map that an instruction refers to.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Referent {
     /// Index in [`Object::maps`].
@@ -123,6 +127,7 @@ pub enum Referent {
 }
 
 /// Where a function has come to be.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkedFunction {
     /// Index of its first instruction in [`Linked::insns`].

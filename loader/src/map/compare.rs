@@ -22,6 +22,7 @@ impl From<&MapInfo> for MapShape {
 }
 
 /// A field in which a map differs from what is wanted. It prints as `max_entries is 64, wanted 128`.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The field's name in `union bpf_attr`.

@@ -9,6 +9,7 @@ use crate::sys::{Errno, map::Batch};
 use crate::uapi::bpf::{Cmd, MapType};
 
 /// An entry of a map.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The key.

@@ -40,7 +40,8 @@ pub use entries::{Entries, Entry};
 pub use memory::ArrayMemory;
 pub use value::Value;
 
-/// What is created: the fields of `BPF_MAP_CREATE`.
+/// What is created: the fields of `BPF_MAP_CREATE`. [`MapParams::new`] has those that each map needs.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub struct MapParams<'a> {
     /// What errors call the map: its symbol, of which the kernel keeps only 15 bytes.
@@ -69,7 +70,37 @@ pub struct MapParams<'a> {
     pub types: Option<(&'a LoadedBtf, EntryTypes)>,
 }
 
-impl MapParams<'_> {
+impl<'a> MapParams<'a> {
+    /// A map in the kernel's memory, without flags, and without a name in lists.
+    ///
+    /// ```no_run
+    /// use loader::map::{Map, MapParams};
+    /// use loader::uapi::bpf::{BPF_F_NO_PREALLOC, MapType};
+    ///
+    /// # fn main() -> loader::Result<()> {
+    /// let mut params = MapParams::new("routes", MapType::LPM_TRIE, 8, 4, 1024);
+    /// params.flags = BPF_F_NO_PREALLOC;
+    /// let routes = Map::create(&params)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(label: &'a str, map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> Self {
+        Self {
+            label,
+            map_type,
+            key_size,
+            value_size,
+            max_entries,
+            flags: 0,
+            name: None,
+            inner_map: None,
+            numa_node: None,
+            ifindex: 0,
+            map_extra: 0,
+            types: None,
+        }
+    }
+
     /// The flags as they are sent: with `BPF_F_NUMA_NODE` where a node is given.
     pub fn all_flags(&self) -> u32 {
         self.flags | self.numa_node.map_or(0, |_| BPF_F_NUMA_NODE)

@@ -14,6 +14,7 @@ use crate::uapi::genetlink::{
 use crate::uapi::if_link::NLMSG_ERROR;
 
 /// What a driver can do with XDP, in the state that the interface is in now: a veth with too few queues can nothing.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct XdpFeatures {
     /// A set of [`XdpFeature`].

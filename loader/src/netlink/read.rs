@@ -22,6 +22,7 @@ use crate::uapi::route::RTM_NEWROUTE;
 const MAX_ERRNO: i32 = 4095;
 
 /// An interface, as `RTM_NEWLINK` tells of it.
+#[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceInfo {
     /// Its number, unique in its network namespace; at least 1 in what the kernel sends.
@@ -60,6 +61,7 @@ impl InterfaceInfo {
 }
 
 /// One message from the kernel.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The number of the request that it answers.
@@ -73,6 +75,7 @@ pub struct Reply {
 }
 
 /// What a message from the kernel says.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// Here is a link.

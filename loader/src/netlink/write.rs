@@ -19,6 +19,7 @@ pub(super) const IFINFOMSG_LEN: usize = 16;
 /// What is to happen to the program of an interface, with the numbers of the program fds.
 ///
 /// None of the three can displace a program that the caller did not name.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XdpChange {
     /// Put `new` where no program is. The kernel answers EBUSY if one is there in the same mode (4.11).

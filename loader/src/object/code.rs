@@ -40,6 +40,7 @@ pub struct FunctionSpec {
 }
 
 /// An instruction that names a function: it calls it or takes its address.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Callee<'o> {
     /// Index of the instruction.
@@ -118,6 +119,7 @@ pub struct SymbolReference {
 }
 
 /// Where a referenced symbol lives.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SymbolTarget {
     /// At this offset in bytes of the named section, which holds no instructions.

@@ -12,6 +12,7 @@ use crate::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, BPF_OBJ_NAME_LEN, MapT
 use crate::uapi::elf::SectionType;
 
 /// What a program may do with the variables of a section, and what they begin with.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataKind {
     /// `.rodata`: constants. Neither programs nor user space change them once they are loaded.

@@ -33,6 +33,7 @@ pub struct ExternSpec {
 }
 
 /// What an extern is, with its type by its id in [`Object::btf`](super::Object::btf).
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExternKind {
     /// An option of the kernel's configuration (`__kconfig`), in the map `.kconfig`.
@@ -91,6 +92,7 @@ pub struct OptionSpec {
 }
 
 /// What the bytes of an option mean.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionKind {
     /// `bool`

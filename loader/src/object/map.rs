@@ -10,6 +10,7 @@ use crate::uapi::bpf::MapType;
 use crate::uapi::btf::BtfKind;
 
 /// In which of the four ways a file defines a map.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapDialect {
     /// gobpf: one `struct bpf_map_def` of 280 bytes in a section `maps/<name>`.
@@ -41,6 +42,7 @@ impl fmt::Display for MapDialect {
 }
 
 /// Where a map is to be pinned, so that it outlives its programs and the next load finds it again.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pinning {
     /// Not pinned.

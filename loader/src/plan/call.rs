@@ -279,6 +279,7 @@ pub enum Call {
 }
 
 /// One thing to ask of the kernel about a `bpf_link`.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BpfLinkCall {
     /// Look at each `bpf_link` for the one that holds the attached program.
@@ -318,6 +319,7 @@ pub enum BpfLinkCall {
 }
 
 /// What the guard of a trial is told.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuardMessage {
     /// Tell the guard of a trial what it would have to put back, and wait until it is ready.
@@ -343,6 +345,7 @@ impl From<GuardMessage> for Call {
 }
 
 /// `BPF_BTF_LOAD`: [`Plan::btf`](super::Plan::btf), or what of it a kernel may know.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BtfLoad {
     /// Leave out this, and all that came after it.
@@ -352,6 +355,7 @@ pub struct BtfLoad {
 }
 
 /// What a program or a map is made for, beside the kernel.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
     /// Nothing more: a program runs on whichever interface it is attached to.
@@ -364,6 +368,7 @@ pub enum Device {
 }
 
 /// `BPF_MAP_CREATE`.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapCreate {
     /// The map that is made.
@@ -385,6 +390,7 @@ pub struct MapCreate {
 }
 
 /// What an entry of a map is made of that holds maps or programs: the fd of one.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FdValue {
     /// A map.
@@ -394,6 +400,7 @@ pub enum FdValue {
 }
 
 /// Another size of a map than the one that was asked for, which the kernel would refuse.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adapted {
     /// `max_entries` as it was asked for.
@@ -405,6 +412,7 @@ pub struct Adapted {
 }
 
 /// What the size of a map depends on beside the object.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
     /// An array of perf events without a size gets one entry for each CPU.
@@ -425,6 +433,7 @@ impl fmt::Display for Adapted {
 }
 
 /// `BPF_PROG_LOAD`.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgLoad {
     /// The program that is made.
@@ -460,6 +469,7 @@ pub struct ProgLoad {
 }
 
 /// What the kernel is told of a program in the object's BTF.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgInfo {
     /// `func_info`: where each function begins, in bytes from the first instruction.
@@ -471,6 +481,7 @@ pub struct ProgInfo {
 }
 
 /// An instruction whose `imm` becomes the fd of a map.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapFd {
     /// Index of the instruction.
@@ -480,6 +491,7 @@ pub struct MapFd {
 }
 
 /// An instruction whose `imm` becomes the fd of a module's types.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModuleFd {
     /// Index of the instruction.
@@ -492,6 +504,7 @@ pub struct ModuleFd {
 pub const FIRST_LOG_SIZE: usize = 64 * 1024;
 
 /// `RTM_SETLINK` with `IFLA_XDP`.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetXdp {
     /// The program.
@@ -504,6 +517,7 @@ pub struct SetXdp {
 }
 
 /// Where a program is found that is loaded already, whoever loaded it.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// It is pinned at this path.
@@ -513,6 +527,7 @@ pub enum Existing {
 }
 
 /// A map that the attached program may have already.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedMap {
     /// The map of the plan.
@@ -524,6 +539,7 @@ pub struct WantedMap {
 }
 
 /// What becomes of a map that is found with another shape than the object asks for.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtherShape {
     /// It is refused.
@@ -533,6 +549,7 @@ pub enum OtherShape {
 }
 
 /// What a guard is told beside what was found and made; see [`Plan::on_trial`](super::Plan::on_trial).
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arm {
     /// The root of bpffs.
@@ -542,6 +559,7 @@ pub struct Arm {
 }
 
 /// How the entries of a map are copied.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyBy {
     /// Many at once (5.6).
@@ -553,6 +571,7 @@ pub enum CopyBy {
 }
 
 /// `BPF_LINK_CREATE`.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkCreate {
     /// The program.

@@ -20,6 +20,7 @@ use crate::uapi::bpf::{MAP_FLAGS, PROG_FLAGS, flag_names};
 use crate::uapi::btf::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
 
 /// One system call.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelCall {
     /// Its name, as `bpf`.

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result, escape, quote};
 use crate::order::InOrder as _;
 
 /// What is still to be known of the kernel before a plan can be made: the programs to load take it from there.
+#[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
     /// How it is configured: [`Loader::kconfig`](super::Loader::kconfig).
@@ -83,6 +84,7 @@ impl KernelSymbols {
 pub struct ModuleSlot(pub usize);
 
 /// An extern that the programs refer to.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedExtern {
     /// Its index in [`Object::externs`](crate::object::Object::externs).

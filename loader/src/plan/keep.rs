@@ -15,6 +15,7 @@ use super::call::{MapSlot, ProgramSlot};
 const DIRECTORY: &str = "xdpload";
 
 /// What is done about the pins of one attachment.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keep {
     /// The root of bpffs.
@@ -26,6 +27,7 @@ pub struct Keep {
 }
 
 /// See [`Keep`].
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeepAction {
     /// Make the directory, mode 0700.
@@ -61,6 +63,7 @@ impl Keep {
 }
 
 /// One program on the plan's interface.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attachment {
     /// That of a program of the plan.

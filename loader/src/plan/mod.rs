@@ -58,6 +58,7 @@ use crate::features::Feature;
 use crate::netlink::{InterfaceRef, ModeChoice, is_unexplained, may_fall_back};
 
 /// The ordered kernel calls that loading an object will make.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The names of the maps, by [`MapSlot`].
@@ -125,10 +126,11 @@ impl Plan {
 }
 
 /// Where a program is to be attached.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The interface.
-    pub link: InterfaceRef,
+    pub interface: InterfaceRef,
     /// The network namespace it is in, by path; `None` for the process's own.
     pub netns: Option<String>,
     /// In which mode.
@@ -139,7 +141,40 @@ pub struct Target {
     pub by: AttachBy,
 }
 
+impl Target {
+    /// An interface of the process's own network namespace, in native mode, and only if nothing runs there.
+    pub fn new(interface: InterfaceRef) -> Self {
+        let (mode, by) = (ModeChoice::default(), AttachBy::default());
+        Self { interface, netns: None, mode, replace: false, by }
+    }
+
+    /// In the network namespace at this path, instead of the process's own.
+    #[must_use]
+    pub fn netns(self, path: Option<String>) -> Self {
+        Self { netns: path, ..self }
+    }
+
+    /// In this mode.
+    #[must_use]
+    pub fn mode(self, mode: impl Into<ModeChoice>) -> Self {
+        Self { mode: mode.into(), ..self }
+    }
+
+    /// Whether to replace the program that is there, if one is.
+    #[must_use]
+    pub fn replace(self, replace: bool) -> Self {
+        Self { replace, ..self }
+    }
+
+    /// What is to hold the program there.
+    #[must_use]
+    pub fn by(self, by: AttachBy) -> Self {
+        Self { by, ..self }
+    }
+}
+
 /// What holds a program on an interface.
+#[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AttachBy {
     /// The interface itself, told so by netlink: the program stays until it is detached.
@@ -153,6 +188,7 @@ pub enum AttachBy {
 }
 
 /// One call, and how it goes on from there.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The call.
@@ -211,6 +247,7 @@ impl Step {
 }
 
 /// Whether a step is taken.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// In any case.
@@ -232,6 +269,7 @@ pub enum When {
 }
 
 /// Another way after a refusal.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alternative {
     /// Which refusals lead here.
@@ -244,6 +282,7 @@ pub struct Alternative {
 }
 
 /// A refusal.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
     /// One of these, as in errno(3).

@@ -8,6 +8,7 @@ use std::fmt;
 use super::{BpfLinkCall, Call, CopyBy, Plan, Step, When};
 
 /// The number of a system call in a plan.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Number {
     /// Its place among those that are made if none is refused, or that of the call which was refused, from 1.

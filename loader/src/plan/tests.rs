@@ -64,7 +64,7 @@ fn object(maps: Vec<MapSpec>) -> Object {
 }
 
 fn target(mode: ModeChoice, replace: bool) -> Target {
-    Target { link: InterfaceRef::named("eth0").unwrap(), netns: None, mode, replace, by: AttachBy::Netlink }
+    Target::new(InterfaceRef::named("eth0").unwrap()).mode(mode).replace(replace)
 }
 
 /// A kernel that has, or lacks, all that a load can do without.
@@ -155,10 +155,8 @@ const SMALL_PLAN: &str = r#"  1 socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLIN
 #[test]
 fn as_many_system_calls_are_counted_as_are_described() {
     let object = object(vec![map("m", Pinning::ByName)]);
-    let at = |netns: Option<&str>, replace, by| Target {
-        netns: netns.map(str::to_owned),
-        by,
-        ..target(ModeChoice::Auto, replace)
+    let at = |netns: Option<&str>, replace, by| {
+        target(ModeChoice::Auto, replace).netns(netns.map(str::to_owned)).by(by)
     };
     let link = |pin: Option<&str>| AttachBy::Link { pin: pin.map(str::to_owned) };
     let targets = [
@@ -551,4 +549,27 @@ fn the_calls_of_a_plan_are_those_of_every_way_in_the_order_of_the_text() {
         other => panic!("{other:?}"),
     });
     assert_eq!(paths.collect::<String>(), "abcdefghi");
+}
+
+#[test]
+fn the_page_lists_each_condition_of_a_step() {
+    let map = MapSlot(0);
+    let after = |when: &When| match when {
+        When::Always => Some(When::Occupied),
+        When::Occupied => Some(When::Vacant),
+        When::Vacant => Some(When::FirstVacant),
+        When::FirstVacant => Some(When::New(map)),
+        When::New(_) => Some(When::Copied(map)),
+        When::Copied(_) => Some(When::Outgrown(map)),
+        When::Outgrown(_) => Some(When::Made(map)),
+        When::Made(_) => None,
+    };
+    let all = std::iter::successors(Some(When::Always), after);
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/json.md");
+    let page = std::fs::read_to_string(page).expect("the page is there");
+    let (_, behind) = page.split_once("The values of `only_if`").expect("the page has the list");
+    let (list, _) = behind.split_once("\n#").expect("a heading comes next");
+    let listed: Vec<_> =
+        list.lines().filter_map(|line| line.strip_prefix("* `")?.split('`').next()).collect();
+    assert_eq!(all.filter_map(When::name).collect::<Vec<_>>(), listed);
 }

@@ -19,7 +19,8 @@ pub use crate::verifier::verdict;
 pub use info::ProgramInfo;
 pub use test_run::TestRun;
 
-/// What is loaded: the fields of `BPF_PROG_LOAD`.
+/// What is loaded: the fields of `BPF_PROG_LOAD`. [`ProgramParams::new`] has those that each program needs.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramParams<'a> {
     /// What errors call the program: its symbol, of which the kernel keeps only 15 bytes.
@@ -47,6 +48,27 @@ pub struct ProgramParams<'a> {
     pub modules: &'a [BorrowedFd<'a>],
     /// For an extension (`BPF_PROG_TYPE_EXT`), the function that it replaces (5.6).
     pub extends: Option<FunctionOf<'a>>,
+}
+
+impl<'a> ProgramParams<'a> {
+    /// A program for an interface (`BPF_PROG_TYPE_XDP`), without flags, without a name in lists, and without what the
+    /// compiler said of it.
+    pub fn new(label: &'a str, license: &'a CStr, insns: &'a [u8]) -> Self {
+        Self {
+            label,
+            prog_type: ProgType::XDP,
+            expected_attach_type: AttachType::XDP,
+            name: None,
+            license,
+            kern_version: 0,
+            flags: 0,
+            insns,
+            ifindex: 0,
+            info: None,
+            modules: &[],
+            extends: None,
+        }
+    }
 }
 
 /// A function of a loaded program.

@@ -4,9 +4,9 @@ use loader::Result;
 use loader::btf::{BtfWriter, KernelTypes, LazyBtf};
 use loader::features::Kernel;
 use loader::kconfig::Kconfig;
-use loader::netlink::{InterfaceRef, ModeChoice};
+use loader::netlink::InterfaceRef;
 use loader::object::{Object, Pinning, ProgramSpec};
-use loader::plan::{AttachBy, Existing, KernelSymbols, Loader, Plan, Target};
+use loader::plan::{Existing, KernelSymbols, Loader, Plan, Target};
 
 /// How the kernel is configured.
 const CONFIG: &[u8] = b"CONFIG_BPF_SYSCALL=y
@@ -47,13 +47,7 @@ pub(crate) fn attach_to_kernel(
     program: &ProgramSpec,
     target_types: Option<KernelTypes>,
 ) -> Result<Plan> {
-    let target = Target {
-        link: InterfaceRef::named("eth0").unwrap(),
-        netns: None,
-        mode: ModeChoice::default(),
-        replace: false,
-        by: AttachBy::Netlink,
-    };
+    let target = Target::new(InterfaceRef::named("eth0").unwrap());
     let loader = Loader::new(object).program(&program.function.name);
     let mut loader = match program.extends() {
         Some(_) => loader.extend(Existing::Id(7)).pin_under("/sys/fs/bpf/extension"),

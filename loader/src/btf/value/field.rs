@@ -8,6 +8,7 @@ use super::super::view::MAX_DEPTH;
 use crate::error::{Error, ErrorKind, Result, quote};
 
 /// A part of a value.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
     /// Its type.

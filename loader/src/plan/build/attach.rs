@@ -84,8 +84,8 @@ pub(super) fn refuse_targets(targets: &[Target], bpffs: &str) -> Result<()> {
     let [first, others @ ..] = targets else { return Ok(()) };
     let refusal = |message: String| Err(Error::new(ErrorKind::InvalidInput, message));
     for (index, other) in others.iter().enumerate() {
-        if targets[..=index].iter().any(|before| before.link == other.link) {
-            return refusal(format!("interface {} is named twice", other.link));
+        if targets[..=index].iter().any(|before| before.interface == other.interface) {
+            return refusal(format!("interface {} is named twice", other.interface));
         }
         if other.netns != first.netns {
             return refusal("interfaces of one plan are in one network namespace".to_owned());
@@ -162,7 +162,7 @@ pub(super) fn at_each(places: Vec<Vec<Step>>) -> Vec<Step> {
 }
 
 fn find_interface(target: &Target, bpffs: &str) -> Vec<Step> {
-    let mut steps = vec![Step::new(Call::GetInterface { named: target.link.clone() })];
+    let mut steps = vec![Step::new(Call::GetInterface { named: target.interface.clone() })];
     if target.replace {
         let by_pin = Step::new(Call::FindProgram { bpffs: bpffs.to_owned() });
         steps.push(Step::new(Call::ProgGetFdById).or(On::ById, vec![by_pin]).when(When::Occupied));

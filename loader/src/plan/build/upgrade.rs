@@ -12,6 +12,7 @@ use crate::uapi::bpf::{MapType, ObjName};
 use nix::libc::{EINTR, EINVAL, EOPNOTSUPP};
 
 /// What becomes of the maps of the program that is replaced.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeepMaps {
     /// The new program has new ones.

@@ -13,7 +13,7 @@ use crate::object::{
     SymbolTarget,
 };
 use crate::plan::call::{Device, ProgLoad};
-use crate::plan::{AttachBy, Plan, Target};
+use crate::plan::{Plan, Target};
 use crate::uapi::bpf::{
     AttachType, BPF_EXIT, BPF_LD_IMM64, BPF_PSEUDO_CALL, BPF_PSEUDO_KFUNC_CALL, ProgType,
 };
@@ -394,13 +394,7 @@ fn a_program_that_asks_the_card_is_bound_to_it() {
     let function = ExternKind::Function(local.function("bpf_xdp_metadata_rx_hash", 1));
     remote.function("bpf_xdp_metadata_rx_hash", 1);
     let object = object(&[("bpf_xdp_metadata_rx_hash", true, function)], &local);
-    let target = |mode| Target {
-        link: InterfaceRef::named("eth0").unwrap(),
-        netns: None,
-        mode,
-        replace: false,
-        by: AttachBy::Netlink,
-    };
+    let target = |mode: ModeChoice| Target::new(InterfaceRef::named("eth0").unwrap()).mode(mode);
     let here = Loader::new(&object).kernel_types(kernel(&remote));
     let auto = here.clone().attach_to(target(ModeChoice::Auto));
     let (load_, plan) = load(&auto);
