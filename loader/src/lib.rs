@@ -12,7 +12,7 @@
 //! ```
 //!
 //! ```no_run
-//! use loader::{Interface, Loader, Mode, Object, UpdateFlags, attach};
+//! use loader::{Interface, Loader, Mode, Object, attach};
 //!
 //! # fn main() -> loader::Result<()> {
 //! let object = Object::open("blacklist.o")?;              // bytes to plain data; no kernel asked
@@ -25,7 +25,7 @@
 //!
 //! let eth0 = Interface::named("eth0")?;
 //! let mut attached = attach::attach(loaded.program("xdp_ip_filter")?, &eth0, Mode::Native)?;
-//! loaded.map("blacklist")?.update(&[192, 0, 2, 77], &1_u32.to_ne_bytes(), UpdateFlags::ANY)?;
+//! loaded.map("blacklist")?.set([192, 0, 2, 77], 1_u32)?;
 //!
 //! let newer = Object::open("newer.o")?;
 //! let newer = Loader::new(&newer).plan_for_running_kernel()?.execute(|_| {})?;
@@ -47,7 +47,7 @@
 //!   displaces a program that was not named.
 //! * Attaches by a pinned `bpf_link` where that is asked for, and attaches programs that somebody else has loaded.
 //! * Lets a new program go on with the maps of the one that it replaces, or with copies.
-//! * Reads and writes maps one by one and in bulk, by sizes that the kernel tells.
+//! * Reads and writes maps one by one and in bulk, as bytes, numbers or by their types, by sizes that the kernel tells.
 //! * Takes back what a load has made when it fails half-way, and says by which rule it was refused.
 //!
 //! # What it does not do

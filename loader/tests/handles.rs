@@ -614,3 +614,37 @@ fn probes_agree_with_the_release() {
         assert_eq!(kernel::memlock_limit().unwrap(), (raised, raised));
     });
 }
+
+#[test]
+fn numbers_and_bytes_are_entries_without_conversions() {
+    alone(|| {
+        let addresses = map(MapType::HASH, 4, 8, 16);
+        assert_eq!(addresses.get::<u64>([192, 0, 2, 77]).unwrap(), None);
+        addresses.set([192, 0, 2, 77], 7_u64).unwrap();
+        assert_eq!(addresses.get([192, 0, 2, 77]).unwrap(), Some(7_u64));
+        assert_eq!(addresses.get(u32::from_ne_bytes([192, 0, 2, 77])).unwrap(), Some(7_u64.to_ne_bytes()));
+        let refused = |error: Error, words: &str| {
+            assert_eq!(
+                (error.kind(), error.to_string().contains(words)),
+                (ErrorKind::InvalidInput, true),
+                "{error}"
+            );
+        };
+        refused(
+            addresses.get::<u32>(key(1)).and(addresses.get::<u32>([192, 0, 2, 77])).unwrap_err(),
+            "not of 4",
+        );
+        refused(addresses.get::<u64>(1_u8).unwrap_err(), "key");
+        refused(addresses.set(key(1), 7_u32).unwrap_err(), "value");
+        refused(map(MapType::PERCPU_ARRAY, 4, 8, 1).get::<u64>(key(0)).unwrap_err(), "each CPU");
+    });
+}
+
+#[test]
+fn an_fd_becomes_a_handle_of_its_own_kind_only() {
+    alone(|| {
+        let fd = || map(MapType::ARRAY, 4, 4, 1).as_fd().try_clone_to_owned().unwrap();
+        assert!(Map::try_from(fd()).is_ok());
+        assert_eq!(Program::try_from(fd()).unwrap_err().kind(), ErrorKind::Conflict);
+    });
+}

@@ -22,6 +22,7 @@ mod elements;
 mod entries;
 mod memory;
 mod packed;
+mod plain;
 mod value;
 
 use std::fs;
@@ -38,6 +39,7 @@ use crate::uapi::bpf::{BPF_ANY, BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, Cmd, Ma
 
 pub use entries::{Entries, Entry};
 pub use memory::ArrayMemory;
+pub use plain::Plain;
 pub use value::Value;
 
 /// What is created: the fields of `BPF_MAP_CREATE`. [`MapParams::new`] has those that each map needs.
@@ -190,6 +192,15 @@ impl UpdateFlags {
 pub struct Map {
     fd: MapFd,
     label: String,
+}
+
+/// As [`Map::from_fd`].
+impl TryFrom<OwnedFd> for Map {
+    type Error = Error;
+
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        Self::from_fd(fd)
+    }
 }
 
 impl Map {

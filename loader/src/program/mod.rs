@@ -102,6 +102,15 @@ pub struct Program {
     label: String,
 }
 
+/// As [`Program::from_fd`].
+impl TryFrom<OwnedFd> for Program {
+    type Error = Error;
+
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        Self::from_fd(fd)
+    }
+}
+
 impl Program {
     /// Loads a program: exactly one `BPF_PROG_LOAD`.
     ///
