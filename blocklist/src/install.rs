@@ -172,7 +172,7 @@ impl Blocklist {
             answer => answer,
         };
         let loaded = loaded.map_err(explain_age).context(|| "loading the blocklist's program")?;
-        loaded.program(PROGRAM)?.pin(&self.path(buffers.pin_name()))
+        loaded.program(PROGRAM)?.pin(self.path(buffers.pin_name()))
     }
 
     fn plan(&self, object: &Object, entries: impl Fn(&str) -> Result<Option<u32>>) -> Result<Plan> {
@@ -193,7 +193,7 @@ impl Blocklist {
         let mut params = MapParams::new(shape.name, shape.map_type, shape.key_size, value_size, max_entries);
         (params.flags, params.name) = (flags, Some(ObjName::from_symbol(shape.name)));
         let map = Map::create(&params)?;
-        map.pin(&self.path(shape.name))
+        map.pin(self.path(shape.name))
     }
 
     /// Tells the program how large its tables are. From then on the blocklist is whole.

@@ -518,7 +518,7 @@ fn a_pin_is_one_call_below_directories() {
         map.pin(path).unwrap();
         assert_eq!(map.pin(path).unwrap_err().kind(), ErrorKind::Conflict);
         assert_eq!(id(&Map::open_pinned(path).unwrap()), id(map));
-        let outside = map.pin(&std::env::temp_dir().join("lru")).unwrap_err();
+        let outside = map.pin(std::env::temp_dir().join("lru")).unwrap_err();
         assert_eq!(outside.kind(), ErrorKind::InvalidInput);
     });
 }
@@ -533,7 +533,7 @@ fn a_pin_may_be_in_a_namespace() {
         // The load has made both already, for another map.
         assert!(!pin::create_dir(&namespace).unwrap() && !pin::create_dir(&globals).unwrap());
         let map = loaded.map("dummy_lru_hash").unwrap();
-        map.pin(&globals.join("dummy_lru_hash")).unwrap();
+        map.pin(globals.join("dummy_lru_hash")).unwrap();
         // There a load finds it, as gobpf would.
         let pinned = dummy_with("maps/dummy_lru_hash", 20, b"\x02\0\0\0dummy\0").unwrap();
         assert_eq!(id(load(&loader(&pinned)).map("dummy_lru_hash").unwrap()), id(map));

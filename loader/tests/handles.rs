@@ -198,7 +198,7 @@ fn a_wrong_number_of_cpus_is_not_believed() {
 fn directories_too_deep_for_a_path_are_passed_over() {
     alone(|| {
         let root = Path::new(BPFFS_ROOT);
-        map(MapType::ARRAY, 4, 4, 1).pin(&root.join("map")).unwrap();
+        map(MapType::ARRAY, 4, 4, 1).pin(root.join("map")).unwrap();
         let name = "d".repeat(100);
         let mut directory = OwnedFd::from(File::open(root).unwrap());
         for _ in 0..50 {
@@ -458,15 +458,13 @@ fn pins_outlive_their_handles() {
         pin::remove_dir(&directory).unwrap();
 
         let program = Program::load(&program_params(&returns(2)), None).unwrap();
-        program.pin(&path.with_file_name("none")).unwrap_err();
-        program.pin(&root.join("program")).unwrap();
+        program.pin(path.with_file_name("none")).unwrap_err();
+        program.pin(root.join("program")).unwrap();
         assert_eq!(
-            Program::open_pinned(&root.join("program")).unwrap().info().unwrap(),
+            Program::open_pinned(root.join("program")).unwrap().info().unwrap(),
             program.info().unwrap()
         );
-        assert!(
-            Map::open_pinned(&root.join("program")).unwrap_err().to_string().ends_with("found a program")
-        );
+        assert!(Map::open_pinned(root.join("program")).unwrap_err().to_string().ends_with("found a program"));
         pin::unpin(&root.join("program")).unwrap();
     });
 }
@@ -480,7 +478,7 @@ fn a_pin_that_cannot_be_says_why() {
         let cause = format!("`{}` is not in a bpffs: bpf(BPF_OBJ_PIN)", elsewhere.display());
         assert!(error.to_string().contains(&cause), "{error}");
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        let error = map.pin(&Path::new(BPFFS_ROOT).join("a.b")).unwrap_err();
+        let error = map.pin(Path::new(BPFFS_ROOT).join("a.b")).unwrap_err();
         assert!(error.to_string().contains("the kernel allows no dot in a pin's name"), "{error}");
         let error = pin::get(Path::new("/proc/version")).unwrap_err();
         assert!(error.to_string().starts_with("`/proc/version` is not in a bpffs"), "{error}");

@@ -311,7 +311,7 @@ fn a_blocklist_of_another_layout_is_left_alone() {
     let (_sandbox, _veth) = need!(blocked_pair(&[]));
     block(&["add", "192.0.2.77"]).ok();
     let pin = "/sys/fs/bpf/xdpload/block/config";
-    let map = loader::map::Map::open_pinned(pin.as_ref()).unwrap();
+    let map = loader::map::Map::open_pinned(pin).unwrap();
     let mut config = map.lookup(&[0; 4]).unwrap().unwrap().single().unwrap().to_vec();
     config[28..32].fill(0);
     map.update(&[0; 4], &config, loader::map::UpdateFlags::ANY).unwrap();

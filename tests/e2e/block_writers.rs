@@ -324,7 +324,7 @@ fn rules_are_counted_anew_before_one_is_refused() {
     let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
     let rules = mixed(63);
     block(&["add"].into_iter().chain(rules.iter().map(String::as_str)).collect::<Vec<_>>()).ok();
-    let map = loader::map::Map::open_pinned("/sys/fs/bpf/xdpload/block/sets".as_ref()).unwrap();
+    let map = loader::map::Map::open_pinned("/sys/fs/bpf/xdpload/block/sets").unwrap();
     for counted in [0, 65, 1000, u32::MAX] {
         let mut first = map.lookup(&[0; 4]).unwrap().unwrap().single().unwrap().to_vec();
         assert_eq!(first[52..], 64_u32.to_ne_bytes(), "one more than there are");

@@ -22,9 +22,9 @@ const COMPILERS: [&str; 2] = ["clang-14", "clang-19"];
 fn answers(object: &str) -> Vec<u64> {
     let dir = "/sys/fs/bpf/core";
     answer(&["load", object, "--pin", dir]);
-    let program = Program::open_pinned(format!("{dir}/look").as_ref()).expect("it was pinned");
+    let program = Program::open_pinned(format!("{dir}/look")).expect("it was pinned");
     program.test_run(&[0; 64], 1).expect("the kernel runs it");
-    let map = Map::open_pinned(format!("{dir}/maps/answers").as_ref()).expect("it was pinned");
+    let map = Map::open_pinned(format!("{dir}/maps/answers")).expect("it was pinned");
     let value = |key: u32| {
         let value = map.lookup(&key.to_ne_bytes()).expect("an array").expect("an array has all its entries");
         u64::from_ne_bytes(value.single().expect("one value a key").try_into().expect("8 bytes"))

@@ -582,7 +582,7 @@ fn what_is_pinned_is_compared_without_opening_by_id() {
     is_adopted(&[&["attach", NEAR, pinned][..], &link].concat());
     differs(&["attach", NEAR, pinned], "bpf_link ");
     let id = attached_by_ip(NEAR).expect("it is attached").id;
-    let held = loader::attach::Link::open_pinned("/sys/fs/bpf/link".as_ref()).expect("it is pinned");
+    let held = loader::attach::Link::open_pinned("/sys/fs/bpf/link").expect("it is pinned");
     fs::remove_file("/sys/fs/bpf/link").expect("root may");
     is_not_compared(&["attach", NEAR, pinned], "the bpf_link that holds it");
     assert_eq!(attached_by_ip(NEAR).map(|attached| attached.id), Some(id));

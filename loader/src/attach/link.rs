@@ -261,7 +261,8 @@ impl Link {
     }
 
     /// Opens the link that is pinned at `path`: one `BPF_OBJ_GET`.
-    pub fn open_pinned(path: &Path) -> Result<Self> {
+    pub fn open_pinned(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
         let fd = pin::open(path)?;
         pin::expect(Kind::Link, fd.as_fd()).context(|| format!("pin {}", pin::show(path)))?;
         Ok(Self { fd })
@@ -310,7 +311,8 @@ impl Link {
     ///
     /// Who removes that pin later takes the program off too, but the kernel does so in its own time: call
     /// [`Link::detach`] first.
-    pub fn pin(&self, path: &Path) -> Result<()> {
+    pub fn pin(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
         pin::pin(self.as_fd(), path).context(|| "pinning the bpf_link")
     }
 }

@@ -255,13 +255,14 @@ impl Map {
     }
 
     /// Opens the map that is pinned at `path`: one `BPF_OBJ_GET`, and the call of [`Map::from_fd`].
-    pub fn open_pinned(path: &Path) -> Result<Self> {
+    pub fn open_pinned(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
         Self::from_fd(pin::open(path)?).context(|| format!("pin {}", pin::show(path)))
     }
 
     /// Pins the map at `path`: one `BPF_OBJ_PIN`.
-    pub fn pin(&self, path: &Path) -> Result<()> {
-        pin::pin(self.as_fd(), path).context(|| format!("pinning {}", self.label))
+    pub fn pin(&self, path: impl AsRef<Path>) -> Result<()> {
+        pin::pin(self.as_fd(), path.as_ref()).context(|| format!("pinning {}", self.label))
     }
 
     /// What the kernel says of the map: one `BPF_OBJ_GET_INFO_BY_FD`.

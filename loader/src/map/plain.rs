@@ -47,7 +47,7 @@ impl Map {
     /// use loader::Map;
     ///
     /// # fn main() -> loader::Result<()> {
-    /// let packets = Map::open_pinned("/sys/fs/bpf/edge/packets".as_ref())?;
+    /// let packets = Map::open_pinned("/sys/fs/bpf/edge/packets")?;
     /// let dropped: Option<u64> = packets.get(1_u32)?;
     /// packets.set(1_u32, dropped.unwrap_or_default() + 1)?;
     /// # Ok(())

@@ -179,18 +179,19 @@ impl Program {
     }
 
     /// Opens the program that is pinned at `path`: one `BPF_OBJ_GET`, and the call of [`Program::from_fd`].
-    pub fn open_pinned(path: &Path) -> Result<Self> {
+    pub fn open_pinned(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_pinned_with_info(path).map(|(program, _)| program)
     }
 
     /// As [`Program::open_pinned`], and gives what the kernel told, without the ids of the maps.
-    pub fn open_pinned_with_info(path: &Path) -> Result<(Self, ProgramInfo)> {
+    pub fn open_pinned_with_info(path: impl AsRef<Path>) -> Result<(Self, ProgramInfo)> {
+        let path = path.as_ref();
         Self::with_info(pin::open(path)?).context(|| format!("pin {}", pin::show(path)))
     }
 
     /// Pins the program at `path`: one `BPF_OBJ_PIN`.
-    pub fn pin(&self, path: &Path) -> Result<()> {
-        pin::pin(self.as_fd(), path).context(|| format!("pinning {}", self.label))
+    pub fn pin(&self, path: impl AsRef<Path>) -> Result<()> {
+        pin::pin(self.as_fd(), path.as_ref()).context(|| format!("pinning {}", self.label))
     }
 
     /// Has the program hold `map` for as long as it lives, as if its instructions used it: one `BPF_PROG_BIND_MAP`
