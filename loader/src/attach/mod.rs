@@ -23,7 +23,7 @@
 //! let program = loaded.program("xdp_drop")?;
 //!
 //! let mut attached = attach::attach(program, &Interface::named("eth0")?, Mode::Native)?;
-//! let other = loader::Program::open_pinned("/sys/fs/bpf/pass".as_ref())?;
+//! let other = loader::Program::open_pinned("/sys/fs/bpf/pass")?;
 //! attached.replace(&other)?;  // in one step, and only if ours is still there
 //! attached.persist();         // otherwise dropping it detaches the program
 //! # Ok::<(), loader::Error>(())

@@ -3,7 +3,7 @@
 //! ```no_run
 //! use loader::map::{Map, UpdateFlags};
 //!
-//! let blacklist = Map::open_pinned("/sys/fs/bpf/blacklist".as_ref())?;
+//! let blacklist = Map::open_pinned("/sys/fs/bpf/blacklist")?;
 //! blacklist.update(&[192, 0, 2, 77], &1_u32.to_ne_bytes(), UpdateFlags::ANY)?;
 //! if let Some(value) = blacklist.lookup(&[192, 0, 2, 77])? {
 //!     // One value, or for a per-CPU map one for each possible CPU.
