@@ -142,10 +142,16 @@ fn propose_id(error: Error, args: &args::Detach, interface: &Interface) -> Error
     let (true, Ok(seen)) = (is_ours && is_permitted(), interface.look()) else { return error };
     let [XdpProgram { id: Some(id), .. }] = seen.xdp.programs() else { return error };
     let again = format!("{}{}", args.place.once_more(), args.bpffs.once_more());
-    let (before, name) =
-        (remedy::help(&error).unwrap_or_else(|| "run it as root".to_owned()), escape(interface.name()));
-    let help =
-        format!("{before}; or without a comparison by the kernel: xdpload detach {name} --id {id}{again}");
+    let uncompared = format!(
+        "without a comparison by the kernel: xdpload detach {} --id {id}{again}",
+        escape(interface.name())
+    );
+    // Root cannot have it compared either by a kernel that cannot.
+    let help = match remedy::help(&error) {
+        _ if error.cause() == Some(Cause::CannotCompare) => uncompared,
+        Some(before) => format!("{before}; or {uncompared}"),
+        None => format!("run it as root; or {uncompared}"),
+    };
     error.with_help(help)
 }
 

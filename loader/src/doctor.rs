@@ -13,8 +13,7 @@ use crate::diagnosis::{
     why_not_permitted, why_refused,
 };
 use crate::error::{Cause, Error, Result};
-use crate::features::Feature;
-use crate::kernel::{permissions, probe};
+use crate::kernel::{memcg_accounting, permissions};
 use crate::netlink::Mode;
 use crate::plan::{AttachBy, Call, Plan, Target};
 use crate::sys::bpf;
@@ -163,7 +162,7 @@ pub fn examine_process() -> Permissions {
     let mut facts = permissions();
     if facts.has_all(&[Privilege::Bpf, Privilege::BpfNetwork]) {
         facts.blank = bpf::refusal_of_blank(Cmd::PROG_LOAD);
-        facts.learn_accounting(probe(Feature::MemcgAccounting));
+        facts.learn_accounting(memcg_accounting());
     }
     facts
 }

@@ -8,7 +8,7 @@ use blocklist::{Blocklist, Lock, is_blocklist, running_on};
 use loader::attach::{self, Interface, NetNs, RouteSocket};
 use loader::doctor;
 use loader::netlink::{InterfaceInfo, InterfaceRef};
-use loader::{Error, ErrorKind, Result, escape, quote};
+use loader::{Cause, Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use super::args::Off;
@@ -121,7 +121,14 @@ fn take_off(interface: &Interface, ids: &[u32], bpffs: &Path) -> Result<bool> {
     let id = running.id;
     if !detach::is_own_link(interface, bpffs)? {
         let done = attach::detach(interface, id, bpffs).map(|_| true);
-        return done.map_err(|error| doctor::explain_detach(error, interface, bpffs));
+        return done.map_err(|error| match id {
+            Some(id) if error.cause() == Some(Cause::CannotCompare) => {
+                let name = escape(interface.name());
+                error
+                    .with_help(format!("without a comparison by the kernel: xdpload detach {name} --id {id}"))
+            }
+            _ => doctor::explain_detach(error, interface, bpffs),
+        });
     }
     attach::detach_links(interface, id, bpffs)?;
     attach::remove_shared_directory(bpffs);
@@ -134,14 +141,13 @@ fn running_elsewhere(
     ids: &mut Vec<u32>,
     here: &RouteSocket,
 ) -> Result<Vec<Interface>> {
-    let here = here.netns_cookie().ok();
     let mut all = Vec::new();
     for namespace in NetNs::all()?.0 {
-        let found = RouteSocket::open(Some(&namespace)).and_then(|socket| {
-            // Before 5.14 none can be told from another; then this one is looked at twice.
-            let is_here = here.is_some() && here == socket.netns_cookie().ok();
-            if is_here { Ok(Vec::new()) } else { running(blocklist, ids, &Arc::new(socket)) }
-        });
+        if here.is_in(&namespace)? {
+            continue;
+        }
+        let found =
+            RouteSocket::open(Some(&namespace)).and_then(|socket| running(blocklist, ids, &Arc::new(socket)));
         match found {
             Err(error) if is_left_out(&error) => {}
             found => all.extend(found?),

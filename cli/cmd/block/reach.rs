@@ -50,15 +50,16 @@ pub(super) fn is_nowhere(blocklist: &Blocklist) -> bool {
 }
 
 /// The interfaces that it is on in other network namespaces than that of `here`, as far as they may be looked at.
-/// Before 5.14 namespaces cannot be told apart, and none is named.
 pub(super) fn elsewhere(ids: &[u32], here: &RouteSocket) -> Vec<Elsewhere> {
-    let (Ok(here), Ok((namespaces, _))) = (here.netns_cookie(), NetNs::all()) else { return Vec::new() };
+    let Ok((namespaces, _)) = NetNs::all() else { return Vec::new() };
     let look = |namespace: &NetNs| -> Result<Vec<Elsewhere>> {
-        let socket = RouteSocket::open(Some(namespace))?;
-        if socket.netns_cookie()? == here {
+        if here.is_in(namespace)? {
             return Ok(Vec::new());
         }
-        let links = socket.interfaces()?.into_iter().filter(|link| running_on(link, ids).is_some());
+        let links = RouteSocket::open(Some(namespace))?
+            .interfaces()?
+            .into_iter()
+            .filter(|link| running_on(link, ids).is_some());
         let named = |link: InterfaceInfo| Elsewhere {
             words: format!("{} in {namespace}", quote(&link.name)),
             index: link.index,

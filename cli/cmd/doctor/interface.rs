@@ -74,6 +74,9 @@ struct Link {
 
 impl Interface {
     pub(super) fn new(facts: &InterfaceFacts) -> Self {
+        // A veth has native mode since 4.19, and an old kernel does not tell of drivers.
+        let has_native =
+            !facts.is("veth") || facts.features.is_some() || probe(Feature::GlobalData) == Answer::Yes;
         let names =
             |links: &mut dyn Iterator<Item = &InterfaceInfo>| links.map(|link| link.name.clone()).collect();
         let queues =
@@ -92,15 +95,15 @@ impl Interface {
             kind: facts.link.kind.clone(),
             driver: facts.driver.clone(),
             features: facts.features.map(XdpFeatures::names),
-            native_mtu_limit: native_limit(facts),
+            native_mtu_limit: native_limit(facts).filter(|_| has_native),
             lro: facts.lro,
             queues: facts.channels.map(queues),
             peer,
             uppers: names(&mut facts.uppers.iter()),
             ports: names(&mut facts.ports.iter().map(|(port, _)| port)),
             programs: facts.holders.iter().map(Program::new).collect(),
-            native: native(facts, false),
-            frags: native(facts, true),
+            native: native(facts, false, has_native),
+            frags: native(facts, true, has_native),
             generic: Outlook::unless(forecast(wish(Mode::Generic, false), facts)),
         }
     }
@@ -111,13 +114,15 @@ fn wish(mode: Mode, frags: bool) -> AttachWish {
 }
 
 /// Native mode. Where neither the kernel nor a rule that is known tells of the driver, nobody can.
-fn native(facts: &InterfaceFacts, frags: bool) -> Outlook {
+fn native(facts: &InterfaceFacts, frags: bool, has_native: bool) -> Outlook {
     let lacks = |feature| facts.features.is_some_and(|features| !features.has(feature));
     if frags && probe(Feature::XdpFrags) == Answer::No {
         return Outlook::unless(Some(Verdict::without_help(Feature::XdpFrags.lacking())));
     }
     match forecast(wish(Mode::Native, frags), facts) {
-        None if facts.features.is_none() && !facts.is("veth") => Outlook::new(Answer::Unknown),
+        None if facts.features.is_none() && !(facts.is("veth") && has_native) => {
+            Outlook::new(Answer::Unknown)
+        }
         None if frags && lacks(XdpFeature::RX_SG) => {
             let rule = "the driver does not hand multi-buffer packets to a program";
             Outlook::unless(Some(Verdict::without_help(rule)))

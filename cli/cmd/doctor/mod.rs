@@ -9,9 +9,9 @@ use std::path::Path;
 use clap::Args;
 use loader::attach::RouteSocket;
 use loader::btf::Sieve;
-use loader::diagnosis::Verdict;
+use loader::diagnosis::{InterfaceFacts, Verdict};
 use loader::features::{Answer, Feature};
-use loader::kernel::{KernelVersion, kernel_btf, probe};
+use loader::kernel::{KernelVersion, kernel_btf, probe, raise_memlock};
 use loader::netlink::InterfaceRef;
 use loader::{Result, escape, pin};
 use serde::Serialize;
@@ -43,13 +43,29 @@ pub(crate) fn run(args: &Doctor) -> Result<()> {
         Some(link) => vec![socket.facts(link, bpffs)?],
         None => socket.all_facts(bpffs)?,
     };
+    let compares = compares(&socket, &facts);
+    let process = Process::new(compares);
+    if process.memlock.is_some() {
+        // What is charged for the looks below may be beyond the limit; they tell nothing then.
+        let _ = raise_memlock();
+    }
     let document = Document {
-        kernel: Kernel::new()?,
-        process: Process::new(),
+        kernel: Kernel::new(compares)?,
+        process,
         bpffs: Bpffs::new(bpffs),
         interfaces: facts.iter().map(Interface::new).collect(),
     };
     output::answer(args.form, &document)
+}
+
+/// Whether the kernel compares the program that is there with the expected one. One with links for XDP does; any other
+/// is asked, by a change that changes nothing.
+fn compares(socket: &RouteSocket, facts: &[InterfaceFacts]) -> Answer {
+    match (probe(Feature::XdpLinks), facts) {
+        (Answer::Yes, _) => Answer::Yes,
+        (_, [any, ..]) => socket.can_compare(any.link.index).unwrap_or(Answer::Unknown),
+        _ => Answer::Unknown,
+    }
 }
 
 #[derive(Serialize)]
@@ -76,13 +92,15 @@ struct KernelFeature {
 }
 
 impl Kernel {
-    fn new() -> Result<Self> {
-        let features = [
+    fn new(compares: Answer) -> Result<Self> {
+        let before = [
             Feature::ObjectNames,
             Feature::FunctionCalls,
             Feature::ExpectedAttachType,
             Feature::GlobalData,
             Feature::MmapableArrays,
+        ];
+        let after = [
             Feature::DevmapPrograms,
             Feature::XdpLinks,
             Feature::CpumapPrograms,
@@ -94,10 +112,15 @@ impl Kernel {
             since: feature.since(),
             answer: probe(feature).to_string(),
         };
+        let compares = KernelFeature {
+            name: "comparison of the program that is replaced or detached".to_owned(),
+            since: "5.7",
+            answer: compares.to_string(),
+        };
         Ok(Self {
             version: KernelVersion::current()?.to_string(),
             btf: has_btf(),
-            features: features.into_iter().map(look).collect(),
+            features: before.map(look).into_iter().chain([compares]).chain(after.map(look)).collect(),
         })
     }
 }

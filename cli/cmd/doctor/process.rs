@@ -30,7 +30,7 @@ pub(super) struct Process {
     lockdown: Option<String>,
     unprivileged_bpf_disabled: Option<u32>,
     /// In bytes; none where the kernel does not charge anything to it that is loaded.
-    memlock: Option<u64>,
+    pub(super) memlock: Option<u64>,
     /// To create maps and load programs.
     load: Outlook,
     /// To load those that compare pointers, or subtract them, as the blocklist's does.
@@ -46,7 +46,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(compares: Answer) -> Self {
         let facts = examine_process();
         let outlook = |needed: &[Privilege]| match would_be_refused(needed, &facts) {
             // The interfaces and mounts may be those of another one.
@@ -56,6 +56,12 @@ impl Process {
         let without_proc = || Verdict {
             rule: "/proc is not mounted, and the guard of a trial is started from /proc/self/exe".to_owned(),
             help: Some(guard::WITHOUT_PROC.into()),
+        };
+        let trial = match compares {
+            Answer::No => Some(Verdict::without_help(
+                "this kernel cannot compare what is there with what is to be undone (Linux 5.7)",
+            )),
+            _ => (!guard::can_start()).then(without_proc),
         };
         let held = facts.capabilities.unwrap_or_default();
         let charged = facts.memcg_accounting == Some(false);
@@ -78,7 +84,7 @@ impl Process {
             attach: outlook(&[Privilege::Interface]),
             open_by_id: outlook(&[Privilege::Admin]),
             mount: outlook(&[Privilege::Mount]),
-            trial: Outlook::unless((!guard::can_start()).then(without_proc)),
+            trial: Outlook::unless(trial),
         }
     }
 }

@@ -70,7 +70,7 @@ impl NetNs {
     }
 
     /// What tells it from others while it is open.
-    fn identity(&self) -> Result<(u64, u64)> {
+    pub(super) fn identity(&self) -> Result<(u64, u64)> {
         let file = File::from(self.try_clone()?.fd);
         let metadata = file.metadata().map_err(|error| Error::io("fstat(2)", self, &error))?;
         Ok((metadata.dev(), metadata.ino()))

@@ -10,7 +10,7 @@ use nix::libc::EEXIST;
 
 use super::trial::Trial;
 use super::{Interface, Leftover, Link, let_go_of_prog_arrays, open_own_link, set};
-use crate::error::{Error, ErrorKind, Result, escape, quote};
+use crate::error::{Cause, Error, ErrorKind, Result, escape, quote};
 use crate::kernel::duplicate;
 use crate::netlink::{InterfaceRef, Mode, XdpChange, XdpProgram, XdpState};
 use crate::pin;
@@ -47,7 +47,11 @@ impl OnTrial {
         let missing = || Error::new(ErrorKind::NotFound, "the interface has no number");
         let index = NonZeroU32::new(trial.ifindex).ok_or_else(missing)?;
         let interface = Interface::open(&InterfaceRef::Index(index), None)?;
-        interface.socket().refuse_if_it_cannot_compare(trial.ifindex)?;
+        let cannot_undo = |error: Error| match error.cause() {
+            Some(Cause::CannotCompare) => error.with_help("without --confirm, nothing undoes the change"),
+            _ => error,
+        };
+        interface.socket().refuse_if_it_cannot_compare(trial.ifindex).map_err(cannot_undo)?;
         refuse_without_pins(&trial)?;
         let new = trial.new.as_ref().map(|new| duplicate(new, "the new program")).transpose()?;
         let new = new.map(Program::with_info).transpose()?.map(|(_, info)| info.id);

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::netns::NetNs;
 use crate::error::{Cause, Error, ErrorKind, Result, quote};
+use crate::features::Answer;
 use crate::kernel::{Privilege, explain_refusal, explain_socket};
 use crate::netlink::{self, Body, InterfaceInfo, InterfaceRef, Mode, Reply, XdpChange};
 use crate::sys::{self, Errno};
@@ -98,6 +99,15 @@ impl RouteSocket {
             Some(namespace) => namespace.run(call),
             None => Ok(call()),
         }
+    }
+
+    /// Whether the socket is in `namespace`. No cookie is needed for that, which kernels before 5.14 do not tell.
+    pub fn is_in(&self, namespace: &NetNs) -> Result<bool> {
+        let own = match &self.namespace {
+            Some(own) => own.identity()?,
+            None => NetNs::at("/proc/thread-self/ns/net")?.identity()?,
+        };
+        Ok(own == namespace.identity()?)
     }
 
     /// The number of the socket's network namespace, which no other ever has (5.14).
@@ -233,13 +243,23 @@ impl RouteSocket {
         })
     }
 
+    /// Whether the kernel knows `XDP_FLAGS_REPLACE` (5.7), by which it compares the program that is there with the
+    /// expected one. Any interface will do; nothing is changed there. It takes CAP_NET_ADMIN to be told.
+    pub fn can_compare(&self, index: u32) -> Result<Answer> {
+        let body = self.change(index, |sequence| netlink::probe_compare(index, sequence))?;
+        Ok(match body {
+            Some(Body::Error { errno: 0, .. }) => Answer::Yes,
+            Some(Body::Error { errno: libc::EINVAL, .. }) => Answer::No,
+            _ => Answer::Unknown,
+        })
+    }
+
     /// Fails with [`Unsupported`](ErrorKind::Unsupported) if the kernel does not know `XDP_FLAGS_REPLACE`.
     ///
     /// Worth a look after a refusal that [`is_unexplained`](netlink::is_unexplained). A kernel before 5.7 cannot
     /// compare the program that is there with the expected one, and a change is never made without the comparison.
     pub(crate) fn refuse_if_it_cannot_compare(&self, index: u32) -> Result<()> {
-        let body = self.change(index, |sequence| netlink::probe_compare(index, sequence))?;
-        if !matches!(body, Some(Body::Error { errno: libc::EINVAL, .. })) {
+        if self.can_compare(index)? != Answer::No {
             return Ok(());
         }
         let message = "this kernel cannot compare the program that is there with the expected one \
@@ -247,8 +267,8 @@ impl RouteSocket {
         Err(Error::new(ErrorKind::Unsupported, message)
             .with_cause(Cause::CannotCompare)
             .with_help(
-                "`ip link set dev IF xdp off` takes off what is there, whatever that is; where it runs in generic \
-                 mode on a driver with a native one, `xdpgeneric off`",
+                "a program that is there can be detached without that: `xdpload detach IF --id N`, with its id from \
+                 `xdpload status IF`",
             ))
     }
 

@@ -80,8 +80,9 @@ impl Privilege {
         }
     }
 
-    fn capability(self) -> Capability {
+    fn capability(self, facts: &Permissions) -> Capability {
         match self {
+            Self::Bpf | Self::Perfmon if facts.knows_no_bpf() => Capability::SYS_ADMIN,
             Self::Bpf => Capability::BPF,
             Self::BpfNetwork | Self::Interface => Capability::NET_ADMIN,
             Self::Perfmon => Capability::PERFMON,
@@ -111,6 +112,8 @@ pub struct Seccomp {
 pub struct Permissions {
     /// The effective capabilities.
     pub capabilities: Option<Capabilities>,
+    /// The number of the last capability that the kernel knows.
+    pub last_capability: Option<u32>,
     /// The user that it is to file systems.
     pub uid: u32,
     /// Whether it is in another user namespace than the machine's first one.
@@ -150,6 +153,17 @@ impl Permissions {
         self.capabilities.is_some_and(is_lacking)
     }
 
+    /// Whether the kernel is one before 5.8, for sure.
+    fn knows_no_bpf(&self) -> bool {
+        self.last_capability.is_some_and(|last| last < u32::from(Capability::BPF.0))
+    }
+
+    /// Whether there is a limit to the memory of maps and programs, on a kernel that has one, which it may not raise.
+    pub fn may_meet_memlock(&self) -> bool {
+        let may_raise = self.capabilities.is_some_and(Capabilities::has_sys_resource);
+        !may_raise && self.memlock.is_some_and(|limit| limit != u64::MAX)
+    }
+
     /// Whether it is known to have all of `needed`, where the kernel looks for them.
     pub fn has_all(&self, needed: &[Privilege]) -> bool {
         let held = self.capabilities.unwrap_or_default();
@@ -177,12 +191,12 @@ fn lacking(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
     let mut missing: Vec<_> = needed.iter().filter(|privilege| !privilege.is_held(held)).collect();
     // It comes with others.
     let admin = Capability::SYS_ADMIN;
-    if missing.iter().any(|privilege| privilege.capability() == admin) {
+    if missing.iter().any(|privilege| privilege.capability(facts) == admin) {
         let with_it = Capabilities::from_bits(1 << admin.0);
-        missing.retain(|privilege| privilege.capability() == admin || !privilege.is_held(with_it));
+        missing.retain(|privilege| privilege.capability(facts) == admin || !privilege.is_held(with_it));
     }
     let mut names: Vec<String> = Vec::new();
-    for name in missing.iter().map(|privilege| format!("{:?}", privilege.capability())) {
+    for name in missing.iter().map(|privilege| format!("{:?}", privilege.capability(facts))) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -193,7 +207,7 @@ fn lacking(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
         [names @ .., last] => format!("{} and {last}", names.join(", ")),
     };
     let is_bpf = missing.contains(&&Privilege::Bpf);
-    let before = if is_bpf { " (before Linux 5.8: CAP_SYS_ADMIN)" } else { "" };
+    let before = if is_bpf && !facts.knows_no_bpf() { " (before Linux 5.8: CAP_SYS_ADMIN)" } else { "" };
     let sysctl = match facts.unprivileged_bpf_disabled {
         Some(value) if is_bpf && value != 0 => {
             format!(", needed since kernel.unprivileged_bpf_disabled is {value}")
@@ -226,7 +240,7 @@ fn namespace(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
             let rule = format!(
                 "this process is in a user namespace, where its {:?} does not count: bpf(2) checks it in the \
                  initial one",
-                privilege.capability()
+                privilege.capability(facts)
             );
             Some(Verdict::new(rule, "run it outside of that user namespace"))
         }
@@ -288,10 +302,10 @@ pub fn why_no_socket(errno: i32, facts: &Permissions) -> Option<Verdict> {
 
 /// The limit that kernels before 5.11 charge maps and programs to.
 fn memlock(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
-    let limit = facts.memlock.filter(|limit| *limit != u64::MAX)?;
+    let limit = facts.memlock?;
     // Whoever may, raises it on the way.
-    let may_raise = facts.capabilities.is_some_and(Capabilities::has_sys_resource);
-    if facts.memcg_accounting != Some(false) || may_raise || !needed.contains(&Privilege::Bpf) {
+    let meets = facts.may_meet_memlock() && facts.memcg_accounting == Some(false);
+    if !meets || !needed.contains(&Privilege::Bpf) {
         return None;
     }
     let rule = format!(
@@ -479,6 +493,18 @@ mod tests {
             assert_eq!(why_no_socket(errno, &process(&ALL)), None);
         }
         assert_eq!(why_no_socket(EBUSY, &filtered), None);
+    }
+
+    #[test]
+    fn a_kernel_without_cap_bpf_is_told_of_none() {
+        let old = Permissions { last_capability: Some(37), ..process(&[Capability::NET_ADMIN]) };
+        let verdict = why_not_permitted(EPERM, &LOAD, &old).unwrap();
+        assert_eq!(verdict.rule, "this process lacks CAP_SYS_ADMIN");
+        assert!(verdict.help.unwrap().to_string().contains("setcap cap_sys_admin,cap_net_admin+ep"));
+        let twice = [Privilege::Bpf, Privilege::Admin];
+        assert_eq!(rule(EPERM, &twice, &old), "this process lacks CAP_SYS_ADMIN");
+        let new = Permissions { last_capability: Some(40), ..old };
+        assert_eq!(rule(EPERM, &LOAD, &new), "this process lacks CAP_BPF (before Linux 5.8: CAP_SYS_ADMIN)");
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub use memlock::{memlock_limit, raise_memlock};
 pub(crate) use permissions::Access;
 pub use permissions::permissions;
 pub(crate) use privilege::{explain_mount, explain_path, explain_refusal, explain_rejection, explain_socket};
+pub(crate) use probe::memcg_accounting;
 pub use probe::probe;
 pub use sysfs_btf::{kernel_btf, module_btf, modules_with_btf};
 pub use version::KernelVersion;

@@ -18,6 +18,7 @@ pub fn permissions() -> Permissions {
     let status = Status::current();
     Permissions {
         capabilities: Capabilities::current().ok(),
+        last_capability: read("/proc/sys/kernel/cap_last_cap").and_then(|number| number.parse().ok()),
         uid: status.fourth("Uid").unwrap_or_default(),
         in_user_namespace: fs::read_link("/proc/self/ns/user")
             .ok()

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use nix::libc::{EACCES, ENOSYS, EPERM, EROFS};
 
+use super::memcg_accounting;
 use super::permissions::{Access, permissions, user_and_groups, way_to};
 use super::{Capabilities, Privilege};
 use crate::diagnosis::{Verdict, who_bars, why_no_bpffs, why_no_socket, why_not_permitted, why_rejected};
@@ -21,6 +22,9 @@ pub(crate) fn explain_refusal(error: Error, needed: &[Privilege]) -> Error {
     let mut facts = permissions();
     if facts.has_all(needed) {
         facts.blank = error.call().and_then(command).and_then(bpf::refusal_of_blank);
+        if errno == EPERM && facts.may_meet_memlock() {
+            facts.learn_accounting(memcg_accounting());
+        }
     }
     told(error, why_not_permitted(errno, needed, &facts))
 }

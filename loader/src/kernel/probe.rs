@@ -57,6 +57,27 @@ pub fn probe(feature: Feature) -> Answer {
     }
 }
 
+/// As [`probe`] for [`Feature::MemcgAccounting`], also where the limit is used up.
+pub(crate) fn memcg_accounting() -> Answer {
+    match probe(Feature::MemcgAccounting) {
+        Answer::Unknown => accounting_by_refusal(),
+        answer => answer,
+    }
+}
+
+/// Takes CAP_PERFMON, and is charged to nobody: what a program is to be attached to is looked at before there is
+/// memory for it. Since 5.11 that may be BTF as well, and `bpf_prog_load()` in `kernel/bpf/syscall.c` has another errno
+/// for what is neither. Kernels before 5.5 know no such attribute.
+fn accounting_by_refusal() -> Answer {
+    let insns = encode_all(&[insn(BPF_MOV64_IMM, 0), insn(BPF_EXIT, 0)], ByteOrder::NATIVE);
+    let content = bpf::ProgContent { insns: &insns, license: c"GPL", ..bpf::ProgContent::default() };
+    match bpf::refusal_of_target(program(ProgType::TRACING), &content) {
+        Some(Errno::EINVAL) => Answer::Yes,
+        Some(Errno::EBADF | Errno::E2BIG) => Answer::No,
+        _ => Answer::Unknown,
+    }
+}
+
 fn answer(result: Result<(), Errno>, lacking: &[Errno]) -> Answer {
     match result {
         Ok(()) => Answer::Yes,

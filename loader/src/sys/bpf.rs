@@ -149,6 +149,12 @@ pub(crate) fn prog_load(
     (answer, attr.log_true_size)
 }
 
+/// How the kernel refuses a program that is to be attached to what is neither a program nor BTF.
+pub(crate) fn refusal_of_target(mut attr: ProgLoad, content: &ProgContent<'_>) -> Option<Errno> {
+    attr.attach_prog_fd = u32::MAX;
+    prog_load(attr, content, &mut []).0.err()
+}
+
 /// Which place in the array of fds an instruction names: a call by its `off`, a load by its `imm`; 0 for any other.
 fn fd_place(insn: &[u8]) -> usize {
     let registers = insn[1];

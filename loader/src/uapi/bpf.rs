@@ -171,6 +171,8 @@ named_values! {
         TRACEPOINT = 5 "tracepoint";
         /// 4.8
         XDP = 6 "xdp";
+        /// 5.5
+        TRACING = 26 "tracing";
         /// 5.6
         EXT = 28 "ext";
     }
