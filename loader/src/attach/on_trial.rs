@@ -10,7 +10,7 @@ use nix::libc::EEXIST;
 
 use super::trial::Trial;
 use super::{Interface, Leftover, Link, let_go_of_prog_arrays, open_own_link, set};
-use crate::error::{Cause, Error, ErrorKind, Result, escape, quote};
+use crate::error::{Cause, Error, ErrorKind, Remedy, Result, escape, quote};
 use crate::kernel::duplicate;
 use crate::netlink::{InterfaceRef, Mode, XdpChange, XdpProgram, XdpState};
 use crate::pin;
@@ -48,7 +48,9 @@ impl OnTrial {
         let index = NonZeroU32::new(trial.ifindex).ok_or_else(missing)?;
         let interface = Interface::open(&InterfaceRef::Index(index), None)?;
         let cannot_undo = |error: Error| match error.cause() {
-            Some(Cause::CannotCompare) => error.with_help("without --confirm, nothing undoes the change"),
+            Some(Cause::CannotCompare) => {
+                error.with_help(("", Remedy::WithoutTrial, "; nothing undoes the change then"))
+            }
             _ => error,
         };
         interface.socket().refuse_if_it_cannot_compare(trial.ifindex).map_err(cannot_undo)?;

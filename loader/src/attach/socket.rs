@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::netns::NetNs;
-use crate::error::{Cause, Error, ErrorKind, Result, quote};
+use crate::error::{Cause, Error, ErrorKind, Remedy, Result, quote};
 use crate::features::Answer;
 use crate::kernel::{Privilege, explain_refusal, explain_socket};
 use crate::netlink::{self, Body, InterfaceInfo, InterfaceRef, Mode, Reply, XdpChange};
@@ -266,10 +266,7 @@ impl RouteSocket {
                        (XDP_FLAGS_REPLACE, Linux 5.7)";
         Err(Error::new(ErrorKind::Unsupported, message)
             .with_cause(Cause::CannotCompare)
-            .with_help(
-                "a program that is there can be detached without that: `xdpload detach IF --id N`, with its id from \
-                 `xdpload status IF`",
-            ))
+            .with_help(("a program that is there can be detached without that: ", Remedy::DetachById)))
     }
 
     fn change(&self, index: u32, request: impl FnOnce(u32) -> Vec<u8>) -> Result<Option<Body>> {
