@@ -196,7 +196,9 @@ impl<'p> Execution<'p> {
                     self.note_refusal_of_types(&step.call, other.on, &refusal);
                     self.alternative(other, refusal)
                 }
-                None => Err(self.for_want_of_types(age::explained(refusal, &step.call), &step.call)),
+                None => {
+                    Err(self.for_want_of_types(age::explained(refusal, &step.call, &self.kernel), &step.call))
+                }
             },
         }
     }

@@ -28,7 +28,9 @@ pub use log::VerifierLog;
 pub use memlock::{memlock_limit, raise_memlock};
 pub(crate) use permissions::Access;
 pub use permissions::permissions;
-pub(crate) use privilege::{explain_mount, explain_path, explain_refusal, explain_rejection, explain_socket};
+pub(crate) use privilege::{
+    explain_memlock, explain_mount, explain_path, explain_refusal, explain_rejection, explain_socket,
+};
 pub(crate) use probe::memcg_accounting;
 pub use probe::probe;
 pub use sysfs_btf::{kernel_btf, module_btf, modules_with_btf};

@@ -9,6 +9,7 @@ use super::permissions::{Access, permissions, user_and_groups, way_to};
 use super::{Capabilities, Privilege};
 use crate::diagnosis::{Verdict, who_bars, why_no_bpffs, why_no_socket, why_not_permitted, why_rejected};
 use crate::error::Error;
+use crate::features::Answer;
 use crate::sys::bpf;
 use crate::uapi::bpf::Cmd;
 
@@ -22,11 +23,24 @@ pub(crate) fn explain_refusal(error: Error, needed: &[Privilege]) -> Error {
     let mut facts = permissions();
     if facts.has_all(needed) {
         facts.blank = error.call().and_then(command).and_then(bpf::refusal_of_blank);
-        if errno == EPERM && facts.may_meet_memlock() {
-            facts.learn_accounting(memcg_accounting());
-        }
     }
     told(error, why_not_permitted(errno, needed, &facts))
+}
+
+/// Says that the memory of a map or program was refused for RLIMIT_MEMLOCK (before 5.11). What memory is charged to has
+/// been probed: where that could not tell, because the limit refuses that as well, another look is taken.
+pub(crate) fn explain_memlock(error: Error, accounting: Answer) -> Error {
+    let needed = &[Privilege::Bpf];
+    let mut facts = permissions();
+    let is_open = error.errno() == Some(EPERM) && error.rule().is_none();
+    if !is_open || accounting == Answer::Yes || !facts.may_meet_memlock() || !facts.has_all(needed) {
+        return error;
+    }
+    facts.learn_accounting(match accounting {
+        Answer::Unknown => memcg_accounting(),
+        known => known,
+    });
+    told(error, why_not_permitted(EPERM, needed, &facts))
 }
 
 /// The same for mount(2) of a bpffs on `path`.

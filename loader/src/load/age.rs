@@ -1,18 +1,22 @@
 //! Says of a refusal that the kernel is too old for what was asked of it, as far as a look tells.
 
-use nix::libc::{E2BIG, EINVAL};
+use nix::libc::{E2BIG, EINVAL, EPERM};
 
 use super::Execution;
 use crate::error::{Error, ErrorKind, RefusalKind, quote};
-use crate::features::{Answer, Feature, lacking};
-use crate::kernel::probe;
+use crate::features::{Answer, Feature, Kernel, lacking};
+use crate::kernel::{explain_memlock, probe};
 use crate::plan::{Call, ProgLoad};
 
 /// `refusal` of `call`, with the feature that the kernel lacks for it; as it is where nothing is known to be lacking.
 #[cold]
-pub(super) fn explained(refusal: Error, call: &Call) -> Error {
-    if !matches!(refusal.errno(), Some(EINVAL | E2BIG)) {
-        return refusal;
+pub(super) fn explained(refusal: Error, call: &Call, kernel: &Kernel) -> Error {
+    match refusal.errno() {
+        Some(EINVAL | E2BIG) => {}
+        Some(EPERM) if matches!(call, Call::MapCreate(_) | Call::ProgLoad(_)) => {
+            return explain_memlock(refusal, kernel.has(Feature::MemcgAccounting));
+        }
+        _ => return refusal,
     }
     if let (Some(E2BIG), Call::ProgLoad(ProgLoad { extends: Some(_), .. })) = (refusal.errno(), call) {
         return refusal.with_rule(lacking("programs that replace functions of others", "5.6"));
