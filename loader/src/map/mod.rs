@@ -23,6 +23,7 @@ mod entries;
 mod memory;
 mod packed;
 mod plain;
+mod ring_buffer;
 mod value;
 
 use std::fs;
@@ -40,6 +41,7 @@ use crate::uapi::bpf::{BPF_ANY, BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, Cmd, Ma
 pub use entries::{Entries, Entry};
 pub use memory::ArrayMemory;
 pub use plain::Plain;
+pub use ring_buffer::RingBuffer;
 pub use value::Value;
 
 /// What is created: the fields of `BPF_MAP_CREATE`. [`MapParams::new`] has those that each map needs.

@@ -99,10 +99,16 @@ pub(crate) struct Mapping {
 
 // SAFETY: the memory is the process's and no thread's: whoever owns this may use it and unmap it on any of them.
 unsafe impl Send for Mapping {}
-// SAFETY: of what is shared nobody reads or writes but through the atomic words of `ArrayMemory`; `write` takes `&mut`.
+// SAFETY: of what is shared nobody reads or writes but through the atomic words of `ArrayMemory` and `RingMemory`;
+// `write` takes `&mut`.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
+    /// Where it begins, which is on a page.
+    pub(super) fn start(&self) -> *mut c_void {
+        self.start
+    }
+
     /// Writes the first bytes.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Errno> {
         if bytes.len() > self.len {
@@ -175,9 +181,15 @@ impl MapFd {
     /// Maps the first `len` bytes of the map into memory, to be read and written, where the kernel finds room.
     pub(crate) fn mmap(&self, len: u64) -> Result<Mapping, Errno> {
         let len = usize::try_from(len).map_err(|_| Errno::ENOMEM)?;
-        let (prot, flags, fd) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, self.fd.as_raw_fd());
+        self.mmap_part(0, len, libc::PROT_READ | libc::PROT_WRITE)
+    }
+
+    /// The same for `len` bytes from `offset` on, for what `protection` says.
+    pub(super) fn mmap_part(&self, offset: usize, len: usize, protection: i32) -> Result<Mapping, Errno> {
+        let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        let (flags, fd) = (libc::MAP_SHARED, self.fd.as_raw_fd());
         // SAFETY: without an address to be at, the new mapping takes the place of no other.
-        let start = unsafe { libc::mmap(ptr::null_mut(), len, prot, flags, fd, 0) };
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, offset) };
         if start == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Mapping { start, len }) }
     }
 

@@ -33,6 +33,7 @@ pub(crate) mod memory;
 pub(crate) mod netlink;
 pub(crate) mod netns;
 pub(crate) mod os;
+pub(crate) mod ring;
 pub(crate) mod unix;
 
 /// The number by which the kernel says why it refused a call, as in errno(3).

@@ -318,6 +318,13 @@ pub const BPF_F_INNER_MAP: u32 = 1 << 12;
 /// `BPF_MAP_CREATE`: user space that comes to a page of an arena which is not there gets SIGSEGV, and no page (6.9).
 pub const BPF_F_SEGV_ON_FAULT: u32 = 1 << 17;
 
+/// `BPF_RINGBUF_BUSY_BIT`, in the header of a record that is not written to its end yet.
+pub const BPF_RINGBUF_BUSY_BIT: u32 = 1 << 31;
+/// `BPF_RINGBUF_DISCARD_BIT`, in the header of a record that is none.
+pub const BPF_RINGBUF_DISCARD_BIT: u32 = 1 << 30;
+/// `BPF_RINGBUF_HDR_SZ`: bytes of a header.
+pub const BPF_RINGBUF_HDR_SZ: usize = 8;
+
 /// Every flag of `BPF_MAP_CREATE` with its kernel name, lowest bit first.
 pub const MAP_FLAGS: &[(u32, &str)] = &[
     (1 << 0, "BPF_F_NO_PREALLOC"),
