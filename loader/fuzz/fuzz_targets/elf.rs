@@ -7,7 +7,7 @@ use loader::Error;
 use loader::features::Kernel;
 use loader::netlink::{InterfaceRef, ModeChoice};
 use loader::object::Object;
-use loader::plan::{AttachBy, Loader, Target};
+use loader::plan::{Loader, Target};
 
 fuzz_target!(|data: &[u8]| {
     let object = match Object::parse(data) {
@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
         Err(error) => return check(&error),
     };
     for program in &object.programs {
-        match plan(&object, &program.name) {
+        match plan(&object, &program.function.name) {
             Ok(text) => assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}"),
             Err(error) => check(&error),
         }
