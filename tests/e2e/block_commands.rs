@@ -587,6 +587,31 @@ fn a_large_mtu_takes_the_program_for_several_buffers() {
     assert_udp(&veth, OTHER, 5);
 }
 
+/// The packets of a veth are as long as its peer makes them, wherever that is.
+#[test]
+fn a_large_mtu_of_a_peer_takes_the_program_for_several_buffers_too() {
+    let (_sandbox, veth) = need!(pair(&["bpftool"]));
+    need!(crate::requirement::kernel((6, 3), "native XDP with multi-buffer packets on veth"));
+    let frags = Path::new("/sys/fs/bpf/xdpload/block/xdp_blocklist_frags");
+    let mtu = ["link", "set", FAR, "mtu", "9000"];
+    veth.far.run(|| run(&mut command("ip", &mtu)).ok());
+    // Generic mode takes any packet with either.
+    block(&["on", NEAR, "--mode=generic"]).ok();
+    assert!(!frags.exists());
+    block(&["off", NEAR]).ok();
+    block(&["on", NEAR]).ok().stdout_has("near0 in native mode");
+    assert!(frags.exists());
+    block(&["add", "192.0.2.77"]).ok();
+    assert_udp(&veth, BLOCKED, 0);
+    assert_udp(&veth, OTHER, 5);
+    block(&["off", "--purge"]).ok();
+
+    run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
+    run(&mut command("ip", &["link", "set", "two1", "mtu", "9000"])).ok();
+    block(&["on", "two0"]).ok().stdout_has("two0 in native mode");
+    assert!(frags.exists());
+}
+
 /// What is loaded once serves all interfaces, and one that comes later loads nothing.
 #[test]
 fn eight_interfaces_have_one_program() {

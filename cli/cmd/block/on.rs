@@ -10,6 +10,8 @@ use blocklist::{
 use loader::attach::{self, Interface};
 use loader::diagnosis::{InterfaceFacts, Privilege};
 use loader::doctor;
+use loader::features::{Answer, Feature};
+use loader::kernel::probe;
 use loader::load::Loaded;
 use loader::netlink::{InterfaceInfo, InterfaceRef, Mode, ModeChoice};
 use loader::pin::{self, HeldBpffs};
@@ -354,7 +356,7 @@ impl TurningOn<'_> {
                 trial: None,
             });
         }
-        let loaded = self.run_plan(&link, guard)?;
+        let loaded = self.run_plan(&link, self.buffers(interface, &link), guard)?;
         let attached = loaded.attached().expect("the plan was to attach");
         Ok(IsOn {
             at: NamedInterface::new(&attached.name, attached.index),
@@ -365,10 +367,25 @@ impl TurningOn<'_> {
         })
     }
 
+    /// In how many buffers packets may come in: those of a veth are as long as its peer sends them.
+    fn buffers(&self, interface: &Interface, link: &InterfaceInfo) -> Buffers {
+        let peer = || interface.facts(&self.args.bpffs.root).ok()?.peer;
+        // Generic mode puts together what is in several buffers, and any kernel has that.
+        let is_generic = self.args.mode.is_some_and(|choice| choice.first() == Mode::Generic);
+        let is_long = |link: &InterfaceInfo| link.mtu > MTU_IN_ONE_BUFFER;
+        let by_peer = || {
+            !is_generic && probe(Feature::XdpFrags) != Answer::No && peer().is_some_and(|peer| is_long(&peer))
+        };
+        if is_long(link) || link.kind.as_deref() == Some("veth") && by_peer() {
+            Buffers::Several
+        } else {
+            Buffers::One
+        }
+    }
+
     /// Attaches as `xdpload attach --pinned` does, on trial if there is a guard, and explains a refusal as that does.
-    fn run_plan(&self, link: &InterfaceInfo, guard: Option<&Guard>) -> Result<Loaded> {
+    fn run_plan(&self, link: &InterfaceInfo, buffers: Buffers, guard: Option<&Guard>) -> Result<Loaded> {
         let args = self.args;
-        let buffers = if link.mtu > MTU_IN_ONE_BUFFER { Buffers::Several } else { Buffers::One };
         let path = self.blocklist.program(buffers, self.lock).map_err(name_privileges)?;
         let target = Target::new(InterfaceRef::named(link.name.clone())?)
             .netns(args.place.netns.as_deref().map(crate::cmd::netns_path))
