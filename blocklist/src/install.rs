@@ -171,7 +171,10 @@ impl Blocklist {
             }
             answer => answer,
         };
-        let loaded = loaded.map_err(explain_age).context(|| "loading the blocklist's program")?;
+        let loaded = loaded
+            .map_err(explain_age)
+            .map_err(explain_privilege)
+            .context(|| "loading the blocklist's program")?;
         loaded.program(PROGRAM)?.pin(self.path(buffers.pin_name()))
     }
 
@@ -305,6 +308,17 @@ fn explain_age(error: Error) -> Error {
         }
         _ => error,
     }
+}
+
+/// The verifier takes this program from whoever has the privileges. What it says of an instruction is no help then, and
+/// where a privilege is missing, that alone is the cause.
+fn explain_privilege(error: Error) -> Error {
+    let (Some(rule), true) = (error.rule(), error.kind() == ErrorKind::VerifierRejected) else {
+        return error;
+    };
+    let told = Error::new(ErrorKind::PermissionDenied, error.headline().to_string()).with_rule(rule);
+    let told = error.errno().into_iter().fold(told, Error::with_errno);
+    error.help().into_iter().fold(told, Error::with_help)
 }
 
 /// A number that nobody outside can know.

@@ -119,6 +119,14 @@ fn all_that_a_command_takes_is_named_at_once() {
     let bpf = Nobody::with(&bench, "+bpf");
     let words = ["lacks CAP_NET_ADMIN and CAP_PERFMON", &grant("cap_net_admin,cap_perfmon,cap_bpf")];
     bpf.xdpload(&["block", "on", NEAR]).fails(3).stderr_has(words[0]).stderr_has(words[1]);
+    // The verifier is heard of no more than that: the program is not the user's, and has no log that helps.
+    let both = Nobody::with(&bench, "+bpf,+net_admin");
+    let ran = both.xdpload(&["block", "on", NEAR]).fails(3).stderr_has("loading the blocklist's program: ");
+    let ran =
+        ran.stderr_has("  rule: this process lacks CAP_PERFMON, without which the verifier does not let");
+    let ran = ran.stderr_has(&grant("cap_perfmon,cap_bpf,cap_net_admin"));
+    assert!(!ran.stderr().contains("log"), "{}", ran.report());
+    assert!(bench.sandbox.pins().is_empty());
     // CAP_SYS_ADMIN includes others, but not the right to change interfaces.
     xdpload(&["attach", NEAR, &object("xdp_pass")]).ok();
     let words = ["lacks CAP_SYS_ADMIN and CAP_NET_ADMIN in ", &grant("cap_sys_admin,cap_net_admin")];
