@@ -53,7 +53,7 @@ impl State {
             _ if word == "add" && !nft::begins(line) => self.add(line, list),
             _ if word == "create" && !nft::begins(line) => self.create(line, list),
             _ if word == "allow" => {
-                let written = prefix::parse(without_comment(&line[word.len()..]).trim())?;
+                let written = prefix::parse(without_comment(&line[word.len()..])?.trim())?;
                 list.with_host_bits += u64::from(written.had_host_bits);
                 list.allowed.push(written.prefix);
                 Ok(())
@@ -128,14 +128,24 @@ fn seconds(word: Option<&str>) -> Result<u32, Reason> {
     number.ok_or_else(|| Reason::new("expected seconds behind `timeout`"))
 }
 
-/// What is before a comment.
-fn without_comment(line: &str) -> &str {
-    line.split(['#', ';']).next().unwrap_or_default()
+/// What is before a comment. Where two prefixes stand together with only its sign between them, that is meant to part
+/// them.
+fn without_comment(line: &str) -> Result<&str, Reason> {
+    let signs = ['#', ';'];
+    let Some((text, comment)) = line.split_once(signs) else { return Ok(line) };
+    let is_listed = |word: &str| prefix::parse_range(word, |_| ()).is_ok();
+    let last = text.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let first = comment.split(|c: char| c.is_whitespace() || signs.contains(&c)).next().unwrap_or_default();
+    if is_listed(last) && is_listed(first) {
+        let sign = &line[text.len()..line.len() - comment.len()];
+        return Err(Reason(format!("expected one prefix on a line, found two: `{sign}` begins a comment")));
+    }
+    Ok(text)
 }
 
 /// A prefix or a range, and names or a comment behind it.
 fn plain(line: &str, list: &mut List) -> Result<(), Reason> {
-    let mut words = without_comment(line).split_whitespace();
+    let mut words = without_comment(line)?.split_whitespace();
     let Some(word) = words.next() else {
         return Ok(());
     };

@@ -269,6 +269,10 @@ mod tests {
             "# comment\n\n; comment\n  192.0.2.1\r\n192.0.2.0/24 # why\n198.51.100.0/24 ; SBL1\n2001:db8::/32",
             &["192.0.2.1", "192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32"],
         );
+        lists(
+            "192.0.2.1;SBL1\n192.0.2.2#7\n192.0.2.3 ;192.0.2.9\n192.0.2.4; 192.0.2.9\n192.0.2.5 a.example;192.0.2.9\n",
+            &["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"],
+        );
         lists("", &[]);
         lists("\u{feff}192.0.2.1\n", &["192.0.2.1"]);
         lists("192.0.2.1-192.0.2.4 # a range\n", &["192.0.2.1", "192.0.2.2/31", "192.0.2.4"]);
@@ -309,6 +313,7 @@ mod tests {
     fn what_is_behind_an_address_and_no_name_is_not_lost() {
         let time = "a time is only taken as `add SET PREFIX timeout SECONDS`";
         let comment = "which is no name of a host: a comment is behind #";
+        let two = |sign| format!("expected one prefix on a line, found two: `{sign}` begins a comment");
         for (line, reason) in [
             ("192.0.2.3 timeout 300", format!("there is no place for `timeout`: {time}")),
             ("192.0.2.4 1h", format!("there is no place for `1h`: {time}")),
@@ -324,6 +329,10 @@ mod tests {
             ),
             ("add bad 192.0.2.6 192.0.2.7", "`192.0.2.6`: there is no place for `192.0.2.7`".to_owned()),
             ("add bad 192.0.2.6 timeout 9 1h", "`192.0.2.6`: there is no place for `1h`".to_owned()),
+            ("192.0.2.5;192.0.2.6", two(';')),
+            ("192.0.2.0/24#2001:db8::/32 # both", two('#')),
+            ("192.0.2.5-192.0.2.6;192.0.2.8-192.0.2.9;192.0.2.11", two(';')),
+            ("allow 192.0.2.5;192.0.2.6", two(';')),
             ("192.0.2.8/08", "the length behind the slash begins with 0".to_owned()),
         ] {
             assert_eq!(listed(line), (Vec::new(), vec![format!("1: {reason}")]), "{line}");
