@@ -482,19 +482,20 @@ fn a_system_without_bpffs_gets_one() {
     assert_eq!(listed(), ["192.0.2.77 default"]);
 }
 
-/// The interface's own MTU fits in one buffer, and its peer's does not.
 #[test]
 fn a_refusal_names_the_rule_and_a_command_that_works() {
-    let (sandbox, veth) = need!(pair(&["bpftool"]));
-    veth.far.run(|| run(&mut command("ip", &["link", "set", "dev", "far0", "mtu", "3507"])).ok());
-    let on = ["on", NEAR, "--max-rules=64"];
-    let rule = "  rule: the MTU of its peer `far0` is 3507, and native mode takes at most 3506 (a page of 4096 bytes";
-    let works = "or: xdpload block on near0 --mode generic\n";
-    block(&on).fails(1).stderr_has("ERANGE").stderr_has(rule).stderr_has(works);
-    assert_eq!((attached_by_ip(NEAR), sandbox.pins()), (None, Vec::new()));
-    let warning = "warning: `near0` runs in generic mode, which is much slower: native mode was refused: ";
+    let (sandbox, _veth) = need!(pair(&["bpftool"]));
+    let queues = "numrxqueues 1 numtxqueues 1 type veth peer name four numrxqueues 4 numtxqueues 4";
+    let words: Vec<_> = ["link", "add", "one"].into_iter().chain(queues.split(' ')).collect();
+    run(&mut command("ip", &words)).ok();
+    let on = ["on", "one", "--max-rules=64"];
+    let rule = "  rule: `one` has 1 receive queue, but its peer `four` has 4 transmit queues: native mode needs as many";
+    let works = "or: xdpload block on one --mode generic\n";
+    block(&on).fails(1).stderr_has("ENOSPC").stderr_has(rule).stderr_has(works);
+    assert_eq!((attached_by_ip("one"), sandbox.pins()), (None, Vec::new()));
+    let warning = "warning: `one` runs in generic mode, which is much slower: native mode was refused: ";
     block(&[&on[..], &["--mode=auto"]].concat()).ok().stderr_has(warning).stderr_has(rule).stderr_has(works);
-    block(&["off", NEAR]).ok();
+    block(&["off", "one"]).ok();
     block(&[&on[..], &["--mode", "generic"]].concat()).ok();
 }
 

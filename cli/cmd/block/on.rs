@@ -369,18 +369,15 @@ impl TurningOn<'_> {
 
     /// In how many buffers packets may come in: those of a veth are as long as its peer sends them.
     fn buffers(&self, interface: &Interface, link: &InterfaceInfo) -> Buffers {
-        let peer = || interface.facts(&self.args.bpffs.root).ok()?.peer;
-        // Generic mode puts together what is in several buffers, and any kernel has that.
-        let is_generic = self.args.mode.is_some_and(|choice| choice.first() == Mode::Generic);
         let is_long = |link: &InterfaceInfo| link.mtu > MTU_IN_ONE_BUFFER;
-        let by_peer = || {
-            !is_generic && probe(Feature::XdpFrags) != Answer::No && peer().is_some_and(|peer| is_long(&peer))
+        // Generic mode puts together what is in several buffers, and any kernel has that.
+        let is_native = self.args.mode.unwrap_or_default().first() != Mode::Generic;
+        let has_long_peer = || {
+            let peer = interface.facts(&self.args.bpffs.root).ok().and_then(|facts| facts.peer);
+            peer.is_some_and(|peer| is_long(&peer)) && probe(Feature::XdpFrags) != Answer::No
         };
-        if is_long(link) || link.kind.as_deref() == Some("veth") && by_peer() {
-            Buffers::Several
-        } else {
-            Buffers::One
-        }
+        let is_veth = link.kind.as_deref() == Some("veth");
+        if is_long(link) || is_veth && is_native && has_long_peer() { Buffers::Several } else { Buffers::One }
     }
 
     /// Attaches as `xdpload attach --pinned` does, on trial if there is a guard, and explains a refusal as that does.
