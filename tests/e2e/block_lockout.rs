@@ -7,7 +7,7 @@ use crate::block_commands::{block, blocked_pair, file, listed};
 use crate::command::{Ran, command, run};
 use crate::packets::assert_udp;
 use crate::peers::{attached_by_ip, number};
-use crate::veth::{BLOCKED, FAR_V4, FAR_V6, NEAR, NEAR_V4, OTHER, pair, wait_for};
+use crate::veth::{BLOCKED, FAR, FAR_V4, FAR_V6, NEAR, NEAR_V4, OTHER, pair, wait_for};
 use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// `xdpload block` in an SSH session that comes from 192.0.2.77.
@@ -42,6 +42,40 @@ fn nobody_is_locked_out() {
     block(&["allow", "add", "192.0.2.78", "192.0.2.1"]).ok();
     block(&["add", "192.0.2.64/26"]).ok();
     block(&["add", "192.0.2.1", "--force"]).ok();
+}
+
+/// Rules hold wherever the blocklist is on, and so they lock out there as well.
+#[test]
+fn nobody_is_locked_out_of_another_namespace() {
+    let (sandbox, veth) = need!(pair(&["bpftool"]));
+    let ip = |words: &[&str]| drop(run(&mut command("ip", words)).ok());
+    veth.far.run(|| ip(&["route", "add", "default", "via", "192.0.2.79"]));
+    let on = ["block", "on", FAR, "--netns=far", "--max-rules=64"];
+    xdpload(&on).ok();
+    let gateway = "192.0.2.79 is the default gateway in network namespace `/run/netns/far`";
+    refused(
+        &["block", "add", "192.0.2.79"],
+        1,
+        &[gateway, "`xdpload block allow add 192.0.2.79` makes an exception"],
+    );
+    let words = "192.0.2.2 is an address of this host (far0) in network namespace `/run/netns/far`";
+    refused(&["block", "add", "192.0.2.2"], 1, &[words]);
+    let words = "192.0.2.76/30 covers 192.0.2.79, the default gateway in network namespace `/run/netns/far`";
+    refused(&["block", "load", &file(&sandbox, "list", "192.0.2.76/30\n")], 1, &[words]);
+    let feed = format!("echo add 192.0.2.79 | {} block sync -", env!("CARGO_BIN_EXE_xdpload"));
+    run(&mut command("sh", &["-c", &feed]))
+        .fails(1)
+        .stderr_has(&format!("line 1: refused, nothing was changed: {gateway}"));
+    assert!(listed().is_empty());
+
+    // Where it is off, nobody is locked out until it is turned on.
+    block(&["off", FAR, "--netns=far"]).ok();
+    block(&["add", "192.0.2.79"]).ok();
+    refused(&on[..4], 1, &[gateway]);
+    block(&["on", NEAR]).ok();
+    xdpload(&[&on[..4], &["--force"]].concat()).ok();
+    block(&["allow", "add", "192.0.2.79"]).ok();
+    refused(&["block", "allow", "del", "192.0.2.79"], 1, &[gateway]);
 }
 
 /// On a gateway with several ways out, each of them counts, whichever table has it.

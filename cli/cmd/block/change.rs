@@ -105,7 +105,8 @@ fn allow_del(args: &Allowed) -> Result<()> {
     if !args.force && !settings.count_only {
         let mut left = writer.reader().exceptions()?;
         left.retain(|exception| !prefixes.contains(exception));
-        lockout::check_all(writer.reader(), settings.unlisted, &left, "--force overrides this check")?;
+        let help = "--force overrides this check";
+        lockout::check_all(writer.reader(), None, settings.unlisted, &left, help)?;
     }
     let answers = writer.disallow(&prefixes)?;
     let removed = Removed { prefixes: &prefixes, answers: &answers, done: "allowed", set: None };

@@ -49,7 +49,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
     for (name, items) in sets {
         duplicates += lists.insert(name, items);
     }
-    let mut protected = lockout::protected();
+    let mut protected = lockout::protected(&blocklist);
     protected.retain(|it| !allowed.iter().any(|exception| exception.contains(&it.address)));
     let risky = lists.lists().flat_map(|items| lockout::risky(items, &protected));
     let mut writer = if args.dry_run { Writer::idle(&blocklist)? } else { Writer::open(&blocklist)? };

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use blocklist::guard::{LockOut, Protected, default_gateways, first_lock_out, locked_out, of_this_host};
 use blocklist::list::Item;
 use blocklist::prefix::{IpNet, covering, everything};
-use blocklist::{Reader, Unlisted};
+use blocklist::{Blocklist, Reader, Unlisted};
+use loader::attach::{NetNs, RouteSocket};
 use loader::{Error, ErrorKind, Result, escape};
 
+use super::reach;
 use crate::ancestors::{about, ancestors};
 use crate::output;
 use crate::remedy::Commands as _;
@@ -18,7 +20,7 @@ const SSH_CONNECTION: &str = "SSH_CONNECTION";
 
 /// Fails if one of the rules would cover an address that this host, its gateway or this session has, unless `force`.
 pub(super) fn check(prefixes: impl IntoIterator<Item = IpNet>, reader: &Reader, force: bool) -> Result<()> {
-    check_among(&protected(), prefixes, reader, force)
+    if force { Ok(()) } else { check_among(&protected(reader.blocklist()), prefixes, reader, force) }
 }
 
 /// The same, for whoever knows which addresses these are.
@@ -47,14 +49,17 @@ pub(super) fn check_among(
 }
 
 /// Fails if this session or the gateway will not be heard any more, now that packets are dropped by what is there, with
-/// these exceptions and what becomes of the rest.
+/// these exceptions and what becomes of the rest; `turned_on` is a namespace that they will be dropped in.
 pub(super) fn check_all(
     reader: &mut Reader,
+    turned_on: Option<&NetNs>,
     unlisted: Unlisted,
     exceptions: &[IpNet],
     help: &str,
 ) -> Result<()> {
-    let heard: Vec<_> = ssh_peer().map(peer).into_iter().chain(gateways()).collect();
+    let elsewhere = others(reader.blocklist());
+    let there = elsewhere.iter().chain(turned_on).flat_map(|namespace| within(namespace, gateways));
+    let heard: Vec<_> = ssh_peer().map(peer).into_iter().chain(gateways()).chain(there).collect();
     match locked_out(&heard, reader, unlisted, exceptions)? {
         None => Ok(()),
         Some(found) => Err(refused(&found, help)),
@@ -84,10 +89,30 @@ pub(super) fn risky(items: &[Item], protected: &[Protected]) -> Vec<IpNet> {
     everything().into_iter().chain(all).filter(is_listed).collect()
 }
 
-/// Addresses that no rule should cover.
-pub(super) fn protected() -> Vec<Protected> {
+/// Addresses that no rule of the blocklist should cover, in this network namespace and all others that it is on in.
+pub(super) fn protected(blocklist: &Blocklist) -> Vec<Protected> {
+    let elsewhere = others(blocklist);
+    let there = elsewhere.iter().flat_map(|namespace| within(namespace, of_namespace));
+    ssh_peer().map(peer).into_iter().chain(of_namespace()).chain(there).collect()
+}
+
+/// Those that the network namespace of this thread has.
+fn of_namespace() -> Vec<Protected> {
     let own = told(of_this_host(), "addresses of this host");
-    ssh_peer().map(peer).into_iter().chain(gateways()).chain(own).collect()
+    gateways().into_iter().chain(own).collect()
+}
+
+/// The other network namespaces that the blocklist is on in. One that may not be looked at is no reason to fail.
+fn others(blocklist: &Blocklist) -> Vec<NetNs> {
+    let look = || -> Result<_> { Ok(reach::others(&blocklist.program_ids()?, &RouteSocket::open(None)?)) };
+    look().unwrap_or_default().into_iter().map(|(namespace, _)| namespace).collect()
+}
+
+/// What `look` finds in a namespace, with words that say where.
+fn within(namespace: &NetNs, look: fn() -> Vec<Protected>) -> Vec<Protected> {
+    let mut found = namespace.run(look).unwrap_or_default();
+    found.iter_mut().for_each(|protected| protected.whose += &format!(" in {namespace}"));
+    found
 }
 
 fn gateways() -> Vec<Protected> {

@@ -130,7 +130,8 @@ fn check(args: &On, interfaces: &[Interface], blocklist: &Blocklist, reader: &mu
     let trial = if before.count_only { "" } else { "--confirm 60s undoes it unless confirmed; " };
     let allow = blocklist.command("allow add PREFIX");
     let help = format!("{allow} makes an exception; {trial}--force overrides this check");
-    lockout::check_all(reader, unlisted, &exceptions, &help)
+    let netns = crate::cmd::netns(&args.place)?;
+    lockout::check_all(reader, netns.as_ref(), unlisted, &exceptions, &help)
 }
 
 /// Refuses a trial of what is set for all interfaces: it takes programs off, and puts no setting back. A drop by

@@ -51,20 +51,28 @@ pub(super) fn is_nowhere(blocklist: &Blocklist) -> bool {
 
 /// The interfaces that it is on in other network namespaces than that of `here`, as far as they may be looked at.
 pub(super) fn elsewhere(ids: &[u32], here: &RouteSocket) -> Vec<Elsewhere> {
+    let named = |namespace: &NetNs, link: InterfaceInfo| Elsewhere {
+        words: format!("{} in {namespace}", quote(&link.name)),
+        index: link.index,
+    };
+    let all = others(ids, here).into_iter();
+    all.flat_map(|(namespace, links)| links.into_iter().map(move |link| named(&namespace, link))).collect()
+}
+
+/// The other network namespaces that it is on in, each with its interfaces, as far as they may be looked at.
+pub(super) fn others(ids: &[u32], here: &RouteSocket) -> Vec<(NetNs, Vec<InterfaceInfo>)> {
     let Ok((namespaces, _)) = NetNs::all() else { return Vec::new() };
-    let look = |namespace: &NetNs| -> Result<Vec<Elsewhere>> {
+    let look = |namespace: &NetNs| -> Result<Vec<InterfaceInfo>> {
         if here.is_in(namespace)? {
             return Ok(Vec::new());
         }
-        let links = RouteSocket::open(Some(namespace))?
-            .interfaces()?
-            .into_iter()
-            .filter(|link| running_on(link, ids).is_some());
-        let named = |link: InterfaceInfo| Elsewhere {
-            words: format!("{} in {namespace}", quote(&link.name)),
-            index: link.index,
-        };
-        Ok(links.map(named).collect())
+        let mut links = RouteSocket::open(Some(namespace))?.interfaces()?;
+        links.retain(|link| running_on(link, ids).is_some());
+        Ok(links)
     };
-    namespaces.iter().flat_map(|namespace| look(namespace).unwrap_or_default()).collect()
+    let all = namespaces.into_iter().map(|namespace| {
+        let links = look(&namespace).unwrap_or_default();
+        (namespace, links)
+    });
+    all.filter(|(_, links)| !links.is_empty()).collect()
 }

@@ -202,7 +202,8 @@ struct Turn {
 impl Turn {
     fn of<'t>(turn: &'t mut Option<Self>, blocklist: &Blocklist) -> Result<&'t mut Self> {
         if turn.is_none() {
-            *turn = Some(Self { writer: Writer::open(blocklist)?, protected: lockout::protected() });
+            let writer = Writer::open(blocklist)?;
+            *turn = Some(Self { writer, protected: lockout::protected(blocklist) });
         }
         Ok(turn.as_mut().expect("it was put there"))
     }
