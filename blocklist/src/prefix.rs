@@ -36,18 +36,16 @@ pub fn parse(word: &str) -> Result<Written, NoPrefix> {
         Some((address, length)) => (address, Some(length)),
         None => (word, None),
     };
-    let address: IpAddr = address
-        .parse()
-        .map_err(|_| NoPrefix("expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24".to_owned()))?;
+    let address: IpAddr = address.parse().map_err(|_| no_address(address))?;
     let width = width(address);
     let length = match length {
         None => width,
         Some(digits) => parse_length(digits, width)?,
     };
-    if is_mapped(address) && length >= 96 {
-        return Err(NoPrefix("it stands for an IPv4 address: write that".to_owned()));
-    }
     let prefix = IpNet::new(address, length).map_err(|error| NoPrefix(error.to_string()))?;
+    if is_mapped(address) && length >= 96 {
+        return Err(NoPrefix(format!("it stands for an IPv4 address: write {}", Shown(canonical(prefix)))));
+    }
     let canonical = prefix.trunc();
     Ok(Written { prefix: canonical, had_host_bits: canonical != prefix })
 }
@@ -74,6 +72,22 @@ pub(crate) fn parse_range(word: &str, mut give: impl FnMut(IpNet)) -> Result<boo
         _ => return Err(NoPrefix("a range goes from a lower to a higher address of one family".to_owned())),
     }
     Ok(false)
+}
+
+/// Why this is no address.
+fn no_address(word: &str) -> NoPrefix {
+    let zoned = word.split_once('%').filter(|(address, _)| address.parse::<Ipv6Addr>().is_ok());
+    NoPrefix(match zoned {
+        Some((address, zone)) => {
+            format!("it holds on all interfaces: write {address}, without the zone %{zone}")
+        }
+        None => "expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24".to_owned(),
+    })
+}
+
+/// Whether a word is a range of addresses such as `192.0.2.1-192.0.2.9`, which lists may have.
+pub fn is_range(word: &str) -> bool {
+    word.contains('-') && parse_range(word, |_| ()).is_ok()
 }
 
 fn parse_length(digits: &str, width: u8) -> Result<u8, NoPrefix> {
@@ -246,7 +260,12 @@ mod tests {
             ("::/00", "the length behind the slash begins with 0"),
             ("192.0.2.0/", "the length behind the slash goes from 0 to 32"),
             ("::/129", "the length behind the slash goes from 0 to 128"),
-            ("::ffff:192.0.2.1", "it stands for an IPv4 address: write that"),
+            ("192.0.2.1-192.0.2.9", expected),
+            ("192.0.2.1%eth0", expected),
+            ("::ffff:192.0.2.1", "it stands for an IPv4 address: write 192.0.2.1"),
+            ("::ffff:10.1.2.3/104", "it stands for an IPv4 address: write 10.0.0.0/8"),
+            ("fe80::1%eth0", "it holds on all interfaces: write fe80::1, without the zone %eth0"),
+            ("fe80::%eth0/64", "it holds on all interfaces: write fe80::, without the zone %eth0"),
         ] {
             assert_eq!(parse(word).unwrap_err().0, reason, "{word}");
         }

@@ -30,8 +30,19 @@ fn words_that_are_no_prefix() {
         (
             "::ffff:192.0.2.1",
             2,
-            "`::ffff:192.0.2.1` is not a prefix: it stands for an IPv4 address: write that",
+            "`::ffff:192.0.2.1` is not a prefix: it stands for an IPv4 address: write 192.0.2.1",
         ),
+        (
+            "fe80::1%near0",
+            2,
+            "`fe80::1%near0` is not a prefix: it holds on all interfaces: write fe80::1, without",
+        ),
+        (
+            "10.0.0.1-10.0.0.3",
+            2,
+            "`10.0.0.1-10.0.0.3` is not a prefix: it is a range, which `-` takes on standard input",
+        ),
+        ("10.0.0.3-10.0.0.1", 2, "`10.0.0.3-10.0.0.1` is not a prefix: expected an address"),
         ("\u{1b}[31m", 2, "`\\u{1b}[31m` is not a prefix"),
     ] {
         refused(&["block", "add", word], code, &[words]);
@@ -41,7 +52,7 @@ fn words_that_are_no_prefix() {
     assert!(listed().is_empty());
     block(&["add", "198.51.100.7/24"]).ok().stderr_has("note: `198.51.100.7/24` is taken as 198.51.100.0/24");
     refused(&["block", "test", "192.0.2.0/24"], 2, &["`192.0.2.0/24` is not an address"]);
-    let words = "`::ffff:192.0.2.1` is not an address: it stands for an IPv4 address: write that";
+    let words = "`::ffff:192.0.2.1` is not an address: it stands for an IPv4 address: write 192.0.2.1";
     refused(&["block", "test", "::ffff:192.0.2.1"], 2, &[words]);
     refused(
         &["block", "add", "192.0.2.77", "--ttl", "soon"],

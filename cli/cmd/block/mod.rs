@@ -154,21 +154,25 @@ fn read_prefixes(prefixes: &Prefixes, blocklist: &Blocklist) -> Result<List> {
             found.items.append(&mut list.items);
             found.allowed.append(&mut list.allowed);
         } else {
-            found.items.push(Item::new(one_prefix(word)?));
+            let reason = "it is a range, which `-` takes on standard input";
+            let item = if prefix::is_range(word) { Err(no_prefix(word, reason)) } else { one_prefix(word) };
+            found.items.push(Item::new(item?));
         }
     }
     Ok(found)
 }
 
 fn one_prefix(word: &str) -> Result<IpNet> {
-    let written = prefix::parse(word).map_err(|reason| {
-        Error::new(ErrorKind::InvalidInput, format!("{} is not a prefix: {reason}", quote(word)))
-    })?;
+    let written = prefix::parse(word).map_err(|reason| no_prefix(word, &reason.0))?;
     if written.had_host_bits {
         let canonical = Shown(written.prefix);
         output::remark(format_args!("note: {} is taken as {canonical}", quote(word)));
     }
     Ok(written.prefix)
+}
+
+fn no_prefix(word: &str, reason: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("{} is not a prefix: {reason}", quote(word)))
 }
 
 fn list_on_stdin(blocklist: &Blocklist) -> Result<List> {
