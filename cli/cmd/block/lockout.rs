@@ -111,7 +111,9 @@ fn others(blocklist: &Blocklist) -> Vec<NetNs> {
 /// What `look` finds in a namespace, with words that say where.
 fn within(namespace: &NetNs, look: fn() -> Vec<Protected>) -> Vec<Protected> {
     let mut found = namespace.run(look).unwrap_or_default();
-    found.iter_mut().for_each(|protected| protected.whose += &format!(" in {namespace}"));
+    for protected in &mut found {
+        protected.whose = format!("{} in {namespace}", protected.whose);
+    }
     found
 }
 
