@@ -60,7 +60,7 @@ mod writer;
 
 pub use install::{Buffers, DEFAULT_MAX_RULES, LARGEST_MAX_RULES, is_blocklist, memory, running_on};
 pub use rules::{Reader, Rule, Settings, Test, Unlisted};
-pub use sets::DEFAULT as DEFAULT_SET;
+pub use sets::{DEFAULT as DEFAULT_SET, check_name as check_set_name};
 pub use store::{Blocklist, Lock};
 pub use swap::{Lists, Swap};
 pub use writer::{Added, Writer, not_there};

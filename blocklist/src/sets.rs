@@ -307,7 +307,8 @@ fn no_room(name: &str) -> Error {
         .with_help("a set goes when the last of its rules has gone")
 }
 
-fn check_name(name: &str) -> Result<()> {
+/// Fails for what cannot name a set, as adding to it would.
+pub fn check_name(name: &str) -> Result<()> {
     let fits = !name.is_empty() && name.len() < NAME_BYTES;
     if fits && name.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != ',') {
         return Ok(());

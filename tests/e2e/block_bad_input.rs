@@ -500,7 +500,8 @@ fn a_refusal_names_the_rule_and_a_command_that_works() {
     let words: Vec<_> = ["link", "add", "one"].into_iter().chain(queues.split(' ')).collect();
     run(&mut command("ip", &words)).ok();
     let on = ["on", "one", "--max-rules=64"];
-    let rule = "  rule: `one` has 1 receive queue, but its peer `four` has 4 transmit queues: native mode needs as many";
+    let rule =
+        "  rule: `one` has 1 receive queue, but its peer `four` has 4 transmit queues: native mode needs";
     let works = "or: xdpload block on one --mode generic\n";
     block(&on).fails(1).stderr_has("ENOSPC").stderr_has(rule).stderr_has(works);
     assert_eq!((attached_by_ip("one"), sandbox.pins()), (None, Vec::new()));
@@ -654,6 +655,10 @@ fn a_feed_says_what_it_has_done_and_takes_no_half_of_a_line() {
     let twice = feed("add 203.0.113.1\nadd 203.0.113.1\nadd 203.0.113.1 10m\n").ok();
     assert_eq!(twice.stdout(), "added 203.0.113.1\nunchanged 203.0.113.1\nchanged 203.0.113.1\n");
     twice.stderr_has("2 changes");
+    let nameless = self::feed(&sandbox, "add 203.0.113.2\n", "--name 'a b'").fails(2);
+    assert!(!nameless.stderr().contains("line 1"), "{}", nameless.report());
+    assert_well_said(&nameless.stderr_has("error: `a b` cannot name a set"));
+    feed("\u{feff}add 203.0.113.1 20m\n").ok().stderr_has("1 changes");
     feed("del 203.0.113.1").fails(1).stderr_has("line 1: the last line is incomplete: the feed was cut off");
     feed(&format!("#{}add 203.0.113.9\n", "-".repeat(65_535))).fails(1).stderr_has("the line is too long");
     assert_eq!(listed().len(), 1);

@@ -544,6 +544,16 @@ fn standard_input_is_read_as_a_list() {
     timed.stderr_has("`standard input` gives 192.0.2.78 a time, but exceptions have none");
     assert_eq!(block(&["allow", "list"]).ok().stdout(), "");
     piped("# none\\n", "add -").ok().stderr_has("note: standard input lists no prefix\n");
+    for (text, words) in
+        [("", "`standard input` is empty"), ("banana\\n", "`standard input`, line 1: `banana`: ")]
+    {
+        drop(piped(text, "load -").stderr_has(words));
+    }
+    let skipped = piped("10.9.9.9/24\\nbanana\\n", "load - --name it --skip-bad").ok();
+    skipped
+        .stderr_has("skipped: standard input, line 2: ")
+        .stderr_has("note: standard input: 1 prefixes had host");
+    block(&["del", "10.9.9.0/24"]).ok();
     piped("192.0.2.77\\n10.0.0.0/8\\n", "del -").ok();
     assert_udp(&veth, BLOCKED, 5);
     piped("allow 192.0.2.2\\n192.0.2.3\\n", "allow add -").ok();

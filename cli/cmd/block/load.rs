@@ -18,6 +18,9 @@ use super::{blocklist, lockout, reach};
 use crate::output;
 use crate::remedy::Commands as _;
 
+/// What messages call what `-` names.
+pub(super) const STDIN: &str = "standard input";
+
 /// From so many lines on a terminal shows how far the reading is.
 const LONG: u64 = 100_000;
 
@@ -31,17 +34,19 @@ pub(super) fn run(args: &Load) -> Result<()> {
     let mut lists = Lists { there, ..Lists::default() };
     let mut watched = Vec::new();
     for path in &args.files {
-        let stopped = |name: &str, stop: &Stop| stopped(name, stop, room, &blocklist);
-        let list = if path == Path::new("-") {
-            read_list(io::stdin().lock(), None, room).map_err(|stop| stopped("standard input", &stop))?
+        let is_stdin = path == Path::new("-");
+        let name = if is_stdin { STDIN.to_owned() } else { path.display().to_string() };
+        let list = if is_stdin {
+            read_list(io::stdin().lock(), None, room)
         } else {
             let file = Watched::open(path)?;
             let length = file.before.is_file().then_some(file.before.len());
-            let list = read_list(&file.file, length, room).map_err(|stop| stopped(&file.name, &stop))?;
+            let list = read_list(&file.file, length, room);
             watched.push(file);
             list
         };
-        lists.take(args, &path.display().to_string(), list, &blocklist)?;
+        let list = list.map_err(|stop| stopped(&name, &stop, room, &blocklist))?;
+        lists.take(args, &name, list, &blocklist)?;
     }
     watched.iter().try_for_each(Watched::check)?;
     let Lists { sets, mut allowed, skipped, mut duplicates, .. } = lists;

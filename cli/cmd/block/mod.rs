@@ -176,7 +176,7 @@ fn no_prefix(word: &str, reason: &str) -> Error {
 }
 
 fn list_on_stdin(blocklist: &Blocklist) -> Result<List> {
-    let name = "standard input";
+    let name = load::STDIN;
     let list = blocklist::list::read(io::stdin().lock(), usize::MAX, |_| {})
         .map_err(|stop| load::stopped(name, &stop, usize::MAX, blocklist))?;
     load::refuse_bad_lines(name, &list)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use blocklist::guard::Protected;
 use blocklist::list::Item;
 use blocklist::prefix::{self, Shown};
-use blocklist::{Added, Blocklist, Writer};
+use blocklist::{Added, Blocklist, Writer, check_set_name};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ use crate::remedy;
 const MAX_LINE: u64 = 1 << 16;
 
 pub(super) fn run(args: &Sync) -> Result<()> {
+    check_set_name(&args.set)?;
     let blocklist = blocklist(&args.bpffs);
     // A feed that nobody can follow is told so at once.
     drop(Writer::open(&blocklist)?);
@@ -89,11 +90,13 @@ fn read_line(input: &mut impl io::BufRead) -> Result<Line> {
         input.skip_until(b'\n').map_err(|error| refused(&error))?;
         return Ok(Line::Bad("the line is too long"));
     }
-    Ok(match String::from_utf8(line) {
+    // Some editors and shells begin a text with a byte order mark.
+    let text = std::str::from_utf8(&line).map(|line| line.trim_start_matches('\u{feff}'));
+    Ok(match text {
         _ if len == 0 => Line::End,
         Err(_) => Line::Bad("the line is not text"),
         // What begins so shows by itself where it ends.
-        Ok(line) if is_whole || line.starts_with('{') => Line::Text(line),
+        Ok(line) if is_whole || line.starts_with('{') => Line::Text(line.to_owned()),
         Ok(_) => Line::Bad("the last line is incomplete: the feed was cut off"),
     })
 }
@@ -270,6 +273,7 @@ mod tests {
         };
         let ok = |text: &str| Line::Text(text.to_owned());
         assert_eq!(read(b"add 192.0.2.1\n{}"), [ok("add 192.0.2.1\n"), ok("{}")]);
+        assert_eq!(read("\u{feff}add 192.0.2.1\n\u{feff}{}".as_bytes()), [ok("add 192.0.2.1\n"), ok("{}")]);
         assert_eq!(read(b"del 192.0.2.1"), [Line::Bad("the last line is incomplete: the feed was cut off")]);
         let mut long = vec![b'#'; 1 << 17];
         long.extend(b"add 192.0.2.9\n\xff\nadd 192.0.2.1\n");
