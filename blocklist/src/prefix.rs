@@ -79,7 +79,7 @@ fn no_address(word: &str) -> NoPrefix {
     let zoned = word.split_once('%').filter(|(address, _)| address.parse::<Ipv6Addr>().is_ok());
     NoPrefix(match zoned {
         Some((address, zone)) => {
-            format!("it holds on all interfaces: write {address}, without the zone %{zone}")
+            format!("rules hold on all interfaces: write {address}, without the zone %{zone}")
         }
         None => "expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24".to_owned(),
     })
@@ -264,8 +264,8 @@ mod tests {
             ("192.0.2.1%eth0", expected),
             ("::ffff:192.0.2.1", "it stands for an IPv4 address: write 192.0.2.1"),
             ("::ffff:10.1.2.3/104", "it stands for an IPv4 address: write 10.0.0.0/8"),
-            ("fe80::1%eth0", "it holds on all interfaces: write fe80::1, without the zone %eth0"),
-            ("fe80::%eth0/64", "it holds on all interfaces: write fe80::, without the zone %eth0"),
+            ("fe80::1%eth0", "rules hold on all interfaces: write fe80::1, without the zone %eth0"),
+            ("fe80::%eth0/64", "rules hold on all interfaces: write fe80::, without the zone %eth0"),
         ] {
             assert_eq!(parse(word).unwrap_err().0, reason, "{word}");
         }

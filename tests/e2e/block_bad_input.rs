@@ -35,7 +35,7 @@ fn words_that_are_no_prefix() {
         (
             "fe80::1%near0",
             2,
-            "`fe80::1%near0` is not a prefix: it holds on all interfaces: write fe80::1, without",
+            "`fe80::1%near0` is not a prefix: rules hold on all interfaces: write fe80::1, without",
         ),
         (
             "10.0.0.1-10.0.0.3",
