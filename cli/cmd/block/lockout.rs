@@ -102,9 +102,17 @@ fn of_namespace() -> Vec<Protected> {
     gateways().into_iter().chain(own).collect()
 }
 
-/// The other network namespaces that the blocklist is on in. One that may not be looked at is no reason to fail.
+/// The network namespaces with a name, other than the own one, that the blocklist is on in. One that may not be looked
+/// at is no reason to fail.
 fn others(blocklist: &Blocklist) -> Vec<NetNs> {
-    let look = || -> Result<_> { Ok(reach::others(&blocklist.program_ids()?, &RouteSocket::open(None)?)) };
+    let look = || -> Result<_> {
+        let named = NetNs::all_named()?;
+        // Most hosts have none, and an `add` is short.
+        if named.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(reach::others(named, &blocklist.program_ids()?, &RouteSocket::open(None)?))
+    };
     look().unwrap_or_default().into_iter().map(|(namespace, _)| namespace).collect()
 }
 

@@ -55,13 +55,18 @@ pub(super) fn elsewhere(ids: &[u32], here: &RouteSocket) -> Vec<Elsewhere> {
         words: format!("{} in {namespace}", quote(&link.name)),
         index: link.index,
     };
-    let all = others(ids, here).into_iter();
+    let Ok((namespaces, _)) = NetNs::all() else { return Vec::new() };
+    let all = others(namespaces, ids, here).into_iter();
     all.flat_map(|(namespace, links)| links.into_iter().map(move |link| named(&namespace, link))).collect()
 }
 
-/// The other network namespaces that it is on in, each with its interfaces, as far as they may be looked at.
-pub(super) fn others(ids: &[u32], here: &RouteSocket) -> Vec<(NetNs, Vec<InterfaceInfo>)> {
-    let Ok((namespaces, _)) = NetNs::all() else { return Vec::new() };
+/// Those of the namespaces that it is on in and that are not that of `here`, each with its interfaces, as far as they
+/// may be looked at.
+pub(super) fn others(
+    namespaces: Vec<NetNs>,
+    ids: &[u32],
+    here: &RouteSocket,
+) -> Vec<(NetNs, Vec<InterfaceInfo>)> {
     let look = |namespace: &NetNs| -> Result<Vec<InterfaceInfo>> {
         if here.is_in(namespace)? {
             return Ok(Vec::new());

@@ -38,6 +38,11 @@ impl NetNs {
         Self::open(path.as_ref().display().to_string(), path.as_ref())
     }
 
+    /// Every namespace that has a name in /run/netns and may be looked at.
+    pub fn all_named() -> Result<Vec<Self>> {
+        Ok(files_in(Path::new(NAMED))?.iter().filter_map(|path| Self::at(path).ok()).collect())
+    }
+
     /// Every namespace that has a name or a process and may be looked at, and the refusal of one that may not: to look
     /// at the processes of others takes CAP_SYS_PTRACE. What only an fd or a mount elsewhere holds is not among them.
     pub fn all() -> Result<(Vec<Self>, Option<Error>)> {
