@@ -22,10 +22,7 @@ pub(crate) fn told(help: &Help) -> String {
 
 /// The error with its help as text, for who is to tell it as it is.
 pub(crate) fn in_words(error: Error) -> Error {
-    match help(&error) {
-        Some(help) => error.with_help(help),
-        None => error,
-    }
+    retold(error, words)
 }
 
 /// The same where `block on` is what has failed. The blocklist takes no other program's place.
@@ -39,6 +36,19 @@ pub(crate) fn in_words_of_block_on(error: Error) -> Error {
         Remedy::LoadAnew(at) => format!("load it from its object: {}{}", again(at), options(at)),
         other => words(other),
     };
+    retold(error, words)
+}
+
+/// The same where `load` is what has failed. It takes the place of nothing, and copies no entries.
+#[cfg(feature = "load")]
+pub(crate) fn in_words_of_load(error: Error) -> Error {
+    retold(error, |remedy| match remedy {
+        Remedy::CopyMaps { by_pin: true } => "`--pin-map MAP=/...` pins a new one elsewhere".to_owned(),
+        other => words(other),
+    })
+}
+
+fn retold(error: Error, words: impl FnOnce(&Remedy) -> String) -> Error {
     match error.help() {
         Some(help) => error.with_help(help.told(words)),
         None => error,
@@ -52,7 +62,10 @@ fn words(remedy: &Remedy) -> String {
         Remedy::TakeAsXdp { section: Some(section) } => format!("--section {}", quote(section)),
         Remedy::TakeAsXdp { section: None } => "--prog NAME, or --section NAME".to_owned(),
         Remedy::SayMapsDialect => "--maps-dialect iproute2, or libbpf to leave those fields out".to_owned(),
-        Remedy::SetMaxEntries { map } => format!("--max-entries {}=N", escape(map)),
+        Remedy::SetMaxEntries { map, enough: None } => format!("--max-entries {}=N", escape(map)),
+        Remedy::SetMaxEntries { map, enough: Some(enough) } => {
+            format!("`--max-entries {}={enough}`", escape(map))
+        }
         Remedy::PinMap { map, bpffs } => format!("--pin-map {}={}/...", escape(map), escape(bpffs)),
         Remedy::SetLater { section, variable } => {
             format!("xdpload map set IF:{} {} VALUE", escape(section), escape(variable))
@@ -63,8 +76,12 @@ fn words(remedy: &Remedy) -> String {
         Remedy::NameExtended => "xdpload load --target-prog ID|PATH --pin DIR".to_owned(),
         Remedy::PinProgram => "`xdpload load --prog NAME --pin DIR`".to_owned(),
         Remedy::PinLink => "--pin /sys/fs/bpf/NAME".to_owned(),
-        Remedy::CopyMaps { by_pin: true } => "`attach --replace --migrate-maps`".to_owned(),
-        Remedy::CopyMaps { by_pin: false } => "`--migrate-maps`".to_owned(),
+        Remedy::CopyMaps { by_pin: true } => {
+            "`attach --replace --migrate-maps` copies its entries into a new one".to_owned()
+        }
+        Remedy::CopyMaps { by_pin: false } => {
+            "`--migrate-maps` copies its entries into the new one".to_owned()
+        }
         Remedy::KeepNoMaps => "replace without `--keep-maps`".to_owned(),
         Remedy::UseBpffs => "--bpffs DIR".to_owned(),
         Remedy::WithoutLink => "leave out `--link`".to_owned(),
@@ -211,14 +228,25 @@ mod tests {
         assert_eq!(both(Remedy::LoadAnew(here))[1], "load it from its object: xdpload block on eth0");
     }
 
+    /// It has no option that copies entries, and `attach` is another command.
+    #[cfg(feature = "load")]
+    #[test]
+    fn load_names_what_it_has() {
+        let says = |by_pin| help(&in_words_of_load(refused(Remedy::CopyMaps { by_pin }))).unwrap();
+        assert_eq!(says(true), "`--pin-map MAP=/...` pins a new one elsewhere");
+        let error = in_words_of_load(refused(Remedy::ChooseProgram));
+        assert_eq!(help(&error).as_deref(), Some("--prog NAME"));
+    }
+
     #[test]
     fn words_of_names_and_of_other_remedies_stay() {
         let error =
             Error::new(ErrorKind::InvalidInput, "no").with_help(("say which: ", Remedy::ChooseProgram));
         assert_eq!(help(&error).as_deref(), Some("say which: --prog NAME"));
         assert_eq!(in_words(error).help().unwrap().to_string(), "say which: --prog NAME");
-        let map = Remedy::SetMaxEntries { map: "a\u{1b}b".to_owned() };
-        assert_eq!(help(&refused(map)).as_deref(), Some("--max-entries a\\u{1b}b=N"));
+        let map = |enough| Remedy::SetMaxEntries { map: "a\u{1b}b".to_owned(), enough };
+        assert_eq!(help(&refused(map(None))).as_deref(), Some("--max-entries a\\u{1b}b=N"));
+        assert_eq!(help(&refused(map(Some(9)))).as_deref(), Some("`--max-entries a\\u{1b}b=9`"));
         let other = Remedy::Other { name: "of another crate", words: "`that`", bpffs: "/b".into() };
         assert_eq!(help(&refused(other)).as_deref(), Some("`that`"));
         let purge = Remedy::Other { name: PURGE, words: "", bpffs: "/b".into() };

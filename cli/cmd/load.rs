@@ -13,7 +13,7 @@ use super::extend::{Extended, extend};
 use super::transcript::{self, Executed, RecordDocument, Telling};
 use crate::args::{Form, Load, Report};
 use crate::format::hex;
-use crate::output;
+use crate::{output, remedy};
 
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]
@@ -50,7 +50,8 @@ pub(crate) fn run(args: &LoadAndPin) -> Result<()> {
     })?;
     let telling = Telling::new(&args.report, args.form);
     let executed = transcript::execute(&planned, telling)
-        .map_err(|error| doctor::explain(error, &planned.plan, &args.load.bpffs.root))?;
+        .map_err(|error| doctor::explain(error, &planned.plan, &args.load.bpffs.root))
+        .map_err(remedy::in_words_of_load)?;
     output::changed(args.form, &Document::new(&planned.plan, executed))
 }
 

@@ -44,6 +44,12 @@ fn a_mismatch_is_a_table() {
 \x20 help: `attach --replace --migrate-maps` copies its entries into a new one; ";
     ran.stderr_has(table);
     assert_eq!((attached_by_ip(NEAR), sandbox.pins()), before);
+    // `load` copies nothing.
+    let load = ["load", &object("blacklist"), PIN_IT, "--pin=/sys/fs/bpf/dir"];
+    let words =
+        "help: `--pin-map MAP=/...` pins a new one elsewhere; or load with the shape that it has, or ";
+    refused(&load, 1, &["max_entries is 100, wanted 65536", words]);
+    assert_eq!(sandbox.pins(), before.1);
     // What cannot be copied is not migrated either.
     let attach = ["attach", NEAR, &object("count_percpu"), "--pin-map=packets=/sys/fs/bpf/list", "--replace"];
     let words = ["map_type is hash, wanted percpu_array", "help: load with the shape that it has"];

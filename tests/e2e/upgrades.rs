@@ -145,7 +145,8 @@ fn entries_move_to_a_map_of_another_size() {
     )
     .fails(1)
     .stderr_has("copying the entries of map `blacklist`")
-    .stderr_has("the map is full (9999 entries)");
+    .stderr_has("the map is full (9999 entries)")
+    .stderr_has("  help: `--max-entries blacklist=12000` has room for as many entries as the old one\n");
     assert_eq!(attached_by_ip(NEAR), before);
     assert_udp(&veth, BLOCKED, 0);
 

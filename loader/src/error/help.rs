@@ -87,6 +87,8 @@ pub enum Remedy {
     SetMaxEntries {
         /// The map.
         map: String,
+        /// A number that is enough, where one is known.
+        enough: Option<u32>,
     },
     /// To give a map its pin.
     PinMap {
@@ -179,7 +181,10 @@ impl Display for Remedy {
             Self::TakeAsXdp { section: Some(_) } => "`ParseOptions::sections`",
             Self::TakeAsXdp { section: None } => "`ParseOptions::program`, or `ParseOptions::sections`",
             Self::SayMapsDialect => "`ParseOptions::maps_dialect`",
-            Self::SetMaxEntries { .. } => "`Loader::max_entries`",
+            Self::SetMaxEntries { enough: None, .. } => "`Loader::max_entries`",
+            Self::SetMaxEntries { enough: Some(enough), .. } => {
+                return write!(f, "`Loader::max_entries` with {enough}");
+            }
             Self::PinMap { .. } => "`Loader::pin_map`",
             Self::SetLater { .. } => "`Loaded::map`",
             Self::GiveKconfig => "`Loader::kconfig`",
@@ -188,7 +193,7 @@ impl Display for Remedy {
             Self::NameExtended => "`Loader::extend`",
             Self::PinProgram => "`Loader::pin_under`",
             Self::PinLink => "`AttachBy::Link`",
-            Self::CopyMaps { .. } => "`KeepMaps::Copy`",
+            Self::CopyMaps { .. } => "`KeepMaps::Copy` copies its entries into a new one",
             Self::KeepNoMaps => "`KeepMaps::No`",
             Self::UseBpffs => "that",
             Self::WithoutLink => "do it by netlink",

@@ -122,8 +122,7 @@ impl Execution<'_> {
 /// What to do about a pinned map of another shape.
 fn way_out_of_pin(found: &MapShape, wanted: &MapShape) -> Help {
     if found.can_be_copied_into(wanted) {
-        let or = " copies its entries into a new one; or load with the shape that it has, or remove the pin if nobody \
-                  needs its entries";
+        let or = "; or load with the shape that it has, or remove the pin if nobody needs its entries";
         ("", Remedy::CopyMaps { by_pin: true }, or).into()
     } else {
         "load with the shape that it has, or remove the pin if nobody needs its entries".into()

@@ -3,6 +3,8 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
+use nix::libc::{E2BIG, ENOSPC};
+
 use super::maps::Fit;
 use super::{Execution, Outcome};
 use crate::error::{Context as _, Error, ErrorKind, Help, Remedy, Result, quote};
@@ -102,16 +104,31 @@ impl Execution<'_> {
             CopyBy::Entry => from.copy_entries(to),
             CopyBy::InnerMap => from.copy_inner_maps(to),
         }
+        .map_err(|error| self.explain_full(error, slot))
         .context(|| format!("copying the entries of map {}", quote(&self.plan.maps[slot.0])))?;
         self.upgrade.copied.push((slot, count));
         Ok(Outcome::Found(format!("{count} entries")))
+    }
+
+    /// Says how large the new map may be, where the entries of the old one do not fit into it. To count them would be
+    /// calls that no plan has.
+    #[cold]
+    fn explain_full(&self, error: Error, slot: MapSlot) -> Error {
+        let (enough, found) = (self.map_before(slot).max_entries(), self.map(slot).max_entries());
+        // Of an LPM trie it is ENOSPC.
+        if !matches!(error.errno(), Some(E2BIG | ENOSPC)) || enough <= found {
+            return error;
+        }
+        let map = self.plan.maps[slot.0].clone();
+        let remedy = Remedy::SetMaxEntries { map, enough: Some(enough) };
+        error.with_help(("", remedy, " has room for as many entries as the old one"))
     }
 }
 
 /// What to do about a map of the running program that is not like the one that is wanted.
 fn way_out(found: &MapShape, wanted: &MapShape) -> Help {
     if found.can_be_copied_into(wanted) {
-        ("", Remedy::CopyMaps { by_pin: false }, " copies its entries into the new one").into()
+        Remedy::CopyMaps { by_pin: false }.into()
     } else if (found.key_size, found.value_size) == (wanted.key_size, wanted.value_size) {
         ("the entries of a map of that type cannot be copied: ", Remedy::KeepNoMaps).into()
     } else {

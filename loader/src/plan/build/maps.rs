@@ -234,7 +234,7 @@ impl Loader<'_> {
                 ErrorKind::InvalidInput,
                 format!("map {} has no size: the object leaves max_entries 0", quote(&map.name)),
             )
-            .with_help(("give it: ", Remedy::SetMaxEntries { map: map.name.clone() })));
+            .with_help(("give it: ", Remedy::SetMaxEntries { map: map.name.clone(), enough: None })));
         }
         Ok((shape, adapted))
     }
