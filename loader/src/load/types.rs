@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use nix::libc::{EINVAL, ENOSPC};
 
 use super::{Execution, Outcome};
-use crate::error::{Error, RefusalKind, Result};
+use crate::error::{Error, RefusalKind, Result, quote};
 use crate::kernel::{LoadedBtf, VerifierLog};
 use crate::plan::{BtfLoad, Call, On, ProgLoad};
 use crate::uapi::bpf::MapType;
@@ -65,7 +65,7 @@ impl Execution<'_> {
             {
                 let is_it = |call: &Call| matches!(call, Call::MapCreate(other) if other.map == create.map);
                 match self.why_untyped(is_it) {
-                    Some(reason) => refusal.with_rule(format!(
+                    Some((_, reason)) => refusal.with_rule(format!(
                         "maps of this type must come with the types of their entries, and the kernel has refused \
                          those: {reason}"
                     )),
@@ -91,19 +91,36 @@ impl Execution<'_> {
             (Call::ProgLoad(other), None) => other.program == load.program,
             _ => false,
         });
-        let Some(reason) = reason else { return refusal };
+        let Some((call, reason)) = reason else { return refusal };
         let mut explanation = explanation.clone();
-        explanation.rule = format!("{}, since it has refused them: {reason}", explanation.rule);
         // The compiler has written types.
-        explanation.help = None;
+        (explanation.rule, explanation.help) = match call {
+            Some(Call::MapCreate(create)) if create.shape.map_type.is_per_cpu() => {
+                let map_type = create.shape.map_type;
+                in_per_cpu_map(&explanation.words, &quote(&self.plan.maps[create.map.0]), map_type)
+            }
+            _ => (format!("{}, since it has refused them: {reason}", explanation.rule), None),
+        };
         refusal.with_explanation(explanation)
     }
 
-    /// Why a call had to do without types: the kernel has refused the object's, or those that came with the call.
-    fn why_untyped(&self, is_it: impl Fn(&Call) -> bool) -> Option<&Error> {
-        let of_call = || self.types.untyped.iter().find(|(call, _)| is_it(call)).map(|(_, refusal)| refusal);
-        self.types.refusal.as_ref().or_else(of_call)
+    /// Why a call had to do without types: the kernel has refused the object's, or those that came with the call, which
+    /// it is then.
+    fn why_untyped(&self, is_it: impl Fn(&Call) -> bool) -> Option<(Option<&Call>, &Error)> {
+        let of_call = || self.types.untyped.iter().find(|(call, _)| is_it(call));
+        let of_all = self.types.refusal.as_ref().map(|refusal| (None, refusal));
+        of_all.or_else(|| of_call().map(|(call, refusal)| (Some(call), refusal)))
     }
+}
+
+/// The rule and the help about a lock, a timer or the like, with which the verifier's `words` end, in a value of a map
+/// that has one for each CPU. No kernel takes them there (`map_check_btf()` in `kernel/bpf/syscall.c`).
+fn in_per_cpu_map(words: &str, map: &str, map_type: MapType) -> (String, Option<String>) {
+    let what = words.rsplit(' ').next().unwrap_or(words);
+    let rule = format!("the values of map {map} have a {what}, which maps of type {map_type} cannot have");
+    let help =
+        format!("use a map of type array or hash, or leave the {what} out: each CPU has its own value there");
+    (rule, Some(help))
 }
 
 /// Whether the kernel refuses a map of this type without the types of its entries
