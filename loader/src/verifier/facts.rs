@@ -136,6 +136,7 @@ impl<'l> Facts<'l> {
                 Call::Callx { register } => Some(format!("r{register}")),
                 _ => None,
             },
+            "key_or_value" => self.key_or_value().map(str::to_owned),
             "second_lock" => self.get("callee").filter(|name| name == "bpf_spin_lock"),
             "beyond" => self.end_of_access().filter(|end| *end > 0xffff).map(|_| "65535".to_owned()),
             "above" => self
@@ -458,6 +459,22 @@ impl<'l> Facts<'l> {
         let at = self.stop()?;
         let (name, _) = self.callee(at.index).filter(|(_, is_own)| *is_own)?;
         (at.function.as_deref().map(quote)? == name).then_some(name)
+    }
+
+    /// What of an entry the argument in the register of the sentence points to.
+    fn key_or_value(&self) -> Option<&'static str> {
+        match (&*self.get("callee")?, self.register()?) {
+            (
+                "bpf_map_lookup_elem"
+                | "bpf_map_update_elem"
+                | "bpf_map_delete_elem"
+                | "bpf_map_lookup_percpu_elem",
+                2,
+            ) => Some("key"),
+            ("bpf_map_update_elem", 3)
+            | ("bpf_map_push_elem" | "bpf_map_pop_elem" | "bpf_map_peek_elem", 2) => Some("value"),
+            _ => None,
+        }
     }
 
     /// The only map among the arguments of the call.

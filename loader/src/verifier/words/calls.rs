@@ -130,7 +130,11 @@ pub(super) const TABLE: &[Row] = &[
              moved the packet",
             "{callee} takes a pointer to memory as argument {argument}, and gets a number",
         ],
-        &[READ_AGAIN, "pass the address of a variable that holds it: `&key`"],
+        &[
+            READ_AGAIN,
+            "pass the address of a variable that holds it: `&{key_or_value}`",
+            "pass the address of a variable that holds it",
+        ],
     ),
     Row {
         needs: "data_map",
