@@ -297,7 +297,10 @@ fn what_the_kernel_lacks_is_named() {
         refused("kfunc_missing", &[place, "the kernel has no function `xdpload_nowhere`"]);
         refused(
             "kfunc_signature",
-            &["the kernel has function `bpf_rcu_read_lock`, but with another signature"],
+            &[
+                "the kernel has function `bpf_rcu_read_lock`, but with another signature: it takes 0 parameters \
+                 there, and 1 parameter here",
+            ],
         );
     }
 }

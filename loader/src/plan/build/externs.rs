@@ -1,5 +1,7 @@
 //! What the programs to load take from the kernel: found there, and put into their instructions.
 
+mod signature;
+
 use std::collections::BTreeMap;
 
 use super::Loader;
@@ -342,7 +344,11 @@ fn incompatible(external: &ExternSpec, local: &Btf, ty: TypeId, kernel: &LazyBtf
             kernel.describe(found)
         ),
     };
-    Error::new(ErrorKind::Unsupported, message)
+    let error = Error::new(ErrorKind::Unsupported, message);
+    match external.kind {
+        ExternKind::Function(_) => signature::explain(error, local, ty, kernel, found),
+        _ => error,
+    }
 }
 
 /// A number of 32 bits as instructions have it.

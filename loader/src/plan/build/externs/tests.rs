@@ -19,6 +19,7 @@ use crate::uapi::bpf::{
 };
 use crate::uapi::elf::RelocationType;
 
+const OTHER_SIGNATURE: &str = "the kernel has function `kfunc`, but with another signature: ";
 const EXIT: Insn = Insn { code: BPF_EXIT, dst: 0, src: 0, off: 0, imm: 0 };
 const LOAD: Insn = Insn { code: BPF_LD_IMM64, dst: 1, ..EXIT };
 const HALF: Insn = Insn { code: 0, ..EXIT };
@@ -253,7 +254,7 @@ fn signatures_and_types_must_agree() {
         |external| refusal(&Loader::new(&object(&[external], &local)).kernel_types(kernel(&remote)));
     assert_eq!(
         refused(("kfunc", false, function)),
-        format!("{PLACE}the kernel has function `kfunc`, but with another signature")
+        format!("{PLACE}{OTHER_SIGNATURE}it takes 2 parameters there, and 1 parameter here")
     );
     for weak in [false, true] {
         assert_eq!(
@@ -267,6 +268,46 @@ fn signatures_and_types_must_agree() {
     let (load, plan) = load(&Loader::new(&weak).kernel_types(kernel(&remote)));
     assert_eq!(values(&plan), [("kfunc", &ExternValue::Missing)]);
     assert_eq!(*load.insns, [no_call(0), EXIT]);
+}
+
+#[test]
+fn what_differs_in_a_signature_is_named() {
+    let add = |types: &mut Types, result: TypeId, param: TypeId| {
+        let proto = types.builder.add(BtfKind::FUNC_PROTO, "", result.0, &[[0, param.0]]);
+        let name = types.builder.string("kfunc");
+        types.builder.raw(name, info(BtfKind::FUNC, 1), proto.0, &[]);
+        proto
+    };
+    let refused = |local: &Types, proto, remote: &Types| {
+        let object = object(&[("kfunc", false, ExternKind::Function(proto))], local);
+        let error = Loader::new(&object).kernel_types(kernel(remote)).plan(&Kernel::unknown()).unwrap_err();
+        (error.to_string(), error.help().map(|help| help.to_string()))
+    };
+    let (mut local, mut remote) = (Types::new(), Types::new());
+    let pointer = remote.builder.refer(BtfKind::PTR, "", remote.int);
+    let int = remote.int;
+    add(&mut remote, int, pointer);
+    let int = local.int;
+    let proto = add(&mut local, int, int);
+    let words = format!("{PLACE}{OTHER_SIGNATURE}parameter 1 is `int *` there, and `int` here");
+    assert_eq!(refused(&local, proto, &remote), (words, None));
+
+    // A struct that is only declared is none (`bpf_core_types_are_compat()` in libbpf's `relo_core.c`).
+    let (mut local, mut remote) = (Types::new(), Types::new());
+    let task = remote.builder.refer(BtfKind::STRUCT, "task", TypeId(0));
+    let pointer = remote.builder.refer(BtfKind::PTR, "", task);
+    let int = remote.int;
+    add(&mut remote, pointer, int);
+    let task = local.builder.refer(BtfKind::FWD, "task", TypeId(0));
+    let pointer = local.builder.refer(BtfKind::PTR, "", task);
+    let int = local.int;
+    let proto = add(&mut local, pointer, int);
+    let words = "the return value is `struct task *` there, and `struct task *` here, where `struct task` is not defined";
+    let help = "define `struct task` in the object";
+    assert_eq!(
+        refused(&local, proto, &remote),
+        (format!("{PLACE}{OTHER_SIGNATURE}{words}"), Some(help.to_owned()))
+    );
 }
 
 #[test]
