@@ -8,7 +8,7 @@ use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
 use crate::cmd::block;
-use crate::guard::{Guards, Pending};
+use crate::guard::{Guards, Pending, is_without_sockets};
 use crate::output::NamedInterface;
 use crate::{args, output};
 
@@ -56,6 +56,10 @@ fn waiting(
     for link in socket.interfaces()? {
         match guards.pending(link.index) {
             Ok(pending) => waiting.extend(pending.map(|_| link)),
+            Err(error) if is_without_sockets(&error) => {
+                refusals.push(error.context("looking for changes on trial"));
+                break;
+            }
             Err(error) => refusals.push(of(&link, error)),
         }
     }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::cmd::block;
 use crate::cmd::trial::or_else;
 use crate::format::hex;
-use crate::guard::{Guards, Pending};
+use crate::guard::{Guards, Pending, is_without_sockets};
 use crate::output::NamedInterface;
 use crate::{args, output};
 
@@ -29,10 +29,16 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
     let holders = Holders::new(&links, &args.bpffs.root);
     let default_drop = block::DefaultOnTrial::look(&args.bpffs.root);
     let mut guards = Guards::new(netns.as_ref());
-    let mut interfaces = Vec::new();
+    let (mut interfaces, mut blind) = (Vec::new(), None);
     for link in links {
         // A guard that does not answer is no reason to keep back the rest.
-        let pending = guards.pending(link.index);
+        let pending = match guards.pending(link.index) {
+            Err(error) if is_without_sockets(&error) => {
+                blind = Some(error);
+                Ok(None)
+            }
+            pending => pending,
+        };
         if args.interface.is_some() || !link.xdp.is_empty() || !matches!(pending, Ok(None)) {
             interfaces.push(Interface {
                 default_drop_seconds_left: default_drop.left_on(&link),
@@ -40,6 +46,9 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
                 ..Interface::new(&link, &holders, pending)
             });
         }
+    }
+    if let Some(error) = blind {
+        output::remark(format_args!("warning: whether changes are on trial cannot be told: {error}"));
     }
     output::answer(args.form, &Document { interfaces })
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +18,9 @@ use super::{TO_STRANGERS, socket_name};
 
 /// How long a guard may take to answer. It may be stopped, and then it never does.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The call without which no guard can be asked, nor stand.
+pub(super) const SOCKET: &str = "socket(2)";
 
 /// How often a guard is asked that ends without an answer.
 const ATTEMPTS: u32 = 10;
@@ -122,6 +125,8 @@ impl<'n> Guards<'n> {
                 self.crowded = true;
                 return Ok(Answer::Unanswered(0));
             }
+            // A filter may refuse sockets of this family.
+            Err(error) if unix_socket().is_err() => return Err(failed(SOCKET, &error)),
             stream => stream.map_err(|error| failed("connect(2)", &error))?,
         };
         // Anybody may take a name that is free.
@@ -156,13 +161,21 @@ fn no_answer(ifindex: u32, pid: i32, then: &str) -> Error {
 
 /// A connection to the guard of the interface `ifindex` in this namespace, on which neither end is waited for for long.
 fn connect_to_guard(ifindex: u32, patience: Duration) -> io::Result<UnixStream> {
-    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    let stream = UnixStream::from(socket);
+    let stream = UnixStream::from(unix_socket()?);
     stream.set_read_timeout(Some(PATIENCE))?;
     // It is the limit of connect(2) too.
     stream.set_write_timeout(Some(patience))?;
     connect(stream.as_raw_fd(), &UnixAddr::new_abstract(socket_name(ifindex).as_bytes())?)?;
     Ok(stream)
+}
+
+pub(super) fn unix_socket() -> io::Result<OwnedFd> {
+    Ok(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?)
+}
+
+/// Whether `error` says that no guard at all can be asked, and nothing of the one of this interface.
+pub(crate) fn is_without_sockets(error: &Error) -> bool {
+    error.call() == Some(SOCKET)
 }
 
 /// Asks the guard, process `pid`, for an answer.

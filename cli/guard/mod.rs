@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use loader::{Error, Result};
 
-pub(crate) use client::{Guards, Pending, pending};
+pub(crate) use client::{Guards, Pending, is_without_sockets, pending};
 pub(crate) use process::run;
 
 /// What its process is called.

@@ -19,7 +19,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{close, setsid};
 
-use super::client::{is_trusted, pending, stranger, who_holds};
+use super::client::{SOCKET, is_trusted, pending, stranger, unix_socket, who_holds};
 use super::log::{Level, log};
 use super::{NAME, TO_STRANGERS, socket_name};
 use crate::remedy;
@@ -181,7 +181,8 @@ fn listen(on_trial: &OnTrial) -> Result<UnixListener> {
                 interface.name()
             ));
         }
-        os("bind(2)", "the guard's socket", &error)
+        let call = if unix_socket().is_err() { SOCKET } else { "bind(2)" };
+        os(call, "the guard's socket", &error)
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::{env, fs, thread};
 
-use nix::libc::{AF_NETLINK, EACCES, EAFNOSUPPORT, ENOSYS, EPERM, SYS_bpf, SYS_socket};
+use nix::libc::{AF_NETLINK, AF_UNIX, EACCES, EAFNOSUPPORT, ENOSYS, EPERM, SYS_bpf, SYS_socket};
 use nix::mount::{MsFlags, mount, umount};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -380,20 +380,48 @@ fn a_seccomp_filter_is_named() {
     bench.assert_clean();
 }
 
+/// Runs `xdpload` with `arguments` behind a seccomp filter by which socket(2) for this family gives `errno`.
+fn without_sockets(family: i32, errno: i32, arguments: &[&str]) -> Ran {
+    let family = u64::from(family.unsigned_abs());
+    let of_family = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family)
+        .and_then(|condition| SeccompRule::new(vec![condition]))
+        .expect("it has a condition");
+    let refuse = || {
+        apply(SYS_socket, vec![of_family], errno);
+        xdpload(arguments)
+    };
+    thread::scope(|scope| scope.spawn(refuse).join().expect("the thread does not panic"))
+}
+
+/// Trials are looked at by AF_UNIX, and by nothing else.
+#[test]
+fn a_filter_of_the_guards_sockets_is_no_trial() {
+    let bench = need!(bench());
+    let object = bench.blacklist().save(&bench.sandbox);
+    for (errno, exit) in [(EPERM, 3), (EAFNOSUPPORT, 1)] {
+        let blind = |arguments: &[&str]| without_sockets(AF_UNIX, errno, arguments);
+        let ran = blind(&["status"]).ok();
+        assert!(!ran.stdout().contains("on trial"), "{}", ran.report());
+        let words = "warning: whether changes are on trial cannot be told: socket(2) for the guard failed: ";
+        assert!(ran.stderr().starts_with(words), "{}", ran.report());
+        assert_eq!(ran.stderr().lines().count(), 1, "{}", ran.report());
+        let words = "error: looking for changes on trial: socket(2) for the guard failed: ";
+        let ran = blind(&["confirm"]).fails(exit).stderr_has(words);
+        assert_eq!(ran.stderr().matches("socket(2)").count(), 1, "{}", ran.report());
+        blind(&["attach", NEAR, &object, "--confirm=5s"])
+            .fails(exit)
+            .stderr_has("error: socket(2) for the guard's socket failed: ");
+    }
+    bench.assert_clean();
+}
+
 /// AF_NETLINK may be refused where bpf(2) is not, as by a service manager.
 #[test]
 fn a_filter_of_sockets_is_named() {
     let _bench = need!(bench());
-    let netlink = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, AF_NETLINK as u64)
-        .and_then(|condition| SeccompRule::new(vec![condition]))
-        .expect("it has a condition");
     for (errno, exit) in [(EPERM, 3), (EAFNOSUPPORT, 1)] {
-        let refuse = || {
-            apply(SYS_socket, vec![netlink.clone()], errno);
-            xdpload(&["status"])
-        };
-        let ran = thread::scope(|scope| scope.spawn(refuse).join().expect("the thread does not panic"));
-        ran.fails(exit)
+        without_sockets(AF_NETLINK, errno, &["status"])
+            .fails(exit)
             .stderr_has("error: socket(2) for NETLINK_ROUTE failed: ")
             .stderr_has("  rule: a netlink socket takes no capability: the seccomp filter of this process ")
             .stderr_has("RestrictAddressFamilies=AF_NETLINK");
