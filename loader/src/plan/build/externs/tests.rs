@@ -302,7 +302,8 @@ fn what_differs_in_a_signature_is_named() {
     let pointer = local.builder.refer(BtfKind::PTR, "", task);
     let int = local.int;
     let proto = add(&mut local, pointer, int);
-    let words = "the return value is `struct task *` there, and `struct task *` here, where `struct task` is not defined";
+    let words = "the return value is `struct task *` there, and `struct task *` here, where `struct task` is not \
+                 defined";
     let help = "define `struct task` in the object";
     assert_eq!(
         refused(&local, proto, &remote),
