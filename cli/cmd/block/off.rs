@@ -38,8 +38,7 @@ pub(super) fn off(args: &Off) -> Result<()> {
     };
     for interface in &chosen {
         if running_on(&interface.look()?, &ids).is_none() {
-            let message = format!("the blocklist is not on {interface}");
-            return Err(Error::new(ErrorKind::NotFound, message));
+            return Err(not_on(interface));
         }
     }
     let left =
@@ -54,11 +53,20 @@ pub(super) fn off(args: &Off) -> Result<()> {
     if args.purge && args.interfaces.is_empty() {
         chosen.extend(running_elsewhere(&blocklist, &mut ids, &socket)?);
     }
+    let first = chosen.first().filter(|_| !args.interfaces.is_empty()).map(not_on);
     let interfaces = take_off_all(chosen, &ids, &args.bpffs.root)?;
+    // Somebody else has taken it off meanwhile.
+    if let (Some(error), true) = (first, interfaces.is_empty() && !args.purge) {
+        return Err(error);
+    }
     if args.purge {
         purge(&blocklist, &lock, &args.bpffs.root)?;
     }
     output::answer(args.form, &OffDocument { interfaces, purged: args.purge })
+}
+
+fn not_on(interface: &Interface) -> Error {
+    Error::new(ErrorKind::NotFound, format!("the blocklist is not on {interface}"))
 }
 
 /// Where there is no blocklist to turn off, an interface that still has the program of one, which drops as before,
