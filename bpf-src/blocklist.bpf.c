@@ -128,11 +128,19 @@ struct source6 {
 	__u64 low;
 };
 
-// A rule that matches. Its counters are at `hits`, or if that is null, in the map of this name.
+enum place {
+	NOWHERE,
+	IN_BUCKET,
+	IN_MAP,
+};
+
+// Where the rule that matches is. Its counters are in a bucket at `index` of the map `hits`, else at
+// `hits`, which is never null: verifiers before 4.16 forget of a null that it is one when it is put
+// aside on the stack.
 struct found {
 	struct block_hits *hits;
 	__u32 index;
-	__u32 is_found;
+	enum place place;
 };
 
 // Whether a set of lengths has one of these. Where a compiler joins the tests of several lengths, or
@@ -166,6 +174,11 @@ static __always_inline int drops_by_default(const struct block_config *config, _
 		return 0;
 	end = config->default_end;
 	return !end || now() < end;
+}
+
+static __always_inline struct found found_nowhere(const struct block_config *config)
+{
+	return (struct found){ .hits = (void *)config, .place = NOWHERE };
 }
 
 // Whether the filter does not know this hash.
@@ -227,7 +240,7 @@ static __always_inline int find_in_bucket(const struct block_config *config, con
 #define TRY_BUCKET(length)                                                                         \
 	if (HAS(lengths, 32 - (length)) &&                                                         \
 	    find_in_bucket(config, line, number, length, &found.index, &in_wide)) {                \
-		found.is_found = 1;                                                                \
+		found.place = IN_BUCKET;                                                           \
 		return found;                                                                      \
 	}
 #define TRY_WIDE(length)                                                                           \
@@ -249,7 +262,7 @@ static __always_inline struct found find4(const struct block_config *config, __u
 {
 	__u64 lengths = config->lengths4, in_wide, time;
 	struct block_wide_key key = { 0 };
-	struct found found = { 0 };
+	struct found found = found_nowhere(config);
 	__u32 index = number >> 20;
 	struct block_heads *head;
 	struct block_rule *rule;
@@ -298,7 +311,7 @@ static __always_inline struct found find4(const struct block_config *config, __u
 		return found;
 in_wide:
 	found.hits = &rule->hits;
-	found.is_found = 1;
+	found.place = IN_MAP;
 	return found;
 }
 
@@ -348,19 +361,19 @@ static __always_inline struct block_hits *find_in_trie(const struct source6 *sou
 	if (HAS(lengths, number)) {                                                                \
 		hits = find_wide6(config, line, source, &key, length);                                 \
 		if (hits)                                                                          \
-			return hits;                                                               \
+			goto in_map;                                                               \
 	}
 #define TRY6_ALL(first_bits, how_many, LENGTHS)                                                    \
 	if (lengths & (0 LENGTHS(BLOCK_LENGTH6_BIT))) {                                            \
 		line = line_of(config, first_bits, how_many);                                      \
 		if (!line)                                                                         \
-			return 0;                                                                  \
+			return found;                                                              \
 		LENGTHS(TRY6)                                                                      \
 	}
 
-static __always_inline struct block_hits *find6(const struct block_config *config,
-						const struct source6 *source)
+static __always_inline struct found find6(const struct block_config *config, const struct source6 *source)
 {
+	struct found found = found_nowhere(config);
 	__u64 lengths = config->lengths6;
 	struct block_wide_key key;
 	struct block_hits *hits;
@@ -370,17 +383,26 @@ static __always_inline struct block_hits *find6(const struct block_config *confi
 	TRY6_ALL(source->high >> 16, 48, BLOCK_LENGTHS6_FROM_48)
 	TRY6_ALL(source->high >> 32, 32, BLOCK_LENGTHS6_FROM_32)
 	TRY6_ALL(source->high >> 48, 16, BLOCK_LENGTHS6_FROM_16)
-	return config->flags & BLOCK_HAS_TRIE6 ? find_in_trie(source) : 0;
+	if (!(config->flags & BLOCK_HAS_TRIE6))
+		return found;
+	hits = find_in_trie(source);
+	if (!hits)
+		return found;
+in_map:
+	found.hits = hits;
+	found.place = IN_MAP;
+	return found;
 }
 
-// What becomes of a packet that is to be dropped, because of a rule if there are `hits`.
-static __always_inline enum block_verdict judge(__u64 flags, struct block_hits *hits, enum block_verdict dropped,
-						__u64 bytes)
+static __always_inline void count(struct block_hits *hits, __u64 bytes)
 {
-	if (hits) {
-		__sync_fetch_and_add(&hits->packets, 1);
-		__sync_fetch_and_add(&hits->bytes, bytes);
-	}
+	__sync_fetch_and_add(&hits->packets, 1);
+	__sync_fetch_and_add(&hits->bytes, bytes);
+}
+
+// What becomes of a packet that is to be dropped.
+static __always_inline enum block_verdict judge(__u64 flags, enum block_verdict dropped)
+{
 	return flags & BLOCK_COUNT_ONLY ? BLOCK_WOULD_DROP : dropped;
 }
 
@@ -391,28 +413,32 @@ static __always_inline enum block_verdict judge4(const struct block_config *conf
 	struct found found = find4(config, bpf_ntohl(source));
 	__u64 flags = config->flags;
 
-	if (!found.is_found && !drops_by_default(config, flags))
+	if (found.place == NOWHERE && !drops_by_default(config, flags))
 		return BLOCK_PASSED4;
 	if (flags & BLOCK_HAS_ALLOW4 && bpf_map_lookup_elem(&allow4, &key))
 		return BLOCK_ALLOWED;
-	if (found.is_found && !found.hits)
+	if (found.place == IN_BUCKET)
 		found.hits = bpf_map_lookup_elem(&hits, &found.index);
-	return judge(flags, found.hits, BLOCK_DROPPED4, bytes);
+	if (found.place != NOWHERE && found.hits)
+		count(found.hits, bytes);
+	return judge(flags, BLOCK_DROPPED4);
 }
 
 static __always_inline enum block_verdict judge6(const struct block_config *config,
 						 const struct source6 *source, __u64 bytes)
 {
-	struct block_hits *hits = find6(config, source);
+	struct found found = find6(config, source);
 	struct block_prefix6 key = { .length = 128 };
 	__u64 flags = config->flags;
 
-	if (!hits && !drops_by_default(config, flags))
+	if (found.place == NOWHERE && !drops_by_default(config, flags))
 		return BLOCK_PASSED6;
 	__builtin_memcpy(key.address, source->address, sizeof(key.address));
 	if (flags & BLOCK_HAS_ALLOW6 && bpf_map_lookup_elem(&allow6, &key))
 		return BLOCK_ALLOWED;
-	return judge(flags, hits, BLOCK_DROPPED6, bytes);
+	if (found.place != NOWHERE)
+		count(found.hits, bytes);
+	return judge(flags, BLOCK_DROPPED6);
 }
 
 // Router and neighbour solicitations and advertisements, and redirects (RFC 4861), from this very

@@ -98,5 +98,5 @@ MICRO(trie, {
 MICRO(blocklist, {
 	struct block_config *settings = bpf_map_lookup_elem(&config, &zero);
 	if (settings)
-		*found += find4(settings, bpf_ntohl(address)).is_found;
+		*found += find4(settings, bpf_ntohl(address)).place != NOWHERE;
 })

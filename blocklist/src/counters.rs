@@ -75,7 +75,8 @@ pub struct Count {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counters {
-    /// The index of the interface. Interfaces whose indices are the same modulo 256 share their counts.
+    /// The index of the interface. Interfaces whose indices are the same modulo 256 share their counts. 0 stands for
+    /// all interfaces, which kernels before 4.16 cannot tell apart.
     pub ifindex: u32,
     /// By verdict, in the order of [`Verdict::ALL`].
     pub counts: [Count; VERDICTS],
@@ -97,7 +98,8 @@ impl Counters {
     }
 }
 
-/// The counts of every interface that has seen a packet, by its index.
+/// The counts of every interface that has seen a packet, by its index; those of all by 0, where the kernel cannot tell
+/// which interface it was.
 pub fn read(blocklist: &Blocklist) -> Result<BTreeMap<u32, Counters>> {
     let map = blocklist.open(&shapes::COUNTERS)?;
     let mut found = BTreeMap::new();
@@ -111,7 +113,7 @@ pub fn read(blocklist: &Blocklist) -> Result<BTreeMap<u32, Counters>> {
                 count.bytes = count.bytes.wrapping_add(u64_at(value, 16 + 16 * at));
             }
         }
-        if counters.ifindex != 0 {
+        if counters.ifindex != 0 || counters.sum(&Verdict::ALL).packets != 0 {
             found.insert(counters.ifindex, counters);
         }
     }

@@ -5,12 +5,13 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use loader::features::{Answer, Feature};
+use loader::insn::Insn;
 use loader::kernel::probe;
 use loader::map::{Map, MapParams, UpdateFlags};
 use loader::netlink::InterfaceInfo;
 use loader::pin::HeldBpffs;
 use loader::program::Program;
-use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, ObjName};
+use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_MOV64_IMM, ObjName};
 use loader::{Context as _, Error, ErrorKind, Loader, Object, Plan, RefusalKind, Result, pin, quote};
 use nix::libc::EINVAL;
 
@@ -19,6 +20,11 @@ use crate::store::{Blocklist, Lock, Shape, shapes};
 
 /// The packet program, built in.
 const OBJECT: &[u8] = include_bytes!("blocklist.o");
+
+/// `offsetof(struct xdp_md, ingress_ifindex)` (`include/uapi/linux/bpf.h`, 4.16).
+const INGRESS_IFINDEX: i16 = 12;
+/// Opcode of a read of 32 bits from memory: `BPF_LDX | BPF_MEM | BPF_W`.
+const BPF_LDX_MEM_W: u8 = 0x61;
 
 /// The function that is the packet program.
 const PROGRAM: &str = "xdp_blocklist";
@@ -160,21 +166,13 @@ impl Blocklist {
         for program in &mut object.programs {
             program.kind.frags = buffers == Buffers::Several;
         }
-        let loaded = match self.plan(&object, &entries)?.execute(|_| {}) {
-            // Maps for mmap(2) are only asked for because their values then begin with a cache line, and because many
-            // rules are written and listed faster.
-            Err(error) if error.errno() == Some(EINVAL) && probe(Feature::MmapableArrays) == Answer::No => {
-                for map in &mut object.maps {
-                    map.shape.flags &= !BPF_F_MMAPABLE;
-                }
-                self.plan(&object, &entries)?.execute(|_| {})
+        let loaded = loop {
+            match self.plan(&object, &entries)?.execute(|_| {}) {
+                Err(refusal) if leave_out_refused(&mut object, &refusal) => {}
+                answer => break answer,
             }
-            answer => answer,
         };
-        let loaded = loaded
-            .map_err(explain_age)
-            .map_err(explain_privilege)
-            .context(|| "loading the blocklist's program")?;
+        let loaded = loaded.map_err(explain_privilege).context(|| "loading the blocklist's program")?;
         loaded.program(PROGRAM)?.pin(self.path(buffers.pin_name()))
     }
 
@@ -297,17 +295,36 @@ fn entries_of(name: &str, max_rules: u32) -> Option<u32> {
     }
 }
 
-/// Says what a kernel lacks that refuses an access of the program to its context.
-fn explain_age(error: Error) -> Error {
-    match error.explanation().cloned() {
-        Some(mut explanation) if explanation.kind == RefusalKind::ContextAccess => {
-            let rule = "packets are counted for each interface by `ctx->ingress_ifindex`, which came with Linux 4.16";
-            rule.clone_into(&mut explanation.rule);
-            explanation.help = None;
-            error.with_explanation(explanation)
+/// Leaves out what the kernel is too old for, if that is why it has refused the object.
+fn leave_out_refused(object: &mut Object, refusal: &Error) -> bool {
+    let mut mapped = object.maps.iter_mut().filter(|map| map.shape.flags & BPF_F_MMAPABLE != 0).peekable();
+    if refusal.errno() == Some(EINVAL) && mapped.peek().is_some() {
+        // They are only asked for because their values then begin with a cache line, and because many rules are
+        // written and listed faster.
+        let is_cause = probe(Feature::MmapableArrays) == Answer::No;
+        if is_cause {
+            mapped.for_each(|map| map.shape.flags &= !BPF_F_MMAPABLE);
         }
-        _ => error,
+        return is_cause;
     }
+    let at = refusal.explanation().filter(|explanation| explanation.kind == RefusalKind::ContextAccess);
+    let at = at.and_then(|explanation| explanation.at.as_ref()).map(|insn| insn.index);
+    at.is_some_and(|at| leave_out_interface(object, at))
+}
+
+/// Has the program count the packets of all interfaces as those of one with index 0, if instruction `at` is the one
+/// that asks for the index.
+fn leave_out_interface(object: &mut Object, at: usize) -> bool {
+    let insns = object.programs.iter_mut().map(|program| &mut program.function.insns);
+    let mut asking = insns.filter_map(|insns| insns.get_mut(at)).filter(|insn| is_ingress_ifindex(**insn));
+    let Some(insn) = asking.next() else { return false };
+    *insn = Insn { code: BPF_MOV64_IMM, dst: insn.dst, src: 0, off: 0, imm: 0 };
+    true
+}
+
+/// Whether this reads `ctx->ingress_ifindex`, if its source is the context.
+fn is_ingress_ifindex(insn: Insn) -> bool {
+    insn.code == BPF_LDX_MEM_W && insn.off == INGRESS_IFINDEX
 }
 
 /// The verifier takes this program from whoever has the privileges. What it says of an instruction is no help then, and
@@ -388,6 +405,25 @@ mod tests {
             let found: Vec<_> = btf.members(id).unwrap().iter().map(field).collect();
             assert_eq!(found.join(" "), fields, "{name}");
         }
+    }
+
+    /// Of all reads at that offset, it is the one from the context.
+    #[test]
+    fn the_index_of_the_interface_is_left_out_where_the_verifier_refuses_it() {
+        let mut object = Object::parse(OBJECT).unwrap();
+        let insns = |object: &Object| object.programs[0].function.insns.clone();
+        let before = insns(&object);
+        let at = before.iter().position(|insn| is_ingress_ifindex(*insn)).expect("the program asks for it");
+        assert!(before[..at].iter().all(|insn| !insn.is_call()), "it does so before anything else");
+        assert!(!leave_out_interface(&mut object, at + 1));
+        assert!(!leave_out_interface(&mut object, before.len()));
+        assert_eq!(insns(&object), before);
+
+        assert!(leave_out_interface(&mut object, at));
+        let zero = Insn { code: BPF_MOV64_IMM, dst: before[at].dst, src: 0, off: 0, imm: 0 };
+        let after = [&before[..at], &[zero], &before[at + 1..]].concat();
+        assert_eq!(insns(&object), after);
+        assert!(!leave_out_interface(&mut object, at), "once");
     }
 
     #[test]

@@ -281,7 +281,11 @@ impl Reader {
         let mut found = Vec::new();
         for map in &self.allow {
             let key_size = map.key_size();
-            map.scan(|keys, _| found.extend(keys.chunks_exact(key_size).map(trie_prefix)))?;
+            match map.scan(|keys, _| found.extend(keys.chunks_exact(key_size).map(trie_prefix))) {
+                // Then there are none: `refuse_unlisted`.
+                Err(error) if error.kind() == ErrorKind::Unsupported => {}
+                scanned => scanned?,
+            }
         }
         // With the same code as `Writer::sweep`, which has another number beside each.
         let mut found: Vec<_> = found.into_iter().map(|prefix| (prefix, 0)).collect();

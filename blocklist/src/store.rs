@@ -52,6 +52,19 @@ pub(crate) mod shapes {
         [CONFIG, HEADS, FILTER, BUCKETS, HITS, MARKS, WIDE, TRIE6, ALLOW4, ALLOW6, COUNTERS, SETS, HOLDS];
 }
 
+/// Refuses to put anything into a trie that this kernel cannot list: nobody would ever find it again.
+pub(crate) fn refuse_unlisted(trie: &Map, what: &str) -> Result<()> {
+    match trie.entries().next() {
+        Some(Err(error)) if error.kind() == ErrorKind::Unsupported => {
+            let message =
+                format!("{what} cannot be kept: this kernel cannot list the entries of tries (Linux 4.16)");
+            Err(Error::new(ErrorKind::Unsupported, message))
+        }
+        Some(Err(error)) => Err(error),
+        Some(Ok(_)) | None => Ok(()),
+    }
+}
+
 /// The directory of bpffs with all that there is of a blocklist: its maps, its programs, and the lock of those who
 /// write.
 ///

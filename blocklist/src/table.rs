@@ -19,8 +19,8 @@ use crate::layout::{
     Bucket, Cell, Config, HEAD_LINES, HEADS, Heads, Home, Key, Line, RuleValue, SLOTS, flags, home, index6,
     trie_key, trie_prefix, u32_at, u64_at, wide_key, wide_prefix,
 };
-use crate::prefix::order;
-use crate::store::{Blocklist, shapes};
+use crate::prefix::{Shown, order};
+use crate::store::{Blocklist, refuse_unlisted, shapes};
 
 /// Where a rule is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -342,7 +342,12 @@ impl Table {
         let (place, hits) = match home(prefix) {
             Home::Bucket(key) => self.claim_slot(key)?,
             Home::Wide => (Place::Wide, Hits::Kept),
-            Home::Trie => (Place::Trie, Hits::Kept),
+            Home::Trie => {
+                if !self.config()?.has(flags::HAS_TRIE6) {
+                    refuse_unlisted(&self.trie, &format!("the rule {}", Shown(prefix)))?;
+                }
+                (Place::Trie, Hits::Kept)
+            }
         };
         self.admit(prefix, place)?;
         Ok((place, hits))

@@ -13,7 +13,7 @@ use crate::list::Item;
 use crate::prefix::{Shown, canonical, sort_pairs};
 use crate::rules::{Reader, Unlisted};
 use crate::sets::DEFAULT;
-use crate::store::{Blocklist, Lock};
+use crate::store::{Blocklist, Lock, refuse_unlisted};
 use crate::table::{Drafted, Found};
 
 /// The right to change the blocklist: whoever has it is the only one.
@@ -157,12 +157,16 @@ impl Writer {
         for prefix in prefixes.iter().copied().map(canonical) {
             let is_new = !self.is_exception(prefix)?;
             let length = u32::from(prefix.prefix_len()).to_ne_bytes();
-            let map = self.reader.allow_map(prefix);
-            map.update(&trie_key(prefix), &length, UpdateFlags::ANY).map_err(|error| {
-                self.reader.explain_full(error, &format!("the exception {}", Shown(prefix)))
-            })?;
-            // The program asks only if it is told that there is something to find.
             let flag = if matches!(prefix, IpNet::V4(_)) { flags::HAS_ALLOW4 } else { flags::HAS_ALLOW6 };
+            let is_first = !self.reader.table.config()?.has(flag);
+            let (map, exception) =
+                (self.reader.allow_map(prefix), format!("the exception {}", Shown(prefix)));
+            if is_first {
+                refuse_unlisted(map, &exception)?;
+            }
+            map.update(&trie_key(prefix), &length, UpdateFlags::ANY)
+                .map_err(|error| self.reader.explain_full(error, &exception))?;
+            // The program asks only if it is told that there is something to find.
             self.reader.table.change_config(|config| config.flags |= flag)?;
             self.commit()?;
             answers.push(is_new);

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use loader::Interface;
+use loader::map::{Map, UpdateFlags};
 
 use crate::bench::refused;
 use crate::command::{Ran, command, run};
@@ -173,6 +174,39 @@ fn counters_begin_when_it_is_turned_on_and_stay_when_it_is_off() {
     block(&["off", NEAR]).ok();
     block(&["stats", NEAR]).ok().stdout_has("near0 (off)\n").stdout_has("dropped4");
     block(&["stats", "--prometheus"]).ok().stdout_has("xdpload_block_on{interface=\"near0\"} 0\n");
+}
+
+/// As before Linux 4.16, whose packet program is not told at which interface it is.
+#[test]
+fn packets_of_unknown_interfaces_are_counted_together() {
+    let (_sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    block(&["add", "192.0.2.77"]).ok();
+    assert_udp(&veth, BLOCKED, 0);
+    let map = Map::open_pinned("/sys/fs/bpf/xdpload/block/counters").expect("it is pinned");
+    let entry = |index: u32| index.to_ne_bytes();
+    let ifindex = Interface::named(NEAR).expect("it is there").index().get();
+    let counted = map.lookup(&entry(ifindex % 256)).expect("it is an array").expect("it has that entry");
+    let nowhere: Vec<Vec<u8>> = counted.all().map(|value| [&[0; 4], &value[4..]].concat()).collect();
+    let nothing: Vec<Vec<u8>> = nowhere.iter().map(|value| vec![0; value.len()]).collect();
+    for (index, values) in [(0, &nowhere), (ifindex % 256, &nothing)] {
+        let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        map.update_per_cpu(&entry(index), &values, UpdateFlags::ANY).expect("the values fit");
+    }
+    let dropped = "  dropped4                    5 packets                250 bytes\n";
+    let together =
+        "near0\n  counted with all interfaces, since this kernel tells no interface (Linux 4.16)\n";
+    block(&["stats"]).ok().stdout_has("all interfaces\n").stdout_has(dropped).stdout_has(together);
+    assert_eq!(block(&["stats", NEAR]).ok().stdout(), together);
+    let json = answer(&["block", "stats"])["interfaces"].clone();
+    assert_eq!((&json[0]["interface"], &json[0]["ifindex"]), (&"all interfaces".into(), &0.into()));
+    assert_eq!((&json[1]["interface"], &json[1]["on"]), (&NEAR.into(), &true.into()));
+    assert_eq!(json[1]["verdicts"].as_array().map(Vec::len), Some(0));
+    let text = block(&["stats", "--prometheus"]).ok();
+    let text = text
+        .stdout_has("xdpload_block_packets_total{interface=\"all interfaces\",verdict=\"dropped4\"} 5\n")
+        .stdout_has("xdpload_block_on{interface=\"near0\"} 1\n")
+        .stdout_has("xdpload_block_interfaces 1\n");
+    assert!(!text.stdout().contains("xdpload_block_on{interface=\"all"), "{}", text.report());
 }
 
 /// Who lists an address believes that its packets are dropped.

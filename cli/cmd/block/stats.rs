@@ -42,17 +42,23 @@ pub(super) fn run(args: &Stats) -> Result<()> {
     output::answer(args.form, &document)
 }
 
-/// An interface that the blocklist is on, or that it has seen packets on.
+/// An interface that the blocklist is on, or that it has seen packets on; or all of them, with the index 0, where the
+/// kernel is too old for counts of each.
 struct Seen {
     name: String,
+    index: u32,
     is_on: bool,
-    counters: Counters,
+    /// None if its packets are counted with those of all.
+    counters: Option<Counters>,
 }
+
+/// What all interfaces together are called.
+const TOGETHER: &str = "all interfaces";
 
 /// Says of which interfaces of other network namespaces the packets are in the same counts.
 fn tell_shared(found: &[Seen], others: &[reach::Elsewhere]) {
-    for Seen { name, counters, .. } in found {
-        for other in others.iter().filter(|other| other.index % PLACES == counters.ifindex % PLACES) {
+    for Seen { name, index, .. } in found.iter().filter(|seen| seen.index != 0) {
+        for other in others.iter().filter(|other| other.index % PLACES == index % PLACES) {
             output::remark(format_args!(
                 "note: {} shares its counts with {}, which has the same index modulo {PLACES}",
                 quote(name),
@@ -67,21 +73,29 @@ fn read(blocklist: &Blocklist, args: &Stats, socket: &RouteSocket) -> Result<Vec
     let mut counters = counters::read(blocklist)?;
     let ids = blocklist.program_ids()?;
     let mut found = Vec::new();
+    let together = counters.remove(&0);
+    let is_together = together.is_some();
+    if let Some(counters) = together {
+        found.push(Seen { name: TOGETHER.to_owned(), index: 0, is_on: false, counters: Some(counters) });
+    }
     for link in socket.interfaces()? {
         let is_on = running_on(&link, &ids).is_some();
         let counted = counters.remove(&link.index);
         if is_on || counted.is_some() {
-            let counters = counted.unwrap_or_else(|| Counters::none(link.index));
-            put(&mut found, Seen { name: link.name, is_on, counters });
+            let none = || (!is_together).then(|| Counters::none(link.index));
+            put(
+                &mut found,
+                Seen { name: link.name, index: link.index, is_on, counters: counted.or_else(none) },
+            );
         }
     }
     // One that has gone, or that is in another namespace, has no name here.
     for (index, counters) in counters {
-        put(&mut found, Seen { name: format!("if{index}"), is_on: false, counters });
+        put(&mut found, Seen { name: format!("if{index}"), index, is_on: false, counters: Some(counters) });
     }
     if let Some(link) = &args.interface {
         let link = socket.interface(link)?;
-        found.retain(|seen| seen.counters.ifindex == link.index);
+        found.retain(|seen| seen.index == link.index);
         if found.is_empty() {
             let message = format!("the blocklist is not on {}", quote(&link.name));
             return Err(Error::new(ErrorKind::NotFound, message));
@@ -92,7 +106,7 @@ fn read(blocklist: &Blocklist, args: &Stats, socket: &RouteSocket) -> Result<Vec
 
 /// Puts an interface where it belongs by its index.
 fn put(found: &mut Vec<Seen>, seen: Seen) {
-    let place = found.partition_point(|other| other.counters.ifindex < seen.counters.ifindex);
+    let place = found.partition_point(|other| other.index < seen.index);
     found.insert(place, seen);
 }
 
@@ -105,11 +119,12 @@ fn watch(blocklist: &Blocklist, args: &Stats, socket: &RouteSocket) -> Result<()
         let seconds = last.elapsed().as_secs_f64().max(0.001);
         last = Instant::now();
         let mut lines = String::new();
-        for Seen { name, is_on, counters } in now {
-            if let Some(before) = before.insert(counters.ifindex, counters.clone()) {
+        for Seen { name, index, is_on, counters } in now {
+            let Some(counters) = counters else { continue };
+            if let Some(before) = before.insert(index, counters.clone()) {
                 let rates = Rates { before: &before, now: &counters, seconds };
                 // Writing to a String cannot fail.
-                let off = if is_on { "" } else { " (off)" };
+                let off = off(is_on, index);
                 let _ = writeln!(lines, "{:<16}{rates}{off}", escape(&name));
             }
         }
@@ -156,7 +171,13 @@ struct Interface {
     at: NamedInterface,
     /// Whether the blocklist is on it now.
     on: bool,
+    /// None where its packets are counted with those of all.
     verdicts: Vec<Row>,
+}
+
+/// What is said of an interface that the blocklist is not on.
+fn off(is_on: bool, index: u32) -> &'static str {
+    if is_on || index == 0 { "" } else { " (off)" }
 }
 
 #[derive(Serialize)]
@@ -173,10 +194,11 @@ impl Document {
             packets: count.packets,
             bytes: count.bytes,
         };
-        let interface = |Seen { name, is_on, counters }: Seen| Interface {
-            at: NamedInterface::new(&name, counters.ifindex),
+        let rows = |counters: Counters| Verdict::ALL.into_iter().zip(&counters.counts).map(row).collect();
+        let interface = |Seen { name, index, is_on, counters }: Seen| Interface {
+            at: NamedInterface::new(&name, index),
             on: is_on,
-            verdicts: Verdict::ALL.into_iter().zip(&counters.counts).map(row).collect(),
+            verdicts: counters.map(rows).unwrap_or_default(),
         };
         Self { interfaces: found.into_iter().map(interface).collect() }
     }
@@ -185,7 +207,11 @@ impl Document {
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Interface { at, on, verdicts } in &self.interfaces {
-            writeln!(f, "{}{}", at.name(), if *on { "" } else { " (off)" })?;
+            writeln!(f, "{}{}", at.name(), off(*on, at.ifindex))?;
+            if verdicts.is_empty() {
+                writeln!(f, "  counted with {TOGETHER}, since this kernel tells no interface (Linux 4.16)")?;
+                continue;
+            }
             let mut counted = verdicts.iter().filter(|row| row.packets > 0).peekable();
             if counted.peek().is_none() {
                 writeln!(f, "  no packets so far")?;
@@ -247,7 +273,8 @@ impl fmt::Display for Prometheus<'_> {
         }
         let metric = "xdpload_block_on";
         writeln!(f, "# HELP {metric} Whether the blocklist is on the interface.\n# TYPE {metric} gauge")?;
-        for Interface { at, on, .. } in &self.document.interfaces {
+        for Interface { at, on, .. } in self.document.interfaces.iter().filter(|place| place.at.ifindex != 0)
+        {
             writeln!(f, "{metric}{{interface=\"{}\"}} {}", label(&at.interface), u8::from(*on))?;
         }
         let on = self.document.interfaces.iter().filter(|interface| interface.on).count();
