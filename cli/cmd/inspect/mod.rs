@@ -190,7 +190,7 @@ impl<'o> Inspection<'o> {
         });
         let (linker, btf) = (Linker::new(object), object.btf.as_ref());
         Self {
-            byte_order: format!("{:?}", object.order).to_lowercase(),
+            byte_order: format!("{:?}", object.order).to_ascii_lowercase(),
             license: object.license.as_deref(),
             version: object.version,
             sections: sections.collect(),

@@ -27,7 +27,7 @@ pub fn why_refused(
     facts: &InterfaceFacts,
 ) -> Option<Verdict> {
     if let Some(message) = message {
-        let message = message.to_lowercase();
+        let message = message.to_ascii_lowercase();
         let rule = RULES.iter().find(|rule| rule.words.iter().any(|words| message.contains(words)))?;
         return Some((rule.broken)(wish, facts).unwrap_or_else(|| (rule.said)(wish, facts)));
     }

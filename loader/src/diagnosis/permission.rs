@@ -227,7 +227,7 @@ fn lacking(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
 fn or_setcap(missing: &[String], held: Capabilities) -> String {
     let others = [Capability::BPF, Capability::NET_ADMIN, Capability::PERFMON, Capability::SYS_ADMIN];
     let others = others.into_iter().filter(|other| held.has(*other)).map(|other| format!("{other:?}"));
-    let words = missing.iter().cloned().chain(others).collect::<Vec<_>>().join(",").to_lowercase();
+    let words = missing.iter().cloned().chain(others).collect::<Vec<_>>().join(",").to_ascii_lowercase();
     format!("run it as root, or grant it to the program: setcap {words}+ep FILE")
 }
 
