@@ -1,6 +1,5 @@
 //! `xdpload load`: load an object and pin its programs and maps, without attaching anything.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -92,13 +91,14 @@ impl Document {
         let program = |slot: ProgramSlot, pin: &str| {
             let name = &plan.programs[slot.0];
             let info = loaded.info(name);
+            let link = link_pins.iter().find(|(extension, _)| *extension == slot);
             Program {
                 name: name.clone(),
                 pin: pin.to_owned(),
                 id: info.map(|info| info.id),
                 tag: info.map(|info| hex(&info.tag)),
                 map_ids: info.map(|info| info.map_ids.clone()).unwrap_or_default(),
-                link: link_pins.get(&slot).map(|path| Link { pin: (*path).to_owned() }),
+                link: link.map(|(_, path)| Link { pin: (*path).to_owned() }),
             }
         };
         let pins = plan.steps.iter().filter_map(|step| match &step.call {
@@ -115,7 +115,7 @@ impl Document {
 }
 
 /// Each extension is given its link by one step, and the next one pins that.
-fn links_of_extensions(plan: &Plan) -> BTreeMap<ProgramSlot, &str> {
+fn links_of_extensions(plan: &Plan) -> Vec<(ProgramSlot, &str)> {
     let pairs = plan.steps.iter().zip(plan.steps.iter().skip(1));
     pairs
         .filter_map(|(extend, pin)| match (&extend.call, &pin.call) {

@@ -180,7 +180,7 @@ fn again(args: &On) -> String {
 }
 
 /// The interfaces in an order in which all can be attached to: none after one that is stacked on it.
-fn lower_first(mut interfaces: Vec<Interface>, bpffs: &Path) -> Result<Vec<Interface>> {
+fn lower_first(interfaces: Vec<Interface>, bpffs: &Path) -> Result<Vec<Interface>> {
     if interfaces.len() < 2 {
         return Ok(interfaces);
     }
@@ -192,8 +192,13 @@ fn lower_first(mut interfaces: Vec<Interface>, bpffs: &Path) -> Result<Vec<Inter
     let count = |interface: &Interface| {
         uppers.iter().find(|(index, _)| *index == interface.index()).map_or(0, |(_, count)| *count)
     };
-    interfaces.sort_by_key(|interface| std::cmp::Reverse(count(interface)));
-    Ok(interfaces)
+    // They are few, and the standard library's sort takes five kilobytes of machine code for each type.
+    let mut sorted = Vec::with_capacity(interfaces.len());
+    for interface in interfaces {
+        let above = count(&interface);
+        sorted.insert(sorted.partition_point(|lower| count(lower) >= above), interface);
+    }
+    Ok(sorted)
 }
 
 /// Refuses an interface with another program, one that has it in another mode than is asked for, and one where the

@@ -239,7 +239,8 @@ impl Sizes {
             *by_mask.entry(rule.sets).or_default() += 1;
         }
         // An alert is about what is 0, and not about what is missing.
-        let mut rules = BTreeMap::from([(DEFAULT_SET.to_owned(), 0)]);
+        let mut rules = BTreeMap::new();
+        rules.insert(DEFAULT_SET.to_owned(), 0);
         for (mask, count) in by_mask {
             for name in reader.set_names(mask) {
                 *rules.entry(name).or_default() += count;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::btf::{Btf, Shape};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::object::{FunctionSpec, Object};
+use crate::order::InOrder as _;
 use crate::uapi::btf::{BtfKind, FuncLinkage};
 
 /// The callbacks of an object's programs.
@@ -33,7 +34,7 @@ impl<'o> Exceptions<'o> {
         Self {
             btf: Some(btf),
             names,
-            functions: global.map(|function| (&*function.name, function)).collect(),
+            functions: global.map(|function| (&*function.name, function)).into_map(),
         }
     }
 

@@ -111,7 +111,7 @@ impl DataMaps {
             Referent::Data(section) => Some(section),
             Referent::Map(_) => None,
         });
-        Ok(Self { maps: object.maps.len(), needed: needed.collect(), arena: arena(object)? })
+        Ok(Self { maps: object.maps.len(), needed: needed.into_set(), arena: arena(object)? })
     }
 
     fn slot(&self, section: usize) -> MapSlot {
