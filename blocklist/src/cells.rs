@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::hint::black_box;
+use std::mem;
 use std::ops::BitXor;
 
 use loader::Result;
@@ -25,24 +26,33 @@ pub(crate) struct Cells<T> {
 
 #[derive(Debug)]
 enum Known<T> {
-    Some(BTreeMap<u32, T>),
+    /// The entries that were asked for, and by index where each is among them: a map of places is the same machine code
+    /// for all types.
+    Some {
+        places: BTreeMap<u32, usize>,
+        entries: Vec<T>,
+    },
     All(Vec<T>),
+}
+
+impl<T> Known<T> {
+    const NOTHING: Self = Self::Some { places: BTreeMap::new(), entries: Vec::new() };
 }
 
 impl<T: Cell> Cells<T> {
     pub(crate) fn new(map: Map) -> Self {
         let words = (map.max_entries() as usize).div_ceil(64);
-        Self { array: Array::new(map), known: Known::Some(BTreeMap::new()), changed: vec![0; words] }
+        Self { array: Array::new(map), known: Known::NOTHING, changed: vec![0; words] }
     }
 
     /// Reads all entries that have not changed here.
     pub(crate) fn read_all(&mut self) -> Result<()> {
-        if let Known::Some(some) = &mut self.known {
+        if let Known::Some { places, entries } = &mut self.known {
             let len = self.array.len();
             let mut all = Vec::with_capacity(len as usize);
             self.array.read_many(0..len, |bytes| all.push(T::decode(bytes)))?;
-            for (index, cell) in std::mem::take(some) {
-                all[index as usize] = cell;
+            for (&index, &place) in &*places {
+                mem::swap(&mut all[index as usize], &mut entries[place]);
             }
             self.known = Known::All(all);
         }
@@ -51,7 +61,7 @@ impl<T: Cell> Cells<T> {
 
     /// Knows nothing, for whoever may find that others have written meanwhile.
     pub(crate) fn forget(&mut self) {
-        self.known = Known::Some(BTreeMap::new());
+        self.known = Known::NOTHING;
         self.forget_changes();
     }
 
@@ -59,7 +69,7 @@ impl<T: Cell> Cells<T> {
     pub(crate) fn all(&self) -> &[T] {
         match &self.known {
             Known::All(all) => all,
-            Known::Some(_) => &[],
+            Known::Some { .. } => &[],
         }
     }
 
@@ -71,11 +81,15 @@ impl<T: Cell> Cells<T> {
     pub(crate) fn get(&mut self, index: u32) -> Result<&mut T> {
         match &mut self.known {
             Known::All(all) => Ok(&mut all[index as usize]),
-            Known::Some(some) => {
-                if let Entry::Vacant(vacant) = some.entry(index) {
-                    vacant.insert(T::decode(&self.array.read(index)?));
-                }
-                Ok(some.get_mut(&index).expect("it was put there"))
+            Known::Some { places, entries } => {
+                let place = match places.entry(index) {
+                    Entry::Occupied(known) => *known.get(),
+                    Entry::Vacant(unknown) => {
+                        entries.push(T::decode(&self.array.read(index)?));
+                        *unknown.insert(entries.len() - 1)
+                    }
+                };
+                Ok(&mut entries[place])
             }
         }
     }
