@@ -124,11 +124,13 @@ struct Text<W: Write> {
 
 impl<W: Write> fmt::Write for Text<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let line = text.trim_end_matches('\n');
+        let text = text.as_bytes();
+        let end = text.iter().rposition(|byte| *byte != b'\n').map_or(0, |last| last + 1);
+        let line = &text[..end];
         if !line.is_empty() {
             self.any = true;
             let newlines = (0..mem::take(&mut self.newlines)).try_for_each(|_| self.out.write_all(b"\n"));
-            let written = newlines.and_then(|()| self.out.write_all(line.as_bytes()));
+            let written = newlines.and_then(|()| self.out.write_all(line));
             if let Err(error) = written {
                 self.failure = Some(error);
                 return Err(fmt::Error);
