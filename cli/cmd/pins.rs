@@ -57,11 +57,8 @@ pub(crate) fn run(args: &Pins) -> Result<()> {
     // What a run has just pinned would seem to serve nobody until its program is attached.
     let removes = gc.is_some_and(|gc| !gc.dry_run);
     let _lock = if removes { pin::lock_if_there(bpffs)? } else { None };
-    let kernel = match Kernel::look() {
-        // What is pinned can be told without the privilege to ask for users, but not what serves nobody.
-        Err(error) if gc.is_none() && error.kind() == ErrorKind::PermissionDenied => Kernel::unseen(&error)?,
-        kernel => kernel?,
-    };
+    // What is pinned can be told without asking for users, but not what serves nobody.
+    let kernel = if gc.is_some() { Kernel::look()? } else { Kernel::look_where_allowed()? };
     // Whatever cannot be looked at, the rest is done.
     let (paths, mut failures) = pin::walk(bpffs);
     let mut pins = Vec::new();
@@ -72,7 +69,7 @@ pub(crate) fn run(args: &Pins) -> Result<()> {
         }
     }
     match gc {
-        None => output::answer(args.form, &List { pins, users_hidden: kernel.hidden })?,
+        None => output::answer(args.form, &List { pins, users_hidden: kernel.why_hidden() })?,
         Some(gc) => {
             let mut removed: Vec<_> = pins.into_iter().filter(|pin| pin.orphaned.is_some()).collect();
             if !gc.dry_run {
@@ -108,73 +105,117 @@ fn remove(orphans: &mut Vec<Pin>, bpffs: &Path, failures: &mut Vec<Error>) {
 
 /// What the pins are compared with.
 struct Kernel {
-    programs: Vec<ProgramInfo>,
-    links: Vec<LinkState>,
+    objects: Objects,
     /// Why the kernel does not tell its programs and links; none if it does.
-    hidden: Option<String>,
-    /// The interfaces of this network namespace.
-    interfaces: Vec<InterfaceInfo>,
-    /// The namespace's number; 0 where the kernel has none.
-    cookie: u64,
+    objects_hidden: Option<String>,
+    place: Surroundings,
+    /// Why the interfaces are not known; none if they are.
+    place_hidden: Option<String>,
     /// Once somebody has asked.
     elsewhere: OnceCell<Elsewhere>,
     /// Whether it has been told that this is not all.
     is_told: Cell<bool>,
 }
 
-impl Kernel {
+/// All programs and links.
+#[derive(Default)]
+struct Objects {
+    programs: Vec<ProgramInfo>,
+    links: Vec<LinkState>,
+}
+
+impl Objects {
     fn look() -> Result<Self> {
         // One may be gone meanwhile; without the privilege to look, all would seem to be of no use.
-        let mut programs = Vec::new();
+        let (mut programs, mut links) = (Vec::new(), Vec::new());
         for id in program_ids() {
             programs.extend(Program::from_id(id?).and_then(|program| program.info()));
         }
-        let mut links = Vec::new();
         for id in link_ids() {
             links.extend(Link::from_id(id?).and_then(|link| link.state()));
         }
-        Self::beside(programs, links, None)
+        Ok(Self { programs, links })
     }
+}
 
-    /// Without its programs and links, which `refusal` keeps from this process.
-    fn unseen(refusal: &Error) -> Result<Self> {
-        let hidden = refusal.rule().map_or_else(|| refusal.to_string(), ToOwned::to_owned);
-        Self::beside(Vec::new(), Vec::new(), Some(hidden))
-    }
+/// This network namespace.
+#[derive(Default)]
+struct Surroundings {
+    interfaces: Vec<InterfaceInfo>,
+    /// The namespace's number; 0 where the kernel has none.
+    cookie: u64,
+}
 
-    fn beside(programs: Vec<ProgramInfo>, links: Vec<LinkState>, hidden: Option<String>) -> Result<Self> {
+impl Surroundings {
+    fn look() -> Result<Self> {
         let socket = RouteSocket::open(None)?;
         let cookie = socket.netns_cookie().unwrap_or(0);
-        let interfaces = socket.interfaces()?;
-        let (elsewhere, is_told) = (OnceCell::new(), Cell::new(false));
-        Ok(Self { programs, links, hidden, interfaces, cookie, elsewhere, is_told })
+        Ok(Self { interfaces: socket.interfaces()?, cookie })
+    }
+}
+
+impl Kernel {
+    fn look() -> Result<Self> {
+        Ok(Self::of((Objects::look()?, None), (Surroundings::look()?, None)))
     }
 
-    fn interface(&self, index: u32) -> Option<&InterfaceInfo> {
-        self.interfaces.iter().find(|interface| interface.index == index)
+    /// Without what is kept from this process.
+    fn look_where_allowed() -> Result<Self> {
+        let hidden = |error: &Error| error.rule().map_or_else(|| error.to_string(), ToOwned::to_owned);
+        let objects = match Objects::look() {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                (Objects::default(), Some(hidden(&error)))
+            }
+            objects => (objects?, None),
+        };
+        let place = match Surroundings::look() {
+            Err(error) => (Surroundings::default(), Some(hidden(&error))),
+            Ok(place) => (place, None),
+        };
+        Ok(Self::of(objects, place))
+    }
+
+    fn of(
+        (objects, objects_hidden): (Objects, Option<String>),
+        (place, place_hidden): (Surroundings, Option<String>),
+    ) -> Self {
+        let (elsewhere, is_told) = (OnceCell::new(), Cell::new(false));
+        Self { objects, objects_hidden, place, place_hidden, elsewhere, is_told }
+    }
+
+    /// Why not all users are told; none if they are.
+    fn why_hidden(&self) -> Option<String> {
+        let reasons: Vec<_> =
+            [&self.objects_hidden, &self.place_hidden].into_iter().flatten().cloned().collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// Whose link is attached to the interface `index`; none if its name is hidden.
+    fn user_of_link(&self, index: u32) -> Option<Vec<String>> {
+        let interface = self.place.interfaces.iter().find(|interface| interface.index == index);
+        let is_told = self.place_hidden.is_none() || index == 0;
+        is_told.then(|| interface.map(|interface| interface.name.clone()).into_iter().collect())
     }
 
     /// Who uses the map with this id; none if that is hidden.
     fn users_of_map(&self, id: u32) -> Option<Vec<String>> {
-        let users = self.programs.iter().filter(|program| program.map_ids.contains(&id));
-        self.seen(users.map(|program| format!("program {} ({})", program.id, program.name)).collect())
+        let users = self.objects.programs.iter().filter(|program| program.map_ids.contains(&id));
+        let users: Vec<_> =
+            users.map(|program| format!("program {} ({})", program.id, program.name)).collect();
+        self.objects_hidden.is_none().then_some(users)
     }
 
-    /// Who uses the program with this id; none if that is hidden. Interfaces tell everybody.
+    /// Who uses the program with this id; none if there is nobody and that is only what can be seen. Interfaces tell
+    /// everybody.
     fn users_of_program(&self, id: u32) -> Option<Vec<String>> {
         let mut users = Vec::new();
-        for interface in &self.interfaces {
+        for interface in &self.place.interfaces {
             let modes = interface.xdp.programs().iter().filter(|program| program.id == Some(id));
             users.extend(modes.map(|program| format!("{} in {} mode", interface.name, program.mode)));
         }
-        let links = self.links.iter().filter(|link| link.program == id);
+        let links = self.objects.links.iter().filter(|link| link.program == id);
         users.extend(links.map(|link| format!("bpf_link {}", link.id)));
-        self.seen(users)
-    }
-
-    /// These users; none if there is nobody and that is only what can be seen.
-    fn seen(&self, users: Vec<String>) -> Option<Vec<String>> {
-        (self.hidden.is_none() || !users.is_empty()).then_some(users)
+        (self.why_hidden().is_none() || !users.is_empty()).then_some(users)
     }
 
     /// Why the pins of an attachment, in a directory with this name, serve nobody; none if they may.
@@ -182,19 +223,19 @@ impl Kernel {
         let Some(KeptFor { netns_cookie, ifindex, program }) = KeptFor::parse(directory) else {
             return Ok(None);
         };
-        if self.hidden.is_some() {
+        if self.objects_hidden.is_some() {
             return Ok(None);
         }
-        if !self.programs.iter().any(|info| info.id == program) {
+        if !self.objects.programs.iter().any(|info| info.id == program) {
             return Ok(Some(format!("program {program} is gone")));
         }
-        if netns_cookie != self.cookie {
+        if self.place_hidden.is_some() || netns_cookie != self.place.cookie {
             return Ok(None);
         }
         // On another interface it needs the same prog arrays.
         let runs =
             |interface: &InterfaceInfo| interface.xdp.programs().iter().any(|it| it.id == Some(program));
-        let there = self.interfaces.iter().any(runs);
+        let there = self.place.interfaces.iter().any(runs);
         // A guard may put it back, and an interface takes its program along into another namespace.
         let is_idle = !there && guard::pending(None, ifindex)?.is_none() && !self.is_elsewhere(program)?;
         Ok(is_idle.then(|| format!("program {program} is not on interface {ifindex} any more")))
@@ -205,7 +246,7 @@ impl Kernel {
         let Elsewhere { programs, refusal } = if let Some(looked) = self.elsewhere.get() {
             looked
         } else {
-            let looked = Elsewhere::look(self.cookie)?;
+            let looked = Elsewhere::look(self.place.cookie)?;
             self.elsewhere.get_or_init(|| looked)
         };
         if programs.contains(&program) {
@@ -290,9 +331,8 @@ impl Pin {
                 let state = Link::from_fd(fd)?.state()?;
                 let is_xdp = state.link_type == LinkType::XDP;
                 let detached = (is_xdp && state.ifindex == 0).then(|| "it is detached".to_owned());
-                let interface = kernel.interface(state.ifindex).filter(|_| is_xdp);
-                let used_by = interface.map(|interface| interface.name.clone()).into_iter().collect();
-                ("link", state.id, format!("of program {}", state.program), Some(used_by), detached)
+                let used_by = if is_xdp { kernel.user_of_link(state.ifindex) } else { Some(Vec::new()) };
+                ("link", state.id, format!("of program {}", state.program), used_by, detached)
             }
             _ => return Ok(None),
         };

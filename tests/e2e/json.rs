@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use nix::libc::{AF_NETLINK, EPERM};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -12,6 +13,7 @@ use crate::bench::refused;
 use crate::command::{command, run};
 use crate::objects::object;
 use crate::peers::number;
+use crate::privileges::without_sockets;
 use crate::requirement::tool;
 use crate::veth::{NEAR, Veth, pair, wait_for};
 use crate::xdpload::{answer, xdpload, xdpload_command};
@@ -156,6 +158,7 @@ fn each_document_is_what_the_page_says() {
     say("load", &answer(&["load", &gobpf, "--pin=/sys/fs/bpf/edge"]));
     say("attach", &answer(&["attach", NEAR, &counter, "--link", "--pin=/sys/fs/bpf/link"]));
     say("doctor", &answer(&["doctor"]));
+    say("doctor", &without_sockets(AF_NETLINK, EPERM, &["doctor", "--json"]).fails(3).json());
     run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
     say("block on", &answer(&["block", "on", "two0", "--confirm=10m"]));
     answer(&["block", "on", "two0", "--default=drop", "--confirm=10m", "--force"]);

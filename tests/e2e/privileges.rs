@@ -381,7 +381,7 @@ fn a_seccomp_filter_is_named() {
 }
 
 /// Runs `xdpload` with `arguments` behind a seccomp filter by which socket(2) for this family gives `errno`.
-fn without_sockets(family: i32, errno: i32, arguments: &[&str]) -> Ran {
+pub(crate) fn without_sockets(family: i32, errno: i32, arguments: &[&str]) -> Ran {
     let family = u64::from(family.unsigned_abs());
     let of_family = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family)
         .and_then(|condition| SeccompRule::new(vec![condition]))
@@ -415,17 +415,42 @@ fn a_filter_of_the_guards_sockets_is_no_trial() {
     bench.assert_clean();
 }
 
-/// AF_NETLINK may be refused where bpf(2) is not, as by a service manager.
+/// AF_NETLINK may be refused where bpf(2) is not, as by a service manager. What takes no interface is told all the
+/// same.
 #[test]
 fn a_filter_of_sockets_is_named() {
-    let _bench = need!(bench());
+    let bench = need!(bench());
+    let rule = "a netlink socket takes no capability: the seccomp filter of this process ";
     for (errno, exit) in [(EPERM, 3), (EAFNOSUPPORT, 1)] {
-        without_sockets(AF_NETLINK, errno, &["status"])
-            .fails(exit)
-            .stderr_has("error: socket(2) for NETLINK_ROUTE failed: ")
-            .stderr_has("  rule: a netlink socket takes no capability: the seccomp filter of this process ")
-            .stderr_has("RestrictAddressFamilies=AF_NETLINK");
+        let blind = |arguments: &[&str]| without_sockets(AF_NETLINK, errno, arguments);
+        for words in [&["status"][..], &["doctor"], &["doctor", NEAR], &["pins", "gc"]] {
+            blind(words)
+                .fails(exit)
+                .stderr_has("error: socket(2) for NETLINK_ROUTE failed: ")
+                .stderr_has(&format!("  rule: {rule}"))
+                .stderr_has("RestrictAddressFamilies=AF_NETLINK");
+        }
+        let ran = blind(&["doctor"]).fails(exit).stdout_has("kernel ").stdout_has("  load programs: yes\n");
+        ran.stdout_has(&format!("  attach them: no: {rule}"))
+            .stdout_has("bpffs\n  /sys/fs/bpf is a bpffs\n")
+            .stdout_has("interfaces\n  could not be looked at: socket(2) for NETLINK_ROUTE failed: ");
+        let seen = blind(&["doctor", NEAR, "--json"]).fails(exit).json();
+        assert_eq!(seen["process"]["attach"]["answer"], "no", "{seen}");
+        assert!(seen["interfaces_hidden"].as_str().is_some_and(|why| why.starts_with("socket(2)")), "{seen}");
+
+        let object = bench.blacklist().save(&bench.sandbox);
+        xdpload(&["load", &object, "--pin=/sys/fs/bpf/edge"]).ok();
+        xdpload(&["attach", NEAR, &object, "--link", "--pin=/sys/fs/bpf/link"]).ok();
+        // Programs tell which maps they use, and only interfaces tell which programs.
+        let ran = blind(&["pins"]).ok().stdout_has("/sys/fs/bpf/edge/maps/").stdout_has("  used by program ");
+        let users = ran.stdout().lines().filter(|line| line.contains(&format!("  users not told: {rule}")));
+        assert_eq!(users.count(), 2, "{}", ran.report());
+        let seen = blind(&["pins", "--json"]).ok().json();
+        assert!(seen["users_hidden"].as_str().is_some_and(|why| why.starts_with(rule)), "{seen}");
+        xdpload(&["detach", NEAR, "--link"]).ok();
+        fs::remove_dir_all("/sys/fs/bpf/edge").expect("root may");
     }
+    bench.assert_clean();
 }
 
 #[test]

@@ -7,13 +7,13 @@ use std::fmt;
 use std::path::Path;
 
 use clap::Args;
-use loader::attach::RouteSocket;
+use loader::attach::{NetNs, RouteSocket};
 use loader::btf::Sieve;
 use loader::diagnosis::{InterfaceFacts, Verdict};
 use loader::features::{Answer, Feature};
 use loader::kernel::{KernelVersion, kernel_btf, probe, raise_memlock};
 use loader::netlink::InterfaceRef;
-use loader::{Result, escape, pin};
+use loader::{Error, ErrorKind, Result, escape, pin};
 use serde::Serialize;
 
 use self::interface::Interface;
@@ -37,14 +37,18 @@ pub(crate) struct Doctor {
 
 pub(crate) fn run(args: &Doctor) -> Result<()> {
     let netns = super::netns(&args.place)?;
-    let socket = RouteSocket::open(netns.as_ref())?;
     let bpffs = &args.bpffs.root;
-    let facts = match &args.interface {
-        Some(link) => vec![socket.facts(link, bpffs)?],
-        None => socket.all_facts(bpffs)?,
+    let (socket, facts, refusal) = match look(args.interface.as_ref(), netns.as_ref(), bpffs) {
+        Ok((socket, facts)) => (Some(socket), facts, None),
+        // That is an answer about the words of the command line.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+            return Err(error);
+        }
+        // The rest can be told without them.
+        Err(error) => (None, Vec::new(), Some(error)),
     };
-    let compares = compares(&socket, &facts);
-    let process = Process::new(compares);
+    let compares = compares(socket.as_ref(), &facts);
+    let process = Process::new(compares, refusal.as_ref());
     if process.memlock.is_some() {
         // What is charged for the looks below may be beyond the limit; they tell nothing then.
         let _ = raise_memlock();
@@ -54,16 +58,32 @@ pub(crate) fn run(args: &Doctor) -> Result<()> {
         process,
         bpffs: Bpffs::new(bpffs),
         interfaces: facts.iter().map(Interface::new).collect(),
+        interfaces_hidden: refusal.as_ref().map(Error::to_string),
     };
-    output::answer(args.form, &document)
+    output::answer(args.form, &document)?;
+    refusal.map_or(Ok(()), Err)
+}
+
+/// Looks at one interface, or at all.
+fn look(
+    interface: Option<&InterfaceRef>,
+    netns: Option<&NetNs>,
+    bpffs: &Path,
+) -> Result<(RouteSocket, Vec<InterfaceFacts>)> {
+    let socket = RouteSocket::open(netns)?;
+    let facts = match interface {
+        Some(link) => vec![socket.facts(link, bpffs)?],
+        None => socket.all_facts(bpffs)?,
+    };
+    Ok((socket, facts))
 }
 
 /// Whether the kernel compares the program that is there with the expected one. One with links for XDP does; any other
 /// is asked, by a change that changes nothing.
-fn compares(socket: &RouteSocket, facts: &[InterfaceFacts]) -> Answer {
-    match (probe(Feature::XdpLinks), facts) {
-        (Answer::Yes, _) => Answer::Yes,
-        (_, [any, ..]) => socket.can_compare(any.link.index).unwrap_or(Answer::Unknown),
+fn compares(socket: Option<&RouteSocket>, facts: &[InterfaceFacts]) -> Answer {
+    match (probe(Feature::XdpLinks), socket, facts) {
+        (Answer::Yes, ..) => Answer::Yes,
+        (_, Some(socket), [any, ..]) => socket.can_compare(any.link.index).unwrap_or(Answer::Unknown),
         _ => Answer::Unknown,
     }
 }
@@ -74,6 +94,9 @@ struct Document {
     process: Process,
     bpffs: Bpffs,
     interfaces: Vec<Interface>,
+    /// Why the interfaces could not be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interfaces_hidden: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -200,6 +223,9 @@ impl fmt::Display for Document {
             (false, _) => "no bpffs",
         };
         writeln!(f, "bpffs\n  {} is {is}", escape(&self.bpffs.path))?;
+        if let Some(reason) = &self.interfaces_hidden {
+            writeln!(f, "interfaces\n  could not be looked at: {}", escape(reason))?;
+        }
         self.interfaces.iter().try_for_each(|interface| interface.fmt(f))
     }
 }

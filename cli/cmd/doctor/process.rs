@@ -4,13 +4,16 @@ use std::fmt;
 
 use loader::diagnosis::{Privilege, Verdict};
 use loader::doctor::{examine_process, would_be_refused};
-use loader::escape;
 use loader::features::Answer;
 use loader::uapi::capability::Capability;
+use loader::{Error, escape};
 use serde::Serialize;
 
 use super::Outlook;
-use crate::guard;
+use crate::{guard, remedy};
+
+/// The call without which nothing can be asked about interfaces, as errors name it.
+const SOCKET: &str = "socket(2)";
 
 /// What bears on the work of this tool, of all that a process may have.
 const CAPABILITIES: [Capability; 5] = [
@@ -46,7 +49,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(compares: Answer) -> Self {
+    /// What it may do, where looking at the interfaces has met this `refusal`.
+    pub(super) fn new(compares: Answer, refusal: Option<&Error>) -> Self {
         let facts = examine_process();
         let outlook = |needed: &[Privilege]| match would_be_refused(needed, &facts) {
             // The interfaces and mounts may be those of another one.
@@ -81,12 +85,19 @@ impl Process {
             memlock: facts.memlock.filter(|limit| charged && *limit != u64::MAX),
             load: outlook(&[Privilege::Bpf, Privilege::BpfNetwork]),
             load_with_pointers: outlook(&[Privilege::Bpf, Privilege::BpfNetwork, Privilege::Perfmon]),
-            attach: outlook(&[Privilege::Interface]),
+            attach: without_socket(refusal).unwrap_or_else(|| outlook(&[Privilege::Interface])),
             open_by_id: outlook(&[Privilege::Admin]),
             mount: outlook(&[Privilege::Mount]),
             trial: Outlook::unless(trial),
         }
     }
+}
+
+/// No program is attached without a netlink socket, whatever the privileges; none where that is not what was refused.
+fn without_socket(refusal: Option<&Error>) -> Option<Outlook> {
+    let refusal = refusal.filter(|refusal| refusal.call() == Some(SOCKET))?;
+    let rule = refusal.rule().map_or_else(|| refusal.to_string(), ToOwned::to_owned);
+    Some(Outlook { rule: Some(rule), remedy: remedy::help(refusal), ..Outlook::new(Answer::No) })
 }
 
 impl fmt::Display for Process {
