@@ -49,9 +49,6 @@ fn for_good(args: &args::Detach, interface: &Interface) -> Result<DetachedFrom> 
         let later: &[_] = if by_link { &[] } else { &[Privilege::Interface] };
         propose_id(doctor::explain_lack(error, later), args, interface)
     })?;
-    if by_link {
-        attach::remove_shared_directory(bpffs);
-    }
     let mut unpinned = Vec::new();
     for program in &detached {
         let Some(id) = program.id else { continue };
@@ -64,6 +61,7 @@ fn for_good(args: &args::Detach, interface: &Interface) -> Result<DetachedFrom> 
         };
         unpinned.extend(pins.iter().map(|pin| pin.to_string_lossy().into_owned()));
     }
+    attach::remove_shared_directory(bpffs);
     Ok(DetachedFrom { at: at(interface), programs: detached, unpinned, trial: None })
 }
 

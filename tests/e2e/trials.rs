@@ -676,7 +676,7 @@ fn prog_arrays_of_either_program_last_as_long_as_the_trial() {
     let guard = Guard::of(&chain(&[LONG]));
     guard.signal(Signal::SIGTERM);
     guard.ends();
-    assert_eq!((near(), sandbox.pins()), (None, vec!["answer".to_owned(), "xdpload".to_owned()]));
+    assert_eq!((near(), sandbox.pins()), (None, vec!["answer".to_owned()]));
 }
 
 #[test]

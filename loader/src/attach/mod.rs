@@ -38,6 +38,7 @@ mod on_trial;
 mod socket;
 mod trial;
 
+use std::fs;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -169,8 +170,22 @@ pub fn let_go_of_prog_arrays(bpffs: &Path, interface: &Interface, id: u32) -> Re
 /// Removes the directory below `bpffs` that is for the pins of all attachments, unless something is in it. Others, who
 /// may be about to make a pin there, are waited for.
 pub fn remove_shared_directory(bpffs: &Path) {
-    if let Ok(_lock) = pin::lock(bpffs) {
-        let _ = pin::remove_dir(Path::new(&keep_root(&bpffs.to_string_lossy())));
+    remove_if_empty(bpffs, || pin::lock(bpffs).map(Some));
+}
+
+/// The same, unless somebody is busy with pins now: for who must not wait.
+fn remove_shared_directory_if_idle(bpffs: &Path) {
+    remove_if_empty(bpffs, || pin::try_lock(bpffs));
+}
+
+fn remove_if_empty(bpffs: &Path, lock: impl FnOnce() -> Result<Option<pin::Lock>>) {
+    let root = PathBuf::from(keep_root(&bpffs.to_string_lossy()));
+    // Nobody is waited for where there is nothing to do.
+    if !fs::read_dir(&root).is_ok_and(|mut entries| entries.next().is_none()) {
+        return;
+    }
+    if let Ok(Some(_lock)) = lock() {
+        let _ = pin::remove_dir(&root);
     }
 }
 

@@ -6,10 +6,12 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::libc::EEXIST;
+use nix::libc::{EEXIST, ENOENT};
 
 use super::trial::Trial;
-use super::{Interface, Leftover, Link, let_go_of_prog_arrays, open_own_link, set};
+use super::{
+    Interface, Leftover, Link, let_go_of_prog_arrays, open_own_link, remove_shared_directory_if_idle, set,
+};
 use crate::error::{Cause, Error, ErrorKind, Remedy, Result, escape, quote};
 use crate::kernel::duplicate;
 use crate::netlink::{InterfaceRef, Mode, XdpChange, XdpProgram, XdpState};
@@ -242,6 +244,10 @@ impl OnTrial {
             Err(error) if error.errno() == Some(EEXIST) && is_detached(path) => {
                 pin::unpin(path).and_then(|()| link.pin(path))
             }
+            // Somebody else has found the directory empty, and removed it.
+            Err(error) if error.errno() == Some(ENOENT) => {
+                pin::create_dir(directory).and_then(|_| link.pin(path))
+            }
             done => done,
         };
         if let Err(error) = done {
@@ -264,6 +270,8 @@ impl OnTrial {
     fn let_go(&self, id: u32) {
         // What cannot be removed does no harm, and `pins gc` finds it.
         let _ = let_go_of_prog_arrays(self.bpffs(), &self.interface, id);
+        // Whoever waits for an answer is not to wait for others.
+        remove_shared_directory_if_idle(self.bpffs());
     }
 
     fn bpffs(&self) -> &Path {
