@@ -1,6 +1,9 @@
 //! `xdpload status`: which XDP programs run on which interfaces.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use loader::attach::{Link, LinkState, RouteSocket, link_pins};
@@ -9,7 +12,7 @@ use loader::map::Map;
 use loader::netlink::{InterfaceInfo, XdpProgram};
 use loader::program::{Program, ProgramInfo};
 use loader::uapi::bpf::LinkType;
-use loader::{Result, escape};
+use loader::{ErrorKind, Result, escape, pin};
 use serde::Serialize;
 
 use crate::cmd::block;
@@ -27,6 +30,7 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
         None => socket.interfaces()?,
     };
     let holders = Holders::new(&links, &args.bpffs.root);
+    let pinned = Pinned { bpffs: &args.bpffs.root, found: OnceCell::new() };
     let default_drop = block::DefaultOnTrial::look(&args.bpffs.root);
     let mut guards = Guards::new(netns.as_ref());
     let (mut interfaces, mut blind) = (Vec::new(), None);
@@ -43,7 +47,7 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
             interfaces.push(Interface {
                 default_drop_seconds_left: default_drop.left_on(&link),
                 again: format!("{}{}", args.place.once_more(), args.bpffs.once_more()),
-                ..Interface::new(&link, &holders, pending)
+                ..Interface::new(&link, &holders, &pinned, pending)
             });
         }
     }
@@ -53,7 +57,7 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
     output::answer(args.form, &Document { interfaces })
 }
 
-/// The bpf_links of the kernel, and their pins; nothing is known of them without the privilege to ask.
+/// The bpf_links of the kernel, and their pins; without the privilege to ask, only those that are pinned.
 struct Holders {
     links: Vec<LinkState>,
     pins: Vec<(u32, PathBuf)>,
@@ -62,14 +66,20 @@ struct Holders {
 impl Holders {
     /// Looks at all bpf_links, if there is a program that one may hold.
     fn new(interfaces: &[InterfaceInfo], bpffs: &Path) -> Self {
-        let mut links = Vec::new();
-        if interfaces.iter().any(|link| !link.xdp.is_empty()) {
-            // One may be gone meanwhile.
-            let states =
-                link_ids().map_while(Result::ok).filter_map(|id| Link::from_id(id).ok()?.state().ok());
-            links.extend(states.filter(|state| state.link_type == LinkType::XDP));
+        if interfaces.iter().all(|link| link.xdp.is_empty()) {
+            return Self { links: Vec::new(), pins: Vec::new() };
         }
-        let pins = if links.is_empty() { Vec::new() } else { link_pins(bpffs) };
+        let is_xdp = |state: &LinkState| state.link_type == LinkType::XDP;
+        let mut is_refused = false;
+        // One may be gone meanwhile.
+        let ids = link_ids().map_while(|id| id.inspect_err(|_| is_refused = true).ok());
+        let mut links: Vec<_> =
+            ids.filter_map(|id| Link::from_id(id).ok()?.state().ok()).filter(is_xdp).collect();
+        let pins = if links.is_empty() && !is_refused { Vec::new() } else { link_pins(bpffs) };
+        if is_refused {
+            let states = pins.iter().filter_map(|(_, pin)| Link::open_pinned(pin).ok()?.state().ok());
+            links.extend(states.filter(is_xdp));
+        }
         Self { links, pins }
     }
 
@@ -77,6 +87,50 @@ impl Holders {
         let link = self.links.iter().find(|link| link.holds(interface.index, program))?;
         let pin = self.pins.iter().find(|(id, _)| *id == link.id);
         Some(Holder { id: link.id, pin: pin.map(|(_, path)| path.display().to_string()) })
+    }
+}
+
+/// What is pinned, and so known without the privilege to ask by id; looked for once that matters.
+struct Pinned<'b> {
+    bpffs: &'b Path,
+    found: OnceCell<Vec<Found>>,
+}
+
+enum Found {
+    Program(ProgramInfo),
+    Map { id: u32, name: String },
+}
+
+impl Pinned<'_> {
+    fn found(&self) -> &[Found] {
+        self.found.get_or_init(|| pin::walk(self.bpffs).0.iter().filter_map(|path| open(path)).collect())
+    }
+
+    fn program(&self, id: u32) -> Option<&ProgramInfo> {
+        self.found().iter().find_map(|found| match found {
+            Found::Program(info) if info.id == id => Some(info),
+            _ => None,
+        })
+    }
+
+    fn map(&self, wanted: u32) -> Option<String> {
+        self.found().iter().find_map(|found| match found {
+            Found::Map { id, name } if *id == wanted => Some(name.clone()),
+            _ => None,
+        })
+    }
+}
+
+/// The program or map that is pinned there, if this user may open it.
+fn open(path: &Path) -> Option<Found> {
+    let fd = pin::get(path).ok()??;
+    match pin::kind(fd.as_fd())? {
+        pin::Kind::Program => Some(Found::Program(Program::from_fd(fd).ok()?.info().ok()?)),
+        pin::Kind::Map => {
+            let info = Map::with_info(fd).ok()?.1;
+            Some(Found::Map { id: info.id, name: info.name })
+        }
+        _ => None,
     }
 }
 
@@ -124,7 +178,7 @@ struct Trial {
 struct Running {
     mode: String,
     id: Option<u32>,
-    /// The bpf_link that holds it; none if it was attached by netlink, or without the privilege to ask.
+    /// The bpf_link that holds it; none if it was attached by netlink, or without the privilege to ask and a pin.
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<Holder>,
     /// What the kernel says of the program; without the privilege to ask, why not.
@@ -158,11 +212,17 @@ struct Known {
 #[derive(Serialize)]
 struct MapName {
     id: u32,
-    name: String,
+    /// None without the privilege to ask and a pin.
+    name: Option<String>,
 }
 
 impl Interface {
-    fn new(link: &InterfaceInfo, holders: &Holders, pending: Result<Option<Pending>>) -> Self {
+    fn new(
+        link: &InterfaceInfo,
+        holders: &Holders,
+        pinned: &Pinned<'_>,
+        pending: Result<Option<Pending>>,
+    ) -> Self {
         let (pending, trial_error) = match pending {
             Ok(pending) => (pending, None),
             Err(error) => (None, Some(error.to_string())),
@@ -174,7 +234,7 @@ impl Interface {
                 .xdp
                 .programs()
                 .iter()
-                .map(|program| Running::new(program, holders.of(link, *program)))
+                .map(|program| Running::new(program, holders.of(link, *program), pinned))
                 .collect(),
             trial: pending.map(|pending| Trial {
                 seconds_left: pending.left.as_secs_f64(),
@@ -191,8 +251,8 @@ impl Interface {
 }
 
 impl Running {
-    fn new(program: &XdpProgram, link: Option<Holder>) -> Self {
-        let details = match program.id.map(look).transpose() {
+    fn new(program: &XdpProgram, link: Option<Holder>, pinned: &Pinned<'_>) -> Self {
+        let details = match program.id.map(|id| look(id, pinned)).transpose() {
             Ok(Some(known)) => Details::Known(known),
             Ok(None) => Details::Unknown { error: "this kernel does not tell the program's id".to_owned() },
             Err(error) => {
@@ -204,9 +264,18 @@ impl Running {
     }
 }
 
-fn look(id: u32) -> Result<Known> {
-    let info: ProgramInfo = Program::from_id(id)?.info()?;
-    let maps = info.map_ids.iter().map(|&id| Ok(MapName { id, name: Map::from_id(id)?.info()?.name }));
+fn look(id: u32, pinned: &Pinned<'_>) -> Result<Known> {
+    let info = match Program::from_id(id).and_then(|program| program.info()) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            pinned.program(id).cloned().ok_or(error)?
+        }
+        info => info?,
+    };
+    let name = |id| match Map::from_id_with_info(id) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(pinned.map(id)),
+        found => found.map(|(_, info)| Some(info.name)),
+    };
+    let maps = info.map_ids.iter().map(|&id| Ok(MapName { id, name: name(id)? }));
     Ok(Known {
         name: info.name.clone(),
         tag: hex(&info.tag),
@@ -288,7 +357,8 @@ fn write_maps(f: &mut fmt::Formatter<'_>, maps: &[MapName]) -> fmt::Result {
     let mut column = output::WIDTH;
     for (index, map) in maps.iter().enumerate() {
         let end = if index + 1 < maps.len() { "," } else { "" };
-        let word = format!(" {} (id {}){end}", escape(&map.name), map.id);
+        let name = map.name.as_deref().map_or(Cow::Borrowed("?"), escape);
+        let word = format!(" {name} (id {}){end}", map.id);
         if column + word.len() > output::WIDTH {
             let head = if index == 0 { "    maps" } else { "        " };
             write!(f, "\n{head}")?;

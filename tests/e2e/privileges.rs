@@ -631,7 +631,12 @@ fn what_is_pinned_is_compared_without_opening_by_id() {
     }
     // Of a map that is not pinned nothing is known.
     nobody.xdpload(&["attach", NEAR, "--pinned=/sys/fs/bpf/xdp_ip_filter/xdp_ip_filter"]).ok();
+    // What is pinned is named all the same, as root would see it.
+    let seen = nobody.xdpload(&["status", NEAR]).ok();
+    assert_eq!(seen.stdout(), xdpload(&["status", NEAR]).ok().stdout());
     fs::remove_file("/sys/fs/bpf/xdp_ip_filter/maps/blacklist").expect("root may");
+    let seen = nobody.xdpload(&["status", NEAR]).ok();
+    seen.stdout_has("  xdp_ip_filter  tag ").stdout_has("\n    maps ? (id ");
     let map = xdpload(&["status", NEAR, "--json"]).ok().json();
     let map = &map["interfaces"][0]["programs"][0]["maps"][0]["id"];
     is_not_compared(&["attach", NEAR, &list], &format!("its map {map}"));
@@ -641,11 +646,17 @@ fn what_is_pinned_is_compared_without_opening_by_id() {
     let link = ["--link", "--pin=/sys/fs/bpf/link"];
     nobody.xdpload(&[&["attach", NEAR, pinned][..], &link].concat()).ok();
     is_adopted(&[&["attach", NEAR, pinned][..], &link].concat());
+    let seen = nobody.xdpload(&["status", NEAR]).ok().stdout_has("  xdp_pass  tag ");
+    seen.stdout_has(" pinned at /sys/fs/bpf/link\n");
     differs(&["attach", NEAR, pinned], "bpf_link ");
     let id = attached_by_ip(NEAR).expect("it is attached").id;
     let held = loader::attach::Link::open_pinned("/sys/fs/bpf/link").expect("it is pinned");
     fs::remove_file("/sys/fs/bpf/link").expect("root may");
     is_not_compared(&["attach", NEAR, pinned], "the bpf_link that holds it");
+    assert!(
+        nobody.xdpload(&["status", NEAR, "--json"]).ok().json()["interfaces"][0]["programs"][0]["link"]
+            .is_null()
+    );
     assert_eq!(attached_by_ip(NEAR).map(|attached| attached.id), Some(id));
     held.detach().expect("it is attached");
     // What is pinned nowhere has a number, and that alone is known.
