@@ -7,6 +7,7 @@
 mod ancestors;
 mod args;
 mod cmd;
+mod displace;
 mod exit;
 mod format;
 mod guard;

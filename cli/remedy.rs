@@ -8,7 +8,7 @@ use loader::error::Whereabouts;
 use loader::pin::BPFFS_ROOT;
 use loader::{Error, Help, Remedy, escape, quote};
 
-use crate::guard;
+use crate::{displace, guard};
 
 /// What to do about an error.
 pub(crate) fn help(error: &Error) -> Option<String> {
@@ -17,21 +17,26 @@ pub(crate) fn help(error: &Error) -> Option<String> {
 
 /// The same of the help of a verdict.
 pub(crate) fn told(help: &Help) -> String {
-    help.told(words)
+    help.told(|remedy| allowed(words(remedy), remedy))
+}
+
+/// What is proposed, and what it takes that this process lacks.
+fn allowed(words: String, remedy: &Remedy) -> String {
+    if is_on_trial(remedy) { words } else { displace::as_far_as_allowed(words, remedy) }
 }
 
 /// The error with its help as text, for who is to tell it as it is.
 pub(crate) fn in_words(error: Error) -> Error {
-    retold(error, words)
+    retold(error, |remedy| allowed(words(remedy), remedy))
 }
 
 /// The same where `block on` is what has failed. The blocklist takes no other program's place.
 pub(crate) fn in_words_of_block_on(error: Error) -> Error {
     let again = |at: &Whereabouts| format!("xdpload block on {}", escape(&at.interface));
     let words = |remedy: &Remedy| match remedy {
-        Remedy::Replace { at: Some(at), .. } => detach(at, ""),
+        Remedy::Replace { at: Some(at), .. } => allowed(detach(at, ""), remedy),
         Remedy::Replace { at: None, .. } => "detach it first".to_owned(),
-        Remedy::ReplaceByLink { at, .. } if !is_on_trial(remedy) => detach(at, " --link"),
+        Remedy::ReplaceByLink { at, .. } if !is_on_trial(remedy) => allowed(detach(at, " --link"), remedy),
         Remedy::UseMode { mode, at: Some(at) } => format!("{} --mode {mode}{}", again(at), options(at)),
         Remedy::LoadAnew(at) => format!("load it from its object: {}{}", again(at), options(at)),
         other => words(other),
@@ -190,7 +195,7 @@ mod tests {
     /// What the command line says, and what `block on` does.
     fn both(remedy: Remedy) -> [String; 2] {
         let error = refused(remedy);
-        [error.clone(), in_words_of_block_on(error)].map(|error| help(&error).unwrap())
+        [error.clone(), in_words_of_block_on(error)].map(|error| error.help().unwrap().told(words))
     }
 
     #[test]

@@ -144,11 +144,13 @@ fn propose_id(error: Error, args: &args::Detach, interface: &Interface) -> Error
         "without a comparison by the kernel: xdpload detach {} --id {id}{again}",
         escape(interface.name())
     );
+    // Such a link lets nobody else detach what it holds, and may not be looked for either.
+    let unless = "or, unless a bpf_link holds it,";
     // Root cannot have it compared either by a kernel that cannot.
     let help = match remedy::help(&error) {
         _ if error.cause() == Some(Cause::CannotCompare) => uncompared,
-        Some(before) => format!("{before}; or {uncompared}"),
-        None => format!("run it as root; or {uncompared}"),
+        Some(before) => format!("{before}; {unless} {uncompared}"),
+        None => format!("run it as root; {unless} {uncompared}"),
     };
     error.with_help(help)
 }

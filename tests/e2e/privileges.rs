@@ -188,7 +188,9 @@ fn each_privilege_is_missed_on_its_own() {
         &["bpf(BPF_PROG_GET_FD_BY_ID)", &lacks("CAP_SYS_ADMIN")],
     );
     let id = attached_by_ip(NEAR).expect("it is attached").id.to_string();
-    let help = format!("; or without a comparison by the kernel: xdpload detach near0 --id {id}\n");
+    let help = format!(
+        "; or, unless a bpf_link holds it, without a comparison by the kernel: xdpload detach near0 --id {id}\n"
+    );
     let words = ["bpf(BPF_PROG_GET_FD_BY_ID)", &lacks("CAP_SYS_ADMIN"), &help];
     loader.is_refused(&["detach", NEAR], &words);
     // Named by its number it goes, and no other does.
@@ -664,6 +666,48 @@ fn what_is_pinned_is_compared_without_opening_by_id() {
     let id = attached_by_ip(NEAR).expect("it is attached").id;
     is_not_compared(&["attach", NEAR, &drop], &format!("XDP program {id} in native mode"));
     xdpload(&["detach", NEAR]).ok();
+}
+
+/// What makes room for another is proposed only with what it takes here.
+#[test]
+fn no_help_is_beyond_the_privileges() {
+    let bench = need!(bench());
+    chown("/sys/fs/bpf", Some(65534), Some(65534)).expect("root may give it away");
+    let nobody = Nobody::with(&bench, LOADER);
+    let (pass, drop) = (copy_of(&bench, "xdp_pass"), copy_of(&bench, "xdp_drop"));
+    let help = || {
+        let ran = nobody.xdpload(&["doctor", NEAR]).ok();
+        let lines: Vec<_> =
+            ran.stdout().lines().skip_while(|line| !line.starts_with("  native: no")).collect();
+        (lines[0].to_owned(), lines[1].trim().to_owned())
+    };
+    let by_root = "as root, since this process lacks CAP_SYS_ADMIN: ";
+    let replace = "xdpload attach near0 OBJ --mode native --replace, or: xdpload detach near0";
+    xdpload(&["attach", NEAR, &pass]).ok();
+    let id = attached_by_ip(NEAR).expect("it is attached").id;
+    let by_id = format!("xdpload detach near0 --id {id}");
+    let uncompared = format!("; or, unless a bpf_link holds it, without a comparison by the kernel: {by_id}");
+    // Nothing tells whether a link holds it, and nothing is said of that.
+    let rule = format!("  native: no: XDP program {id} in native mode is attached already");
+    assert_eq!(help(), (rule, format!("help: {by_root}{replace}{uncompared}")));
+    let words = format!("  help: {by_root}xdpload detach near0{uncompared}\n");
+    nobody.xdpload(&["block", "on", NEAR]).fails(1).stderr_has(&words);
+    let words = "  help: replace it (`--replace --mode native`), or detach it first; without CAP_SYS_ADMIN, as here, \
+                 that takes a pin of it that this user may open\n";
+    nobody.xdpload(&["attach", NEAR, &drop, "--mode=generic"]).fails(1).stderr_has(words);
+    // It holds.
+    nobody.xdpload(&by_id.split(' ').skip(1).collect::<Vec<_>>()).ok();
+    // With a pin it is as root sees it.
+    nobody.xdpload(&["load", &pass, "--pin=/sys/fs/bpf/pass"]).ok();
+    nobody.xdpload(&["attach", NEAR, "--pinned=/sys/fs/bpf/pass/xdp_pass"]).ok();
+    assert_eq!(help().1, format!("help: {replace}"));
+    nobody.xdpload(&["attach", NEAR, &drop, "--mode", "native", "--replace"]).ok();
+    xdpload(&["detach", NEAR]).ok();
+    let link = ["--link", "--pin=/sys/fs/bpf/link"];
+    nobody.xdpload(&[&["attach", NEAR, &pass][..], &link].concat()).ok();
+    let by_link = "xdpload attach near0 OBJ --replace --link, or: xdpload detach near0 --link";
+    assert_eq!(help().1, format!("help: {by_link}"));
+    nobody.xdpload(&["detach", NEAR, "--link"]).ok();
 }
 
 /// With CAP_BPF and CAP_NET_ADMIN alone, in a bpffs of their own, users attach, replace and detach what is pinned

@@ -152,7 +152,9 @@ fn same_mode(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         );
         return Some(Verdict::new(rule, remedy));
     }
-    let rule = format!("{} is attached already, by netlink", program(&holder));
+    // Whoever may not ask for its name may not ask for its link.
+    let by = if holder.name.is_some() { ", by netlink" } else { "" };
+    let rule = format!("{} is attached already{by}", program(&holder));
     Some(Verdict::new(rule, replace(wish.mode, facts)))
 }
 
