@@ -135,8 +135,25 @@ impl Display for ErrorKind {
 pub enum Cause {
     /// A program is on the interface, and is not to be displaced or cannot be replaced in another mode.
     Occupied,
-    /// There is no room for more entries.
+    /// There is no room for more entries: in a map, for another key.
     Full,
+    /// An entry has the key already that was to be new ([`UpdateFlags::NO_EXIST`](crate::UpdateFlags::NO_EXIST)), or
+    /// something is at the path already where a pin was to be made.
+    Exists,
+    /// No entry has the key that was to be overwritten ([`UpdateFlags::EXIST`](crate::UpdateFlags::EXIST)), or nothing
+    /// is at the path where a pin was to be.
+    Missing,
+    /// An array has no entry of this number.
+    OutOfRange,
+    /// A key or a value has another length than those of the map.
+    WrongSize,
+    /// The map is frozen: user space may change it no more.
+    Frozen,
+    /// What is pinned at the path, or held by the fd, is of another kind: a program where a map was to be, or a
+    /// directory.
+    OtherKind,
+    /// The path is not in a bpffs, so that nothing can be pinned there.
+    NotBpffs,
     /// Whoever asks for a lock has it already, and would wait for itself.
     Locked,
     /// Another program is on the interface than the one that was to be replaced or detached.

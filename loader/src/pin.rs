@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use crate::diagnosis::how_to_mount;
-use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::error::{Cause, Context as _, Error, ErrorKind, Result, quote};
 use crate::kernel::{Access, Privilege, explain_mount, explain_path, explain_refusal};
 use crate::order::sort;
 use crate::sys::{Errno, bpf, os};
@@ -90,12 +90,19 @@ pub(crate) fn get_in_bpffs(path: &Path) -> Result<Option<OwnedFd>> {
 
 /// Opens what is pinned at `path`, which must be there: one `BPF_OBJ_GET`.
 pub fn open(path: &Path) -> Result<OwnedFd> {
-    get(path)?.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("nothing is pinned at {}", show(path))))
+    get(path)?.ok_or_else(|| {
+        let message = format!("nothing is pinned at {}", show(path));
+        Error::new(ErrorKind::NotFound, message).with_cause(Cause::Missing)
+    })
 }
 
 /// Removes the pin at `path`: one unlink(2). The object lives on as long as something else holds it.
 pub fn unpin(path: &Path) -> Result<()> {
-    fs::remove_file(path).map_err(|error| io_error("unlink(2)", path, &error))
+    fs::remove_file(path).map_err(|error| {
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        let error = io_error("unlink(2)", path, &error);
+        if is_missing { error.with_cause(Cause::Missing) } else { error }
+    })
 }
 
 /// Moves the pin at `from` to `to`, in the place of what is pinned there, in one step: one rename(2).
@@ -378,7 +385,8 @@ pub(crate) fn pin_over(fd: BorrowedFd<'_>, beside: &Path, to: &Path) -> Result<(
 pub(crate) fn expect(wanted: Kind, fd: BorrowedFd<'_>) -> Result<()> {
     match kind(fd) {
         Some(found) if found != wanted => {
-            Err(Error::new(ErrorKind::Conflict, format!("expected a {wanted}, found a {found}")))
+            let message = format!("expected a {wanted}, found a {found}");
+            Err(Error::new(ErrorKind::Conflict, message).with_cause(Cause::OtherKind))
         }
         _ => Ok(()),
     }
@@ -409,11 +417,14 @@ fn explain(cmd: Cmd, path: &Path, errno: Errno, is_elsewhere: impl FnOnce(&Path)
     let name = path.file_name().map(Path::new);
     if !is_barred(&error) {
         // ENOSYS is how some filters refuse bpf(2) altogether.
+        let error = if errno == Errno::EEXIST { error.with_cause(Cause::Exists) } else { error };
         explain_refusal(error, &[Privilege::Bpf])
     } else if path.is_dir() {
-        error.with_kind(ErrorKind::Conflict).context(format!("{} is a directory, not a pin", show(path)))
+        let words = format!("{} is a directory, not a pin", show(path));
+        error.with_kind(ErrorKind::Conflict).with_cause(Cause::OtherKind).context(words)
     } else if is_elsewhere(path) {
-        error.with_kind(ErrorKind::InvalidInput).context(format!("{} is not in a bpffs", show(path)))
+        let words = format!("{} is not in a bpffs", show(path));
+        error.with_kind(ErrorKind::InvalidInput).with_cause(Cause::NotBpffs).context(words)
     } else if errno == Errno::EPERM && name.is_some_and(has_dot) {
         error.with_kind(ErrorKind::InvalidInput).context("the kernel allows no dot in a pin's name")
     } else if errno == Errno::EPERM {

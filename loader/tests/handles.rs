@@ -13,7 +13,7 @@ use std::{panic, thread};
 
 use loader::attach::Link;
 use loader::btf::BtfAddition;
-use loader::error::{Error, ErrorKind};
+use loader::error::{Cause, Error, ErrorKind};
 use loader::features::{Answer, Feature};
 use loader::kernel::{self, Capabilities, KernelVersion};
 use loader::map::compare::differences;
@@ -321,6 +321,39 @@ fn a_frozen_map_says_that_it_is() {
     assert_eq!((error.kind(), error.errno()), (ErrorKind::InvalidInput, Some(Errno::EPERM as i32)));
     let words = "the map is frozen: only programs may change its entries, if anybody: ";
     assert!(error.to_string().starts_with(words), "{error}");
+}
+
+/// Callers tell by the cause what stands in the way of an entry or a pin, without reading words.
+#[test]
+fn a_refusal_has_a_cause_that_callers_can_match() {
+    let hash = map(MapType::HASH, 4, 4, 1);
+    hash.update(&key(1), &key(1), UpdateFlags::ANY).unwrap();
+    let cause = |key: &[u8], value: &[u8], flags| hash.update(key, value, flags).unwrap_err().cause();
+    assert_eq!(cause(&key(2), &key(1), UpdateFlags::ANY), Some(Cause::Full));
+    assert_eq!(cause(&key(1), &key(1), UpdateFlags::NO_EXIST), Some(Cause::Exists));
+    assert_eq!(cause(&key(2), &key(1), UpdateFlags::EXIST), Some(Cause::Missing));
+    assert_eq!(cause(&[0; 3], &key(1), UpdateFlags::ANY), Some(Cause::WrongSize));
+    assert_eq!(cause(&key(1), &[0; 5], UpdateFlags::ANY), Some(Cause::WrongSize));
+    assert_eq!(hash.get::<u64>(1_u32).unwrap_err().cause(), Some(Cause::WrongSize));
+    let two = [key(3), key(4)].concat();
+    assert_eq!(hash.update_packed(&two, &two).unwrap_err().cause(), Some(Cause::Full));
+
+    let array = map(MapType::ARRAY, 4, 4, 1);
+    assert_eq!(array.set(1_u32, 0_u32).unwrap_err().cause(), Some(Cause::OutOfRange));
+    array.freeze().unwrap();
+    assert_eq!(array.set(0_u32, 0_u32).unwrap_err().cause(), Some(Cause::Frozen));
+
+    alone(move || {
+        let path = Path::new(BPFFS_ROOT).join("hash");
+        assert_eq!(Map::open_pinned(&path).unwrap_err().cause(), Some(Cause::Missing));
+        assert_eq!(pin::unpin(&path).unwrap_err().cause(), Some(Cause::Missing));
+        hash.pin(&path).unwrap();
+        assert_eq!(hash.pin(&path).unwrap_err().cause(), Some(Cause::Exists));
+        assert_eq!(Program::open_pinned(&path).unwrap_err().cause(), Some(Cause::OtherKind));
+        assert_eq!(Map::open_pinned(BPFFS_ROOT).unwrap_err().cause(), Some(Cause::OtherKind));
+        assert_eq!(hash.pin("/tmp/hash").unwrap_err().cause(), Some(Cause::NotBpffs));
+        pin::unpin(&path).unwrap();
+    });
 }
 
 #[test]

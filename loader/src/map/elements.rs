@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 use super::{Entries, Map, UpdateFlags, Value, is_indexed, raw};
-use crate::error::{ENOTSUPP, Error, ErrorKind, Result};
+use crate::error::{Cause, ENOTSUPP, Error, ErrorKind, Result};
 use crate::sys::{Errno, cpus::POSSIBLE};
 use crate::uapi::bpf::{Cmd, MapType};
 
@@ -236,7 +236,9 @@ impl Map {
         if len == size {
             Ok(())
         } else {
-            Err(self.misfit(format_args!("expected a key of {size} bytes, found {len}")))
+            Err(self
+                .misfit(format_args!("expected a key of {size} bytes, found {len}"))
+                .with_cause(Cause::WrongSize))
         }
     }
 
@@ -245,7 +247,9 @@ impl Map {
         if len == size {
             Ok(())
         } else {
-            Err(self.misfit(format_args!("expected a value of {size} bytes, found {len}")))
+            Err(self
+                .misfit(format_args!("expected a value of {size} bytes, found {len}"))
+                .with_cause(Cause::WrongSize))
         }
     }
 
@@ -260,17 +264,21 @@ impl Map {
         match errno {
             Errno::E2BIG if is_indexed(self.map_type()) => {
                 let index = key.try_into().map_or(0, u32::from_ne_bytes);
-                error.context(format!("there is no index {index}: the map has {max_entries} entries"))
+                let words = format!("there is no index {index}: the map has {max_entries} entries");
+                error.with_cause(Cause::OutOfRange).context(words)
             }
             _ if Some(errno) == self.full() => {
-                error.context(format!("the map is full ({max_entries} entries)"))
+                error.with_cause(Cause::Full).context(format!("the map is full ({max_entries} entries)"))
             }
             Errno::EEXIST if flags == UpdateFlags::NO_EXIST => {
-                error.context("there is an entry with this key already")
+                error.with_cause(Cause::Exists).context("there is an entry with this key already")
             }
-            Errno::ENOENT if flags == UpdateFlags::EXIST => error.context("there is no entry with this key"),
+            Errno::ENOENT if flags == UpdateFlags::EXIST => {
+                error.with_cause(Cause::Missing).context("there is no entry with this key")
+            }
             Errno::EPERM if self.is_frozen().is_ok_and(|is_frozen| is_frozen) => error
                 .with_kind(ErrorKind::InvalidInput)
+                .with_cause(Cause::Frozen)
                 .context("the map is frozen: only programs may change its entries, if anybody"),
             _ => error,
         }

@@ -1,7 +1,7 @@
 //! Entries as numbers and arrays of bytes, where keys and values are no more than that.
 
 use super::{Map, UpdateFlags};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Cause, Error, ErrorKind, Result};
 
 /// A number in the machine's byte order, or bytes: what a key or a value is whose C type is one of `__u8` to `__u64`,
 /// or an array of bytes.
@@ -62,7 +62,7 @@ impl Map {
         V::from_bytes(bytes).map(Some).ok_or_else(|| {
             let (wanted, found) = (size_of::<V>(), bytes.len());
             let message = format!("{} has values of {found} bytes, not of {wanted}", self.label);
-            Error::new(ErrorKind::InvalidInput, message)
+            Error::new(ErrorKind::InvalidInput, message).with_cause(Cause::WrongSize)
         })
     }
 
