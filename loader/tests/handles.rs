@@ -351,7 +351,7 @@ fn a_refusal_has_a_cause_that_callers_can_match() {
         assert_eq!(hash.pin(&path).unwrap_err().cause(), Some(Cause::Exists));
         assert_eq!(Program::open_pinned(&path).unwrap_err().cause(), Some(Cause::OtherKind));
         assert_eq!(Map::open_pinned(BPFFS_ROOT).unwrap_err().cause(), Some(Cause::OtherKind));
-        assert_eq!(hash.pin("/tmp/hash").unwrap_err().cause(), Some(Cause::NotBpffs));
+        assert_eq!(hash.pin(std::env::temp_dir().join("hash")).unwrap_err().cause(), Some(Cause::NotBpffs));
         pin::unpin(&path).unwrap();
     });
 }
