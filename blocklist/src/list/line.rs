@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::{fmt, iter};
 
+use ipnet::IpNet;
+
 use super::{Item, List, json, nft};
 use crate::duration;
 use crate::prefix::{self, NoPrefix};
@@ -35,6 +37,8 @@ pub(super) struct State {
     nft: nft::State,
     /// Seconds that `create` gives what is added to a set without a time of its own.
     times: HashMap<String, u32>,
+    /// The length that `create` gives the prefix around an address that is added to a set.
+    lengths: HashMap<String, u8>,
 }
 
 impl State {
@@ -58,14 +62,14 @@ impl State {
                 list.allowed.push(written.prefix);
                 Ok(())
             }
-            // With elements it takes those out.
-            _ if matches!(word, "flush" | "destroy") && !line.contains('{') => Ok(()),
             _ if nft::begins(line) => self.nft.read(line, list),
             _ => plain(line, list),
         }
     }
 
-    /// `create SET TYPE [timeout SECONDS] ...`, as `ipset save` writes it before what is in the set, if anything is.
+    /// `create SET TYPE [timeout SECONDS] [netmask LENGTH] ...`, as `ipset save` writes it before what is in the set,
+    /// if anything is.
+    /// anything is.
     fn create(&mut self, line: &str, list: &mut List) -> Result<(), Reason> {
         let mut words = line.split_whitespace().skip(1);
         let name = words.next().unwrap_or_default();
@@ -73,8 +77,19 @@ impl State {
             return Ok(());
         }
         list.created.push(name.to_owned());
-        if words.any(|option| option == "timeout") {
-            self.times.insert(name.to_owned(), seconds(words.next())?);
+        while let Some(option) = words.next() {
+            match option {
+                "timeout" => drop(self.times.insert(name.to_owned(), seconds(words.next())?)),
+                "netmask" => {
+                    let length = words.next().and_then(|length| length.parse().ok());
+                    let length = length.ok_or_else(|| Reason::new("expected a length behind `netmask`"))?;
+                    self.lengths.insert(name.to_owned(), length);
+                }
+                "bitmask" => {
+                    return Err(Reason::new("`bitmask`: not each of its sets of addresses is a prefix"));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -104,7 +119,12 @@ impl State {
         list.with_host_bits += u64::from(prefix::parse_range(word, |prefix| found.push(prefix))?);
         let seconds = time.or_else(|| self.times.get(name).copied()).unwrap_or_default();
         let set = list.set_number(name);
-        list.items.extend(found.into_iter().map(|prefix| Item { set, seconds, ..Item::new(prefix) }));
+        let length = self.lengths.get(name).copied();
+        let whole = |prefix: IpNet| {
+            let wider = length.filter(|_| prefix.prefix_len() == prefix.max_prefix_len());
+            wider.and_then(|length| IpNet::new(prefix.addr(), length).ok()).unwrap_or(prefix)
+        };
+        list.items.extend(found.into_iter().map(|prefix| Item { set, seconds, ..Item::new(whole(prefix)) }));
         Ok(())
     }
 

@@ -450,8 +450,9 @@ mod tests {
             &["192.0.2.1 3600s", "192.0.2.2 9s", "192.0.2.3", "192.0.2.4", "192.0.2.5"],
         );
         let (_, bad) = listed("timeout soon\ndestroy element inet filter bad { 192.0.2.1 }\n");
-        let expected = "expected an address, or ADDRESS/LENGTH such as 192.0.2.0/24";
-        assert_eq!(bad, ["1: expected a time behind `timeout`".to_owned(), format!("2: {expected}")]);
+        let sets = "of a ruleset, sets alone are taken";
+        let expected = format!("2: there is no place for `destroy element inet filter bad {{`: {sets}");
+        assert_eq!(bad, ["1: expected a time behind `timeout`".to_owned(), expected]);
         let (_, bad) = listed("add element inet filter bad { 192.0.2.1, banana }\nelements = { 192.0.2.9");
         assert_eq!(
             bad,
@@ -463,20 +464,79 @@ mod tests {
     }
 
     #[test]
+    fn a_set_of_nft_gives_its_time_wherever_its_elements_are() {
+        // On one line, and to what is added later, by the name of the set with its table.
+        lists(
+            "add table inet t\nadd set inet t a { type ipv4_addr; flags timeout; timeout 1h; }\n\
+             add set inet t b {type ipv4_addr;comment \"timeout 9s; }\";}\n\
+             add element inet t a { 192.0.2.1, 192.0.2.2 timeout 9s }; add element inet t b { 192.0.2.3 }\n\
+             add element ip t a { 192.0.2.4 }\n",
+            &["192.0.2.1 3600s", "192.0.2.2 9s", "192.0.2.3", "192.0.2.4"],
+        );
+        lists(
+            "flush ruleset; delete table t\ntable t {\n\tset a {\n\t\ttype ipv4_addr\n\t\ttimeout 1m\n\t}\n}\n\
+             table inet t { set a { type ipv6_addr; timeout 2m; elements = { 2001:db8::1 } } }\n\
+             add element t a { 192.0.2.1 }\ncreate element inet t a { 2001:db8::2 }\nadd set t a {type ipv4_addr;}\n\
+             add element ip t a { 192.0.2.2 }\n",
+            &["2001:db8::1 120s", "192.0.2.1 60s", "2001:db8::2 120s", "192.0.2.2"],
+        );
+        // Of a set whose table is not told, the name has to do.
+        lists(
+            "set a { type ipv4_addr; timeout 1h; } # one\nadd element inet t a { 192.0.2.1 }\n\
+             add element inet t b { 192.0.2.2 }\nset c { elements = {\n192.0.2.3 } }\n",
+            &["192.0.2.1 3600s", "192.0.2.2", "192.0.2.3"],
+        );
+    }
+
+    #[test]
+    fn what_is_no_set_of_a_ruleset_is_refused() {
+        let (found, bad) = listed(
+            "table t { chain c { ip saddr 192.0.2.1 drop } }\nset a { elements = { 192.0.2.2 }; timeout 1h; }\n\
+             add set t a\nelements =\n{\"nftables\": []}\nset a { type ipv4_addr; 192.0.2.3; }\n\
+             timeout 1 h\n",
+        );
+        assert_eq!(found, ["192.0.2.2"]);
+        assert_eq!(
+            bad,
+            [
+                "1: there is no place for `chain c {`: of a ruleset, sets alone are taken",
+                "2: expected `timeout` before the elements of the set",
+                "3: expected an opening brace on the line of `set`",
+                "4: expected an opening brace on the line of `elements`",
+                "5: this is nft's JSON, of which nothing is read: `nft list` writes without -j what is",
+                "6: there is no place for `192.0.2.3`",
+                "7: expected a time behind `timeout`",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_netmask_of_ipset_makes_prefixes_of_addresses() {
+        lists(
+            "create a hash:ip family inet netmask 24\nadd a 192.0.2.9\nadd b 192.0.2.9\n\
+             create c hash:ip family inet6 netmask 64 timeout 9\nadd c 2001:db8::1\nadd a 198.51.100.0/25\n",
+            &["192.0.2.0/24", "192.0.2.9", "2001:db8::/64 9s", "198.51.100.0/25"],
+        );
+        let (_, bad) = listed("create a hash:ip netmask x\ncreate b hash:ip bitmask 255.0.0.255\n");
+        assert_eq!(
+            bad,
+            [
+                "1: expected a length behind `netmask`",
+                "2: `bitmask`: not each of its sets of addresses is a prefix",
+            ]
+        );
+    }
+
+    #[test]
     fn elements_with_more_than_an_address_are_not_taken_for_one() {
         let (found, bad) = listed(
             "elements = { 192.0.2.1 . 443, 192.0.2.2 : accept, 192.0.2.3 comment \"a : b\" : drop }\n\
-             add element inet f a { 192.0.2.4 }; add element inet f b { 192.0.2.5 }\n\
-             set bad { type ipv4_addr; elements = { 192.0.2.6 } }\n",
+             add element inet f a { 192.0.2.4 } 192.0.2.5\n",
         );
         assert_eq!(found, ["192.0.2.4"]);
         assert_eq!(
             bad,
-            [
-                "1: `192.0.2.1`: there is no place for `.`",
-                "2: expected the end of the line behind the closing brace",
-                "3: expected `elements = {` at the beginning of a line",
-            ]
+            ["1: `192.0.2.1`: there is no place for `.`", "2: there is no place for `192.0.2.5`"]
         );
         lists(
             "elements = { 192.0.2.1, # first, one }\n192.0.2.2 last used 3s timeout 1m, # second\n\

@@ -1,36 +1,45 @@
 //! Elements of sets as nft(8) writes and takes them.
 
+use std::collections::HashMap;
+
 use super::List;
 use super::line::Reason;
 use crate::{duration, prefix};
 
-/// Words that begin a line of a ruleset, outside of elements.
-const BEGINNINGS: [&str; 11] = [
-    "table",
-    "set",
-    "map",
-    "type",
-    "typeof",
-    "flags",
-    "size",
-    "timeout",
-    "auto-merge",
-    "policy",
-    "gc-interval",
-];
-
-/// Words before `element` that add some.
+/// Words that begin a statement in a set which says nothing of its elements.
+const OF_A_SET: [&str; 9] =
+    ["type", "typeof", "flags", "size", "auto-merge", "policy", "gc-interval", "counter", "comment"];
+/// What has a name and braces.
+const OBJECTS: [&str; 4] = ["table", "set", "map", "chain"];
+/// Words before an object or `element` that add some.
 const ADDING: [&str; 2] = ["add", "create"];
+/// Words before an object, or before a set of ipset, of which nothing is left.
+const REMOVING: [&str; 3] = ["flush", "destroy", "delete"];
 
-/// Whether the line is one of a ruleset: a frame around elements, or the beginning of elements.
+/// Whether the line is one of a ruleset: statements around elements, or the beginning of elements.
 pub(super) fn begins(line: &str) -> bool {
-    let word = line.split(|c: char| c.is_whitespace() || c == '=').next().unwrap_or_default();
-    // A set of ipset may be called `element` too.
-    let is_element = line.contains('{')
-        && ADDING.iter().any(|word| {
-            line.strip_prefix(word).is_some_and(|rest| rest.trim_start().starts_with("element "))
-        });
-    matches!(word, "elements" | "}" | "counter" | "comment") || BEGINNINGS.contains(&word) || is_element
+    let mut words = words(line);
+    let first = words.next().unwrap_or_default();
+    let object = words.next().unwrap_or_default();
+    let is_object = OBJECTS.contains(&object) || object == "element";
+    if ADDING.contains(&first) {
+        // A set of ipset may be called `element` too.
+        return is_object && words.next().is_some_and(is_name);
+    }
+    line.starts_with('}')
+        || matches!(first, "elements" | "timeout" | "flush" | "destroy")
+        || first == "delete" && is_object
+        || OF_A_SET.contains(&first)
+        || OBJECTS.contains(&first)
+}
+
+/// Whether nft may call a family, a table or a set so: no address, and no type of ipset.
+fn is_name(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_alphabetic()) && !word.contains(':')
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c.is_whitespace() || matches!(c, '=' | '{' | ';')).filter(|word| !word.is_empty())
 }
 
 /// Where in a ruleset the next line is.
@@ -41,8 +50,18 @@ pub(super) struct State {
     /// An element that is not at its end.
     element: String,
     quoted: bool,
-    /// Seconds that the set gives elements without a time of their own; 0 for no end.
+    /// Seconds that these elements get without a time of their own; 0 for no end.
+    default: u32,
+    /// Family and name of the table in whose braces this is.
+    table: Option<String>,
+    /// The set in whose braces this is, as `times` has it.
+    set: Option<String>,
+    /// Seconds that this set gives its elements.
     seconds: u32,
+    /// Whether this set has had elements.
+    has_elements: bool,
+    /// Seconds by sets, those with a table as `FAMILY TABLE NAME`.
+    times: HashMap<String, u32>,
 }
 
 impl State {
@@ -52,46 +71,37 @@ impl State {
     }
 
     pub(super) fn read(&mut self, line: &str, list: &mut List) -> Result<(), Reason> {
-        let mut rest = line;
-        if !self.inside {
-            let is_elements =
-                line.starts_with("elements") || ADDING.iter().any(|word| line.starts_with(word));
-            match line.split_once('{') {
-                Some((_, elements)) if is_elements => rest = elements,
-                Some((_, inner)) if inner.contains("elements") => {
-                    return Err(Reason::new("expected `elements = {` at the beginning of a line"));
-                }
-                _ => return self.read_frame(line),
-            }
-            self.inside = true;
-        }
         let mut first_wrong = None;
-        let mut chars = rest.chars();
-        while let Some(c) = chars.next() {
+        let mut statement = String::new();
+        for c in line.chars() {
             match c {
                 // A comment of the file, not of the element.
                 '#' if !self.quoted => break,
-                '"' => {
-                    self.quoted = !self.quoted;
-                    self.element.push(c);
-                }
-                ',' | '}' if !self.quoted => {
+                '"' => self.quoted = !self.quoted,
+                ',' | '}' if self.inside && !self.quoted => {
+                    self.inside = c == ',';
                     let element = std::mem::take(&mut self.element);
-                    if let Err(reason) = read_element(&element, self.seconds, list) {
+                    if let Err(reason) = read_element(&element, self.default, list) {
                         first_wrong.get_or_insert(reason);
                     }
-                    if c == '}' {
-                        self.inside = false;
-                        let rest = chars.as_str().split('#').next().unwrap_or_default();
-                        if rest.contains(|c: char| !c.is_whitespace() && !matches!(c, '}' | ';')) {
-                            let words = "expected the end of the line behind the closing brace";
-                            first_wrong.get_or_insert(Reason::new(words));
-                        }
-                        break;
-                    }
+                    continue;
                 }
-                _ => self.element.push(c),
+                '{' | '}' | ';' if !self.inside && !self.quoted => {
+                    let statement = std::mem::take(&mut statement);
+                    if c == '{' {
+                        self.open(&statement)?;
+                    } else {
+                        self.end(&statement)?;
+                    }
+                    if c == '}' {
+                        self.close();
+                    }
+                    continue;
+                }
+                _ => {}
             }
+            let text = if self.inside { &mut self.element } else { &mut statement };
+            text.push(c);
             if self.element.len() > super::MAX_LINE {
                 self.element.clear();
                 first_wrong.get_or_insert(Reason::new("an element has no end"));
@@ -99,20 +109,86 @@ impl State {
         }
         if self.inside {
             self.element.push(' ');
+        } else {
+            self.quoted = false;
+            let ended = self.end(&statement);
+            first_wrong = first_wrong.or(ended.err());
         }
         first_wrong.map_or(Ok(()), Err)
     }
 
-    /// Reads a line around elements, of which only the set's own `timeout` says something about them.
-    fn read_frame(&mut self, line: &str) -> Result<(), Reason> {
-        let mut words = line.split(|c: char| c.is_whitespace() || c == ';');
-        match words.next() {
-            Some("timeout") => self.seconds = seconds(words.find(|word| !word.is_empty()), "timeout")?,
-            Some("table" | "set" | "map" | "}") => self.seconds = 0,
-            _ => {}
+    /// Reads what stands before an opening brace.
+    fn open(&mut self, statement: &str) -> Result<(), Reason> {
+        let words: Vec<_> = words(statement).collect();
+        let is_adding = words.first().is_some_and(|word| ADDING.contains(word));
+        match &words[usize::from(is_adding)..] {
+            ["elements"] if !is_adding => {
+                (self.inside, self.default, self.has_elements) = (true, self.seconds, true);
+            }
+            ["element", path @ .., name] if is_adding => {
+                let of = |set: &str| self.times.get(set).copied();
+                let seconds = of(&in_table(&table(path), name)).or_else(|| of(name));
+                (self.inside, self.default) = (true, seconds.unwrap_or_default());
+            }
+            ["table", path @ ..] => (self.table, self.set) = (Some(table(path)), None),
+            ["set" | "map", path @ .., name] => {
+                let table = if path.is_empty() { self.table.clone() } else { Some(table(path)) };
+                let set = table.map_or_else(|| (*name).to_owned(), |table| in_table(&table, name));
+                self.times.remove(&set);
+                (self.set, self.seconds, self.has_elements) = (Some(set), 0, false);
+            }
+            _ => {
+                let words: String = statement.trim().chars().take(60).collect();
+                return Err(Reason(format!(
+                    "there is no place for `{words} {{`: of a ruleset, sets alone are taken"
+                )));
+            }
         }
         Ok(())
     }
+
+    /// Reads a statement without braces, of which only a set's own `timeout` says something about elements.
+    fn end(&mut self, statement: &str) -> Result<(), Reason> {
+        let words: Vec<_> = words(statement).collect();
+        let is_adding = words.first().is_some_and(|word| ADDING.contains(word));
+        match &words[usize::from(is_adding)..] {
+            [] => {}
+            ["timeout", ..] if self.has_elements => {
+                return Err(Reason::new("expected `timeout` before the elements of the set"));
+            }
+            ["timeout", time @ ..] => {
+                self.seconds =
+                    seconds(Some(time).filter(|time| time.len() == 1).map(|time| time[0]), "timeout")?;
+                if let Some(set) = &self.set {
+                    self.times.insert(set.clone(), self.seconds);
+                }
+            }
+            [word, ..] if *word == "table" || OF_A_SET.contains(word) || REMOVING.contains(word) => {}
+            [word @ ("set" | "map" | "element" | "elements"), ..] => {
+                return Err(Reason(format!("expected an opening brace on the line of `{word}`")));
+            }
+            [word, ..] => return Err(Reason(format!("there is no place for `{word}`"))),
+        }
+        Ok(())
+    }
+
+    /// Leaves the braces of a set, or those of a table.
+    fn close(&mut self) {
+        if self.set.take().is_none() {
+            self.table = None;
+        }
+        (self.seconds, self.has_elements) = (0, false);
+    }
+}
+
+/// What a table is called with its family, by the words before the name of a set, or behind `table`.
+fn table(path: &[&str]) -> String {
+    // The family of what names none (nft(8), ADDRESS FAMILIES).
+    if path.len() == 1 { format!("ip {}", path[0]) } else { path.join(" ") }
+}
+
+fn in_table(table: &str, set: &str) -> String {
+    format!("{table} {set}")
 }
 
 /// The time behind `option`, in seconds.
