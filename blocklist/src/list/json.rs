@@ -20,9 +20,9 @@ pub(super) fn read(line: &str, list: &mut List) -> Result<(), Reason> {
         }
         Some(_) => Err(Reason::new("expected a text as \"cidr\"")),
         None if object.get("type").is_some_and(|kind| kind == "metadata") => Ok(()),
-        None if object.contains_key("nftables") => Err(Reason::new(
-            "this is nft's JSON, of which nothing is read: `nft list` writes without -j what is",
-        )),
+        None if object.contains_key("nftables") => {
+            Err(Reason::new("the JSON of `nft -j` is not read; what `nft list` writes without -j is"))
+        }
         None => Err(Reason::new("expected a JSON object with \"cidr\"")),
     }
 }

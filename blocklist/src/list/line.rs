@@ -69,7 +69,6 @@ impl State {
 
     /// `create SET TYPE [timeout SECONDS] [netmask LENGTH] ...`, as `ipset save` writes it before what is in the set,
     /// if anything is.
-    /// anything is.
     fn create(&mut self, line: &str, list: &mut List) -> Result<(), Reason> {
         let mut words = line.split_whitespace().skip(1);
         let name = words.next().unwrap_or_default();
@@ -86,7 +85,9 @@ impl State {
                     self.lengths.insert(name.to_owned(), length);
                 }
                 "bitmask" => {
-                    return Err(Reason::new("`bitmask`: not each of its sets of addresses is a prefix"));
+                    return Err(Reason::new(
+                        "a set with a `bitmask` is not read: it may hold what is no prefix",
+                    ));
                 }
                 _ => {}
             }
@@ -119,13 +120,26 @@ impl State {
         list.with_host_bits += u64::from(prefix::parse_range(word, |prefix| found.push(prefix))?);
         let seconds = time.or_else(|| self.times.get(name).copied()).unwrap_or_default();
         let set = list.set_number(name);
-        let length = self.lengths.get(name).copied();
-        let whole = |prefix: IpNet| {
-            let wider = length.filter(|_| prefix.prefix_len() == prefix.max_prefix_len());
-            wider.and_then(|length| IpNet::new(prefix.addr(), length).ok()).unwrap_or(prefix)
-        };
-        list.items.extend(found.into_iter().map(|prefix| Item { set, seconds, ..Item::new(whole(prefix)) }));
+        for prefix in found {
+            let prefix = self.whole(name, prefix)?;
+            list.items.push(Item { set, seconds, ..Item::new(prefix) });
+        }
         Ok(())
+    }
+
+    /// The prefix around an address that the set has by its `netmask`.
+    fn whole(&self, set: &str, prefix: IpNet) -> Result<IpNet, Reason> {
+        match self.lengths.get(set) {
+            Some(&length) if prefix.prefix_len() == prefix.max_prefix_len() => {
+                let address = prefix.addr();
+                IpNet::new(address, length).map_err(|_| {
+                    Reason(format!(
+                        "the `netmask` {length} of the set is longer than the address `{address}`"
+                    ))
+                })
+            }
+            _ => Ok(prefix),
+        }
     }
 
     /// Whether the next line goes on with what is not at its end.

@@ -503,7 +503,7 @@ mod tests {
                 "2: expected `timeout` before the elements of the set",
                 "3: expected an opening brace on the line of `set`",
                 "4: expected an opening brace on the line of `elements`",
-                "5: this is nft's JSON, of which nothing is read: `nft list` writes without -j what is",
+                "5: the JSON of `nft -j` is not read; what `nft list` writes without -j is",
                 "6: there is no place for `192.0.2.3`",
                 "7: expected a time behind `timeout`",
             ]
@@ -517,12 +517,17 @@ mod tests {
              create c hash:ip family inet6 netmask 64 timeout 9\nadd c 2001:db8::1\nadd a 198.51.100.0/25\n",
             &["192.0.2.0/24", "192.0.2.9", "2001:db8::/64 9s", "198.51.100.0/25"],
         );
-        let (_, bad) = listed("create a hash:ip netmask x\ncreate b hash:ip bitmask 255.0.0.255\n");
+        let (found, bad) = listed(
+            "create a hash:ip netmask x\ncreate b hash:ip bitmask 255.0.0.255\n\
+             create c hash:ip netmask 64\nadd c 192.0.2.1\n",
+        );
+        assert!(found.is_empty(), "{found:?}");
         assert_eq!(
             bad,
             [
                 "1: expected a length behind `netmask`",
-                "2: `bitmask`: not each of its sets of addresses is a prefix",
+                "2: a set with a `bitmask` is not read: it may hold what is no prefix",
+                "4: the `netmask` 64 of the set is longer than the address `192.0.2.1`",
             ]
         );
     }

@@ -18,6 +18,10 @@ const REMOVING: [&str; 3] = ["flush", "destroy", "delete"];
 
 /// Whether the line is one of a ruleset: statements around elements, or the beginning of elements.
 pub(super) fn begins(line: &str) -> bool {
+    // Of a million lines, most are an address and nothing else.
+    if line.starts_with(|c: char| c.is_ascii_digit()) {
+        return false;
+    }
     let mut words = words(line);
     let first = words.next().unwrap_or_default();
     let object = words.next().unwrap_or_default();
