@@ -7,6 +7,7 @@ use crate::block_commands::{block, blocked_pair, file, listed};
 use crate::command::{Ran, command, run};
 use crate::packets::assert_udp;
 use crate::peers::{attached_by_ip, number};
+use crate::requirement::tool;
 use crate::veth::{BLOCKED, FAR, FAR_V4, FAR_V6, NEAR, NEAR_V4, OTHER, pair, wait_for};
 use crate::xdpload::{answer, xdpload, xdpload_command};
 
@@ -19,6 +20,7 @@ fn in_session(words: &[&str]) -> Ran {
 #[test]
 fn nobody_is_locked_out() {
     let (sandbox, _veth) = need!(blocked_pair(&[]));
+    need!(tool("sudo"));
     let near = NEAR_V4.to_string();
     refused(
         &["block", "add", &near],
@@ -32,8 +34,8 @@ fn nobody_is_locked_out() {
     let list = file(&sandbox, "list", "10.0.0.0/8\n192.0.2.0/24\n");
     refused(&["block", "load", &list], 1, &["192.0.2.0/24 covers 192.0.2.78, the default gateway"]);
     // As sshd and sudo leave it: in the environment of a process above.
-    for env in ["-u SSH_CONNECTION", "SSH_CONNECTION="] {
-        let words = format!("env {env} {} block add 198.51.100.7; exit $?", env!("CARGO_BIN_EXE_xdpload"));
+    for env in ["sudo", "env -u SSH_CONNECTION", "env SSH_CONNECTION="] {
+        let words = format!("{env} {} block add 198.51.100.7; exit $?", env!("CARGO_BIN_EXE_xdpload"));
         let mut session = command("sh", &["-c", &words]);
         session.env("SSH_CONNECTION", "198.51.100.7 50000 192.0.2.1 22");
         run(&mut session).fails(1).stderr_has("198.51.100.7 is the peer of this SSH connection");

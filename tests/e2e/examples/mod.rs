@@ -1,5 +1,6 @@
 //! What lies under examples/, installed and run as its users would, with the real servers that it is written for.
 
+mod container;
 mod crowdsec;
 mod daemon;
 mod fail2ban;
@@ -8,7 +9,6 @@ mod prometheus;
 mod systemd;
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
@@ -28,11 +28,16 @@ fn example(name: &str) -> PathBuf {
 fn install(_: &Sandbox, examples: &[&str]) {
     mount(Some("tmpfs"), BIN, Some("tmpfs"), MsFlags::empty(), None::<&str>)
         .expect("Debian has the directory");
-    let link = |from: &Path, name: &str| symlink(from, Path::new(BIN).join(name)).expect("it is empty");
-    link(Path::new(env!("CARGO_BIN_EXE_xdpload")), "xdpload");
+    // Not a link to it: a unit with ProtectHome does not see what lies in a home.
+    let bind = |from: &Path, name: &str| {
+        let to = Path::new(BIN).join(name);
+        fs::write(&to, "").expect("it is empty");
+        mount(Some(from), &to, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("root may bind a file");
+    };
+    bind(Path::new(env!("CARGO_BIN_EXE_xdpload")), "xdpload");
     for name in examples {
         let (_, own) = name.rsplit_once('/').expect("an example lies in a directory");
-        link(&example(name), own);
+        bind(&example(name), own);
     }
 }
 

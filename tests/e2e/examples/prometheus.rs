@@ -5,13 +5,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::systemd::Unit;
+use super::container::Disk;
 use super::{BIN, example, install};
 use crate::block_commands::{block, blocked_pair};
 use crate::command::{Ran, command, run};
 use crate::packets::assert_udp;
 use crate::requirement::tool;
-use crate::veth::{BLOCKED, OTHER};
+use crate::veth::{BLOCKED, OTHER, wait_for};
 
 /// One line: the name, the labels and the value.
 type Sample = (String, BTreeMap<String, String>, f64);
@@ -136,20 +136,29 @@ fn names_that_need_it_are_escaped() {
 }
 
 #[test]
-fn the_units_are_sound() {
+fn the_timer_writes_the_file() {
     let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "100"]));
     need!(tool("systemd-analyze"));
     install(&sandbox, &["prometheus/xdpload-metrics"]);
-    let (service, timer) =
-        (example("prometheus/xdpload-metrics.service"), example("prometheus/xdpload-metrics.timer"));
-    let verify = ["verify", service.to_str().unwrap(), timer.to_str().unwrap()];
+    let disk = need!(Disk::new(&sandbox));
+    let units = ["xdpload-metrics.service", "xdpload-metrics.timer"];
+    let files = units.map(|name| example(&format!("prometheus/{name}")));
+    let verify = ["verify", files[0].to_str().unwrap(), files[1].to_str().unwrap()];
     let verified = run(&mut command("systemd-analyze", &verify)).ok();
     assert_eq!(verified.stderr(), "");
-    let unit = Unit::read(&service);
-    let directory = sandbox.scratch().join("collector");
-    fs::create_dir(&directory).unwrap();
-    let line =
-        unit.all("ExecStart")[0].replace("/var/lib/prometheus/node-exporter", directory.to_str().unwrap());
-    unit.run(&line, &[("XDPLOAD", "/usr/local/sbin/xdpload")]).ok();
-    assert!(Path::new(&directory).join("xdpload.prom").exists());
+    for (file, name) in files.iter().zip(units) {
+        fs::copy(file, Path::new("/etc/systemd/system").join(name)).unwrap();
+    }
+    // Debian's prometheus-node-exporter has it.
+    fs::create_dir_all("/var/lib/prometheus/node-exporter").unwrap();
+    let file = Path::new("/var/lib/prometheus/node-exporter/xdpload.prom");
+    let gateway = disk.boot();
+    gateway.systemctl(&["enable", "--now", units[1]]).ok();
+    wait_for("the timer", || file.exists());
+    parse(&fs::read_to_string(file).unwrap());
+    gateway.power_off();
+    fs::remove_file(file).unwrap();
+    let _gateway = disk.boot();
+    wait_for("the timer", || file.exists());
+    assert_eq!(disk.take_journal(), "");
 }

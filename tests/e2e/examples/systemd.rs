@@ -1,17 +1,11 @@
-//! `examples/systemd`: the unit is sound, and its commands, run in order with its capabilities alone and under its
-//! other restrictions, bring rules back after a reboot.
+//! `examples/systemd`: the unit is sound, a running systemd brings rules back with it after a reboot, and it keeps no
+//! capability in vain.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
-use std::{env, fs, thread};
 
-use nix::libc;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-};
-
+use super::container::Disk;
 use super::{example, install};
 use crate::block_commands::{block, listed};
 use crate::command::{Ran, command, run};
@@ -22,12 +16,12 @@ use crate::veth::{BLOCKED, NEAR, OTHER, pair};
 use crate::xdpload::answer;
 
 /// A unit file's settings, each with its values in order.
-pub(super) struct Unit {
+struct Unit {
     settings: BTreeMap<String, Vec<String>>,
 }
 
 impl Unit {
-    pub(super) fn read(path: &Path) -> Self {
+    fn read(path: &Path) -> Self {
         let mut settings: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for line in fs::read_to_string(path).expect("the example is there").lines() {
             let is_setting = !line.starts_with(['#', '[']);
@@ -39,13 +33,13 @@ impl Unit {
     }
 
     /// All values of a setting.
-    pub(super) fn all(&self, key: &str) -> &[String] {
+    fn all(&self, key: &str) -> &[String] {
         self.settings.get(key).unwrap_or_else(|| panic!("the unit has no {key}"))
     }
 
     /// Runs a command line of the unit with its capabilities. What these lines have of systemd's quoting means the
     /// same to a shell.
-    pub(super) fn run(&self, line: &str, environment: &[(&str, &str)]) -> Ran {
+    fn run(&self, line: &str, environment: &[(&str, &str)]) -> Ran {
         let sets: Vec<_> = self.all("CapabilityBoundingSet")[0]
             .split(' ')
             .map(|name| format!(",+{}", name.trim_start_matches("CAP_").to_lowercase()))
@@ -60,124 +54,70 @@ impl Unit {
     }
 }
 
-/// The restrictions that [`confine`] imposes. ProtectHome is not among them: the program under test may lie in a home.
-const RESTRICTIONS: [(&str, &str); 8] = [
-    ("NoNewPrivileges", "yes"),
-    ("ProtectSystem", "strict"),
-    ("ReadWritePaths", "/sys/fs/bpf"),
-    ("RestrictAddressFamilies", "AF_NETLINK"),
-    ("RestrictNamespaces", "yes"),
-    ("RestrictRealtime", "yes"),
-    ("LockPersonality", "yes"),
-    ("MemoryDenyWriteExecute", "yes"),
-];
-
-/// Runs `work` as systemd would under [`RESTRICTIONS`], with `state` for the StateDirectory. They stay on the thread
-/// that takes them, and on what that starts.
-fn confine<T: Send>(state: &Path, work: impl FnOnce() -> T + Send) -> T {
-    let confined = || {
-        unshare(CloneFlags::CLONE_NEWNS).expect("root may");
-        let bind = |path: &Path, flags| mount(Some(path), path, None::<&str>, flags, None::<&str>);
-        let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-        bind(state, MsFlags::MS_BIND).expect("a directory can be bound on itself");
-        for path in ["/", "/run"] {
-            bind(Path::new(path), read_only).expect("a mount can be made read-only");
-        }
-        refuse(libc::EAFNOSUPPORT, &[(libc::SYS_socket, 0, SeccompCmpOp::Ne, libc::AF_NETLINK)]);
-        let always = SeccompCmpOp::MaskedEq(0);
-        let both = u64::from(libc::PROT_WRITE.unsigned_abs() | libc::PROT_EXEC.unsigned_abs());
-        let exec = u64::from(libc::PROT_EXEC.unsigned_abs());
-        refuse(
-            libc::EPERM,
-            &[
-                (libc::SYS_unshare, 0, always.clone(), 0),
-                (libc::SYS_setns, 0, always.clone(), 0),
-                (libc::SYS_personality, 0, always.clone(), 0),
-                (libc::SYS_sched_setscheduler, 0, always, 0),
-                (libc::SYS_mmap, 2, SeccompCmpOp::MaskedEq(both), libc::PROT_WRITE | libc::PROT_EXEC),
-                (libc::SYS_mprotect, 2, SeccompCmpOp::MaskedEq(exec), libc::PROT_EXEC),
-            ],
-        );
-        work()
-    };
-    thread::scope(|scope| scope.spawn(confined).join().expect("the thread does not panic"))
-}
-
-/// Has the kernel refuse with `errno`, from now on, each call whose argument of that number compares so.
-fn refuse(errno: i32, calls: &[(i64, u8, SeccompCmpOp, i32)]) {
-    let rule = |(call, argument, comparison, value): &(i64, u8, SeccompCmpOp, i32)| {
-        let value = u64::from(value.unsigned_abs());
-        let condition = SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, comparison.clone(), value);
-        let rule = SeccompRule::new(vec![condition.expect("it has that argument")]);
-        (*call, vec![rule.expect("it has a condition")])
-    };
-    let filter = SeccompFilter::new(
-        calls.iter().map(rule).collect(),
-        SeccompAction::Allow,
-        SeccompAction::Errno(errno.unsigned_abs()),
-        env::consts::ARCH.try_into().expect("seccompiler knows the machine"),
-    );
-    let filter: BpfProgram = filter.and_then(BpfProgram::try_from).expect("the filter is sound");
-    seccompiler::apply_filter(&filter).expect("root may filter");
+/// Puts the unit and its settings where the table says, with the interface of the sandbox.
+fn install_unit() {
+    let unit = example("systemd/xdpload-block.service");
+    let verified = run(&mut command("systemd-analyze", &["verify", unit.to_str().unwrap()])).ok();
+    assert_eq!(verified.stderr(), "");
+    fs::copy(unit, "/etc/systemd/system/xdpload-block.service").unwrap();
+    let settings = fs::read_to_string(example("systemd/xdpload-block.default")).unwrap();
+    assert!(settings.contains("INTERFACES=\"eth0\"\n"), "{settings}");
+    fs::write("/etc/default/xdpload-block", settings.replace("eth0", NEAR)).unwrap();
 }
 
 #[test]
 fn rules_come_back_after_a_reboot() {
-    let (sandbox, veth) = need!(pair(&["setpriv", "systemd-analyze"]));
+    let (sandbox, veth) = need!(pair(&["systemd-analyze"]));
     install(&sandbox, &[]);
-    let path = example("systemd/xdpload-block.service");
-    let verified = run(&mut command("systemd-analyze", &["verify", path.to_str().unwrap()])).ok();
-    assert_eq!(verified.stderr(), "");
-    let unit = Unit::read(&path);
-    let settings = fs::read_to_string(example("systemd/xdpload-block.default")).unwrap();
-    let options = settings.lines().find_map(|line| line.strip_prefix("OPTIONS=")).expect("it has options");
-    for (key, value) in RESTRICTIONS {
-        assert_eq!(unit.all(key), [value], "{key}");
-    }
-    // What is not the unit's lies beside its directory.
-    let state = sandbox.scratch().join("state");
-    fs::create_dir(&state).unwrap();
-    let directory = state.to_str().unwrap();
-    let environment =
-        [("INTERFACES", NEAR), ("OPTIONS", options.trim_matches('"')), ("STATE_DIRECTORY", directory)];
-    let confined = |line: &str| confine(&state, || unit.run(line, &environment));
-    for path in ["/etc", "/usr", "/run", "/run/scratch"] {
-        confined(&format!("sh -c 'echo > {path}/written'")).fails(2).stderr_has("Read-only file system");
-    }
-    confined("ip link show").ok();
-    confined("bash -c 'exec 3<>/dev/tcp/127.0.0.1/9'").fails(1).stderr_has("Address family not supported");
-    confined("unshare -n true").fails(1).stderr_has("Operation not permitted");
-    let all = |key: &str| unit.all(key).iter().for_each(|line| drop(confined(line).ok()));
+    let disk = need!(Disk::new(&sandbox));
+    install_unit();
 
     // The first boot has nothing to restore.
-    all("ExecStart");
+    let gateway = disk.boot();
+    gateway.systemctl(&["enable", "--now", "xdpload-block"]).ok();
     assert_eq!(attached_by_ip(NEAR).expect("it is on").mode, "native");
     assert!(listed().is_empty());
     block(&["add", "192.0.2.77", "--name", "mine"]).ok();
     block(&["add", "192.0.2.1", "--force"]).ok();
     block(&["allow", "add", "192.0.2.78"]).ok();
-    all("ExecReload");
+    gateway.systemctl(&["reload", "xdpload-block"]).ok();
     block(&["add", "192.0.2.64/26"]).ok();
-    all("ExecStop");
+    gateway.power_off();
     assert_eq!((attached_by_ip(NEAR), sandbox.pins()), (None, vec![]));
     assert_udp(&veth, BLOCKED, 5);
 
-    all("ExecStart");
+    let gateway = disk.boot();
+    assert!(gateway.is_active("xdpload-block"), "{}", disk.take_journal());
     let rules = ["192.0.2.1 default", "192.0.2.64/26 default", "192.0.2.77 mine"];
     assert_eq!(listed(), rules);
     assert_eq!(block(&["allow", "list"]).ok().stdout(), "192.0.2.78\n");
     assert_udp(&veth, BLOCKED, 0);
     assert_udp(&veth, OTHER, 5);
-    // An administrator who starts it twice loses nothing.
-    all("ExecStart");
+    // An administrator who starts it again loses nothing.
+    gateway.systemctl(&["restart", "xdpload-block"]).ok();
     assert_eq!(listed(), rules);
     block(&["del", "192.0.2.1", "192.0.2.64/26", "192.0.2.77"]).ok();
-    all("ExecStop");
+    gateway.power_off();
+
     // What was empty is empty again, and the exceptions are still there.
-    all("ExecStart");
+    let gateway = disk.boot();
     assert!(listed().is_empty());
     assert_eq!(block(&["allow", "list"]).ok().stdout(), "192.0.2.78\n");
-    all("ExecStop");
+    block(&["add", "192.0.2.77"]).ok();
+    gateway.systemctl(&["reload", "xdpload-block"]).ok();
+    block(&["add", "192.0.2.79"]).ok();
+    disk.take_journal();
+
+    // After a power cut there is what was saved last.
+    drop(gateway);
+    block(&["off", "--purge"]).ok();
+    fs::write("/etc/default/xdpload-block", format!("INTERFACES=\"late0 {NEAR}\"\n")).unwrap();
+    let gateway = disk.boot();
+    assert_eq!(listed(), ["192.0.2.77 default"]);
+    let journal = disk.take_journal();
+    assert!(journal.contains("there is no interface named `late0`"), "{journal}");
+    gateway.systemctl(&["disable", "--now", "xdpload-block"]).ok();
+    assert_eq!((attached_by_ip(NEAR), sandbox.pins()), (None, vec![]));
 }
 
 /// A device that comes late leaves the others protected, and what was set comes back with the rules.
