@@ -57,12 +57,14 @@ impl Unit {
 /// Puts the unit and its settings where the table says, with the interface of the sandbox.
 fn install_unit() {
     let unit = example("systemd/xdpload-block.service");
-    let verified = run(&mut command("systemd-analyze", &["verify", unit.to_str().unwrap()])).ok();
+    let verified =
+        run(&mut command("systemd-analyze", &["verify", unit.to_str().expect("it is printable")])).ok();
     assert_eq!(verified.stderr(), "");
-    fs::copy(unit, "/etc/systemd/system/xdpload-block.service").unwrap();
-    let settings = fs::read_to_string(example("systemd/xdpload-block.default")).unwrap();
+    fs::copy(unit, "/etc/systemd/system/xdpload-block.service").expect("the directory is there");
+    let settings =
+        fs::read_to_string(example("systemd/xdpload-block.default")).expect("the example is there");
     assert!(settings.contains("INTERFACES=\"eth0\"\n"), "{settings}");
-    fs::write("/etc/default/xdpload-block", settings.replace("eth0", NEAR)).unwrap();
+    fs::write("/etc/default/xdpload-block", settings.replace("eth0", NEAR)).expect("the directory is there");
 }
 
 #[test]
