@@ -85,7 +85,8 @@ pub fn memory(max_rules: u32) -> u64 {
 
 impl Blocklist {
     /// The one under the bpffs that is mounted at `bpffs`.
-    pub fn under(bpffs: &Path) -> Self {
+    pub fn under(bpffs: impl AsRef<Path>) -> Self {
+        let bpffs = bpffs.as_ref();
         Self::at(bpffs.join("xdpload").join("block"))
     }
 
@@ -177,9 +178,9 @@ impl Blocklist {
     }
 
     fn plan(&self, object: &Object, entries: impl Fn(&str) -> Result<Option<u32>>) -> Result<Plan> {
-        let mut loader = Loader::new(object).bpffs(self.bpffs().to_string_lossy()).program(PROGRAM);
+        let mut loader = Loader::new(object).bpffs(self.bpffs()).program(PROGRAM);
         for map in &object.maps {
-            loader = loader.pin_map(&map.name, self.path(&map.name).to_string_lossy());
+            loader = loader.pin_map(&map.name, self.path(&map.name));
             if let Some(entries) = entries(&map.name)? {
                 loader = loader.max_entries(&map.name, entries);
             }
@@ -227,7 +228,7 @@ impl Blocklist {
     pub fn program_ids(&self) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         for buffers in [Buffers::One, Buffers::Several] {
-            if let Some(fd) = pin::get(&self.path(buffers.pin_name()))? {
+            if let Some(fd) = pin::get(self.path(buffers.pin_name()))? {
                 ids.push(Program::from_fd(fd)?.info()?.id);
             }
         }
@@ -239,7 +240,7 @@ impl Blocklist {
     pub fn is_used_by(&self, id: u32) -> bool {
         let Ok(info) = Program::from_id(id).and_then(|program| program.info()) else { return false };
         let id_of = |shape: &Shape| {
-            let fd = pin::get(&self.path(shape.name)).ok()??;
+            let fd = pin::get(self.path(shape.name)).ok()??;
             Map::with_info(fd).ok().map(|(_, map)| map.id)
         };
         shapes::ALL.iter().filter_map(id_of).any(|id| info.map_ids.contains(&id))

@@ -4,7 +4,6 @@
 //! processes read it ([`Reader`]), one at a time changes it ([`Writer`]), and the packet program needs none of them.
 //!
 //! ```no_run
-//! use std::path::Path;
 //! use std::time::Duration;
 //!
 //! use blocklist::list::Item;
@@ -13,7 +12,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // Make the blocklist where there is none yet, and attach its program.
-//! let bpffs = pin::ensure_bpffs(Path::new("/sys/fs/bpf"))?;
+//! let bpffs = pin::ensure_bpffs(pin::BPFFS_ROOT)?;
 //! let blocklist = Blocklist::under(bpffs.root());
 //! let lock = blocklist.prepare(&bpffs)?;
 //! if !blocklist.is_whole()? {

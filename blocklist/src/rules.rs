@@ -92,7 +92,7 @@ fn turn(place: Place) -> u8 {
 /// use blocklist::{Blocklist, Reader};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut reader = Reader::open(&Blocklist::under("/sys/fs/bpf".as_ref()))?;
+/// let mut reader = Reader::open(&Blocklist::under("/sys/fs/bpf"))?;
 /// for rule in reader.rules(true)? {
 ///     println!("{} {:?}: {} packets", rule.prefix, reader.set_names(rule.sets), rule.packets);
 /// }

@@ -72,7 +72,7 @@ pub(crate) fn refuse_unlisted(trie: &Map, what: &str) -> Result<()> {
 /// use blocklist::Blocklist;
 ///
 /// # fn main() -> loader::Result<()> {
-/// let blocklist = Blocklist::under("/sys/fs/bpf".as_ref());
+/// let blocklist = Blocklist::under("/sys/fs/bpf");
 /// assert_eq!(blocklist.dir().to_str(), Some("/sys/fs/bpf/xdpload/block"));
 /// match blocklist.try_lock()? {
 ///     Some(_lock) => println!("nobody else writes"),
@@ -114,7 +114,7 @@ impl Blocklist {
 
     /// Whether there is a blocklist. A directory that nobody may look into is an error.
     pub fn exists(&self) -> Result<bool> {
-        Ok(pin::get(&self.path(shapes::CONFIG.name))?.is_some())
+        Ok(pin::get(self.path(shapes::CONFIG.name))?.is_some())
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -172,7 +172,7 @@ impl Blocklist {
 
     /// As [`Blocklist::lock`], without waiting: none if somebody else writes.
     pub fn try_lock(&self) -> Result<Option<Lock>> {
-        self.take(pin::try_lock)
+        self.take(|dir| pin::try_lock(dir))
     }
 
     fn take(&self, lock: impl Fn(&Path) -> Result<Option<pin::Lock>>) -> Result<Option<Lock>> {

@@ -27,7 +27,7 @@ use crate::table::{Drafted, Found};
 /// let mut lists = Lists::new();
 /// lists.insert("drop", read.items);
 ///
-/// let mut writer = Writer::open(&Blocklist::under("/sys/fs/bpf".as_ref()))?;
+/// let mut writer = Writer::open(&Blocklist::under("/sys/fs/bpf"))?;
 /// let swap = writer.load(&lists, None)?[0];
 /// println!("added {}, kept {}, removed {}", swap.added, swap.kept, swap.removed);
 /// # Ok(())

@@ -168,7 +168,7 @@ pub(crate) fn parse_options(reading: &args::Reading) -> ParseOptions {
 
 /// What the command line says about loading the object that was read from `path`.
 fn loader<'o>(object: &'o Object, path: &Path, load: &args::Load) -> Result<Loader<'o>> {
-    let mut loader = Loader::new(object).bpffs(load.bpffs.text()).object_name(file::object_name(path));
+    let mut loader = Loader::new(object).bpffs(&load.bpffs.root).object_name(file::object_name(path));
     if let Some(name) = &load.prog {
         loader = loader.program(name);
     }
@@ -214,7 +214,7 @@ pub(crate) fn plan(
     };
     match (existing, &source.object) {
         (Some(existing), _) if !targets.is_empty() => {
-            Ok(Planned { plan: Plan::of_attaching(&existing, &targets, &load.bpffs.text())?, btf_flaw: None })
+            Ok(Planned { plan: Plan::of_attaching(&existing, &targets, &load.bpffs.root)?, btf_flaw: None })
         }
         (None, Some(path)) => {
             plan_of_object(path, load, |loader| targets.into_iter().fold(more(loader), Loader::attach_to))

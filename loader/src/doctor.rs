@@ -22,7 +22,8 @@ use crate::uapi::bpf::{BPF_F_XDP_HAS_FRAGS, Cmd};
 /// Adds to the error with which `plan` has failed the rule that it broke on its interface, and the command that would
 /// work, or all capabilities that it takes and this process lacks; pins of `bpf_link`s are looked for below `bpffs`. An
 /// error of another kind stays as it is, and so does one whose cause is not certain.
-pub fn explain(error: Error, plan: &Plan, bpffs: &Path) -> Error {
+pub fn explain(error: Error, plan: &Plan, bpffs: impl AsRef<Path>) -> Error {
+    let bpffs = bpffs.as_ref();
     let error = explain_lack(error, &privileges_for(plan));
     match attach_of(&error, plan) {
         Some(attach) => {
@@ -33,7 +34,8 @@ pub fn explain(error: Error, plan: &Plan, bpffs: &Path) -> Error {
 }
 
 /// The same for the refusal of native mode, after which `plan` went on in generic mode.
-pub fn explain_native(error: Error, plan: &Plan, bpffs: &Path) -> Error {
+pub fn explain_native(error: Error, plan: &Plan, bpffs: impl AsRef<Path>) -> Error {
+    let bpffs = bpffs.as_ref();
     match attach_of(&error, plan) {
         Some(attach) => explain_in(error, plan, attach, Mode::Native, bpffs),
         None => error,
@@ -125,7 +127,8 @@ fn look(target: &Target, bpffs: &Path) -> Result<InterfaceFacts> {
 }
 
 /// Adds to the error for a program that is on `interface` already how it is held there.
-pub fn explain_occupied(error: Error, interface: &Interface, bpffs: &Path) -> Error {
+pub fn explain_occupied(error: Error, interface: &Interface, bpffs: impl AsRef<Path>) -> Error {
+    let bpffs = bpffs.as_ref();
     let Ok(facts) = interface.facts(bpffs) else { return error };
     let mode = facts.link.xdp.programs().first().map_or(Mode::Native, |program| program.mode);
     match forecast(AttachWish { mode, frags: None, by_link: false, replace: false }, &facts) {
@@ -136,7 +139,8 @@ pub fn explain_occupied(error: Error, interface: &Interface, bpffs: &Path) -> Er
 
 /// Adds to the error with which detaching what runs on `interface` has failed who holds it by a `bpf_link`, or which
 /// interface above it has a program.
-pub fn explain_detach(error: Error, interface: &Interface, bpffs: &Path) -> Error {
+pub fn explain_detach(error: Error, interface: &Interface, bpffs: impl AsRef<Path>) -> Error {
+    let bpffs = bpffs.as_ref();
     let Some(errno @ (EBUSY | EEXIST)) = error.errno() else { return error };
     let Ok(facts) = interface.facts(bpffs) else { return error };
     let held = |holder: &Holder| {

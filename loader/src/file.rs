@@ -19,7 +19,8 @@ pub const MAX_FILE_SIZE: u64 = 1 << 28;
 const MAX_KERNEL_SIZE: u64 = 1 << 30;
 
 /// The bytes of the file at `path`.
-pub fn read(path: &Path) -> Result<Vec<u8>> {
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+    let path = path.as_ref();
     read_up_to(path, MAX_FILE_SIZE)
 }
 
@@ -60,12 +61,14 @@ fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
 const DOS_MAGIC: &[u8] = b"MZ";
 
 /// The types of a kernel whose BTF is in the file at `path`, as [`btf`] reads it.
-pub fn kernel_types(path: &Path) -> Result<KernelTypes> {
+pub fn kernel_types(path: impl AsRef<Path>) -> Result<KernelTypes> {
+    let path = path.as_ref();
     Ok(KernelTypes { vmlinux: Some(btf(path)?), modules: None })
 }
 
 /// The types in the file at `path`: BTF itself, or an ELF file with a section `.BTF`, such as a kernel's image.
-pub fn btf(path: &Path) -> Result<LazyBtf> {
+pub fn btf(path: impl AsRef<Path>) -> Result<LazyBtf> {
+    let path = path.as_ref();
     let name = quote(&path.to_string_lossy());
     let bytes = read_up_to(path, MAX_KERNEL_SIZE)?;
     if bytes.starts_with(DOS_MAGIC) {
@@ -94,7 +97,8 @@ fn btf_section(bytes: &[u8]) -> Result<Range<usize>> {
 }
 
 /// What libbpf calls the object in this file: the file's name up to the first dot.
-pub fn object_name(path: &Path) -> String {
+pub fn object_name(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     file.split('.').next().unwrap_or_default().to_owned()
 }

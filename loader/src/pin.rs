@@ -3,19 +3,19 @@
 //! Each function makes one call, so that a plan can list them, but for [`ensure_bpffs`], which no plan makes.
 //!
 //! ```no_run
-//! use std::path::Path;
+//! use loader::{Cause, Map, pin};
 //!
-//! use loader::{Map, pin};
-//!
-//! let root = Path::new(pin::BPFFS_ROOT);
-//! let _lock = pin::lock(root)?;  // other runs that pin wait
-//! for path in pin::walk(root).0 {
-//!     println!("{}", path.display());
-//! }
-//! let path = root.join("blacklist");
-//! if pin::get(&path)?.is_some() {
-//!     println!("{:?}", Map::open_pinned(&path)?.info()?);
-//!     pin::unpin(&path)?;
+//! let _lock = pin::lock(pin::BPFFS_ROOT)?;  // other runs that pin wait
+//! let (pins, failures) = pin::walk(pin::BPFFS_ROOT);
+//! pins.iter().for_each(|path| println!("{}", path.display()));
+//! failures.iter().for_each(|error| println!("{error}"));
+//! match Map::open_pinned("/sys/fs/bpf/blacklist") {
+//!     Ok(map) => {
+//!         println!("{:?}", map.info()?);
+//!         pin::unpin("/sys/fs/bpf/blacklist")?;
+//!     }
+//!     Err(error) if error.cause() == Some(Cause::Missing) => println!("nothing is there"),
+//!     Err(error) => return Err(error),
 //! }
 //! # Ok::<(), loader::Error>(())
 //! ```
@@ -59,8 +59,8 @@ impl fmt::Display for Kind {
 }
 
 /// What `fd` is. None where it is something else, or where `/proc`, which tells it, is not mounted.
-pub fn kind(fd: BorrowedFd<'_>) -> Option<Kind> {
-    match os::bpf_kind(fd)?.as_str() {
+pub fn kind(fd: impl AsFd) -> Option<Kind> {
+    match os::bpf_kind(fd.as_fd())?.as_str() {
         "bpf-map" => Some(Kind::Map),
         "bpf-prog" => Some(Kind::Program),
         "bpf_link" | "bpf-link" => Some(Kind::Link),
@@ -69,8 +69,9 @@ pub fn kind(fd: BorrowedFd<'_>) -> Option<Kind> {
 }
 
 /// Pins `fd` at `path`: one `BPF_OBJ_PIN`. Whoever has the pin's file may open it, so the directory guards it.
-pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
-    bpf::obj_pin(fd, &c_path(path)?).map_err(|errno| explain(Cmd::OBJ_PIN, path, errno, is_elsewhere))
+pub fn pin(fd: impl AsFd, path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    bpf::obj_pin(fd.as_fd(), &c_path(path)?).map_err(|errno| explain(Cmd::OBJ_PIN, path, errno, is_elsewhere))
 }
 
 /// As [`pin()`], at a path that is known to be in a bpffs, so that a refusal is no reason to look again.
@@ -79,7 +80,8 @@ pub(crate) fn pin_in_bpffs(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
 }
 
 /// Opens what is pinned at `path`, or tells that nothing is: one `BPF_OBJ_GET`.
-pub fn get(path: &Path) -> Result<Option<OwnedFd>> {
+pub fn get(path: impl AsRef<Path>) -> Result<Option<OwnedFd>> {
+    let path = path.as_ref();
     obj_get(path, is_elsewhere)
 }
 
@@ -89,7 +91,8 @@ pub(crate) fn get_in_bpffs(path: &Path) -> Result<Option<OwnedFd>> {
 }
 
 /// Opens what is pinned at `path`, which must be there: one `BPF_OBJ_GET`.
-pub fn open(path: &Path) -> Result<OwnedFd> {
+pub fn open(path: impl AsRef<Path>) -> Result<OwnedFd> {
+    let path = path.as_ref();
     get(path)?.ok_or_else(|| {
         let message = format!("nothing is pinned at {}", show(path));
         Error::new(ErrorKind::NotFound, message).with_cause(Cause::Missing)
@@ -97,7 +100,8 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
 }
 
 /// Removes the pin at `path`: one unlink(2). The object lives on as long as something else holds it.
-pub fn unpin(path: &Path) -> Result<()> {
+pub fn unpin(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
     fs::remove_file(path).map_err(|error| {
         let is_missing = error.kind() == io::ErrorKind::NotFound;
         let error = io_error("unlink(2)", path, &error);
@@ -106,21 +110,24 @@ pub fn unpin(path: &Path) -> Result<()> {
 }
 
 /// Moves the pin at `from` to `to`, in the place of what is pinned there, in one step: one rename(2).
-pub fn replace(from: &Path, to: &Path) -> Result<()> {
+pub fn replace(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    let (from, to) = (from.as_ref(), to.as_ref());
     fs::rename(from, to).map_err(|error| io_error("rename(2)", to, &error))
 }
 
 /// Removes every pin in the directory `dir`, one unlink(2) each, and gives their paths.
-pub fn unpin_all(dir: &Path) -> Result<Vec<PathBuf>> {
+pub fn unpin_all(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let dir = dir.as_ref();
     let mut pins: Vec<_> = entries(dir)?.iter().map(fs::DirEntry::path).collect();
     sort(&mut pins);
-    pins.iter().try_for_each(|pin| unpin(pin))?;
+    pins.iter().try_for_each(unpin)?;
     Ok(pins)
 }
 
 /// All that is pinned below the directory `root`, in the order of the paths, and why some directories could not be
 /// listed. One that is gone, or was never there, has no pins. What the kernel itself puts into a bpffs is left out.
-pub fn walk(root: &Path) -> (Vec<PathBuf>, Vec<Error>) {
+pub fn walk(root: impl AsRef<Path>) -> (Vec<PathBuf>, Vec<Error>) {
+    let root = root.as_ref();
     let (mut pins, mut failures, mut directories) = (Vec::new(), Vec::new(), vec![root.to_owned()]);
     while let Some(directory) = directories.pop() {
         let entries = match entries(&directory) {
@@ -163,12 +170,14 @@ pub struct Lock(OwnedFd);
 ///
 /// A [`Plan`](crate::plan::Plan) that pins has this lock while it is carried out. Whoever removes pins that a plan may
 /// have made a moment ago needs it too.
-pub fn lock(root: &Path) -> Result<Lock> {
+pub fn lock(root: impl AsRef<Path>) -> Result<Lock> {
+    let root = root.as_ref();
     lock_open(open_directory(root)?, root)
 }
 
 /// As [`lock`], without waiting: none if somebody else has the lock.
-pub fn try_lock(root: &Path) -> Result<Option<Lock>> {
+pub fn try_lock(root: impl AsRef<Path>) -> Result<Option<Lock>> {
+    let root = root.as_ref();
     let dir = open_directory(root)?;
     match os::try_lock(dir.as_fd()) {
         Ok(is_ours) => Ok(is_ours.then(|| Lock(dir))),
@@ -178,7 +187,8 @@ pub fn try_lock(root: &Path) -> Result<Option<Lock>> {
 
 /// As [`lock`], for whoever goes on without where no such directory is, or none that this user may look into: neither
 /// are there pins then.
-pub fn lock_if_there(root: &Path) -> Result<Option<Lock>> {
+pub fn lock_if_there(root: impl AsRef<Path>) -> Result<Option<Lock>> {
+    let root = root.as_ref();
     match lock(root) {
         Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::EACCES)) => Ok(None),
         lock => lock.map(Some),
@@ -211,7 +221,8 @@ impl AsFd for Lock {
 }
 
 /// Makes a directory for root alone, and tells whether it was not there before: one mkdir(2).
-pub fn create_dir(path: &Path) -> Result<bool> {
+pub fn create_dir(path: impl AsRef<Path>) -> Result<bool> {
+    let path = path.as_ref();
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
@@ -223,7 +234,8 @@ pub fn create_dir(path: &Path) -> Result<bool> {
 }
 
 /// Removes an empty directory: one rmdir(2).
-pub fn remove_dir(path: &Path) -> Result<()> {
+pub fn remove_dir(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
     fs::remove_dir(path).map_err(|error| io_error("rmdir(2)", path, &error))
 }
 
@@ -234,7 +246,8 @@ pub(crate) fn is_bpffs_directory(path: &Path) -> Result<bool> {
 
 /// Whether `path` is in a bpffs; for a path that is not there, whether its nearest ancestor is. One statfs(2) for
 /// each step up.
-pub fn is_bpffs(path: &Path) -> Result<bool> {
+pub fn is_bpffs(path: impl AsRef<Path>) -> Result<bool> {
+    let path = path.as_ref();
     let nearest = path.ancestors().find_map(|ancestor| {
         let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
         match os::is_bpffs(ancestor) {
@@ -246,13 +259,15 @@ pub fn is_bpffs(path: &Path) -> Result<bool> {
 }
 
 /// Whether the file system that `path` is on is mounted read-only: one statfs(2).
-pub fn is_read_only(path: &Path) -> Result<bool> {
+pub fn is_read_only(path: impl AsRef<Path>) -> Result<bool> {
+    let path = path.as_ref();
     os::is_read_only(path).map_err(|errno| Error::os("statfs(2)", show(path), errno.0))
 }
 
 /// Mounts a bpffs on the directory `path`, for root alone: one mount(2). It needs CAP_SYS_ADMIN. A directory that is
 /// not empty is refused, since what is in it could not be reached any more.
-pub fn mount_bpffs(path: &Path) -> Result<()> {
+pub fn mount_bpffs(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
     if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
         let message = format!(
             "{} is not a bpffs, and not empty: one mounted there would hide what is in it",
@@ -287,7 +302,8 @@ pub(crate) fn unmount_empty_bpffs(root: &Path) -> Result<()> {
 }
 
 /// Undoes [`mount_bpffs`]: one umount(2). All pins in it are gone with it.
-pub fn unmount_bpffs(path: &Path) -> Result<()> {
+pub fn unmount_bpffs(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
     os::unmount(path).map_err(|errno| Error::os("umount(2)", show(path), errno.0))
 }
 
@@ -311,7 +327,8 @@ enum Held {
 ///
 /// Of two that find none, the second would hide the first one's, so that they wait for each other in the directory
 /// below. Whoever may not even look into the directory goes on without.
-pub fn ensure_bpffs(root: &Path) -> Result<HeldBpffs> {
+pub fn ensure_bpffs(root: impl AsRef<Path>) -> Result<HeldBpffs> {
+    let root = root.as_ref();
     let hold = |held| Ok(HeldBpffs { root: root.to_owned(), held });
     loop {
         let dir = match open_directory(root) {

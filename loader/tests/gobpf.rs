@@ -220,7 +220,7 @@ fn replacing_names_what_is_replaced() {
         attach(first, &interface, Mode::Native).unwrap().persist();
 
         // Whatever runs there.
-        replace_running(second, &interface, ModeChoice::Auto, None, Path::new(BPFFS_ROOT)).unwrap().persist();
+        replace_running(second, &interface, ModeChoice::Auto, None, BPFFS_ROOT).unwrap().persist();
         let second_id = second.info().unwrap().id;
         assert_eq!(running(&interface), [(Mode::Native, second_id)]);
 
@@ -551,10 +551,7 @@ fn a_pinned_program_is_opened() {
         let id = program.info().unwrap().id;
         drop(loaded);
         assert_eq!(Program::open_pinned(path).unwrap().info().unwrap().id, id);
-        assert_eq!(
-            Program::open_pinned(Path::new("/sys/fs/bpf/no")).unwrap_err().kind(),
-            ErrorKind::NotFound
-        );
+        assert_eq!(Program::open_pinned("/sys/fs/bpf/no").unwrap_err().kind(), ErrorKind::NotFound);
         let map = Program::open_pinned(Path::new(GLOBAL)).unwrap_err();
         assert!(map.to_string().ends_with("expected a program, found a map"), "{map}");
     });
@@ -664,7 +661,7 @@ fn a_pin_path_stays_below_bpffs() {
 #[test]
 fn a_load_mounts_bpffs_if_need_be() {
     alone(|| {
-        pin::unmount_bpffs(Path::new(BPFFS_ROOT)).unwrap();
+        pin::unmount_bpffs(BPFFS_ROOT).unwrap();
         let object = dummy();
         let _loaded = load(&loader(&object));
         assert!(pin::is_bpffs(Path::new(GLOBAL)).unwrap());

@@ -498,7 +498,7 @@ fn pins_outlive_their_handles() {
             program.info().unwrap()
         );
         assert!(Map::open_pinned(root.join("program")).unwrap_err().to_string().ends_with("found a program"));
-        pin::unpin(&root.join("program")).unwrap();
+        pin::unpin(root.join("program")).unwrap();
     });
 }
 
@@ -513,12 +513,12 @@ fn a_pin_that_cannot_be_says_why() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         let error = map.pin(Path::new(BPFFS_ROOT).join("a.b")).unwrap_err();
         assert!(error.to_string().contains("the kernel allows no dot in a pin's name"), "{error}");
-        let error = pin::get(Path::new("/proc/version")).unwrap_err();
+        let error = pin::get("/proc/version").unwrap_err();
         assert!(error.to_string().starts_with("`/proc/version` is not in a bpffs"), "{error}");
 
-        assert!(pin::is_bpffs(Path::new("/sys/fs/bpf/not/there")).unwrap());
-        assert!(!pin::is_bpffs(Path::new("/sys/fs")).unwrap());
-        pin::unmount_bpffs(Path::new(BPFFS_ROOT)).unwrap();
+        assert!(pin::is_bpffs("/sys/fs/bpf/not/there").unwrap());
+        assert!(!pin::is_bpffs("/sys/fs").unwrap());
+        pin::unmount_bpffs(BPFFS_ROOT).unwrap();
         assert!(!pin::is_bpffs(Path::new(BPFFS_ROOT)).unwrap());
     });
 }
@@ -529,7 +529,7 @@ fn pins_are_walked_in_the_order_of_their_paths() {
         let map = map(MapType::HASH, 4, 4, 2);
         let root = Path::new(BPFFS_ROOT);
         for directory in ["b", "b/c", "d"] {
-            pin::create_dir(&root.join(directory)).unwrap();
+            pin::create_dir(root.join(directory)).unwrap();
         }
         let paths = ["a", "b/c/e", "b/f", "g"].map(|name| root.join(name));
         paths.iter().rev().for_each(|path| map.pin(path).unwrap());
@@ -537,7 +537,7 @@ fn pins_are_walked_in_the_order_of_their_paths() {
         assert_eq!(pins, paths);
         assert!(failures.is_empty(), "{failures:?}");
         assert!(
-            matches!(pin::walk(&root.join("nothing")), (pins, failures) if pins.len() + failures.len() == 0)
+            matches!(pin::walk(root.join("nothing")), (pins, failures) if pins.len() + failures.len() == 0)
         );
         let (pins, failures) = pin::walk(&paths[0]);
         assert_eq!(failures.iter().map(Error::errno).collect::<Vec<_>>(), [Some(ENOTDIR)]);

@@ -6,11 +6,15 @@
 // Tells clippy that the functions beside the tests are test code too.
 #![cfg(test)]
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
 use loader::bytes::MAX_NAME;
 use loader::elf::ElfFile;
 use loader::features::Kernel;
 use loader::object::{CodeInfo, MapDialect, Object, ParseOptions};
-use loader::plan::{Loader, Plan};
+use loader::plan::{Existing, Loader, Plan};
 use loader::uapi::bpf::{BPF_CALL, BPF_EXIT, BPF_LD_IMM64, BPF_MOV64_IMM, BPF_PSEUDO_CALL, MapType};
 use loader::uapi::elf::{FileType, SHDR_SIZE, SectionType};
 use loader::{ErrorKind, Result};
@@ -492,6 +496,17 @@ fn a_pin_that_cannot_be() {
         loader.program("pass_all").pin_map("by_flow", path).pin_map("by_address", path)
     });
     refused(twice, "maps `by_flow` and `by_address` would both be pinned at `/sys/fs/bpf/by_flow`");
+}
+
+#[test]
+fn a_path_that_no_plan_can_show() {
+    let path = Path::new(OsStr::from_bytes(b"/sys/fs/bpf/\xff"));
+    let words = "path `/sys/fs/bpf/\u{fffd}` is not UTF-8, as all that a plan lists";
+    refused(wish("blacklist", |loader| loader.pin_map("blacklist", path)), words);
+    refused(wish("blacklist", |loader| loader.pin_maps_under(path)), words);
+    refused(wish("blacklist", |loader| loader.pin_under(path)), words);
+    refused(wish("blacklist", |loader| loader.bpffs(path)), words);
+    refused(Plan::of_attaching(&Existing::Id(1), &[], path), words);
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn a_panic_of_the_observer_leaves_nothing_behind() {
             panic_at(&attaching(&object, true), at);
             assert_eq!(running(&near), before, "after a panic at call {at}");
         }
-        attach::detach(&near, None, Path::new(BPFFS_ROOT)).expect("it is there");
+        attach::detach(&near, None, BPFFS_ROOT).expect("it is there");
         fs::remove_dir_all(Path::new(BPFFS_ROOT).join("xdpload")).expect("prog arrays were pinned there");
         for at in 0..calls {
             panic_at(&attaching(&object, false), at);

@@ -395,7 +395,8 @@ impl TurningOn<'_> {
             .mode(args.mode.unwrap_or_default());
         let program = Existing::Pinned(path.to_string_lossy().into_owned());
         let bpffs = args.bpffs.text();
-        let planned = Planned { plan: Plan::of_attaching(&program, &[target], &bpffs)?, btf_flaw: None };
+        let planned =
+            Planned { plan: Plan::of_attaching(&program, &[target], &args.bpffs.root)?, btf_flaw: None };
         let (plan, root) = (&planned.plan, &args.bpffs.root);
         let Executed { loaded, .. } = trial::execute(&planned, Telling::default(), guard, &bpffs)
             .map_err(|refusal| remedy::in_words_of_block_on(doctor::explain(refusal, plan, root)))?;

@@ -7,7 +7,7 @@ mod table;
 mod topology;
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use loader::attach::{self, Interface};
@@ -90,7 +90,7 @@ impl Play<'_> {
         self.drop_one_source(objects)?;
         let command = format!("xdpload detach {INTERFACE} --netns gateway");
         step("5. Detach the program. Packets pass again", &[&command])?;
-        attach::detach(&Interface::named(INTERFACE)?, None, Path::new(BPFFS_ROOT))?;
+        attach::detach(&Interface::named(INTERFACE)?, None, BPFFS_ROOT)?;
         self.send_from_listed("detached", Expect::All)?;
         step("6. Delete the namespaces; those of the demo end with it", CLEAN_UP)
     }

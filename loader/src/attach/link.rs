@@ -72,7 +72,8 @@ pub fn link_of(seen: &InterfaceInfo, program: XdpProgram) -> Result<Option<Link>
 
 /// The link that a trial has left pinned for `interface`, if there is one; see
 /// [`Plan::on_trial`](crate::plan::Plan::on_trial).
-pub fn open_own_link(bpffs: &Path, interface: &Interface) -> Result<Option<Link>> {
+pub fn open_own_link(bpffs: impl AsRef<Path>, interface: &Interface) -> Result<Option<Link>> {
+    let bpffs = bpffs.as_ref();
     let cookie = interface.socket().netns_cookie_or_zero()?;
     let path = own_link(&bpffs.to_string_lossy(), cookie, interface.index());
     match Link::open_pinned(Path::new(&path)) {
@@ -98,7 +99,12 @@ pub struct DetachedLink {
 ///
 /// First the link is detached and then its pin removed: the other way round the kernel would take the program off some
 /// time after the pin is gone. A program that no link holds is an error of kind [`Conflict`](ErrorKind::Conflict).
-pub fn detach_links(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<Vec<DetachedLink>> {
+pub fn detach_links(
+    interface: &Interface,
+    id: Option<u32>,
+    bpffs: impl AsRef<Path>,
+) -> Result<Vec<DetachedLink>> {
+    let bpffs = bpffs.as_ref();
     detach_seen(interface, id, bpffs).context(|| format!("detaching from {interface}"))
 }
 
@@ -118,7 +124,7 @@ fn detach_seen(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<V
         let id = link.state()?.id;
         link.detach()?;
         let own: Vec<_> = pins.iter().filter(|(of, _)| *of == id).map(|(_, path)| path.clone()).collect();
-        own.iter().try_for_each(|path| pin::unpin(path))?;
+        own.iter().try_for_each(pin::unpin)?;
         detached.push(DetachedLink { id, program, pins: own });
     }
     Ok(detached)
@@ -131,7 +137,8 @@ pub(crate) fn not_by_link(program: XdpProgram) -> Error {
 }
 
 /// The links that are pinned below `root`, each by its id, with the pin. What cannot be read is passed over.
-pub fn link_pins(root: &Path) -> Vec<(u32, PathBuf)> {
+pub fn link_pins(root: impl AsRef<Path>) -> Vec<(u32, PathBuf)> {
+    let root = root.as_ref();
     let id = |path: &PathBuf| Link::open_pinned(path).and_then(|link| link.state()).ok().map(|link| link.id);
     let paths = pin::files_below(root).into_iter();
     let mut found: Vec<_> = paths.filter_map(|path| id(&path).map(|id| (id, path))).collect();

@@ -23,13 +23,15 @@ const ANSWER: usize = 16 * 1024;
 impl RouteSocket {
     /// What is known of `which`: the interface, its driver, its peer, what it stands on and what stands on it. Pins of
     /// `bpf_link`s are looked for below `bpffs`.
-    pub fn facts(&self, which: &InterfaceRef, bpffs: &Path) -> Result<InterfaceFacts> {
+    pub fn facts(&self, which: &InterfaceRef, bpffs: impl AsRef<Path>) -> Result<InterfaceFacts> {
+        let bpffs = bpffs.as_ref();
         let link = self.interface(which)?;
         Ok(Neighbourhood::new(self, bpffs)?.facts(link))
     }
 
     /// The same of all interfaces.
-    pub fn all_facts(&self, bpffs: &Path) -> Result<Vec<InterfaceFacts>> {
+    pub fn all_facts(&self, bpffs: impl AsRef<Path>) -> Result<Vec<InterfaceFacts>> {
+        let bpffs = bpffs.as_ref();
         let around = Neighbourhood::new(self, bpffs)?;
         let links: Vec<_> = around.links.values().cloned().collect();
         Ok(links.into_iter().map(|link| around.facts(link)).collect())
@@ -38,7 +40,8 @@ impl RouteSocket {
 
 impl Interface {
     /// What is known of it now; see [`RouteSocket::facts`].
-    pub fn facts(&self, bpffs: &Path) -> Result<InterfaceFacts> {
+    pub fn facts(&self, bpffs: impl AsRef<Path>) -> Result<InterfaceFacts> {
+        let bpffs = bpffs.as_ref();
         self.socket().facts(&InterfaceRef::Index(self.index()), bpffs)
     }
 }

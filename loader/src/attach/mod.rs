@@ -113,8 +113,9 @@ pub fn replace_running(
     interface: &Interface,
     choice: impl Into<ModeChoice>,
     id: Option<u32>,
-    bpffs: &Path,
+    bpffs: impl AsRef<Path>,
 ) -> Result<Attached> {
+    let bpffs = bpffs.as_ref();
     replace_seen(new.as_fd(), interface, choice.into(), id, bpffs)
         .context(|| format!("replacing the program on {interface}"))
 }
@@ -125,7 +126,8 @@ pub fn replace_running(
 /// Nothing there is an error of kind [`NotFound`](ErrorKind::NotFound); another program than `id`, or one that came
 /// meanwhile, is of kind [`Conflict`](ErrorKind::Conflict). Looks at the interface before and afterwards. Whoever may
 /// not open a program by its id must have it pinned below `bpffs`.
-pub fn detach(interface: &Interface, id: Option<u32>, bpffs: &Path) -> Result<Vec<XdpProgram>> {
+pub fn detach(interface: &Interface, id: Option<u32>, bpffs: impl AsRef<Path>) -> Result<Vec<XdpProgram>> {
+    let bpffs = bpffs.as_ref();
     detach_seen(interface, id, bpffs).context(|| format!("detaching from {interface}"))
 }
 
@@ -153,7 +155,12 @@ pub fn detach_uncompared(interface: &Interface, id: u32) -> Result<Vec<XdpProgra
 ///
 /// For after a [`detach`] or [`replace`] of a program that a [`Plan`](crate::plan::Plan) has attached, with its bpffs
 /// at `bpffs`. Without such pins nothing happens.
-pub fn let_go_of_prog_arrays(bpffs: &Path, interface: &Interface, id: u32) -> Result<Vec<PathBuf>> {
+pub fn let_go_of_prog_arrays(
+    bpffs: impl AsRef<Path>,
+    interface: &Interface,
+    id: u32,
+) -> Result<Vec<PathBuf>> {
+    let bpffs = bpffs.as_ref();
     let cookie = interface.socket().netns_cookie_or_zero()?;
     let dir = keep_dir(&bpffs.to_string_lossy(), cookie, interface.index(), id);
     let dir = Path::new(&dir);
@@ -169,7 +176,8 @@ pub fn let_go_of_prog_arrays(bpffs: &Path, interface: &Interface, id: u32) -> Re
 
 /// Removes the directory below `bpffs` that is for the pins of all attachments, unless something is in it. Others, who
 /// may be about to make a pin there, are waited for.
-pub fn remove_shared_directory(bpffs: &Path) {
+pub fn remove_shared_directory(bpffs: impl AsRef<Path>) {
+    let bpffs = bpffs.as_ref();
     remove_if_empty(bpffs, || pin::lock(bpffs).map(Some));
 }
 

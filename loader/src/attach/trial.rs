@@ -46,7 +46,13 @@ impl Trial {
     /// [`detach`](super::detach) does.
     ///
     /// A link without a pin is held by a process and could not be put back as it was: it is refused.
-    pub fn of_detach(interface: &Interface, id: Option<u32>, bpffs: &Path, by_link: bool) -> Result<Self> {
+    pub fn of_detach(
+        interface: &Interface,
+        id: Option<u32>,
+        bpffs: impl AsRef<Path>,
+        by_link: bool,
+    ) -> Result<Self> {
+        let bpffs = bpffs.as_ref();
         let seen = interface.look()?;
         let (mut before, mut link, mut link_pins) = (Vec::new(), None, Vec::new());
         for program in programs_to_detach(&seen.xdp, id)? {

@@ -68,7 +68,7 @@ pub fn running_kconfig() -> Result<Kconfig> {
         os::release_and_version().map_err(|errno| Error::os("uname(2)", "the kernel", errno.0))?;
     let installed = format!("/boot/config-{release}");
     for path in [CONFIG, &installed] {
-        match kconfig_file(Path::new(path)) {
+        match read_kconfig(Path::new(path)) {
             Err(error) if error.errno() == Some(ENOENT) => {}
             answer => return answer,
         }
@@ -78,7 +78,11 @@ pub fn running_kconfig() -> Result<Kconfig> {
 }
 
 /// The configuration in the file at `path`, which may be compressed by gzip(1).
-pub fn kconfig_file(path: &Path) -> Result<Kconfig> {
+pub fn kconfig_file(path: impl AsRef<Path>) -> Result<Kconfig> {
+    read_kconfig(path.as_ref())
+}
+
+fn read_kconfig(path: &Path) -> Result<Kconfig> {
     let name = path.to_string_lossy().into_owned();
     let refused = |call: &str, error: &io::Error| match error.raw_os_error() {
         Some(errno) => Error::os(call, quote(&name), errno),
@@ -163,12 +167,12 @@ mod tests {
 
     #[test]
     fn what_is_no_configuration_is_refused() {
-        let missing = kconfig_file(Path::new("/nonexistent/config")).unwrap_err();
+        let missing = kconfig_file("/nonexistent/config").unwrap_err();
         assert_eq!(
             missing.to_string(),
             "open(2) for `/nonexistent/config` failed: No such file or directory (ENOENT)"
         );
-        let directory = kconfig_file(Path::new("/proc")).unwrap_err();
+        let directory = kconfig_file("/proc").unwrap_err();
         assert_eq!(directory.to_string(), "read(2) for `/proc` failed: Is a directory (EISDIR)");
     }
 }

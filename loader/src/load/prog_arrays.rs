@@ -35,7 +35,7 @@ impl Execution<'_> {
         match &keep.action {
             KeepAction::MakeDir => make_directory(&dir),
             KeepAction::Pin { map, name } => done(self.pin_to_keep(*map, path.join(name))),
-            KeepAction::Unpin { name } => done(pin::unpin(&path.join(name))),
+            KeepAction::Unpin { name } => done(pin::unpin(path.join(name))),
             KeepAction::UnpinAll => {
                 if matches!(keep.of, Attachment::New(_)) {
                     self.here_mut().prog_arrays.clear();

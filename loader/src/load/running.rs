@@ -116,7 +116,8 @@ impl Plan {
     /// below `bpffs`; what is not pinned there is an error of kind [`PermissionDenied`](ErrorKind::PermissionDenied).
     /// What the kernel does not tell is not compared: the attach type, the flags, and what variables began with. The
     /// own link of a trial is looked for below `bpffs`.
-    pub fn compare(&self, interface: &Interface, bpffs: &Path) -> Result<Comparison> {
+    pub fn compare(&self, interface: &Interface, bpffs: impl AsRef<Path>) -> Result<Comparison> {
+        let bpffs = bpffs.as_ref();
         let what = || format!("comparing with what runs on {interface}");
         let running = match Running::find(self, interface, bpffs).context(what)? {
             Candidate::Running(running) => running,

@@ -10,7 +10,8 @@ use crate::error::{Error, ErrorKind, Result, quote};
 ///
 /// A dot anywhere below the root is refused too, since the kernel does so: `bpf_lookup()` in `kernel/bpf/inode.c`
 /// keeps such names for itself.
-pub fn check_pin_path(root: &Path, path: &Path) -> Result<()> {
+pub fn check_pin_path(root: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<()> {
+    let (root, path) = (root.as_ref(), path.as_ref());
     let wrong = |what: String| {
         Err(Error::new(
             ErrorKind::InvalidInput,

@@ -6,7 +6,7 @@ use nix::libc::EINVAL;
 
 use super::maps::make_parents;
 use super::tail_calls::{let_go_step, netns_cookie, remove_kept};
-use super::{ensure_bpffs, wait_for_others, without_slashes_at_end};
+use super::{ensure_bpffs, not_text, text, wait_for_others};
 use crate::error::{Context as _, Error, ErrorKind, Remedy, Result, quote};
 use crate::netlink::{Mode, ModeChoice};
 use crate::object::ProgramSpec;
@@ -19,8 +19,15 @@ use crate::uapi::bpf::AttachType;
 impl Plan {
     /// The plan of attaching a program that is loaded already to `targets`, without an object, with its bpffs at
     /// `bpffs`.
-    pub fn of_attaching(existing: &Existing, targets: &[Target], bpffs: &str) -> Result<Self> {
-        let bpffs = &*without_slashes_at_end(bpffs.to_owned());
+    pub fn of_attaching(existing: &Existing, targets: &[Target], bpffs: impl AsRef<Path>) -> Result<Self> {
+        let bpffs = bpffs.as_ref();
+        if bpffs.to_str().is_none() {
+            return Err(not_text(bpffs));
+        }
+        Self::of_attaching_below(existing, targets, &text(bpffs))
+    }
+
+    fn of_attaching_below(existing: &Existing, targets: &[Target], bpffs: &str) -> Result<Self> {
         refuse_targets(targets, bpffs)?;
         let program = ProgramSlot(0);
         let mut steps = find_interfaces(targets, bpffs);

@@ -15,6 +15,7 @@ mod upgrade;
 mod variables;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use nix::libc::{E2BIG, EACCES, EINVAL, ENOENT, EPERM};
 
@@ -55,6 +56,8 @@ pub struct Loader<'o> {
     all_programs: bool,
     max_entries: BTreeMap<String, u32>,
     bpffs: String,
+    /// The first path that no text can stand for, and so no plan.
+    not_text: Option<PathBuf>,
     pins_by_name: Option<String>,
     pins: BTreeMap<String, String>,
     pin_dir: Option<String>,
@@ -86,6 +89,7 @@ impl<'o> Loader<'o> {
             all_programs: false,
             max_entries: BTreeMap::new(),
             bpffs: BPFFS_ROOT.to_owned(),
+            not_text: None,
             pins_by_name: None,
             pins: BTreeMap::new(),
             pin_dir: None,
@@ -127,28 +131,30 @@ impl<'o> Loader<'o> {
     }
 
     /// Takes the bpffs at `root` instead of `/sys/fs/bpf` for paths that the object gives.
-    pub fn bpffs(mut self, root: impl Into<String>) -> Self {
-        self.bpffs = without_slashes_at_end(root.into());
+    pub fn bpffs(mut self, root: impl AsRef<Path>) -> Self {
+        self.bpffs = self.text(root.as_ref());
         self
     }
 
     /// Pins maps that are to be pinned by name in the directory `dir` of a bpffs instead of its root.
-    pub fn pin_maps_under(mut self, dir: impl Into<String>) -> Self {
-        self.pins_by_name = Some(without_slashes_at_end(dir.into()));
+    pub fn pin_maps_under(mut self, dir: impl AsRef<Path>) -> Self {
+        self.pins_by_name = Some(self.text(dir.as_ref()));
         self
     }
 
     /// Pins the map `map` at `path`, whatever the object says; gobpf's `PIN_CUSTOM_NS` asks for it.
-    pub fn pin_map(mut self, map: impl Into<String>, path: impl Into<String>) -> Self {
-        self.pins.insert(map.into(), path.into());
+    pub fn pin_map(mut self, map: impl Into<String>, path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref();
+        self.note_if_not_text(path);
+        self.pins.insert(map.into(), path.to_string_lossy().into_owned());
         self
     }
 
     /// Pins each program that is loaded at `dir/NAME`, and each map that nothing else says a path for at
     /// `dir/maps/NAME`, or takes the one that is pinned there. Of a program that is pinned there already it must be the
     /// same one, with the same maps. Maps of variables are not pinned.
-    pub fn pin_under(mut self, dir: impl Into<String>) -> Self {
-        self.pin_dir = Some(without_slashes_at_end(dir.into()));
+    pub fn pin_under(mut self, dir: impl AsRef<Path>) -> Self {
+        self.pin_dir = Some(self.text(dir.as_ref()));
         self
     }
 
@@ -170,6 +176,17 @@ impl<'o> Loader<'o> {
     pub fn attach_to(mut self, target: Target) -> Self {
         self.targets.push(target);
         self
+    }
+
+    fn text(&mut self, directory: &Path) -> String {
+        self.note_if_not_text(directory);
+        text(directory)
+    }
+
+    fn note_if_not_text(&mut self, path: &Path) {
+        if path.to_str().is_none() {
+            self.not_text.get_or_insert_with(|| path.to_owned());
+        }
     }
 
     /// Makes the plan for `kernel`. Asks nobody: the same object, options and kernel give the same plan.
@@ -351,6 +368,9 @@ impl<'o> Loader<'o> {
     }
 
     fn refuse_what_does_not_fit(&self) -> Result<()> {
+        if let Some(path) = &self.not_text {
+            return Err(not_text(path));
+        }
         if self.object.order != ByteOrder::NATIVE {
             let [(found, _), (native, target)] = [self.object.order, ByteOrder::NATIVE].map(endianness);
             let message = format!("expected a {native} object, as this machine is, found a {found} one");
@@ -408,9 +428,13 @@ pub(super) fn wait_for_others(bpffs: &str) -> Step {
 }
 
 /// A directory as people and their shells write it, `/sys/fs/bpf/`, without what would double the next slash.
-fn without_slashes_at_end(mut directory: String) -> String {
-    directory.truncate(directory.trim_end_matches('/').len());
-    directory
+fn text(directory: &Path) -> String {
+    directory.to_string_lossy().trim_end_matches('/').to_owned()
+}
+
+fn not_text(path: &Path) -> Error {
+    let message = format!("path {} is not UTF-8, as all that a plan lists", quote(&path.to_string_lossy()));
+    Error::new(ErrorKind::InvalidInput, message)
 }
 
 /// What a byte order is called, and clang's target for it.
