@@ -340,6 +340,8 @@ pub(crate) enum Map {
     /// Delete one entry
     #[command(alias = "del")]
     Delete(MapDelete),
+    /// Write the entries of a file
+    Load(MapLoad),
 }
 
 /// Which map.
@@ -438,6 +440,22 @@ pub(crate) struct MapDelete {
     pub(crate) form: Form,
 }
 
+#[derive(Args, Debug)]
+#[command(after_help = LOAD_HELP)]
+pub(crate) struct MapLoad {
+    #[command(flatten)]
+    pub(crate) choice: MapChoice,
+    /// The file, or - for standard input: a line `KEY VALUE` for each entry, or what `map dump` has printed
+    pub(crate) file: PathBuf,
+    /// Also delete all entries that the file does not have
+    #[arg(long)]
+    pub(crate) exact: bool,
+    #[command(flatten)]
+    pub(crate) bpffs: Bpffs,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
 /// How keys and values are written, and printed unless another format is asked for.
 macro_rules! words {
     () => {
@@ -476,7 +494,8 @@ Examples:
   xdpload map dump eth0:blacklist --key-format ipv4
   xdpload map get eth0:blacklist 192.0.2.77
   xdpload map set eth0:.data limit 100         # a variable, by name
-  xdpload map set /sys/fs/bpf/blacklist 192.0.2.77 1";
+  xdpload map set /sys/fs/bpf/blacklist 192.0.2.77 1
+  xdpload map load eth0:blacklist addresses    # a line for each entry";
 
 const DUMP_HELP: &str = concat!(
     formats!(),
@@ -511,6 +530,21 @@ const DELETE_HELP: &str = concat!(
     "\
 Example:
   xdpload map delete eth0:blacklist 192.0.2.77"
+);
+
+const LOAD_HELP: &str = concat!(
+    "\
+The file is read whole first: if a line cannot be, nothing is changed. Blank
+lines and those that begin with # are skipped. Of two lines with the same key,
+the later one counts. All values of a per-CPU map, and texts with odd bytes,
+come back from `map dump --json`, or from `bpftool map dump --json`.
+
+",
+    words!(),
+    "\
+Examples:
+  xdpload map load eth0:blacklist addresses
+  xdpload map dump eth0:blacklist --json > saved; xdpload map load eth0:blacklist saved --exact"
 );
 
 /// A time that an operator may need to see that the line still works: from a second to a day.

@@ -37,12 +37,8 @@ pub(crate) fn parse(text: &str, size: usize, what: &str) -> Result<Vec<u8>> {
         parse_hex(digits).ok_or_else(|| wrong("expected pairs of hexadecimal digits".to_owned()))?
     } else if let Some((address, length)) = text.split_once('/') {
         parse_prefix(address, length).ok_or_else(|| wrong("expected ADDRESS/LENGTH".to_owned()))?
-    } else if let Ok(address) = text.parse::<Ipv4Addr>() {
-        address.octets().to_vec()
-    } else if let Some(address) = parse_mac(text) {
+    } else if let Some(address) = parse_address(text) {
         address
-    } else if let Ok(address) = text.parse::<Ipv6Addr>() {
-        address.octets().to_vec()
     } else {
         return parse_number(text, size).map_err(wrong);
     };
@@ -52,11 +48,19 @@ pub(crate) fn parse(text: &str, size: usize, what: &str) -> Result<Vec<u8>> {
     Err(wrong(format!("it has {}, and the map's {what} has {size}", count_bytes(bytes.len()))))
 }
 
-fn parse_hex(digits: &str) -> Option<Vec<u8>> {
+/// The bytes that pairs of hexadecimal digits stand for.
+pub(crate) fn parse_hex(digits: &str) -> Option<Vec<u8>> {
     if !digits.is_ascii() || digits.len() % 2 != 0 {
         return None;
     }
     (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
+}
+
+fn parse_address(text: &str) -> Option<Vec<u8>> {
+    if !text.contains(':') {
+        return text.parse().ok().map(|address: Ipv4Addr| address.octets().to_vec());
+    }
+    parse_mac(text).or_else(|| text.parse().ok().map(|address: Ipv6Addr| address.octets().to_vec()))
 }
 
 fn parse_mac(text: &str) -> Option<Vec<u8>> {

@@ -360,7 +360,7 @@ mod tests {
     ];
 
     /// Each command of the lowest level, with words that it takes.
-    const SAMPLES: [&str; 29] = [
+    const SAMPLES: [&str; 30] = [
         "inspect o",
         "plan o",
         "attach i o",
@@ -376,6 +376,7 @@ mod tests {
         "map get 1 0",
         "map set 1 0 0",
         "map delete 1 0",
+        "map load 1 f",
         "block on i",
         "block off i",
         "block add p",

@@ -22,7 +22,7 @@ const HOME: [&str; 1] = ["--bpffs"];
 const FORMATS: [&str; 2] = ["--key-format", "--value-format"];
 
 /// Each command, the groups of its options, and its own.
-const COMMANDS: [(&str, &[&[&str]]); 32] = [
+const COMMANDS: [(&str, &[&[&str]]); 33] = [
     ("inspect", &[&FILE, &["--btf", "--json"]]),
     ("plan", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--dev", "--all", "--target-prog", "--json"]]),
     ("attach", &[&FILE, &LOAD, &TARGET, &SOURCE, &["--verifier-log", "--json"]]),
@@ -39,6 +39,7 @@ const COMMANDS: [(&str, &[&[&str]]); 32] = [
     ("map get", &[&FORMATS, &["--netns", "--json"]]),
     ("map set", &[&["--new", "--existing", "--bpffs", "--netns", "--json"]]),
     ("map delete", &[&["--bpffs", "--netns", "--json"]]),
+    ("map load", &[&["--exact", "--bpffs", "--netns", "--json"]]),
     ("block", &[]),
     (
         "block on",
@@ -110,9 +111,18 @@ fn no_line_of_help_is_longer_than_a_serial_console_is_wide() {
 
 #[test]
 fn the_commands_that_take_most_options_have_examples() {
-    for command in
-        ["attach", "plan", "load", "map", "map dump", "map get", "map set", "map delete", "block load"]
-    {
+    for command in [
+        "attach",
+        "plan",
+        "load",
+        "map",
+        "map dump",
+        "map get",
+        "map set",
+        "map delete",
+        "map load",
+        "block load",
+    ] {
         let words: Vec<_> = command.split(' ').chain(["--help"]).collect();
         let ran = xdpload(&words).ok();
         let example = format!("\n  xdpload {command} ");

@@ -118,10 +118,14 @@ fn each_document_is_what_the_page_says() {
     }
     say("map list", &answer(&["map", "list"]));
     let blacklist = format!("{NEAR}:blacklist");
+    let addresses = sandbox.scratch().join("addresses");
+    fs::write(&addresses, "192.0.2.78 1\n").expect("the sandbox is writable");
+    let addresses = addresses.to_str().expect("the path is printable");
     say("map set", &answer(&["map", "set", &blacklist, "192.0.2.77", "1"]));
     say("map get", &answer(&["map", "get", &blacklist, "192.0.2.77"]));
     say("map dump", &answer(&["map", "dump", &blacklist]));
     say("map delete", &answer(&["map", "delete", &blacklist, "192.0.2.77"]));
+    say("map load", &answer(&["map", "load", &blacklist, addresses]));
     say("attach", &answer(&["attach", NEAR, &object("global_data"), "--replace"]));
     say("map get", &answer(&["map", "get", &format!("{NEAR}:.bss"), "seen"]));
     // With types, which the maps of gobpf's dialect have not.

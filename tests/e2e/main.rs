@@ -35,6 +35,7 @@ mod json;
 mod loading;
 mod map_commands;
 mod map_kinds;
+mod map_load;
 mod matrix;
 mod modes;
 mod no_hole;

@@ -20,17 +20,17 @@ use crate::veth::{NEAR, pair, wait_for};
 use crate::xdpload::{answer, waits_for_a_lock, xdpload, xdpload_command};
 
 /// Where the map of a test is pinned.
-const PIN: &str = "/sys/fs/bpf/map";
+pub(crate) const PIN: &str = "/sys/fs/bpf/map";
 
 /// A sandbox with a pinned map: `shape` is its type, the sizes of a key and of a value, its entries and its flags.
-fn map(shape: &str) -> Result<Sandbox, Missing> {
+pub(crate) fn map(shape: &str) -> Result<Sandbox, Missing> {
     tool("bpftool")?;
     let sandbox = Sandbox::new()?;
     create(PIN, shape);
     Ok(sandbox)
 }
 
-fn create(pin: &str, shape: &str) {
+pub(crate) fn create(pin: &str, shape: &str) {
     let words: Vec<_> = shape.split(' ').collect();
     let [kind, key, value, entries, flags] = words[..] else { panic!("five words, not {shape}") };
     let text = format!(
@@ -40,7 +40,7 @@ fn create(pin: &str, shape: &str) {
 }
 
 /// `xdpload map` with these words.
-fn on_map(words: &[&str]) -> Ran {
+pub(crate) fn on_map(words: &[&str]) -> Ran {
     xdpload(&[&["map"], words].concat())
 }
 
@@ -52,12 +52,12 @@ fn get(key: &str, options: &[&str]) -> String {
 
 /// What `map dump` prints, by lines.
 #[track_caller]
-fn dump(options: &[&str]) -> BTreeSet<String> {
+pub(crate) fn dump(options: &[&str]) -> BTreeSet<String> {
     let ran = on_map(&[&["dump", PIN], options].concat()).ok();
     ran.stdout().lines().map(str::to_owned).collect()
 }
 
-fn lines<const N: usize>(lines: [&str; N]) -> BTreeSet<String> {
+pub(crate) fn lines<const N: usize>(lines: [&str; N]) -> BTreeSet<String> {
     lines.map(str::to_owned).into()
 }
 

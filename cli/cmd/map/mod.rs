@@ -1,5 +1,6 @@
 //! `xdpload map`: read and change the entries of maps.
 
+mod load;
 mod view;
 
 use std::cell::RefCell;
@@ -7,6 +8,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufWriter, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use loader::attach::Interface;
@@ -15,7 +17,7 @@ use loader::kernel::map_ids;
 use loader::map::{Map, MapInfo, UpdateFlags, Value};
 use loader::netlink::{InterfaceInfo, InterfaceRef};
 use loader::program::Program;
-use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MAP_FLAGS, flag_names};
+use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MAP_FLAGS, MapType, flag_names};
 use loader::{Context as _, Error, ErrorKind, Result, escape, pin, quote};
 use serde::Serialize;
 use serde::ser::{Error as _, SerializeSeq as _, Serializer};
@@ -30,6 +32,7 @@ pub(super) fn alone(words: &[OsString]) -> Option<args::Map> {
         "get" => super::alone(words).map(args::Map::Get),
         "set" => super::alone(words).map(args::Map::Set),
         "delete" => super::alone(words).map(args::Map::Delete),
+        "load" => super::alone(words).map(args::Map::Load),
         _ => None,
     }
 }
@@ -41,6 +44,7 @@ pub(crate) fn run(args: &args::Map) -> Result<()> {
         args::Map::Get(args) => get(args),
         args::Map::Set(args) => set(args),
         args::Map::Delete(args) => delete(args),
+        args::Map::Load(args) => load::load(args),
     }
 }
 
@@ -192,43 +196,82 @@ fn set(args: &args::MapSet) -> Result<()> {
     let map = open(&args.choice)?;
     let view = View::of(&map, args::Formats::default())?;
     if let Some(field) = view.find_variable(&args.key)? {
-        return set_variable(args, &map, &view, field);
+        let write = Write { name: args.key.clone(), field, word: args.value.clone() };
+        write_variables(&map, &view, &[write])?;
+        return output::changed(args.form, &Changed { key: args.key.clone(), done: "set" });
     }
     let key = view.parse_key(&args.key)?;
-    let value = view.parse_value(&args.value)?;
     let flags = match (args.new, args.existing) {
         (true, _) => UpdateFlags::NO_EXIST,
         (_, true) => UpdateFlags::EXIST,
         _ => UpdateFlags::ANY,
     };
-    map.update(&key, &value, flags).context(|| format!("key {}", quote(&args.key)))?;
+    let done = if map.holds_fds() {
+        map.update_fd(&key, open_held(&map, &args.value)?, flags)
+    } else {
+        map.update(&key, &view.parse_value(&args.value)?, flags)
+    };
+    done.context(|| format!("key {}", quote(&args.key)))?;
     output::changed(args.form, &Changed { key: args.key.clone(), done: "set" })
 }
 
-/// Writes one variable of a section; the others go on being written by programs meanwhile.
-fn set_variable(args: &args::MapSet, map: &Map, view: &View, field: Field) -> Result<()> {
-    let what = || format!("variable {}", quote(&args.key));
+/// What is to be put into a map whose values are fds: a program or map, by its id, as `map dump` shows it, or its pin.
+fn open_held(map: &Map, word: &str) -> Result<OwnedFd> {
+    let map_type = map.map_type();
+    let by_id = || {
+        word.parse::<u32>().map_err(|_| {
+            let message = format!("{} cannot be the value: expected an id or the path of a pin", quote(word));
+            Error::new(ErrorKind::InvalidInput, message)
+        })
+    };
+    match map_type {
+        MapType::PROG_ARRAY if word.contains('/') => Ok(Program::open_pinned(word)?.into()),
+        MapType::PROG_ARRAY => Ok(Program::from_id(by_id()?)?.into()),
+        MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS if word.contains('/') => {
+            Ok(Map::open_pinned(word)?.into())
+        }
+        MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS => Ok(Map::from_id(by_id()?)?.into()),
+        _ => {
+            let message = format!("only the process that has opened it can put a value into a {map_type}");
+            Err(Error::new(ErrorKind::InvalidInput, message))
+        }
+    }
+}
+
+/// What a variable of a section is to become.
+struct Write {
+    name: String,
+    field: Field,
+    word: String,
+}
+
+/// Writes variables of a section, or none if one cannot be; the others go on being written by programs meanwhile.
+fn write_variables(map: &Map, view: &View, writes: &[Write]) -> Result<()> {
+    let Some(first) = writes.first() else { return Ok(()) };
     let info = map.info()?;
-    let flags = info.flags;
-    if flags & BPF_F_RDONLY_PROG != 0 {
-        let message = format!("{} is constant", what());
+    if info.flags & BPF_F_RDONLY_PROG != 0 {
+        let message = format!("variable {} is constant", quote(&first.name));
         let way = match info.section_name() {
             Some(".kconfig") => "--kconfig FILE".to_owned(),
-            _ => format!("--set {}=VALUE", args.key),
+            _ => format!("--set {}=VALUE", first.name),
         };
         let help = format!("set it before the load: xdpload attach IF OBJ {way}");
         return Err(Error::new(ErrorKind::InvalidInput, message).with_help(help));
     }
+    let what = |write: &Write| format!("variable {}", quote(&write.name));
     let mut value = section_value(map)?;
-    view.write(field, &args.value, &mut value).context(what)?;
-    if flags & BPF_F_MMAPABLE == 0 {
-        // A kernel before 5.5 has no way to write but a part.
-        map.update(&SECTION_KEY, &value, UpdateFlags::EXIST).context(what)?;
-    } else {
-        let bytes = view.bytes_of(field)?;
-        map.write_in_place(bytes.start, value.get(bytes).unwrap_or_default()).context(what)?;
+    for write in writes {
+        view.write(write.field, &write.word, &mut value).context(|| what(write))?;
     }
-    output::changed(args.form, &Changed { key: args.key.clone(), done: "set" })
+    for write in writes {
+        if info.flags & BPF_F_MMAPABLE == 0 {
+            // A kernel before 5.5 has no way to write but a part.
+            return map.update(&SECTION_KEY, &value, UpdateFlags::EXIST).context(|| what(write));
+        }
+        let bytes = view.bytes_of(write.field)?;
+        map.write_in_place(bytes.start, value.get(bytes).unwrap_or_default()).context(|| what(write))?;
+    }
+    Ok(())
 }
 
 /// The key of the one entry that the map of a section has.

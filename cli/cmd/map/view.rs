@@ -7,7 +7,7 @@ use loader::bytes::ByteOrder;
 use loader::kernel::LoadedBtf;
 use loader::map::Map;
 use loader::uapi::bpf::MapType;
-use loader::{Context as _, ErrorKind, Result, quote};
+use loader::{Context as _, Error, ErrorKind, Result, quote};
 use serde::Serialize;
 
 use crate::args::Formats;
@@ -97,6 +97,9 @@ impl View {
     }
 
     pub(super) fn parse_key(&self, word: &str) -> Result<Vec<u8>> {
+        if self.key_size == 0 {
+            return Err(Error::new(ErrorKind::InvalidInput, "the map has no keys"));
+        }
         let types = self.types.as_ref();
         parse(types.and_then(|types| Some((&types.btf, types.key?))), word, self.key_size, "key")
     }

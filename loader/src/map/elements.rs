@@ -37,7 +37,7 @@ impl Map {
 
     /// Whether a bloom filter has `value`, or seems to: one `BPF_MAP_LOOKUP_ELEM`.
     pub fn contains(&self, value: &[u8]) -> Result<bool> {
-        let mut bytes = self.spread(value)?;
+        let mut bytes = self.pack(value)?;
         Ok(self.found(Cmd::MAP_LOOKUP_ELEM, self.fd.lookup(&[], &mut bytes), Vec::new())?.is_some())
     }
 
@@ -46,7 +46,7 @@ impl Map {
     /// A queue, stack or bloom filter, whose key is empty, takes the value in.
     pub fn update(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<()> {
         self.check_key(key)?;
-        self.write(key, &self.spread(value)?, flags)
+        self.write(key, &self.pack(value)?, flags)
     }
 
     /// Writes `bytes` at `offset` of the first value of an array that may be mapped into memory (`BPF_F_MMAPABLE`,
@@ -67,20 +67,7 @@ impl Map {
     /// Writes the values of `key` in a per-CPU map, one for each possible CPU, in order: one `BPF_MAP_UPDATE_ELEM`.
     pub fn update_per_cpu(&self, key: &[u8], values: &[&[u8]], flags: UpdateFlags) -> Result<()> {
         self.check_key(key)?;
-        let mut bytes = Vec::with_capacity(self.value_bytes()?);
-        for value in values {
-            self.check_value(value)?;
-            bytes.extend_from_slice(value);
-            bytes.resize(bytes.len().next_multiple_of(8), 0);
-        }
-        if !self.map_type().is_per_cpu() || bytes.len() != self.value_bytes()? {
-            let count = values.len();
-            let wanted = "one value for each possible CPU of a per-CPU map";
-            return Err(
-                self.misfit(format_args!("expected {wanted}, found {count} for a {}", self.map_type()))
-            );
-        }
-        self.write(key, &bytes, flags)
+        self.write(key, &self.pack_per_cpu(values)?, flags)
     }
 
     /// Puts `fd`, a map, program or socket, at `key` of a map whose values are such: one `BPF_MAP_UPDATE_ELEM`.
@@ -88,13 +75,29 @@ impl Map {
     /// `InvalidInput` for maps of other types, which would keep its number.
     pub fn update_fd(&self, key: &[u8], fd: impl AsFd, flags: UpdateFlags) -> Result<()> {
         let (fd, map_type) = (fd.as_fd(), self.map_type());
-        if !holds_fds(map_type) {
+        if !self.holds_fds() {
             return Err(self.misfit(format_args!("expected a map whose values are fds, found {map_type}")));
         }
         match self.value_size() {
             8 => self.update(key, &u64::from(raw(fd)).to_ne_bytes(), flags),
             _ => self.update(key, &raw(fd).to_ne_bytes(), flags),
         }
+    }
+
+    /// Whether its values are fds where user space writes them. Where it reads them, they are ids, if it may.
+    pub fn holds_fds(&self) -> bool {
+        matches!(
+            self.map_type(),
+            MapType::PROG_ARRAY
+                | MapType::PERF_EVENT_ARRAY
+                | MapType::CGROUP_ARRAY
+                | MapType::ARRAY_OF_MAPS
+                | MapType::HASH_OF_MAPS
+                | MapType::SOCKMAP
+                | MapType::SOCKHASH
+                | MapType::XSKMAP
+                | MapType::REUSEPORT_SOCKARRAY
+        )
     }
 
     /// Writes an entry of a devmap or a cpumap whose values have room for a program: `target`, which is an interface's
@@ -220,17 +223,6 @@ impl Map {
         }
     }
 
-    /// `value` as the kernel takes it: on a per-CPU map the same for each CPU.
-    fn spread(&self, value: &[u8]) -> Result<Vec<u8>> {
-        self.check_value(value)?;
-        let mut bytes = value.to_vec();
-        if self.map_type().is_per_cpu() {
-            bytes.resize(value.len().next_multiple_of(8), 0);
-            bytes = bytes.repeat(self.value_bytes()? / bytes.len().max(1));
-        }
-        Ok(bytes)
-    }
-
     fn check_key(&self, key: &[u8]) -> Result<()> {
         let (size, len) = (self.key_size(), key.len());
         if len == size {
@@ -242,7 +234,7 @@ impl Map {
         }
     }
 
-    fn check_value(&self, value: &[u8]) -> Result<()> {
+    pub(super) fn check_value(&self, value: &[u8]) -> Result<()> {
         let (size, len) = (self.value_size(), value.len());
         if len == size {
             Ok(())
@@ -318,22 +310,6 @@ pub(super) fn lacks_batch(errno: Errno) -> bool {
 
 pub(super) fn after(done: usize) -> String {
     format!("after {done} entries")
-}
-
-/// Whether the values of a map of this type are fds where user space writes them.
-fn holds_fds(map_type: MapType) -> bool {
-    matches!(
-        map_type,
-        MapType::PROG_ARRAY
-            | MapType::PERF_EVENT_ARRAY
-            | MapType::CGROUP_ARRAY
-            | MapType::ARRAY_OF_MAPS
-            | MapType::HASH_OF_MAPS
-            | MapType::SOCKMAP
-            | MapType::SOCKHASH
-            | MapType::XSKMAP
-            | MapType::REUSEPORT_SOCKARRAY
-    )
 }
 
 /// Keys of entries to be deleted, on their way to the kernel.

@@ -12,6 +12,33 @@ use crate::uapi::bpf::Cmd;
 const PAGE_ENTRIES: usize = 16_384;
 
 impl Map {
+    /// `value` as [`Map::update_packed`] takes it: for a per-CPU map, once for each possible CPU.
+    pub fn pack(&self, value: &[u8]) -> Result<Vec<u8>> {
+        self.check_value(value)?;
+        let mut bytes = value.to_vec();
+        if self.map_type().is_per_cpu() {
+            bytes.resize(value.len().next_multiple_of(8), 0);
+            bytes = bytes.repeat(self.value_bytes()? / bytes.len().max(1));
+        }
+        Ok(bytes)
+    }
+
+    /// The values of a per-CPU map, one for each possible CPU, in order, as [`Map::update_packed`] takes them.
+    pub fn pack_per_cpu(&self, values: &[&[u8]]) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(self.value_bytes()?);
+        for value in values {
+            self.check_value(value)?;
+            bytes.extend_from_slice(value);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
+        if self.map_type().is_per_cpu() && bytes.len() == self.value_bytes()? {
+            return Ok(bytes);
+        }
+        let wanted = "one value for each possible CPU of a per-CPU map";
+        let (count, map_type) = (values.len(), self.map_type());
+        Err(self.misfit(format_args!("expected {wanted}, found {count} for a {map_type}")))
+    }
+
     /// Writes as many entries as there are keys in `keys`, one behind the other, with the values in `values` likewise:
     /// calls of `BPF_MAP_UPDATE_BATCH` (5.6), or of `BPF_MAP_UPDATE_ELEM` where the kernel or the map's type has it
     /// not. An entry that is there already is overwritten. [`Error::done`] is how many of the first were written.

@@ -15,6 +15,8 @@ use crate::xdpload::xdpload;
 /// A file that [`blocked`] makes.
 pub(crate) const LIST: &str = "/run/scratch/list";
 pub(crate) const CHANGES: &str = "/run/scratch/changes";
+/// A file that [`running_with_a_list`] makes.
+pub(crate) const ENTRIES: &str = "/run/scratch/entries";
 
 pub(crate) fn nothing(_: &Sandbox) {}
 
@@ -35,6 +37,7 @@ fn running_with_prog_arrays(_: &Sandbox) {
 }
 
 pub(crate) fn running_with_a_list(_: &Sandbox) {
+    fs::write(ENTRIES, "192.0.2.78 1\n192.0.2.79 1\n").expect("the sandbox is writable");
     xdpload(&["attach", NEAR, &object("blacklist"), "--max-entries=blacklist=100"]).ok();
     xdpload(&["map", "set", "near0:blacklist", "192.0.2.77", "1"]).ok();
 }
@@ -126,6 +129,7 @@ cases! {
 cases! {
     setting_an_entry: Case::new(&["map", "set", "near0:blacklist", "192.0.2.78", "1"], running_with_a_list);
     setting_by_pin: Case::new(&["map", "set", "/sys/fs/bpf/blacklist", "192.0.2.78", "1"], pinned_with_a_list);
+    loading_entries: Case::new(&["map", "load", "near0:blacklist", ENTRIES, "--exact"], running_with_a_list);
     deleting_an_entry: Case::new(&["map", "delete", "near0:blacklist", "192.0.2.77"], running_with_a_list).once();
     collecting_orphans: Case::new(&["pins", "gc"], orphaned);
     blocking_on: Case::new(&["block", "on", NEAR, "--max-rules=64"], nothing);

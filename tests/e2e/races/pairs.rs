@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 
 use super::TIMES;
 use crate::matrix::cases::{
-    CHANGES, LIST, blocked, held_by_a_link, loaded, nothing, on_trial, on_trial_by_a_link, orphaned,
+    CHANGES, ENTRIES, LIST, blocked, held_by_a_link, loaded, nothing, on_trial, on_trial_by_a_link, orphaned,
     pinned_with_a_list,
 };
 use crate::matrix::state::{State, clear};
@@ -181,6 +181,7 @@ fn where_a_program_runs() {
             &["map", "set", "near0:blacklist", "192.0.2.78", "1"],
             &["map", "set", "/sys/fs/bpf/blacklist", "192.0.2.79", "1"],
             &["map", "delete", "/sys/fs/bpf/blacklist", "192.0.2.77"],
+            &["map", "load", "/sys/fs/bpf/blacklist", ENTRIES, "--exact"],
             &["pins", "gc"],
         ],
     ));
