@@ -23,7 +23,8 @@
 char _license[] SEC("license") = "Dual MIT/GPL";
 
 #define VLAN_MAX_DEPTH 2
-// How often `trie6` is asked again when the rule it found has ended.
+// How often `trie6` is asked. The second rule is the one that ends last; the third is for packets
+// that come while that one is being taken out.
 #define TRIE_TRIES 3
 
 // The numbers of entries are for 65,536 rules. A loader asks for what is wanted.
@@ -336,7 +337,7 @@ static __always_inline struct block_hits *find_wide6(const struct block_config *
 	return rule && !has_ended(&rule->mark) ? &rule->hits : 0;
 }
 
-// The longest rule of `trie6` that the address is in and that has not ended.
+// The longest rule of `trie6` that the address is in, or, if that has ended, the one that ends last.
 static __always_inline struct block_hits *find_in_trie(const struct source6 *source)
 {
 	struct block_prefix6 key = { .length = 128 };
@@ -350,9 +351,7 @@ static __always_inline struct block_hits *find_in_trie(const struct source6 *sou
 			return 0;
 		if (!has_ended(&found->rule.mark))
 			return &found->rule.hits;
-		if (!found->length)
-			return 0;
-		key.length = found->length - 1;
+		key.length = found->next;
 	}
 	return 0;
 }

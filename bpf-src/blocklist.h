@@ -31,7 +31,7 @@
 
 // Another number for each change of what this page says, for the maps outlive the program that made
 // them, and whoever writes rules into the wrong places blocks nobody.
-#define BLOCK_LAYOUT 3
+#define BLOCK_LAYOUT 4
 #define BLOCK_KEYS 15
 // The lengths of IPv6 rules in `wide`, each with the number of its bit, by the line of the
 // filter that they share.
@@ -129,10 +129,14 @@ struct block_rule {
 	struct block_mark mark;
 };
 
-// A rule in `trie6`.
+// A rule in `trie6`. A lookup gives the longest, which may have ended before a shorter one that
+// covers it. How many such rules lie in each other does not matter: each that has an end leads to the
+// one that goes on when all others around it have ended.
 struct block_trie_rule {
 	struct block_rule rule;
-	__u32 length;
+	// The length of the rule in `trie6` that ends last of those that cover this one, and of several
+	// the longest; 0 if there is none. Of no interest for a rule without an end.
+	__u32 next;
 	__u32 padding;
 };
 

@@ -57,6 +57,12 @@ fn ahead(text: &str) -> i128 {
 pub(crate) struct Now(u64);
 
 impl Now {
+    /// The first moment of a unit of time.
+    #[cfg(test)]
+    pub(crate) fn unit(number: u32) -> Self {
+        Self(u64::from(number) << TIME_SHIFT)
+    }
+
     /// The first moment that the program can tell of after `time` from now has passed; never ends too early.
     pub(crate) fn end_after(self, time: Duration) -> u32 {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::hash;
 
 /// `BLOCK_LAYOUT`.
-pub(crate) const LAYOUT: u32 = 3;
+pub(crate) const LAYOUT: u32 = 4;
 /// Keys of a bucket.
 pub(crate) const KEYS: usize = 15;
 /// Slots of a bucket in `hits` and `marks`, of which the last is not used.

@@ -55,6 +55,7 @@ mod sets;
 mod store;
 mod swap;
 mod table;
+mod trie;
 mod writer;
 
 pub use install::{Buffers, DEFAULT_MAX_RULES, LARGEST_MAX_RULES, is_blocklist, memory, running_on};

@@ -9,7 +9,7 @@ use loader::{Cause, Error, ErrorKind, Result};
 use nix::libc::{E2BIG, ENOSPC};
 
 use crate::clock::{Clock, Now};
-use crate::layout::{Config, flags, trie_key, trie_prefix, u32_at};
+use crate::layout::{Config, Home, flags, home, trie_key, trie_prefix, u32_at};
 use crate::prefix::{canonical, covering, single, sort_pairs};
 use crate::sets::Sets;
 use crate::store::{Blocklist, shapes};
@@ -75,15 +75,6 @@ pub struct Settings {
     pub unlisted: Unlisted,
     /// Maximum number of rules.
     pub max_rules: u32,
-}
-
-/// When the packet program asks where rules are: it goes on if none there is about the packet, and takes the longest.
-fn turn(place: Place) -> u8 {
-    match place {
-        Place::Slot(_) => 0,
-        Place::Wide => 1,
-        Place::Trie => 2,
-    }
 }
 
 /// The blocklist in the kernel, to be read. Each call tells of the present state.
@@ -248,16 +239,21 @@ impl Reader {
         self.refresh()?;
         let address = address.to_canonical();
         let mut first: Option<Found> = None;
-        for prefix in covering(address) {
+        // What is in the trie, the packet program asks for last, and in another way.
+        for prefix in covering(address).filter(|prefix| home(*prefix) != Home::Trie) {
             let found = self.table.find(prefix)?.filter(|found| !self.now.is_past(found.value.end));
             let Some(found) = found else { continue };
-            if first.as_ref().is_none_or(|first| turn(found.place) < turn(first.place)) {
+            let is_last = found.place != Place::Wide;
+            if is_last || first.is_none() {
                 first = Some(found);
             }
             // No other comes before it.
-            if first.as_ref().is_some_and(|first| turn(first.place) == 0) {
+            if is_last {
                 break;
             }
+        }
+        if first.is_none() && address.is_ipv6() {
+            first = self.table.first_in_trie(address, self.now)?;
         }
         let rule = first.map(|found| Rule::new(&found, self.now));
         let settings = self.settings_now()?;

@@ -4,8 +4,7 @@
 //! then takes out what is to go. A writer that is killed between two calls leaves rules that are whole, and bits that
 //! are too many, which is the side on which they may err.
 
-use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use loader::Result;
@@ -13,14 +12,16 @@ use loader::map::Map;
 
 use crate::array::Array;
 use crate::cells::Cells;
+use crate::clock::Now;
 use crate::draft::Draft;
 use crate::hash;
 use crate::layout::{
     Bucket, Cell, Config, HEAD_LINES, HEADS, Heads, Home, Key, Line, RuleValue, SLOTS, flags, home, index6,
-    trie_key, trie_prefix, u32_at, u64_at, wide_key, wide_prefix,
+    u32_at, u64_at, wide_key, wide_prefix,
 };
 use crate::prefix::{Shown, order};
 use crate::store::{Blocklist, refuse_unlisted, shapes};
+use crate::trie::Trie;
 
 /// Where a rule is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,15 +83,12 @@ pub(crate) struct Table {
     hits: Array,
     marks: Array,
     wide: Map,
-    trie: Map,
+    trie: Trie,
     /// By bucket.
     changes: Vec<Changes>,
     /// What will be in `marks`, and what in `hits`.
     slots: Vec<(u32, [u8; RuleValue::MARK], Hits)>,
     wide_draft: Draft,
-    trie_draft: Draft,
-    /// The rules of the trie, which can only be found by reading all.
-    in_trie: Option<HashMap<IpNet, RuleValue>>,
     added: u32,
     removed: u32,
 }
@@ -114,12 +112,10 @@ impl Table {
             hits: Array::new(blocklist.open(&shapes::HITS)?),
             marks: Array::new(blocklist.open(&shapes::MARKS)?),
             wide: blocklist.open(&shapes::WIDE)?,
-            trie: blocklist.open(&shapes::TRIE6)?,
+            trie: Trie::new(blocklist.open(&shapes::TRIE6)?),
             changes: Vec::new(),
             slots: Vec::new(),
             wide_draft: Draft::default(),
-            trie_draft: Draft::default(),
-            in_trie: None,
             added: 0,
             removed: 0,
         })
@@ -131,7 +127,7 @@ impl Table {
         self.heads.forget();
         self.lines.forget();
         self.buckets.forget();
-        self.in_trie = None;
+        self.trie.forget();
     }
 
     pub(crate) fn config(&mut self) -> Result<Config> {
@@ -163,7 +159,7 @@ impl Table {
         let mut in_wide = 0;
         let key_size = self.wide.key_size();
         self.wide.scan(|keys, _| in_wide += keys.len() / key_size)?;
-        let others = in_wide + self.trie_rules()?.len();
+        let others = in_wide + self.read_trie()?;
         Ok(in_buckets.saturating_add(u32::try_from(others).unwrap_or(u32::MAX)))
     }
 
@@ -188,7 +184,10 @@ impl Table {
                 None => return Ok(None),
             },
             Home::Wide => (Place::Wide, self.in_wide(prefix)?),
-            Home::Trie => (Place::Trie, self.trie_rules()?.get(&prefix).copied()),
+            Home::Trie => {
+                self.read_trie()?;
+                (Place::Trie, self.trie.get(prefix))
+            }
         };
         Ok(value.map(|value| Found { prefix, place, value }))
     }
@@ -218,19 +217,17 @@ impl Table {
         Ok(value.and_then(|value| value.single().map(RuleValue::decode)))
     }
 
-    fn trie_rules(&mut self) -> Result<&HashMap<IpNet, RuleValue>> {
-        if self.in_trie.is_none() {
-            let mut rules = HashMap::new();
-            if self.config()?.has(flags::HAS_TRIE6) {
-                let key_size = self.trie.key_size();
-                self.trie.scan(|keys, values| {
-                    let values = values.chunks_exact(RuleValue::IN_TRIE).map(RuleValue::decode);
-                    rules.extend(keys.chunks_exact(key_size).map(trie_prefix).zip(values));
-                })?;
-            }
-            self.in_trie = Some(rules);
-        }
-        Ok(self.in_trie.as_ref().expect("it was put there"))
+    /// Reads the rules of the trie, and tells how many there are.
+    fn read_trie(&mut self) -> Result<usize> {
+        let is_used = self.config()?.has(flags::HAS_TRIE6);
+        self.trie.read(is_used)
+    }
+
+    /// The rule of the trie that packets from `address` find.
+    pub(crate) fn first_in_trie(&mut self, address: IpAddr, now: Now) -> Result<Option<Found>> {
+        self.read_trie()?;
+        let found = self.trie.first(address, now);
+        Ok(found.map(|(prefix, value)| Found { prefix, place: Place::Trie, value }))
     }
 
     /// Every rule, in the order of addresses; the counters of those in `buckets` only if `hits` says so.
@@ -266,8 +263,8 @@ impl Table {
             let rules = keys.chunks_exact(key_size).map(wide_prefix).zip(values);
             found.extend(rules.map(|(prefix, value)| Found { prefix, place: Place::Wide, value }));
         })?;
-        let rules = self.trie_rules()?.iter();
-        found.extend(rules.map(|(&prefix, &value)| Found { prefix, place: Place::Trie, value }));
+        self.read_trie()?;
+        found.extend(self.trie.all().map(|(prefix, value)| Found { prefix, place: Place::Trie, value }));
         Ok(found)
     }
 
@@ -304,10 +301,7 @@ impl Table {
                 }
             }
             Place::Wide => self.wide_draft.put(&wide_key(prefix), value, &[], old.is_none()),
-            Place::Trie => {
-                let length = [u32::from(prefix.prefix_len()), 0].map(u32::to_ne_bytes);
-                self.trie_draft.put(&trie_key(prefix), value, length.as_flattened(), old.is_none());
-            }
+            Place::Trie => self.trie.put(prefix, Some(value)),
         }
         Ok(())
     }
@@ -324,7 +318,7 @@ impl Table {
                 self.change(bucket).removed |= 1 << slot;
             }
             Place::Wide => self.wide_draft.remove(&wide_key(found.prefix)),
-            Place::Trie => self.trie_draft.remove(&trie_key(found.prefix)),
+            Place::Trie => self.trie.put(found.prefix, None),
         }
         Ok(())
     }
@@ -344,7 +338,7 @@ impl Table {
             Home::Wide => (Place::Wide, Hits::Kept),
             Home::Trie => {
                 if !self.config()?.has(flags::HAS_TRIE6) {
-                    refuse_unlisted(&self.trie, &format!("the rule {}", Shown(prefix)))?;
+                    refuse_unlisted(&self.trie.map, &format!("the rule {}", Shown(prefix)))?;
                 }
                 (Place::Trie, Hits::Kept)
             }
@@ -409,21 +403,21 @@ impl Table {
             self.change_config(|config| config.stale += removed)?;
         }
         self.config.write()?;
-        let (wide, trie) = (std::mem::take(&mut self.wide_draft), std::mem::take(&mut self.trie_draft));
+        let is_used = self.config()?.has(flags::HAS_TRIE6);
+        let (wide, trie) = (std::mem::take(&mut self.wide_draft), self.trie.draft(is_used)?);
         // These alone can be full.
         wide.write_new(&self.wide)?;
-        trie.write_new(&self.trie).inspect_err(|_| wide.take_back(&self.wide))?;
-        // Before Linux 6.13 a full trie refuses these as well.
-        trie.write_changed(&self.trie).inspect_err(|_| {
-            trie.take_back(&self.trie);
+        trie.write_new(&self.trie.map).inspect_err(|_| wide.take_back(&self.wide))?;
+        trie.write_changed(&self.trie.map).inspect_err(|_| {
+            trie.take_back(&self.trie.map);
             wide.take_back(&self.wide);
         })?;
         wide.write_changed(&self.wide)?;
         self.write_values()?;
         self.write_buckets()?;
         wide.delete(&self.wide)?;
-        trie.delete(&self.trie)?;
-        self.in_trie = None;
+        trie.delete(&self.trie.map)?;
+        self.trie.forget();
         Ok(())
     }
 

@@ -463,6 +463,47 @@ fn a_rule_ends_by_itself_and_the_next_writer_sweeps_it() {
     assert_udp(&veth, BLOCKED, 0);
 }
 
+/// These lengths are those that packets look for in one tree, where the longest is found first.
+#[test]
+fn a_wider_rule_goes_on_however_many_within_it_have_ended() {
+    let (_sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    let within: Vec<_> = (65..96).map(|length| format!("2001:db8::/{length}")).collect();
+    let within: Vec<_> = within.iter().map(String::as_str).collect();
+    let add = |prefixes: &[&str], ttl: &[&str]| block(&[&["add", "--force"], prefixes, ttl].concat()).ok();
+    add(&within, &["--ttl", "1ms"]);
+    while !listed().is_empty() {}
+    assert_udp(&veth, FAR_V6, 5);
+    // Whichever is added first.
+    for (first, then) in [(true, false), (false, true)] {
+        let wider: &[&str] = &["2001:db8::/33", "2001:db8::/63"];
+        if first {
+            add(wider, &[]);
+        }
+        add(&within, &["--ttl", "1ms"]);
+        if then {
+            add(wider, &[]);
+        }
+        while listed().len() != 2 {}
+        assert_udp(&veth, FAR_V6, 0);
+        block(&["test", "2001:db8::2"]).ok().stdout_has("is dropped by 2001:db8::/63 in default");
+        block(&["list", "--hits"]).ok().stdout_has("2001:db8::/63 default 5 packets");
+        // What has ended is taken out, and leads nobody to a rule that is gone.
+        block(&["del", "2001:db8::/63"]).ok();
+        assert_udp(&veth, FAR_V6, 0);
+        block(&["test", "2001:db8::2"]).ok().stdout_has("is dropped by 2001:db8::/33 in default");
+        block(&["del", "2001:db8::/33"]).ok();
+        assert_udp(&veth, FAR_V6, 5);
+    }
+    // The wider one is given a time, goes and comes back, while those within it are there.
+    add(&["2001:db8::/69", "2001:db8::/68"], &["--ttl", "1h"]);
+    add(&["2001:db8::/67", "2001:db8::/66"], &[]);
+    add(&["2001:db8::/70", "2001:db8::/71", "2001:db8::/72"], &["--ttl", "1ms"]);
+    block(&["del", "2001:db8::/67"]).ok();
+    while listed().len() != 3 {}
+    block(&["test", "2001:db8::2"]).ok().stdout_has("is dropped by 2001:db8::/66 in default");
+    assert_udp(&veth, FAR_V6, 0);
+}
+
 /// How many entries bpftool dumps.
 fn command_json(words: &[&str]) -> usize {
     crate::peers::bpftool(words).as_array().expect("bpftool dumps a list").len()

@@ -163,13 +163,14 @@ impl Random {
     }
 }
 
-/// Whatever the tables look like after many changes, the program agrees with a list that is read from end to end.
+/// Whatever the tables look like after many changes, and whichever rules have ended, the program agrees with a list
+/// that is read from end to end.
 #[test]
 fn the_program_agrees_with_a_list() {
     let _sandbox = need!(Sandbox::new());
     let mut tables = Tables::load(&prebuilt());
     let mut random = Random(4);
-    let mut rules: Vec<(Rule, Added)> = Vec::new();
+    let mut rules: Vec<(Rule, u32, Added)> = Vec::new();
     let (mut wide, mut dropped) = (0, 0);
     for round in 0..6_000 {
         let address = random.address();
@@ -178,15 +179,16 @@ fn the_program_agrees_with_a_list() {
             longest - u8::try_from(random.below(u64::from(longest) / 2).min(random.below(8))).unwrap();
         let rule = Rule::around(address, length);
         if rules.len() > 1_500 || round % 5 == 4 && !rules.is_empty() {
-            let (_, added) = rules.swap_remove(usize::try_from(random.below(rules.len() as u64)).unwrap());
+            let (.., added) = rules.swap_remove(usize::try_from(random.below(rules.len() as u64)).unwrap());
             tables.remove(&added);
-        } else if rules.iter().all(|(other, _)| *other != rule) {
-            let added = tables.add(rule, 0);
+        } else if rules.iter().all(|(other, ..)| *other != rule) {
+            let end = [0, LONG_AGO, NOT_YET][usize::try_from(random.below(3)).unwrap()];
+            let added = tables.add(rule, end);
             wide += usize::from(added.is_wide() && rule.address.is_ipv4());
-            rules.push((rule, added));
+            rules.push((rule, end, added));
         }
         let source = random.address();
-        let expected = rules.iter().any(|(rule, _)| rule.covers(source));
+        let expected = rules.iter().any(|(rule, end, _)| *end != LONG_AGO && rule.covers(source));
         dropped += usize::from(expected);
         assert_eq!(tables.drops(source), expected, "{source} in round {round}");
     }

@@ -79,7 +79,7 @@ fn place(hash: u64, places: u32) -> u32 {
 enum Place {
     Slot(u32),
     Wide(Vec<u8>),
-    Trie(Vec<u8>),
+    Trie(Rule),
 }
 
 /// The program, with its maps.
@@ -88,6 +88,8 @@ pub(crate) struct Tables {
     flags: u32,
     lengths4: u32,
     lengths6: u32,
+    /// The rules in the trie, with their ends.
+    in_trie: Vec<(Rule, u32)>,
 }
 
 impl Tables {
@@ -106,7 +108,7 @@ impl Tables {
         }
         let plan = wish.plan(kernel).expect("a plan");
         let loaded = plan.execute(|_| {}).expect("the kernel takes it");
-        let tables = Self { loaded, flags: 0, lengths4: 0, lengths6: 0 };
+        let tables = Self { loaded, flags: 0, lengths4: 0, lengths6: 0, in_trie: Vec::new() };
         tables.configure();
         tables
     }
@@ -217,11 +219,15 @@ impl Tables {
     fn add6(&mut self, number: u128, length: u8, end: u32) -> Place {
         let Some(bit) = LENGTHS6.iter().position(|other| *other == length) else {
             self.flags |= HAS_TRIE6;
-            let key = [&u32::from(length).to_ne_bytes()[..], &number.to_be_bytes()].concat();
-            let value =
-                [[0, 0, 0, 0, end, 1], [u32::from(length), 0, 0, 0, 0, 0]].as_flattened()[..8].to_vec();
-            self.write("trie6", &key, &value.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>());
-            return Place::Trie(key);
+            let rule = Rule { address: Ipv6Addr::from(number).into(), length };
+            self.write(
+                "trie6",
+                &trie_key(rule),
+                [0, 0, 0, 0, end, 1, 0, 0].map(u32::to_ne_bytes).as_flattened(),
+            );
+            self.in_trie.push((rule, end));
+            self.lead();
+            return Place::Trie(rule);
         };
         self.lengths6 |= 1 << bit;
         let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).expect("64 bits");
@@ -232,19 +238,39 @@ impl Tables {
         self.add_wide(wide_key(6, length, &number.to_be_bytes()), end)
     }
 
+    /// Has each rule of the trie lead to the one that ends last around it.
+    fn lead(&self) {
+        for (rule, _) in &self.in_trie {
+            let is_around =
+                |(other, _): &&(Rule, u32)| other.length < rule.length && other.covers(rule.address);
+            let last = self.in_trie.iter().filter(is_around).max_by_key(|(other, end)| {
+                let end = if *end == 0 { u64::MAX } else { u64::from(*end) };
+                (end, other.length)
+            });
+            let next = last.map_or(0, |(other, _)| u32::from(other.length));
+            let mut value = self.read("trie6", &trie_key(*rule));
+            value[24..28].copy_from_slice(&next.to_ne_bytes());
+            self.write("trie6", &trie_key(*rule), &value);
+        }
+    }
+
     fn add_wide(&self, key: Vec<u8>, end: u32) -> Place {
         self.write("wide", &key, [0, 0, 0, 0, end, 1].map(u32::to_ne_bytes).as_flattened());
         Place::Wide(key)
     }
 
     /// Takes a rule out, and leaves the bits that led to it.
-    pub(crate) fn remove(&self, added: &Added) {
+    pub(crate) fn remove(&mut self, added: &Added) {
         match &added.place {
             Place::Slot(index) => {
                 self.change("buckets", index / 16, 0, |header| header & !(1 << (index % 16)));
             }
             Place::Wide(key) => assert!(self.map("wide").delete(key).expect("the kernel answers")),
-            Place::Trie(key) => assert!(self.map("trie6").delete(key).expect("the kernel answers")),
+            Place::Trie(rule) => {
+                assert!(self.map("trie6").delete(&trie_key(*rule)).expect("the kernel answers"));
+                self.in_trie.retain(|(other, _)| other != rule);
+                self.lead();
+            }
         }
     }
 
@@ -253,7 +279,7 @@ impl Tables {
         let value = match &added.place {
             Place::Slot(index) => self.read("hits", &index.to_ne_bytes()),
             Place::Wide(key) => self.read("wide", key),
-            Place::Trie(key) => self.read("trie6", key),
+            Place::Trie(rule) => self.read("trie6", &trie_key(*rule)),
         };
         let number = |at: usize| u64::from_ne_bytes(value[at..at + 8].try_into().expect("eight bytes"));
         (number(0), number(8))
@@ -282,6 +308,11 @@ impl Tables {
         }
         sums
     }
+}
+
+fn trie_key(rule: Rule) -> Vec<u8> {
+    let IpAddr::V6(address) = rule.address else { panic!("{rule:?} is of IPv4") };
+    [&u32::from(rule.length).to_ne_bytes()[..], &address.octets()].concat()
 }
 
 fn wide_key(family: u32, length: u8, address: &[u8]) -> Vec<u8> {
