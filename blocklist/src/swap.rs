@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use loader::Result;
+use loader::{Context as _, Result};
 
 use crate::clock::Now;
 use crate::list::{Item, sort_out};
@@ -62,7 +62,7 @@ impl Reader {
         // What has ended goes before a list is loaded.
         found.retain(|found| !self.now.is_past(found.value.end));
         let steps = merge(&found, lists);
-        self.refuse_without_room(&found, &steps, lists)?;
+        self.make_room(&found, &steps, lists)?;
         let masks: Vec<_> = lists.names().map(|name| self.sets.find(name).map_or(0, mask_of)).collect();
         Ok(count(&steps, &masks, self.now))
     }
@@ -74,15 +74,31 @@ impl Reader {
         self.table.all_in_order(false)
     }
 
-    /// Refuses, before anything is written, what has no room while the old lists are still there.
-    fn refuse_without_room(&mut self, found: &[Found], steps: &[Step<'_>], lists: &Lists) -> Result<()> {
+    /// Refuses, before anything is written, what has no room. Gives the rules that have to go before others are added,
+    /// in the order of prefixes: none if there is room for the old lists beside the new ones.
+    fn make_room<'a>(
+        &mut self,
+        found: &'a [Found],
+        steps: &[Step<'a>],
+        lists: &Lists,
+    ) -> Result<Vec<&'a Found>> {
         self.sets.check_room(lists.names(), used_sets(found))?;
         let new = by_prefix(steps).filter(|steps| steps[0].old.is_none()).count();
-        let (rules, max_rules) = (found.len() + new, self.table.max_rules());
-        if new != 0 && rules > max_rules as usize {
-            return Err(self.no_room(u32::try_from(rules).unwrap_or(u32::MAX)));
+        let (with_all, max_rules) = (found.len() + new, self.table.max_rules() as usize);
+        if new == 0 || with_all <= max_rules {
+            return Ok(Vec::new());
         }
-        Ok(())
+        let masks = lists.names().filter_map(|name| self.sets.find(name).map(mask_of));
+        let Leaving { count, first } = leaving(steps, masks.fold(0, |all, mask| all | mask));
+        if with_all - count > max_rules {
+            return Err(self.no_room(u32::try_from(with_all - count).unwrap_or(u32::MAX)));
+        }
+        let on_the_way = with_all - first.len();
+        if on_the_way > max_rules {
+            let what = "with the new rules beside the old ones whose addresses they share there would be";
+            return Err(self.no_room_for(&format!("{what} {on_the_way}")));
+        }
+        Ok(first)
     }
 }
 
@@ -91,24 +107,47 @@ impl Writer {
     /// What has no time of its own is held for `ttl`, or for good.
     ///
     /// An address that is on a list and was held before stays blocked all along, whichever set held it, and one that is
-    /// on neither passes all along: what is new is added before anything is taken out. A process that is killed on the
-    /// way leaves the sets between the two, and the next call, of whatever lists, makes them exact.
+    /// on neither passes all along: what is new is added before anything is taken out. If there is no room for both,
+    /// those of the old rules are taken out first that share no address with a new one. A process that is killed on the
+    /// way, or refused memory, leaves the sets between the two, and the next call, of whatever lists, makes them exact.
     pub fn load(&mut self, lists: &Lists, ttl: Option<Duration>) -> Result<Vec<Swap>> {
         self.begin()?;
         let found = self.reader.all_to_load()?;
         let steps = merge(&found, lists);
-        self.reader.refuse_without_room(&found, &steps, lists)?;
-        let sets = self.numbers(&found, lists)?;
+        let first = self.reader.make_room(&found, &steps, lists)?;
+        let swaps = self.take_out(&first).and_then(|gone| self.swap(lists, ttl, &found, &steps, gone));
+        if first.is_empty() {
+            return swaps;
+        }
+        swaps.context(|| {
+            "some old rules have to make room for new ones: the sets may be between the two lists, and \
+             another load makes them exact"
+        })
+    }
+
+    /// Goes through the steps, but for rules that have gone already.
+    fn swap(
+        &mut self,
+        lists: &Lists,
+        ttl: Option<Duration>,
+        found: &[Found],
+        steps: &[Step<'_>],
+        mut gone: HashSet<IpNet>,
+    ) -> Result<Vec<Swap>> {
+        let sets = self.numbers(found, lists)?;
         let masks: Vec<_> = sets.iter().copied().map(mask_of).collect();
-        let swaps = count(&steps, &masks, self.reader.now);
-        let (mut gone, mut holds) = (HashSet::new(), Vec::new());
-        let mut ahead = by_prefix(&steps).map(|steps| steps[0]);
-        for (number, steps) in by_prefix(&steps).enumerate() {
+        let swaps = count(steps, &masks, self.reader.now);
+        let mut holds = Vec::new();
+        let mut ahead = by_prefix(steps).map(|steps| steps[0]);
+        for (number, steps) in by_prefix(steps).enumerate() {
             if number % AT_ONCE == 0 {
                 let new = ahead.by_ref().take(AT_ONCE).filter(|step| step.old.is_none());
                 self.reader.table.touch(new.map(|step| step.prefix()))?;
             }
             let prefix = steps[0].prefix();
+            if gone.contains(&prefix) {
+                continue;
+            }
             let mut let_go = 0;
             holds.clear();
             for (list, &set) in sets.iter().enumerate() {
@@ -123,10 +162,10 @@ impl Writer {
         }
         self.commit()?;
         if self.reader.table.config()?.stale > 0 {
-            let left = by_prefix(&steps).map(|steps| steps[0].prefix());
+            let left = by_prefix(steps).map(|steps| steps[0].prefix());
             self.reader.table.rebuild(left.filter(|prefix| !gone.contains(prefix)))?;
         }
-        self.forget_unused_sets(&found, &masks, lists)?;
+        self.forget_unused_sets(found, &masks, lists)?;
         Ok(swaps)
     }
 
@@ -134,7 +173,21 @@ impl Writer {
     pub fn check(&mut self, lists: &Lists) -> Result<()> {
         self.reader.refresh()?;
         let found = self.reader.all_to_load()?;
-        self.reader.refuse_without_room(&found, &merge(&found, lists), lists)
+        self.reader.make_room(&found, &merge(&found, lists), lists).map(drop)
+    }
+
+    /// Has rules go, and gives their prefixes.
+    fn take_out(&mut self, rules: &[&Found]) -> Result<HashSet<IpNet>> {
+        if rules.is_empty() {
+            return Ok(HashSet::new());
+        }
+        for found in rules {
+            self.change(found.prefix, Some(found), &[], u32::MAX)?;
+        }
+        self.commit()?;
+        // As they were before, but for the holds of these.
+        self.reader.sets.read_holds()?;
+        Ok(rules.iter().map(|found| found.prefix).collect())
     }
 
     /// The numbers of the sets, of which those that are not there yet are made.
@@ -177,6 +230,40 @@ fn count(steps: &[Step<'_>], masks: &[u32], now: Now) -> Vec<Swap> {
         }
     }
     swaps
+}
+
+/// Rules that nobody holds any more after a swap.
+#[derive(Debug)]
+struct Leaving<'a> {
+    count: usize,
+    /// Those that share no address with a rule that is new: no packet that they drop is to be dropped afterwards, but
+    /// for what other rules drop all along.
+    first: Vec<&'a Found>,
+}
+
+/// Finds them, in the order of prefixes; `masks` are the sets that are to be equal to lists.
+fn leaving<'a>(steps: &[Step<'a>], masks: u32) -> Leaving<'a> {
+    let new = || by_prefix(steps).map(|steps| steps[0]).filter(|step| step.old.is_none());
+    let mut ahead = new().map(|step| step.prefix()).peekable();
+    // The widest new prefix that others may still be in, since a prefix comes before those that are in it.
+    let mut around: Option<IpNet> = None;
+    let (mut count, mut first) = (0, Vec::new());
+    for steps in by_prefix(steps) {
+        let prefix = steps[0].prefix();
+        let is_covered = around.is_some_and(|around| around.contains(&prefix));
+        let Some(old) = steps[0].old else {
+            ahead.next();
+            around = around.filter(|_| is_covered).or(Some(prefix));
+            continue;
+        };
+        if steps[0].new.is_none() && old.value.sets & !masks == 0 {
+            count += 1;
+            if !is_covered && !ahead.peek().is_some_and(|new| prefix.contains(new)) {
+                first.push(old);
+            }
+        }
+    }
+    Leaving { count, first }
 }
 
 /// A prefix that is held, listed, or both. One that is on several lists has a step for each, one after the other.
@@ -241,15 +328,56 @@ mod tests {
     use crate::layout::RuleValue;
     use crate::table::Place;
 
-    #[test]
-    fn each_prefix_has_the_steps_of_its_lists() {
-        let prefix = |text: &str| text.parse::<IpNet>().unwrap();
-        let found = ["192.0.2.1/32", "192.0.2.3/32", "2001:db8::/64"].map(|text| Found {
+    fn prefix(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    fn held(rules: &[(&str, u32)]) -> Vec<Found> {
+        let found = |&(text, sets): &(&str, u32)| Found {
             prefix: prefix(text),
             place: Place::Wide,
-            value: RuleValue::default(),
-        });
-        let list = |texts: &[&str]| texts.iter().map(|text| Item::new(prefix(text))).collect::<Vec<_>>();
+            value: RuleValue { sets, ..RuleValue::default() },
+        };
+        rules.iter().map(found).collect()
+    }
+
+    fn list(texts: &[&str]) -> Vec<Item> {
+        texts.iter().map(|text| Item::new(prefix(text))).collect()
+    }
+
+    #[test]
+    fn what_shares_no_address_with_new_rules_may_go_first() {
+        let found = held(&[
+            ("10.0.0.0/8", 1),
+            ("10.1.0.0/16", 1),
+            ("10.2.0.0/16", 1),
+            ("10.2.1.0/24", 1),
+            ("10.200.0.0/16", 1),
+            ("11.0.0.0/16", 1),
+            ("11.0.7.0/24", 1),
+            ("192.0.2.1/32", 2),
+            ("192.0.2.2/32", 3),
+            ("203.0.113.0/24", 1),
+            ("203.0.113.7/32", 1),
+            ("::/16", 1),
+            ("2001:db8::/32", 1),
+        ]);
+        let mut lists = Lists::new();
+        // New are 10.1.2.0/24, 11.0.0.0/12 and 0.0.0.0/6; what stays is of no account.
+        lists
+            .insert("a", list(&["10.1.2.0/24", "11.0.0.0/12", "203.0.113.7/32", "10.2.1.0/24", "0.0.0.0/6"]));
+        let steps = merge(&found, &lists);
+        let Leaving { count, first } = leaving(&steps, 1);
+        let first: Vec<_> = first.iter().map(|found| found.prefix.to_string()).collect();
+        let expected = ["10.2.0.0/16", "10.200.0.0/16", "203.0.113.0/24", "::/16", "2001:db8::/32"];
+        assert_eq!((count, &first[..]), (9, &expected.map(str::to_owned)[..]));
+        assert_eq!(leaving(&steps, 3).count, 11);
+        assert_eq!(leaving(&steps, 2).count, 1);
+    }
+
+    #[test]
+    fn each_prefix_has_the_steps_of_its_lists() {
+        let found = held(&[("192.0.2.1/32", 0), ("192.0.2.3/32", 0), ("2001:db8::/64", 0)]);
         let mut lists = Lists::new();
         assert_eq!(lists.insert("a", list(&["192.0.2.2/32", "2001:db8::/32", "192.0.2.1/32"])), 0);
         assert_eq!(lists.insert("b", list(&["192.0.2.0/24", "192.0.2.1/32", "192.0.2.7/24"])), 1);

@@ -150,13 +150,8 @@ add 13.0.0.0/8
     )
     .fails(1);
     assert_eq!((fed.stderr().matches(&would_be(3)).count(), fed.stderr().matches(help).count()), (2, 1));
-    let list = file(
-        &sandbox,
-        "list",
-        "12.0.0.0/8
-",
-    );
-    refused(&["block", "load", &list], 1, &[&would_be(3), help]);
+    let list = file(&sandbox, "list", "12.0.0.0/8\n");
+    refused(&["block", "load", &list, "--name", "other"], 1, &[&would_be(3), help]);
     let list = file(
         &sandbox,
         "long",

@@ -12,6 +12,7 @@ use std::time::Duration;
 use loader::pin::lock;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::bench::refused;
 use crate::block_commands::{block, blocked_pair, file, listed};
 use crate::command::{command, run};
 use crate::packets::assert_udp;
@@ -51,8 +52,18 @@ fn several_writers_lose_nothing() {
 /// Each call that a load makes is the last one of some load; the next load makes the set exact.
 #[test]
 fn a_load_that_is_killed_is_repaired_by_the_next() {
+    kill_each_load("256", 8);
+}
+
+/// The same where old rules have to go first.
+#[test]
+fn a_load_without_room_for_both_lists_is_repaired_by_the_next() {
+    kill_each_load("6", 9);
+}
+
+fn kill_each_load(max_rules: &str, most: usize) {
     need!(tool("strace"));
-    let (sandbox, veth) = need!(blocked_pair(&["--max-rules", "256"]));
+    let (sandbox, veth) = need!(blocked_pair(&["--max-rules", max_rules]));
     let old = file(&sandbox, "old", "192.0.2.77\n10.0.0.0/8\n198.51.100.0/24\n2001:db8:1::/48\n");
     let new =
         file(&sandbox, "new", "192.0.2.77\n11.0.0.0/8\n203.0.113.0/24\n2001:db8:2::/48\n2001:db8:3::/61\n");
@@ -62,13 +73,20 @@ fn a_load_that_is_killed_is_repaired_by_the_next() {
     let of_writes = calls.iter().enumerate().filter(|(_, call)| {
         ["UPDATE", "DELETE"].iter().any(|word| call.arguments.starts_with(&format!("BPF_MAP_{word}")))
     });
-    let writes: Vec<_> = of_writes.map(|(at, _)| u32::try_from(at + 1).unwrap()).collect();
-    assert!(writes.len() > 8, "{}", writes.len());
-    for nth in writes {
+    let writes: Vec<_> = of_writes.map(|(at, _)| u32::try_from(at + 1).expect("a small number")).collect();
+    assert!(writes.len() > most, "{}", writes.len());
+    let cases = writes.into_iter().flat_map(|nth| ["ENOMEM:signal=KILL", "ENOMEM"].map(|errno| (nth, errno)));
+    for (nth, errno) in cases {
         block(&["load", &old]).ok();
-        let fault = Fault { call: "bpf", errno: "ENOMEM:signal=KILL", nth: (nth, nth) };
+        let fault = Fault { call: "bpf", errno, nth: (nth, nth) };
         let (ran, _) = trace_with_fault(&sandbox, "bpf", fault, &load);
         assert_ne!(ran.code(), Some(0), "call {nth}: {}", ran.report());
+        let is_less = listed().len() < 4;
+        assert!(
+            !is_less || errno != "ENOMEM" || ran.stderr().contains("another load makes"),
+            "{}",
+            ran.report()
+        );
         // What both lists have is blocked, and what neither has passes.
         assert_udp(&veth, BLOCKED, 0);
         assert_udp(&veth, OTHER, 5);
@@ -80,7 +98,16 @@ fn a_load_that_is_killed_is_repaired_by_the_next() {
 
 #[test]
 fn a_load_leaves_no_gap() {
-    let (sandbox, veth) = need!(blocked_pair(&[]));
+    leaves_no_gap("100000");
+}
+
+#[test]
+fn a_load_leaves_no_gap_where_there_is_no_room_for_two_lists() {
+    leaves_no_gap("2010");
+}
+
+fn leaves_no_gap(max_rules: &str) {
+    let (sandbox, veth) = need!(blocked_pair(&["--max-rules", max_rules]));
     let text = |net: u32| {
         (0..2000)
             .map(|at| format!("add one 10.{net}.{}.{}\n", at / 250, at % 250))
@@ -96,15 +123,15 @@ fn a_load_leaves_no_gap() {
     let done = AtomicBool::new(false);
     let bind = |address: IpAddr| UdpSocket::bind((address, 0)).expect("the address is there");
     let near = bind(NEAR_V4.into());
-    let to = near.local_addr().unwrap();
+    let to = near.local_addr().expect("a socket has an address");
     let (listed_socket, clean) = veth.far.run(|| (bind(BLOCKED.into()), bind(FAR_V4.into())));
-    near.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    near.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket takes a timeout");
     thread::scope(|scope| {
         let sender = scope.spawn(|| {
             let mut sent = 0_u32;
             while !done.load(Ordering::Relaxed) {
-                listed_socket.send_to(b"listed", to).unwrap();
-                clean.send_to(b"clean", to).unwrap();
+                listed_socket.send_to(b"listed", to).expect("it is sent");
+                clean.send_to(b"clean", to).expect("it is sent");
                 sent += 1;
                 thread::yield_now();
             }
@@ -122,13 +149,15 @@ fn a_load_leaves_no_gap() {
             block(&["load", &lists[(round + 1) % 2]]).ok();
         }
         done.store(true, Ordering::Relaxed);
-        let sent = sender.join().unwrap();
+        let sent = sender.join().expect("the sender ends");
         // The socket may overflow; what is dropped by the program is counted.
-        assert!(receiver.join().unwrap() > 0 && sent > 0);
+        assert!(receiver.join().expect("the receiver ends") > 0 && sent > 0);
         let counters = crate::xdpload::answer(&["block", "stats", "near0"]);
         let packets = |verdict: &str| {
-            let rows = counters["interfaces"][0]["verdicts"].as_array().unwrap();
-            number(&rows.iter().find(|row| row["verdict"] == verdict).unwrap()["packets"])
+            let rows = counters["interfaces"][0]["verdicts"].as_array().expect("a list");
+            number(
+                &rows.iter().find(|row| row["verdict"] == verdict).expect("the verdict is listed")["packets"],
+            )
         };
         assert_eq!(packets("dropped4"), u64::from(sent));
         assert!(packets("passed4") >= u64::from(sent));
@@ -261,6 +290,55 @@ fn a_list_that_shrinks_is_loaded_into_what_is_full() {
     block(&words).ok();
     let one = file(&sandbox, "one", &addresses[0]);
     block(&["load", &one]).ok().stdout_has("default: added 0, kept 1, removed 39\n");
+}
+
+/// What is full takes another list, as long as no address of both would have to be let go for that.
+#[test]
+fn a_full_list_is_replaced_by_another() {
+    let (sandbox, veth) = need!(blocked_pair(&["--max-rules", "128"]));
+    let rules = mixed(256);
+    let lists = [&rules[..128], &rules[128..]].map(|rules| rules.join("\n") + "\n");
+    let [first, second] = [0, 1].map(|at| file(&sandbox, &format!("list{at}"), &lists[at]));
+    block(&["load", &first, "--ttl", "1h"]).ok();
+    for (list, at) in [(&second, 1), (&first, 0), (&second, 1)] {
+        block(&["load", list, "--dry-run"]).ok().stdout_has("would have added 128, kept 0, removed 128\n");
+        block(&["load", list, "--ttl", "1h"]).ok().stdout_has("added 128, kept 0, removed 128\n");
+        let mut expected: Vec<_> = lists[at].lines().collect();
+        let found = listed();
+        let mut found: Vec<_> = found.iter().filter_map(|rule| rule.split(' ').next()).collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    }
+    // What another set holds stays, and with it there is no room.
+    block(&["add", &rules[128], "--name", "other"]).ok();
+    let before = listed();
+    let words = "with the new rules there would be 129, and there is room for 128; nothing was changed";
+    for options in [&["--dry-run"][..], &[]] {
+        refused(&[&["block", "load", &first], options].concat(), 1, &[words]);
+    }
+    let names = |rules: Vec<String>| -> Vec<_> {
+        rules.iter().map(|rule| rule.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+    };
+    assert_eq!(names(listed()), names(before));
+    // Those that share addresses with new rules can only go after them.
+    let old: Vec<_> = (0..128).map(|last| format!("192.0.2.{last}\n")).collect();
+    let old = old.concat();
+    let one = "2001:db8::/32\n192.0.2.64/26\n";
+    block(&["off", "--purge"]).ok();
+    block(&["on", NEAR, "--max-rules", "128"]).ok();
+    block(&["load", &file(&sandbox, "old", &old), "--force"]).ok();
+    block(&["load", &file(&sandbox, "one", one), "--force"])
+        .ok()
+        .stdout_has("added 2, kept 0, removed 128\n");
+    assert_udp(&veth, BLOCKED, 0);
+    block(&["del", "192.0.2.64/26"]).ok();
+    block(&["load", &file(&sandbox, "old", &old), "--force"]).ok();
+    let nets: Vec<_> = (0..64).map(|net| format!("192.0.2.{}/31\n", 2 * net)).collect();
+    let words = "with the new rules beside the old ones whose addresses they share there would be 192, and there is \
+                 room for 128; nothing was changed";
+    refused(&["block", "load", &file(&sandbox, "nets", nets.concat()), "--force"], 1, &[words]);
+    assert_eq!(listed().len(), 128);
 }
 
 /// Rules in places of every kind.
