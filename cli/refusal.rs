@@ -15,15 +15,18 @@ use crate::remedy;
 #[derive(Default)]
 pub(crate) struct Telling {
     json: bool,
+    /// Whether it takes `--verifier-log`.
+    takes_log: bool,
     log: Option<PathBuf>,
 }
 
 impl Telling {
     /// Those of the commands that load programs.
     pub(crate) fn of(command: &Command) -> Self {
-        command.report().map_or_else(Self::default, |(report, form)| Self {
+        command.report().map_or_else(Self::default, |(log, form)| Self {
             json: form.json,
-            log: report.verifier_log.clone(),
+            takes_log: true,
+            log: log.map(Path::to_owned),
         })
     }
 }
@@ -37,7 +40,7 @@ pub(crate) fn tell(error: &Error, telling: &Telling) -> bool {
     let mut told = explanation.clone();
     told.help = remedy::help(error);
     output::remark(&told);
-    output::remark(format_args!("  log:  {}", kept(log, explanation.log_lines, telling.log.as_deref())));
+    output::remark(format_args!("  log:  {}", kept(log, explanation.log_lines, telling)));
     if telling.json {
         // The exit code says already that it went wrong.
         let _ = output::answer_json(&Document::new(error, &told));
@@ -46,9 +49,11 @@ pub(crate) fn tell(error: &Error, telling: &Telling) -> bool {
 }
 
 /// Writes the log where the user wants it, and says where it is.
-fn kept(log: &str, lines: usize, path: Option<&Path>) -> String {
+fn kept(log: &str, lines: usize, telling: &Telling) -> String {
     let what = format!("full verifier log ({lines} lines)");
-    let Some(path) = path else { return format!("{what}: --verifier-log FILE") };
+    let Some(path) = &telling.log else {
+        return if telling.takes_log { format!("{what}: --verifier-log FILE") } else { what };
+    };
     let name = quote(&path.to_string_lossy());
     match fs::write(path, log) {
         Ok(()) => format!("{what} written to {name}"),

@@ -4,9 +4,10 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use loader::diagnosis::why_rejected;
 use loader::features::{Answer, Feature};
 use loader::insn::Insn;
-use loader::kernel::probe;
+use loader::kernel::{permissions, probe};
 use loader::map::{Map, MapParams, UpdateFlags};
 use loader::netlink::InterfaceInfo;
 use loader::pin::HeldBpffs;
@@ -173,7 +174,7 @@ impl Blocklist {
                 answer => break answer,
             }
         };
-        let loaded = loaded.map_err(explain_privilege).context(|| "loading the blocklist's program")?;
+        let loaded = loaded.map_err(explain_refusal).context(|| "loading the blocklist's program")?;
         loaded.program(PROGRAM)?.pin(self.path(buffers.pin_name()))
     }
 
@@ -330,11 +331,18 @@ fn is_ingress_ifindex(insn: Insn) -> bool {
     insn.code == BPF_LDX_MEM_W && insn.off == INGRESS_IFINDEX
 }
 
-/// The verifier takes this program from whoever has the privileges. What it says of an instruction is no help then, and
-/// where a privilege is missing, that alone is the cause.
-fn explain_privilege(error: Error) -> Error {
-    let (Some(rule), true) = (error.rule(), error.kind() == ErrorKind::VerifierRejected) else {
+/// What the verifier says of an instruction is no help where a privilege is missing: that alone is the cause. Who has
+/// them all has met a kernel that the program was not made for, and has no source to repair.
+fn explain_refusal(error: Error) -> Error {
+    if error.kind() != ErrorKind::VerifierRejected {
         return error;
+    }
+    let words = error.verifier_log().unwrap_or_default();
+    let is_barred = permissions().capabilities.and_then(|held| why_rejected(words, held)).is_some();
+    let Some(rule) = error.rule().filter(|_| is_barred) else {
+        return error.with_help(
+            "the program is a built-in one: please report this, with that log and the kernel's version",
+        );
     };
     let told = Error::new(ErrorKind::PermissionDenied, error.headline().to_string()).with_rule(rule);
     let told = error.errno().into_iter().fold(told, Error::with_errno);

@@ -133,12 +133,13 @@ impl Command {
         }
     }
 
-    /// How those that load programs want to hear of a refusal.
-    pub(crate) fn report(&self) -> Option<(&args::Report, args::Form)> {
+    /// How those that load programs want to hear of a refusal: where the verifier's log goes, and in which form.
+    pub(crate) fn report(&self) -> Option<(Option<&Path>, args::Form)> {
         match self {
-            Self::Attach(args) => Some((&args.report, args.form)),
+            Self::Attach(args) => Some((args.report.verifier_log.as_deref(), args.form)),
             #[cfg(feature = "load")]
-            Self::Load(args) => Some((&args.report, args.form)),
+            Self::Load(args) => Some((args.report.verifier_log.as_deref(), args.form)),
+            Self::Block(block::args::Block::On(args)) => Some((args.verifier_log.as_deref(), args.form)),
             _ => None,
         }
     }

@@ -14,6 +14,7 @@ use crate::packets::assert_udp;
 use crate::peers::{attached_by_ip, bpftool};
 use crate::requirement::tool;
 use crate::sandbox::Sandbox;
+use crate::strace::{trace, trace_with_words};
 use crate::veth::{BLOCKED, FAR_V6, NEAR, pair};
 use crate::xdpload::{xdpload, xdpload_command};
 
@@ -296,6 +297,41 @@ fn without_a_blocklist_or_the_right_to_it() {
         ],
     );
     run(&mut nobody).fails(3).stderr_has("is for root alone");
+}
+
+/// A kernel that the built-in program was not made for: here, it is given no more than its first instruction.
+#[test]
+fn a_refusal_by_the_verifier_says_how_to_see_its_log() {
+    let (sandbox, _veth) = need!(pair(&["strace"]));
+    let words = ["block", "on", NEAR, "--max-rules", "64"];
+    let calls = trace(&sandbox, "bpf", &xdpload_command(&words)).1;
+    block(&["off", "--purge"]).ok();
+    let first =
+        calls.iter().position(|call| call.arguments.starts_with("BPF_PROG_LOAD")).expect("it loads one");
+    let first = u32::try_from(first + 1).unwrap();
+    // The type of an XDP program, and how many instructions there are.
+    let numbers = [6_u32, 1].map(u32::to_ne_bytes).concat();
+    let one_instruction: Vec<_> = numbers.iter().map(|byte| format!("{byte:02x}")).collect();
+    let one_instruction = one_instruction.concat();
+    let refused = |more: &[&str]| {
+        let command = xdpload_command(&[&words, more].concat());
+        // It is loaded again for the log.
+        trace_with_words(&sandbox, "bpf", &one_instruction, (first, first + 1), &command).0.fails(4)
+    };
+    let ran = refused(&["--json"]).stderr_has(
+        "error: loading the blocklist's program: program `xdp_blocklist` was refused by the verifier\n",
+    )
+    .stderr_has("  rule: the code of a function ends with an instruction that neither exits nor jumps\n")
+    .stderr_has(
+        "  help: the program is a built-in one: please report this, with that log and the kernel's version\n",
+    )
+    .stderr_has("lines): --verifier-log FILE\n");
+    assert_eq!(ran.json()["error"]["errno"], "EINVAL");
+    let log = sandbox.scratch().join("log");
+    refused(&["--verifier-log", log.to_str().unwrap()]).stderr_has("written to `");
+    assert!(fs::read_to_string(log).unwrap().contains("last insn is not an exit or jmp"));
+    assert_eq!(attached_by_ip(NEAR), None);
+    assert_eq!(sandbox.pins(), [""; 0]);
 }
 
 #[test]

@@ -51,6 +51,7 @@ const COMMANDS: [(&str, &[&[&str]]); 33] = [
                 "--default",
                 "--max-rules",
                 "--force",
+                "--verifier-log",
                 "--confirm",
                 "--netns",
                 "--json",

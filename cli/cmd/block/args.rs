@@ -77,6 +77,9 @@ pub(crate) struct On {
     /// Proceed even if this may lock you out, or takes more memory than is free
     #[arg(long)]
     pub(crate) force: bool,
+    /// Write the verifier's log to this file if it refuses the program
+    #[arg(long, value_name = "FILE")]
+    pub(crate) verifier_log: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) trial: Trial,
     #[command(flatten)]

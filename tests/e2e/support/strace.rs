@@ -50,6 +50,20 @@ pub(crate) fn trace_with_fault(
     strace(sandbox, &["-e", &format!("trace={names}"), "-e", &inject], command)
 }
 
+/// The same with other words for the kernel: `bytes`, in hexadecimal, in the place of the first that the second
+/// argument leads to, in the calls `first` to `last`.
+#[track_caller]
+pub(crate) fn trace_with_words(
+    sandbox: &Sandbox,
+    call: &str,
+    bytes: &str,
+    (first, last): (u32, u32),
+    command: &Command,
+) -> (Ran, Vec<Call>) {
+    let inject = format!("inject={call}:poke_enter=@arg2={bytes}:when={first}..{last}");
+    strace(sandbox, &["-e", &format!("trace={call}"), "-e", &inject], command)
+}
+
 /// Runs `command`, and kills it, or whatever it has started, before the `nth` call of `name` by either. Tells whether
 /// one was killed.
 #[track_caller]
