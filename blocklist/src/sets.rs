@@ -42,7 +42,7 @@ pub(crate) struct Holds {
 
 impl Sets {
     pub(crate) fn open(blocklist: &Blocklist) -> Result<Self> {
-        let mut cells = Cells::new(blocklist.open(&shapes::SETS)?);
+        let mut cells = Cells::new(blocklist.open_sized(&shapes::SETS, SETS)?);
         cells.read_all()?;
         let (holds, made, put, gone) =
             (blocklist.open(&shapes::HOLDS)?, Vec::new(), Holds::default(), Vec::new());

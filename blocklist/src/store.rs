@@ -121,6 +121,16 @@ impl Blocklist {
         self.dir.join(name)
     }
 
+    /// Opens a map of which the number of entries is known: whoever reads another one would read past its end.
+    pub(crate) fn open_sized(&self, shape: &Shape, max_entries: u32) -> Result<Map> {
+        let map = self.open(shape)?;
+        let found = map.max_entries();
+        if found == max_entries {
+            return Ok(map);
+        }
+        Err(self.is_foreign(shape, &format!("max_entries is {found}, wanted {max_entries}")))
+    }
+
     pub(crate) fn open(&self, shape: &Shape) -> Result<Map> {
         let path = self.path(shape.name);
         let fd = match pin::get(&path) {
@@ -134,13 +144,14 @@ impl Blocklist {
         let (map, info) = Map::with_info(fd)?;
         match difference(shape, &info) {
             None => Ok(map),
-            Some(difference) => {
-                let path = quote(&path.to_string_lossy());
-                let message =
-                    format!("the map pinned at {path} is not of this program's blocklist: {difference}");
-                Err(Error::new(ErrorKind::Mismatch, message).with_help(self.of_another_release()))
-            }
+            Some(difference) => Err(self.is_foreign(shape, &difference)),
         }
+    }
+
+    fn is_foreign(&self, shape: &Shape, difference: &str) -> Error {
+        let path = quote(&self.path(shape.name).to_string_lossy());
+        let message = format!("the map pinned at {path} is not of this program's blocklist: {difference}");
+        Error::new(ErrorKind::Mismatch, message).with_help(self.of_another_release())
     }
 
     /// Refuses a blocklist that was not made to its end, and one whose rules are in other places than ours would be.

@@ -102,15 +102,17 @@ pub(crate) struct Drafted {
 
 impl Table {
     pub(crate) fn open(blocklist: &Blocklist) -> Result<Self> {
-        let mut config = Cells::new(blocklist.open(&shapes::CONFIG)?);
+        let mut config = Cells::new(blocklist.open_sized(&shapes::CONFIG, 1)?);
+        let Config { buckets, lines, .. } = *config.get(0)?;
         blocklist.check_layout(config.get(0)?)?;
+        let slots = buckets.saturating_mul(SLOTS);
         Ok(Self {
             config,
-            heads: Cells::new(blocklist.open(&shapes::HEADS)?),
-            lines: Cells::new(blocklist.open(&shapes::FILTER)?),
-            buckets: Cells::new(blocklist.open(&shapes::BUCKETS)?),
-            hits: Array::new(blocklist.open(&shapes::HITS)?),
-            marks: Array::new(blocklist.open(&shapes::MARKS)?),
+            heads: Cells::new(blocklist.open_sized(&shapes::HEADS, HEAD_LINES)?),
+            lines: Cells::new(blocklist.open_sized(&shapes::FILTER, lines)?),
+            buckets: Cells::new(blocklist.open_sized(&shapes::BUCKETS, buckets)?),
+            hits: Array::new(blocklist.open_sized(&shapes::HITS, slots)?),
+            marks: Array::new(blocklist.open_sized(&shapes::MARKS, slots)?),
             wide: blocklist.open(&shapes::WIDE)?,
             trie: Trie::new(blocklist.open(&shapes::TRIE6)?),
             changes: Vec::new(),

@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use loader::map::{Map, MapParams};
+use loader::uapi::bpf::MapType;
 use nix::mount::umount;
 
 use crate::bench::{assert_well_said, refused};
@@ -346,6 +348,29 @@ fn a_map_of_another_shape_is_left_alone() {
     refused(&["block", "add", "192.0.2.77"], 1, &[&words, "`xdpload block off --purge`"]);
     block(&["off", "--purge"]).ok();
     assert_eq!(sandbox.pins(), [""; 0]);
+    // One of another size has not all that the others lead to.
+    for (map, value, wanted) in [
+        ("config", 48, 1),
+        ("buckets", 64, 64),
+        ("filter", 64, 64),
+        ("heads", 64, 4096),
+        ("hits", 16, 1024),
+        ("marks", 8, 1024),
+        ("sets", 56, 32),
+    ] {
+        block(&["on", NEAR, "--max-rules", "100"]).ok();
+        let pin = format!("/sys/fs/bpf/xdpload/block/{map}");
+        let before = fs::read_dir("/sys/fs/bpf/xdpload/block").unwrap().count();
+        let other = Map::create(&MapParams::new(map, MapType::ARRAY, 4, value, 7)).unwrap();
+        fs::remove_file(&pin).unwrap();
+        other.pin(&pin).unwrap();
+        let words = format!("`{pin}` is not of this program's blocklist: max_entries is 7, wanted {wanted}");
+        for command in [&["add", "192.0.2.77", "--ttl", "1h"][..], &["list"], &["save", "-"]] {
+            refused(&[&["block"], command].concat(), 1, &[&words, "`xdpload block off --purge`"]);
+        }
+        assert_eq!(fs::read_dir("/sys/fs/bpf/xdpload/block").unwrap().count(), before);
+        block(&["off", "--purge"]).ok();
+    }
 }
 
 #[test]
@@ -353,7 +378,7 @@ fn a_blocklist_of_another_layout_is_left_alone() {
     let (_sandbox, _veth) = need!(blocked_pair(&[]));
     block(&["add", "192.0.2.77"]).ok();
     let pin = "/sys/fs/bpf/xdpload/block/config";
-    let map = loader::map::Map::open_pinned(pin).unwrap();
+    let map = Map::open_pinned(pin).unwrap();
     let mut config = map.lookup(&[0; 4]).unwrap().unwrap().single().unwrap().to_vec();
     config[28..32].fill(0);
     map.update(&[0; 4], &config, loader::map::UpdateFlags::ANY).unwrap();
