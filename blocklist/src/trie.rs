@@ -86,11 +86,11 @@ impl Trie {
         self.drafted.push((prefix, value));
     }
 
-    /// What is to be written and deleted: what was drafted, and what has to lead to another rule because of that. What
-    /// packets are led to is written before them, and deleted after them.
+    /// What is to be written and deleted: what was drafted, and what has to lead to another rule because of that, or
+    /// because a command was killed before. What packets are led to is written before them, and deleted after them.
     pub(crate) fn draft(&mut self, is_used: bool) -> Result<Draft> {
         let mut draft = Draft::default();
-        if self.drafted.is_empty() {
+        if self.drafted.is_empty() && self.known.is_none() {
             return Ok(draft);
         }
         self.read(is_used)?;

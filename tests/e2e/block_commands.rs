@@ -504,6 +504,30 @@ fn a_wider_rule_goes_on_however_many_within_it_have_ended() {
     assert_udp(&veth, FAR_V6, 0);
 }
 
+/// A command that is killed between two writes leaves such a rule.
+#[test]
+fn a_rule_that_leads_past_another_is_mended() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    block(&["add", "2001:db8:7::/65", "2001:db8:7::/66"]).ok();
+    block(&["add", "2001:db8:7::/67", "2001:db8:7::/68", "--ttl", "1h"]).ok();
+    let saved = sandbox.scratch().join("saved");
+    let saved = saved.to_str().unwrap();
+    block(&["save", saved]).ok();
+    let trie = Map::open_pinned("/sys/fs/bpf/xdpload/block/trie6").unwrap();
+    let address = "2001:db8:7::".parse::<std::net::Ipv6Addr>().unwrap();
+    let key = |length: u32| [&length.to_ne_bytes()[..], &address.octets()].concat();
+    let next = |length: u32| trie.lookup(&key(length)).unwrap().unwrap().single().unwrap()[24..].to_vec();
+    let right = [66_u32, 0].map(u32::to_ne_bytes).concat();
+    for words in [&["add", "2001:db8:7::/66"][..], &["load", saved], &["del", "2001:db8:7::/65"]] {
+        assert_eq!([next(67), next(68)], [&*right, &*right]);
+        let mut value = trie.lookup(&key(68)).unwrap().unwrap().single().unwrap().to_vec();
+        value[24..].fill(0);
+        trie.update(&key(68), &value, UpdateFlags::ANY).unwrap();
+        block(words).ok();
+    }
+    assert_eq!(next(68), right);
+}
+
 /// How many entries bpftool dumps.
 fn command_json(words: &[&str]) -> usize {
     crate::peers::bpftool(words).as_array().expect("bpftool dumps a list").len()
