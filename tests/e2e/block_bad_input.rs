@@ -57,6 +57,9 @@ fn words_that_are_no_prefix() {
     refused(&["block", "test", "192.0.2.0/24"], 2, &["`192.0.2.0/24` is not an address"]);
     let words = "`::ffff:192.0.2.1` is not an address: it stands for an IPv4 address: write 192.0.2.1";
     refused(&["block", "test", "::ffff:192.0.2.1"], 2, &[words]);
+    let words =
+        "`fe80::1%near0` is not an address: rules hold on all interfaces: write fe80::1, without the zone";
+    refused(&["block", "test", "fe80::1%near0"], 2, &[words]);
     refused(
         &["block", "add", "192.0.2.77", "--ttl", "soon"],
         2,
@@ -284,7 +287,10 @@ fn without_a_blocklist_or_the_right_to_it() {
         refused(&[&["block"], words].concat(), 1, &[off]);
     }
     refused(&["block", "on", "nowhere0"], 1, &["there is no interface named `nowhere0`"]);
-    refused(&["block", "on", NEAR, "--max-rules", "0"], 2, &["0 is not in 1..=67108864"]);
+    for number in ["0", "-1"] {
+        let words = format!("{number} is not in 1..=67108864");
+        refused(&["block", "on", NEAR, "--max-rules", number], 2, &[&words]);
+    }
     assert!(!Path::new("/sys/fs/bpf/xdpload/block/config").exists());
     block(&["on", NEAR]).ok();
     let mut nobody = command(

@@ -70,6 +70,7 @@ pub(crate) struct On {
     #[arg(
         long,
         value_name = "N",
+        allow_negative_numbers = true,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(LARGEST_MAX_RULES)),
         help = format!("Number of rules to reserve room for [default: {DEFAULT_MAX_RULES}]")
     )]

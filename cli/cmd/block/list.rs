@@ -100,9 +100,11 @@ pub(super) fn test(args: &args::Test) -> Result<()> {
         Error::new(ErrorKind::InvalidInput, format!("{} is not an address: {reason}", quote(&args.address)))
     };
     let parsed = args.address.parse::<IpAddr>();
+    // Of what no rule can be about, nothing is to be told either. A zone has words of its own.
+    if parsed.is_ok() || args.address.contains('%') {
+        prefix::parse(&args.address).map_err(|reason| no_address(&reason.0))?;
+    }
     let address = parsed.map_err(|_| no_address("expected one such as 192.0.2.1 or 2001:db8::1"))?;
-    // Of what no rule can be about, nothing is to be told either.
-    prefix::parse(&args.address).map_err(|reason| no_address(&reason.0))?;
     let blocklist = blocklist(&args.bpffs);
     let mut reader = Reader::open(&blocklist)?;
     let Test { rule, allowed, drops, .. } = reader.test(address)?;
