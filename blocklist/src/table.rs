@@ -395,7 +395,8 @@ impl Table {
         Ok(())
     }
 
-    /// Writes what was drafted. If there is no room, the rules are what they were before.
+    /// Writes what was drafted. If there is no room, the rules are what they were before; after another failure none is
+    /// there that is new, unless it is one of many in buckets.
     pub(crate) fn commit(&mut self) -> Result<()> {
         self.lines.write()?;
         self.heads.write()?;
@@ -410,13 +411,15 @@ impl Table {
         // These alone can be full.
         wide.write_new(&self.wide)?;
         trie.write_new(&self.trie.map).inspect_err(|_| wide.take_back(&self.wide))?;
-        trie.write_changed(&self.trie.map).inspect_err(|_| {
+        let written = trie
+            .write_changed(&self.trie.map)
+            .and_then(|()| wide.write_changed(&self.wide))
+            .and_then(|()| self.write_values())
+            .and_then(|()| self.write_buckets());
+        written.inspect_err(|_| {
             trie.take_back(&self.trie.map);
             wide.take_back(&self.wide);
         })?;
-        wide.write_changed(&self.wide)?;
-        self.write_values()?;
-        self.write_buckets()?;
         wide.delete(&self.wide)?;
         trie.delete(&self.trie.map)?;
         self.trie.forget();

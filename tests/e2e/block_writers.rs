@@ -292,6 +292,33 @@ fn a_list_that_shrinks_is_loaded_into_what_is_full() {
     block(&["load", &one]).ok().stdout_has("default: added 0, kept 1, removed 39\n");
 }
 
+/// Whichever call fails, rules are added all together or not at all.
+#[test]
+fn an_add_that_fails_adds_nothing() {
+    need!(tool("strace"));
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "256"]));
+    let before = ["2001:db8:7::/66", "2001:db8:7::/67"];
+    let rules = ["10.0.0.0/8", "203.0.113.7", "2001:db8:7::/64", "2001:db8:7::/65"];
+    let start_anew = || {
+        block(&["load", "/dev/null", "--force"]).ok();
+        block(&[&["add", "--ttl", "1h"], &before[..]].concat()).ok();
+    };
+    start_anew();
+    let add = xdpload_command(&[&["block", "add", "--ttl", "2h"], &rules[..]].concat());
+    let calls = crate::strace::trace(&sandbox, "bpf", &add).1;
+    let of_writes = calls.iter().enumerate().filter(|(_, call)| call.arguments.starts_with("BPF_MAP_UPDATE"));
+    let writes: Vec<_> = of_writes.map(|(at, _)| u32::try_from(at + 1).unwrap()).collect();
+    assert!(writes.len() > 8, "{}", writes.len());
+    for nth in writes {
+        start_anew();
+        let fault = Fault { call: "bpf", errno: "ENOMEM", nth: (nth, nth) };
+        let (ran, _) = trace_with_fault(&sandbox, "bpf", fault, &add);
+        let expected = if ran.code() == Some(0) { 6 } else { 2 };
+        assert_eq!(listed().len(), expected, "call {nth}: {}", ran.report());
+        assert_eq!(ran.stdout().matches("added ").count(), expected - 2, "call {nth}");
+    }
+}
+
 /// What is full takes another list, as long as no address of both would have to be let go for that.
 #[test]
 fn a_full_list_is_replaced_by_another() {
