@@ -3,7 +3,7 @@
 use std::fmt;
 
 use loader::attach::RouteSocket;
-use loader::netlink::InterfaceInfo;
+use loader::netlink::{InterfaceInfo, InterfaceRef};
 use loader::{Error, ErrorKind, Result, escape, quote};
 use serde::Serialize;
 
@@ -15,25 +15,39 @@ use crate::{args, output};
 pub(crate) fn run(args: &args::Confirm) -> Result<()> {
     let netns = super::netns(&args.place)?;
     let socket = RouteSocket::open(netns.as_ref())?;
-    let link = args.interface.as_ref().map(|link| socket.interface(link)).transpose()?;
     let mut guards = Guards::new(netns.as_ref());
+    let (link, absent) = match &args.interface {
+        None => (None, guards.of_absent(&socket.interfaces()?)),
+        Some(link) => match socket.interface(link) {
+            Err(error) if error.kind() == ErrorKind::NotFound => match absent(link, &socket, &mut guards)? {
+                absent if absent.is_empty() => return Err(error),
+                absent => (None, absent),
+            },
+            found => (Some(found?), Vec::new()),
+        },
+    };
     let mut document = Document { confirmed: Vec::new(), default_drop: false };
     // Whatever becomes of one, the others are confirmed.
     let mut refusals = Vec::new();
     let links = match &link {
         Some(link) => vec![link.clone()],
+        None if args.interface.is_some() => Vec::new(),
         None => waiting(&socket, &mut guards, &mut refusals)?,
     };
-    for link in &links {
-        match guards.confirm(link.index) {
-            Ok(Some(pending)) => document.confirmed.push(Confirmed::new(link, pending)),
+    let links = links.iter().map(|link| (link.index, &*link.name));
+    let absent = absent.iter().map(|(index, pending)| (*index, &*pending.name));
+    for (index, name) in links.chain(absent) {
+        match guards.confirm(index) {
+            Ok(Some(pending)) => document.confirmed.push(Confirmed::new(name, index, pending)),
             Ok(None) => {}
-            Err(error) => refusals.push(of(link, error)),
+            Err(error) => refusals.push(of(name, error)),
         }
     }
-    match block::confirm_default(&args.bpffs.root, link.as_ref()) {
-        Ok(default_drop) => document.default_drop = default_drop,
-        Err(error) => refusals.push(error),
+    if args.interface.is_none() || link.is_some() {
+        match block::confirm_default(&args.bpffs.root, link.as_ref()) {
+            Ok(default_drop) => document.default_drop = default_drop,
+            Err(error) => refusals.push(error),
+        }
     }
     let none = document.confirmed.is_empty() && !document.default_drop;
     let last = refusals.pop();
@@ -44,6 +58,17 @@ pub(crate) fn run(args: &args::Confirm) -> Result<()> {
         Some(error) if none => Err(error),
         Some(error) => output::changed(args.form, &document).and(Err(error)),
     }
+}
+
+/// The change of the interface `link`, which is not there, but was when the change was made.
+fn absent(link: &InterfaceRef, socket: &RouteSocket, guards: &mut Guards<'_>) -> Result<Vec<(u32, Pending)>> {
+    let mut absent = guards.of_absent(&socket.interfaces()?);
+    absent.retain(|(index, pending)| match link {
+        InterfaceRef::Name(name) => name.as_str() == pending.name,
+        InterfaceRef::Index(number) => number.get() == *index,
+        InterfaceRef::Digits(name, number) => name.as_str() == pending.name || number.get() == *index,
+    });
+    Ok(absent)
 }
 
 /// The interfaces whose changes wait. Where that cannot be told, `refusals` gets why not.
@@ -60,14 +85,14 @@ fn waiting(
                 refusals.push(error.context("looking for changes on trial"));
                 break;
             }
-            Err(error) => refusals.push(of(&link, error)),
+            Err(error) => refusals.push(of(&link.name, error)),
         }
     }
     Ok(waiting)
 }
 
-fn of(link: &InterfaceInfo, error: Error) -> Error {
-    error.context(format!("the change of {}", quote(&link.name)))
+fn of(name: &str, error: Error) -> Error {
+    error.context(format!("the change of {}", quote(name)))
 }
 
 #[cold]
@@ -95,15 +120,19 @@ struct Confirmed {
     instead_of: Vec<Option<u32>>,
     /// Where the bpf_link of the program is pinned now.
     pin: Option<String>,
+    /// The network namespace that the interface has been moved to, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<String>,
 }
 
 impl Confirmed {
-    fn new(link: &InterfaceInfo, pending: Pending) -> Self {
+    fn new(name: &str, index: u32, pending: Pending) -> Self {
         Self {
-            at: NamedInterface::new(&link.name, link.index),
+            at: NamedInterface::new(name, index),
             program: pending.new,
             instead_of: pending.before.iter().map(|program| program.id).collect(),
             pin: pending.pin.map(|pin| pin.display().to_string()),
+            netns: pending.netns,
         }
     }
 }
@@ -125,6 +154,7 @@ impl fmt::Display for Confirmed {
             Some(id) => write!(f, "confirmed: program {id} stays on {interface}")?,
             None => write!(f, "confirmed: {interface} stays without the program that was detached")?,
         }
+        self.netns.iter().try_for_each(|netns| write!(f, ", now in network namespace {}", quote(netns)))?;
         match &self.pin {
             Some(pin) => writeln!(f, ", held by a bpf_link that is pinned at {}", escape(pin)),
             None => writeln!(f),

@@ -12,7 +12,7 @@ use loader::map::Map;
 use loader::netlink::{InterfaceInfo, XdpProgram};
 use loader::program::{Program, ProgramInfo};
 use loader::uapi::bpf::LinkType;
-use loader::{ErrorKind, Result, escape, pin};
+use loader::{ErrorKind, Result, escape, pin, quote};
 use serde::Serialize;
 
 use crate::cmd::block;
@@ -33,6 +33,7 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
     let pinned = Pinned { bpffs: &args.bpffs.root, found: OnceCell::new() };
     let default_drop = block::DefaultOnTrial::look(&args.bpffs.root);
     let mut guards = Guards::new(netns.as_ref());
+    let absent = if args.interface.is_none() { guards.of_absent(&links) } else { Vec::new() };
     let (mut interfaces, mut blind) = (Vec::new(), None);
     for link in links {
         // A guard that does not answer is no reason to keep back the rest.
@@ -54,7 +55,9 @@ pub(crate) fn run(args: &args::Status) -> Result<()> {
     if let Some(error) = blind {
         output::remark(format_args!("warning: whether changes are on trial cannot be told: {error}"));
     }
-    output::answer(args.form, &Document { interfaces })
+    let again = format!("{}{}", args.place.once_more(), args.bpffs.once_more());
+    let absent = absent.into_iter().map(|(index, pending)| Absent::new(index, pending, &again)).collect();
+    output::answer(args.form, &Document { interfaces, absent })
 }
 
 /// The bpf_links of the kernel, and their pins; without the privilege to ask, only those that are pinned.
@@ -137,6 +140,24 @@ fn open(path: &Path) -> Option<Found> {
 #[derive(Serialize)]
 struct Document {
     interfaces: Vec<Interface>,
+    /// Those that were moved to another network namespace, or removed, while a change of theirs is on trial.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    absent: Vec<Absent>,
+}
+
+/// An interface that was in the namespace when the change was made that is on trial.
+#[derive(Serialize)]
+struct Absent {
+    #[serde(flatten)]
+    at: NamedInterface,
+    /// The network namespace where it is, if it was found.
+    netns: Option<String>,
+    /// Why it was found nowhere, so that its change can be neither confirmed nor undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<String>,
+    trial: Trial,
+    #[serde(skip)]
+    again: String,
 }
 
 #[derive(Serialize)]
@@ -236,16 +257,52 @@ impl Interface {
                 .iter()
                 .map(|program| Running::new(program, holders.of(link, *program), pinned))
                 .collect(),
-            trial: pending.map(|pending| Trial {
-                seconds_left: pending.left.as_secs_f64(),
-                guard: pending.pid,
-                puts_back: pending.before.iter().map(|program| program.id).collect(),
-                failure: pending.failure,
-                before: pending.before,
-            }),
+            trial: pending.map(Trial::new),
             trial_error,
             default_drop_seconds_left: None,
             again: String::new(),
+        }
+    }
+}
+
+impl Absent {
+    fn new(ifindex: u32, pending: Pending, again: &str) -> Self {
+        Self {
+            at: NamedInterface::new(&pending.name, ifindex),
+            netns: pending.netns.clone(),
+            lost: pending.lost.clone(),
+            trial: Trial::new(pending),
+            again: again.to_owned(),
+        }
+    }
+}
+
+impl Trial {
+    fn new(pending: Pending) -> Self {
+        Self {
+            seconds_left: pending.left.as_secs_f64(),
+            guard: pending.pid,
+            puts_back: pending.before.iter().map(|program| program.id).collect(),
+            failure: pending.failure,
+            before: pending.before,
+        }
+    }
+
+    /// In a line that begins with `head`; `confirm` is the command that keeps the change.
+    fn write(&self, f: &mut fmt::Formatter<'_>, head: &str, confirm: &str) -> fmt::Result {
+        let seconds = self.seconds_left.ceil();
+        match &self.failure {
+            None => writeln!(
+                f,
+                "{head}  on trial: run {confirm} within {seconds} s to keep the change; otherwise {}",
+                or_else(&self.before)
+            ),
+            Some(failure) => writeln!(
+                f,
+                "{head}  on trial: the time is up, but the roll-back fails, and is tried again for {seconds} s: {}; \
+                 run {confirm} to keep the change",
+                escape(failure)
+            ),
         }
     }
 }
@@ -288,9 +345,31 @@ fn look(id: u32, pinned: &Pinned<'_>) -> Result<Known> {
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.interfaces.is_empty() {
-            return writeln!(f, "no interface has an XDP program");
+            writeln!(f, "no interface has an XDP program")?;
         }
-        self.interfaces.iter().try_for_each(|interface| interface.fmt(f))
+        self.interfaces.iter().try_for_each(|interface| interface.fmt(f))?;
+        self.absent.iter().try_for_each(|absent| absent.fmt(f))
+    }
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = format!("{} ({})", self.at.name(), self.at.ifindex);
+        write!(f, "{head}  not here any more: ")?;
+        match (&self.netns, &self.lost) {
+            (Some(netns), _) => writeln!(f, "it is in network namespace {}", quote(netns))?,
+            (None, None) => writeln!(f, "it is in a network namespace that cannot be found")?,
+            (None, Some(lost)) => {
+                writeln!(f, "{}", escape(lost))?;
+                let seconds = self.trial.seconds_left.ceil();
+                return writeln!(
+                    f,
+                    "{head}  on trial for {seconds} s: unless it comes back, the change can be neither confirmed nor \
+                     undone"
+                );
+            }
+        }
+        self.trial.write(f, &head, &format!("`xdpload confirm {}{}`", self.at.name(), self.again))
     }
 }
 
@@ -302,22 +381,7 @@ impl fmt::Display for Interface {
         }
         self.programs.iter().try_for_each(|program| writeln!(f, "{head}  {program}"))?;
         let confirm = format!("`xdpload confirm {}{again}`", self.at.name());
-        self.trial.iter().try_for_each(|trial| {
-            let seconds = trial.seconds_left.ceil();
-            match &trial.failure {
-                None => writeln!(
-                    f,
-                    "{head}  on trial: run {confirm} within {seconds} s to keep the change; otherwise {}",
-                    or_else(&trial.before)
-                ),
-                Some(failure) => writeln!(
-                    f,
-                    "{head}  on trial: the time is up, but the roll-back fails, and is tried again for {seconds} s: \
-                     {}; run {confirm} to keep the change",
-                    escape(failure)
-                ),
-            }
-        })?;
+        self.trial.iter().try_for_each(|trial| trial.write(f, &head, &confirm))?;
         self.trial_error.iter().try_for_each(|error| writeln!(f, "{head}  on trial: {}", escape(error)))?;
         self.default_drop_seconds_left.iter().try_for_each(|seconds| {
             writeln!(

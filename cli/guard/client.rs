@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use loader::attach::NetNs;
-use loader::netlink::{Mode, XdpProgram};
+use loader::netlink::{InterfaceInfo, Mode, XdpProgram};
 use loader::{Error, ErrorKind, Result};
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use nix::unistd::geteuid;
 
-use super::{TO_STRANGERS, socket_name};
+use super::{NAME, TO_STRANGERS, socket_name};
 
 /// How long a guard may take to answer. It may be stopped, and then it never does.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,6 +32,12 @@ pub(crate) struct Pending {
     pub(crate) left: Duration,
     /// The process that waits.
     pub(crate) pid: u32,
+    /// How the interface was called when the change was made.
+    pub(crate) name: String,
+    /// The network namespace that it has been moved to, where the guard has found it in one.
+    pub(crate) netns: Option<String>,
+    /// Why the guard has not found the interface anywhere, if so.
+    pub(crate) lost: Option<String>,
     /// Why the roll-back fails, which is tried again as long as it waits; none before it has begun.
     pub(crate) failure: Option<String>,
     /// The program on trial.
@@ -89,6 +95,36 @@ impl<'n> Guards<'n> {
             }
         }
         Ok(None)
+    }
+
+    /// The changes that wait of interfaces that are not among those `present` any more: they were moved to another
+    /// network namespace, or are gone. Each with the number that the interface had.
+    pub(crate) fn of_absent(&mut self, present: &[InterfaceInfo]) -> Vec<(u32, Pending)> {
+        let is_absent = |ifindex: &u32| present.iter().all(|link| link.index != *ifindex);
+        let mut found = Vec::new();
+        for ifindex in self.named().into_iter().filter(is_absent) {
+            // Anybody may take any number of names.
+            if self.crowded {
+                break;
+            }
+            found.extend(self.pending(ifindex).ok().flatten().map(|pending| (ifindex, pending)));
+        }
+        found
+    }
+
+    /// The numbers of interfaces for which somebody has the name of a guard, each once.
+    fn named(&self) -> Vec<u32> {
+        let read = || fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
+        let sockets = match self.netns {
+            Some(netns) => netns.run(read).unwrap_or_default(),
+            None => read(),
+        };
+        let mut named = Vec::new();
+        for line in sockets.lines() {
+            let ifindex = line.rsplit_once(&format!(" @{NAME}/")).and_then(|(_, index)| index.parse().ok());
+            named.extend(ifindex.filter(|ifindex| !named.contains(ifindex)));
+        }
+        named
     }
 
     /// Confirms the change of the interface `ifindex`, if one waits.
@@ -237,6 +273,9 @@ fn read(answer: &str) -> Option<Pending> {
             "pid" => pending.pid = value.parse().ok()?,
             // The same in the words of the guard, which calls the interface as it was called then.
             "back" => {}
+            "name" => value.clone_into(&mut pending.name),
+            "netns" => pending.netns = Some(value.to_owned()),
+            "lost" => pending.lost = Some(value.to_owned()),
             "failure" => pending.failure = Some(value.to_owned()),
             "new" => pending.new = Some(value.parse().ok()?),
             "pin" => pending.pin = Some(value.into()),
@@ -305,10 +344,13 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_or_refused() {
-        let answer = "left 1500\npid 7\nback some words\nnew 9\nbefore native 3\nfailure it is\npin /p q\n";
+        let answer = "left 1500\npid 7\nback some words\nname eth0\nnetns edge\nlost it is\nnew 9\n\
+                      before native 3\nfailure it is\npin /p q\n";
         let pending = read(answer).unwrap();
         assert_eq!((pending.left, pending.pid, pending.new), (Duration::from_millis(1500), 7, Some(9)));
         assert_eq!(pending.before, [XdpProgram { mode: Mode::Native, id: Some(3) }]);
+        assert_eq!((&*pending.name, pending.netns.as_deref()), ("eth0", Some("edge")));
+        assert_eq!(pending.lost.as_deref(), Some("it is"));
         assert_eq!(pending.pin, Some(PathBuf::from("/p q")));
         assert_eq!(pending.failure.as_deref(), Some("it is"));
         for bad in ["left\n", "left x\n", "before native\n", "before fast 3\n", "what ever\n"] {

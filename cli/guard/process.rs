@@ -326,7 +326,8 @@ impl Guard {
         }
         let mut request = [0; 16];
         let Ok(len) = limits.and_then(|()| stream.read(&mut request)) else { return };
-        if self.changes[index].is_made && self.changes[index].on_trial.is_over() {
+        let change = &mut self.changes[index];
+        if change.is_made && change.on_trial.is_over() {
             self.end_one(index);
             // Whoever asked for the status finds nobody now, as after the end of any trial.
             if &request[..len] == b"confirm\n" {
@@ -370,7 +371,11 @@ impl Guard {
         let Change { on_trial, failure, .. } = &self.changes[index];
         let end = self.roll_back.map_or(self.deadline, |roll_back| roll_back.last);
         let left = end.saturating_duration_since(Instant::now());
-        let status = format!("left {}\npid {}\nback {on_trial}\n", left.as_millis(), process::id());
+        let name = on_trial.interface().name();
+        let status =
+            format!("left {}\npid {}\nback {on_trial}\nname {name}\n", left.as_millis(), process::id());
+        let netns = on_trial.moved_to().map(|netns| format!("netns {netns}\n"));
+        let lost = on_trial.lost().map(|lost| format!("lost {lost}\n"));
         let failure = failure.iter().filter(|_| self.roll_back.is_some());
         let failure = failure.map(|failure| format!("failure {}\n", failure.replace('\n', " ")));
         let new = on_trial.new_program().map(|new| format!("new {new}\n")).unwrap_or_default();
@@ -379,7 +384,7 @@ impl Guard {
             let id = program.id.unwrap_or_default();
             format!("before {} {id}\n", program.mode)
         });
-        [status, new].into_iter().chain(before).chain(failure).collect()
+        [status, new].into_iter().chain(netns).chain(lost).chain(before).chain(failure).collect()
     }
 
     /// Takes back all changes, and begins with that unless it has begun. What fails is tried again after a while.
@@ -426,7 +431,9 @@ impl Guard {
         let what = change.on_trial.to_string();
         match change.on_trial.put_back() {
             Ok(RolledBack::PutBack) => {
-                log(Level::Warning, format_args!("{what}: {reason}"));
+                let netns = change.on_trial.moved_to();
+                let netns = netns.map(|netns| format!(", now in network namespace {}", quote(netns)));
+                log(Level::Warning, format_args!("{what}{}: {reason}", netns.unwrap_or_default()));
                 let change = self.changes.remove(index);
                 self.undone.push(change.on_trial);
             }

@@ -205,6 +205,30 @@ fn say_trials(say: &mut dyn FnMut(&'static str, &Value), object: &str, veth: &Ve
     say("status", &status_of_a_failure(veth));
     say("confirm", &answer(&["confirm"]));
     veth.set_mtu(1500);
+    say_trials_of_what_was_moved(say, object);
+}
+
+/// What is said of changes on trial whose interface was moved: it is found, found but its roll-back fails, or lost.
+fn say_trials_of_what_was_moved(say: &mut dyn FnMut(&'static str, &Value), object: &str) {
+    let ip = |words: &str| drop(run(&mut command("ip", &words.split(' ').collect::<Vec<_>>())).ok());
+    ip("link add moved0 type veth peer name moved1");
+    ip("netns add elsewhere");
+    answer(&["attach", "moved0", object]);
+    answer(&["attach", "moved0", object, "--replace", "--confirm=1s"]);
+    ip("link set moved0 netns elsewhere");
+    say("status", &answer(&["status"]));
+    // Under a bridge with a program nothing can be put back.
+    ip("-n elsewhere link add bridge0 type bridge");
+    ip("-n elsewhere link set moved0 master bridge0");
+    answer(&["attach", "bridge0", object, "--mode=generic", "--netns=elsewhere"]);
+    wait_for("a roll-back that fails", || answer(&["status"])["absent"][0]["trial"]["failure"].is_string());
+    say("status", &answer(&["status"]));
+    say("confirm", &answer(&["confirm"]));
+    answer(&["attach", "moved1", object]);
+    answer(&["detach", "moved1", "--confirm=1s"]);
+    ip("link set moved1 netns elsewhere");
+    say("status", &answer(&["status"]));
+    ip("netns del elsewhere");
 }
 
 fn status_of_a_stopped_guard(trial: &Value) -> Value {

@@ -2,6 +2,7 @@
 
 mod ends;
 mod faults;
+mod moved;
 mod stuck;
 
 use std::fs;
@@ -369,28 +370,6 @@ fn what_somebody_else_has_changed_meanwhile_is_left_alone() {
     // What ip(8) has made there is its own.
     let pins = sandbox.pins();
     assert!(pins.iter().all(|pin| !pin.starts_with("xdpload")), "{pins:?}");
-}
-
-/// An interface that is moved to another network namespace is out of the guard's reach, and is not said to be gone.
-#[test]
-fn an_interface_that_was_moved_is_left_alone_aloud() {
-    let cases = [
-        (&[][..], "the interface is in another network namespace, where the program goes with its bpf_link"),
-        (&["--replace"], "the interface is gone, or in another network namespace"),
-    ];
-    for (options, found) in cases {
-        let (_sandbox, _veth) = need!(bench(&[]));
-        if !options.is_empty() {
-            attach("xdp_pass", &[]);
-        }
-        let guard = Guard::of(&attach("xdp_drop", &[options, &[LONG]].concat()));
-        run(&mut command("ip", &["netns", "add", "elsewhere"])).ok();
-        run(&mut command("ip", &["link", "set", NEAR, "netns", "elsewhere"])).ok();
-        guard.signal(Signal::SIGTERM);
-        guard.ends();
-        guard.has_logged(found);
-        run(&mut command("ip", &["netns", "del", "elsewhere"])).ok();
-    }
 }
 
 #[test]

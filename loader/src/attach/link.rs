@@ -216,6 +216,10 @@ impl Link {
         Ok(Self { fd })
     }
 
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
     /// A second handle of the link that `fd` is of.
     pub(crate) fn borrowed(fd: &OwnedFd) -> Result<Self> {
         Ok(Self { fd: duplicate(fd, "the bpf_link")? })

@@ -4,18 +4,21 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::libc::{EEXIST, ENOENT};
 
 use super::trial::Trial;
 use super::{
-    Interface, Leftover, Link, let_go_of_prog_arrays, open_own_link, remove_shared_directory_if_idle, set,
+    Interface, Leftover, Link, NetNs, RouteSocket, let_go_of_prog_arrays, open_own_link,
+    remove_shared_directory_if_idle, set,
 };
 use crate::error::{Cause, Error, ErrorKind, Remedy, Result, escape, quote};
 use crate::kernel::duplicate;
 use crate::netlink::{InterfaceRef, Mode, XdpChange, XdpProgram, XdpState};
 use crate::pin;
+use crate::plan::own_link;
 use crate::program::Program;
 use crate::sys::{memory, os};
 
@@ -23,7 +26,12 @@ use crate::sys::{memory, os};
 #[derive(Debug)]
 pub struct OnTrial {
     trial: Trial,
+    /// In the network namespace where the change was made.
     interface: Interface,
+    /// The network namespace where the interface was found last, if it had been moved.
+    moved_to: Option<String>,
+    /// Why it was not found then, if it was not.
+    lost: Option<&'static str>,
     /// The number of the new program.
     new: Option<u32>,
     /// The `bpf_link` that holds the new program and would go with this process.
@@ -43,6 +51,16 @@ pub enum RolledBack {
     LeftAlone(String),
 }
 
+/// Where the interface of a change is.
+enum Place {
+    /// Here, running this.
+    Seen(Interface, XdpState),
+    /// In a network namespace that cannot be looked at; this `bpf_link` still holds a program there.
+    Linked(Link),
+    /// Nowhere, for all that is known, which is this.
+    Lost(&'static str),
+}
+
 impl OnTrial {
     /// Takes over `trial`, in the network namespace of this process.
     pub fn new(trial: Trial) -> Result<Self> {
@@ -60,12 +78,23 @@ impl OnTrial {
         let new = trial.new.as_ref().map(|new| duplicate(new, "the new program")).transpose()?;
         let new = new.map(Program::with_info).transpose()?.map(|(_, info)| info.id);
         let pins = trial.leftovers.iter().map(Leftover::inode).collect();
-        Ok(Self { trial, interface, new, link: None, pins, made: None })
+        Ok(Self { trial, interface, moved_to: None, lost: None, new, link: None, pins, made: None })
     }
 
-    /// The interface.
+    /// The interface, in the network namespace where the change was made.
     pub fn interface(&self) -> &Interface {
         &self.interface
+    }
+
+    /// The network namespace that the interface had been moved to when it was last looked for: its name, or a path.
+    pub fn moved_to(&self) -> Option<&str> {
+        self.moved_to.as_deref()
+    }
+
+    /// Why the interface was not found when it was last looked for, if it was not: unless it comes back, the change can
+    /// be neither confirmed nor undone.
+    pub fn lost(&self) -> Option<&'static str> {
+        self.lost
     }
 
     /// What is put back unless the change is confirmed.
@@ -101,8 +130,13 @@ impl OnTrial {
     }
 
     /// Whether the change is known to be there no more, so that nothing can be confirmed or put back.
-    pub fn is_over(&self) -> bool {
-        self.look().is_ok_and(|there| !self.is_there(&there))
+    pub fn is_over(&mut self) -> bool {
+        match self.find() {
+            Ok(Place::Seen(_, there)) => !self.is_there(&there),
+            Ok(Place::Linked(link)) => !self.is_held_by(&link).unwrap_or(true),
+            Ok(Place::Lost(_)) => self.any_link().is_some(),
+            Err(_) => false,
+        }
     }
 
     fn is_there(&self, there: &XdpState) -> bool {
@@ -110,15 +144,82 @@ impl OnTrial {
         self.new.map_or(!self.before().iter().any(is_back), |new| has(there, new))
     }
 
+    fn is_held_by(&self, link: &Link) -> Result<bool> {
+        Ok(self.new == Some(link.state()?.program))
+    }
+
+    /// Looks for the interface, also where it may have been moved to.
+    fn find(&mut self) -> Result<Place> {
+        (self.moved_to, self.lost) = (None, None);
+        let place = self.look_everywhere()?;
+        match &place {
+            Place::Seen(interface, _) => self.moved_to = interface.socket().namespace().map(NetNs::name),
+            Place::Linked(_) => {}
+            Place::Lost(found) => self.lost = Some(found),
+        }
+        Ok(place)
+    }
+
+    fn look_everywhere(&self) -> Result<Place> {
+        match self.look() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            there => return Ok(Place::Seen(self.interface.clone(), there?)),
+        }
+        if let Some((interface, there)) = self.find_elsewhere() {
+            return Ok(Place::Seen(interface, there));
+        }
+        let Some(link) = self.any_link().map(Link::borrowed).transpose()? else {
+            return Ok(Place::Lost(match self.new {
+                Some(_) => "the interface is gone, or in a network namespace that cannot be found",
+                None => {
+                    "the interface is gone, or in another network namespace, where nothing tells it from others"
+                }
+            }));
+        };
+        match link.state()?.ifindex {
+            0 => Ok(Place::Lost("the interface is gone, and the program with its bpf_link")),
+            _ => Ok(Place::Linked(link)),
+        }
+    }
+
+    /// The interface in the namespace that it was moved to. There it runs the program on trial, and has kept its number
+    /// or its name; another that has either has another program.
+    fn find_elsewhere(&self) -> Option<(Interface, XdpState)> {
+        let new = self.new?;
+        let (namespaces, _) = NetNs::all().ok()?;
+        let mut found = Vec::new();
+        for namespace in &namespaces {
+            let Ok(socket) = RouteSocket::open(Some(namespace)).map(Arc::new) else { continue };
+            for link in socket.interfaces().unwrap_or_default() {
+                let is_alike = link.index == self.trial.ifindex || link.name == self.interface.name();
+                if is_alike && has(&link.xdp, new) {
+                    let index = InterfaceRef::Index(NonZeroU32::new(link.index)?);
+                    found.push((Interface::find(&index, Arc::clone(&socket)).ok()?, link.xdp));
+                }
+            }
+        }
+        found.pop().filter(|_| found.is_empty())
+    }
+
+    /// The link by which the program on trial is there, if one is.
+    fn any_link(&self) -> Option<&OwnedFd> {
+        self.link.as_ref().map(Link::fd).or(self.trial.link.as_ref().filter(|_| self.new.is_some()))
+    }
+
     /// Makes the change last, and gives the pin of its link if it has one. After a failure the trial goes on.
     pub fn keep(&mut self) -> Result<Option<PathBuf>> {
-        let there = self.look()?;
-        if !self.is_there(&there) {
+        let place = self.find()?;
+        let is_there = match &place {
+            Place::Seen(_, there) => self.is_there(there),
+            Place::Linked(link) => self.is_held_by(link)?,
+            Place::Lost(found) => return Err(Error::new(ErrorKind::Conflict, *found)),
+        };
+        if !is_there {
             let message = format!("the program on {} is not the one that is on trial", self.interface);
             return Err(Error::new(ErrorKind::Conflict, message));
         }
         let pin = match &self.link {
-            Some(link) => Some(self.pin(link)?),
+            Some(link) => Some(self.pin(link, &place)?),
             None => None,
         };
         self.link = None;
@@ -130,36 +231,45 @@ impl OnTrial {
     /// Puts back what was before, if the interface is still as the change made it. What was made beside it stays:
     /// [`take_back_leftovers`](Self::take_back_leftovers).
     pub fn put_back(&mut self) -> Result<RolledBack> {
-        let there = match self.look() {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                // One that is in another namespace still has the link.
-                let found = match self.link.as_ref().map(Link::state) {
-                    Some(Ok(state)) if state.ifindex != 0 => {
-                        "the interface is in another network namespace, where the program goes with its bpf_link"
-                    }
-                    Some(_) => "the interface is gone, and the program with its bpf_link",
-                    None => "the interface is gone, or in another network namespace",
-                };
-                return Ok(self.leave(found));
+        let place = self.find()?;
+        let found = match &place {
+            Place::Seen(interface, there) => self.put_back_on(interface, there)?,
+            Place::Linked(link) if self.is_held_by(link)? => {
+                self.put_back_through(link)?;
+                None
             }
-            there => there?,
+            Place::Linked(link) => Some(format!("its bpf_link holds program {}", link.state()?.program)),
+            Place::Lost(found) => Some((*found).to_owned()),
         };
-        match self.new {
-            Some(new) if has(&there, new) => self.take_off(&there, new)?,
-            None if there.is_empty() => self.put_on()?,
-            _ if self.link.is_some() => self.leave_link()?,
-            _ => {
-                let found = found(&there);
-                return Ok(self.leave(&found));
-            }
-        }
-        if self.look()?.programs() != self.before() {
-            let found = found(&self.look()?);
+        if let Some(found) = found {
+            self.leave_link(&place)?;
             return Ok(self.leave(&found));
         }
         let is_before = |id: &&u32| self.before().iter().any(|program| program.id == Some(**id));
         self.new.iter().filter(|new| !is_before(new)).for_each(|&new| self.let_go(new));
         Ok(RolledBack::PutBack)
+    }
+
+    /// Puts back what was before on `interface`, which runs what is `there`; if that is not the change, it gives what
+    /// was found.
+    fn put_back_on(&self, interface: &Interface, there: &XdpState) -> Result<Option<String>> {
+        match self.new {
+            Some(new) if has(there, new) => self.take_off(interface, there, new)?,
+            None if there.is_empty() => self.put_on()?,
+            // Somebody has updated the link.
+            _ if self.link.is_some() => {}
+            _ => return Ok(Some(found(there))),
+        }
+        let there = interface.look()?.xdp;
+        Ok(if there.programs() == self.before() { None } else { Some(found(&there)) })
+    }
+
+    /// The same through the link alone.
+    fn put_back_through(&self, link: &Link) -> Result<()> {
+        match (&self.trial.before[..], &self.trial.new) {
+            ([(_, old)], Some(new)) => link.update(old, new),
+            _ => link.detach(),
+        }
     }
 
     /// Takes back what the loading of the new program has made and changed beside it, and gives what of that failed.
@@ -181,7 +291,7 @@ impl OnTrial {
     }
 
     /// Takes the new program off, or puts the old one in its place.
-    fn take_off(&self, there: &XdpState, new: u32) -> Result<()> {
+    fn take_off(&self, interface: &Interface, there: &XdpState, new: u32) -> Result<()> {
         let new_fd = self.trial.new.as_ref().expect("a new program has an fd");
         if let Some(link) = &self.link {
             return link.detach();
@@ -189,13 +299,13 @@ impl OnTrial {
         let program = there.programs().iter().find(|program| program.id == Some(new));
         let mode = program.expect("the caller has seen it there").mode;
         let Some((_, old)) = self.trial.before.iter().find(|(program, _)| program.mode == mode) else {
-            return self.change(mode, XdpChange::Detach { expected: new_fd.as_raw_fd() });
+            return change(interface, mode, XdpChange::Detach { expected: new_fd.as_raw_fd() });
         };
         if let Some(link) = &self.trial.link {
             return Link::borrowed(link)?.update(old, new_fd);
         }
         let swap = XdpChange::Replace { new: old.as_raw_fd(), expected: new_fd.as_raw_fd() };
-        match self.change(mode, swap) {
+        match change(interface, mode, swap) {
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 match open_own_link(self.bpffs(), &self.interface)? {
                     Some(link) => link.update(old, new_fd),
@@ -210,7 +320,7 @@ impl OnTrial {
     fn put_on(&self) -> Result<()> {
         for (program, fd) in &self.trial.before {
             if self.trial.link.is_none() {
-                self.change(program.mode, XdpChange::Attach { new: fd.as_raw_fd() })?;
+                change(&self.interface, program.mode, XdpChange::Attach { new: fd.as_raw_fd() })?;
                 continue;
             }
             let ifindex = self.interface.index().get();
@@ -222,21 +332,29 @@ impl OnTrial {
         Ok(())
     }
 
-    fn change(&self, mode: Mode, change: XdpChange) -> Result<()> {
-        set(&self.interface, mode, change)?.into_result().map(drop)
-    }
-
     /// Somebody has updated the link, which would go with this process.
-    fn leave_link(&mut self) -> Result<()> {
+    fn leave_link(&mut self, place: &Place) -> Result<()> {
         let Some(link) = self.link.take() else { return Ok(()) };
         if link.state()?.ifindex != 0 {
-            self.pin(&link)?;
+            self.pin(&link, place)?;
         }
         Ok(())
     }
 
-    fn pin(&self, link: &Link) -> Result<PathBuf> {
-        let path = &self.trial.pin;
+    /// Where the link is pinned: by default where later commands look for it, at the interface's present place.
+    fn pin_path(&self, place: &Place) -> Result<PathBuf> {
+        let own = |interface: &Interface| {
+            let cookie = interface.socket().netns_cookie_or_zero()?;
+            Ok(PathBuf::from(own_link(&self.trial.bpffs, cookie, interface.index())))
+        };
+        match place {
+            Place::Seen(interface, _) if self.trial.pin == own(&self.interface)? => own(interface),
+            _ => Ok(self.trial.pin.clone()),
+        }
+    }
+
+    fn pin(&self, link: &Link, place: &Place) -> Result<PathBuf> {
+        let path = &self.pin_path(place)?;
         let directory = path.parent().unwrap_or(self.bpffs());
         let is_new = pin::create_dir(directory)?;
         let done = match link.pin(path) {
@@ -288,6 +406,10 @@ impl fmt::Display for OnTrial {
             (before, _) => write!(f, "{} is put back on {name}", list(before)),
         }
     }
+}
+
+fn change(interface: &Interface, mode: Mode, change: XdpChange) -> Result<()> {
+    set(interface, mode, change)?.into_result().map(drop)
 }
 
 /// Whether the link that is pinned at `path` holds no program any more.
