@@ -1,14 +1,19 @@
 //! Tail calls: a chain of programs goes on after the process that attached it has ended, and is let go of by detach.
 
+use std::fs::File;
+use std::process::Stdio;
+
+use nix::fcntl::{Flock, FlockArg};
+
 use crate::acceptor::Ending;
 use crate::objects::{object, object_by};
 use crate::packets::assert_udp;
-use crate::peers::{bpftool, number, program, text};
+use crate::peers::{attached_by_ip, bpftool, number, program, text};
 use crate::requirement::tool;
 use crate::sandbox::Sandbox;
 use crate::strace_plan::run_as_planned;
-use crate::veth::{FAR, FAR_V4, NEAR, pair};
-use crate::xdpload::{answer, xdpload};
+use crate::veth::{FAR, FAR_V4, NEAR, pair, wait_for};
+use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// Where the last program of the chain is told what to return, and where another counts.
 const PINS: [&str; 2] = ["--pin-map=answer=/sys/fs/bpf/answer", "--pin-map=counted=/sys/fs/bpf/counted"];
@@ -173,6 +178,49 @@ fn a_program_that_replaces_itself_keeps_its_prog_arrays() {
     assert_eq!(sandbox.pins(), pins);
     xdpload(&["confirm", NEAR]).ok();
     assert_eq!(sandbox.pins(), ["answer", "counted"]);
+}
+
+/// With the last pins goes the directory of all, whatever comes in the place of the program, but not while another
+/// attachment has pins there.
+#[test]
+fn the_last_replacement_removes_the_directory() {
+    let (sandbox, veth) = need!(pair(&[]));
+    let (chain, plain, pinning) = (object("tail_calls"), object("xdp_pass"), object("blacklist"));
+    let loaded = answer(&["load", &plain, "--pin=/sys/fs/bpf/plain"]);
+    let by_id = format!("--prog-id={}", loaded["programs"][0]["id"]);
+    let far = veth.far.path().display().to_string();
+    let kept = || sandbox.pins().into_iter().filter(|pin| pin.starts_with("xdpload")).collect::<Vec<_>>();
+    for new in [&[&*plain][..], &[&by_id], &[&pinning, "--pin-map=blacklist=/sys/fs/bpf/list"]] {
+        answer(&["attach", NEAR, &chain, "--prog=enter"]);
+        answer(&["attach", FAR, &chain, "--prog=enter", "--netns", &far]);
+        answer(&[&["attach", NEAR, "--replace"], new].concat());
+        assert_eq!(kept().len(), 4);
+        answer(&["detach", NEAR]);
+        answer(&["attach", NEAR, &chain, "--prog=enter"]);
+        answer(&["detach", FAR, "--netns", &far]);
+        answer(&[&["attach", NEAR, "--replace"], new].concat());
+        assert_eq!(kept(), [""; 0]);
+        answer(&["detach", NEAR]);
+    }
+}
+
+/// Others who are busy with pins are waited for, since they may have found the directory there.
+#[test]
+fn the_directory_is_not_removed_under_others() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    answer(&["attach", NEAR, &object("tail_calls"), "--prog=enter"]);
+    let root = File::open("/sys/fs/bpf").expect("the sandbox has mounted it");
+    let lock = Flock::lock(root, FlockArg::LockExclusive).expect("nobody has it");
+    let plain = object("xdp_pass");
+    let mut replace = xdpload_command(&["attach", NEAR, &plain, "--replace"]);
+    let mut replace = replace.stdout(Stdio::null()).spawn().expect("it starts");
+    wait_for("the new program", || attached_by_ip(NEAR).is_some_and(|program| program.name == "xdp_pass"));
+    assert_eq!(sandbox.pins(), ["xdpload"]);
+    assert!(replace.try_wait().expect("it is a child").is_none(), "it waits");
+    drop(lock);
+    assert!(replace.wait().expect("it is a child").success());
+    assert_eq!(sandbox.pins(), [""; 0]);
+    answer(&["detach", NEAR]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::libc::EINVAL;
 
 use super::maps::make_parents;
-use super::tail_calls::{let_go_step, netns_cookie, remove_kept};
+use super::tail_calls::{let_go_step, netns_cookie, remove_kept, remove_root};
 use super::{ensure_bpffs, not_text, text, wait_for_others};
 use crate::error::{Context as _, Error, ErrorKind, Remedy, Result, quote};
 use crate::netlink::{Mode, ModeChoice};
@@ -32,14 +32,15 @@ impl Plan {
         let program = ProgramSlot(0);
         let mut steps = find_interfaces(targets, bpffs);
         steps.push(Step::new(Call::OpenProgram { program, existing: existing.clone() }));
+        let is_locked = targets.iter().any(is_by_link);
         if targets.iter().any(|target| target.link_pin().is_some()) {
             steps.extend(ensure_bpffs(bpffs));
-        } else if targets.iter().any(is_by_link) {
+        } else if is_locked {
             steps.push(wait_for_others(bpffs));
         }
         let attach = |target| Attaching { program, target, bpffs, own: Own::default() }.steps();
         steps.extend(at_each(targets.iter().map(attach).collect()));
-        steps.extend(let_go_of_replaced(targets, bpffs));
+        steps.extend(let_go_of_replaced(targets, bpffs, &remove_root(bpffs, is_locked)));
         let name = match existing {
             Existing::Pinned(path) => format!("pinned at {path}"),
             Existing::Id(id) => format!("with id {id}"),
@@ -146,9 +147,10 @@ pub(super) fn find_interfaces(targets: &[Target], bpffs: &str) -> Vec<Step> {
 }
 
 /// Lets go of what was kept for the programs that were replaced. Only when all is attached: until then each of them may
-/// be put back.
-pub(super) fn let_go_of_replaced(targets: &[Target], bpffs: &str) -> Vec<Step> {
-    let let_go = |target: &Target| target.replace.then(|| let_go_step(bpffs)).into_iter().collect();
+/// be put back. The steps of `last` follow each that had something kept.
+pub(super) fn let_go_of_replaced(targets: &[Target], bpffs: &str, last: &[Step]) -> Vec<Step> {
+    let let_go =
+        |target: &Target| target.replace.then(|| let_go_step(bpffs, last.to_vec())).into_iter().collect();
     at_each(targets.iter().map(let_go).collect())
 }
 

@@ -28,7 +28,7 @@ use self::btf::btf_step;
 use self::data::DataMaps;
 use self::externs::Externs;
 use self::maps::{Templates, creation_order, late_inner_map_steps, refuse_shared_pins};
-use self::tail_calls::Programs;
+use self::tail_calls::{Programs, remove_root};
 pub use self::upgrade::KeepMaps;
 use self::upgrade::{copy_steps, find_maps, only_new};
 use self::variables::Setting;
@@ -327,7 +327,10 @@ impl<'o> Loader<'o> {
             attach.push(Attaching { program: attached, target, bpffs: &self.bpffs, own }.steps());
         }
         let mut steps = at_each(attach);
-        steps.extend(let_go_of_replaced(&self.targets, &self.bpffs));
+        let is_locked = before.iter().any(|step| matches!(step.call, Call::Lock { .. }));
+        // What this program keeps is in that directory too.
+        let last = if arrays.is_empty() { remove_root(&self.bpffs, is_locked) } else { Vec::new() };
+        steps.extend(let_go_of_replaced(&self.targets, &self.bpffs, &last));
         Ok(steps)
     }
 

@@ -199,13 +199,24 @@ impl Loader<'_> {
 }
 
 /// Removes the pins of the program that was replaced, if it has any. What cannot be removed stays, since the new
-/// program is attached by then.
-pub(super) fn let_go_step(bpffs: &str) -> Step {
-    let step = |action| Step::new(keep(bpffs, Attachment::Replaced, action));
-    step(KeepAction::RemoveDir)
-        .or(On::Errno(&[ENOTEMPTY]), remove_kept(bpffs, Attachment::Replaced))
-        .or(On::AnyErrno, Vec::new())
-        .when(When::Occupied)
+/// program is attached by then. The steps of `last` follow when they are gone.
+pub(super) fn let_go_step(bpffs: &str, last: Vec<Step>) -> Step {
+    let of = Attachment::Replaced;
+    let remove = Step::new(keep(bpffs, of, KeepAction::RemoveDir)).then(last);
+    let empty = Step::new(keep(bpffs, of, KeepAction::UnpinAll)).or(On::AnyErrno, Vec::new());
+    let again = remove.clone().or(On::AnyErrno, Vec::new());
+    remove.or(On::Errno(&[ENOTEMPTY]), vec![empty, again]).or(On::AnyErrno, Vec::new()).when(When::Occupied)
+}
+
+/// Removes the directory of all attachments, unless something is in it. Others, who may be about to make a pin there,
+/// are waited for, unless they are waiting for this run already.
+pub(super) fn remove_root(bpffs: &str, is_locked: bool) -> Vec<Step> {
+    let remove = Step::new(Call::Rmdir { path: keep_root(bpffs) }).or(On::AnyErrno, Vec::new());
+    if is_locked {
+        return vec![remove];
+    }
+    let lock = Step::new(Call::Lock { path: bpffs.to_owned() });
+    vec![lock.then(vec![remove]).or(On::AnyErrno, Vec::new())]
 }
 
 /// Removes the directory of an attachment with all that is in it, as far as that can be.
