@@ -54,6 +54,46 @@ int metadata_unchecked(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+// Compares with the end of the packet, before which there is more than metadata.
+SEC("xdp")
+int metadata_by_end(struct xdp_md *ctx)
+{
+	void *end = (void *)(long)ctx->data_end;
+	__u32 *mark = (void *)(long)ctx->data_meta;
+
+	if ((void *)(mark + 1) > end)
+		return XDP_DROP;
+	*mark = 1;
+	return XDP_PASS;
+}
+
+// Compares the end of the first of two.
+SEC("xdp")
+int metadata_short(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	__u32 *marks = (void *)(long)ctx->data_meta;
+
+	if ((void *)(marks + 1) > data)
+		return XDP_DROP;
+	marks[1] = 1;
+	return XDP_PASS;
+}
+
+SEC("xdp")
+int metadata_moved(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	__u32 *mark = (void *)(long)ctx->data_meta;
+
+	if ((void *)(mark + 1) > data)
+		return XDP_DROP;
+	if (bpf_xdp_adjust_meta(ctx, -4))
+		return XDP_DROP;
+	*mark = 1;
+	return XDP_PASS;
+}
+
 SEC("xdp")
 int length_compared(struct xdp_md *ctx)
 {

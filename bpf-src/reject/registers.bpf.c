@@ -22,6 +22,17 @@ int pointer_masked(struct xdp_md *ctx)
 	return data ? XDP_DROP : XDP_PASS;
 }
 
+// Masked with more than may be added to a pointer.
+SEC("xdp")
+int pointer_aligned(struct xdp_md *ctx)
+{
+	__u32 *word = (void *)((__u64)(ctx->data + 6ul) & ~3ul);
+
+	if ((void *)(word + 1) > (void *)(long)ctx->data_end)
+		return XDP_PASS;
+	return *word ? XDP_DROP : XDP_PASS;
+}
+
 SEC("xdp")
 int pointers_added(struct xdp_md *ctx)
 {

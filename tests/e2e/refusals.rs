@@ -15,7 +15,7 @@ use crate::veth::NEAR;
 use crate::xdpload::xdpload;
 
 /// Objects and their programs, each of which breaks a rule of its own.
-const REFUSED: [(&str, &[&str]); 15] = [
+const REFUSED: [(&str, &[&str]); 16] = [
     (
         "memory",
         &[
@@ -29,7 +29,7 @@ const REFUSED: [(&str, &[&str]); 15] = [
             "context_moved",
         ],
     ),
-    ("registers", &["never_set", "pointer_masked", "pointers_added", "step_unbounded"]),
+    ("registers", &["never_set", "pointer_masked", "pointer_aligned", "pointers_added", "step_unbounded"]),
     (
         "control",
         &[
@@ -45,8 +45,18 @@ const REFUSED: [(&str, &[&str]); 15] = [
     ("calls", &["other_helper", "other_kfunc", "argument", "record_kept"]),
     (
         "packet_moved",
-        &["head_moved", "head_moved_below", "metadata_unchecked", "length_compared", "step_too_far"],
+        &[
+            "head_moved",
+            "head_moved_below",
+            "metadata_unchecked",
+            "metadata_by_end",
+            "metadata_short",
+            "metadata_moved",
+            "length_compared",
+            "step_too_far",
+        ],
     ),
+    ("slices", &["buffer_short", "slice_short", "slice_index", "slice_written", "slice_moved"]),
     ("global_functions", GLOBAL_FUNCTIONS),
     (
         "arguments",

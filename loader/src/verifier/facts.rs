@@ -5,7 +5,7 @@
 
 use std::cell::OnceCell;
 
-use super::words::{CONTEXT, ENDERS_OF_OTHERS, MOVERS, RELEASES, TYPES};
+use super::words::{CONTEXT, ENDERS_OF_OTHERS, MOVERS, RELEASES, SLICE_ENDERS, TYPES};
 use super::{Subject, instruction, log, template, trace};
 use crate::btf::{FuncProto, Shape};
 use crate::error::{Instruction, RefusalKind, quote};
@@ -15,6 +15,9 @@ use crate::uapi::btf::BtfKind;
 
 /// Names of an upper bound of what varies in a register.
 const UPPER: [&str; 4] = ["umax", "smax", "umax_value", "smax_value"];
+
+/// Functions that give a part of a dynptr, in place or copied into a buffer.
+const SLICERS: [&str; 2] = ["bpf_dynptr_slice", "bpf_dynptr_slice_rdwr"];
 
 /// What is known of a refusal.
 pub(super) struct Facts<'l> {
@@ -113,7 +116,10 @@ impl<'l> Facts<'l> {
             }
             "last" => self.open_end().map(|index| index.to_string()),
             "last_of_all" => self.subject.insns.len().checked_sub(1).map(|index| index.to_string()),
-            _ => self.of_a_call(name).or_else(|| self.hole(name).map(str::to_owned)),
+            _ => self
+                .of_a_call(name)
+                .or_else(|| self.of_a_slice(name))
+                .or_else(|| self.hole(name).map(str::to_owned)),
         }
     }
 
@@ -130,6 +136,7 @@ impl<'l> Facts<'l> {
             "room" => self.room().map(|room| room.to_string()),
             "mover" => self.ended_by(MOVERS).map(|(_, name)| name),
             "moved_at" => self.ended_by(MOVERS).map(|(index, _)| index.to_string()),
+            "meta_mover" => self.get("mover").filter(|name| name == "bpf_xdp_adjust_meta"),
             "ender" => self.ended_by(ENDERS_OF_OTHERS).map(|(_, name)| name),
             "ended_at" => self.ended_by(ENDERS_OF_OTHERS).map(|(index, _)| index.to_string()),
             "indirect" => match self.refused_insn()?.call()? {
@@ -168,6 +175,44 @@ impl<'l> Facts<'l> {
             "moved_field" => self.get("written_field").filter(|name| name.starts_with("data")),
             "whole_field" => self.field(|at, size| (at, size) != (0, 4)),
             "devmap_field" => self.field(|_, _| true).filter(|name| *name == "egress_ifindex"),
+            _ => None,
+        }
+    }
+
+    /// What there is for the holes that have to do with metadata, slices of dynptrs, and arithmetic.
+    fn of_a_slice(&self, name: &str) -> Option<String> {
+        match name {
+            "index" => self.number_of(&UPPER).map(|_| "index".to_owned()),
+            "by_end" => log::compares(self.log, "pkt_meta", "pkt_end")
+                .then(|| "the comparison with ctx->data_end".to_owned()),
+            "operation" => {
+                let (_, text) = log::last_instruction(self.log)?;
+                let operator = text.split(' ').nth(1)?;
+                let is_one = operator.ends_with('=') && !["=", "+=", "-="].contains(&operator);
+                is_one.then(|| operator.to_owned())
+            }
+            "movable" => {
+                let held = self.hole("what").or_else(|| self.state())?;
+                let names =
+                    [("pkt_meta", "data_meta"), ("pkt_end", ""), ("pkt", "data"), ("map_value", "value")];
+                let (_, variable) = names.iter().find(|(name, _)| held.starts_with(name))?;
+                Some((*variable).to_owned()).filter(|variable| !variable.is_empty())
+            }
+            "given" => self.number_of(&["sz"]).map(|size| size.to_string()),
+            "slicer" => self.get("callee").filter(|name| SLICERS.contains(&&**name)),
+            "sliced" => log::last_called(self.log, &SLICERS).map(str::to_owned),
+            "slice" => {
+                // Memory from a ring buffer is given back; that of an argument is of a global function.
+                let is_slice = |state: &&str| {
+                    state.starts_with("rdonly_mem")
+                        || state.starts_with("mem") && !state.contains("ref_obj_id=")
+                };
+                self.state().filter(is_slice).filter(|_| log::validated(self.log).is_none())?;
+                let name = log::last_called(self.log, &[SLICERS[0], SLICERS[1], "bpf_dynptr_data"])?;
+                SLICERS.contains(&name).then(|| name.to_owned())
+            }
+            "slice_ender" => self.ended_by(SLICE_ENDERS).map(|(_, name)| name),
+            "slice_ended_at" => self.ended_by(SLICE_ENDERS).map(|(index, _)| index.to_string()),
             _ => None,
         }
     }
@@ -222,7 +267,14 @@ impl<'l> Facts<'l> {
 
     /// What the register of the sentence holds at the refused instruction, in the log's words.
     fn state(&self) -> Option<&'l str> {
-        *self.state.get_or_init(|| log::register(self.log, self.register()?))
+        *self.state.get_or_init(|| log::register(self.log, self.register().or_else(|| self.base())?))
+    }
+
+    /// The register through which the last instruction accesses memory, where the sentence names none.
+    fn base(&self) -> Option<u32> {
+        let (_, text) = log::last_instruction(self.log)?;
+        let (_, rest) = text.split_once(" *)(r")?;
+        rest.split(' ').next()?.parse().ok()
     }
 
     /// A number that the log says of the register, by the first of `names` that it uses.

@@ -188,6 +188,29 @@ pub(super) fn has_length_of_packet(log: &str) -> bool {
     log.lines().filter_map(instruction).any(|(_, text)| difference(text) == Some(true))
 }
 
+/// Whether a pointer of one type is compared with one of the other.
+pub(super) fn compares(log: &str, one: &str, other: &str) -> bool {
+    let is_it = |text: &str| {
+        let Some(condition) = text.strip_prefix("if ").and_then(|rest| rest.split(" goto ").next()) else {
+            return false;
+        };
+        let mut registers = condition.split(' ').filter_map(|word| word.strip_prefix(['r', 'w']));
+        let (first, second) = (registers.next(), registers.next());
+        let holds = |register: Option<&str>, name: &str| {
+            let state = register.and_then(|register| state_of(text, &format!("R{register}")));
+            state.is_some_and(|state| state.starts_with(name))
+        };
+        holds(first, one) && holds(second, other) || holds(first, other) && holds(second, one)
+    };
+    log.lines().filter_map(instruction).any(|(_, text)| is_it(text))
+}
+
+/// Which of some functions is called last.
+pub(super) fn last_called<'l>(log: &'l str, functions: &[&str]) -> Option<&'l str> {
+    let calls = log.lines().rev().filter_map(instruction).filter_map(|(_, text)| text.strip_prefix("call "));
+    calls.filter_map(|text| text.split(['#', ' ']).next()).find(|name| functions.contains(name))
+}
+
 /// Whether an instruction, in the verifier's words, puts something into a register.
 pub(super) fn changes(text: &str, number: u32) -> bool {
     let is_assigned = ["r", "w"].iter().any(|half| {

@@ -5,8 +5,10 @@
 //! known.
 
 mod calls;
+mod names;
 
-use super::trace::Ender;
+pub(super) use names::{CONTEXT, ENDERS_OF_OTHERS, MOVERS, RELEASES, SLICE_ENDERS, TYPES};
+
 use crate::error::RefusalKind::{
     self, BackEdge, CallDepth, CodeMissing, ContextAccess, EndlessLoop, GplOnly, HelperNotAllowed,
     KernelLacks, KfuncNotAllowed, MapValueBounds, MemoryBounds, Misaligned, NotAPointer, NullUnchecked,
@@ -47,10 +49,17 @@ const CHECK_PACKET: &[&str] = &[
     "compare `{struct} + 1` with ctx->data_end before this {access}",
     "compare the end of the accessed bytes with ctx->data_end before this {access}",
 ];
-const CHECK_VALUE: &[&str] = &[
+const CHECK_INDEX: &[&str] = &[
     "compare the index with the number of elements before this {access}, or mask it",
     "keep the offset and the size within the value",
 ];
+/// An offset that does not vary is no index.
+const CHECK_VALUE: &[&str] = &[
+    "compare the {index} with the number of elements before this {access}, or mask it",
+    "keep the offset and the size of this {access} within that",
+];
+const CHECK_METADATA: &[&str] =
+    &["compare the end of the accessed bytes with ctx->data, both read after bpf_xdp_adjust_meta"];
 const CHECK_NULL: &[&str] =
     &["`if (!{pointer}) return XDP_PASS;` before this {access}", "compare the pointer with NULL first"];
 const SMALLER_STACK: &[&str] =
@@ -67,10 +76,38 @@ const CHECK_SIZE: &[&str] =
     &["before the call, compare the size, unsigned, with 1 and with what the memory has"];
 const READ_AGAIN: &str = "after {mover}, read ctx->data and ctx->data_end again, and compare again";
 const FIXED_CONTEXT: &[&str] = &["access the field as ctx->field, and pass ctx on unmodified"];
+const MASK_OFFSET: &[&str] = &[
+    "compute with the offset, a number, and add the result to the pointer, as in `{movable} + (offset & ~3)`",
+];
 const PERFMON: &[&str] = &["load it with CAP_PERFMON, or do not use the pointer there"];
 
 /// The more exact sentence comes first: the verifier often says one, and then a general one.
 const TABLE: &[Row] = &[
+    Row {
+        holding: "pkt_meta",
+        ..row(
+            PacketBounds,
+            &["invalid access to packet, off={off} size={size}, R{reg}(id=0,off={at},r=0)"],
+            &[
+                "{access} of {sized} at offset {off} of the packet's metadata, where no byte is proven to be there: \
+                 {by_end} proves nothing, since the metadata ends at ctx->data",
+                "{access} of {sized} at offset {off} of the packet's metadata, but no byte is proven to be there",
+            ],
+            CHECK_METADATA,
+        )
+    },
+    Row {
+        holding: "pkt_meta",
+        ..row(
+            PacketBounds,
+            &["invalid access to packet, off={off} size={size}, R{reg}(id=0,off={at},r={proven})"],
+            &[
+                "{access} of {sized} at offset {off} of the packet's metadata, but only {proven_bytes} proven to be \
+                 there",
+            ],
+            CHECK_METADATA,
+        )
+    },
     Row {
         holding: "pkt_meta",
         ..row(
@@ -80,7 +117,7 @@ const TABLE: &[Row] = &[
                 "R{reg} offset is outside of the packet",
             ],
             &["{access} of {sized} of the packet's metadata that are not proven to be there"],
-            &["compare the end of the accessed bytes with ctx->data, both read after bpf_xdp_adjust_meta"],
+            CHECK_METADATA,
         )
     },
     Row {
@@ -133,6 +170,18 @@ const TABLE: &[Row] = &[
         ],
         CHECK_VALUE,
     ),
+    Row {
+        needs: "slice",
+        ..row(
+            MemoryBounds,
+            &["invalid access to memory, mem_size={mem_size} off={off} size={size}"],
+            &["{access} of {sized} at offset {off} of what {slice} gave, which has {mem_size} bytes"],
+            &[
+                "ask {slice} for at least {above} bytes, with a buffer of as many",
+                "keep the offset and the size of this {access} within that",
+            ],
+        )
+    },
     row(
         MemoryBounds,
         &[
@@ -170,7 +219,7 @@ const TABLE: &[Row] = &[
             "{access} of {sized} of a map value at an unbounded offset",
             "access of a map value at an unbounded offset",
         ],
-        helps: CHECK_VALUE,
+        helps: CHECK_INDEX,
     },
     Row {
         holding: "pkt",
@@ -188,10 +237,11 @@ const TABLE: &[Row] = &[
         MemoryBounds,
         UNBOUNDED,
         &[
+            "{access} of {sized} at an offset that is not proven to be inside the {given} bytes that {slice} gave",
             "{access} of {sized} at an offset that is not proven to be inside the memory",
             "access at an offset that is not proven to be inside the memory",
         ],
-        CHECK_VALUE,
+        CHECK_INDEX,
     ),
     row(
         PacketBounds,
@@ -208,6 +258,15 @@ const TABLE: &[Row] = &[
         &["write of {sized} at offset {off} of a map value that programs may only read"],
         &["do not write to constants, nor to maps with BPF_F_RDONLY_PROG"],
     ),
+    Row {
+        needs: "slice",
+        ..row(
+            ReadOnly,
+            &["R{reg} cannot write into {what}"],
+            &["write to what {slice} gave, which may only be read"],
+            &["use bpf_dynptr_slice_rdwr, and bpf_dynptr_write if what it gave is the buffer"],
+        )
+    },
     row(
         ReadOnly,
         &["cannot write into packet", "R{reg} cannot write into {what}"],
@@ -254,12 +313,19 @@ const TABLE: &[Row] = &[
         &[
             "{access} of {sized} through {register}: it pointed into the packet until {mover} at instruction \
              {moved_at} moved the packet",
+            "{access} of {sized} through {register}: what {sliced} gave there is void since {slice_ender} at \
+             instruction {slice_ended_at} moved the packet",
             "{access} of {sized} through {register}, which is no pointer any more since {ender} at instruction \
              {ended_at}",
             "{access} of {sized} through {register}, which is {kind_words} and cannot be dereferenced",
             "{access} of {sized} through {register}, which is not a pointer to accessible memory",
         ],
-        &[READ_AGAIN, "use it before {ender} only"],
+        &[
+            "after {meta_mover}, read ctx->data_meta, ctx->data and ctx->data_end again, and compare again",
+            READ_AGAIN,
+            "after {slice_ender}, call {sliced} again",
+            "use it before {ender} only",
+        ],
     ),
     Row {
         needs: "surplus",
@@ -300,14 +366,21 @@ const TABLE: &[Row] = &[
         ],
         &["initialise each variable on every path; `clang -Wall` names many of them"],
     ),
+    Row {
+        needs: "slicer",
+        ..row(
+            StackBounds,
+            UNWRITTEN,
+            &[
+                "{slicer} gets a buffer at stack offset {off} that is to have {size} bytes, but byte {first} belongs \
+                 to another variable",
+            ],
+            &["make the buffer as large as argument 4 says, {size} bytes"],
+        )
+    },
     row(
         Uninitialised,
-        &[
-            "invalid read from stack R{reg} off {off}+{first} size {size}",
-            "invalid indirect read from stack R{reg} off {off}+{first} size {size}",
-            "invalid read from stack off {off}+{first} size {size}",
-            "invalid indirect read from stack off {off}+{first} size {size}",
-        ],
+        UNWRITTEN,
         &["read of {sized} at stack offset {off}, where nothing was written at byte {first}"],
         &["initialise the whole variable first, padding included, for instance with __builtin_memset"],
     ),
@@ -593,8 +666,24 @@ const TABLE: &[Row] = &[
             "`{operator}` on {register}, {holds}: only numbers may be added to a pointer or subtracted from it",
             "`{operator}` on a pointer: only numbers may be added to it or subtracted from it",
         ],
-        &[],
+        MASK_OFFSET,
     ),
+    Row {
+        needs: "operation",
+        ..row(
+            PointerArithmetic,
+            &[
+                "math between {what} pointer and register with unbounded min value is not allowed",
+                "math between {what} pointer and {number} is not allowed",
+                "value {number} makes {what} pointer be out of bounds",
+            ],
+            &[
+                "`{operation}` on {what_words}: only numbers may be added to a pointer or subtracted from it",
+                "`{operation}` on a pointer: only numbers may be added to it or subtracted from it",
+            ],
+            MASK_OFFSET,
+        )
+    },
     row(
         PointerArithmetic,
         &["R{reg} pointer += pointer prohibited"],
@@ -723,6 +812,13 @@ const TABLE: &[Row] = &[
     ),
 ];
 
+const UNWRITTEN: &[&str] = &[
+    "invalid read from stack R{reg} off {off}+{first} size {size}",
+    "invalid indirect read from stack R{reg} off {off}+{first} size {size}",
+    "invalid read from stack off {off}+{first} size {size}",
+    "invalid indirect read from stack off {off}+{first} size {size}",
+];
+
 const OUTSIDE_STACK: &[&str] = &[
     "invalid write to stack R{reg} off={off} size={size}",
     "invalid read from stack R{reg} off={off} size={size}",
@@ -736,77 +832,4 @@ const UNBOUNDED: &[&str] = &[
     "R{reg} min value is negative",
     "R{reg} min value is outside of the",
     "R{reg} max value is outside of the",
-];
-
-/// The types of registers as the log names them, and what they are in words. The longer name comes first.
-pub(super) const TYPES: &[(&str, &str)] = &[
-    ("ctx", "the context"),
-    ("pkt_end", "the end of the packet"),
-    ("pkt_meta", "a pointer into the packet's metadata"),
-    ("pkt", "a pointer into the packet"),
-    ("map_value", "a pointer to a map value"),
-    ("map_key", "a pointer to a map key"),
-    ("map_ptr", "a map"),
-    ("const_ptr_to_map", "a map"),
-    ("fp", "a pointer to the stack"),
-    ("scalar", "a number"),
-    ("inv", "a number"),
-    ("ringbuf_mem", "a record of a ring buffer"),
-    ("alloc_mem", "a record of a ring buffer"),
-    ("mem", "a pointer to memory"),
-    ("buf", "a pointer to memory"),
-    ("sock", "a socket"),
-    ("tcp_sock", "a socket"),
-    ("xdp_sock", "a socket"),
-    ("func", "a function"),
-    ("ptr_", "a pointer into the kernel"),
-    ("trusted_ptr_", "a pointer into the kernel"),
-    ("untrusted_ptr_", "a pointer into the kernel that may be stale"),
-];
-
-/// The fields of `struct xdp_md`: where they begin, and their names. Each has 4 bytes.
-pub(super) const CONTEXT: &[(u32, &str)] = &[
-    (0, "data"),
-    (4, "data_end"),
-    (8, "data_meta"),
-    (12, "ingress_ifindex"),
-    (16, "rx_queue_index"),
-    (20, "egress_ifindex"),
-];
-
-/// Calls after which pointers into the packet are numbers. Before 6.13 a tail call is none of them.
-pub(super) const MOVERS: &[Ender] = &[
-    Ender { call: "bpf_xdp_adjust_head", pointers: &["pkt"] },
-    Ender { call: "bpf_xdp_adjust_tail", pointers: &["pkt"] },
-    Ender { call: "bpf_xdp_adjust_meta", pointers: &["pkt"] },
-    Ender { call: "bpf_xdp_pull_data", pointers: &["pkt"] },
-    Ender { call: "bpf_tail_call", pointers: &["pkt"] },
-];
-
-const RECORD: &[&str] = &["ringbuf_mem", "alloc_mem", "mem"];
-const SOCKET: &[&str] = &["sock", "tcp_sock"];
-
-/// Calls that end pointers of other types.
-pub(super) const ENDERS_OF_OTHERS: &[Ender] = &[
-    Ender { call: "bpf_ringbuf_submit", pointers: RECORD },
-    Ender { call: "bpf_ringbuf_discard", pointers: RECORD },
-    Ender { call: "bpf_sk_release", pointers: SOCKET },
-];
-
-/// Helpers whose result must be given back, and what does so.
-pub(super) const RELEASES: &[(&str, &str)] = &[
-    ("bpf_ringbuf_reserve", "bpf_ringbuf_submit or bpf_ringbuf_discard"),
-    ("bpf_ringbuf_reserve_dynptr", "bpf_ringbuf_submit_dynptr or bpf_ringbuf_discard_dynptr"),
-    ("bpf_sk_lookup_tcp", "bpf_sk_release"),
-    ("bpf_sk_lookup_udp", "bpf_sk_release"),
-    ("bpf_skc_lookup_tcp", "bpf_sk_release"),
-    ("bpf_iter_num_new", "bpf_iter_num_destroy"),
-    ("bpf_iter_bits_new", "bpf_iter_bits_destroy"),
-    ("bpf_xdp_ct_lookup", "bpf_ct_release"),
-    ("bpf_task_acquire", "bpf_task_release"),
-    ("bpf_task_from_pid", "bpf_task_release"),
-    ("bpf_cgroup_acquire", "bpf_cgroup_release"),
-    ("bpf_cgroup_from_id", "bpf_cgroup_release"),
-    ("bpf_cpumask_create", "bpf_cpumask_release"),
-    ("bpf_obj_new_impl", "bpf_obj_drop"),
 ];
