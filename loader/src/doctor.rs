@@ -10,7 +10,7 @@ use nix::libc::{EACCES, EBUSY, EEXIST, ENOSYS, EPERM};
 use crate::attach::{Interface, NetNs, RouteSocket, SETLINK};
 use crate::diagnosis::{
     AttachWish, DISPATCHER, Holder, InterfaceFacts, Permissions, Privilege, Verdict, forecast,
-    why_not_permitted, why_refused,
+    held_otherwise, why_not_permitted, why_refused,
 };
 use crate::error::{Cause, Error, Result};
 use crate::kernel::{memcg_accounting, permissions};
@@ -112,6 +112,10 @@ fn explain_in(error: Error, plan: &Plan, attach: &Target, mode: Mode, bpffs: &Pa
                 let mode = facts.link.xdp.programs().first()?.mode;
                 forecast(AttachWish { mode, ..wish }, &facts)
             })
+        }
+        // The link through which the program was to be replaced is not where it was looked for.
+        None if error.cause() == Some(Cause::Missing) && wish.by_link && wish.replace => {
+            facts().and_then(|facts| held_otherwise(wish, &facts))
         }
         _ => None,
     };

@@ -114,7 +114,9 @@ fn neither_way_stands_in_for_the_other() {
     xdpload(&["detach", NEAR, "--link"]).fails(1).stderr_has(&by_netlink);
     xdpload(&["attach", NEAR, &object("xdp_drop"), "--link", "--replace", "--pin", PIN])
         .fails(1)
-        .stderr_has(&format!("nothing is pinned at `{PIN}`"));
+        .stderr_has(&format!("nothing is pinned at `{PIN}`"))
+        .stderr_has(&format!("rule: no bpf_link holds XDP program {id} in native mode (`xdp_pass`), "))
+        .stderr_has("help: xdpload attach near0 OBJ --mode native --replace, or: xdpload detach near0\n");
     assert_eq!(attached_by_ip(NEAR).unwrap().id, id);
     xdpload(&["detach", NEAR]).ok();
 
@@ -124,6 +126,12 @@ fn neither_way_stands_in_for_the_other() {
     let held = "  rule: bpf_link ";
     xdpload(&["attach", NEAR, &object("xdp_drop"), "--replace"]).fails(1).stderr_has(held);
     xdpload(&["detach", NEAR]).fails(1).stderr_has(held);
+    let elsewhere = ["attach", NEAR, &object("xdp_drop"), "--link", "--replace", "--pin=/sys/fs/bpf/other"];
+    xdpload(&elsewhere)
+        .fails(1)
+        .stderr_has(held)
+        .stderr_has(&format!(", pinned at `{PIN}`, holds XDP program {id} in native mode"))
+        .stderr_has("help: xdpload attach near0 OBJ --replace --link, or: xdpload detach near0 --link\n");
     assert_eq!(link_by_bpftool(&veth, PIN).1, id);
     xdpload(&["detach", NEAR, "--link", "--id", "1"]).fails(1).stderr_has("program 1 is not there");
     xdpload(&["detach", NEAR, "--link"]).ok().stdout_has(&format!("and removed its pin {PIN}"));

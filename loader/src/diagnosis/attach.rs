@@ -1,6 +1,6 @@
 //! Which rule a refused attach breaks: by the kernel's own words where it has any, else by the facts alone.
 
-use super::rules::{RULES, Rule};
+use super::rules::{self, RULES, Rule};
 use super::{InterfaceFacts, Verdict};
 use crate::netlink::Mode;
 
@@ -38,6 +38,11 @@ pub fn why_refused(
 /// The first rule that the kernel would refuse `wish` by. None where it would take it, as far as the facts tell.
 pub fn forecast(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     RULES.iter().find_map(|rule| (rule.broken)(wish, facts))
+}
+
+/// How the program is held that was to be replaced through a `bpf_link` which is not where it was looked for.
+pub fn held_otherwise(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
+    rules::held_otherwise(wish, facts)
 }
 
 #[cfg(test)]

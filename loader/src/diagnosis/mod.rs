@@ -12,7 +12,7 @@ mod permission;
 mod rules;
 
 pub use crate::error::{Process, Whereabouts};
-pub use attach::{AttachWish, forecast, why_refused};
+pub use attach::{AttachWish, forecast, held_otherwise, why_refused};
 pub use interface::{Channels, DISPATCHER, Holder, InterfaceFacts, native_limit};
 pub use path::{PathFacts, who_bars};
 pub use permission::{

@@ -134,6 +134,18 @@ fn held_by_link(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     Some(Verdict::new(rule, through_it))
 }
 
+pub(super) fn held_otherwise(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
+    let mode = facts.link.xdp.programs().first()?.mode;
+    let holder = holder_in(facts, mode)?;
+    if holder.link.is_some() {
+        return held_by_link(AttachWish { mode, replace: false, ..wish }, facts);
+    }
+    // Whoever may not ask for its name may not ask for its link.
+    holder.name.as_ref()?;
+    let rule = format!("no bpf_link holds {}, which was attached by netlink", program(&holder));
+    Some(Verdict::new(rule, replace(mode, facts)))
+}
+
 fn held_by_netlink(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     if wish.by_link { same_mode(wish, facts) } else { None }
 }
