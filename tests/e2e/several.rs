@@ -222,3 +222,25 @@ fn what_can_be_done_at_one_only_is_refused() {
     }
     assert_eq!(ids(), [None; 3]);
 }
+
+/// An interface has a name, a number and other names, and which of them are of one is known when they are looked up.
+#[test]
+fn one_interface_by_two_names_is_refused() {
+    let (_sandbox, _veth) = need!(interfaces());
+    let index = answer(&["status", NEAR])["interfaces"][0]["ifindex"].to_string();
+    run(&mut command("ip", &["link", "property", "add", "dev", NEAR, "altname", "uplink"])).ok();
+    let object = object("xdp_pass");
+    for other in [&*index, "uplink"] {
+        let twice = "error: interface `near0` is named twice: it is also the one ";
+        xdpload(&["attach", NEAR, other, &object]).fails(2).stderr_has(twice);
+        assert_eq!(ids(), [None; 3]);
+        xdpload(&["attach", NEAR, &object]).ok();
+        let before = ids();
+        xdpload(&["attach", NEAR, other, &object, "--replace"]).fails(2).stderr_has(twice);
+        xdpload(&["attach", NEAR, other, &object, "--replace", "--confirm=1m"]).fails(2).stderr_has(twice);
+        assert_eq!(ids(), before);
+        // To detach is as good as done by the first.
+        xdpload(&["detach", NEAR, other]).ok();
+        assert_eq!(ids(), [None; 3]);
+    }
+}

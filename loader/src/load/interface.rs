@@ -58,6 +58,12 @@ impl Execution<'_> {
         let interface = self.socket().interface(named)?;
         let attach = self.plan.attach.get(self.at).expect("only a plan that attaches asks for an interface");
         let name = quote(&interface.name);
+        // Of the ways to name one, a plan knows only that two are different.
+        let before = self.interfaces[..self.at].iter().filter_map(|place| place.interface.as_ref());
+        if before.into_iter().any(|other| other.index == interface.index) {
+            let message = format!("interface {name} is named twice: it is also the one {named}");
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
         refuse_in_vain(attach, &interface.xdp).context(|| format!("attaching to {name}"))?;
         let list: Vec<_> = interface.xdp.programs().iter().map(ToString::to_string).collect();
         let programs = if list.is_empty() { "no XDP program".to_owned() } else { list.join(", ") };
