@@ -278,7 +278,7 @@ fn warn(attached: &AttachedTo, explain: impl FnOnce(Error) -> Error) {
 }
 
 /// What the command line says about the maps of the program that is replaced.
-pub(crate) fn keep(upgrade: args::Upgrade) -> KeepMaps {
+pub(crate) fn keep_maps(upgrade: args::Upgrade) -> KeepMaps {
     match (upgrade.migrate_maps, upgrade.keep_maps) {
         (true, _) => KeepMaps::Copy,
         (false, true) => KeepMaps::Same,

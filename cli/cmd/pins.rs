@@ -11,7 +11,7 @@ use loader::kernel::{link_ids, program_ids};
 use loader::map::Map;
 use loader::netlink::InterfaceInfo;
 use loader::pin::{self, Kind};
-use loader::plan::{KeptFor, keep_root};
+use loader::plan::{AttachmentKey, own_directory};
 use loader::program::{Program, ProgramInfo};
 use loader::uapi::bpf::LinkType;
 use loader::{Error, ErrorKind, Result, escape};
@@ -220,7 +220,7 @@ impl Kernel {
 
     /// Why the pins of an attachment, in a directory with this name, serve nobody; none if they may.
     fn why_let_go(&self, directory: &str) -> Result<Option<String>> {
-        let Some(KeptFor { netns_cookie, ifindex, program }) = KeptFor::parse(directory) else {
+        let Some(AttachmentKey { netns_cookie, ifindex, program }) = AttachmentKey::parse(directory) else {
             return Ok(None);
         };
         if self.objects_hidden.is_some() {
@@ -318,7 +318,7 @@ impl Pin {
                 let (_, info) = Map::with_info(fd)?;
                 let mut users = kernel.users_of_map(info.id);
                 // Some of its maps are of no interest to its program.
-                if path.starts_with(Path::new(&keep_root(&bpffs.to_string_lossy())).join("block")) {
+                if path.starts_with(Path::new(&own_directory(&bpffs.to_string_lossy())).join("block")) {
                     users.get_or_insert_default().push("the blocklist".to_owned());
                 }
                 ("map", info.id, info.name, users, None)
@@ -337,7 +337,7 @@ impl Pin {
             _ => return Ok(None),
         };
         let kept = path.parent().filter(|parent| {
-            parent.parent().is_some_and(|root| root == Path::new(&keep_root(&bpffs.to_string_lossy())))
+            parent.parent().is_some_and(|root| root == Path::new(&own_directory(&bpffs.to_string_lossy())))
         });
         if let Some(directory) = kept.and_then(Path::file_name) {
             orphaned = orphaned.or(kernel.why_let_go(&directory.to_string_lossy())?);
@@ -349,7 +349,7 @@ impl Pin {
 
 /// Removes the directories of attachments that have no pins any more, and the one that they are in.
 fn remove_empty_directories(bpffs: &Path) {
-    let root = PathBuf::from(keep_root(&bpffs.to_string_lossy()));
+    let root = PathBuf::from(own_directory(&bpffs.to_string_lossy()));
     let directories = fs::read_dir(&root).into_iter().flatten().flatten().map(|entry| entry.path());
     for directory in directories.filter(|path| path.is_dir()).chain([root.clone()]) {
         // One that is not empty stays.

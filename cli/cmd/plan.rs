@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Plan) -> Result<()> {
     let pin_dir = pin.filter(|_| args.dev.is_empty());
     let planned = super::plan(&args.source, &args.load, targets, |loader| {
         let loader = if args.all { loader.all_programs() } else { loader };
-        let loader = loader.keep_maps(super::keep(args.target.upgrade));
+        let loader = loader.keep_maps(super::keep_maps(args.target.upgrade));
         match pin_dir {
             Some(dir) => extend(loader.pin_under(dir), &args.extended),
             None => loader,

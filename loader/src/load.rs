@@ -368,7 +368,7 @@ impl<'p> Execution<'p> {
             Call::OpenRouteSocket { netns } => self.open_socket(netns.as_deref()),
             Call::GetInterface { named } => self.look_at_interface(named),
             Call::NetnsCookie => self.ask_for_cookie(),
-            Call::Keep(keep) => self.keep(keep),
+            Call::ProgArrayPins(pins) => self.change_prog_array_pins(pins),
             Call::ProgGetFdById => self.open_running(),
             Call::FindProgram { bpffs } => self.find_running(bpffs),
             Call::SetXdp(set) => self.set_xdp(set),
@@ -429,7 +429,7 @@ fn made<T>(names: &[String], items: Vec<Option<T>>) -> Vec<(String, T)> {
 /// Whether the pins that a program needs to be put back go with `call`, or a guard begins to wait for the confirmation.
 fn settles(call: &Call) -> bool {
     match call {
-        Call::Keep(keep) => keep.of == Attachment::Replaced,
+        Call::ProgArrayPins(pins) => pins.of == Attachment::Replaced,
         Call::Guard(message) => *message == GuardMessage::Made,
         _ => false,
     }

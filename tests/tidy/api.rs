@@ -26,7 +26,7 @@ const OPEN: [&str; 35] = [
     "FuncInfo",
     "Insn",
     "KernelVersion",
-    "KeptFor",
+    "AttachmentKey",
     "LineInfo",
     "Place",
     "XdpProgram",

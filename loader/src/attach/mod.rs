@@ -59,7 +59,7 @@ use crate::error::{Context as _, Error, ErrorKind, Remedy, Result};
 use crate::kernel::duplicate;
 use crate::netlink::{self, Mode, ModeChoice, XdpChange, XdpProgram};
 use crate::pin;
-use crate::plan::{keep_dir, keep_root};
+use crate::plan::{own_directory, prog_array_directory};
 use crate::program::{Program, ProgramInfo};
 
 /// A program that this process attached.
@@ -162,7 +162,7 @@ pub fn let_go_of_prog_arrays(
 ) -> Result<Vec<PathBuf>> {
     let bpffs = bpffs.as_ref();
     let cookie = interface.socket().netns_cookie_or_zero()?;
-    let dir = keep_dir(&bpffs.to_string_lossy(), cookie, interface.index(), id);
+    let dir = prog_array_directory(&bpffs.to_string_lossy(), cookie, interface.index(), id);
     let dir = Path::new(&dir);
     match pin::remove_dir(dir) {
         Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(Vec::new()),
@@ -187,7 +187,7 @@ fn remove_shared_directory_if_idle(bpffs: &Path) {
 }
 
 fn remove_if_empty(bpffs: &Path, lock: impl FnOnce() -> Result<Option<pin::Lock>>) {
-    let root = PathBuf::from(keep_root(&bpffs.to_string_lossy()));
+    let root = PathBuf::from(own_directory(&bpffs.to_string_lossy()));
     // Nobody is waited for where there is nothing to do.
     if !fs::read_dir(&root).is_ok_and(|mut entries| entries.next().is_none()) {
         return;

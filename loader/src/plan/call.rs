@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nix::libc::{EAGAIN, ENOSPC};
 
 use super::externs::ModuleSlot;
-use super::keep::Keep;
+use super::prog_array_pins::ProgArrayPins;
 use crate::btf::{BtfAddition, FuncInfo, LineInfo};
 use crate::features::Feature;
 use crate::insn::Insn;
@@ -216,8 +216,8 @@ pub enum Call {
     },
     /// Ask for the number of the network namespace that no other has.
     NetnsCookie,
-    /// Something about the pins of the prog arrays of an attachment.
-    Keep(Keep),
+    /// Make or remove pins of the prog arrays of an attachment.
+    ProgArrayPins(ProgArrayPins),
     /// Open the program that is attached there, by its id, as the one that may be replaced.
     ProgGetFdById,
     /// Look at each pin for the attached program, for who may not open it by its id.
@@ -632,7 +632,7 @@ impl Call {
             Self::MountBpffs { path } => Some(Self::Umount { path: path.clone() }),
             Self::Lock { .. } => Some(Self::Unlock),
             Self::Mkdir { path } => Some(Self::Rmdir { path: path.clone() }),
-            Self::Keep(keep) => keep.undo().map(Self::Keep),
+            Self::ProgArrayPins(pins) => pins.undo().map(Self::ProgArrayPins),
             Self::BpfLink(BpfLinkCall::Create(_)) => Some(BpfLinkCall::Detach.into()),
             Self::Guard(GuardMessage::Arm(_)) => Some(GuardMessage::Unchanged.into()),
             &Self::EntryBefore { map, key, value } => Some(Self::PutEntryBack { map, key, value }),

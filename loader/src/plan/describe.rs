@@ -9,7 +9,7 @@ use super::call::{
     MapSlot, ProgLoad, ProgramSlot, SetXdp,
 };
 use super::externs::ModuleSlot;
-use super::{Attachment, FIRST_LOG_SIZE, Keep, KeepAction, Plan, keep_dir, own_link};
+use super::{Attachment, FIRST_LOG_SIZE, PinsAction, Plan, ProgArrayPins, own_link, prog_array_directory};
 use crate::btf::BtfAddition;
 use crate::bytes::ByteOrder;
 use crate::error::escape;
@@ -166,7 +166,7 @@ impl Describer<'_> {
             Call::OpenRouteSocket { netns } => open_route_socket(netns.as_deref()),
             Call::GetInterface { named } => look_at_interface(named),
             Call::NetnsCookie => vec![netns_cookie()],
-            Call::Keep(keep) => vec![self.keep(keep)],
+            Call::ProgArrayPins(pins) => vec![self.prog_array_pins(pins)],
             Call::ProgGetFdById => {
                 open_by_id("BPF_PROG_GET_FD_BY_ID", "prog_id", &self.attached_id(), &self.attached()).into()
             }
@@ -258,19 +258,19 @@ impl Describer<'_> {
         format!("<program {}>", escape(&self.plan.programs[slot.0]))
     }
 
-    fn keep(self, keep: &Keep) -> KernelCall {
-        let id = match keep.of {
+    fn prog_array_pins(self, pins: &ProgArrayPins) -> KernelCall {
+        let id = match pins.of {
             Attachment::New(program) => format!("<id of {}>", escape(&self.plan.programs[program.0])),
             Attachment::Replaced => self.attached_id(),
         };
-        let dir = keep_dir(&keep.bpffs, NETNS_COOKIE, self.ifindex(), id);
+        let dir = prog_array_directory(&pins.bpffs, NETNS_COOKIE, self.ifindex(), id);
         let unlink = |name: &str| KernelCall::new("unlink").with("pathname", text(&format!("{dir}/{name}")));
-        match &keep.action {
-            KeepAction::MakeDir => mkdir(&dir),
-            KeepAction::Pin { map, name } => obj_pin(&format!("{dir}/{name}"), self.map(*map)),
-            KeepAction::Unpin { name } => unlink(name),
-            KeepAction::UnpinAll => unlink(EACH_PIN),
-            KeepAction::RemoveDir => KernelCall::new("rmdir").with("pathname", text(&dir)),
+        match &pins.action {
+            PinsAction::MakeDir => mkdir(&dir),
+            PinsAction::Pin { map, name } => obj_pin(&format!("{dir}/{name}"), self.map(*map)),
+            PinsAction::Unpin { name } => unlink(name),
+            PinsAction::UnpinAll => unlink(EACH_PIN),
+            PinsAction::RemoveDir => KernelCall::new("rmdir").with("pathname", text(&dir)),
         }
     }
 

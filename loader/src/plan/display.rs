@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::{self, Display};
 
-use super::{Alternative, Call, KeepAction, MapSlot, Number, On, Plan, Step, When};
+use super::{Alternative, Call, MapSlot, Number, On, PinsAction, Plan, Step, When};
 use crate::error::{errno_name, escape, quote};
 use crate::features::Feature;
 
@@ -122,7 +122,7 @@ impl Printer<'_> {
                 self.bytes(f, depth + 1, number, call.data)?;
             }
         }
-        if matches!(&step.call, Call::Keep(keep) if keep.action == KeepAction::MakeDir) {
+        if matches!(&step.call, Call::ProgArrayPins(pins) if pins.action == PinsAction::MakeDir) {
             heading(f, depth + 1, "the kernel empties a prog array that has neither an fd nor a pin")?;
         }
         if let Call::MapMmap { content, .. } = &step.call {

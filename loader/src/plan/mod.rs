@@ -25,11 +25,11 @@ mod describe;
 mod display;
 mod explain;
 mod externs;
-mod keep;
 mod lacking;
 mod needs;
 mod number;
 mod pin_path;
+mod prog_array_pins;
 mod trial;
 
 pub(crate) use build::link_without_pin;
@@ -42,10 +42,13 @@ pub use call::{
 pub use describe::KernelCall;
 pub(crate) use display::label;
 pub use externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
-pub use keep::{Attachment, Keep, KeepAction, KeptFor, keep_dir, keep_name, keep_root};
 pub use number::Number;
 pub(crate) use pin_path::beside;
 pub use pin_path::check_pin_path;
+pub use prog_array_pins::{
+    Attachment, AttachmentKey, PinsAction, ProgArrayPins, own_directory, prog_array_directory,
+    prog_array_pin_name,
+};
 pub use trial::own_link;
 
 use nix::libc::{E2BIG, EBUSY, EINVAL, EOPNOTSUPP, EPERM};

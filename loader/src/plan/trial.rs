@@ -9,7 +9,7 @@ use std::fmt::Display;
 
 use super::build::ensure_bpffs;
 use super::call::{Arm, BpfLinkCall, Call, GuardMessage, LinkCreate, SetXdp};
-use super::keep::{Attachment, keep_root};
+use super::prog_array_pins::{Attachment, own_directory};
 use super::{AttachBy, On, Plan, Step, When};
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::Feature;
@@ -19,7 +19,7 @@ use nix::libc::{EINVAL, ENOPROTOOPT};
 /// Where the `bpf_link` is pinned that holds the program of the interface `ifindex`, in the namespace with this
 /// cookie, after a trial by a plan that attaches by netlink.
 pub fn own_link(bpffs: &str, netns_cookie: impl Display, ifindex: impl Display) -> String {
-    format!("{}/link_{netns_cookie}_{ifindex}", keep_root(bpffs))
+    format!("{}/link_{netns_cookie}_{ifindex}", own_directory(bpffs))
 }
 
 impl Plan {
@@ -90,7 +90,7 @@ impl OnTrial<'_> {
     fn step(&self, step: &Step) -> Option<Step> {
         match &step.call {
             // The guard lets go of these when it knows the outcome, and makes this pin.
-            Call::Keep(keep) if keep.of == Attachment::Replaced => None,
+            Call::ProgArrayPins(pins) if pins.of == Attachment::Replaced => None,
             Call::BpfLink(BpfLinkCall::Pin { .. }) => Some(Step::new(GuardMessage::HandOver).when(step.when)),
             Call::SetXdp(set) if !set.replace => Some(self.held_by_guard(step, set)),
             _ => Some(self.told_anew(step)),

@@ -5,14 +5,14 @@ use std::path::Path;
 use nix::libc::EINVAL;
 
 use super::maps::make_parents;
-use super::tail_calls::{let_go_step, netns_cookie, remove_kept, remove_root};
+use super::tail_calls::{let_go_step, netns_cookie, remove_prog_array_pins, remove_root};
 use super::{ensure_bpffs, not_text, text, wait_for_others};
 use crate::error::{Context as _, Error, ErrorKind, Remedy, Result, quote};
 use crate::netlink::{Mode, ModeChoice};
 use crate::object::ProgramSpec;
 use crate::plan::call::{BpfLinkCall, Call, Existing, LinkCreate, ProgLoad, ProgramSlot, SetXdp};
-use crate::plan::keep::Attachment;
 use crate::plan::pin_path::check_pin_path;
+use crate::plan::prog_array_pins::Attachment;
 use crate::plan::{AttachBy, On, Plan, Step, Target, When};
 use crate::uapi::bpf::AttachType;
 
@@ -224,19 +224,19 @@ pub(super) struct Own<'a> {
     pub(super) bound: bool,
     /// Loads it without `expected_attach_type`, if it was loaded with one.
     pub(super) unspecified: &'a [Step],
-    /// How its prog arrays are kept, if it has any.
-    pub(super) keep: &'a [Step],
+    /// How its prog arrays are pinned, if it has any.
+    pub(super) prog_array_pins: &'a [Step],
 }
 
 impl Attaching<'_> {
-    /// Attaches the program, and keeps its prog arrays.
+    /// Attaches the program, and pins its prog arrays.
     pub(super) fn steps(self) -> Vec<Step> {
         let Self { target, own, .. } = self;
         let mut steps = Vec::new();
-        if target.replace || !own.keep.is_empty() {
+        if target.replace || !own.prog_array_pins.is_empty() {
             steps.push(netns_cookie());
         }
-        steps.extend(own.keep.iter().cloned());
+        steps.extend(own.prog_array_pins.iter().cloned());
         steps.extend(match &target.by {
             AttachBy::Netlink => self.by_netlink(),
             AttachBy::Link { pin } => self.by_link(pin.as_deref()),
@@ -307,14 +307,18 @@ impl Attaching<'_> {
     /// A link refuses a program whose `expected_attach_type` is not that of the one before it, and does not say so.
     /// Both values that attach to an interface look alike there, and nothing tells which one the running program has.
     fn update_link(self) -> Step {
-        let Self { program, bpffs, own: Own { unspecified, keep, .. }, .. } = self;
+        let Self { program, bpffs, own: Own { unspecified, prog_array_pins: pins, .. }, .. } = self;
         let update = Step::new(BpfLinkCall::Update { program });
         if unspecified.is_empty() {
             return update;
         }
         // It is another program, with another id, which the directory of its prog arrays is called after.
-        let kept = if keep.is_empty() { Vec::new() } else { remove_kept(bpffs, Attachment::New(program)) };
-        let again = [&kept[..], unspecified, keep, &[update.clone(), self.ask_for_info()]].concat();
+        let old_pins = if pins.is_empty() {
+            Vec::new()
+        } else {
+            remove_prog_array_pins(bpffs, Attachment::New(program))
+        };
+        let again = [&old_pins[..], unspecified, pins, &[update.clone(), self.ask_for_info()]].concat();
         update.or(On::Errno(&[EINVAL]), again)
     }
 }

@@ -204,7 +204,7 @@ impl<'o> Loader<'o> {
         let maps = self.maps()?;
         let wanted =
             if self.keep_maps == KeepMaps::No { Vec::new() } else { self.wanted_maps(&maps.pins, kernel)? };
-        let arrays = self.arrays_to_keep(&programs, attached, &maps.pins);
+        let arrays = self.arrays_to_pin(&programs, attached, &maps.pins);
         let specs = programs.specs.clone();
 
         let mut steps = self.interface_steps(&wanted);
@@ -249,7 +249,7 @@ impl<'o> Loader<'o> {
     }
 
     /// The prog arrays that are pinned while the program is attached. Whoever pins one for good keeps it.
-    fn arrays_to_keep(
+    fn arrays_to_pin(
         &self,
         programs: &Programs<'_>,
         attached: ProgramSlot,
@@ -322,13 +322,14 @@ impl<'o> Loader<'o> {
         let bound = before.iter().any(|step| matches!(&step.call, Call::ProgLoad(load) if is_bound(load)));
         let mut attach = Vec::new();
         for target in &self.targets {
-            let keep = if arrays.is_empty() { Vec::new() } else { self.keep_steps(attached, arrays)? };
-            let own = Own { bound, unspecified: &unspecified, keep: &keep };
+            let prog_array_pins =
+                if arrays.is_empty() { Vec::new() } else { self.prog_array_steps(attached, arrays)? };
+            let own = Own { bound, unspecified: &unspecified, prog_array_pins: &prog_array_pins };
             attach.push(Attaching { program: attached, target, bpffs: &self.bpffs, own }.steps());
         }
         let mut steps = at_each(attach);
         let is_locked = before.iter().any(|step| matches!(step.call, Call::Lock { .. }));
-        // What this program keeps is in that directory too.
+        // The prog arrays of this program are in that directory too.
         let last = if arrays.is_empty() { remove_root(&self.bpffs, is_locked) } else { Vec::new() };
         steps.extend(let_go_of_replaced(&self.targets, &self.bpffs, &last));
         Ok(steps)

@@ -13,7 +13,9 @@ use crate::linker::{Linked, Linker, Referent};
 use crate::object::{MapDialect, Object, ProgramKind, ProgramSpec, SlotValue};
 use crate::order::InOrder as _;
 use crate::plan::call::{Call, FdValue, MapSlot, ProgramSlot};
-use crate::plan::keep::{Attachment, Keep, KeepAction, keep_name, keep_root};
+use crate::plan::prog_array_pins::{
+    Attachment, PinsAction, ProgArrayPins, own_directory, prog_array_pin_name,
+};
 use crate::plan::{On, Step, When};
 use crate::uapi::bpf::{BPF_MAX_INSNS, MapType};
 
@@ -165,20 +167,21 @@ pub(super) fn netns_cookie() -> Step {
 }
 
 impl Loader<'_> {
-    /// Pins the prog arrays `maps` for as long as the program is attached; see [`keep_dir`](crate::plan::keep_dir).
-    pub(super) fn keep_steps(&self, program: ProgramSlot, maps: &[usize]) -> Result<Vec<Step>> {
+    /// Pins the prog arrays `maps` for as long as the program is attached, in its
+    /// [`prog_array_directory`](crate::plan::prog_array_directory).
+    pub(super) fn prog_array_steps(&self, program: ProgramSlot, maps: &[usize]) -> Result<Vec<Step>> {
         let of = Attachment::New(program);
         let there = |call| Step::new(call).or(On::Errno(&[EEXIST]), Vec::new());
         let mut steps = vec![
             // The directory is called after the program's id.
             Step::new(Call::ProgInfo { program }),
-            there(Call::Mkdir { path: keep_root(&self.bpffs) }),
-            there(keep(&self.bpffs, of, KeepAction::MakeDir)),
+            there(Call::Mkdir { path: own_directory(&self.bpffs) }),
+            there(pins(&self.bpffs, of, PinsAction::MakeDir)),
         ];
         let mut names = BTreeMap::new();
         for &map in maps {
             let own = &self.object.maps[map].name;
-            let name = keep_name(own);
+            let name = prog_array_pin_name(own);
             if let Some(other) = names.insert(name.clone(), own) {
                 let message = format!(
                     "maps {} and {} would both be pinned as {}",
@@ -188,10 +191,10 @@ impl Loader<'_> {
                 );
                 return Err(Error::new(ErrorKind::InvalidInput, message));
             }
-            let pin = KeepAction::Pin { map: MapSlot(map), name: name.clone() };
-            let pin = || Step::new(keep(&self.bpffs, of, pin.clone()));
+            let pin = PinsAction::Pin { map: MapSlot(map), name: name.clone() };
+            let pin = || Step::new(pins(&self.bpffs, of, pin.clone()));
             // What is there was left by another program, whose id has come round again.
-            let unpin = Step::new(keep(&self.bpffs, of, KeepAction::Unpin { name: name.clone() }));
+            let unpin = Step::new(pins(&self.bpffs, of, PinsAction::Unpin { name: name.clone() }));
             steps.push(pin().or(On::Errno(&[EEXIST]), vec![unpin, pin()]));
         }
         Ok(steps)
@@ -202,8 +205,8 @@ impl Loader<'_> {
 /// program is attached by then. The steps of `last` follow when they are gone.
 pub(super) fn let_go_step(bpffs: &str, last: Vec<Step>) -> Step {
     let of = Attachment::Replaced;
-    let remove = Step::new(keep(bpffs, of, KeepAction::RemoveDir)).then(last);
-    let empty = Step::new(keep(bpffs, of, KeepAction::UnpinAll)).or(On::AnyErrno, Vec::new());
+    let remove = Step::new(pins(bpffs, of, PinsAction::RemoveDir)).then(last);
+    let empty = Step::new(pins(bpffs, of, PinsAction::UnpinAll)).or(On::AnyErrno, Vec::new());
     let again = remove.clone().or(On::AnyErrno, Vec::new());
     remove.or(On::Errno(&[ENOTEMPTY]), vec![empty, again]).or(On::AnyErrno, Vec::new()).when(When::Occupied)
 }
@@ -211,7 +214,7 @@ pub(super) fn let_go_step(bpffs: &str, last: Vec<Step>) -> Step {
 /// Removes the directory of all attachments, unless something is in it. Others, who may be about to make a pin there,
 /// are waited for, unless they are waiting for this run already.
 pub(super) fn remove_root(bpffs: &str, is_locked: bool) -> Vec<Step> {
-    let remove = Step::new(Call::Rmdir { path: keep_root(bpffs) }).or(On::AnyErrno, Vec::new());
+    let remove = Step::new(Call::Rmdir { path: own_directory(bpffs) }).or(On::AnyErrno, Vec::new());
     if is_locked {
         return vec![remove];
     }
@@ -220,13 +223,13 @@ pub(super) fn remove_root(bpffs: &str, is_locked: bool) -> Vec<Step> {
 }
 
 /// Removes the directory of an attachment with all that is in it, as far as that can be.
-pub(super) fn remove_kept(bpffs: &str, of: Attachment) -> Vec<Step> {
-    let try_to = |action| Step::new(keep(bpffs, of, action)).or(On::AnyErrno, Vec::new());
-    vec![try_to(KeepAction::UnpinAll), try_to(KeepAction::RemoveDir)]
+pub(super) fn remove_prog_array_pins(bpffs: &str, of: Attachment) -> Vec<Step> {
+    let try_to = |action| Step::new(pins(bpffs, of, action)).or(On::AnyErrno, Vec::new());
+    vec![try_to(PinsAction::UnpinAll), try_to(PinsAction::RemoveDir)]
 }
 
-fn keep(bpffs: &str, of: Attachment, action: KeepAction) -> Call {
-    Call::Keep(Keep { bpffs: bpffs.to_owned(), of, action })
+fn pins(bpffs: &str, of: Attachment, action: PinsAction) -> Call {
+    Call::ProgArrayPins(ProgArrayPins { bpffs: bpffs.to_owned(), of, action })
 }
 
 #[cold]

@@ -1,4 +1,4 @@
-//! Where the prog arrays of an attached program are kept.
+//! Where the prog arrays of an attached program are pinned.
 //!
 //! The kernel empties a prog array when user space lets go of it: when its last fd is closed and its last pin removed
 //! (`bpf_map_put_uref()` in `kernel/bpf/syscall.c`), whatever programs still use it. An attached program outlives the
@@ -17,19 +17,19 @@ const DIRECTORY: &str = "xdpload";
 /// What is done about the pins of one attachment.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keep {
+pub struct ProgArrayPins {
     /// The root of bpffs.
     pub bpffs: String,
     /// Whose attachment.
     pub of: Attachment,
     /// What is done.
-    pub action: KeepAction,
+    pub action: PinsAction,
 }
 
-/// See [`Keep`].
+/// See [`ProgArrayPins`].
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeepAction {
+pub enum PinsAction {
     /// Make the directory, mode 0700.
     MakeDir,
     /// Pin a prog array in it.
@@ -50,12 +50,12 @@ pub enum KeepAction {
     RemoveDir,
 }
 
-impl Keep {
+impl ProgArrayPins {
     /// What takes it back.
     pub(super) fn undo(&self) -> Option<Self> {
         let action = match &self.action {
-            KeepAction::MakeDir => KeepAction::RemoveDir,
-            KeepAction::Pin { name, .. } => KeepAction::Unpin { name: name.clone() },
+            PinsAction::MakeDir => PinsAction::RemoveDir,
+            PinsAction::Pin { name, .. } => PinsAction::Unpin { name: name.clone() },
             _ => return None,
         };
         Some(Self { action, ..self.clone() })
@@ -73,12 +73,12 @@ pub enum Attachment {
 }
 
 /// Where all attachments have their directories.
-pub fn keep_root(bpffs: &str) -> String {
+pub fn own_directory(bpffs: &str) -> String {
     format!("{bpffs}/{DIRECTORY}")
 }
 
 /// The directory for the prog arrays of `program` (an id) on the interface `ifindex` of the namespace with this cookie.
-pub fn keep_dir(
+pub fn prog_array_directory(
     bpffs: &str,
     netns_cookie: impl Display,
     ifindex: impl Display,
@@ -89,7 +89,7 @@ pub fn keep_dir(
 
 /// What the name of such a directory tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeptFor {
+pub struct AttachmentKey {
     /// The network namespace by its cookie; 0 where the kernel has none.
     pub netns_cookie: u64,
     /// The interface.
@@ -98,21 +98,21 @@ pub struct KeptFor {
     pub program: u32,
 }
 
-impl KeptFor {
-    /// Reads the last part of what [`keep_dir`] gives; none if `name` is another.
+impl AttachmentKey {
+    /// Reads the last part of what [`prog_array_directory`] gives; none if `name` is another.
     pub fn parse(name: &str) -> Option<Self> {
         let mut numbers = name.split('_');
-        let kept = Self {
+        let key = Self {
             netns_cookie: numbers.next()?.parse().ok()?,
             ifindex: numbers.next()?.parse().ok()?,
             program: numbers.next()?.parse().ok()?,
         };
-        numbers.next().is_none().then_some(kept)
+        numbers.next().is_none().then_some(key)
     }
 }
 
 /// The name of a map's pin: the kernel takes no dot, and no directory is meant by a slash.
-pub fn keep_name(map: &str) -> String {
+pub fn prog_array_pin_name(map: &str) -> String {
     map.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
@@ -122,13 +122,13 @@ mod tests {
 
     #[test]
     fn the_name_of_a_directory_is_read_as_it_was_written() {
-        let kept = KeptFor { netns_cookie: u64::MAX, ifindex: 7, program: u32::MAX };
-        let dir = keep_dir("/sys/fs/bpf", kept.netns_cookie, kept.ifindex, kept.program);
+        let key = AttachmentKey { netns_cookie: u64::MAX, ifindex: 7, program: u32::MAX };
+        let dir = prog_array_directory("/sys/fs/bpf", key.netns_cookie, key.ifindex, key.program);
         let name =
-            dir.strip_prefix(&keep_root("/sys/fs/bpf")).and_then(|name| name.strip_prefix('/')).unwrap();
-        assert_eq!(KeptFor::parse(name), Some(kept));
+            dir.strip_prefix(&own_directory("/sys/fs/bpf")).and_then(|name| name.strip_prefix('/')).unwrap();
+        assert_eq!(AttachmentKey::parse(name), Some(key));
         for other in ["", "1_2", "1_2_3_4", "1_2_x", "link_1_2", "1_4294967296_3", "1_2_", "block"] {
-            assert_eq!(KeptFor::parse(other), None, "{other}");
+            assert_eq!(AttachmentKey::parse(other), None, "{other}");
         }
     }
 }
