@@ -5,29 +5,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
+use loader::error::Whereabouts;
 use loader::netlink::{InterfaceRef, ModeChoice};
 use loader::object::MapDialect;
 use loader::pin::BPFFS_ROOT;
 use loader::{Error, ErrorKind, escape, quote};
 
-use crate::cmd::Command;
 use crate::format::Format;
-use crate::output::WIDTH;
-
-/// Load XDP object files compiled by clang into the Linux kernel, attach them to network interfaces, and manage them
-/// there.
-#[derive(Debug, Parser)]
-#[command(name = "xdpload", version, after_help = EXIT_CODES, max_term_width = WIDTH)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0 done, 1 failed, 2 usage, 3 not permitted, 4 refused by the verifier
-Answers go to standard output, everything else to standard error.";
 
 /// Which program: one of an object, or one that is loaded already, whoever loaded it.
 #[derive(Args, Debug)]
@@ -547,6 +532,22 @@ Examples:
   xdpload map dump eth0:blacklist --json > saved; xdpload map load eth0:blacklist saved --exact"
 );
 
+/// A namespace by path has a slash; one by name is where ip-netns(8) keeps it.
+pub(crate) fn netns_path(netns: &str) -> String {
+    if netns.contains('/') {
+        netns.to_owned()
+    } else {
+        Path::new("/run/netns").join(netns).display().to_string()
+    }
+}
+
+/// The options that lead to an interface, behind a blank; nothing for one that is found without.
+pub(crate) fn options(at: &Whereabouts) -> String {
+    let netns = at.netns.as_ref().map(|netns| format!(" --netns {}", escape(netns)));
+    let bpffs = at.bpffs.as_ref().map(|root| format!(" --bpffs {}", escape(&root.to_string_lossy())));
+    [netns, bpffs].into_iter().flatten().collect()
+}
+
 /// A time that an operator may need to see that the line still works: from a second to a day.
 fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.char_indices().next_back() {
@@ -571,16 +572,4 @@ where
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     let value = value.parse().map_err(|error| format!("{value:?}: {error}"))?;
     Ok((name.to_owned(), value))
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    #[test]
-    fn the_definitions_fit_together() {
-        Arguments::command().debug_assert();
-    }
 }

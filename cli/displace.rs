@@ -12,8 +12,7 @@ use loader::pin::{self, BPFFS_ROOT, Kind};
 use loader::program::Program;
 use loader::{Remedy, Result, escape};
 
-use crate::cmd::netns_path;
-use crate::remedy::options;
+use crate::args::{netns_path, options};
 
 /// The words for a remedy, and what they take if this process has not got it: what is to make room is opened by its id,
 /// or by a pin that this user may open.

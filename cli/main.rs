@@ -31,11 +31,11 @@ fn main(words: &[OsString]) -> Exit {
     }
     match Command::parse(words) {
         Ok(command) => {
-            let telling = refusal::Telling::of(&command);
+            let style = command.refusal_style();
             match command.run() {
                 Ok(()) => Exit::Done,
                 Err(error) => {
-                    if !refusal::tell(&error, &telling) {
+                    if !refusal::tell(&error, &style) {
                         output::error(&error);
                     }
                     Exit::from(&error)

@@ -7,32 +7,27 @@ use loader::error::Instruction;
 use loader::{Error, Explanation, errno_name, escape, quote};
 use serde::Serialize;
 
-use crate::cmd::Command;
-use crate::output;
-use crate::remedy;
+use crate::args::Form;
+use crate::{output, remedy};
 
 /// What the command line says about how a refusal is told.
 #[derive(Default)]
-pub(crate) struct Telling {
+pub(crate) struct Style {
     json: bool,
     /// Whether it takes `--verifier-log`.
     takes_log: bool,
     log: Option<PathBuf>,
 }
 
-impl Telling {
-    /// Those of the commands that load programs.
-    pub(crate) fn of(command: &Command) -> Self {
-        command.report().map_or_else(Self::default, |(log, form)| Self {
-            json: form.json,
-            takes_log: true,
-            log: log.map(Path::to_owned),
-        })
+impl Style {
+    /// That of a command that takes `--verifier-log`, which has said `log`.
+    pub(crate) fn with_log(log: Option<&Path>, form: Form) -> Self {
+        Self { json: form.json, takes_log: true, log: log.map(Path::to_owned) }
     }
 }
 
 /// Tells of an error that has an explanation; false if it has none.
-pub(crate) fn tell(error: &Error, telling: &Telling) -> bool {
+pub(crate) fn tell(error: &Error, style: &Style) -> bool {
     let (Some(explanation), Some(log)) = (error.explanation(), error.verifier_log()) else {
         return false;
     };
@@ -40,8 +35,8 @@ pub(crate) fn tell(error: &Error, telling: &Telling) -> bool {
     let mut told = explanation.clone();
     told.help = remedy::help(error);
     output::remark(&told);
-    output::remark(format_args!("  log:  {}", kept(log, explanation.log_lines, telling)));
-    if telling.json {
+    output::remark(format_args!("  log:  {}", kept(log, explanation.log_lines, style)));
+    if style.json {
         // The exit code says already that it went wrong.
         let _ = output::answer_json(&Document::new(error, &told));
     }
@@ -49,10 +44,10 @@ pub(crate) fn tell(error: &Error, telling: &Telling) -> bool {
 }
 
 /// Writes the log where the user wants it, and says where it is.
-fn kept(log: &str, lines: usize, telling: &Telling) -> String {
+fn kept(log: &str, lines: usize, style: &Style) -> String {
     let what = format!("full verifier log ({lines} lines)");
-    let Some(path) = &telling.log else {
-        return if telling.takes_log { format!("{what}: --verifier-log FILE") } else { what };
+    let Some(path) = &style.log else {
+        return if style.takes_log { format!("{what}: --verifier-log FILE") } else { what };
     };
     let name = quote(&path.to_string_lossy());
     match fs::write(path, log) {

@@ -8,7 +8,11 @@ use loader::error::Whereabouts;
 use loader::pin::BPFFS_ROOT;
 use loader::{Error, Help, Remedy, escape, quote};
 
-use crate::{displace, guard};
+use crate::args::options;
+use crate::displace;
+
+/// What the process is called that guards a change on trial.
+pub(crate) const GUARD: &str = "xdpload-guard";
 
 /// What to do about an error.
 pub(crate) fn help(error: &Error) -> Option<String> {
@@ -160,17 +164,10 @@ fn detach(at: &Whereabouts, link: &str) -> String {
     format!("xdpload detach {}{link}{}", escape(&at.interface), options(at))
 }
 
-/// The options that lead to an interface, behind a blank; nothing for one that is found without.
-pub(crate) fn options(at: &Whereabouts) -> String {
-    let netns = at.netns.as_ref().map(|netns| format!(" --netns {}", escape(netns)));
-    let bpffs = at.bpffs.as_ref().map(|root| format!(" --bpffs {}", escape(&root.to_string_lossy())));
-    [netns, bpffs].into_iter().flatten().collect()
-}
-
 /// Whether it is the guard of a trial that has the link open.
 fn is_on_trial(remedy: &Remedy) -> bool {
     let Remedy::ReplaceByLink { holders, .. } = remedy else { return false };
-    holders.iter().any(|holder| holder.name == guard::NAME)
+    holders.iter().any(|holder| holder.name == GUARD)
 }
 
 #[cfg(test)]
@@ -227,7 +224,7 @@ mod tests {
         let by_link = |holders| Remedy::ReplaceByLink { at: here.clone(), holders };
         let words = "xdpload attach eth0 OBJ --replace --link, or: xdpload detach eth0 --link";
         assert_eq!(both(by_link(Vec::new())), [words, "xdpload detach eth0 --link"]);
-        let guard = Process { id: 7, name: guard::NAME.to_owned() };
+        let guard = Process { id: 7, name: GUARD.to_owned() };
         let words = "it is on trial: xdpload confirm eth0, which keeps it; or: xdpload detach eth0 --link";
         assert_eq!(both(by_link(vec![guard])), [words, words]);
         assert_eq!(both(Remedy::LoadAnew(here))[1], "load it from its object: xdpload block on eth0");

@@ -30,7 +30,7 @@ mod trial;
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::{Args, Parser as _, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use loader::attach::{Interface, NetNs};
 use loader::kernel::kconfig_file;
 use loader::load::AttachedTo;
@@ -39,7 +39,23 @@ use loader::object::{DataSpec, Object, ParseOptions};
 use loader::plan::{AttachBy, Existing, KeepMaps, Loader, Plan, Target};
 use loader::{Error, ErrorKind, Result, escape, file, quote};
 
+use crate::output::WIDTH;
+use crate::refusal::Style;
 use crate::{args, output, value};
+
+/// Load XDP object files compiled by clang into the Linux kernel, attach them to network interfaces, and manage them
+/// there.
+#[derive(Debug, Parser)]
+#[command(name = "xdpload", version, after_help = EXIT_CODES, max_term_width = WIDTH)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done, 1 failed, 2 usage, 3 not permitted, 4 refused by the verifier
+Answers go to standard output, everything else to standard error.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -86,7 +102,7 @@ impl Command {
     pub(crate) fn parse(words: &[OsString]) -> std::result::Result<Self, clap::Error> {
         match Self::parse_alone(words) {
             Some(command) => Ok(command),
-            None => Ok(args::Arguments::try_parse_from(words)?.command),
+            None => Ok(Arguments::try_parse_from(words)?.command),
         }
     }
 
@@ -133,14 +149,16 @@ impl Command {
         }
     }
 
-    /// How those that load programs want to hear of a refusal: where the verifier's log goes, and in which form.
-    pub(crate) fn report(&self) -> Option<(Option<&Path>, args::Form)> {
+    /// How it wants a refusal by the verifier to be told.
+    pub(crate) fn refusal_style(&self) -> Style {
         match self {
-            Self::Attach(args) => Some((args.report.verifier_log.as_deref(), args.form)),
+            Self::Attach(args) => Style::with_log(args.report.verifier_log.as_deref(), args.form),
             #[cfg(feature = "load")]
-            Self::Load(args) => Some((args.report.verifier_log.as_deref(), args.form)),
-            Self::Block(block::args::Block::On(args)) => Some((args.verifier_log.as_deref(), args.form)),
-            _ => None,
+            Self::Load(args) => Style::with_log(args.report.verifier_log.as_deref(), args.form),
+            Self::Block(block::args::Block::On(args)) => {
+                Style::with_log(args.verifier_log.as_deref(), args.form)
+            }
+            _ => Style::default(),
         }
     }
 }
@@ -290,7 +308,7 @@ pub(crate) fn keep_maps(upgrade: args::Upgrade) -> KeepMaps {
 pub(crate) fn target(link: &InterfaceRef, target: &args::Target, pin: Option<&str>) -> Target {
     let by = if target.link { AttachBy::Link { pin: pin.map(str::to_owned) } } else { AttachBy::Netlink };
     Target::new(link.clone())
-        .netns(target.place.netns.as_deref().map(netns_path))
+        .netns(target.place.netns.as_deref().map(args::netns_path))
         .mode(target.mode)
         .replace(target.replace)
         .by(by)
@@ -298,7 +316,7 @@ pub(crate) fn target(link: &InterfaceRef, target: &args::Target, pin: Option<&st
 
 /// The network namespace that the command line names.
 pub(crate) fn netns(place: &args::Place) -> Result<Option<NetNs>> {
-    place.netns.as_deref().map(|netns| NetNs::at(netns_path(netns))).transpose()
+    place.netns.as_deref().map(|netns| NetNs::at(args::netns_path(netns))).transpose()
 }
 
 /// The interfaces of the command line, in that order.
@@ -314,20 +332,16 @@ pub(crate) fn open_all(links: &[InterfaceRef], netns: Option<&NetNs>) -> Result<
     Ok(all)
 }
 
-/// A namespace by path has a slash; one by name is where ip-netns(8) keeps it.
-pub(crate) fn netns_path(netns: &str) -> String {
-    if netns.contains('/') {
-        netns.to_owned()
-    } else {
-        Path::new("/run/netns").join(netns).display().to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn the_definitions_fit_together() {
+        Arguments::command().debug_assert();
+    }
 
     #[test]
     fn the_commands_are_those_of_the_features() {
@@ -342,7 +356,7 @@ mod tests {
         let mut expected = vec!["attach", "block", "confirm", "detach", "map", "status"];
         expected.extend(optional.into_iter().filter_map(|(name, is_in)| is_in.then_some(name)));
         expected.sort_unstable();
-        let command = args::Arguments::command();
+        let command = Arguments::command();
         let mut names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
         names.sort_unstable();
         assert_eq!(names, expected);
@@ -407,7 +421,7 @@ mod tests {
     #[test]
     fn each_command_is_parsed_alone_or_meant_not_to_be() {
         let mut commands = Vec::new();
-        runnable(&args::Arguments::command(), "", &mut commands);
+        runnable(&Arguments::command(), "", &mut commands);
         for command in commands {
             let is_of = |sample: &&&str| {
                 let rest = sample.strip_prefix(&*command);

@@ -16,7 +16,7 @@ use crate::guard::Guard;
 /// Starts a guard, if the command line asks for one.
 pub(crate) fn guard(trial: args::Trial, place: &args::Place, bpffs: &args::Bpffs) -> Result<Option<Guard>> {
     let Some(patience) = trial.confirm else { return Ok(None) };
-    let netns = place.netns.as_deref().map(|netns| absolute(&super::netns_path(netns))).transpose()?;
+    let netns = place.netns.as_deref().map(|netns| absolute(&args::netns_path(netns))).transpose()?;
     let guard = Guard::start(patience, netns.as_deref())?;
     Ok(Some(Guard { again: format!("{}{}", place.once_more(), bpffs.once_more()), ..guard }))
 }

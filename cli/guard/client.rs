@@ -14,7 +14,8 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use nix::unistd::geteuid;
 
-use super::{NAME, TO_STRANGERS, socket_name};
+use super::{TO_STRANGERS, socket_name};
+use crate::remedy::GUARD;
 
 /// How long a guard may take to answer. It may be stopped, and then it never does.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -121,7 +122,7 @@ impl<'n> Guards<'n> {
         };
         let mut named = Vec::new();
         for line in sockets.lines() {
-            let ifindex = line.rsplit_once(&format!(" @{NAME}/")).and_then(|(_, index)| index.parse().ok());
+            let ifindex = line.rsplit_once(&format!(" @{GUARD}/")).and_then(|(_, index)| index.parse().ok());
             named.extend(ifindex.filter(|ifindex| !named.contains(ifindex)));
         }
         named

@@ -19,11 +19,10 @@ use std::time::Duration;
 
 use loader::{Error, Result};
 
+use crate::remedy::GUARD;
+
 pub(crate) use client::{Guards, Pending, is_without_sockets, pending};
 pub(crate) use process::run;
-
-/// What its process is called.
-pub(crate) const NAME: &str = "xdpload-guard";
 
 /// What it answers to users who may not ask.
 const TO_STRANGERS: &str = "error only the user who made the change may ask\n";
@@ -57,7 +56,7 @@ impl Guard {
     pub(crate) fn start(patience: Duration, netns: Option<&str>) -> Result<Self> {
         let (socket, theirs) = UnixStream::pair().map_err(|error| failed("socketpair(2)", &error))?;
         let child = Command::new(OWN_PROGRAM)
-            .arg0(NAME)
+            .arg0(GUARD)
             .arg(patience.as_secs().to_string())
             .args(netns)
             .env_clear()
@@ -80,10 +79,10 @@ fn failed(call: &str, error: &io::Error) -> Error {
 
 /// Whether this process was started as a guard.
 pub(crate) fn is_meant(words: &[OsString]) -> bool {
-    words.first().is_some_and(|name| name == NAME)
+    words.first().is_some_and(|name| name == GUARD)
 }
 
 /// The name of the socket in the abstract namespace, which is one for each network namespace.
 fn socket_name(ifindex: u32) -> String {
-    format!("{NAME}/{ifindex}")
+    format!("{GUARD}/{ifindex}")
 }

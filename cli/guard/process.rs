@@ -21,8 +21,9 @@ use nix::unistd::{close, setsid};
 
 use super::client::{SOCKET, is_trusted, pending, stranger, unix_socket, who_holds};
 use super::log::{Level, log};
-use super::{NAME, TO_STRANGERS, socket_name};
+use super::{TO_STRANGERS, socket_name};
 use crate::remedy;
+use crate::remedy::GUARD;
 
 /// How long a roll-back that fails is tried again: a driver may be short of memory for a moment, or somebody may clear
 /// away what is in the way.
@@ -144,7 +145,7 @@ fn leave_the_session() -> Result<SignalFd> {
     all.thread_block().map_err(|errno| nix_error("sigprocmask(2)", errno))?;
     setsid().map_err(|errno| nix_error("setsid(2)", errno))?;
     // How it is called in lists, and that a shortage of memory is no reason to end it, are not worth a failure.
-    let _ = CString::new(NAME).map(|name| nix::sys::prctl::set_name(&name));
+    let _ = CString::new(GUARD).map(|name| nix::sys::prctl::set_name(&name));
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     SignalFd::with_flags(&end, flags).map_err(|errno| nix_error("signalfd(2)", errno))

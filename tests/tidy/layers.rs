@@ -1,4 +1,5 @@
-//! Who may import whom: the table of ARCHITECTURE.md, held against every `crate::` path of the library.
+//! Who may import whom: the tables of ARCHITECTURE.md, held against every `crate::` path of the library and of the
+//! program.
 
 use crate::lexer::words;
 use crate::paths::CodePath;
@@ -7,7 +8,20 @@ use crate::tree::{File, Violation};
 /// Where the library lives.
 const LIBRARY: &str = "loader/src/";
 
-/// A module of the library.
+/// The modules of a crate, each with what it may import.
+struct Layers {
+    under: &'static str,
+    table: &'static [Module],
+    /// Modules above the table; they may import all of it.
+    above: &'static [&'static str],
+}
+
+const LAYERS: [Layers; 2] = [
+    Layers { under: LIBRARY, table: &TABLE, above: &["load", "lib"] },
+    Layers { under: "cli/", table: &PROGRAM, above: &["cmd", "main", "start"] },
+];
+
+/// A module of a crate.
 struct Module {
     name: &'static str,
     /// It may import any module of a lower row that is not [`Module::unless`]...
@@ -27,6 +41,24 @@ const fn pure(name: &'static str, row: u8) -> Module {
 const fn handle(name: &'static str, row: u8, beside: &'static [&'static str]) -> Module {
     Module { name, row, beside, unless: &[] }
 }
+
+/// A module of the program.
+const fn of_program(name: &'static str, row: u8) -> Module {
+    Module { name, row, beside: &[], unless: &[] }
+}
+
+const PROGRAM: [Module; 10] = [
+    of_program("ancestors", 0),
+    of_program("exit", 0),
+    of_program("format", 0),
+    of_program("args", 1),
+    of_program("value", 1),
+    of_program("displace", 2),
+    of_program("remedy", 3),
+    of_program("guard", 4),
+    of_program("output", 4),
+    of_program("refusal", 5),
+];
 
 const TABLE: [Module; 25] = [
     Module { name: "uapi", row: 0, beside: &[], unless: &[] },
@@ -56,9 +88,6 @@ const TABLE: [Module; 25] = [
     handle("doctor", 5, &["attach", "kernel"]),
 ];
 
-/// Modules above the table; they may import all of it.
-const ABOVE: [&str; 2] = ["load", "lib"];
-
 /// What the pure rows never name: the same bytes give the same answer on every machine.
 const IMPURE: [&str; 12] = [
     "std::env",
@@ -78,19 +107,19 @@ const IMPURE: [&str; 12] = [
 /// What lies below those and asks nobody all the same; constants of the C library are let pass too.
 const PURE_ALL_THE_SAME: [&str; 2] = ["nix::errno", "std::os::unix::ffi"];
 
-/// Every module of the library stands in the table and imports only what its row allows.
+/// Every module of these crates stands in its table and imports only what its row allows.
 pub(crate) fn imports_follow_the_table(file: &File) -> Vec<Violation> {
-    let Some(name) = module_of(file) else { return Vec::new() };
-    if ABOVE.contains(&name) {
+    let Some((layers, name)) = module_of(file) else { return Vec::new() };
+    if layers.above.contains(&name) {
         return Vec::new();
     }
-    let Some(module) = TABLE.iter().find(|module| module.name == name) else {
+    let Some(module) = layers.table.iter().find(|module| module.name == name) else {
         return vec![file.breach(1, format!("the module `{name}` has no row in tests/tidy/layers.rs"))];
     };
     let refusal = |path: &CodePath| {
         let import = path.text.strip_prefix("crate::")?.split("::").next()?;
-        let rule =
-            format!("`{name}` (row {}) may not import `{import}`{}", module.row, why_not(module, import)?);
+        let why_not = why_not(layers, module, import)?;
+        let rule = format!("`{name}` (row {}) may not import `{import}`{why_not}", module.row);
         Some(file.breach_in_product(path.offset, rule))
     };
     file.paths.iter().filter_map(refusal).collect()
@@ -114,10 +143,8 @@ pub(crate) fn the_blocklist_stands_between(file: &File) -> Vec<Violation> {
 
 /// Nobody reaches the crate's root through `super`, where the table would not see it.
 pub(crate) fn the_root_is_called_crate(file: &File) -> Vec<Violation> {
-    if module_of(file).is_none() {
-        return Vec::new();
-    }
-    let inside = file.path.trim_start_matches(LIBRARY).trim_end_matches(".rs").trim_end_matches("/mod");
+    let Some((layers, _)) = module_of(file) else { return Vec::new() };
+    let inside = file.path.trim_start_matches(layers.under).trim_end_matches(".rs").trim_end_matches("/mod");
     let depth = inside.split('/').count();
     let too_far =
         |path: &&CodePath| path.text.split("::").take_while(|part| *part == "super").count() >= depth;
@@ -128,7 +155,8 @@ pub(crate) fn the_root_is_called_crate(file: &File) -> Vec<Violation> {
 
 /// Rows 1 to 4 ask no file, environment, clock or system call.
 pub(crate) fn the_pure_rows_ask_nobody(file: &File) -> Vec<Violation> {
-    let row = module_of(file).and_then(|name| TABLE.iter().find(|module| module.name == name));
+    let Some((Layers { under: LIBRARY, .. }, name)) = module_of(file) else { return Vec::new() };
+    let row = TABLE.iter().find(|module| module.name == name);
     if !row.is_some_and(|module| (1..=4).contains(&module.row)) {
         return Vec::new();
     }
@@ -158,20 +186,24 @@ pub(crate) fn the_root_only_reexports(file: &File) -> Vec<Violation> {
         .collect()
 }
 
-/// The name of the library's module that `file` is part of.
-fn module_of(file: &File) -> Option<&str> {
-    file.path.strip_prefix(LIBRARY)?.split('/').next()?.split('.').next()
+/// The crate that `file` belongs to, if that has layers, and the module.
+fn module_of(file: &File) -> Option<(&'static Layers, &str)> {
+    let path = file.path.strip_suffix(".rs")?;
+    LAYERS.iter().find_map(|layers| {
+        let name = path.strip_prefix(layers.under)?.split('/').next()?;
+        Some((layers, name))
+    })
 }
 
 /// Why `module` may not import `import`, or `None` when it may.
-fn why_not(module: &Module, import: &str) -> Option<&'static str> {
+fn why_not(layers: &Layers, module: &Module, import: &str) -> Option<&'static str> {
     if import == module.name || module.beside.contains(&import) {
         return None;
     }
     if module.unless.contains(&import) {
         return Some(": it is pure");
     }
-    match TABLE.iter().find(|other| other.name == import) {
+    match layers.table.iter().find(|other| other.name == import) {
         Some(other) if other.row < module.row => None,
         Some(other) if other.row == module.row => Some(": it stands in the same row"),
         Some(_) => Some(": it stands in a later row"),
@@ -203,6 +235,11 @@ mod tests {
             ["1: `sys` (row 0) may not import `error`: it stands in the same row"]
         );
         assert_eq!(breaches(rule, "loader/src/odd.rs", "").len(), 1);
+        assert!(breaches(rule, "cli/cmd/map/mod.rs", "use crate::{args, output};").is_empty());
+        assert_eq!(
+            breaches(rule, "cli/args.rs", "use crate::{cmd::Command, format::Format};"),
+            ["1: `args` (row 1) may not import `cmd`: it is no module of an earlier row"]
+        );
     }
 
     #[test]

@@ -257,7 +257,7 @@ fn without_ethernet(facts: &InterfaceFacts) -> Error {
     );
     let below = match &facts.lower {
         Some(lower) => {
-            let options = remedy::options(&facts.at(lower));
+            let options = crate::args::options(&facts.at(lower));
             format!("`xdpload block on {}{options}` drops", escape(&lower.name))
         }
         None => "on the interface that they come in by, the blocklist drops".to_owned(),
@@ -391,7 +391,7 @@ impl TurningOn<'_> {
         let args = self.args;
         let path = self.blocklist.program(buffers, self.lock).map_err(name_privileges)?;
         let target = Target::new(InterfaceRef::named(link.name.clone())?)
-            .netns(args.place.netns.as_deref().map(crate::cmd::netns_path))
+            .netns(args.place.netns.as_deref().map(crate::args::netns_path))
             .mode(args.mode.unwrap_or_default());
         let program = Existing::Pinned(path.to_string_lossy().into_owned());
         let bpffs = args.bpffs.text();
