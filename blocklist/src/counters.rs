@@ -4,12 +4,8 @@ use std::collections::BTreeMap;
 
 use loader::Result;
 
-use crate::layout::{u32_at, u64_at};
+use crate::layout::{COUNTERS_SIZE, VERDICTS, u32_at, u64_at};
 use crate::store::{Blocklist, shapes};
-
-/// Bytes of `struct block_counters`.
-pub(crate) const VALUE_SIZE: usize = 8 + 16 * VERDICTS;
-const VERDICTS: usize = 8;
 
 /// What becomes of a packet: `enum block_verdict`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +102,7 @@ pub fn read(blocklist: &Blocklist) -> Result<BTreeMap<u32, Counters>> {
     for entry in map.entries() {
         let entry = entry?;
         let mut counters = Counters::none(0);
-        for value in entry.value.all().filter(|value| value.len() >= VALUE_SIZE) {
+        for value in entry.value.all().filter(|value| value.len() >= COUNTERS_SIZE) {
             counters.ifindex = counters.ifindex.max(u32_at(value, 0));
             for (at, count) in counters.counts.iter_mut().enumerate() {
                 count.packets = count.packets.wrapping_add(u64_at(value, 8 + 16 * at));

@@ -23,18 +23,6 @@ fn place(bits: u64, places: u32) -> u32 {
     low((u64::from(low(bits)) * u64::from(places)) >> 32)
 }
 
-/// `block_code()` of a prefix of /17 to /31.
-pub(crate) fn code(address: u32, length: u8) -> u32 {
-    address & !(u32::MAX >> length) | 1 << (31 - length)
-}
-
-/// What [`code`] was made from.
-pub(crate) fn decode(code: u32) -> (u32, u8) {
-    let zeros = code.trailing_zeros().min(31);
-    let length = u8::try_from(31 - zeros).expect("below 32");
-    (code & !(1 << zeros), length)
-}
-
 /// The bucket of a key.
 pub(crate) fn bucket(key: Key, config: &Config) -> u32 {
     place(hash4(key, config.seed) >> 16, config.buckets)
@@ -81,19 +69,4 @@ pub(crate) fn bits(prefix: IpNet, config: &Config) -> Bits {
 pub(crate) fn heads(net: ipnet::Ipv4Net) -> (u32, u32) {
     let wide = 16_u32.saturating_sub(u32::from(net.prefix_len()));
     (u32::from(net.addr()) >> 16, 1 << wide)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_code_is_a_prefix() {
-        for (address, length, expected) in
-            [(0xc000_0200, 24, 0xc000_0280), (0xffff_8000, 17, 0xffff_c000), (0xc000_0202, 31, 0xc000_0203)]
-        {
-            assert_eq!(code(address, length), expected);
-            assert_eq!(decode(expected), (address, length));
-        }
-    }
 }

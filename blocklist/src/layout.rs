@@ -6,8 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::hash;
-
 /// `BLOCK_LAYOUT`.
 pub(crate) const LAYOUT: u32 = 4;
 /// Keys of a bucket.
@@ -137,6 +135,11 @@ pub(crate) enum Home {
     Trie,
 }
 
+/// How many verdicts there are: the length of `enum block_verdict`.
+pub(crate) const VERDICTS: usize = 8;
+/// Bytes of `struct block_counters`.
+pub(crate) const COUNTERS_SIZE: usize = 8 + 16 * VERDICTS;
+
 /// A key of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
@@ -150,15 +153,27 @@ impl Key {
         let address = u32::from(address);
         match length {
             32 => Self { code: address, is_prefix: false },
-            _ => Self { code: hash::code(address, length), is_prefix: true },
+            _ => Self { code: code(address, length), is_prefix: true },
         }
     }
 
     /// The prefix that the key stands for.
     pub(crate) fn prefix(self) -> IpNet {
-        let (address, length) = if self.is_prefix { hash::decode(self.code) } else { (self.code, 32) };
+        let (address, length) = if self.is_prefix { decode(self.code) } else { (self.code, 32) };
         net(IpAddr::V4(address.into()), length)
     }
+}
+
+/// `block_code()` of a prefix of /17 to /31.
+fn code(address: u32, length: u8) -> u32 {
+    address & !(u32::MAX >> length) | 1 << (31 - length)
+}
+
+/// What [`code`] was made from.
+fn decode(code: u32) -> (u32, u8) {
+    let zeros = code.trailing_zeros().min(31);
+    let length = u8::try_from(31 - zeros).expect("below 32");
+    (code & !(1 << zeros), length)
 }
 
 /// The prefix with this length; one that is longer than the family allows is cut.
@@ -409,4 +424,19 @@ fn padded(octets: [u8; 4]) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..4].copy_from_slice(&octets);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_a_prefix() {
+        for (address, length, expected) in
+            [(0xc000_0200, 24, 0xc000_0280), (0xffff_8000, 17, 0xffff_c000), (0xc000_0202, 31, 0xc000_0203)]
+        {
+            assert_eq!(code(address, length), expected);
+            assert_eq!(decode(expected), (address, length));
+        }
+    }
 }

@@ -13,7 +13,7 @@ use loader::uapi::bpf::MapType;
 use loader::{Cause, Error, ErrorKind, Help, Result, pin, quote};
 use nix::libc::ENOENT;
 
-use crate::layout::{Bucket, Cell, Config, Heads, LAYOUT, Line, RuleValue, Set};
+use crate::layout::{Config, LAYOUT};
 
 /// The shape of a map: everything but its capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,8 @@ const fn shape(name: &'static str, map_type: MapType, key_size: u32, value_size:
 
 /// The maps of a blocklist: those of the object, and two that no program uses, `sets` and `holds`.
 pub(crate) mod shapes {
-    use super::{Bucket, Cell, Config, Heads, Line, MapType, RuleValue, Set, Shape, shape};
+    use super::{MapType, Shape, shape};
+    use crate::layout::{Bucket, COUNTERS_SIZE, Cell, Config, Heads, Line, RuleValue, Set};
 
     pub(crate) const CONFIG: Shape = shape("config", MapType::ARRAY, 4, Config::SIZE);
     pub(crate) const HEADS: Shape = shape("heads", MapType::ARRAY, 4, Heads::SIZE);
@@ -42,8 +43,7 @@ pub(crate) mod shapes {
     pub(crate) const TRIE6: Shape = shape("trie6", MapType::LPM_TRIE, 20, RuleValue::IN_TRIE);
     pub(crate) const ALLOW4: Shape = shape("allow4", MapType::LPM_TRIE, 8, 4);
     pub(crate) const ALLOW6: Shape = shape("allow6", MapType::LPM_TRIE, 20, 4);
-    pub(crate) const COUNTERS: Shape =
-        shape("counters", MapType::PERCPU_ARRAY, 4, crate::counters::VALUE_SIZE);
+    pub(crate) const COUNTERS: Shape = shape("counters", MapType::PERCPU_ARRAY, 4, COUNTERS_SIZE);
     pub(crate) const SETS: Shape = shape("sets", MapType::ARRAY, 4, Set::SIZE);
     pub(crate) const HOLDS: Shape = shape("holds", MapType::HASH, 24, 4);
 

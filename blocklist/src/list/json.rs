@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::List;
-use super::line::Reason;
+use super::reason::Reason;
 use crate::prefix;
 
 /// Reads an object with the prefix as `cidr`; one with the `type` metadata lists nothing.

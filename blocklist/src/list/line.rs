@@ -1,35 +1,14 @@
 //! One line of a list: which form it has, and what it lists.
 
 use std::collections::HashMap;
-use std::{fmt, iter};
+use std::iter;
 
 use ipnet::IpNet;
 
+use super::reason::Reason;
 use super::{Item, List, json, nft};
 use crate::duration;
-use crate::prefix::{self, NoPrefix};
-
-/// What is wrong with a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason(pub String);
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Reason {
-    pub(super) fn new(words: impl Into<String>) -> Self {
-        Self(words.into())
-    }
-}
-
-impl From<NoPrefix> for Reason {
-    fn from(reason: NoPrefix) -> Self {
-        Self(reason.0)
-    }
-}
+use crate::prefix;
 
 /// What is remembered from line to line.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@
 mod json;
 mod line;
 mod nft;
+mod reason;
 
 use std::cmp::Ordering;
 use std::io::{BufRead, Read as _};
@@ -19,7 +20,7 @@ use ipnet::IpNet;
 
 use crate::prefix::{self, order, plain_address, single};
 
-pub use line::Reason;
+pub use reason::Reason;
 
 /// Bytes of a line that is still taken for one; a longer one is of no list.
 const MAX_LINE: usize = 1 << 16;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::List;
-use super::line::Reason;
+use super::reason::Reason;
 use crate::{duration, prefix};
 
 /// Words that begin a statement in a set which says nothing of its elements.
