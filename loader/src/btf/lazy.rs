@@ -10,6 +10,7 @@
 //! by another walk, and a type is decoded, and checked, when it is asked for. A module's BTF is *split*: its ids and
 //! its names go on where those of the kernel end.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::str;
@@ -17,8 +18,8 @@ use std::sync::Arc;
 
 use super::parse::{Head, Header, TypeReader, check_string_table, cut_short, peek};
 use super::sieve::Sieve;
-use super::types::{Name, POINTER_SIZE, Shape, Type, TypeId};
-use super::view::Types as _;
+use super::types::{Name, POINTER_SIZE, Shape, Type, TypeHead, TypeId};
+use super::view::Types;
 use crate::bytes::{ByteOrder, Bytes};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::uapi::btf::{BTF_MAGIC, BTF_TYPE_SIZE, BtfKind};
@@ -54,18 +55,6 @@ struct Inner {
     sieve: Sieve,
     kept: Vec<TypeHead>,
     pointer_size: u32,
-}
-
-/// What a type says of itself before it is decoded.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TypeHead {
-    /// Its id.
-    pub id: TypeId,
-    /// Its kind.
-    pub kind: BtfKind,
-    /// Its name.
-    pub name: Name,
 }
 
 impl LazyBtf {
@@ -416,6 +405,28 @@ impl Iterator for Walk<'_> {
         let id = TypeId(self.id);
         (self.rest, self.id) = (rest, self.id + 1);
         Some(TypeHead { id, kind: info.kind, name })
+    }
+}
+
+impl Types for LazyBtf {
+    fn get(&self, id: TypeId) -> Result<Cow<'_, Type>> {
+        self.get(id).map(Cow::Owned)
+    }
+
+    fn head(&self, id: TypeId) -> Result<TypeHead> {
+        self.head(id)
+    }
+
+    fn text(&self, name: Name) -> Result<&str> {
+        self.text(name)
+    }
+
+    fn pointer_size(&self) -> u32 {
+        self.pointer_size()
+    }
+
+    fn error(&self, id: TypeId, message: String) -> Error {
+        self.error(id, message)
     }
 }
 

@@ -35,14 +35,14 @@ mod write;
 pub use c::MAX_TEXT;
 pub use ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo, SectionInfo};
 pub use kernel::KernelTypes;
-pub use lazy::{LazyBtf, Memory, TypeHead};
+pub use lazy::{LazyBtf, Memory};
 pub use map_def::Variable;
 pub use place::VariablePlace;
 pub use reduce::BtfAddition;
 pub use sieve::Sieve;
 pub use types::{
     Array, Composite, DataSec, DataSecEntry, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Member,
-    Name, POINTER_SIZE, Param, Shape, Type, TypeId, TypeTag, Var,
+    Name, POINTER_SIZE, Param, Shape, Type, TypeHead, TypeId, TypeTag, Var,
 };
 pub use value::{Field, Value};
 pub(crate) use value::{begin, first_name, several_variables};

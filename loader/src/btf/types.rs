@@ -363,3 +363,15 @@ impl Shape {
         }
     }
 }
+
+/// What a type says of itself before it is decoded.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypeHead {
+    /// Its id.
+    pub id: TypeId,
+    /// Its kind.
+    pub kind: BtfKind,
+    /// Its name.
+    pub name: Name,
+}

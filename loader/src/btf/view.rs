@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::lazy::TypeHead;
-use super::types::{Name, POINTER_SIZE, Shape, Type, TypeId};
-use super::{Btf, LazyBtf};
+use super::Btf;
+use super::types::{Name, POINTER_SIZE, Shape, Type, TypeHead, TypeId};
 use crate::error::{Context as _, Error, Result, quote};
 
 /// How many typedefs, qualifiers and array dimensions may stand in a row. The kernel stops at as many
@@ -115,28 +114,6 @@ impl Types for Btf {
 
     fn pointer_size(&self) -> u32 {
         POINTER_SIZE
-    }
-
-    fn error(&self, id: TypeId, message: String) -> Error {
-        self.error(id, message)
-    }
-}
-
-impl Types for LazyBtf {
-    fn get(&self, id: TypeId) -> Result<Cow<'_, Type>> {
-        self.get(id).map(Cow::Owned)
-    }
-
-    fn head(&self, id: TypeId) -> Result<TypeHead> {
-        self.head(id)
-    }
-
-    fn text(&self, name: Name) -> Result<&str> {
-        self.text(name)
-    }
-
-    fn pointer_size(&self) -> u32 {
-        self.pointer_size()
     }
 
     fn error(&self, id: TypeId, message: String) -> Error {

@@ -2,6 +2,7 @@
 
 use netlink_packet_core::{NLA_HEADER_SIZE, NlaBuffer, NlasIterator};
 
+use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 
 /// What messages are called in an error about their bytes.
@@ -20,6 +21,15 @@ pub(super) fn attributes(list: &[u8], start: usize) -> impl Iterator<Item = Resu
         offset += align(attribute.length().into());
         Ok((attribute, payload))
     })
+}
+
+/// The attributes of `message` from `offset` to its end.
+pub(super) fn message_attributes(
+    message: Bytes<'_>,
+    offset: usize,
+) -> Result<impl Iterator<Item = Result<Attribute<'_>>>> {
+    let left = message.len().saturating_sub(offset);
+    Ok(attributes(message.slice(offset, left, "the attributes")?, offset))
 }
 
 /// Messages and attributes start at multiples of four bytes.

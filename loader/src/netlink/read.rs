@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netlink_packet_core::{NetlinkBuffer, NetlinkHeader, Parseable as _};
 
-use super::attribute::{Attribute, MESSAGE, align, attributes};
+use super::attribute::{MESSAGE, align, attributes, message_attributes};
 use super::route;
 use super::state::XdpState;
 use super::write::{IFINFOMSG_LEN, NLMSG_HDRLEN};
@@ -241,15 +241,6 @@ fn read_sentence(message: Bytes<'_>, flags: u16, offset: usize) -> Result<Option
         }
     }
     Ok(sentence)
-}
-
-/// The attributes of `message` from `offset` to its end.
-pub(super) fn message_attributes(
-    message: Bytes<'_>,
-    offset: usize,
-) -> Result<impl Iterator<Item = Result<Attribute<'_>>>> {
-    let left = message.len().saturating_sub(offset);
-    Ok(attributes(message.slice(offset, left, "the attributes")?, offset))
 }
 
 /// A string attribute: the bytes before the first NUL, if there is one.

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::attribute::message_attributes;
 use super::attribute::{MESSAGE, align, attributes};
-use super::read::message_attributes;
 use super::write::{NLMSG_HDRLEN, message};
 use crate::bytes::{ByteOrder, Bytes};
 use crate::error::Result;

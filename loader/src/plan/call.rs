@@ -5,22 +5,14 @@ use std::sync::Arc;
 
 use nix::libc::{EAGAIN, ENOSPC};
 
-use super::externs::ModuleSlot;
 use super::prog_array_pins::ProgArrayPins;
+use super::slot::{MapSlot, ModuleSlot, ProgramSlot};
 use crate::btf::{BtfAddition, FuncInfo, LineInfo};
 use crate::features::Feature;
 use crate::insn::Insn;
 use crate::netlink::{InterfaceRef, Mode};
 use crate::object::{EntryTypes, MapShape};
 use crate::uapi::bpf::{AttachType, ObjName, ProgType};
-
-/// A map of the plan: its index in [`Plan::maps`](super::Plan::maps). While a plan is carried out it has an fd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MapSlot(pub usize);
-
-/// A program of the plan: its index in [`Plan::programs`](super::Plan::programs).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ProgramSlot(pub usize);
 
 /// One thing to ask of the kernel, or to tell the guard of a trial.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::fmt;
 
 use super::call::{
     BpfLinkCall, BtfLoad, Call, CopyBy, Device, Existing, FdValue, GuardMessage, LinkCreate, MapCreate,
-    MapSlot, ProgLoad, ProgramSlot, SetXdp,
+    ProgLoad, SetXdp,
 };
-use super::externs::ModuleSlot;
+use super::slot::{MapSlot, ModuleSlot, ProgramSlot};
 use super::{Attachment, FIRST_LOG_SIZE, PinsAction, Plan, ProgArrayPins, own_link, prog_array_directory};
 use crate::btf::BtfAddition;
 use crate::bytes::ByteOrder;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Plan;
+use super::slot::ModuleSlot;
 use crate::btf::{Sieve, TypeId};
 use crate::error::{Error, ErrorKind, Result, escape, quote};
 use crate::order::InOrder as _;
@@ -77,11 +78,6 @@ impl KernelSymbols {
         }
     }
 }
-
-/// A kernel module of the plan: its index in [`Plan::modules`](super::Plan::modules). While a plan is carried out its
-/// BTF has an fd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ModuleSlot(pub usize);
 
 /// An extern that the programs refer to.
 #[non_exhaustive]

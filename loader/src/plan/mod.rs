@@ -30,18 +30,18 @@ mod needs;
 mod number;
 mod pin_path;
 mod prog_array_pins;
+mod slot;
 mod trial;
 
 pub(crate) use build::link_without_pin;
 pub use build::{KeepMaps, Loader};
 pub use call::{
     Adapted, Arm, BpfLinkCall, BtfLoad, Call, CopyBy, Device, Existing, FIRST_LOG_SIZE, FdValue, Fit,
-    GuardMessage, LinkCreate, MapCreate, MapFd, MapSlot, ModuleFd, OtherShape, ProgInfo, ProgLoad,
-    ProgramSlot, SetXdp, WantedMap,
+    GuardMessage, LinkCreate, MapCreate, MapFd, ModuleFd, OtherShape, ProgInfo, ProgLoad, SetXdp, WantedMap,
 };
 pub use describe::KernelCall;
 pub(crate) use display::label;
-pub use externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants};
+pub use externs::{ExternValue, KernelSymbols, ResolvedExtern, Wants};
 pub use number::Number;
 pub(crate) use pin_path::beside;
 pub use pin_path::check_pin_path;
@@ -49,6 +49,7 @@ pub use prog_array_pins::{
     Attachment, AttachmentKey, PinsAction, ProgArrayPins, own_directory, prog_array_directory,
     prog_array_pin_name,
 };
+pub use slot::{MapSlot, ModuleSlot, ProgramSlot};
 pub use trial::own_link;
 
 use nix::libc::{E2BIG, EBUSY, EINVAL, EOPNOTSUPP, EPERM};

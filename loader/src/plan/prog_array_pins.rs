@@ -9,7 +9,7 @@
 
 use std::fmt::Display;
 
-use super::call::{MapSlot, ProgramSlot};
+use super::slot::{MapSlot, ProgramSlot};
 
 /// The directory below bpffs in which all of these are.
 const DIRECTORY: &str = "xdpload";

@@ -10,9 +10,10 @@ use super::{ensure_bpffs, not_text, text, wait_for_others};
 use crate::error::{Context as _, Error, ErrorKind, Remedy, Result, quote};
 use crate::netlink::{Mode, ModeChoice};
 use crate::object::ProgramSpec;
-use crate::plan::call::{BpfLinkCall, Call, Existing, LinkCreate, ProgLoad, ProgramSlot, SetXdp};
+use crate::plan::call::{BpfLinkCall, Call, Existing, LinkCreate, ProgLoad, SetXdp};
 use crate::plan::pin_path::check_pin_path;
 use crate::plan::prog_array_pins::Attachment;
+use crate::plan::slot::ProgramSlot;
 use crate::plan::{AttachBy, On, Plan, Step, Target, When};
 use crate::uapi::bpf::AttachType;
 

@@ -12,7 +12,8 @@ use crate::features::{Answer, Feature, Kernel};
 use crate::linker::{Linked, MapReference, Referent};
 use crate::object::{DataKind, EntryTypes, MapShape, MapSpec, Object};
 use crate::order::InOrder as _;
-use crate::plan::call::{Call, MapCreate, MapFd, MapSlot, ProgramSlot};
+use crate::plan::call::{Call, MapCreate, MapFd};
+use crate::plan::slot::{MapSlot, ProgramSlot};
 use crate::plan::{On, Step, When};
 use crate::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_SEGV_ON_FAULT, MapType};
 

@@ -8,8 +8,9 @@ use super::programs::pin_name;
 use crate::error::{Context as _, Error, ErrorKind, Remedy, Result, quote};
 use crate::object::ProgramSpec;
 use crate::plan::Step;
-use crate::plan::call::{BpfLinkCall, Call, ProgramSlot};
+use crate::plan::call::{BpfLinkCall, Call};
 use crate::plan::pin_path::check_pin_path;
+use crate::plan::slot::ProgramSlot;
 
 impl Loader<'_> {
     /// Refuses an extension without a program to extend, and a program to extend without an extension.

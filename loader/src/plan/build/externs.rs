@@ -20,9 +20,10 @@ use crate::kconfig::Kconfig;
 use crate::linker::Linked;
 use crate::object::{CURRENT_KERNEL_VERSION, ExternKind, ExternSpec, Object, OptionSpec};
 use crate::order::InOrder as _;
+use crate::plan::ModuleSlot;
 use crate::plan::Step;
 use crate::plan::call::{Call, ModuleFd};
-use crate::plan::externs::{ExternValue, KernelSymbols, ModuleSlot, ResolvedExtern, Wants, no_helper};
+use crate::plan::externs::{ExternValue, KernelSymbols, ResolvedExtern, Wants, no_helper};
 use crate::uapi::bpf::{BPF_CALL, BPF_INSN_SIZE, BPF_PSEUDO_BTF_ID};
 use crate::uapi::btf::BtfKind;
 

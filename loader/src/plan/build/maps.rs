@@ -11,8 +11,9 @@ use super::{Loader, NEWER, charged, name_for};
 use crate::error::{Context, ENOTSUPP, Error, ErrorKind, Remedy, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::object::{InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotValue};
-use crate::plan::call::{Adapted, Call, FdValue, Fit, MapCreate, MapSlot, OtherShape, WantedMap};
+use crate::plan::call::{Adapted, Call, FdValue, Fit, MapCreate, OtherShape, WantedMap};
 use crate::plan::pin_path::{beside, check_pin_path};
+use crate::plan::slot::MapSlot;
 use crate::plan::{On, Step, When};
 use crate::uapi::bpf::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC, BPF_F_NUMA_NODE, MapType, ObjName};
 

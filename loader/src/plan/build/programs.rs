@@ -14,8 +14,9 @@ use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::linker::Linked;
 use crate::object::{CURRENT_KERNEL_VERSION, ProgramSpec};
-use crate::plan::call::{Call, Device, ProgInfo, ProgLoad, ProgramSlot};
+use crate::plan::call::{Call, Device, ProgInfo, ProgLoad};
 use crate::plan::pin_path::check_pin_path;
+use crate::plan::slot::ProgramSlot;
 use crate::plan::{ModuleSlot, On, Step};
 use crate::uapi::bpf::{AttachType, BPF_F_XDP_DEV_BOUND_ONLY, BPF_F_XDP_HAS_FRAGS};
 

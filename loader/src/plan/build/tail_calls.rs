@@ -12,10 +12,11 @@ use crate::error::{Error, ErrorKind, Remedy, Result, quote};
 use crate::linker::{Linked, Linker, Referent};
 use crate::object::{MapDialect, Object, ProgramKind, ProgramSpec, SlotValue};
 use crate::order::InOrder as _;
-use crate::plan::call::{Call, FdValue, MapSlot, ProgramSlot};
+use crate::plan::call::{Call, FdValue};
 use crate::plan::prog_array_pins::{
     Attachment, PinsAction, ProgArrayPins, own_directory, prog_array_pin_name,
 };
+use crate::plan::slot::{MapSlot, ProgramSlot};
 use crate::plan::{On, Step, When};
 use crate::uapi::bpf::{BPF_MAX_INSNS, MapType};
 
