@@ -161,6 +161,11 @@ impl<'m> Entries<'m> {
 
     /// Takes an entry in: `values` has one, or one for each CPU.
     fn push(&mut self, key: &[u8], values: &[&[u8]]) -> Result<()> {
+        let size = self.map.key_size();
+        if key.len() != size {
+            let message = format!("expected a key of {size} bytes, found {}", key.len());
+            return Err(Error::new(ErrorKind::InvalidInput, message).with_cause(Cause::WrongSize));
+        }
         let room = self.map.max_entries();
         if matches!(self.map.map_type(), MapType::ARRAY | MapType::PERCPU_ARRAY) {
             let index = key.try_into().map_or(u32::MAX, u32::from_ne_bytes);
@@ -168,11 +173,6 @@ impl<'m> Entries<'m> {
                 let message = format!("there is no index {index}: the map has {room} entries");
                 return Err(Error::new(ErrorKind::InvalidInput, message).with_cause(Cause::OutOfRange));
             }
-        }
-        let size = self.map.key_size();
-        if key.len() != size {
-            let message = format!("expected a key of {size} bytes, found {}", key.len());
-            return Err(Error::new(ErrorKind::InvalidInput, message).with_cause(Cause::WrongSize));
         }
         let value = match values {
             [value] => self.map.pack(value)?,
