@@ -13,7 +13,7 @@ use loader::map::Map;
 use crate::clock::Now;
 use crate::draft::Draft;
 use crate::layout::{Cell as _, RuleValue, trie_key, trie_prefix, u32_at};
-use crate::prefix::{covering, order};
+use crate::prefix::{covering, sort_pairs};
 
 /// `TRIE_TRIES` of the program.
 const TRIES: usize = 3;
@@ -157,10 +157,12 @@ fn lead(rules: &mut [Planned]) {
     if rules.iter().all(|planned| planned.rule.value.end == 0) {
         return;
     }
-    rules.sort_unstable_by(|a, b| order(a.prefix, b.prefix));
+    let mut order: Vec<_> = rules.iter().map(|planned| planned.prefix).zip(0..).collect();
+    sort_pairs(&mut order);
     // The rules that cover the present one, each with the length and the end of the one that ends last up to it.
     let mut around: Vec<(IpNet, u32, u32)> = Vec::new();
-    for Planned { prefix, rule, state } in rules {
+    for (_, number) in order {
+        let Planned { prefix, rule, state } = &mut rules[number as usize];
         while around.last().is_some_and(|(wider, ..)| !wider.contains(&*prefix)) {
             around.pop();
         }
@@ -211,6 +213,7 @@ mod tests {
             ("2001:db8::/31", 4),
         ]);
         lead(&mut rules);
+        rules.sort_unstable_by_key(|planned| planned.prefix);
         let found: Vec<_> = rules
             .iter()
             .map(|planned| (planned.prefix.to_string(), planned.rule.next, planned.state == State::Changed))
