@@ -375,7 +375,8 @@ impl Guard {
         let name = on_trial.interface().name();
         let status =
             format!("left {}\npid {}\nback {on_trial}\nname {name}\n", left.as_millis(), process::id());
-        let netns = on_trial.moved_to().map(|netns| format!("netns {netns}\n"));
+        // Anybody with the right to may give a namespace any name.
+        let netns = on_trial.moved_to().map(|netns| format!("netns {}\n", netns.replace('\n', " ")));
         let lost = on_trial.lost().map(|lost| format!("lost {lost}\n"));
         let failure = failure.iter().filter(|_| self.roll_back.is_some());
         let failure = failure.map(|failure| format!("failure {}\n", failure.replace('\n', " ")));
