@@ -13,7 +13,7 @@ use crate::requirement::tool;
 use crate::sandbox::Sandbox;
 use crate::strace_plan::run_as_planned;
 use crate::veth::{FAR, FAR_V4, NEAR, pair, wait_for};
-use crate::xdpload::{answer, xdpload, xdpload_command};
+use crate::xdpload::{answer, waits_for_a_lock, xdpload, xdpload_command};
 
 /// Where the last program of the chain is told what to return, and where another counts.
 const PINS: [&str; 2] = ["--pin-map=answer=/sys/fs/bpf/answer", "--pin-map=counted=/sys/fs/bpf/counted"];
@@ -214,9 +214,9 @@ fn the_directory_is_not_removed_under_others() {
     let plain = object("xdp_pass");
     let mut replace = xdpload_command(&["attach", NEAR, &plain, "--replace"]);
     let mut replace = replace.stdout(Stdio::null()).spawn().expect("it starts");
-    wait_for("the new program", || attached_by_ip(NEAR).is_some_and(|program| program.name == "xdp_pass"));
+    wait_for("it to wait for the lock", || waits_for_a_lock(&replace));
+    assert_eq!(attached_by_ip(NEAR).expect("a program is there").name, "xdp_pass");
     assert_eq!(sandbox.pins(), ["xdpload"]);
-    assert!(replace.try_wait().expect("it is a child").is_none(), "it waits");
     drop(lock);
     assert!(replace.wait().expect("it is a child").success());
     assert_eq!(sandbox.pins(), [""; 0]);
