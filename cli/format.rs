@@ -50,7 +50,8 @@ pub(crate) fn parse(text: &str, size: usize, what: &str) -> Result<Vec<u8>> {
 
 /// The bytes that pairs of hexadecimal digits stand for.
 pub(crate) fn parse_hex(digits: &str) -> Option<Vec<u8>> {
-    if !digits.is_ascii() || digits.len() % 2 != 0 {
+    // A sign would be taken for a part of the number.
+    if digits.len() % 2 != 0 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
     (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
@@ -188,6 +189,12 @@ mod tests {
             parse("10.0.0.0/8", 8, "key").unwrap(),
             [&8u32.to_ne_bytes()[..], &[10, 0, 0, 0]].concat()
         );
+    }
+
+    #[test]
+    fn signs_are_no_digits() {
+        assert!(parse("hex:+f", 1, "key").is_err());
+        assert!(parse("+1:02:03:04:05:06", 6, "key").is_err());
     }
 
     #[test]

@@ -196,6 +196,7 @@ fn a_wrong_file_changes_nothing() {
         ("{}", "an entry has no `key` at line 1 column 16"),
         (r#"{"key": {}}"#, "`{}` has no field `hex` at line 1 column 25"),
         (r#"{"key": {"hex": "0g"}}"#, "`\"0g\"` is not hexadecimal at line 1 column"),
+        (r#"{"key": ["0x+1"]}"#, "`[\"0x+1\"]` is no list of bytes"),
         (r#"{"key": ["0x100"]}"#, "`[\"0x100\"]` is no list of bytes"),
         (r#"{"key": ["0x01"], "value": ["0x01"]}"#, "expected a key of 4 bytes, found 1"),
         (&format!("{{{key}}}"), "an entry has no `value`"),
@@ -236,6 +237,9 @@ fn some_maps_are_not_loaded() {
     load(&path, &["--exact"]).fails(2).stderr_has("which those of an array cannot be");
     create("/sys/fs/bpf/queue", "queue 0 4 4 0");
     create("/sys/fs/bpf/slots", "prog_array 4 4 4 0");
+    create("/sys/fs/bpf/sockets", "sockmap 4 4 4 0");
+    let words = "only the process that has opened it can put a value into a sockmap";
+    refused(&["map", "load", "/sys/fs/bpf/sockets", &path], 2, &[words]);
     refused(&["map", "load", "/sys/fs/bpf/queue", &path], 2, &["a queue has no keys"]);
     refused(&["map", "load", "/sys/fs/bpf/slots", &path], 2, &["set one by one: `xdpload map set`"]);
     refused(&["map", "set", "/sys/fs/bpf/queue", "0", "1"], 2, &["the map has no keys"]);

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::view::View;
-use super::{Write, open, wait_for_copies, write_variables};
+use super::{Write, only_by_its_process, open, wait_for_copies, write_variables};
 use crate::value::Json;
 use crate::{args, format, output};
 
@@ -45,7 +45,10 @@ fn refuse_map(map: &Map, exact: bool) -> Result<()> {
     let map_type = map.map_type();
     let message = match map_type {
         _ if map.key_size() == 0 => format!("a {map_type} has no keys"),
-        _ if map.holds_fds() => format!("values of a {map_type} are set one by one: `xdpload map set`"),
+        MapType::PROG_ARRAY | MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS => {
+            format!("values of map type {map_type} are set one by one: `xdpload map set`")
+        }
+        _ if map.holds_fds() => return Err(only_by_its_process(map_type)),
         MapType::ARRAY | MapType::PERCPU_ARRAY if exact => {
             "--exact would delete entries, which those of an array cannot be".to_owned()
         }
@@ -322,11 +325,13 @@ fn bytes(value: &Value) -> Result<Vec<u8>> {
         },
         Value::List(list) => {
             let byte = |word: &Value| match word {
-                Value::Text(word) => u8::from_str_radix(word.strip_prefix("0x")?, 16).ok(),
+                Value::Text(word) => {
+                    format::parse_hex(word.strip_prefix("0x")?).filter(|byte| byte.len() == 1)
+                }
                 _ => None,
             };
-            let bytes: Option<_> = list.iter().map(byte).collect();
-            bytes.ok_or_else(|| malformed("is no list of bytes"))
+            let bytes: Option<Vec<_>> = list.iter().map(byte).collect();
+            bytes.map(|bytes| bytes.concat()).ok_or_else(|| malformed("is no list of bytes"))
         }
         _ => Err(malformed("is not hexadecimal")),
     }

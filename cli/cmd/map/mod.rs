@@ -231,11 +231,14 @@ fn open_held(map: &Map, word: &str) -> Result<OwnedFd> {
             Ok(Map::open_pinned(word)?.into())
         }
         MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS => Ok(Map::from_id(by_id()?)?.into()),
-        _ => {
-            let message = format!("only the process that has opened it can put a value into a {map_type}");
-            Err(Error::new(ErrorKind::InvalidInput, message))
-        }
+        _ => Err(only_by_its_process(map_type)),
     }
+}
+
+/// Why nobody else can write into a map whose values are sockets, events or the like.
+fn only_by_its_process(map_type: MapType) -> Error {
+    let message = format!("only the process that has opened it can put a value into a {map_type}");
+    Error::new(ErrorKind::InvalidInput, message)
 }
 
 /// What a variable of a section is to become.
