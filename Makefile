@@ -1,7 +1,7 @@
 # The one front door; `make` alone prints what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint drift kernels faults build static size growth bench bpf setup fixtures golden fuzz instructions datapath filling clean
+.PHONY: help demo test lint drift kernels faults build static size growth bench bpf setup fixtures golden fuzz instructions order datapath filling clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -80,6 +80,10 @@ bench: ## measure packets, loads and growth beside other tools; writes docs/benc
 instructions: ## compare the instruction counts of reading, planning and CO-RE with the record
 	scripts/setup bench
 	scripts/bench/instructions
+
+order: ## compare the functions that everyday commands run with those that lie side by side; needs root or sudo
+	scripts/setup bench
+	scripts/bench/order
 
 datapath: ## measure what the blocklist costs per packet; needs root or sudo, and some minutes
 	scripts/bench/blocklist
