@@ -81,7 +81,7 @@ instructions: ## compare the instruction counts of reading, planning and CO-RE w
 	scripts/setup bench
 	scripts/bench/instructions
 
-order: ## compare the functions that everyday commands run with those that lie side by side; needs root or sudo
+order: ## compare what everyday commands use of the static program with what lies side by side in it; needs root or sudo
 	scripts/setup bench
 	scripts/bench/order
 

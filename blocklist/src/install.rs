@@ -19,8 +19,8 @@ use nix::libc::EINVAL;
 use crate::layout::{Bucket, Cell as _, Config, HEAD_LINES, Heads, LAYOUT, Line, RuleValue, SETS, SLOTS};
 use crate::store::{Blocklist, Lock, Shape, shapes};
 
-/// The packet program, built in.
-const OBJECT: &[u8] = include_bytes!("blocklist.o");
+/// The packet program, built in. Of its own name, so that the linker can lay it where no other command looks.
+static OBJECT: [u8; include_bytes!("blocklist.o").len()] = *include_bytes!("blocklist.o");
 
 /// `offsetof(struct xdp_md, ingress_ifindex)` (`include/uapi/linux/bpf.h`, 4.16).
 const INGRESS_IFINDEX: i16 = 12;
@@ -164,7 +164,7 @@ impl Blocklist {
 
     /// Loads the program, with the maps that are pinned or new ones of so many entries, and pins it.
     fn load(&self, buffers: Buffers, entries: impl Fn(&str) -> Result<Option<u32>>) -> Result<()> {
-        let mut object = Object::parse(OBJECT).context(|| "reading the built-in blocklist.o")?;
+        let mut object = Object::parse(&OBJECT).context(|| "reading the built-in blocklist.o")?;
         for program in &mut object.programs {
             program.kind.frags = buffers == Buffers::Several;
         }
@@ -368,7 +368,7 @@ mod tests {
     /// What the program and this library call the same is the same.
     #[test]
     fn the_layout_is_that_of_the_object() {
-        let object = Object::parse(OBJECT).unwrap();
+        let object = Object::parse(&OBJECT).unwrap();
         let in_object = |name: &str| object.map(name).map(|map: &MapSpec| map.shape);
         for shape in shapes::ALL.iter().filter(|shape| !["sets", "holds"].contains(&shape.name)) {
             let found = in_object(shape.name).unwrap_or_else(|| panic!("there is no map {}", shape.name));
@@ -389,7 +389,7 @@ mod tests {
     /// The places of fields that `layout` reads and writes are those that the program was compiled with.
     #[test]
     fn the_fields_are_where_the_object_has_them() {
-        let object = Object::parse(OBJECT).unwrap();
+        let object = Object::parse(&OBJECT).unwrap();
         let btf = object.btf.as_ref().expect("the object describes its types");
         for (name, fields) in [
             (
@@ -421,7 +421,7 @@ mod tests {
     /// Of all reads at that offset, it is the one from the context.
     #[test]
     fn the_index_of_the_interface_is_left_out_where_the_verifier_refuses_it() {
-        let mut object = Object::parse(OBJECT).unwrap();
+        let mut object = Object::parse(&OBJECT).unwrap();
         let insns = |object: &Object| object.programs[0].function.insns.clone();
         let before = insns(&object);
         let at = before.iter().position(|insn| is_ingress_ifindex(*insn)).expect("the program asks for it");

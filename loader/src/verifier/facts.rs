@@ -107,7 +107,9 @@ impl<'l> Facts<'l> {
             "alloc_place" => self.alloc_place(),
             "release" => self.release(),
             "type" => Some(
-                self.subject.prog_type.map_or("these".to_owned(), |kind| kind.to_string().to_uppercase()),
+                self.subject
+                    .prog_type
+                    .map_or("these".to_owned(), |kind| kind.to_string().to_ascii_uppercase()),
             ),
             "license" => self.subject.license.map(quote),
             "limit" => self.limit(),
