@@ -54,6 +54,16 @@ pub const DEFAULT_MAX_RULES: u32 = 100_000;
 /// The most rules that room can be asked for.
 pub const LARGEST_MAX_RULES: u32 = 1 << 26;
 
+/// So many rules may lie in each other: the longest prefix has 128 bits.
+const DEEPEST: u32 = 128;
+
+/// Entries of the maps that grow, beside those for the rules that are promised. With them a full list is replaced by
+/// another in parts ([`schedule`](crate::schedule)): one for each rule that waits until all within it have come, as
+/// many for a load that repairs one that was killed, and some so that the parts are few.
+fn reserve(max_rules: u32) -> u32 {
+    max_rules / 64 + 2 * DEEPEST
+}
+
 /// How many entries the maps have that are as large as they will ever be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sizes {
@@ -75,7 +85,8 @@ pub fn memory(max_rules: u32) -> u64 {
     let slots = u64::from(buckets) * u64::from(SLOTS);
     // A hash has a bucket of 16 bytes for each entry, rounded up (`htab_map_alloc()` in `kernel/bpf/hashtab.c`); there
     // are two.
-    let hashes = 2 * 16 * u64::from(max_rules.next_power_of_two());
+    let entries = u64::from(max_rules) + u64::from(reserve(max_rules));
+    let hashes = 2 * 16 * entries.next_power_of_two();
     let heads = u64::from(HEAD_LINES) * Heads::SIZE as u64;
     u64::from(buckets) * Bucket::SIZE as u64
         + slots * (RuleValue::HITS + RuleValue::MARK) as u64
@@ -151,7 +162,7 @@ impl Blocklist {
     fn load_new(&self, max_rules: u32) -> Result<()> {
         self.load(Buffers::One, |map| Ok(entries_of(map, max_rules)))?;
         self.make_map(&shapes::SETS, SETS, 0)?;
-        self.make_map(&shapes::HOLDS, max_rules, BPF_F_NO_PREALLOC)
+        self.make_map(&shapes::HOLDS, max_rules + reserve(max_rules), BPF_F_NO_PREALLOC)
     }
 
     /// Loads the program for packets in several buffers, with the maps that are there.
@@ -292,9 +303,10 @@ fn entries_of(name: &str, max_rules: u32) -> Option<u32> {
         "buckets" => Some(buckets),
         "hits" | "marks" => Some(buckets * SLOTS),
         "filter" => Some(lines),
-        "wide" | "allow4" | "allow6" => Some(max_rules),
+        "allow4" | "allow6" => Some(max_rules),
+        "wide" => Some(max_rules + reserve(max_rules)),
         // Before Linux 6.13 a full trie refuses to change what it has. With one more place it is never full.
-        "trie6" => Some(max_rules.saturating_add(1)),
+        "trie6" => Some(max_rules + reserve(max_rules) + 1),
         _ => None,
     }
 }
@@ -442,5 +454,7 @@ mod tests {
         // A gateway of 64 MB has room for 100,000.
         assert!(memory(100_000) < 12_000_000, "{}", memory(100_000));
         assert!(memory(1_000_000) > 4 * memory(100_000));
+        // The entries beside the rules have heads as well, and those of a power of two need twice as many.
+        assert_eq!(memory(65_536) - memory(64_000), 192 * 64 + 192 * 16 * 24 + 48 * 64 + 2 * 16 * 65_536);
     }
 }

@@ -51,6 +51,7 @@ pub mod list;
 pub mod prefix;
 pub mod remedy;
 mod rules;
+mod schedule;
 mod sets;
 mod store;
 mod swap;

@@ -133,6 +133,11 @@ impl Reader {
         Ok(())
     }
 
+    /// Maximum number of rules, of which the maps of exceptions alone have no more entries.
+    pub(crate) fn max_rules(&self) -> u32 {
+        self.allow[0].max_entries()
+    }
+
     /// Where it is.
     pub fn blocklist(&self) -> &Blocklist {
         &self.blocklist
@@ -143,7 +148,7 @@ impl Reader {
         if !matches!(error.errno(), Some(E2BIG | ENOSPC)) {
             return error;
         }
-        let room = self.table.max_rules();
+        let room = self.max_rules();
         error
             .context(format!(
                 "there is no room for {what}, the blocklist was made with room for {room} rules"
@@ -158,7 +163,7 @@ impl Reader {
     }
 
     pub(crate) fn no_room_for(&self, what: &str) -> Error {
-        let room = self.table.max_rules();
+        let room = self.max_rules();
         let message = format!("there is no room: {what}, and there is room for {room}; nothing was changed");
         Error::new(ErrorKind::Conflict, message).with_cause(Cause::Full).with_help(self.blocklist.more_room())
     }
@@ -226,11 +231,7 @@ impl Reader {
         } else {
             Unlisted::Pass
         };
-        Ok(Settings {
-            count_only: config.has(flags::COUNT_ONLY),
-            unlisted,
-            max_rules: self.table.max_rules(),
-        })
+        Ok(Settings { count_only: config.has(flags::COUNT_ONLY), unlisted, max_rules: self.max_rules() })
     }
 
     /// What would become of a packet from `address`: the rule counts that the packet program finds first, and an

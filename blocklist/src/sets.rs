@@ -195,6 +195,11 @@ impl Sets {
         Ok(())
     }
 
+    /// How many holds have an end, once they were read, and how many there is room for.
+    pub(crate) fn count_ends(&self) -> (usize, usize) {
+        (self.known.as_ref().map_or(0, HashMap::len), self.holds.max_entries() as usize)
+    }
+
     /// Reads every hold, for whoever asks for many.
     pub(crate) fn read_holds(&mut self) -> Result<()> {
         if self.known.is_none() {

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use loader::{Context as _, Result};
+use loader::{Cause, Context as _, Error, ErrorKind, Result};
 
 use crate::clock::Now;
 use crate::list::{Item, sort_out};
 use crate::rules::Reader;
+use crate::schedule::{Move, parts, peak, schedule};
 use crate::table::{AT_ONCE, Found};
-use crate::writer::{Writer, used_sets};
+use crate::writer::{Writer, members, used_sets};
 
 /// What making a set equal to a list changes, or has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,32 +75,79 @@ impl Reader {
         self.table.all_in_order(false)
     }
 
-    /// Refuses, before anything is written, what has no room. Gives the rules that have to go before others are added,
-    /// in the order of prefixes: none if there is room for the old lists beside the new ones.
-    fn make_room<'a>(
-        &mut self,
-        found: &'a [Found],
-        steps: &[Step<'a>],
-        lists: &Lists,
-    ) -> Result<Vec<&'a Found>> {
+    /// Refuses, before anything is written, what has no room. Gives the order in which rules are come and go: none
+    /// if there is room for the old lists beside the new ones.
+    fn make_room(&mut self, found: &[Found], steps: &[Step<'_>], lists: &Lists) -> Result<Vec<Move>> {
         self.sets.check_room(lists.names(), used_sets(found))?;
         let new = by_prefix(steps).filter(|steps| steps[0].old.is_none()).count();
-        let (with_all, max_rules) = (found.len() + new, self.table.max_rules() as usize);
+        let (with_all, max_rules) = (found.len() + new, self.max_rules() as usize);
         if new == 0 || with_all <= max_rules {
             return Ok(Vec::new());
         }
         let masks = lists.names().filter_map(|name| self.sets.find(name).map(mask_of));
-        let Leaving { count, first } = leaving(steps, masks.fold(0, |all, mask| all | mask));
-        if with_all - count > max_rules {
-            return Err(self.no_room(u32::try_from(with_all - count).unwrap_or(u32::MAX)));
+        let moves = moves(steps, masks.fold(0, |all, mask| all | mask));
+        let left = with_all - (moves.len() - new);
+        if left > max_rules {
+            return Err(self.no_room(u32::try_from(left).unwrap_or(u32::MAX)));
         }
-        let on_the_way = with_all - first.len();
-        if on_the_way > max_rules {
+        let order = schedule(&moves);
+        let on_the_way = peak(&order, found.len());
+        if on_the_way > self.table.capacity() as usize {
             let what = "with the new rules beside the old ones whose addresses they share there would be";
             return Err(self.no_room_for(&format!("{what} {on_the_way}")));
         }
-        Ok(first)
+        Ok(order)
     }
+
+    /// Refuses, in the same way, holds with an end that there is no room for. All have one if `all`, else the items
+    /// with a time of their own.
+    fn make_room_for_ends(
+        &self,
+        found: &[Found],
+        steps: &[Step<'_>],
+        lists: &Lists,
+        order: &[Move],
+        all: bool,
+    ) -> Result<()> {
+        let has_end = |step: &Step<'_>| step.new.is_some_and(|(_, item)| all || item.seconds() != 0);
+        let (mut ends, room) = self.sets.count_ends();
+        // Rules that stay may be given one.
+        let sets: Vec<_> = lists.names().map(|name| self.sets.find(name)).collect();
+        for step in steps.iter().filter(|step| step.old.is_some() && has_end(step)) {
+            let set = step.new.and_then(|(list, _)| sets[list]);
+            let has_one = set.map_or(Ok(0), |set| self.sets.end_of(step.prefix(), set))? != 0;
+            ends += usize::from(!has_one);
+        }
+        let mut most = ends;
+        for part in parts(order, found.len(), self.table.capacity() as usize) {
+            for steps in part.iter().filter(|one| one.is_new).map(|one| first_of(&steps[one.number..])) {
+                ends += steps.iter().filter(|step| has_end(step)).count();
+            }
+            most = most.max(ends);
+            for one in part.iter().filter(|one| !one.is_new) {
+                for set in members(steps[one.number].old.map_or(0, |old| old.value.sets)) {
+                    ends -= usize::from(self.sets.end_of(one.prefix, set)? != 0);
+                }
+            }
+        }
+        if most > room {
+            let message = "there is no room for the ends of the new rules beside those of the old ones; nothing was \
+                           changed";
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .with_cause(Cause::Full)
+                .with_help(self.blocklist().more_room()));
+        }
+        Ok(())
+    }
+}
+
+/// What sets are to be made equal to, and how.
+struct Wanted<'a> {
+    /// By list.
+    sets: Vec<u32>,
+    lists: &'a Lists,
+    ttl: Option<Duration>,
+    steps: &'a [Step<'a>],
 }
 
 impl Writer {
@@ -108,15 +156,20 @@ impl Writer {
     ///
     /// An address that is on a list and was held before stays blocked all along, whichever set held it, and one that is
     /// on neither passes all along: what is new is added before anything is taken out. If there is no room for both,
-    /// those of the old rules are taken out first that share no address with a new one. A process that is killed on the
-    /// way, or refused memory, leaves the sets between the two, and the next call, of whatever lists, makes them exact.
+    /// that is done in parts, and no old rule is taken out before all new ones are there that it shares an address
+    /// with. A process that is killed on the way, or refused memory, leaves the sets between the two, and the next
+    /// call, of whatever lists, makes them exact.
     pub fn load(&mut self, lists: &Lists, ttl: Option<Duration>) -> Result<Vec<Swap>> {
         self.begin()?;
         let found = self.reader.all_to_load()?;
         let steps = merge(&found, lists);
-        let first = self.reader.make_room(&found, &steps, lists)?;
-        let swaps = self.take_out(&first).and_then(|gone| self.swap(lists, ttl, &found, &steps, gone));
-        if first.is_empty() {
+        let order = self.reader.make_room(&found, &steps, lists)?;
+        if !order.is_empty() {
+            self.reader.make_room_for_ends(&found, &steps, lists, &order, ttl.is_some())?;
+        }
+        let sets = self.numbers(&found, lists)?;
+        let swaps = self.swap(&Wanted { sets, lists, ttl, steps: &steps }, &found, &order);
+        if order.is_empty() {
             return swaps;
         }
         swaps.context(|| {
@@ -125,18 +178,12 @@ impl Writer {
         })
     }
 
-    /// Goes through the steps, but for rules that have gone already.
-    fn swap(
-        &mut self,
-        lists: &Lists,
-        ttl: Option<Duration>,
-        found: &[Found],
-        steps: &[Step<'_>],
-        mut gone: HashSet<IpNet>,
-    ) -> Result<Vec<Swap>> {
-        let sets = self.numbers(found, lists)?;
+    /// Goes through the steps, first those of `order`.
+    fn swap(&mut self, wanted: &Wanted<'_>, found: &[Found], order: &[Move]) -> Result<Vec<Swap>> {
+        let Wanted { sets, lists, steps, .. } = wanted;
         let masks: Vec<_> = sets.iter().copied().map(mask_of).collect();
         let swaps = count(steps, &masks, self.reader.now);
+        let (done, mut gone) = self.make_moves(wanted, found.len(), order)?;
         let mut holds = Vec::new();
         let mut ahead = by_prefix(steps).map(|steps| steps[0]);
         for (number, steps) in by_prefix(steps).enumerate() {
@@ -145,18 +192,10 @@ impl Writer {
                 self.reader.table.touch(new.map(|step| step.prefix()))?;
             }
             let prefix = steps[0].prefix();
-            if gone.contains(&prefix) {
+            if gone.contains(&prefix) || done.contains(&prefix) {
                 continue;
             }
-            let mut let_go = 0;
-            holds.clear();
-            for (list, &set) in sets.iter().enumerate() {
-                match item_of(steps, list) {
-                    Some(item) => holds.push((set, self.end_of(item, ttl))),
-                    None => let_go |= mask_of(set),
-                }
-            }
-            if self.change(prefix, steps[0].old, &holds, let_go)?.is_none() {
+            if !self.make_equal(wanted, steps, &mut holds)? {
                 gone.insert(prefix);
             }
         }
@@ -169,25 +208,77 @@ impl Writer {
         Ok(swaps)
     }
 
+    /// Has rules come and go, as many at a time as there is room for, and gives those that are as wanted and those that
+    /// went.
+    fn make_moves(
+        &mut self,
+        wanted: &Wanted<'_>,
+        there: usize,
+        order: &[Move],
+    ) -> Result<(HashSet<IpNet>, HashSet<IpNet>)> {
+        let (mut done, mut gone, mut holds) = (HashSet::new(), HashSet::new(), Vec::new());
+        if order.is_empty() {
+            return Ok((done, gone));
+        }
+        // What is to stay for longer may be in what goes.
+        for steps in by_prefix(wanted.steps) {
+            let outlasts = |end: u32| {
+                steps.iter().filter_map(|step| step.new).any(|(_, item)| {
+                    let own = self.end_of(item, wanted.ttl);
+                    own == 0 || own > end
+                })
+            };
+            if steps[0].old.is_some_and(|old| old.value.end != 0 && outlasts(old.value.end)) {
+                self.make_equal(wanted, steps, &mut holds)?;
+                done.insert(steps[0].prefix());
+            }
+        }
+        self.commit()?;
+        let room = self.reader.table.capacity();
+        for part in parts(order, there, room as usize) {
+            for moves in part.chunks(AT_ONCE) {
+                let new = moves.iter().filter(|one| one.is_new);
+                self.reader.table.touch(new.map(|one| one.prefix))?;
+                for one in moves {
+                    let steps = first_of(&wanted.steps[one.number..]);
+                    self.make_equal(wanted, steps, &mut holds)?;
+                    if one.is_new {
+                        done.insert(one.prefix)
+                    } else {
+                        gone.insert(one.prefix)
+                    };
+                }
+            }
+            self.commit_within(room)?;
+        }
+        // As they were before, but for the holds of these.
+        self.reader.sets.read_holds()?;
+        Ok((done, gone))
+    }
+
+    /// Drafts that a prefix is held as wanted, and tells whether it is. `holds` is a buffer.
+    fn make_equal(
+        &mut self,
+        wanted: &Wanted<'_>,
+        steps: &[Step<'_>],
+        holds: &mut Vec<(u32, u32)>,
+    ) -> Result<bool> {
+        let mut let_go = 0;
+        holds.clear();
+        for (list, &set) in wanted.sets.iter().enumerate() {
+            match item_of(steps, list) {
+                Some(item) => holds.push((set, self.end_of(item, wanted.ttl))),
+                None => let_go |= mask_of(set),
+            }
+        }
+        Ok(self.change(steps[0].prefix(), steps[0].old, holds, let_go)?.is_some())
+    }
+
     /// Refuses lists that could not be loaded, before anything is written.
     pub fn check(&mut self, lists: &Lists) -> Result<()> {
         self.reader.refresh()?;
         let found = self.reader.all_to_load()?;
         self.reader.make_room(&found, &merge(&found, lists), lists).map(drop)
-    }
-
-    /// Has rules go, and gives their prefixes.
-    fn take_out(&mut self, rules: &[&Found]) -> Result<HashSet<IpNet>> {
-        if rules.is_empty() {
-            return Ok(HashSet::new());
-        }
-        for found in rules {
-            self.change(found.prefix, Some(found), &[], u32::MAX)?;
-        }
-        self.commit()?;
-        // As they were before, but for the holds of these.
-        self.reader.sets.read_holds()?;
-        Ok(rules.iter().map(|found| found.prefix).collect())
     }
 
     /// The numbers of the sets, of which those that are not there yet are made.
@@ -232,38 +323,15 @@ fn count(steps: &[Step<'_>], masks: &[u32], now: Now) -> Vec<Swap> {
     swaps
 }
 
-/// Rules that nobody holds any more after a swap.
-#[derive(Debug)]
-struct Leaving<'a> {
-    count: usize,
-    /// Those that share no address with a rule that is new: no packet that they drop is to be dropped afterwards, but
-    /// for what other rules drop all along.
-    first: Vec<&'a Found>,
-}
-
-/// Finds them, in the order of prefixes; `masks` are the sets that are to be equal to lists.
-fn leaving<'a>(steps: &[Step<'a>], masks: u32) -> Leaving<'a> {
-    let new = || by_prefix(steps).map(|steps| steps[0]).filter(|step| step.old.is_none());
-    let mut ahead = new().map(|step| step.prefix()).peekable();
-    // The widest new prefix that others may still be in, since a prefix comes before those that are in it.
-    let mut around: Option<IpNet> = None;
-    let (mut count, mut first) = (0, Vec::new());
-    for steps in by_prefix(steps) {
-        let prefix = steps[0].prefix();
-        let is_covered = around.is_some_and(|around| around.contains(&prefix));
-        let Some(old) = steps[0].old else {
-            ahead.next();
-            around = around.filter(|_| is_covered).or(Some(prefix));
-            continue;
-        };
-        if steps[0].new.is_none() && old.value.sets & !masks == 0 {
-            count += 1;
-            if !is_covered && !ahead.peek().is_some_and(|new| prefix.contains(new)) {
-                first.push(old);
-            }
-        }
-    }
-    Leaving { count, first }
+/// What comes and what goes, in the order of prefixes; `masks` are the sets that are to be equal to lists.
+fn moves(steps: &[Step<'_>], masks: u32) -> Vec<Move> {
+    let is_first = |step: &Step<'_>| !step.goes_on;
+    let of = |(number, step): (usize, &Step<'_>)| {
+        let goes = |old: &Found| step.new.is_none() && old.value.sets & !masks == 0;
+        let is_new = step.old.is_none();
+        (is_new || step.old.is_some_and(goes)).then(|| Move { prefix: step.prefix(), is_new, number })
+    };
+    steps.iter().enumerate().filter(|(_, step)| is_first(step)).filter_map(of).collect()
 }
 
 /// A prefix that is held, listed, or both. One that is on several lists has a step for each, one after the other.
@@ -317,6 +385,11 @@ fn item_of<'a>(steps: &[Step<'a>], list: usize) -> Option<&'a Item> {
     steps.iter().find_map(|step| step.new.filter(|(of, _)| *of == list)).map(|(_, item)| item)
 }
 
+/// The steps of the first prefix.
+fn first_of<'s, 'a>(steps: &'s [Step<'a>]) -> &'s [Step<'a>] {
+    by_prefix(steps).next().unwrap_or_default()
+}
+
 /// The steps of each prefix.
 fn by_prefix<'s, 'a>(steps: &'s [Step<'a>]) -> impl Iterator<Item = &'s [Step<'a>]> {
     steps.chunk_by(|_, next| next.goes_on)
@@ -346,33 +419,22 @@ mod tests {
     }
 
     #[test]
-    fn what_shares_no_address_with_new_rules_may_go_first() {
-        let found = held(&[
-            ("10.0.0.0/8", 1),
-            ("10.1.0.0/16", 1),
-            ("10.2.0.0/16", 1),
-            ("10.2.1.0/24", 1),
-            ("10.200.0.0/16", 1),
-            ("11.0.0.0/16", 1),
-            ("11.0.7.0/24", 1),
-            ("192.0.2.1/32", 2),
-            ("192.0.2.2/32", 3),
-            ("203.0.113.0/24", 1),
-            ("203.0.113.7/32", 1),
-            ("::/16", 1),
-            ("2001:db8::/32", 1),
-        ]);
+    fn rules_come_and_go_unless_they_stay_or_another_set_holds_them() {
+        let found =
+            held(&[("10.0.0.0/8", 1), ("192.0.2.1/32", 2), ("192.0.2.2/32", 3), ("203.0.113.7/32", 1)]);
         let mut lists = Lists::new();
-        // New are 10.1.2.0/24, 11.0.0.0/12 and 0.0.0.0/6; what stays is of no account.
-        lists
-            .insert("a", list(&["10.1.2.0/24", "11.0.0.0/12", "203.0.113.7/32", "10.2.1.0/24", "0.0.0.0/6"]));
+        lists.insert("a", list(&["10.1.2.0/24", "203.0.113.7/32"]));
+        lists.insert("b", list(&["10.1.2.0/24", "::/0"]));
         let steps = merge(&found, &lists);
-        let Leaving { count, first } = leaving(&steps, 1);
-        let first: Vec<_> = first.iter().map(|found| found.prefix.to_string()).collect();
-        let expected = ["10.2.0.0/16", "10.200.0.0/16", "203.0.113.0/24", "::/16", "2001:db8::/32"];
-        assert_eq!((count, &first[..]), (9, &expected.map(str::to_owned)[..]));
-        assert_eq!(leaving(&steps, 3).count, 11);
-        assert_eq!(leaving(&steps, 2).count, 1);
+        let shown = |masks: u32| -> Vec<_> {
+            moves(&steps, masks).iter().map(|one| (one.number, one.prefix.to_string(), one.is_new)).collect()
+        };
+        let new = [(1, "10.1.2.0/24".to_owned(), true), (6, "::/0".to_owned(), true)];
+        let gone = |number: usize, text: &str| (number, text.to_owned(), false);
+        let [first, last] = new;
+        assert_eq!(shown(1), [gone(0, "10.0.0.0/8"), first.clone(), last.clone()]);
+        let others = [gone(3, "192.0.2.1/32"), gone(4, "192.0.2.2/32")];
+        assert_eq!(shown(3), [&[gone(0, "10.0.0.0/8"), first][..], &others, &[last]].concat());
     }
 
     #[test]

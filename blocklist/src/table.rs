@@ -147,8 +147,8 @@ impl Table {
         Ok(())
     }
 
-    /// Maximum number of rules.
-    pub(crate) fn max_rules(&self) -> u32 {
+    /// How many rules fit while lists are replaced. A blocklist that an earlier release has made has none to spare.
+    pub(crate) fn capacity(&self) -> u32 {
         self.wide.max_entries()
     }
 

@@ -179,7 +179,7 @@ impl Writer {
         let there = self.reader.exceptions()?;
         let all: HashSet<_> = there.into_iter().chain(prefixes.iter().copied().map(canonical)).collect();
         let of_ipv4 = all.iter().filter(|prefix| matches!(prefix, IpNet::V4(_))).count();
-        let (count, room) = (of_ipv4.max(all.len() - of_ipv4), self.reader.table.max_rules());
+        let (count, room) = (of_ipv4.max(all.len() - of_ipv4), self.reader.max_rules());
         if count <= room as usize {
             return Ok(());
         }
@@ -287,9 +287,14 @@ impl Writer {
 
     /// Writes what was drafted. If there is no room, all is as it was before.
     pub(crate) fn commit(&mut self) -> Result<()> {
+        self.commit_within(self.reader.max_rules())
+    }
+
+    /// The same, where the new rules may be so many together with those that are to go.
+    pub(crate) fn commit_within(&mut self, room: u32) -> Result<()> {
         let Drafted { added, removed } = self.reader.table.drafted();
         if added != 0 {
-            self.take_room(added)?;
+            self.take_room(added, room)?;
         }
         let put = self.reader.sets.commit_new();
         let put = put.map_err(|error| self.reader.explain_full(error, "another hold with an end"))?;
@@ -305,14 +310,13 @@ impl Writer {
 
     /// Counts rules that are about to be made, or refuses them: buckets alone would hold more than was promised, and
     /// than a list may have that is to be loaded.
-    fn take_room(&mut self, added: u32) -> Result<()> {
-        let max_rules = self.reader.table.max_rules();
+    fn take_room(&mut self, added: u32, room: u32) -> Result<()> {
         let with_them = |rules: u32| rules.saturating_add(added);
-        let rules = match self.reader.sets.rules().map(with_them).filter(|&rules| rules <= max_rules) {
+        let rules = match self.reader.sets.rules().map(with_them).filter(|&rules| rules <= room) {
             Some(rules) => rules,
             None => with_them(self.reader.table.count()?),
         };
-        if rules > max_rules {
+        if rules > room {
             return Err(self.reader.no_room(rules));
         }
         self.reader.sets.set_rules(rules)
@@ -347,7 +351,7 @@ impl Writer {
 
     /// Clears the filter's bits of rules that have gone, once they are many.
     fn rebuild_if_stale(&mut self) -> Result<()> {
-        let limit = u64::from(self.reader.table.max_rules() / 8).max(64);
+        let limit = u64::from(self.reader.max_rules() / 8).max(64);
         if self.reader.table.config()?.stale <= limit {
             return Ok(());
         }
@@ -357,7 +361,7 @@ impl Writer {
 }
 
 /// The sets in a mask.
-fn members(mask: u32) -> impl Iterator<Item = u32> {
+pub(crate) fn members(mask: u32) -> impl Iterator<Item = u32> {
     // Of most masks one bit is set, and each rule of a list has some.
     let mut left = mask;
     iter::from_fn(move || {

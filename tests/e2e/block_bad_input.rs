@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
-use loader::map::{Map, MapParams};
+use loader::map::{Map, MapParams, UpdateFlags};
 use loader::uapi::bpf::MapType;
 use nix::mount::umount;
 
@@ -387,7 +387,7 @@ fn a_blocklist_of_another_layout_is_left_alone() {
     let map = Map::open_pinned(pin).unwrap();
     let mut config = map.lookup(&[0; 4]).unwrap().unwrap().single().unwrap().to_vec();
     config[28..32].fill(0);
-    map.update(&[0; 4], &config, loader::map::UpdateFlags::ANY).unwrap();
+    map.update(&[0; 4], &config, UpdateFlags::ANY).unwrap();
     let words =
         "the blocklist at `/sys/fs/bpf/xdpload/block` is laid out as another release does it: layout is 0";
     for command in
@@ -397,7 +397,7 @@ fn a_blocklist_of_another_layout_is_left_alone() {
     }
     // And one whose making was interrupted is none: nobody is told that it holds a rule.
     config.fill(0);
-    map.update(&[0; 4], &config, loader::map::UpdateFlags::ANY).unwrap();
+    map.update(&[0; 4], &config, UpdateFlags::ANY).unwrap();
     refused(
         &["block", "add", "192.0.2.78"],
         1,
@@ -738,8 +738,10 @@ fn what_has_no_room_leaves_no_end_behind() {
     let add = |words: &str| block(&["add"].into_iter().chain(words.split(' ')).collect::<Vec<_>>());
     add("203.0.113.1").ok();
     add(&format!("--ttl 2h --name a 203.0.113.1 {}", others(1))).ok();
+    // Beside those there is room for two.
+    fill_holds(1, 256);
     let (rules, ends) = (listed(), holds());
-    assert_eq!(ends.len(), 6);
+    assert_eq!(ends.len(), 6 + 256);
     // Of the holds with an end, each set has its own.
     let more = format!("--ttl 1h 203.0.113.1 {}", others(1));
     add(&more).fails(1).stderr_has("there is no room for another hold with an end");
@@ -797,6 +799,44 @@ fn a_set_that_has_gone_leaves_no_end_behind() {
     block(&["del", "203.0.113.6"]).ok();
     block(&["load", &file(&sandbox, "list", "203.0.113.7\n"), "--name=b"]).ok();
     assert_eq!(holds(), [""; 0]);
+}
+
+/// Has set number `set` hold as many other addresses for a long time, of which there are no rules.
+fn fill_holds(set: u32, count: u32) {
+    let map = Map::open_pinned("/sys/fs/bpf/xdpload/block/holds").expect("it is pinned");
+    for address in (0..count).map(|n| 0x6440_0000 + n) {
+        let mut key = [0; 24];
+        key[..4].copy_from_slice(&(4_u32 << 16 | 32).to_ne_bytes());
+        key[4..8].copy_from_slice(&address.to_be_bytes());
+        key[20..].copy_from_slice(&set.to_ne_bytes());
+        map.update(&key, &0x7f00_0000_u32.to_ne_bytes(), UpdateFlags::ANY).expect("there is room");
+    }
+}
+
+/// A load that would run out of them on the way changes nothing.
+#[test]
+fn a_load_in_parts_has_room_for_all_ends_or_changes_nothing() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "4"]));
+    block(&["add", "203.0.113.0", "203.0.113.2", "203.0.113.4", "203.0.113.6", "--ttl=2h", "--name=a"]).ok();
+    let list = file(&sandbox, "list", "203.0.113.0/31\n203.0.113.2/31\n203.0.113.4/31\n203.0.113.6\n");
+    let load = ["block", "load", &list, "--ttl=1h", "--name=a"];
+    let old = "203.0.113.0
+203.0.113.2
+203.0.113.4
+203.0.113.6
+";
+    let back = ["block", "load", &file(&sandbox, "old", old), "--ttl=2h", "--name=a"];
+    // With the rules' own, those are all but three.
+    fill_holds(1, 256 - 3);
+    for words in [load, back] {
+        xdpload(&words).ok().stdout_has("a: added 3, kept 1, removed 3");
+    }
+    fill_holds(1, 256 - 2);
+    let ends = holds();
+    let words =
+        "there is no room for the ends of the new rules beside those of the old ones; nothing was changed";
+    refused(&load, 1, &[words]);
+    assert_eq!(holds(), ends);
 }
 
 /// What bpftool finds in the map of ends.

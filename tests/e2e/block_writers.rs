@@ -1,5 +1,6 @@
 //! `xdpload block` by several at once, killed half-way, and while packets flow.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, UdpSocket};
@@ -52,21 +53,42 @@ fn several_writers_lose_nothing() {
 /// Each call that a load makes is the last one of some load; the next load makes the set exact.
 #[test]
 fn a_load_that_is_killed_is_repaired_by_the_next() {
-    kill_each_load("256", 8);
+    kill_each_load("256", 8, &lists_with_little_in_common());
 }
 
 /// The same where old rules have to go first.
 #[test]
 fn a_load_without_room_for_both_lists_is_repaired_by_the_next() {
-    kill_each_load("6", 9);
+    kill_each_load("6", 9, &lists_with_little_in_common());
 }
 
-fn kill_each_load(max_rules: &str, most: usize) {
+/// The same where each old rule has to stay until there is a new one that shares its addresses, and there is no room
+/// for all of those at once.
+#[test]
+fn a_load_in_parts_is_repaired_by_the_next() {
+    let texts = |nets: [u32; 2], rules: &str| {
+        let one = |n: u32| format!("10.{}.{}.0/{}\n", n / 100, n % 100 * 2, nets[usize::from(n % 5 == 0)]);
+        (0..296).map(one).collect::<String>() + rules
+    };
+    let old = texts([30, 24], "192.0.2.76/31\n11.0.0.0/8\n2001:db9:1::/48\n2001:db9:2::/61\n");
+    let new = texts([31, 23], "192.0.2.77\n11.9.0.0/16\n2001:db9::/47\n2001:db9:2::/62\n");
+    kill_each_load("300", 18, &[old, new]);
+}
+
+fn lists_with_little_in_common() -> [String; 2] {
+    [
+        "192.0.2.77\n10.0.0.0/8\n198.51.100.0/24\n2001:db8:1::/48\n",
+        "192.0.2.77\n11.0.0.0/8\n203.0.113.0/24\n2001:db8:2::/48\n2001:db8:3::/61\n",
+    ]
+    .map(str::to_owned)
+}
+
+fn kill_each_load(max_rules: &str, most: usize, lists: &[String; 2]) {
     need!(tool("strace"));
     let (sandbox, veth) = need!(blocked_pair(&["--max-rules", max_rules]));
-    let old = file(&sandbox, "old", "192.0.2.77\n10.0.0.0/8\n198.51.100.0/24\n2001:db8:1::/48\n");
-    let new =
-        file(&sandbox, "new", "192.0.2.77\n11.0.0.0/8\n203.0.113.0/24\n2001:db8:2::/48\n2001:db8:3::/61\n");
+    let [old, new] = [0, 1].map(|at| file(&sandbox, &format!("list{at}"), &lists[at]));
+    let rules = |text: &str| text.lines().map(|rule| format!("{rule} default")).collect::<HashSet<_>>();
+    let many = lists[0].lines().count();
     block(&["load", &old]).ok();
     let load = xdpload_command(&["block", "load", &new]);
     let calls = crate::strace::trace(&sandbox, "bpf", &load).1;
@@ -81,7 +103,7 @@ fn kill_each_load(max_rules: &str, most: usize) {
         let fault = Fault { call: "bpf", errno, nth: (nth, nth) };
         let (ran, _) = trace_with_fault(&sandbox, "bpf", fault, &load);
         assert_ne!(ran.code(), Some(0), "call {nth}: {}", ran.report());
-        let is_less = listed().len() < 4;
+        let is_less = listed().len() < many;
         assert!(
             !is_less || errno != "ENOMEM" || ran.stderr().contains("another load makes"),
             "{}",
@@ -91,28 +113,58 @@ fn kill_each_load(max_rules: &str, most: usize) {
         assert_udp(&veth, BLOCKED, 0);
         assert_udp(&veth, OTHER, 5);
         block(&["load", &new]).ok();
-        let rules = ["11.0.0.0/8", "192.0.2.77", "203.0.113.0/24", "2001:db8:2::/48", "2001:db8:3::/61"];
-        assert_eq!(listed(), rules.map(|rule| format!("{rule} default")), "call {nth}");
+        assert!(HashSet::from_iter(listed()) == rules(&lists[1]), "call {nth}");
     }
+}
+
+/// A rule within one that goes has the time that it is to have before that one goes, and no shorter one before others
+/// have come.
+#[test]
+fn a_load_in_parts_leaves_no_gap_in_time() {
+    need!(tool("strace"));
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "5"]));
+    let old = "192.0.2.76/30\nadd 192.0.2.77 timeout 600\n198.51.100.7\n203.0.113.0\n203.0.113.1\n";
+    let new = "192.0.2.77\n198.51.100.0/24\nadd 198.51.100.7 timeout 600\n203.0.113.2\n203.0.113.3\n";
+    let [old, new] = [("old", old), ("new", new)]
+        .map(|(name, text)| file(&sandbox, name, text.replace("add", "add default")));
+    let load = xdpload_command(&["block", "load", &new]);
+    let mut killed = 0;
+    loop {
+        block(&["load", &old]).ok();
+        let fault = Fault { call: "bpf", errno: "ENOMEM:signal=KILL", nth: (killed + 1, killed + 1) };
+        if trace_with_fault(&sandbox, "bpf", fault, &load).0.code() == Some(0) {
+            break;
+        }
+        killed += 1;
+        let rules = listed();
+        let has = |rule: &str| rules.iter().any(|found| found == rule);
+        assert!(has("192.0.2.76/30 default") || has("192.0.2.77 default"), "{killed}: {rules:?}");
+        assert!(has("198.51.100.0/24 default") || has("198.51.100.7 default"), "{killed}: {rules:?}");
+    }
+    assert!(killed > 20, "{killed}");
 }
 
 #[test]
 fn a_load_leaves_no_gap() {
-    leaves_no_gap("100000");
+    leaves_no_gap("100000", |list, rest| format!("10.{list}.{rest}"));
 }
 
 #[test]
 fn a_load_leaves_no_gap_where_there_is_no_room_for_two_lists() {
-    leaves_no_gap("2010");
+    leaves_no_gap("2010", |list, rest| format!("10.{list}.{rest}"));
 }
 
-fn leaves_no_gap(max_rules: &str) {
+#[test]
+fn a_load_in_parts_leaves_no_gap() {
+    leaves_no_gap("2002", |list, rest| format!("10.0.{rest}/{}", 33 - list));
+}
+
+/// Loads two lists in turn, of rules of the first or second list from parts of addresses.
+fn leaves_no_gap(max_rules: &str, rule: impl Fn(u32, String) -> String) {
     let (sandbox, veth) = need!(blocked_pair(&["--max-rules", max_rules]));
-    let text = |net: u32| {
-        (0..2000)
-            .map(|at| format!("add one 10.{net}.{}.{}\n", at / 250, at % 250))
-            .collect::<Vec<_>>()
-            .concat()
+    let text = |list: u32| {
+        let one = |at: u32| format!("add one {}\n", rule(list, format!("{}.{}", at / 100, at % 100 * 2)));
+        (0..2000).map(one).collect::<String>()
     };
     let lists = [1, 2].map(|net| {
         // The first has the address by itself, the second by its network and in another set.
@@ -348,7 +400,7 @@ fn a_full_list_is_replaced_by_another() {
         rules.iter().map(|rule| rule.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
     };
     assert_eq!(names(listed()), names(before));
-    // Those that share addresses with new rules can only go after them.
+    // Those that share addresses with new rules only go after them.
     let old: Vec<_> = (0..128).map(|last| format!("192.0.2.{last}\n")).collect();
     let old = old.concat();
     let one = "2001:db8::/32\n192.0.2.64/26\n";
@@ -362,10 +414,36 @@ fn a_full_list_is_replaced_by_another() {
     block(&["del", "192.0.2.64/26"]).ok();
     block(&["load", &file(&sandbox, "old", &old), "--force"]).ok();
     let nets: Vec<_> = (0..64).map(|net| format!("192.0.2.{}/31\n", 2 * net)).collect();
-    let words = "with the new rules beside the old ones whose addresses they share there would be 192, and there is \
-                 room for 128; nothing was changed";
-    refused(&["block", "load", &file(&sandbox, "nets", nets.concat()), "--force"], 1, &[words]);
+    let nets = file(&sandbox, "nets", nets.concat());
+    block(&["load", &nets, "--force"]).ok().stdout_has("added 64, kept 0, removed 128\n");
+    assert_udp(&veth, BLOCKED, 0);
+    let old = file(&sandbox, "old", &old);
+    block(&["load", &old, "--force"]).ok().stdout_has("added 128, kept 0, removed 64\n");
+    assert_udp(&veth, BLOCKED, 0);
     assert_eq!(listed().len(), 128);
+    // The room that this takes is there for nothing else.
+    refused(&["block", "add", "198.51.100.1"], 1, &["there would be 129, and there is room for 128"]);
+}
+
+/// As many parts as the lists need, of rules in places of every kind, each with an end.
+#[test]
+fn a_full_list_is_replaced_by_one_that_shares_each_address() {
+    let (sandbox, _veth) = need!(blocked_pair(&["--max-rules", "3000"]));
+    let one = |n: u32, nets: [u8; 5]| match n % 5 {
+        0 => format!("{}.{}.0.0/{}\n", 11 + n / 500, n % 500 / 5 * 2, nets[0]),
+        1 => format!("2001:db9:{:x}::/{}\n", n / 5 * 2 + 2, nets[1]),
+        2 => format!("2001:db8:{:x}:1000::/{}\n", n / 5 * 2 + 2, nets[2]),
+        3 => format!("198.{}.{}.0/{}\n", n / 500, n % 500 / 5 * 2, nets[3]),
+        _ => format!("203.{}.{}.4/{}\n", n / 500, n % 500 / 5 * 2, nets[4]),
+    };
+    let lists = [[16, 48, 53, 24, 31], [15, 47, 52, 23, 30]];
+    let lists = lists.map(|nets| (0..3000).map(|n| one(n, nets)).collect::<String>());
+    for text in [&lists[0], &lists[1], &lists[0]] {
+        block(&["load", &file(&sandbox, "list", text), "--ttl", "1h"]).ok();
+        let found = listed();
+        let found: HashSet<_> = found.iter().filter_map(|rule| rule.split(' ').next()).collect();
+        assert!(found == text.lines().collect::<HashSet<_>>());
+    }
 }
 
 /// Rules in places of every kind.
