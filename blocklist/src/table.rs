@@ -410,10 +410,9 @@ impl Table {
         let (wide, trie) = (std::mem::take(&mut self.wide_draft), self.trie.draft(is_used)?);
         // These alone can be full.
         wide.write_new(&self.wide)?;
-        trie.write_new(&self.trie.map).inspect_err(|_| wide.take_back(&self.wide))?;
-        let written = trie
-            .write_changed(&self.trie.map)
-            .and_then(|()| wide.write_changed(&self.wide))
+        trie.write(&self.trie.map).inspect_err(|_| wide.take_back(&self.wide))?;
+        let written = wide
+            .write_changed(&self.wide)
             .and_then(|()| self.write_values())
             .and_then(|()| self.write_buckets());
         written.inspect_err(|_| {

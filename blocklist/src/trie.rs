@@ -4,6 +4,7 @@
 //! to the one that ends last of those that cover it (`struct block_trie_rule`), whatever else lies in between.
 
 use std::collections::HashMap;
+use std::mem;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -87,34 +88,84 @@ impl Trie {
     }
 
     /// What is to be written and deleted: what was drafted, and what has to lead to another rule because of that, or
-    /// because a command was killed before. What packets are led to is written before them, and deleted after them.
-    pub(crate) fn draft(&mut self, is_used: bool) -> Result<Draft> {
-        let mut draft = Draft::default();
+    /// because a command of an earlier release was killed.
+    pub(crate) fn draft(&mut self, is_used: bool) -> Result<Plan> {
         if self.drafted.is_empty() && self.known.is_none() {
-            return Ok(draft);
+            return Ok(Plan::default());
         }
         self.read(is_used)?;
-        let mut rules: HashMap<_, _> = self.known.take().unwrap_or_default();
-        let mut planned = Vec::with_capacity(rules.len() + self.drafted.len());
-        for (prefix, value) in self.drafted.drain(..) {
-            let before = rules.remove(&prefix);
-            match value {
-                Some(value) => {
-                    let state = if before.is_some() { State::Changed } else { State::New };
-                    planned.push(Planned { prefix, rule: TrieRule { value, next: 0 }, state });
-                }
-                None => draft.remove(&trie_key(prefix)),
-            }
-        }
-        let kept = rules.into_iter();
-        planned.extend(kept.map(|(prefix, rule)| Planned { prefix, rule, state: State::Kept }));
-        lead(&mut planned);
-        for Planned { prefix, rule, state } in planned.iter().filter(|planned| planned.state != State::Kept) {
-            let more = [rule.next, 0].map(u32::to_ne_bytes);
-            draft.put(&trie_key(*prefix), rule.value, more.as_flattened(), *state == State::New);
-        }
-        Ok(draft)
+        let known = self.known.take().unwrap_or_default();
+        Ok(plan(known, mem::take(&mut self.drafted)))
     }
+}
+
+/// What is to be written to the trie.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    coming: Vec<Stage>,
+    going: Vec<Stage>,
+}
+
+/// Writes of which any may be the first.
+type Stage = Vec<Write>;
+
+/// What an entry is, and what it is to be; none if it is not there.
+#[derive(Clone, Copy, Debug)]
+struct Write {
+    prefix: IpNet,
+    before: Option<TrieRule>,
+    after: Option<TrieRule>,
+}
+
+impl Plan {
+    /// Writes what is new or changed. After a failure all is as it was before.
+    pub(crate) fn write(&self, map: &Map) -> Result<()> {
+        for (number, stage) in self.coming.iter().enumerate() {
+            write(map, stage).inspect_err(|_| take_back(map, &self.coming[..=number]))?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what was written. A failure of that has nobody to be told to: the one that led here is told.
+    pub(crate) fn take_back(&self, map: &Map) {
+        take_back(map, &self.coming);
+    }
+
+    /// Deletes what goes.
+    pub(crate) fn delete(&self, map: &Map) -> Result<()> {
+        self.going.iter().try_for_each(|stage| write(map, stage))
+    }
+}
+
+fn take_back(map: &Map, stages: &[Stage]) {
+    for stage in stages.iter().rev() {
+        let back = |one: &Write| Write { before: one.after, after: one.before, ..*one };
+        let draft = draft(stage.iter().map(back));
+        // What is not written back leads to a rule that is not there, which is none the worse.
+        let _ = draft.delete(map);
+        let _ = draft.write_changed(map);
+    }
+}
+
+fn write(map: &Map, stage: &Stage) -> Result<()> {
+    let draft = draft(stage.iter().copied());
+    draft.write_new(map)?;
+    draft.write_changed(map)?;
+    draft.delete(map)
+}
+
+fn draft(writes: impl Iterator<Item = Write>) -> Draft {
+    let mut draft = Draft::default();
+    for Write { prefix, before, after } in writes {
+        let key = trie_key(prefix);
+        match after {
+            Some(TrieRule { value, next }) => {
+                draft.put(&key, value, [next, 0].map(u32::to_ne_bytes).as_flattened(), before.is_none());
+            }
+            None => draft.remove(&key),
+        }
+    }
+    draft
 }
 
 /// The rule that has not ended, looked for as the program does.
@@ -136,49 +187,186 @@ fn first(
     None
 }
 
-/// A rule that will be there.
-#[derive(Clone, Copy, Debug)]
-struct Planned {
-    prefix: IpNet,
-    rule: TrieRule,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Kept,
-    Changed,
-    New,
-}
-
-/// Has each rule lead to the one that ends last of those that cover it.
-fn lead(rules: &mut [Planned]) {
-    // A rule without an end is where packets stop.
-    if rules.iter().all(|planned| planned.rule.value.end == 0) {
-        return;
+/// Divides changes into stages, so that packets find all rules that are there after each write, and whoever is killed
+/// between two of them leaves nothing that is wrong.
+fn plan(known: HashMap<IpNet, TrieRule>, drafted: Vec<(IpNet, Option<RuleValue>)>) -> Plan {
+    let mut forest = Forest::new(known, drafted);
+    if forest.entries.iter().any(Entry::has_end) {
+        forest.link();
     }
-    let mut order: Vec<_> = rules.iter().map(|planned| planned.prefix).zip(0..).collect();
-    sort_pairs(&mut order);
-    // The rules that cover the present one, each with the length and the end of the one that ends last up to it.
-    let mut around: Vec<(IpNet, u32, u32)> = Vec::new();
-    for (_, number) in order {
-        let Planned { prefix, rule, state } = &mut rules[number as usize];
-        while around.last().is_some_and(|(wider, ..)| !wider.contains(&*prefix)) {
-            around.pop();
+    let mut plan = Plan::default();
+    plan.coming.extend(forest.stages(|_| false));
+    // Wider ones come first and go last, so that fewer have to be written again.
+    let comes = |change| matches!(change, Change::Comes(_));
+    for depth in 0..forest.depths(comes) {
+        plan.coming.extend(forest.stages(|entry| comes(entry.change) && entry.depth == depth));
+    }
+    let goes = |change| change == Change::Goes;
+    for depth in (0..forest.depths(goes)).rev() {
+        plan.going.extend(forest.stages(|entry| goes(entry.change) && entry.depth == depth));
+    }
+    plan
+}
+
+/// Rules that are there or will be.
+#[derive(Debug)]
+struct Forest {
+    /// Once they are linked, in the order of prefixes. Where none has an end, none has to lead anywhere.
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    prefix: IpNet,
+    /// What is there after the writes so far.
+    rule: Option<TrieRule>,
+    change: Change,
+    /// The number of the one that it lies in.
+    parent: Option<usize>,
+    /// How many of those around it come as it does, or go.
+    depth: usize,
+}
+
+/// What is still to be written of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Nothing,
+    /// It is new, or another value.
+    Comes(RuleValue),
+    Goes,
+}
+
+impl Change {
+    /// Whether it is the same but for the value.
+    fn is_like(self, other: Self) -> bool {
+        mem::discriminant(&self) == mem::discriminant(&other)
+    }
+}
+
+impl Entry {
+    fn has_end(&self) -> bool {
+        let will_have = matches!(self.change, Change::Comes(value) if value.end != 0);
+        will_have || self.rule.is_some_and(|rule| rule.value.end != 0)
+    }
+}
+
+/// The rule that ends last of several, and of those that end together the longest.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    length: u32,
+    end: u32,
+}
+
+impl Last {
+    /// 0 is never, and so the last of all ends.
+    fn outlasts(self, end: u32) -> bool {
+        self.end.wrapping_sub(1) > end.wrapping_sub(1)
+    }
+}
+
+impl Forest {
+    fn new(mut known: HashMap<IpNet, TrieRule>, drafted: Vec<(IpNet, Option<RuleValue>)>) -> Self {
+        let entry = |prefix, rule, change| Entry { prefix, rule, change, parent: None, depth: 0 };
+        let mut entries = Vec::with_capacity(known.len() + drafted.len());
+        for (prefix, value) in drafted {
+            entries.push(entry(prefix, known.remove(&prefix), value.map_or(Change::Goes, Change::Comes)));
         }
-        let end = rule.value.end;
-        let last = around.last().map(|&(_, length, end)| (length, end));
-        let next = last.filter(|_| end != 0).map_or(0, |(length, _)| length);
-        if rule.next != next {
-            rule.next = next;
-            if *state == State::Kept {
-                *state = State::Changed;
+        entries.extend(known.into_iter().map(|(prefix, rule)| entry(prefix, Some(rule), Change::Nothing)));
+        Self { entries }
+    }
+
+    /// Sorts the rules, and finds what each lies in.
+    fn link(&mut self) {
+        let mut order: Vec<_> = self.entries.iter().map(|entry| entry.prefix).zip(0..).collect();
+        sort_pairs(&mut order);
+        self.entries = order.into_iter().map(|(_, number): (_, u32)| self.entries[number as usize]).collect();
+        let mut around: Vec<usize> = Vec::new();
+        for number in 0..self.entries.len() {
+            let prefix = self.entries[number].prefix;
+            while around.last().is_some_and(|&wider| !self.entries[wider].prefix.contains(&prefix)) {
+                around.pop();
+            }
+            let alike = |wider: &&usize| self.entries[**wider].change.is_like(self.entries[number].change);
+            let depth = around.iter().rev().find(alike).map_or(0, |&wider| self.entries[wider].depth + 1);
+            let entry = &mut self.entries[number];
+            (entry.parent, entry.depth) = (around.last().copied(), depth);
+            around.push(number);
+        }
+    }
+
+    /// How many different depths there are of what comes, or of what goes.
+    fn depths(&self, is_asked: impl Fn(Change) -> bool) -> usize {
+        let depths = self.entries.iter().filter(|entry| is_asked(entry.change)).map(|entry| entry.depth);
+        depths.max().map_or(0, |deepest| deepest + 1)
+    }
+
+    /// Of the rules around each, the one that ends last.
+    fn around(&self) -> Vec<Option<Last>> {
+        let mut around: Vec<Option<Last>> = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            around.push(entry.parent.and_then(|parent| {
+                let (last, wider) = (around[parent], &self.entries[parent]);
+                let own = wider.rule.map(|rule| (u32::from(wider.prefix.prefix_len()), rule.value.end));
+                let Some((length, end)) = own else { return last };
+                last.filter(|last| last.outlasts(end)).or(Some(Last { length, end }))
+            }));
+        }
+        around
+    }
+
+    /// Makes the changes that are asked for, of which none lies in another, and has all rules lead to the right ones
+    /// before that, then, and after that.
+    fn stages(&mut self, is_asked: impl Fn(&Entry) -> bool) -> impl Iterator<Item = Stage> {
+        let before = self.around();
+        let mut changed = Vec::new();
+        for (number, entry) in self.entries.iter_mut().enumerate().filter(|(_, entry)| is_asked(entry)) {
+            changed.push((number, entry.rule));
+            entry.rule = match mem::replace(&mut entry.change, Change::Nothing) {
+                Change::Comes(value) => Some(TrieRule { value, next: 0 }),
+                Change::Goes | Change::Nothing => None,
+            };
+        }
+        let after = self.around();
+        let mut changed = changed.into_iter().peekable();
+        let [mut first, mut second, mut third] = [const { Stage::new() }; 3];
+        for (number, entry) in self.entries.iter_mut().enumerate() {
+            let own = changed.next_if(|(changed, _)| *changed == number);
+            let rule = own.map_or(entry.rule, |(_, rule)| rule);
+            let (old, new) = (before[number], after[number]);
+            let mut end = 0;
+            if let Some(rule) = &mut entry.rule {
+                end = rule.value.end;
+                rule.next = new.filter(|_| end != 0).map_or(0, |last| last.length);
+            }
+            let write = Write { prefix: entry.prefix, before: rule, after: entry.rule };
+            if own.is_some() {
+                second.push(write);
+            } else if write.before != write.after {
+                if leads_early(end, old, new) { &mut first } else { &mut third }.push(write);
             }
         }
-        // 0 is never, and so the last of all ends.
-        let own = (u32::from(prefix.prefix_len()), end);
-        let (length, end) = last.filter(|last| last.1.wrapping_sub(1) > end.wrapping_sub(1)).unwrap_or(own);
-        around.push((*prefix, length, end));
+        [first, second, third].into_iter().filter(|stage| !stage.is_empty())
+    }
+}
+
+/// Whether a rule with an `end` is to lead to `new` before a rule around it changes, or only after that. One of `old`
+/// and `new` is the rule that changes: the one that ends later of the two, as it will be or as it was.
+///
+/// A rule may lead to that one while it is not there, or ends before the other: packets then find the longest rule up
+/// to its length, and go on to the other. They cannot where the other is longer. There the rule leads to the other,
+/// from which packets go on to the one that changes.
+fn leads_early(end: u32, old: Option<Last>, new: Option<Last>) -> bool {
+    // Around a rule that outlasts all others, packets have nothing else to find.
+    let outlasts = |last: &Last| last.outlasts(end);
+    let is_longer = |new: Last, old: Last| new.length > old.length;
+    let lasts_longer = match (old, new) {
+        (Some(old), Some(new)) => !old.outlasts(new.end),
+        (old, _) => old.is_none(),
+    };
+    if lasts_longer {
+        old.filter(outlasts).is_none_or(|old| new.is_some_and(|new| is_longer(new, old)))
+    } else {
+        new.filter(outlasts).is_some_and(|new| old.is_some_and(|old| is_longer(new, old)))
     }
 }
 
@@ -187,19 +375,24 @@ mod tests {
     use super::*;
     use std::net::Ipv6Addr;
 
-    /// Rules that were there, as text with their ends, and what each leads to.
-    fn planned(rules: &[(&str, u32)]) -> Vec<Planned> {
-        let rule = |&(text, end): &(&str, u32)| Planned {
-            prefix: text.parse().unwrap(),
-            rule: TrieRule { value: RuleValue { end, ..RuleValue::default() }, next: 0 },
-            state: State::Kept,
-        };
-        rules.iter().map(rule).collect()
+    /// Makes the first of these writes, and leaves out the others.
+    fn make<'a>(known: &mut HashMap<IpNet, TrieRule>, writes: impl Iterator<Item = &'a Write>) {
+        for write in writes {
+            assert_eq!(known.get(&write.prefix), write.before.as_ref(), "{write:?}");
+            match write.after {
+                Some(rule) => known.insert(write.prefix, rule),
+                None => known.remove(&write.prefix),
+            };
+        }
+    }
+
+    fn value(end: u32) -> RuleValue {
+        RuleValue { end, ..RuleValue::default() }
     }
 
     #[test]
     fn a_rule_leads_to_the_one_that_ends_last_around_it() {
-        let mut rules = planned(&[
+        let rules = [
             ("2001:db8::/38", 1),
             ("2001:db8::/33", 7),
             ("2001:db8::/37", 3),
@@ -211,13 +404,13 @@ mod tests {
             ("2001:db8:8000::/35", 5),
             ("2001:db8:c000::/34", 5),
             ("2001:db8::/31", 4),
-        ]);
-        lead(&mut rules);
-        rules.sort_unstable_by_key(|planned| planned.prefix);
-        let found: Vec<_> = rules
-            .iter()
-            .map(|planned| (planned.prefix.to_string(), planned.rule.next, planned.state == State::Changed))
-            .collect();
+        ];
+        let drafted = rules.iter().map(|(text, end)| (text.parse().unwrap(), Some(value(*end)))).collect();
+        let mut known = HashMap::new();
+        make(&mut known, plan(HashMap::new(), drafted).coming.iter().flatten());
+        let mut found: Vec<_> = known.iter().collect();
+        found.sort_unstable_by_key(|(prefix, _)| **prefix);
+        let found: Vec<_> = found.iter().map(|(prefix, rule)| (prefix.to_string(), rule.next)).collect();
         let expected = [
             ("2001:db8::/31", 0),
             ("2001:db8::/33", 31),
@@ -233,46 +426,73 @@ mod tests {
             ("2001:db8:8000::/35", 34),
             ("2001:db8:c000::/34", 33),
         ];
-        let expected: Vec<_> =
-            expected.map(|(prefix, next)| (prefix.to_owned(), next, next != 0)).into_iter().collect();
-        assert_eq!(found, expected);
+        assert_eq!(found, expected.map(|(prefix, next)| (prefix.to_owned(), next)));
         // Whoever leads to the same as before is not written again.
-        let mut again: Vec<_> =
-            rules.iter().map(|planned| Planned { state: State::Kept, ..*planned }).collect();
-        lead(&mut again);
-        assert!(again.iter().all(|planned| planned.state == State::Kept));
+        assert!(plan(known, Vec::new()).coming.is_empty());
     }
 
-    /// Two looks are enough, whichever rules have ended.
+    /// Whichever rules come, change and go, and after whichever write somebody is killed, packets find a rule that has
+    /// not ended, if there is one. Without such a write, two looks are enough.
     #[test]
-    fn the_second_rule_decides() {
-        let mut number = 1_u64;
+    fn packets_find_what_there_is_after_each_write() {
+        let mut random = 1_u64;
         let mut below = |limit: u32| {
-            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            u32::try_from(number >> 33).unwrap() % limit
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            u32::try_from(random >> 33).unwrap() % limit
         };
-        let mut answers = [0, 0];
-        for _ in 0..2_000 {
-            let texts: Vec<_> =
-                (0..12).map(|_| (format!("{:x}::/{}", below(4) << 14, below(8)), below(9))).collect();
-            let mut known = HashMap::new();
-            for (text, end) in &texts {
-                let prefix = text.parse::<IpNet>().unwrap().trunc();
-                known.insert(prefix, planned(&[("::/0", *end)])[0].rule);
+        let assert_found = |known: &HashMap<IpNet, TrieRule>, tries: usize| {
+            let mut answers = [0, 0];
+            for (address, now) in (0..16_u128).flat_map(|high| (1..6).map(move |now| (high << 124, now))) {
+                let (address, now) = (IpAddr::V6(Ipv6Addr::from(address)), Now::unit(now));
+                let mut rules = known.iter();
+                let expected =
+                    rules.any(|(prefix, rule)| prefix.contains(&address) && !now.is_past(rule.value.end));
+                let found = first(known, address, now, tries);
+                assert_eq!(found.is_some(), expected, "{address} at {now:?} of {known:?}");
+                assert!(
+                    found.is_none_or(|(prefix, value)| prefix.contains(&address) && !now.is_past(value.end))
+                );
+                answers[usize::from(expected)] += 1;
             }
-            let mut rules: Vec<_> =
-                known.iter().map(|(&prefix, &rule)| Planned { prefix, rule, state: State::Kept }).collect();
-            lead(&mut rules);
-            let known: HashMap<_, _> = rules.iter().map(|planned| (planned.prefix, planned.rule)).collect();
-            let (address, now) = (Ipv6Addr::from(u128::from(below(8)) << 125).into(), Now::unit(below(9)));
-            let is_alive =
-                |planned: &Planned| planned.prefix.contains(&address) && !now.is_past(planned.rule.value.end);
-            let expected = rules.iter().any(is_alive);
-            let found = first(&known, address, now, 2);
-            assert_eq!(found.is_some(), expected, "{address} at {now:?} of {rules:?}");
-            assert!(found.is_none_or(|(prefix, value)| prefix.contains(&address) && !now.is_past(value.end)));
-            answers[usize::from(expected)] += 1;
+            answers
+        };
+        let (mut known, mut killed, mut answers, mut most) = (HashMap::new(), 0, [0, 0], 0);
+        for _ in 0..200 {
+            let mut drafted = HashMap::new();
+            for _ in 0..=below(6) {
+                let prefix =
+                    format!("{:x}::/{}", below(16) << 12, below(5)).parse::<IpNet>().unwrap().trunc();
+                let goes = known.contains_key(&prefix) && below(2) == 0;
+                drafted.insert(prefix, (!goes).then(|| value(below(5))));
+            }
+            let Plan { mut coming, going } = plan(known.clone(), drafted.into_iter().collect());
+            most = most.max(coming.len() + going.len());
+            coming.extend(going);
+            for stage in &mut coming {
+                for at in 1..stage.len() {
+                    stage.swap(at, below(u32::try_from(at + 1).unwrap()) as usize);
+                }
+            }
+            let writes: Vec<_> = coming.iter().flatten().collect();
+            let left_out =
+                if below(4) == 0 { below(u32::try_from(writes.len() + 1).unwrap()) as usize } else { 0 };
+            for write in &writes[..writes.len() - left_out] {
+                make(&mut known, [*write].into_iter());
+                assert_found(&known, TRIES);
+            }
+            if left_out == 0 {
+                let found = assert_found(&known, 2);
+                answers = [0, 1].map(|at| answers[at] + found[at]);
+            } else {
+                killed += 1;
+            }
+            if known.len() > 20 {
+                known.clear();
+            }
         }
-        assert!(answers.iter().all(|&count| count > 300), "both answers were seen: {answers:?}");
+        assert!(
+            killed > 30 && most > 6 && answers.iter().all(|&count| count > 1_000),
+            "{killed} {most} {answers:?}"
+        );
     }
 }

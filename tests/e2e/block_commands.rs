@@ -528,6 +528,64 @@ fn a_rule_that_leads_past_another_is_mended() {
     assert_eq!(next(68), right);
 }
 
+/// After each write of a command that may be the last one, packets find what is listed, whatever ends then.
+#[test]
+fn what_is_killed_leaves_no_rule_that_packets_do_not_find() {
+    need!(tool("strace"));
+    let (sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    let trie = Map::open_pinned("/sys/fs/bpf/xdpload/block/trie6").unwrap();
+    // Has the rule end now that ends first, if one does.
+    let end_first = || {
+        let end_of = |value: &[u8]| u32::from_ne_bytes(value[16..20].try_into().unwrap());
+        let entries = trie.entries().map(|entry| entry.unwrap());
+        let rules = entries.map(|entry| (entry.key, entry.value.single().unwrap().to_vec()));
+        let (key, mut value) =
+            rules.filter(|(_, value)| end_of(value) > 1).min_by_key(|(_, value)| end_of(value))?;
+        value[16..20].copy_from_slice(&1_u32.to_ne_bytes());
+        trie.update(&key, &value, UpdateFlags::ANY).ok()
+    };
+    let make = |rules: &[(u32, &str)]| {
+        block(&["load", "/dev/null", "--force"]).ok();
+        for (length, time) in rules {
+            block(&["add", &format!("2001:db8::/{length}"), "--ttl", time, "--force"]).ok();
+        }
+    };
+    // What is there, and a command: what comes or goes is wider than a rule that ends before it, or lies in it.
+    let (narrow, both) = ([(70, "1h"), (67, "2h")], [(70, "1h"), (67, "2h"), (66, "4h"), (68, "3h")]);
+    let cases = [
+        (&narrow[..], "add 2001:db8::/66 --force"),
+        (&narrow, "add 2001:db8::/68 --ttl 3h --force"),
+        (&narrow, "add 2001:db8::/66 2001:db8::/68 2001:db8::/69 --ttl 3h --force"),
+        (&both, "add 2001:db8::/68 --ttl 5h --force"),
+        (&both, "del 2001:db8::/66"),
+        (&both[..3], "del 2001:db8::/66"),
+        (&both, "del 2001:db8::/66 2001:db8::/68"),
+    ];
+    for (rules, words) in cases {
+        let words: Vec<_> = ["block"].into_iter().chain(words.split(' ')).collect();
+        let command = xdpload_command(&words);
+        make(rules);
+        let calls = strace::trace(&sandbox, "bpf", &command).1;
+        let is_write = |call: &&(usize, &str)| {
+            ["UPDATE", "DELETE"].iter().any(|word| call.1.contains(&format!("BPF_MAP_{word}")))
+        };
+        let calls: Vec<_> = calls.iter().map(|call| call.arguments.as_str()).enumerate().collect();
+        for (at, _) in calls.iter().filter(is_write) {
+            make(rules);
+            let nth = u32::try_from(at + 1).unwrap();
+            let fault = strace::Fault { call: "bpf", errno: "ENOMEM:signal=KILL", nth: (nth, nth) };
+            strace::trace_with_fault(&sandbox, "bpf", fault, &command);
+            while {
+                let (rules, test) = (listed(), block(&["test", "2001:db8::2"]));
+                let is_found = test.stdout().contains("is dropped by");
+                assert_eq!(is_found, !rules.is_empty(), "{words:?}, call {nth}: {rules:?}");
+                end_first().is_some()
+            } {}
+            assert_udp(&veth, FAR_V6, if listed().is_empty() { 5 } else { 0 });
+        }
+    }
+}
+
 /// How many entries bpftool dumps.
 fn command_json(words: &[&str]) -> usize {
     crate::peers::bpftool(words).as_array().expect("bpftool dumps a list").len()
