@@ -200,6 +200,13 @@ impl Sets {
         (self.known.as_ref().map_or(0, HashMap::len), self.holds.max_entries() as usize)
     }
 
+    /// Leaves out of what is known the holds that have ended, for whoever only looks.
+    pub(crate) fn forget_ended(&mut self, now: Now) {
+        if let Some(known) = &mut self.known {
+            known.retain(|_, end| !now.is_past(*end));
+        }
+    }
+
     /// Reads every hold, for whoever asks for many.
     pub(crate) fn read_holds(&mut self) -> Result<()> {
         if self.known.is_none() {

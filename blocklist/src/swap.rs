@@ -57,13 +57,14 @@ impl Lists {
 
 impl Reader {
     /// What [`Writer::load`] would change, which nothing does here.
-    pub fn preview(&mut self, lists: &Lists) -> Result<Vec<Swap>> {
+    pub fn preview(&mut self, lists: &Lists, ttl: Option<Duration>) -> Result<Vec<Swap>> {
         self.refresh()?;
         let mut found = self.all_to_load()?;
         // What has ended goes before a list is loaded.
         found.retain(|found| !self.now.is_past(found.value.end));
+        self.sets.forget_ended(self.now);
         let steps = merge(&found, lists);
-        self.make_room(&found, &steps, lists)?;
+        self.make_room(&found, &steps, lists, ttl)?;
         let masks: Vec<_> = lists.names().map(|name| self.sets.find(name).map_or(0, mask_of)).collect();
         Ok(count(&steps, &masks, self.now))
     }
@@ -75,9 +76,15 @@ impl Reader {
         self.table.all_in_order(false)
     }
 
-    /// Refuses, before anything is written, what has no room. Gives the order in which rules are come and go: none
+    /// Refuses, before anything is written, what has no room. Gives the order in which rules come and go: none
     /// if there is room for the old lists beside the new ones.
-    fn make_room(&mut self, found: &[Found], steps: &[Step<'_>], lists: &Lists) -> Result<Vec<Move>> {
+    fn make_room(
+        &mut self,
+        found: &[Found],
+        steps: &[Step<'_>],
+        lists: &Lists,
+        ttl: Option<Duration>,
+    ) -> Result<Vec<Move>> {
         self.sets.check_room(lists.names(), used_sets(found))?;
         let new = by_prefix(steps).filter(|steps| steps[0].old.is_none()).count();
         let (with_all, max_rules) = (found.len() + new, self.max_rules() as usize);
@@ -96,6 +103,7 @@ impl Reader {
             let what = "with the new rules beside the old ones whose addresses they share there would be";
             return Err(self.no_room_for(&format!("{what} {on_the_way}")));
         }
+        self.make_room_for_ends(found, steps, lists, &order, ttl.is_some())?;
         Ok(order)
     }
 
@@ -163,10 +171,7 @@ impl Writer {
         self.begin()?;
         let found = self.reader.all_to_load()?;
         let steps = merge(&found, lists);
-        let order = self.reader.make_room(&found, &steps, lists)?;
-        if !order.is_empty() {
-            self.reader.make_room_for_ends(&found, &steps, lists, &order, ttl.is_some())?;
-        }
+        let order = self.reader.make_room(&found, &steps, lists, ttl)?;
         let sets = self.numbers(&found, lists)?;
         let swaps = self.swap(&Wanted { sets, lists, ttl, steps: &steps }, &found, &order);
         if order.is_empty() {
@@ -274,11 +279,11 @@ impl Writer {
         Ok(self.change(steps[0].prefix(), steps[0].old, holds, let_go)?.is_some())
     }
 
-    /// Refuses lists that could not be loaded, before anything is written.
-    pub fn check(&mut self, lists: &Lists) -> Result<()> {
-        self.reader.refresh()?;
+    /// Refuses lists that could not be loaded, before anything of them is written.
+    pub fn check(&mut self, lists: &Lists, ttl: Option<Duration>) -> Result<()> {
+        self.begin()?;
         let found = self.reader.all_to_load()?;
-        self.reader.make_room(&found, &merge(&found, lists), lists).map(drop)
+        self.reader.make_room(&found, &merge(&found, lists), lists, ttl).map(drop)
     }
 
     /// The numbers of the sets, of which those that are not there yet are made.

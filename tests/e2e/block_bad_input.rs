@@ -836,6 +836,7 @@ fn a_load_in_parts_has_room_for_all_ends_or_changes_nothing() {
     let words =
         "there is no room for the ends of the new rules beside those of the old ones; nothing was changed";
     refused(&load, 1, &[words]);
+    refused(&["block", "load", &list, "--ttl=1h", "--name=a", "--dry-run"], 1, &[words]);
     assert_eq!(holds(), ends);
 }
 

@@ -63,7 +63,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
     allowed.sort_unstable();
     allowed.dedup();
     let (exceptions, swaps) = if args.dry_run {
-        preview(&lists, &allowed, writer.reader())?
+        preview(&lists, &allowed, args, writer.reader())?
     } else {
         load(&lists, &allowed, args, &mut writer)?
     };
@@ -87,10 +87,15 @@ pub(super) fn run(args: &Load) -> Result<()> {
 }
 
 /// How many exceptions would be new, and what would change of the sets.
-fn preview(lists: &blocklist::Lists, allowed: &[IpNet], reader: &mut Reader) -> Result<(usize, Vec<Swap>)> {
+fn preview(
+    lists: &blocklist::Lists,
+    allowed: &[IpNet],
+    args: &Load,
+    reader: &mut Reader,
+) -> Result<(usize, Vec<Swap>)> {
     let there: HashSet<_> = reader.exceptions()?.into_iter().collect();
     let new = allowed.iter().filter(|exception| !there.contains(*exception)).count();
-    Ok((new, reader.preview(lists)?))
+    Ok((new, reader.preview(lists, args.ttl)?))
 }
 
 /// Makes the exceptions and loads the sets, and tells the same of that.
@@ -102,7 +107,7 @@ fn load(
 ) -> Result<(usize, Vec<Swap>)> {
     if !allowed.is_empty() {
         // No exception is made for sets that cannot be loaded.
-        writer.check(lists)?;
+        writer.check(lists, args.ttl)?;
     }
     let new = writer.allow(allowed)?.into_iter().filter(|is_new| *is_new).count();
     Ok((new, writer.load(lists, args.ttl)?))
