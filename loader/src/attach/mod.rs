@@ -29,6 +29,7 @@
 //! # Ok::<(), loader::Error>(())
 //! ```
 
+mod departures;
 mod interface;
 mod leftover;
 mod link;

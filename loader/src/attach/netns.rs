@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt::{self, Display};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -86,6 +86,10 @@ impl NetNs {
             Ok(file) => Ok(Self { label, fd: file.into() }),
             Err(error) => Err(open_error(&label, path, error.raw_os_error().unwrap_or(libc::EIO))),
         }
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// A second handle of the same namespace.

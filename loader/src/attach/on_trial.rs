@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::libc::{EEXIST, ENOENT};
 
+use super::departures::Departures;
 use super::trial::Trial;
 use super::{
     Interface, Leftover, Link, NetNs, RouteSocket, let_go_of_prog_arrays, open_own_link,
@@ -32,6 +33,8 @@ pub struct OnTrial {
     moved_to: Option<String>,
     /// Why it was not found then, if it was not.
     lost: Option<&'static str>,
+    /// How it is found elsewhere where no new program tells it from others.
+    departures: Option<Departures>,
     /// The number of the new program.
     new: Option<u32>,
     /// The `bpf_link` that holds the new program and would go with this process.
@@ -59,6 +62,8 @@ enum Place {
     Linked(Link),
     /// Nowhere, for all that is known, which is this.
     Lost(&'static str),
+    /// Nowhere any more, as this says.
+    Gone(&'static str),
 }
 
 impl OnTrial {
@@ -75,10 +80,21 @@ impl OnTrial {
         };
         interface.socket().refuse_if_it_cannot_compare(trial.ifindex).map_err(cannot_undo)?;
         refuse_without_pins(&trial)?;
+        let departures = trial.new.is_none().then(|| Departures::of(index)).transpose()?;
         let new = trial.new.as_ref().map(|new| duplicate(new, "the new program")).transpose()?;
         let new = new.map(Program::with_info).transpose()?.map(|(_, info)| info.id);
         let pins = trial.leftovers.iter().map(Leftover::inode).collect();
-        Ok(Self { trial, interface, moved_to: None, lost: None, new, link: None, pins, made: None })
+        Ok(Self {
+            trial,
+            interface,
+            moved_to: None,
+            lost: None,
+            departures,
+            new,
+            link: None,
+            pins,
+            made: None,
+        })
     }
 
     /// The interface, in the network namespace where the change was made.
@@ -134,8 +150,8 @@ impl OnTrial {
         match self.find() {
             Ok(Place::Seen(_, there)) => !self.is_there(&there),
             Ok(Place::Linked(link)) => !self.is_held_by(&link).unwrap_or(true),
-            Ok(Place::Lost(_)) => self.any_link().is_some(),
-            Err(_) => false,
+            Ok(Place::Gone(_)) => true,
+            Ok(Place::Lost(_)) | Err(_) => false,
         }
     }
 
@@ -155,30 +171,41 @@ impl OnTrial {
         match &place {
             Place::Seen(interface, _) => self.moved_to = interface.socket().namespace().map(NetNs::name),
             Place::Linked(_) => {}
-            Place::Lost(found) => self.lost = Some(found),
+            Place::Lost(found) | Place::Gone(found) => self.lost = Some(found),
         }
         Ok(place)
     }
 
-    fn look_everywhere(&self) -> Result<Place> {
+    fn look_everywhere(&mut self) -> Result<Place> {
         match self.look() {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             there => return Ok(Place::Seen(self.interface.clone(), there?)),
+        }
+        if self.departures.is_some() {
+            return Ok(self.follow());
         }
         if let Some((interface, there)) = self.find_elsewhere() {
             return Ok(Place::Seen(interface, there));
         }
         let Some(link) = self.any_link().map(Link::borrowed).transpose()? else {
-            return Ok(Place::Lost(match self.new {
-                Some(_) => "the interface is gone, or in a network namespace that cannot be found",
-                None => {
-                    "the interface is gone, or in another network namespace, where nothing tells it from others"
-                }
-            }));
+            return Ok(Place::Lost("the interface is gone, or in a network namespace that cannot be found"));
         };
         match link.state()?.ifindex {
-            0 => Ok(Place::Lost("the interface is gone, and the program with its bpf_link")),
+            0 => Ok(Place::Gone("the interface is gone, and the program with its bpf_link")),
             _ => Ok(Place::Linked(link)),
+        }
+    }
+
+    /// The interface where it went when it left, which the kernel has told.
+    fn follow(&mut self) -> Place {
+        match self.departures.as_mut().and_then(Departures::last) {
+            Some(departure) if departure.is_removal() => Place::Gone("the interface is gone"),
+            departure => match departure.and_then(|departure| departure.find(self.interface.socket())) {
+                Some((interface, there)) => Place::Seen(interface, there.xdp),
+                None => {
+                    Place::Lost("the interface is in another network namespace, where it cannot be found")
+                }
+            },
         }
     }
 
@@ -212,7 +239,9 @@ impl OnTrial {
         let is_there = match &place {
             Place::Seen(_, there) => self.is_there(there),
             Place::Linked(link) => self.is_held_by(link)?,
-            Place::Lost(found) => return Err(Error::new(ErrorKind::Conflict, *found)),
+            Place::Lost(found) | Place::Gone(found) => {
+                return Err(Error::new(ErrorKind::Conflict, *found));
+            }
         };
         if !is_there {
             let message = format!("the program on {} is not the one that is on trial", self.interface);
@@ -239,7 +268,7 @@ impl OnTrial {
                 None
             }
             Place::Linked(link) => Some(format!("its bpf_link holds program {}", link.state()?.program)),
-            Place::Lost(found) => Some((*found).to_owned()),
+            Place::Lost(found) | Place::Gone(found) => Some((*found).to_owned()),
         };
         if let Some(found) = found {
             self.leave_link(&place)?;
@@ -255,7 +284,7 @@ impl OnTrial {
     fn put_back_on(&self, interface: &Interface, there: &XdpState) -> Result<Option<String>> {
         match self.new {
             Some(new) if has(there, new) => self.take_off(interface, there, new)?,
-            None if there.is_empty() => self.put_on()?,
+            None if there.is_empty() => self.put_on(interface)?,
             // Somebody has updated the link.
             _ if self.link.is_some() => {}
             _ => return Ok(Some(found(there))),
@@ -316,17 +345,17 @@ impl OnTrial {
         }
     }
 
-    /// Attaches again what a detach has taken off.
-    fn put_on(&self) -> Result<()> {
+    /// Attaches again what a detach has taken off, to where the interface is now.
+    fn put_on(&self, interface: &Interface) -> Result<()> {
         for (program, fd) in &self.trial.before {
             if self.trial.link.is_none() {
-                change(&self.interface, program.mode, XdpChange::Attach { new: fd.as_raw_fd() })?;
+                change(interface, program.mode, XdpChange::Attach { new: fd.as_raw_fd() })?;
                 continue;
             }
-            let ifindex = self.interface.index().get();
-            let link = Link::create(fd.as_fd(), self.interface.socket(), ifindex, program.mode)?;
+            let index = interface.index().get();
+            let link = Link::create(fd.as_fd(), interface.socket(), index, program.mode)?;
             for path in &self.trial.link_pins {
-                link.pin(path)?;
+                link.pin(&self.path_at(path, interface)?)?;
             }
         }
         Ok(())
@@ -343,14 +372,19 @@ impl OnTrial {
 
     /// Where the link is pinned: by default where later commands look for it, at the interface's present place.
     fn pin_path(&self, place: &Place) -> Result<PathBuf> {
+        match place {
+            Place::Seen(interface, _) => self.path_at(&self.trial.pin, interface),
+            _ => Ok(self.trial.pin.clone()),
+        }
+    }
+
+    /// The path of a pin now that the interface is `there`, if the pin is the one that belongs to it by default.
+    fn path_at(&self, path: &Path, there: &Interface) -> Result<PathBuf> {
         let own = |interface: &Interface| {
             let cookie = interface.socket().netns_cookie_or_zero()?;
             Ok(PathBuf::from(own_link(&self.trial.bpffs, cookie, interface.index())))
         };
-        match place {
-            Place::Seen(interface, _) if self.trial.pin == own(&self.interface)? => own(interface),
-            _ => Ok(self.trial.pin.clone()),
-        }
+        if path == own(&self.interface)? { own(there) } else { Ok(path.to_owned()) }
     }
 
     fn pin(&self, link: &Link, place: &Place) -> Result<PathBuf> {

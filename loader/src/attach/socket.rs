@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::net::IpAddr;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::netns::NetNs;
@@ -14,7 +14,7 @@ use crate::sys::{self, Errno};
 
 /// Room for any datagram. The kernel fills 32 KiB of a dump (`netlink_recvmsg` in `net/netlink/af_netlink.c`), or as
 /// much as one link takes; the longest part of a link, its alternative names, is one attribute of at most 64 KiB.
-const DATAGRAM: usize = 128 * 1024;
+pub(super) const DATAGRAM: usize = 128 * 1024;
 /// Room for the answer to nearly every other request: one interface has about 1,100 bytes, a refusal fewer.
 const FIRST_DATAGRAM: usize = 8 * 1024;
 /// How often a list of interfaces is asked for anew because some came or went meanwhile.
@@ -23,6 +23,7 @@ const MAX_DUMPS: usize = 16;
 const GETLINK: &str = "netlink(RTM_GETLINK)";
 /// The call that attaches and detaches, as messages write it.
 pub(crate) const SETLINK: &str = "netlink(RTM_SETLINK)";
+const GETNSID: &str = "netlink(RTM_GETNSID)";
 const GETROUTE: &str = "netlink(RTM_GETROUTE)";
 const ALL: &str = "all interfaces";
 const ALL_ROUTES: &str = "all routes";
@@ -169,6 +170,17 @@ impl RouteSocket {
         match replies.pop().map(|reply| reply.body) {
             Some(Body::Link(link)) => Ok(link),
             body => Err(refusal(GETLINK, &object, body)),
+        }
+    }
+
+    /// The number that this namespace has for `other`; none if it has none, which is so unless the kernel had to name
+    /// it here.
+    pub(super) fn netns_id(&self, other: &NetNs) -> Result<Option<i32>> {
+        let request = |sequence| netlink::get_netns_id(other.fd().as_raw_fd(), sequence);
+        let mut replies = self.exchange(GETNSID, other, FIRST_DATAGRAM, request)?;
+        match replies.pop().map(|reply| reply.body) {
+            Some(Body::NetnsId(id)) => Ok(id),
+            body => Err(refusal(GETNSID, other, body)),
         }
     }
 
@@ -378,7 +390,6 @@ fn cut_short(call: &str, object: &dyn Display, len: usize, room: usize) -> Error
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd as _;
     use std::thread;
 
     use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};

@@ -10,6 +10,7 @@
 //! disagree.
 
 mod attribute;
+mod departure;
 mod interface_ref;
 mod mode;
 mod netdev;
@@ -20,6 +21,7 @@ mod state;
 mod write;
 
 pub use crate::mode::Mode;
+pub use departure::{Destination, get_netns_id};
 pub use interface_ref::{InterfaceName, InterfaceRef};
 pub use mode::{ModeChoice, XdpFlags};
 pub use netdev::{XdpFeatures, get_netdev_family, get_xdp_features, read_family, read_xdp_features};

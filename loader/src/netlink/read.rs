@@ -5,16 +5,17 @@ use std::net::IpAddr;
 use netlink_packet_core::{NetlinkBuffer, NetlinkHeader, Parseable as _};
 
 use super::attribute::{MESSAGE, align, attributes, message_attributes};
+use super::departure::{Destination, read_destination, read_netns_id};
 use super::route;
 use super::state::XdpState;
 use super::write::{IFINFOMSG_LEN, NLMSG_HDRLEN};
 use crate::bytes::{ByteOrder, Bytes};
 use crate::error::{Error, Result};
 use crate::uapi::if_link::{
-    HardwareType, IFF_UP, IFLA_BOND_MODE, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK,
-    IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, IFLA_NUM_RX_QUEUES, IFLA_NUM_TX_QUEUES,
-    IFLA_XDP, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE, NLMSG_ERROR,
-    NLMSGERR_ATTR_MSG, RTM_NEWLINK,
+    HardwareType, IFF_UP, IFLA_ADDRESS, IFLA_BOND_MODE, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND,
+    IFLA_LINK, IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, IFLA_NUM_RX_QUEUES,
+    IFLA_NUM_TX_QUEUES, IFLA_XDP, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE,
+    NLMSG_ERROR, NLMSGERR_ATTR_MSG, RTM_DELLINK, RTM_NEWLINK, RTM_NEWNSID,
 };
 use crate::uapi::route::RTM_NEWROUTE;
 
@@ -29,6 +30,8 @@ pub struct InterfaceInfo {
     pub index: u32,
     /// Its name. Bytes that are not UTF-8 have become U+FFFD.
     pub name: String,
+    /// Its address, such as the six bytes of Ethernet; empty where it has none.
+    pub address: Vec<u8>,
     /// What its packets begin with.
     pub hardware_type: HardwareType,
     /// The longest packet that it sends, in bytes without the link header.
@@ -80,6 +83,10 @@ pub struct Reply {
 pub enum Body {
     /// Here is a link.
     Link(InterfaceInfo),
+    /// This link is not here any more: it was removed, or moved to another network namespace.
+    Gone(InterfaceInfo, Option<Destination>),
+    /// That is the number of a network namespace; none if it has none here.
+    NetnsId(Option<i32>),
     /// Here are the gateways of a route that leads everywhere.
     Gateways(Vec<IpAddr>),
     /// It is done.
@@ -121,6 +128,8 @@ pub fn read_replies(datagram: &[u8]) -> Result<Vec<Reply>> {
 fn read_reply(header: NetlinkHeader, message: Bytes<'_>) -> Result<Reply> {
     let body = match header.message_type {
         RTM_NEWLINK => Body::Link(read_link(message)?),
+        RTM_DELLINK => Body::Gone(read_link(message)?, read_destination(message)?),
+        RTM_NEWNSID => Body::NetnsId(read_netns_id(message)?),
         RTM_NEWROUTE => match route::read_default(message)? {
             Some(gateways) => Body::Gateways(gateways),
             None => Body::Other(RTM_NEWROUTE),
@@ -149,6 +158,7 @@ fn read_link(message: Bytes<'_>) -> Result<InterfaceInfo> {
         let (attribute, offset) = attribute?;
         let value = attribute.value();
         match attribute.kind() {
+            IFLA_ADDRESS => link.address = value.to_vec(),
             IFLA_IFNAME => link.name = text(value),
             IFLA_MTU => link.mtu = number(value, "IFLA_MTU")?,
             IFLA_MASTER => link.master = Some(number(value, "IFLA_MASTER")?),
@@ -167,7 +177,7 @@ fn read_link(message: Bytes<'_>) -> Result<InterfaceInfo> {
     Ok(link)
 }
 
-fn number(value: &[u8], name: &'static str) -> Result<u32> {
+pub(super) fn number(value: &[u8], name: &'static str) -> Result<u32> {
     Bytes::new(value, ByteOrder::NATIVE, name).u32(0, "the number")
 }
 

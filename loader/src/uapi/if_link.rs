@@ -52,6 +52,8 @@ named_values! {
     }
 }
 
+/// The address of the interface, of as many bytes as its kind of hardware has.
+pub const IFLA_ADDRESS: u16 = 1;
 /// Name of the interface, with its NUL at most [`IFNAMSIZ`] bytes.
 pub const IFLA_IFNAME: u16 = 3;
 /// The longest packet that the interface sends, in bytes without its link header (u32).
@@ -67,6 +69,11 @@ pub const IFLA_NUM_RX_QUEUES: u16 = 32;
 /// The namespace that [`IFLA_LINK`] is in, by the number that this one has for it (i32); only where it is
 /// another.
 pub const IFLA_LINK_NETNSID: u16 = 37;
+/// Of an interface that leaves: the namespace that it goes to, by the number that the one it leaves has for it (i32,
+/// 4.15).
+pub const IFLA_NEW_NETNSID: u16 = 45;
+/// Of an interface that leaves: its index in the namespace that it goes to (i32, 4.16).
+pub const IFLA_NEW_IFINDEX: u16 = 49;
 /// In a request: the namespace to look into, by the number that the socket's has for it (i32, 4.15).
 pub const IFLA_TARGET_NETNSID: u16 = 46;
 /// The nest that says what kind of device it is.
@@ -97,10 +104,21 @@ pub const IFF_UP: u32 = 1 << 0;
 
 /// Message type: here is a link (`include/uapi/linux/rtnetlink.h`).
 pub const RTM_NEWLINK: u16 = 16;
+/// Message type: a link is not here any more.
+pub const RTM_DELLINK: u16 = 17;
 /// Message type: tell me of a link.
 pub const RTM_GETLINK: u16 = 18;
 /// Message type: change a link.
 pub const RTM_SETLINK: u16 = 19;
+
+/// Message type: here is the number of a network namespace.
+pub const RTM_NEWNSID: u16 = 88;
+/// Message type: tell me the number of a network namespace (4.0).
+pub const RTM_GETNSID: u16 = 90;
+/// The number that one namespace has for another (i32), -1 if it has none (`include/uapi/linux/net_namespace.h`).
+pub const NETNSA_NSID: u16 = 1;
+/// In a request: an fd of the other namespace (u32).
+pub const NETNSA_FD: u16 = 3;
 
 /// Message type: an error, or with errno 0 the acknowledgement (`include/uapi/linux/netlink.h`).
 pub const NLMSG_ERROR: u16 = 2;

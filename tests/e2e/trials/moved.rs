@@ -57,6 +57,12 @@ fn change(how: &str, time: &str) -> Guard {
     Guard::of(&attach("xdp_drop", &[options, &[time]].concat()))
 }
 
+/// Detaches on trial what [`attach_before`] has attached.
+fn detach(how: &str) -> Value {
+    let link: &[&str] = if how == "--link" { &["--link"] } else { &[] };
+    answer(&[&["detach", NEAR, LONG], link].concat())
+}
+
 #[test]
 fn what_was_before_is_put_back_where_the_interface_is_now() {
     for (how, is_number_taken) in
@@ -107,28 +113,103 @@ fn what_was_moved_can_be_confirmed_where_the_change_was_made() {
     }
 }
 
-/// Where nothing tells the interface from others, it is left alone, and that is said beforehand.
+/// It runs nothing that would tell it from others, but the kernel says where it goes.
+#[test]
+fn what_was_detached_is_put_back_where_the_interface_is_now() {
+    for (how, is_number_taken) in [("--replace", false), ("--replace", true), ("--link", true)] {
+        let (sandbox, _veth) = need!(bench(&[]));
+        let before = attach_before(how);
+        let pins = sandbox.pins();
+        let guard = Guard::of(&detach(how));
+        move_away(is_number_taken);
+        let moved = absent();
+        assert_eq!((&moved["netns"], &moved["trial"]["guard"]), (&json!(ELSEWHERE), &json!(guard.0)));
+        // The way of a container runtime.
+        ip(&["-n", ELSEWHERE, "link", "set", NEAR, "name", "eth0"]);
+        ip(&["-n", ELSEWHERE, "link", "add", NEAR, "type", "veth", "peer", "name", "far7"]);
+        guard.signal(Signal::SIGTERM);
+        guard.ends();
+        guard.has_logged("`near0`, now in network namespace `elsewhere`: the guard was told to end");
+        ip(&["-n", ELSEWHERE, "link", "del", NEAR]);
+        ip(&["-n", ELSEWHERE, "link", "set", "eth0", "name", NEAR]);
+        assert_eq!((there(), sandbox.pins()), (before, pins), "{how}");
+        ip(&["netns", "del", ELSEWHERE]);
+    }
+}
+
+/// The link that a trial has left is pinned by the place of its interface.
+#[test]
+fn the_own_link_is_put_back_where_it_is_found_by_the_new_place() {
+    let (sandbox, _veth) = need!(bench(&[]));
+    let attached = attach("xdp_drop", &[LONG]);
+    answer(&["confirm"]);
+    let guard = Guard::of(&answer(&["detach", NEAR, LONG]));
+    move_away(true);
+    guard.signal(Signal::SIGTERM);
+    guard.ends();
+    assert_eq!(there(), [number(&attached["program"]["id"])]);
+    xdpload(&["detach", NEAR, "--netns", ELSEWHERE]).ok();
+    assert_eq!((there(), sandbox.pins()), (vec![], vec![]));
+    ip(&["netns", "del", ELSEWHERE]);
+}
+
+#[test]
+fn what_was_detached_and_moved_can_be_confirmed() {
+    let (sandbox, _veth) = need!(bench(&[]));
+    attach_before("--replace");
+    let guard = Guard::of(&detach("--replace"));
+    move_away(false);
+    let confirmed = answer(&["confirm", NEAR])["confirmed"][0].clone();
+    assert_eq!((&confirmed["interface"], &confirmed["netns"]), (&json!(NEAR), &json!(ELSEWHERE)));
+    guard.ends();
+    assert_eq!((there(), sandbox.pins()), (vec![], vec![]));
+    ip(&["netns", "del", ELSEWHERE]);
+}
+
+/// An interface that has been moved on is left alone, also if another has got its number; and that is said beforehand.
 #[test]
 fn what_cannot_be_found_is_left_alone_aloud() {
     let (_sandbox, _veth) = need!(bench(&[]));
+    let index = number(&answer(&["status", NEAR])["interfaces"][0]["ifindex"]).to_string();
     attach("xdp_pass", &[]);
-    let guard = Guard::of(&answer(&["detach", NEAR, LONG]));
+    let guard = Guard::of(&detach(""));
     move_away(false);
-    let lost = "the interface is gone, or in another network namespace, where nothing tells it from others";
+    ip(&["netns", "add", "further"]);
+    ip(&["-n", ELSEWHERE, "link", "set", NEAR, "netns", "further"]);
+    let add = ["link", "add", "other0", "index", &index, "type", "veth", "peer", "name", "other1"];
+    ip(&[&["-n", ELSEWHERE], &add[..]].concat());
+    let lost = "the interface is in another network namespace, where it cannot be found";
     assert_eq!((&absent()["netns"], &absent()["lost"]), (&Value::Null, &json!(lost)));
     let ran = xdpload(&["status"]).ok().stdout_has(&format!("  not here any more: {lost}\n"));
     ran.stdout_has(": unless it comes back, the change can be neither confirmed nor undone\n");
     refused(&["confirm"], 1, &[&format!("the change of `near0`: {lost}")]);
     // It comes back.
     let home = gettid().to_string();
-    ip(&["-n", ELSEWHERE, "link", "set", NEAR, "netns", &home]);
+    ip(&["-n", "further", "link", "set", NEAR, "netns", &home]);
     assert!(answer(&["status"])["interfaces"][0]["trial"].is_object());
-    ip(&["link", "set", NEAR, "netns", ELSEWHERE]);
+    ip(&["link", "set", NEAR, "netns", "further"]);
+    ip(&["-n", "further", "link", "set", NEAR, "netns", ELSEWHERE]);
     guard.signal(Signal::SIGTERM);
     guard.ends();
     guard.has_logged(&format!("`near0` is left as it is, since somebody has changed it meanwhile: {lost}"));
     assert_eq!(there(), [0; 0]);
+    xdpload(&["status", "other0", "--netns", ELSEWHERE]).ok().stdout_has("no XDP program");
     ip(&["netns", "del", ELSEWHERE]);
+    ip(&["netns", "del", "further"]);
+}
+
+/// What was detached from an interface that is removed has nowhere to go back to.
+#[test]
+fn the_trial_of_a_detach_ends_with_the_interface() {
+    let (_sandbox, _veth) = need!(bench(&[]));
+    attach("xdp_pass", &[]);
+    let guard = Guard::of(&detach(""));
+    ip(&["link", "del", NEAR]);
+    refused(&["confirm"], 1, &["no change waits to be confirmed"]);
+    guard.ends();
+    guard.has_logged(
+        "`near0` is left as it is, since somebody has changed it meanwhile: the interface is gone",
+    );
 }
 
 /// A link reaches its interface in a namespace that has neither a name nor a process.
