@@ -1,7 +1,7 @@
 //! Whose directory or file bars the way to a pin.
 
 use super::Verdict;
-use crate::error::{Remedy, quote};
+use crate::error::{Remedy, escape, quote};
 
 /// A directory or file on the way, or a pin.
 #[non_exhaustive]
@@ -37,7 +37,9 @@ pub fn who_bars(way: &[PathFacts], uid: u32, groups: &[u32]) -> Option<Verdict> 
         let path = quote(&facts.path);
         if facts.read_only && facts.wanted & PathFacts::WRITE != 0 {
             let rule = format!("the bpffs at {path} is mounted read-only");
-            let remedy = format!("mount -o remount,rw,bind {path}, or start the container without `:ro`");
+            // With `bind`, a file system that is read-only itself would stay so.
+            let command = format!("mount -o remount,rw {}", escape(&facts.path));
+            let remedy = format!("{command}, or start the container without `:ro`");
             return Some(Verdict::new(rule, remedy));
         }
         let shift = match facts {
@@ -89,9 +91,9 @@ mod tests {
     fn a_read_only_bpffs_bars_who_writes() {
         let bpffs = |wanted| [PathFacts { read_only: true, ..directory("/sys/fs/bpf", 0, 0o777, wanted) }];
         assert_eq!(who_bars(&bpffs(PathFacts::SEARCH), 0, &[]), None);
-        assert_eq!(
-            who_bars(&bpffs(PathFacts::SEARCH | PathFacts::WRITE), 0, &[]).unwrap().rule,
-            "the bpffs at `/sys/fs/bpf` is mounted read-only"
-        );
+        let verdict = who_bars(&bpffs(PathFacts::SEARCH | PathFacts::WRITE), 0, &[]).unwrap();
+        assert_eq!(verdict.rule, "the bpffs at `/sys/fs/bpf` is mounted read-only");
+        let help = verdict.help.unwrap().to_string();
+        assert_eq!(help, "mount -o remount,rw /sys/fs/bpf, or start the container without `:ro`");
     }
 }
