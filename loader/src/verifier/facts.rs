@@ -5,7 +5,7 @@
 
 use std::cell::OnceCell;
 
-use super::words::{CONTEXT, ENDERS_OF_OTHERS, MOVERS, RELEASES, SLICE_ENDERS, TYPES};
+use super::words::{CONTEXT, ENDERS_OF_OTHERS, MOVERS, RELEASES, SLICE_ENDERS, SUITABLE, TYPES};
 use super::{Subject, instruction, log, template, trace};
 use crate::btf::{FuncProto, Shape};
 use crate::error::{Instruction, RefusalKind, quote};
@@ -86,7 +86,7 @@ impl<'l> Facts<'l> {
         match name {
             "access" => Some(self.access().to_owned()),
             "sized" => self.sized(),
-            "register" => Some(format!("r{}", self.register()?)),
+            "register" => Some(format!("r{}", self.register().or_else(|| self.base())?)),
             "holds" => self.state().and_then(|state| self.words_for(state)),
             "null_here" => self.state().filter(|state| is_zero(state)).map(|_| "NULL".to_owned()),
             "kind_words" => self.words_for(self.hole("kind")?),
@@ -121,6 +121,7 @@ impl<'l> Facts<'l> {
             _ => self
                 .of_a_call(name)
                 .or_else(|| self.of_a_slice(name))
+                .or_else(|| self.of_an_object(name))
                 .or_else(|| self.hole(name).map(str::to_owned)),
         }
     }
@@ -165,6 +166,10 @@ impl<'l> Facts<'l> {
                 Some(MapType(number).name().map_or_else(|| number.to_string(), str::to_owned))
             }
             "passed_map" => self.passed_map(),
+            "suitable" => {
+                let helper = self.hole("helper")?;
+                SUITABLE.iter().find(|(own, _)| *own == helper).map(|(_, types)| (*types).to_owned())
+            }
             "by_length" => log::has_length_of_packet(self.log).then(|| "data_end - data".to_owned()),
             "data_map" => {
                 let map = self.map()?;
@@ -217,6 +222,61 @@ impl<'l> Facts<'l> {
             "slice_ended_at" => self.ended_by(SLICE_ENDERS).map(|(index, _)| index.to_string()),
             _ => None,
         }
+    }
+
+    /// What there is for the holes that have to do with objects, and with what keeps them.
+    fn of_an_object(&self, name: &str) -> Option<String> {
+        match name {
+            "keyless" => {
+                // These take the size of the key from the map.
+                let takers = ["bpf_map_lookup_elem", "bpf_map_update_elem", "bpf_map_delete_elem"];
+                self.get("callee").filter(|callee| takers.contains(&&**callee))?;
+                Some(self.passed_map().map_or_else(|| "this map".to_owned(), |map| format!("map {map}")))
+            }
+            "maybe_null" => {
+                let is_it = |number: &u32| {
+                    log::register(self.log, *number).is_some_and(|state| state.contains("_or_null_"))
+                };
+                let mut registers = (1..=5).filter(is_it);
+                registers.next().filter(|_| registers.next().is_none()).map(|number| number.to_string())
+            }
+            "moved" => self.number_of(&["off"]).map(|off| off.to_string()),
+            "in_collection" => self
+                .state()
+                .filter(|state| state.contains("non_own_ref"))
+                .map(|_| "in a collection".to_owned()),
+            "uncontained" => self.uncontained(),
+            "before" => self.hole("off").filter(|off| off.starts_with('-')).map(str::to_owned),
+            "unused" => self.unused(),
+            _ => None,
+        }
+    }
+
+    /// The name of the argument in the register of the sentence, where the global function that is called does not use
+    /// it: clang passes anything then.
+    fn unused(&self) -> Option<String> {
+        let (global, register) = (self.global()?, u8::try_from(self.register()?).ok()?);
+        let name = global.trim_matches('`');
+        let at = self.subject.functions.iter().position(|(_, own)| *own == name)?;
+        let (begin, _) = self.subject.functions[at];
+        let end = self.subject.functions.get(at + 1).map_or(self.subject.insns.len(), |(next, _)| *next);
+        let mentions = |insn: &Insn| insn.is_call() || [insn.dst, insn.src].contains(&register);
+        let is_used = self.subject.insns.get(begin..end)?.iter().any(mentions);
+        self.name_of(self.signature(name)?, register.into()).filter(|_| !is_used)
+    }
+
+    /// Of a list or tree, the type and the member that it contains, which the object's BTF has not.
+    fn uncontained(&self) -> Option<String> {
+        let btf = self.subject.btf?;
+        let tags = btf.types().filter(|(_, ty)| matches!(ty.shape, Shape::DeclTag(_)));
+        let mut contents =
+            tags.filter_map(|(_, tag)| btf.text(tag.name).ok()?.strip_prefix("contains:")?.split_once(':'));
+        let is_described = |(ty, member): &(&str, &str)| {
+            let members = btf.find(BtfKind::STRUCT, ty).and_then(|id| btf.members(id).ok());
+            members
+                .is_some_and(|all| all.iter().any(|own| btf.text(own.name).is_ok_and(|name| name == *member)))
+        };
+        contents.find(|content| !is_described(content)).map(|(ty, member)| format!("{ty}, {member}"))
     }
 
     /// The register of the sentence, or that of the argument which it counts from 0.
@@ -316,7 +376,13 @@ impl<'l> Facts<'l> {
         if name.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
             return Some("a number".to_owned());
         }
-        let (_, words) = TYPES.iter().find(|(own, _)| name.starts_with(own))?;
+        let (own, words) = TYPES.iter().find(|(own, _)| name.starts_with(own))?;
+        if own.ends_with("ptr_") {
+            let of = name[own.len()..].trim_start_matches("or_null_").split('(').next().unwrap_or_default();
+            if !of.is_empty() {
+                return Some(words.replace("an object", &format!("`struct {of}`")));
+            }
+        }
         match self.map() {
             Some(map) if name.starts_with("map_value") => Some(format!("a pointer to a value of map {map}")),
             _ => Some((*words).to_owned()),

@@ -115,3 +115,63 @@ fn source_of(subject: &Subject<'_>, index: usize) -> Option<SourceLine> {
         text: btf.text(line.text).map(|text| escape(text.trim()).into_owned()).unwrap_or_default(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btf::TypeId;
+    use crate::btf::builder::{Builder, info};
+    use crate::bytes::ByteOrder;
+    use crate::error::RefusalKind;
+    use crate::uapi::btf::BtfKind;
+
+    /// Instructions by their opcodes and what they read from.
+    fn insns(all: &[(u8, u8, u8)]) -> Vec<Insn> {
+        all.iter().map(|&(code, dst, src)| Insn { code, dst, src, off: 0, imm: 0 }).collect()
+    }
+
+    #[test]
+    fn an_argument_that_is_not_used_is_told_from_one_that_is_wrong() {
+        let mut types = Builder::new(ByteOrder::NATIVE);
+        let number = types.int("int", 4, 1);
+        let pointer = types.refer(BtfKind::PTR, "", number);
+        let names = ["ctx", "number"].map(|name| [types.string(name), pointer.0]);
+        let signature = types.add(BtfKind::FUNC_PROTO, "", number.0, &names);
+        types.refer(BtfKind::FUNC, "first_of", signature);
+        let btf = types.parse().unwrap();
+        let log = "0: R1=ctx() R10=fp0\n2: (61) r2 = *(u32 *)(r1 +0)          ; R1=ctx() R2=pkt(r=0)\n\
+            3: (bf) r1 = r2                       ; R1=pkt(r=0) R2=pkt(r=0)\n6: (85) call pc+1\n\
+            arg#0 expects pointer to ctx\nCaller passes invalid args into func#1 ('first_of')\n";
+        // A load through r2, or through r1, and the end.
+        for (read, is_used) in [(2, false), (1, true)] {
+            let insns = insns(&[(0x95, 0, 0), (0x61, 0, read), (0x95, 0, 0)]);
+            let functions = vec![(0, "program"), (1, "first_of")];
+            let subject = Subject { insns: &insns, btf: Some(&btf), functions, ..Subject::default() };
+            let explanation = explain(&subject, log);
+            let help = explanation.help.unwrap();
+            assert_eq!((explanation.kind, help == "pass ctx itself"), (RefusalKind::ArgumentType, is_used));
+            assert_eq!(help.contains("use `ctx` in it"), !is_used);
+        }
+    }
+
+    #[test]
+    fn what_a_list_contains_is_looked_for_in_the_types() {
+        let log = "2: (85) call bpf_spin_lock#93\nmap '.data.list' has no valid bpf_spin_lock\n";
+        for (contained, missing) in
+            [("item:link", None), ("item:node", Some("item, node")), ("thing:link", Some("thing, link"))]
+        {
+            let mut types = Builder::new(ByteOrder::NATIVE);
+            let number = types.int("int", 4, 1);
+            types.composite(BtfKind::STRUCT, "item", 4, &[("link", number, 0)]);
+            let tag = types.string(&format!("contains:{contained}"));
+            let TypeId(of) = types.composite(BtfKind::STRUCT, "list", 4, &[("head", number, 0)]);
+            types.raw(tag, info(BtfKind::DECL_TAG, 0), of, &[0]);
+            let btf = types.parse().unwrap();
+            let explanation = explain(&Subject { btf: Some(&btf), ..Subject::default() }, log);
+            let named = missing.map(|missing| format!("`__contains({missing})`"));
+            assert_eq!(explanation.kind, RefusalKind::TypesMissing);
+            assert_eq!(named.is_some_and(|named| explanation.rule.contains(&named)), missing.is_some());
+            assert_eq!(explanation.rule.contains("__contains"), missing.is_some());
+        }
+    }
+}

@@ -6,8 +6,9 @@
 
 mod calls;
 mod names;
+mod objects;
 
-pub(super) use names::{CONTEXT, ENDERS_OF_OTHERS, MOVERS, RELEASES, SLICE_ENDERS, TYPES};
+pub(super) use names::{CONTEXT, ENDERS_OF_OTHERS, MOVERS, RELEASES, SLICE_ENDERS, SUITABLE, TYPES};
 
 use crate::error::RefusalKind::{
     self, BackEdge, CallDepth, CodeMissing, ContextAccess, EndlessLoop, GplOnly, HelperNotAllowed,
@@ -17,7 +18,7 @@ use crate::error::RefusalKind::{
 };
 
 /// All rows, in the order in which they are tried.
-pub(super) const TABLES: [&[Row]; 3] = [calls::TABLE, TABLE, calls::REST];
+pub(super) const TABLES: [&[Row]; 5] = [calls::TABLE, objects::TABLE, TABLE, objects::REST, calls::REST];
 
 /// Sentences that mean the same.
 pub(super) struct Row {
@@ -118,6 +119,18 @@ const TABLE: &[Row] = &[
             ],
             &["{access} of {sized} of the packet's metadata that are not proven to be there"],
             CHECK_METADATA,
+        )
+    },
+    Row {
+        needs: "before",
+        ..row(
+            PacketBounds,
+            &["invalid access to packet, off={off} size={size}, R{reg}(id=0,off={at},r={proven})"],
+            &["{access} of {sized} at packet offset {off}, which is in front of the packet"],
+            &[
+                "what is there becomes part of the packet by bpf_xdp_adjust_head, or is metadata from ctx->data_meta \
+                 on",
+            ],
         )
     },
     Row {
@@ -281,16 +294,24 @@ const TABLE: &[Row] = &[
     ),
     row(
         NullUnchecked,
-        &[
-            "R{reg} invalid mem access '{kind}_or_null'",
-            "R{reg} pointer arithmetic on {kind}_or_null prohibited",
-        ],
+        &["R{reg} invalid mem access '{kind}_or_null'", "R{reg} invalid mem access '{kind}_or_null_'"],
         &[
             "{access} of {sized} through {register}, {holds} that may be NULL and was not checked",
-            "{register} is {holds} that may be NULL and was not checked",
             "a pointer that may be NULL was not checked",
         ],
         CHECK_NULL,
+    ),
+    row(
+        NullUnchecked,
+        &[
+            "R{reg} pointer arithmetic on {kind}_or_null prohibited",
+            "R{reg} pointer arithmetic on {kind}_or_null_ prohibited",
+        ],
+        &[
+            "arithmetic on {register}, {holds} that may be NULL and was not checked",
+            "arithmetic on a pointer that may be NULL and was not checked",
+        ],
+        &["`if (!{pointer}) return XDP_PASS;` before", "compare the pointer with NULL first"],
     ),
     row(
         NullUnchecked,
@@ -560,7 +581,7 @@ const TABLE: &[Row] = &[
     ),
     row(
         ContextAccess,
-        &["dereference of modified {what} ptr R{reg} off={off} disallowed"],
+        &["dereference of modified ctx ptr R{reg} off={off} disallowed"],
         &["{access} through the context pointer moved by {off} bytes; it must not be modified"],
         FIXED_CONTEXT,
     ),

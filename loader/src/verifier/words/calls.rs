@@ -57,10 +57,15 @@ pub(super) const TABLE: &[Row] = &[
             ArgumentType,
             &["arg#{arg} expects pointer to ctx", "arg#{arg} expected pointer to ctx, but got {found}"],
             &[
+                "{global} takes the context, {unused}, as argument {argument}, does not use it, and gets {holds}",
                 "{global} takes the context as argument {argument}, and gets {holds}",
                 "{global} takes the context as argument {argument}, and gets something else",
             ],
-            &["pass ctx itself"],
+            &[
+                "clang passes anything for arguments that are not used: make {global} static, or use {unused} in it, \
+                 if only as an operand of an empty asm statement",
+                "pass ctx itself",
+            ],
         )
     },
     row(
@@ -161,7 +166,10 @@ pub(super) const TABLE: &[Row] = &[
     ),
     row(
         NullUnchecked,
-        &["R{reg} type={kind}_or_null expected={*expected}"],
+        &[
+            "R{reg} type={kind}_or_null expected={*expected}",
+            "R{reg} type={kind}_or_null_ expected={*expected}",
+        ],
         &[
             "argument {argument} of {callee} is {holds} that may be NULL and was not checked",
             "argument {argument} is a pointer that may be NULL and was not checked",
@@ -193,7 +201,7 @@ pub(super) const TABLE: &[Row] = &[
             "{helper} is not for maps of type {map_type}, such as {passed_map}",
             "{helper} is not for maps of type {map_type}",
         ],
-        &[],
+        &["it takes a map of type {suitable}"],
     ),
     row(
         ArgumentType,
@@ -344,10 +352,5 @@ pub(super) const REST: &[Row] = &[
             &[MAKE_STATIC],
         )
     },
-    row(
-        ArgumentType,
-        &["arg#{number} {*what}"],
-        &["argument {number} of {callee}, counted from 0: {what}"],
-        &[],
-    ),
+    row(ArgumentType, &["arg#{arg} {*what}"], &["argument {argument} of {callee}: {what}"], &[]),
 ];

@@ -23,10 +23,14 @@ pub(in crate::verifier) const TYPES: &[(&str, &str)] = &[
     ("tcp_sock", "a socket"),
     ("xdp_sock", "a socket"),
     ("func", "a function"),
-    ("ptr_", "a pointer into the kernel"),
-    ("trusted_ptr_", "a pointer into the kernel"),
-    ("untrusted_ptr_", "a pointer into the kernel that may be stale"),
+    ("ptr_", OBJECT),
+    ("trusted_ptr_", OBJECT),
+    ("rcu_ptr_", OBJECT),
+    ("untrusted_ptr_", "a pointer to an object that may be stale"),
 ];
+
+/// One of the kernel's, or one that the program has allocated.
+const OBJECT: &str = "a pointer to an object";
 
 /// The fields of `struct xdp_md`: where they begin, and their names. Each has 4 bytes.
 pub(in crate::verifier) const CONTEXT: &[(u32, &str)] = &[
@@ -50,6 +54,7 @@ pub(in crate::verifier) const MOVERS: &[Ender] = &[
 const RECORD: &[&str] = &["ringbuf_mem", "alloc_mem", "mem"];
 const SLICE: &[&str] = &["rdonly_mem", "mem"];
 const SOCKET: &[&str] = &["sock", "tcp_sock"];
+const OBJECTS: &[&str] = &["ptr_", "trusted_ptr_"];
 
 /// Calls that move the packet end what dynptr functions gave of it, too.
 pub(in crate::verifier) const SLICE_ENDERS: &[Ender] = &[
@@ -64,7 +69,19 @@ pub(in crate::verifier) const ENDERS_OF_OTHERS: &[Ender] = &[
     Ender { call: "bpf_ringbuf_submit", pointers: RECORD },
     Ender { call: "bpf_ringbuf_discard", pointers: RECORD },
     Ender { call: "bpf_sk_release", pointers: SOCKET },
+    Ender { call: "bpf_obj_drop_impl", pointers: OBJECTS },
+    Ender { call: "bpf_kptr_xchg", pointers: OBJECTS },
+    Ender { call: "bpf_task_release", pointers: OBJECTS },
+    Ender { call: "bpf_cgroup_release", pointers: OBJECTS },
+    Ender { call: "bpf_cpumask_release", pointers: OBJECTS },
+    // What is in a list or tree may be used as long as nobody can take it out.
+    Ender { call: "bpf_spin_unlock", pointers: OBJECTS },
+    Ender { call: "bpf_rbtree_remove", pointers: OBJECTS },
+    Ender { call: "bpf_list_pop_front", pointers: OBJECTS },
+    Ender { call: "bpf_list_pop_back", pointers: OBJECTS },
 ];
+
+const DROP: &str = "bpf_obj_drop";
 
 /// Helpers whose result must be given back, and what does so.
 pub(in crate::verifier) const RELEASES: &[(&str, &str)] = &[
@@ -81,5 +98,29 @@ pub(in crate::verifier) const RELEASES: &[(&str, &str)] = &[
     ("bpf_cgroup_acquire", "bpf_cgroup_release"),
     ("bpf_cgroup_from_id", "bpf_cgroup_release"),
     ("bpf_cpumask_create", "bpf_cpumask_release"),
-    ("bpf_obj_new_impl", "bpf_obj_drop"),
+    ("bpf_obj_new_impl", DROP),
+    ("bpf_refcount_acquire_impl", DROP),
+    ("bpf_rbtree_remove", DROP),
+    ("bpf_list_pop_front", DROP),
+    ("bpf_list_pop_back", DROP),
+    ("bpf_kptr_xchg", "bpf_obj_drop, or the function that releases this type,"),
+];
+
+/// Helpers for maps of few types, and which.
+pub(in crate::verifier) const SUITABLE: &[(&str, &str)] = &[
+    ("bpf_perf_event_output", "perf_event_array"),
+    ("bpf_perf_event_read", "perf_event_array"),
+    ("bpf_perf_event_read_value", "perf_event_array"),
+    ("bpf_redirect_map", "devmap, devmap_hash, cpumap or xskmap"),
+    ("bpf_map_push_elem", "queue, stack or bloom_filter"),
+    ("bpf_map_pop_elem", "queue or stack"),
+    ("bpf_map_peek_elem", "queue, stack or bloom_filter"),
+    ("bpf_map_lookup_percpu_elem", "percpu_array, percpu_hash or lru_percpu_hash"),
+    ("bpf_ringbuf_output", "ringbuf"),
+    ("bpf_ringbuf_reserve", "ringbuf"),
+    ("bpf_ringbuf_reserve_dynptr", "ringbuf"),
+    ("bpf_ringbuf_query", "ringbuf"),
+    ("bpf_user_ringbuf_drain", "user_ringbuf"),
+    ("bpf_current_task_under_cgroup", "cgroup_array"),
+    ("bpf_get_stackid", "stack_trace"),
 ];
