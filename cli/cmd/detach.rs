@@ -86,7 +86,7 @@ fn on_trial(args: &args::Detach, interfaces: &[Interface], guard: &Guard) -> Res
         all.push(DetachedFrom { at: at(interface), programs, unpinned: Vec::new(), trial: None });
     }
     let trials: Vec<_> = trials.into_iter().map(|(trial, _)| trial).collect();
-    for (document, trial) in all.iter_mut().zip(begin(guard, trials)?) {
+    for (document, trial) in all.iter_mut().zip(begin(guard, trials, interfaces)?) {
         document.trial = Some(trial);
     }
     Ok(all)
@@ -162,16 +162,17 @@ fn changed_nothing(error: &Error, trial: &Trial) -> bool {
 }
 
 /// Tells the guard of what was taken off; what it does not hear of is put back at once.
-fn begin(guard: &Guard, trials: Vec<Trial>) -> Result<Vec<TrialDocument>> {
+fn begin(guard: &Guard, trials: Vec<Trial>, interfaces: &[Interface]) -> Result<Vec<TrialDocument>> {
     let document = |trial: &Trial| {
         let before = trial.before.iter().map(|(program, _)| *program).collect();
         TrialDocument::of_detach(guard, &trial.name, before)
     };
     let documents = trials.iter().map(document).collect();
     let Err(mut error) = attach::tell_made(&guard.socket) else { return Ok(documents) };
-    for trial in trials {
+    for (trial, interface) in trials.into_iter().zip(interfaces) {
         let name = trial.name.clone();
-        error = match OnTrial::new(trial).and_then(|mut on_trial| on_trial.put_back()) {
+        let put_back = OnTrial::of(trial, interface.clone()).and_then(|mut on_trial| on_trial.put_back());
+        error = match put_back {
             Ok(RolledBack::PutBack) => error,
             Ok(RolledBack::LeftAlone(found)) => error.context(format!("{name} stays detached: {found}")),
             Err(failure) => error.context(format!("{name} stays detached ({failure})")),

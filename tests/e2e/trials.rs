@@ -28,7 +28,7 @@ use crate::packets::assert_udp;
 use crate::peers::{attached_by_ip, bpftool, number, text};
 use crate::requirement::Missing;
 use crate::sandbox::Sandbox;
-use crate::strace::{Call, trace};
+use crate::strace::{Call, kill_each_before, trace};
 use crate::veth::{FAR, FAR_V4, NEAR, OTHER, Veth, pair, wait_for};
 use crate::xdpload::{answer, xdpload, xdpload_command};
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::netlink::{self, Body, Destination, InterfaceInfo, InterfaceRef};
 use crate::sys;
 
-/// What the kernel tells, as long as this lives, of an interface that leaves the network namespace of this process.
+/// What the kernel tells, as long as this lives, of an interface that leaves its network namespace.
 #[derive(Debug)]
 pub(super) struct Departures {
     /// Where messages wait until somebody asks.
@@ -29,11 +29,13 @@ pub(super) struct Departure {
 }
 
 impl Departures {
-    /// Watches the interface `index`.
-    pub(super) fn of(index: NonZeroU32) -> Result<Self> {
+    /// Watches the interface.
+    pub(super) fn of(interface: &Interface) -> Result<Self> {
         let failed = |call| move |errno: sys::Errno| Error::os(call, "NETLINK_ROUTE", errno.0);
-        let socket = sys::netlink::open_route().map_err(failed("socket(2)"))?;
-        sys::netlink::hear_of_departure(socket.as_fd(), index.get()).map_err(failed("setsockopt"))?;
+        let socket = interface.socket().in_its_namespace(sys::netlink::open_route)?;
+        let socket = socket.map_err(failed("socket(2)"))?;
+        let index = interface.index().get();
+        sys::netlink::hear_of_departure(socket.as_fd(), index).map_err(failed("setsockopt"))?;
         Ok(Self { socket, last: None })
     }
 

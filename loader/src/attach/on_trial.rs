@@ -72,6 +72,11 @@ impl OnTrial {
         let missing = || Error::new(ErrorKind::NotFound, "the interface has no number");
         let index = NonZeroU32::new(trial.ifindex).ok_or_else(missing)?;
         let interface = Interface::open(&InterfaceRef::Index(index), None)?;
+        Self::of(trial, interface)
+    }
+
+    /// Takes over `trial` of `interface`, wherever that is.
+    pub fn of(trial: Trial, interface: Interface) -> Result<Self> {
         let cannot_undo = |error: Error| match error.cause() {
             Some(Cause::CannotCompare) => {
                 error.with_help(("", Remedy::WithoutTrial, "; nothing undoes the change then"))
@@ -80,7 +85,7 @@ impl OnTrial {
         };
         interface.socket().refuse_if_it_cannot_compare(trial.ifindex).map_err(cannot_undo)?;
         refuse_without_pins(&trial)?;
-        let departures = trial.new.is_none().then(|| Departures::of(index)).transpose()?;
+        let departures = trial.new.is_none().then(|| Departures::of(&interface)).transpose()?;
         let new = trial.new.as_ref().map(|new| duplicate(new, "the new program")).transpose()?;
         let new = new.map(Program::with_info).transpose()?.map(|(_, info)| info.id);
         let pins = trial.leftovers.iter().map(Leftover::inode).collect();

@@ -166,6 +166,31 @@ fn what_was_detached_and_moved_can_be_confirmed() {
     ip(&["netns", "del", ELSEWHERE]);
 }
 
+/// A command that misses its guard puts back by itself what it has detached: there, and not from an interface here that
+/// has the same number.
+#[test]
+fn a_detach_elsewhere_that_misses_its_guard_is_put_back_there() {
+    let (sandbox, _veth) = need!(bench(&["strace"]));
+    let index = number(&answer(&["status", NEAR])["interfaces"][0]["ifindex"]).to_string();
+    let before = attach_before("--replace");
+    move_away(false);
+    ip(&["link", "add", "taken0", "index", &index, "type", "veth", "peer", "name", "taken1"]);
+    let command = xdpload_command(&["detach", NEAR, "--netns", ELSEWHERE, SHORT]);
+    let mut kills = 0;
+    for nth in 1..30 {
+        // Only a guard waits so.
+        let (ran, was_killed) = kill_each_before(&sandbox, "poll", nth, &command);
+        if ran.code() == Some(0) {
+            break;
+        }
+        assert!(was_killed, "{nth}\n{}", ran.report());
+        kills += 1;
+        assert_eq!((there(), attached_by_ip("taken0").is_none()), (before.clone(), true), "{}", ran.report());
+    }
+    assert!(kills >= 2, "{kills}");
+    ip(&["netns", "del", ELSEWHERE]);
+}
+
 /// An interface that has been moved on is left alone, also if another has got its number; and that is said beforehand.
 #[test]
 fn what_cannot_be_found_is_left_alone_aloud() {
