@@ -52,7 +52,8 @@ fn a_mismatch_is_a_table() {
     assert_eq!(sandbox.pins(), before.1);
     // What cannot be copied is not migrated either.
     let attach = ["attach", NEAR, &object("count_percpu"), "--pin-map=packets=/sys/fs/bpf/list", "--replace"];
-    let words = ["map_type is hash, wanted percpu_array", "help: load with the shape that it has"];
+    let why = "help: entries of other sizes cannot be copied: load with the shape that it has";
+    let words = ["map_type is hash, wanted percpu_array", why];
     refused(&[&attach[..], &["--migrate-maps"]].concat(), 1, &words);
     assert_eq!((attached_by_ip(NEAR), sandbox.pins()), before);
     xdpload(&["detach", NEAR]).ok();

@@ -83,7 +83,7 @@ impl Execution<'_> {
                     format!("map {name}: the one at {} has another shape: {differences}", pin::show(&path));
                 Err(Error::new(ErrorKind::Mismatch, message)
                     .with_notes(table(wanted, &info, cpus))
-                    .with_help(way_out_of_pin(&MapShape::from(&info), wanted)))
+                    .with_help(way_out_of_pin(&MapShape::from(&info), wanted, other_shape)))
             }
         }
     }
@@ -120,11 +120,24 @@ impl Execution<'_> {
 }
 
 /// What to do about a pinned map of another shape.
-fn way_out_of_pin(found: &MapShape, wanted: &MapShape) -> Help {
+fn way_out_of_pin(found: &MapShape, wanted: &MapShape, other_shape: OtherShape) -> Help {
     if found.can_be_copied_into(wanted) {
         let or = "; or load with the shape that it has, or remove the pin if nobody needs its entries";
         ("", Remedy::CopyMaps { by_pin: true }, or).into()
     } else {
-        "load with the shape that it has, or remove the pin if nobody needs its entries".into()
+        let otherwise = "load with the shape that it has, or remove the pin if nobody needs its entries";
+        match other_shape {
+            OtherShape::Copy => format!("{}: {otherwise}", why_not_copied(found, wanted)).into(),
+            OtherShape::Refuse => otherwise.into(),
+        }
+    }
+}
+
+/// Why the entries of a map of the shape `found` cannot be copied into one that is wanted.
+pub(super) fn why_not_copied(found: &MapShape, wanted: &MapShape) -> &'static str {
+    if (found.key_size, found.value_size) == (wanted.key_size, wanted.value_size) {
+        "the entries of a map of that type cannot be copied"
+    } else {
+        "entries of other sizes cannot be copied"
     }
 }

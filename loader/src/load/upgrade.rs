@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::libc::{E2BIG, ENOSPC};
 
-use super::maps::Fit;
+use super::maps::{Fit, why_not_copied};
 use super::{Execution, Outcome};
 use crate::error::{Context as _, Error, ErrorKind, Help, Remedy, Result, quote};
 use crate::kernel;
@@ -129,9 +129,7 @@ impl Execution<'_> {
 fn way_out(found: &MapShape, wanted: &MapShape) -> Help {
     if found.can_be_copied_into(wanted) {
         Remedy::CopyMaps { by_pin: false }.into()
-    } else if (found.key_size, found.value_size) == (wanted.key_size, wanted.value_size) {
-        ("the entries of a map of that type cannot be copied: ", Remedy::KeepNoMaps).into()
     } else {
-        ("entries of other sizes cannot be copied: ", Remedy::KeepNoMaps).into()
+        (format!("{}: ", why_not_copied(found, wanted)), Remedy::KeepNoMaps).into()
     }
 }
