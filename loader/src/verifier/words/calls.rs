@@ -8,8 +8,9 @@ use crate::error::RefusalKind::{
 /// The verifier checks a global function once, for all arguments that fit its types, and calls of it by these alone.
 const MAKE_STATIC: &str =
     "make {global} static: the verifier then follows the call with what is passed, packet pointers too";
-const BEFORE_THE_LOCK: &[&str] =
-    &["call {callee} before the lock is taken, and keep what it returns in a variable"];
+const BEFORE_THE_LOCK: &[&str] = &[
+    "call {callee} before the lock is taken or after it is free again, and keep what it returns in a variable",
+];
 
 const NO_ATOMIC: &[&str] = &[
     "BPF_ATOMIC stores into R{reg} {*found} is not allowed",
@@ -180,10 +181,11 @@ pub(super) const TABLE: &[Row] = &[
         ArgumentType,
         &["R{reg} type={found} expected={*expected}"],
         &[
+            "argument {argument} of {callee} is no pointer any more since {ender} at instruction {ended_at}",
             "{callee} takes {expected_words} as argument {reg}, and gets {found_words}",
             "argument {reg} is {found}, and {expected} was expected",
         ],
-        &[],
+        &["use it before {ender} only"],
     ),
     row(
         ArgumentType,

@@ -87,6 +87,8 @@ const DROP: &str = "bpf_obj_drop";
 pub(in crate::verifier) const RELEASES: &[(&str, &str)] = &[
     ("bpf_ringbuf_reserve", "bpf_ringbuf_submit or bpf_ringbuf_discard"),
     ("bpf_ringbuf_reserve_dynptr", "bpf_ringbuf_submit_dynptr or bpf_ringbuf_discard_dynptr"),
+    // Of a map of sockets.
+    ("bpf_map_lookup_elem", "bpf_sk_release"),
     ("bpf_sk_lookup_tcp", "bpf_sk_release"),
     ("bpf_sk_lookup_udp", "bpf_sk_release"),
     ("bpf_skc_lookup_tcp", "bpf_sk_release"),

@@ -3,7 +3,8 @@
 
 use super::{Row, row};
 use crate::error::RefusalKind::{
-    ArgumentType, CriticalSection, KernelField, MemoryBounds, NullUnchecked, ReadOnly, TypesMissing,
+    ArgumentType, CriticalSection, KernelField, MemoryBounds, NullUnchecked, ReadOnly, ReferenceLeak,
+    TypesMissing,
 };
 
 const CHECK_NULL: &[&str] = &["compare the pointer with NULL first"];
@@ -162,6 +163,33 @@ pub(super) const TABLE: &[Row] = &[
         &["arg{arg} expected pointer to func"],
         &["{callee} takes a function as argument {argument}, and gets {holds}"],
         &[],
+    ),
+    row(
+        ReferenceLeak,
+        &["cannot overwrite referenced dynptr"],
+        &[
+            "{callee} sets up a dynptr that still holds what must be given back",
+            "{access} of {sized} over a dynptr that still holds what must be given back",
+        ],
+        &["give it back first, for instance with bpf_ringbuf_submit_dynptr"],
+    ),
+    row(
+        ArgumentType,
+        &["Unsupported reg type {found} for bpf_dynptr_from_mem data"],
+        &["bpf_dynptr_from_mem takes a pointer into a map's value as argument 1, and gets {found_words}"],
+        &[],
+    ),
+    row(
+        ArgumentType,
+        &["arg {reg} is an unacquired reference"],
+        &["{callee} gives back what argument {argument} holds, and that holds nothing of the kind"],
+        &[],
+    ),
+    row(
+        ReadOnly,
+        &["only read from {named} is supported"],
+        &["write to a map itself, its `struct {named}`, which programs may only read"],
+        &["write to its entries, by bpf_map_update_elem or what bpf_map_lookup_elem gives"],
     ),
     row(
         ReadOnly,
