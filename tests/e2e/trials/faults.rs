@@ -20,7 +20,7 @@ use crate::veth::{NEAR, Veth, wait_for};
 use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// Calls of a trial, the guard's among them, each with an errno that it may give.
-const FAULTS: [(&str, &str); 14] = [
+const FAULTS: [(&str, &str); 15] = [
     ("bpf", "ENOMEM"),
     ("sendto", "ENOBUFS"),
     ("recvfrom", "ENOBUFS"),
@@ -28,6 +28,7 @@ const FAULTS: [(&str, &str); 14] = [
     ("recvmsg", "ENOMEM"),
     ("socket", "EMFILE"),
     ("bind", "ENOMEM"),
+    ("setsockopt", "ENOBUFS"),
     ("setsid", "EPERM"),
     ("execve", "ENOMEM"),
     ("clone3", "EAGAIN"),
