@@ -109,6 +109,18 @@ fn a_hash_keeps_what_is_written() {
 }
 
 #[test]
+fn a_value_that_is_too_long_for_each_cpu_is_told_with_the_limit() {
+    alone(|| {
+        for map_type in [MapType::PERCPU_ARRAY, MapType::PERCPU_HASH] {
+            Map::create(&params(map_type, 4, 32 * 1024, 1)).unwrap();
+            let error = Map::create(&params(map_type, 4, 32 * 1024 + 1, 1)).unwrap_err();
+            assert_eq!(error.errno(), Some(Errno::E2BIG as i32));
+            assert_eq!(error.rule(), Some("values of which each CPU has its own have at most 32768 bytes"));
+        }
+    });
+}
+
+#[test]
 fn slices_that_do_not_fit_reach_no_call() {
     alone(|| {
         let map = map(MapType::HASH, 4, 8, 2);

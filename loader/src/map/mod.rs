@@ -352,6 +352,9 @@ fn by_id_error(id: u32, errno: Errno) -> Error {
     explain_refusal(error, &[Privilege::Admin])
 }
 
+/// How long a value may be in a map that has one for each CPU (`PCPU_MIN_UNIT_SIZE` in `include/linux/percpu.h`).
+const PER_CPU_VALUE: u32 = 32 * 1024;
+
 /// Says what was asked for, and what the errno means where that is certain.
 fn create_error(params: &MapParams<'_>, label: &str, errno: Errno) -> Error {
     let error = Error::os(&Cmd::MAP_CREATE.call(), label, errno.0);
@@ -359,6 +362,10 @@ fn create_error(params: &MapParams<'_>, label: &str, errno: Errno) -> Error {
     let shape = format!("{map_type}, {max_entries} entries, keys of {key_size} B, values of {value_size} B");
     let error = error.context(format!("creating a map ({shape})"));
     match errno {
+        Errno::E2BIG if map_type.is_per_cpu() && *value_size > PER_CPU_VALUE => {
+            let rule = format!("values of which each CPU has its own have at most {PER_CPU_VALUE} bytes");
+            error.with_rule(rule).with_help("make its value smaller, or divide it into several entries")
+        }
         Errno::E2BIG | Errno::ENOMEM if *max_entries == 1 => error.with_help(
             "it is too big for this kernel: make its value smaller, or divide it into several entries",
         ),

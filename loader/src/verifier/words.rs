@@ -713,6 +713,20 @@ const TABLE: &[Row] = &[
     ),
     row(
         PointerArithmetic,
+        &["R{reg} pointer |= pointer prohibited"],
+        &[
+            "clang has made one comparison of two pointers with NULL, by `|=`, which is not allowed on pointers",
+        ],
+        &["compare each of them in an `if` of its own, and return where one is NULL"],
+    ),
+    row(
+        PointerArithmetic,
+        &["R{reg} pointer {operator} pointer prohibited"],
+        &["`{operator}` on two pointers: only numbers may be added to a pointer or subtracted from it"],
+        &[],
+    ),
+    row(
+        PointerArithmetic,
         &["math between {what} pointer and register with unbounded min value is not allowed"],
         &["an unbounded number is added to {what_words}", "an unbounded number is added to a pointer"],
         &["limit the number first, by a mask or by comparisons: one with a sign with 0, too"],
