@@ -482,8 +482,7 @@ impl<'l> Facts<'l> {
         }
         let mut lines = self.log.lines().rev().filter_map(log::instruction);
         let (_, text) = lines.find(|(own, _)| *own == index)?;
-        let name = text.strip_prefix("call ")?.split([' ', '#']).next()?;
-        (!name.starts_with("pc")).then(|| (name.to_owned(), false))
+        Some((log::called(text)?.to_owned(), false))
     }
 
     /// The global function whose caller passes what does not fit its types, as the verifier says last.

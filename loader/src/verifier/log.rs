@@ -205,6 +205,13 @@ pub(super) fn compares(log: &str, one: &str, other: &str) -> bool {
     log.lines().filter_map(instruction).any(|(_, text)| is_it(text))
 }
 
+/// The name of the function that an instruction, in the verifier's words, calls, where it says one.
+pub(super) fn called(text: &str) -> Option<&str> {
+    let name = text.strip_prefix("call ")?.split(['#', ' ']).next()?;
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    (is_name && name != "unknown").then_some(name)
+}
+
 /// Which of some functions is called last.
 pub(super) fn last_called<'l>(log: &'l str, functions: &[&str]) -> Option<&'l str> {
     let calls = log.lines().rev().filter_map(instruction).filter_map(|(_, text)| text.strip_prefix("call "));

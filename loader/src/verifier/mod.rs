@@ -18,7 +18,7 @@ use words::{Row, TABLES};
 use crate::btf::{Btf, LineInfo};
 use crate::error::{Explanation, Instruction, SourceLine, escape};
 use crate::insn::disasm::disassemble;
-use crate::insn::{Insn, walk};
+use crate::insn::{Call, Insn, walk};
 use crate::uapi::bpf::{BPF_INSN_SIZE, ProgType};
 
 /// What there is to say where the verifier has passed the program.
@@ -82,12 +82,13 @@ fn find<'l>(row: &Row, subject: &'l Subject<'l>, log: &'l str) -> Option<(&'l st
 fn instruction(subject: &Subject<'_>, log: &str, index: usize) -> Instruction {
     let from_log = log::last_instruction(log).filter(|(last, _)| *last == index);
     let slots = walk(subject.insns).find(|(at, _)| *at == index).map(|(_, slots)| slots);
-    let text = match (slots, from_log) {
+    let kfunc = |(_, text)| log::called(text).filter(|_| is_kfunc(slots)).map(|name| format!("call {name}"));
+    let text = from_log.and_then(kfunc).or_else(|| match (slots, from_log) {
         // The text of one instruction needs no other.
         (Some(slots), _) => disassemble(slots).next().map(|line| line.text),
         (None, Some((_, text))) => Some(text.to_owned()),
         (None, None) => None,
-    };
+    });
     let source = source_of(subject, index).or_else(|| {
         let (text, file, line) = log::last_source(log).filter(|_| from_log.is_some())?;
         Some(SourceLine { file: file.to_owned(), line, column: 0, text: text.to_owned() })
@@ -100,6 +101,11 @@ fn instruction(subject: &Subject<'_>, log: &str, index: usize) -> Instruction {
         function: function.map(|(_, name)| (*name).to_owned()),
         source,
     }
+}
+
+/// Whether these slots are a call of a kernel function, of which the instruction has only a number.
+fn is_kfunc(slots: Option<&[Insn]>) -> bool {
+    matches!(slots.and_then(<[Insn]>::first).and_then(|insn| insn.call()), Some(Call::Kfunc(_)))
 }
 
 /// The line of source of the instruction `index`. Lines with the number 0 are the compiler's own.
