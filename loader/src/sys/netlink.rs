@@ -21,8 +21,6 @@ const IFI_INDEX: u32 = 20;
 /// No address family in particular.
 const AF_UNSPEC: u32 = 0;
 
-const _: () = assert!(size_of::<libc::sock_fprog>() == 16 && size_of::<libc::sock_filter>() == 8);
-
 /// Opens a `NETLINK_ROUTE` socket in the network namespace of the calling thread, where it stays.
 pub(crate) fn open_route() -> Result<OwnedFd, Errno> {
     let protocol = SockProtocol::NetlinkRoute;
@@ -88,14 +86,15 @@ pub(crate) fn hear_of_departure(socket: BorrowedFd<'_>, index: u32) -> Result<()
         give(0),
     ];
     let program = libc::sock_fprog { len: 8, filter: program.as_mut_ptr() };
-    // SAFETY: the kernel reads the 16 bytes of `program`, and as many instructions as it says, which outlive the call.
+    let size = libc::socklen_t::try_from(size_of_val(&program)).expect("it is small");
+    // SAFETY: the kernel reads `program`, and as many instructions as it says, which outlive the call.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_ATTACH_FILTER,
             (&raw const program).cast(),
-            16,
+            size,
         )
     };
     if result == -1 {
