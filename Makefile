@@ -45,7 +45,7 @@ kernels: ## test the static program on emulated Debian kernels
 build: ## build the program
 	cargo build --release
 
-static: ## build the program as one static file
+static: ## build the program as one static file (ARCH=aarch64: for another architecture)
 	scripts/build-static
 
 size: ## print what each command adds to the static program, and compare with the record
