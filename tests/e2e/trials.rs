@@ -398,6 +398,22 @@ fn a_detach_is_taken_back_too() {
     }
 }
 
+/// What somebody attaches meanwhile stays, and nobody is told that anything else will be put back.
+#[test]
+fn the_trial_of_a_detach_ends_when_another_program_comes() {
+    let (_sandbox, _veth) = need!(bench(&[]));
+    attach("xdp_drop", &[]);
+    let guard = Guard::of(&answer(&["detach", NEAR, LONG]));
+    attach("xdp_pass", &[]);
+    let state = near();
+    let status = xdpload(&["status"]).ok();
+    assert!(!status.stdout().contains("on trial"), "{}", status.report());
+    guard.ends();
+    guard.has_logged("`near0` is left as it is, since somebody has changed it meanwhile");
+    refused(&["confirm"], 1, &["no change waits to be confirmed"]);
+    assert_eq!(near(), state);
+}
+
 #[test]
 fn one_trial_at_a_time() {
     let (sandbox, _veth) = need!(bench(&[]));

@@ -146,8 +146,7 @@ impl OnTrial {
 
     /// Whether the interface is as the change makes it.
     pub fn is_made(&self) -> Result<bool> {
-        let there = self.look()?;
-        Ok(self.new.map_or(there.is_empty(), |new| has(&there, new)))
+        Ok(self.is_there(&self.look()?))
     }
 
     /// Whether the change is known to be there no more, so that nothing can be confirmed or put back.
@@ -161,8 +160,7 @@ impl OnTrial {
     }
 
     fn is_there(&self, there: &XdpState) -> bool {
-        let is_back = |program: &XdpProgram| there.programs().contains(program);
-        self.new.map_or(!self.before().iter().any(is_back), |new| has(there, new))
+        self.new.map_or(there.is_empty(), |new| has(there, new))
     }
 
     fn is_held_by(&self, link: &Link) -> Result<bool> {
