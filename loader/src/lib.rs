@@ -48,7 +48,8 @@
 //! * Attaches by a pinned `bpf_link` where that is asked for, and attaches programs that somebody else has loaded.
 //! * Lets a new program go on with the maps of the one that it replaces, or with copies.
 //! * Reads and writes maps one by one and in bulk, as bytes, numbers or by their types, by sizes that the kernel tells.
-//! * Reads ring buffers, record by record: [`map::RingBuffer`].
+//! * Reads ring buffers and perf buffers, record by record: [`map::RingBuffer`], [`map::PerfBuffer`], and, of what came
+//!   last, [`map::OverwritablePerfBuffer`].
 //! * Takes back what a load has made when it fails half-way, and says by which rule it was refused.
 //!
 //! # What it does not do
@@ -56,7 +57,6 @@
 //! * Print, log, read the environment, or keep global state.
 //! * Need a compiler, libbpf, libelf or kernel headers where it runs, or kernel BTF unless the object does.
 //! * Load programs of other types than XDP, but for extensions of them.
-//! * Read perf buffers.
 //!
 //! # The layers
 //!

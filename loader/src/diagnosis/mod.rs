@@ -16,8 +16,8 @@ pub use attach::{AttachWish, forecast, held_otherwise, why_refused};
 pub use interface::{Channels, DISPATCHER, Holder, InterfaceFacts, native_limit};
 pub use path::{PathFacts, who_bars};
 pub use permission::{
-    Capabilities, Permissions, Privilege, Seccomp, how_to_mount, why_no_bpffs, why_no_socket,
-    why_not_permitted, why_rejected,
+    Capabilities, Permissions, Privilege, Seccomp, how_to_mount, why_no_bpffs, why_no_perf_event,
+    why_no_perf_memory, why_no_socket, why_not_permitted, why_rejected,
 };
 
 use crate::error::{Error, Help};

@@ -300,6 +300,47 @@ pub fn why_no_socket(errno: i32, facts: &Permissions) -> Option<Verdict> {
     Some(Verdict::new(rule, remedy))
 }
 
+/// Why perf_event_open(2) refused the event of a CPU: `perf_allow_cpu()` in `include/linux/perf_event.h`, 6.18, or
+/// somebody before it.
+pub fn why_no_perf_event(errno: i32, facts: &Permissions) -> Option<Verdict> {
+    if ![EPERM, EACCES].contains(&errno) {
+        return None;
+    }
+    let asked = "perf_event_open(2) asks for where kernel.perf_event_paranoid is above 0";
+    if let Some(verdict) = lacking(&[Privilege::Perfmon], facts) {
+        return Some(Verdict { rule: format!("{}, which {asked}", verdict.rule), ..verdict });
+    }
+    if facts.in_user_namespace == Some(true) {
+        let rule = format!(
+            "this process is in a user namespace, where it does not have the CAP_PERFMON that {asked}"
+        );
+        return Some(Verdict::new(rule, "run it outside of that user namespace"));
+    }
+    facts.seccomp.filter(|seccomp| seccomp.mode != 0).map(|_| {
+        let rule = "the seccomp filter of this process refuses perf_event_open(2), or a security module";
+        let remedy = "let the filter pass it: for a container with `--security-opt seccomp=PROFILE`, for a service \
+                      with `SystemCallFilter=perf_event_open`";
+        Verdict::new(rule, remedy)
+    })
+}
+
+/// Why mmap(2) refused the ring of such an event: `perf_mmap()` in `kernel/events/core.c`, 6.18, says EPERM for nothing
+/// else than its size.
+pub fn why_no_perf_memory(errno: i32, facts: &Permissions) -> Option<Verdict> {
+    let held = facts.capabilities?;
+    let may_lock = held.has(Capability::IPC_LOCK) && facts.in_user_namespace == Some(false);
+    if errno != EPERM || may_lock {
+        return None;
+    }
+    let limit = facts.memlock?;
+    let rule = format!(
+        "the rings of a user may have kernel.perf_event_mlock_kb for each online CPU, and beyond that RLIMIT_MEMLOCK, \
+         which is {limit} bytes, unless this process has CAP_IPC_LOCK"
+    );
+    let remedy = "ask for fewer pages, or raise the limit: ulimit -l unlimited, or LimitMEMLOCK=infinity for a service";
+    Some(Verdict::new(rule, remedy))
+}
+
 /// The limit that kernels before 5.11 charge maps and programs to.
 fn memlock(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
     let limit = facts.memlock?;
@@ -493,6 +534,37 @@ mod tests {
             assert_eq!(why_no_socket(errno, &process(&ALL)), None);
         }
         assert_eq!(why_no_socket(EBUSY, &filtered), None);
+    }
+
+    #[test]
+    fn what_bars_the_way_to_perf_events_is_told() {
+        let rule = |errno, facts: &Permissions| {
+            why_no_perf_event(errno, facts).map_or_else(String::new, |verdict| verdict.rule)
+        };
+        let lacking = "this process lacks CAP_PERFMON, which perf_event_open(2) asks for where ";
+        assert!(rule(EACCES, &process(&[Capability::BPF])).starts_with(lacking));
+        let old = Permissions { last_capability: Some(37), ..process(&[]) };
+        assert!(rule(EACCES, &old).starts_with("this process lacks CAP_SYS_ADMIN, which "));
+        let inside = Permissions { in_user_namespace: Some(true), ..process(&ALL) };
+        assert!(rule(EACCES, &inside).starts_with("this process is in a user namespace"));
+        let filtered = Permissions { seccomp: Some(Seccomp { mode: 2, filters: None }), ..process(&ALL) };
+        assert!(
+            rule(EPERM, &filtered)
+                .starts_with("the seccomp filter of this process refuses perf_event_open(2)")
+        );
+        assert_eq!(rule(EACCES, &process(&ALL)), "");
+        assert_eq!(rule(EBUSY, &process(&[])), "");
+    }
+
+    #[test]
+    fn only_the_size_bars_the_way_to_the_memory_of_perf_events() {
+        let limited = why_no_perf_memory(EPERM, &process(&ALL)).unwrap();
+        assert!(limited.rule.contains("RLIMIT_MEMLOCK, which is 65536 bytes, unless "), "{}", limited.rule);
+        let free = process(&[Capability::IPC_LOCK]);
+        assert_eq!(why_no_perf_memory(EPERM, &free), None);
+        let inside = Permissions { in_user_namespace: Some(true), ..free };
+        assert!(why_no_perf_memory(EPERM, &inside).is_some(), "it counts in the first namespace alone");
+        assert_eq!(why_no_perf_memory(EINVAL, &process(&[])), None);
     }
 
     #[test]

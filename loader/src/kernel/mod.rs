@@ -29,7 +29,8 @@ pub use memlock::{memlock_limit, raise_memlock};
 pub(crate) use permissions::Access;
 pub use permissions::permissions;
 pub(crate) use privilege::{
-    explain_memlock, explain_mount, explain_path, explain_refusal, explain_rejection, explain_socket,
+    explain_memlock, explain_mount, explain_path, explain_perf_event, explain_perf_memory, explain_refusal,
+    explain_rejection, explain_socket,
 };
 pub(crate) use probe::memcg_accounting;
 pub use probe::probe;

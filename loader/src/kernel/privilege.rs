@@ -7,7 +7,10 @@ use nix::libc::{EACCES, ENOSYS, EPERM, EROFS};
 use super::memcg_accounting;
 use super::permissions::{Access, permissions, user_and_groups, way_to};
 use super::{Capabilities, Privilege};
-use crate::diagnosis::{Verdict, who_bars, why_no_bpffs, why_no_socket, why_not_permitted, why_rejected};
+use crate::diagnosis::{
+    Verdict, who_bars, why_no_bpffs, why_no_perf_event, why_no_perf_memory, why_no_socket, why_not_permitted,
+    why_rejected,
+};
 use crate::error::Error;
 use crate::features::Answer;
 use crate::sys::bpf;
@@ -53,6 +56,18 @@ pub(crate) fn explain_mount(error: Error, path: &Path) -> Error {
 pub(crate) fn explain_socket(error: Error) -> Error {
     let errno = error.errno().unwrap_or_default();
     told(error, why_no_socket(errno, &permissions()))
+}
+
+/// The same for perf_event_open(2).
+pub(crate) fn explain_perf_event(error: Error) -> Error {
+    let errno = error.errno().unwrap_or_default();
+    told(error, why_no_perf_event(errno, &permissions()))
+}
+
+/// The same for mmap(2) of what that call has opened.
+pub(crate) fn explain_perf_memory(error: Error) -> Error {
+    let errno = error.errno().unwrap_or_default();
+    told(error, why_no_perf_memory(errno, &permissions()))
 }
 
 /// Says whose directory or file bars the way to `path`, if one does.

@@ -22,6 +22,7 @@ mod elements;
 mod entries;
 mod memory;
 mod packed;
+mod perf_buffer;
 mod plain;
 mod ring_buffer;
 mod value;
@@ -40,6 +41,7 @@ use crate::uapi::bpf::{BPF_ANY, BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, Cmd, Ma
 
 pub use entries::{Entries, Entry};
 pub use memory::ArrayMemory;
+pub use perf_buffer::{OverwritablePerfBuffer, PerfBuffer, PerfDump, PerfRecord};
 pub use plain::Plain;
 pub use ring_buffer::RingBuffer;
 pub use value::Value;

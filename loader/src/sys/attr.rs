@@ -29,6 +29,7 @@ macro_rules! kernel_struct {
         };
     };
 }
+pub(super) use kernel_struct;
 
 kernel_struct! {
     /// `BPF_MAP_CREATE`. It holds no address, so that every value of it is safe to send.

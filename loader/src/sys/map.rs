@@ -90,7 +90,7 @@ impl Layout {
     }
 }
 
-/// A part of memory that is a map's, until it is dropped.
+/// A part of memory that is a map's, or an event's, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: *mut c_void,
@@ -99,11 +99,20 @@ pub(crate) struct Mapping {
 
 // SAFETY: the memory is the process's and no thread's: whoever owns this may use it and unmap it on any of them.
 unsafe impl Send for Mapping {}
-// SAFETY: of what is shared nobody reads or writes but through the atomic words of `ArrayMemory` and `RingMemory`;
-// `write` takes `&mut`.
+// SAFETY: of what is shared nobody reads or writes but through the atomic words of `ArrayMemory`, `RingMemory`
+// and `PerfRing`; `write` takes `&mut`.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
+    /// Maps `len` bytes of the memory behind `fd`, from `offset` on, for what `protection` says.
+    pub(super) fn new(fd: BorrowedFd<'_>, offset: usize, len: usize, protection: i32) -> Result<Self, Errno> {
+        let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        let (flags, fd) = (libc::MAP_SHARED, fd.as_raw_fd());
+        // SAFETY: without an address to be at, the new mapping takes the place of no other.
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, offset) };
+        if start == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Self { start, len }) }
+    }
+
     /// Where it begins, which is on a page.
     pub(super) fn start(&self) -> *mut c_void {
         self.start
@@ -186,11 +195,7 @@ impl MapFd {
 
     /// The same for `len` bytes from `offset` on, for what `protection` says.
     pub(super) fn mmap_part(&self, offset: usize, len: usize, protection: i32) -> Result<Mapping, Errno> {
-        let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
-        let (flags, fd) = (libc::MAP_SHARED, self.fd.as_raw_fd());
-        // SAFETY: without an address to be at, the new mapping takes the place of no other.
-        let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, offset) };
-        if start == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Mapping { start, len }) }
+        Mapping::new(self.fd.as_fd(), offset, len, protection)
     }
 
     /// Maps all values of an array with `BPF_F_MMAPABLE` into memory. They must consist of whole words of 4 bytes.

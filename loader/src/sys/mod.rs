@@ -1,10 +1,11 @@
 //! The system calls: the only module that may say `unsafe`.
 //!
 //! `attr` holds the kernel's structs, `bpf` one function per command of bpf(2), `map` the commands whose buffers
-//! are as long as a map's keys and values, `cpus` the number of CPUs that a per-CPU value depends on, `fence`
-//! memory that nobody writes beyond, `mapping` the kernel's BTF without a copy, `netlink` sockets to the kernel's
-//! families, `ethtool` what a driver tells, `netns` a call made in another network namespace, `unix` descriptors
-//! handed to another process, `memory` what need not be in it, `os` the other calls.
+//! are as long as a map's keys and values, `cpus` the CPUs that a per-CPU value depends on, `fence` memory that
+//! nobody writes beyond, `ring` and `perf` the memory that programs put records into, `mapping` the kernel's BTF
+//! without a copy, `netlink` sockets to the kernel's families, `ethtool` what a driver tells, `netns` a call made in
+//! another network namespace, `unix` descriptors handed to another process, `memory` what need not be in it, `os` the
+//! other calls.
 //! Nothing here knows an object file, a plan or an [`Error`](crate::error::Error): a refused call gives its
 //! [`Errno`], and the caller, who knows what it was for, makes the message.
 //!
@@ -33,6 +34,7 @@ pub(crate) mod memory;
 pub(crate) mod netlink;
 pub(crate) mod netns;
 pub(crate) mod os;
+pub(crate) mod perf;
 pub(crate) mod ring;
 pub(crate) mod unix;
 
@@ -46,6 +48,7 @@ pub(crate) struct Errno(pub(crate) i32);
 impl Errno {
     pub(crate) const EBADF: Self = Self(libc::EBADF);
     pub(crate) const EPERM: Self = Self(libc::EPERM);
+    pub(crate) const ENODEV: Self = Self(libc::ENODEV);
     pub(crate) const ENOENT: Self = Self(libc::ENOENT);
     pub(crate) const EINTR: Self = Self(libc::EINTR);
     pub(crate) const E2BIG: Self = Self(libc::E2BIG);

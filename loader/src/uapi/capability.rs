@@ -12,6 +12,8 @@ named_values! {
         DAC_OVERRIDE = 1 "dac_override";
         /// Attach to interfaces; load programs that handle packets.
         NET_ADMIN = 12 "net_admin";
+        /// Keep any number of pages in memory.
+        IPC_LOCK = 14 "ipc_lock";
         /// Everything that BPF asks for before 5.8; maps and programs by id; mounts.
         SYS_ADMIN = 21 "sys_admin";
         /// Raise resource limits.

@@ -10,6 +10,7 @@ pub mod elf;
 pub mod ethtool;
 pub mod genetlink;
 pub mod if_link;
+pub mod perf_event;
 pub mod route;
 
 /// Defines a newtype over an integer with named values.
