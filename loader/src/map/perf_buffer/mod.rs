@@ -29,8 +29,9 @@ pub use record::PerfRecord;
 /// Its fd is readable to poll(2) and epoll(7) when records have come since they were last asked, once: read until there
 /// is none before you wait again.
 ///
-/// The map has one reader: another one takes its place, on whatever handle. When it is dropped, its entries are taken
-/// out of the map, and if the process ends the kernel does so, unless the map has `BPF_F_PRESERVE_ELEMS` (5.10).
+/// When it is dropped, the entries of its CPUs are taken out of the map, and if the process ends the kernel does so,
+/// unless the map has `BPF_F_PRESERVE_ELEMS` (5.10). A map has one reader: another one takes its place, whoever made
+/// it, and has none any more when the first is dropped. The kernel does not tell whose an entry is.
 ///
 /// ```no_run
 /// use loader::map::PerfRecord;
