@@ -38,7 +38,7 @@ faults: ## make every command fail, and kill it, at each of its system calls
 	scripts/setup test
 	scripts/faults
 
-kernels: ## test the static program on emulated Debian kernels
+kernels: ## test the static program on emulated Debian kernels (ARCH=aarch64: on those of another architecture)
 	scripts/setup kernels
 	scripts/kernels
 

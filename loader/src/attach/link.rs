@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::{Interface, Outcome};
-use crate::error::{Cause, Context as _, Error, ErrorKind, Remedy, Result};
+use crate::error::{Cause, Context as _, ENOTSUPP, Error, ErrorKind, Remedy, Result};
 use crate::kernel::{Privilege, duplicate, explain_refusal, link_ids};
 use crate::netlink::{self, InterfaceInfo, Mode, XdpChange, XdpProgram};
 use crate::order::sort;
@@ -249,6 +249,13 @@ impl Link {
     pub fn extend(program: BorrowedFd<'_>) -> Result<Self> {
         bpf::extend(program).map(|fd| Self { fd }).map_err(|errno| {
             let error = Error::os(&Cmd::RAW_TRACEPOINT_OPEN.call(), "the extension", errno.0);
+            if errno.0 == ENOTSUPP {
+                // The words of `bpf_arch_text_poke()` of an architecture that has none (`kernel/bpf/core.c`, 5.10).
+                return error.with_help(
+                    "the kernel cannot replace functions of programs on this architecture: on x86_64 it can since \
+                     Linux 5.6, on 64-bit Arm since Linux 6.0",
+                );
+            }
             explain_refusal(error, &[Privilege::Bpf, Privilege::BpfNetwork])
         })
     }

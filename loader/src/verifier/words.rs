@@ -838,6 +838,12 @@ const TABLE: &[Row] = &[
     ),
     row(
         KernelLacks,
+        &["ldimm64 failed to find the address for kernel symbol '{variable}'"],
+        &["the kernel has a variable {variable}, and lists no address for it"],
+        &["do without it, or use a kernel that lists variables too in /proc/kallsyms (CONFIG_KALLSYMS_ALL)"],
+    ),
+    row(
+        KernelLacks,
         &["unrecognized bpf_ld_imm64 insn"],
         &[
             "this kernel does not know what a 64-bit constant of the program stands for: functions to be called \
