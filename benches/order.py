@@ -21,6 +21,7 @@ from process import make_room, succeed
 
 ORDER = "cli/order.txt"
 OBJECTS = "loader/tests/fixtures/clang-19"
+LARGE_OBJECTS = "loader/tests/fixtures/big"
 # Above this share of the bytes that are used, the file is good enough.
 ENOUGH = 0.95
 # What an earlier group uses is not named again, so that of the first lies closest together. A command after `-` is not
@@ -30,6 +31,10 @@ DAY = {
     "attach with a map, in place of another": [f"attach --replace v0 {OBJECTS}/blacklist.o"],
     "detach": ["detach v0"],
     "attach with CO-RE": [f"attach v0 {OBJECTS}/core_fields.o"],
+    "attach with functions and many maps": [
+        f"attach --replace v0 {LARGE_OBJECTS}/functions_and_maps.o --prog mix_all",
+        f"attach --replace v0 {LARGE_OBJECTS}/core_functions.o --prog mix_all",
+    ],
     "status": ["status", "- detach v0"],
     "confirm": [f"- attach v1 {OBJECTS}/xdp_pass.o --confirm 60s", "confirm v1", "detach v1"],
     "block add and del": [
