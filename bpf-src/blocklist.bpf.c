@@ -32,6 +32,9 @@ char _license[] SEC("license") = "Dual MIT/GPL";
 #define MAX_RULES 65536
 #endif
 #define BUCKETS (MAX_RULES / 8)
+#ifndef HEADS
+#define HEADS 4096
+#endif
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -77,7 +80,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 4096);
+	__uint(max_entries, HEADS);
 	__type(key, __u32);
 	__type(value, struct block_heads);
 } heads SEC(".maps");
@@ -258,24 +261,37 @@ static __always_inline struct block_rule *find_wide4(struct block_wide_key *key,
 	return bpf_map_lookup_elem(&wide, key);
 }
 
+// The n-th word of `heads`; 0 if there is none.
+static __always_inline __u64 head(__u64 n)
+{
+	__u32 index = n >> 4;
+	struct block_heads *line = bpf_map_lookup_elem(&heads, &index);
+
+	return line ? line->words[n & 15] : 0;
+}
+
+// Which lengths of rules may match the address, one bit for each.
+static __always_inline __u64 lengths_around(const struct block_config *config, __u64 number)
+{
+	__u64 slash19 = number >> 13;
+
+	if (!(config->flags & BLOCK_FINE_HEADS))
+		return head(number >> 16);
+	return head(slash19) >> (number >> 8 & 31) & 1 ? head(BLOCK_SLASH19S + slash19) : 0;
+}
+
 // The rule that the address is in.
 static __always_inline struct found find4(const struct block_config *config, __u64 number)
 {
 	__u64 lengths = config->lengths4, in_wide, time;
 	struct block_wide_key key = { 0 };
 	struct found found = found_nowhere(config);
-	__u32 index = number >> 20;
-	struct block_heads *head;
 	struct block_rule *rule;
 	struct block_line *line;
 
 	// With single addresses alone there is nothing to choose.
-	if (lengths & ~1ull) {
-		head = bpf_map_lookup_elem(&heads, &index);
-		if (!head)
-			return found;
-		lengths &= head->lengths[number >> 16 & 15];
-	}
+	if (lengths & ~1ull)
+		lengths &= lengths_around(config, number);
 	in_wide = lengths & 0xffff0000;
 	if (lengths & 0x1ff) {
 		line = line_of(config, number >> 8, 24);

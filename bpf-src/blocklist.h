@@ -15,8 +15,9 @@
 // Three looks keep packets away from tables that they are not in:
 //
 //   config       which lengths there are at all
-//   heads        for each /16 of IPv4 which lengths of rules lie in it or cover it: one word.
-//                Nobody asks while there are only single addresses.
+//   heads        for each /16 of IPv4 which lengths of rules lie in it or cover it: one word. For
+//                a large list which /24 has any rule, a bit each, and then the lengths by the
+//                /19. Nobody asks while there are only single addresses.
 //   filter       cache lines of bits, two for each rule, but for those of IPv4 up to /16. The
 //                rules that a packet may match share one line, or a few.
 //
@@ -31,7 +32,7 @@
 
 // Another number for each change of what this page says, for the maps outlive the program that made
 // them, and whoever writes rules into the wrong places blocks nobody.
-#define BLOCK_LAYOUT 4
+#define BLOCK_LAYOUT 5
 #define BLOCK_KEYS 15
 // The lengths of IPv6 rules in `wide`, each with the number of its bit, by the line of the
 // filter that they share.
@@ -53,6 +54,8 @@ enum block_flags {
 	BLOCK_HAS_ALLOW6 = 8,
 	BLOCK_HAS_TRIE6 = 16,
 	BLOCK_HAS_ANY4 = 32,
+	// The list is large, and `heads` fine. Never changes.
+	BLOCK_FINE_HEADS = 64,
 };
 
 // The only entry of `config`. Each field changes by one aligned store.
@@ -98,11 +101,17 @@ struct block_bucket {
 // Rules that belong here are in `wide`.
 #define BLOCK_OVERFLOWS (1u << 31)
 
-// A cache line of `heads`: bit 32 - length of word n is set if a rule of that length lies in
-// the n-th /16 or covers it. The number of an address's line is its first 12 bits.
+// A cache line of `heads`. Its words are numbered through all lines, and bit 32 - length of the n-th
+// is set if a rule of that length lies in the n-th /16 or covers it.
+//
+// With BLOCK_FINE_HEADS there are such words by the /19, from BLOCK_SLASH19S on. The n-th before has a
+// bit for each /24 of the n-th /19, set if any rule lies in it or covers it. They lie apart, because
+// the two megabytes of these bits are all that most unlisted packets touch.
 struct block_heads {
-	__u32 lengths[16];
+	__u32 words[16];
 };
+
+#define BLOCK_SLASH19S (1 << 19)
 
 // A cache line of `filter`.
 struct block_line {

@@ -28,6 +28,9 @@ from veth import update, update_all
 MASK64 = (1 << 64) - 1
 MULTIPLIER = 0x9E3779B97F4A7C15
 DEFAULT_DROP = 2
+FINE_HEADS = 64
+# Above this, `heads` has a line for each /16.
+MOST_COARSE = 1 << 18
 OVERFLOWS = 1 << 31
 
 
@@ -35,6 +38,10 @@ def mix(number):
     number = number * MULTIPLIER & MASK64
     number ^= number >> 32
     return number * MULTIPLIER & MASK64
+
+
+def heads_of(max_rules):
+    return 65_536 if max_rules > MOST_COARSE else 4_096
 
 
 class Tables:
@@ -46,15 +53,19 @@ class Tables:
         self.lines = max_rules // 32
         self.bucket_words = array.array("I", bytes(64 * self.buckets))
         self.filter_words = array.array("Q", bytes(64 * self.lines))
-        self.heads = array.array("I", bytes(4 * 65536))
+        self.is_fine = max_rules > MOST_COARSE
+        self.heads = array.array("I", bytes(64 * heads_of(max_rules)))
         self.wide = []
         self.lengths = 0
 
     def add(self, prefix, length):
         bit = 1 << (32 - length)
         self.lengths |= bit
-        for n in range(prefix >> 16, (prefix >> 16) + (1 << max(0, 16 - length))):
-            self.heads[n] |= bit
+        if self.is_fine:
+            self.tell_fine_heads(prefix, length)
+        else:
+            for n in range(prefix >> 16, (prefix >> 16) + (1 << max(0, 16 - length))):
+                self.heads[n] |= bit
         if length < 17:
             self.wide.append((prefix, length))
             return
@@ -73,16 +84,24 @@ class Tables:
         self.bucket_words[at] = header | 1 << slot | (length != 32) << 15 + slot
         self.bucket_words[at + 1 + slot] = code
 
+    def tell_fine_heads(self, prefix, length):
+        for slash19 in range(prefix >> 13, (prefix >> 13) + (1 << max(0, 19 - length))):
+            self.heads[(1 << 19) + slash19] |= 1 << (32 - length)
+            if length < 20:
+                self.heads[slash19] = 0xFFFFFFFF
+            else:
+                self.heads[slash19] |= (1 << (1 << max(0, 24 - length))) - 1 << (prefix >> 8 & 31)
+
     def write(self, flags):
         for name, words, count in (
             ("buckets", self.bucket_words, self.buckets),
             ("filter", self.filter_words, self.lines),
-            ("heads", self.heads, 4096),
+            ("heads", self.heads, len(self.heads) // 16),
         ):
             update_all(name, array.array("I", range(count)).tobytes(), words.tobytes(), count)
         keys = b"".join(struct.pack("=I", 4 << 16 | n) + p.to_bytes(4, "big") + bytes(12) for p, n in self.wide)
         update_all("wide", keys, bytes(24 * len(self.wide)), len(self.wide))
-        numbers = flags, self.lengths, 0, self.buckets, self.lines, self.seed, 0, 0
+        numbers = flags | FINE_HEADS * self.is_fine, self.lengths, 0, self.buckets, self.lines, self.seed, 0, 0
         update("config", bytes(4), struct.pack("=8IQQ", *numbers, 0, 0))
 
 
@@ -158,7 +177,7 @@ CASES = {
 
 def measure_case(make, count, source, arguments, scratch):
     max_rules = max(65_536, count)
-    compile_and_pin("blocklist/programs.bpf.c", scratch, f"-DMAX_RULES={max_rules}")
+    compile_and_pin("blocklist/programs.bpf.c", scratch, f"-DMAX_RULES={max_rules}", f"-DHEADS={heads_of(max_rules)}")
     only_singles = fill(make(count), max_rules, source)
     programs = ["bare", "xdp_blocklist"] + ["hash"] * only_singles + ["trie"]
     rig, receiver = Rig(), Receiver("blocked")

@@ -1,8 +1,8 @@
 //! Where rules are and which bits say so: the arithmetic of `bpf-src/blocklist.h`, which must agree to the bit.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
-use crate::layout::{Config, Key};
+use crate::layout::{Config, Key, SLASH19S, flags};
 
 /// `BLOCK_MULTIPLIER`.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -65,8 +65,66 @@ pub(crate) fn bits(prefix: IpNet, config: &Config) -> Bits {
     Bits { line, word: usize::try_from(hash >> 49 & 7).expect("three bits"), mask }
 }
 
-/// The words of `heads` that tell of an IPv4 rule: the first one, and how many.
-pub(crate) fn heads(net: ipnet::Ipv4Net) -> (u32, u32) {
-    let wide = 16_u32.saturating_sub(u32::from(net.prefix_len()));
-    (u32::from(net.addr()) >> 16, 1 << wide)
+/// Words of `heads`, one after the other, in each of which these bits tell of a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HeadBits {
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+    pub(crate) mask: u32,
+}
+
+/// The bits of `heads` that tell of an IPv4 rule, which is not /0.
+pub(crate) fn heads(net: Ipv4Net, config: &Config) -> [HeadBits; 2] {
+    let (address, length) = (u32::from(net.addr()), u32::from(net.prefix_len()));
+    let words_of = |bits: u32| (address >> (32 - bits), 1 << bits.saturating_sub(length));
+    let mask = 1 << (32 - length);
+    if !config.has(flags::FINE_HEADS) {
+        let (first, count) = words_of(16);
+        return [HeadBits { first, count, mask }, HeadBits::default()];
+    }
+    let (first, count) = words_of(19);
+    let slash24s = match length {
+        ..20 => u32::MAX,
+        // A rule that is longer than /24 is in one as well.
+        20.. => ((1 << (1 << 24_u32.saturating_sub(length))) - 1) << (address >> 8 & 31),
+    };
+    let lengths = HeadBits { first: SLASH19S + first, count, mask };
+    [lengths, HeadBits { first, count, mask: slash24s }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{FINE_HEAD_LINES, HEADS};
+
+    /// The words that tell of a rule, with their bits.
+    fn told(net: &str, config: &Config) -> Vec<(u32, u32, u32)> {
+        let bits = heads(net.parse().unwrap(), config).into_iter().filter(|bits| bits.count != 0);
+        bits.map(|bits| (bits.first, bits.count, bits.mask)).collect()
+    }
+
+    #[test]
+    fn coarse_heads_tell_of_lengths_by_the_16() {
+        let config = Config::default();
+        assert_eq!(told("192.0.2.1/32", &config), [(0xc000, 1, 1)]);
+        assert_eq!(told("192.0.0.0/16", &config), [(0xc000, 1, 1 << 16)]);
+        assert_eq!(told("192.0.0.0/10", &config), [(0xc000, 64, 1 << 22)]);
+    }
+
+    #[test]
+    fn fine_heads_tell_of_lengths_by_the_19_and_of_each_24() {
+        let config = Config { flags: flags::FINE_HEADS, ..Config::default() };
+        let slash19 = 0xc000_0000 >> 13;
+        let with_lengths = |first: u32, count: u32, length: u32, slash24s: u32| {
+            [(SLASH19S + first, count, 1 << (32 - length)), (first, count, slash24s)]
+        };
+        assert_eq!(told("192.0.2.1/32", &config), with_lengths(slash19, 1, 32, 1 << 2));
+        assert_eq!(told("192.0.33.0/24", &config), with_lengths(slash19 + 1, 1, 24, 1 << 1));
+        assert_eq!(told("192.0.2.0/23", &config), with_lengths(slash19, 1, 23, 3 << 2));
+        assert_eq!(told("192.0.16.0/20", &config), with_lengths(slash19, 1, 20, 0xffff_0000));
+        assert_eq!(told("192.0.32.0/19", &config), with_lengths(slash19 + 1, 1, 19, u32::MAX));
+        assert_eq!(told("192.0.0.0/12", &config), with_lengths(slash19, 128, 12, u32::MAX));
+        assert_eq!(told("128.0.0.0/1", &config), with_lengths(1 << 18, 1 << 18, 1, u32::MAX));
+        assert_eq!(FINE_HEAD_LINES * HEADS, 2 * SLASH19S);
+    }
 }

@@ -16,7 +16,7 @@ use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_MOV64_IMM, ObjNam
 use loader::{Context as _, Error, ErrorKind, Loader, Object, Plan, RefusalKind, Result, pin, quote};
 use nix::libc::EINVAL;
 
-use crate::layout::{Bucket, Cell as _, Config, HEAD_LINES, Heads, LAYOUT, Line, RuleValue, SETS, SLOTS};
+use crate::layout::{Bucket, Cell as _, Config, Heads, LAYOUT, Line, RuleValue, SETS, SLOTS, flags};
 use crate::store::{Blocklist, Lock, Shape, shapes};
 
 /// The packet program, built in. Of its own name, so that the linker can lay it where no other command looks.
@@ -64,34 +64,36 @@ fn reserve(max_rules: u32) -> u32 {
     max_rules / 64 + 2 * DEEPEST
 }
 
-/// How many entries the maps have that are as large as they will ever be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sizes {
-    buckets: u32,
-    lines: u32,
-}
+/// With room for more rules than this, `heads` are fine. Coarse ones and the filter, which takes two bytes a rule, fit no
+/// cache any more then, and one line of bits saves an unlisted packet most of what it would wait for. For smaller lists
+/// that line would only be one more.
+const MOST_COARSE: u32 = 1 << 18;
 
-impl Sizes {
-    fn of(max_rules: u32) -> Self {
+/// What the program is told of a blocklist with room for so many rules: how large the tables are that are never larger.
+fn config_for(max_rules: u32) -> Config {
+    Config {
+        flags: if max_rules > MOST_COARSE { flags::FINE_HEADS } else { 0 },
         // Half of a bucket's keys are in use when all rules are there, and few buckets get more than they can hold.
-        Self { buckets: max_rules.div_ceil(8).max(64), lines: max_rules.div_ceil(32).max(64) }
+        buckets: max_rules.div_ceil(8).max(64),
+        lines: max_rules.div_ceil(32).max(64),
+        layout: LAYOUT,
+        ..Config::default()
     }
 }
 
 /// Bytes of kernel memory that a blocklist takes at once, whatever it holds. Beside these a rule of IPv6, or of IPv4
 /// up to /16, takes some 100 bytes when it is added.
 pub fn memory(max_rules: u32) -> u64 {
-    let Sizes { buckets, lines } = Sizes::of(max_rules);
-    let slots = u64::from(buckets) * u64::from(SLOTS);
+    let config = config_for(max_rules);
+    let slots = u64::from(config.buckets) * u64::from(SLOTS);
     // A hash has a bucket of 16 bytes for each entry, rounded up (`htab_map_alloc()` in `kernel/bpf/hashtab.c`); there
     // are two.
     let entries = u64::from(max_rules) + u64::from(reserve(max_rules));
     let hashes = 2 * 16 * entries.next_power_of_two();
-    let heads = u64::from(HEAD_LINES) * Heads::SIZE as u64;
-    u64::from(buckets) * Bucket::SIZE as u64
+    u64::from(config.buckets) * Bucket::SIZE as u64
         + slots * (RuleValue::HITS + RuleValue::MARK) as u64
-        + u64::from(lines) * Line::SIZE as u64
-        + heads
+        + u64::from(config.lines) * Line::SIZE as u64
+        + u64::from(config.head_lines()) * Heads::SIZE as u64
         + hashes
 }
 
@@ -212,14 +214,7 @@ impl Blocklist {
 
     /// Tells the program how large its tables are. From then on the blocklist is whole.
     fn fill(&self, max_rules: u32) -> Result<()> {
-        let sizes = Sizes::of(max_rules);
-        let config = Config {
-            buckets: sizes.buckets,
-            lines: sizes.lines,
-            seed: random()?,
-            layout: LAYOUT,
-            ..Config::default()
-        };
+        let config = Config { seed: random()?, ..config_for(max_rules) };
         let mut bytes = Vec::with_capacity(Config::SIZE);
         config.encode(&mut bytes);
         self.open(&shapes::CONFIG)?.update(&0_u32.to_ne_bytes(), &bytes, UpdateFlags::ANY)
@@ -298,11 +293,12 @@ pub fn is_blocklist(id: u32) -> bool {
 
 /// How many entries a map of the object is to have.
 fn entries_of(name: &str, max_rules: u32) -> Option<u32> {
-    let Sizes { buckets, lines } = Sizes::of(max_rules);
+    let config = config_for(max_rules);
     match name {
-        "buckets" => Some(buckets),
-        "hits" | "marks" => Some(buckets * SLOTS),
-        "filter" => Some(lines),
+        "buckets" => Some(config.buckets),
+        "hits" | "marks" => Some(config.buckets * SLOTS),
+        "filter" => Some(config.lines),
+        "heads" => Some(config.head_lines()),
         "allow4" | "allow6" => Some(max_rules),
         "wide" => Some(max_rules + reserve(max_rules)),
         // Before Linux 6.13 a full trie refuses to change what it has. With one more place it is never full.
@@ -372,7 +368,7 @@ fn random() -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::{HEADS, Set};
+    use crate::layout::{COARSE_HEAD_LINES, HEADS, Set};
     use loader::btf::Member;
     use loader::object::MapSpec;
     use loader::uapi::btf::BtfKind;
@@ -392,7 +388,7 @@ mod tests {
                 shape.name
             );
         }
-        assert_eq!(in_object("heads").unwrap().max_entries, HEAD_LINES);
+        assert_eq!(in_object("heads").unwrap().max_entries, COARSE_HEAD_LINES);
         assert_eq!(object.maps.len() + 2, shapes::ALL.len());
         assert_eq!(HEADS as usize * 4, Heads::SIZE);
         assert_eq!(Set::SIZE, 56);
@@ -417,7 +413,7 @@ mod tests {
             ("block_wide_key", "family_length@0 address@4"),
             ("block_prefix4", "length@0 address@4"),
             ("block_prefix6", "length@0 address@4"),
-            ("block_heads", "lengths@0"),
+            ("block_heads", "words@0"),
             ("block_line", "words@0"),
             ("block_counters", "ifindex@0 padding@4 verdicts@8"),
         ] {
@@ -454,6 +450,8 @@ mod tests {
         // A gateway of 64 MB has room for 100,000.
         assert!(memory(100_000) < 12_000_000, "{}", memory(100_000));
         assert!(memory(1_000_000) > 4 * memory(100_000));
+        // A large list has two words of heads for each /19 instead of one for each /16.
+        assert_eq!(memory(MOST_COARSE + 8) - memory(MOST_COARSE), (65_536 - 4_096) * 64 + 64 + 16 * 24 + 64);
         // The entries beside the rules have heads as well, and those of a power of two need twice as many.
         assert_eq!(memory(65_536) - memory(64_000), 192 * 64 + 192 * 16 * 24 + 48 * 64 + 2 * 16 * 65_536);
     }

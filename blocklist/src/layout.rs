@@ -7,15 +7,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 /// `BLOCK_LAYOUT`.
-pub(crate) const LAYOUT: u32 = 4;
+pub(crate) const LAYOUT: u32 = 5;
 /// Keys of a bucket.
 pub(crate) const KEYS: usize = 15;
 /// Slots of a bucket in `hits` and `marks`, of which the last is not used.
 pub(crate) const SLOTS: u32 = 16;
 /// Words of a line of `heads`.
 pub(crate) const HEADS: u32 = 16;
-/// Lines of `heads`.
-pub(crate) const HEAD_LINES: u32 = 4096;
+/// Lines of `heads`, with a word for each /16.
+pub(crate) const COARSE_HEAD_LINES: u32 = 4096;
+/// Lines of `heads` with [`flags::FINE_HEADS`], with two words for each /19.
+pub(crate) const FINE_HEAD_LINES: u32 = 2 * SLASH19S / HEADS;
+/// `BLOCK_SLASH19S`: how many /19 there are.
+pub(crate) const SLASH19S: u32 = 1 << 19;
 /// Lengths of IPv6 rules that are in `wide`; each is known by its place here.
 pub(crate) const LENGTHS6: [u8; 10] = [128, 64, 56, 48, 44, 40, 36, 32, 29, 28];
 /// The longest IPv4 prefix that is in `wide` and not in `buckets`.
@@ -35,6 +39,7 @@ pub(crate) mod flags {
     pub(crate) const HAS_ALLOW6: u32 = 8;
     pub(crate) const HAS_TRIE6: u32 = 16;
     pub(crate) const HAS_ANY4: u32 = 32;
+    pub(crate) const FINE_HEADS: u32 = 64;
 }
 
 const IS_PREFIX_SHIFT: u32 = 15;
@@ -108,6 +113,11 @@ impl Cell for Config {
 impl Config {
     pub(crate) fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
+    }
+
+    /// How many lines there are in `heads`.
+    pub(crate) fn head_lines(&self) -> u32 {
+        if self.has(flags::FINE_HEADS) { FINE_HEAD_LINES } else { COARSE_HEAD_LINES }
     }
 }
 

@@ -16,8 +16,8 @@ use crate::clock::Now;
 use crate::draft::Draft;
 use crate::hash;
 use crate::layout::{
-    Bucket, Cell, Config, HEAD_LINES, HEADS, Heads, Home, Key, Line, RuleValue, SLOTS, flags, home, index6,
-    u32_at, u64_at, wide_key, wide_prefix,
+    Bucket, Cell, Config, HEADS, Heads, Home, Key, Line, RuleValue, SLOTS, flags, home, index6, u32_at,
+    u64_at, wide_key, wide_prefix,
 };
 use crate::prefix::{Shown, order};
 use crate::store::{Blocklist, refuse_unlisted, shapes};
@@ -103,12 +103,13 @@ pub(crate) struct Drafted {
 impl Table {
     pub(crate) fn open(blocklist: &Blocklist) -> Result<Self> {
         let mut config = Cells::new(blocklist.open_sized(&shapes::CONFIG, 1)?);
-        let Config { buckets, lines, .. } = *config.get(0)?;
-        blocklist.check_layout(config.get(0)?)?;
+        let found = *config.get(0)?;
+        blocklist.check_layout(&found)?;
+        let Config { buckets, lines, .. } = found;
         let slots = buckets.saturating_mul(SLOTS);
         Ok(Self {
             config,
-            heads: Cells::new(blocklist.open_sized(&shapes::HEADS, HEAD_LINES)?),
+            heads: Cells::new(blocklist.open_sized(&shapes::HEADS, found.head_lines())?),
             lines: Cells::new(blocklist.open_sized(&shapes::FILTER, lines)?),
             buckets: Cells::new(blocklist.open_sized(&shapes::BUCKETS, buckets)?),
             hits: Array::new(blocklist.open_sized(&shapes::HITS, slots)?),
@@ -383,12 +384,10 @@ impl Table {
                 self.lines.mark(bits.line);
             }
         }
-        let (first, count) = filter.heads;
-        for index in first..first + count {
-            let (line, word) = (index / HEADS, (index % HEADS) as usize);
+        for (line, word, mask) in filter.head_words() {
             let heads = self.heads.get(line)?;
-            if heads.0[word] & filter.lengths4 == 0 {
-                heads.0[word] |= filter.lengths4;
+            if heads.0[word] & mask != mask {
+                heads.0[word] |= mask;
                 self.heads.mark(line);
             }
         }
@@ -457,7 +456,7 @@ impl Table {
         let mut config = before;
         (config.lengths4, config.lengths6, config.stale) = (0, 0, 0);
         config.flags &= !(flags::HAS_TRIE6 | flags::HAS_ANY4);
-        let mut heads = vec![Heads::default(); HEAD_LINES as usize];
+        let mut heads = vec![Heads::default(); self.heads.len() as usize];
         let mut lines = vec![Line::default(); self.lines.len() as usize];
         for prefix in rules {
             let place = if home(prefix) == Home::Trie { Place::Trie } else { Place::Wide };
@@ -466,9 +465,8 @@ impl Table {
             if let Some(bits) = filter.bits {
                 lines[bits.line as usize].0[bits.word] |= bits.mask;
             }
-            let (first, count) = filter.heads;
-            for index in first..first + count {
-                heads[(index / HEADS) as usize].0[(index % HEADS) as usize] |= filter.lengths4;
+            for (line, word, mask) in filter.head_words() {
+                heads[line as usize].0[word] |= mask;
             }
         }
         self.change_config(|own| *own = config)?;
@@ -485,20 +483,19 @@ struct FilterBits {
     lengths4: u32,
     lengths6: u32,
     bits: Option<hash::Bits>,
-    /// The words of `heads` that have the bit of `lengths4`.
-    heads: (u32, u32),
+    heads: [hash::HeadBits; 2],
 }
 
 impl FilterBits {
     fn of(prefix: IpNet, config: &Config, place: Place) -> Self {
         let length = prefix.prefix_len();
-        let none = Self { flags: 0, lengths4: 0, lengths6: 0, bits: None, heads: (0, 0) };
+        let none = Self { flags: 0, lengths4: 0, lengths6: 0, bits: None, heads: Default::default() };
         match prefix {
             IpNet::V4(_) if length == 0 => Self { flags: flags::HAS_ANY4, ..none },
             IpNet::V4(net) => Self {
                 lengths4: 1 << (32 - length),
                 bits: matches!(home(prefix), Home::Bucket(_)).then(|| hash::bits(prefix, config)),
-                heads: hash::heads(net),
+                heads: hash::heads(net, config),
                 ..none
             },
             IpNet::V6(_) if place == Place::Trie => Self { flags: flags::HAS_TRIE6, ..none },
@@ -508,6 +505,16 @@ impl FilterBits {
                 ..none
             },
         }
+    }
+
+    /// The words of `heads`, each by its line and its place there, with the bits to set.
+    fn head_words(&self) -> impl Iterator<Item = (u32, usize, u32)> {
+        let words =
+            |bits: hash::HeadBits| (bits.first..bits.first + bits.count).map(move |word| (word, bits.mask));
+        self.heads
+            .into_iter()
+            .flat_map(words)
+            .map(|(word, mask)| (word / HEADS, (word % HEADS) as usize, mask))
     }
 
     fn tell(&self, config: &mut Config) {

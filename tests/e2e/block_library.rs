@@ -65,6 +65,54 @@ fn a_list_in_any_order_is_loaded_whole() {
     assert!(!drops(&blocklist, &lock, address(449)));
 }
 
+/// Rules of all lengths beside and in each other, so many.
+fn prefixes(count: u32) -> Vec<IpNet> {
+    let one = |number: u32| {
+        let bits = number.wrapping_mul(0x9e37_79b9).rotate_left(number % 32);
+        let length = u8::try_from(8 + bits % 25).expect("at most 32");
+        IpNet::new(Ipv4Addr::from(0x0a00_0000 | bits >> 10).into(), length).expect("a length").trunc()
+    };
+    (1..=count).map(one).collect()
+}
+
+/// Of 10.0.0.0/10, the edges of each rule and some addresses without one are judged as the rules say.
+fn agrees(blocklist: &Blocklist, lock: &Lock, rules: &[IpNet]) {
+    let inside = rules.iter().flat_map(|rule| [rule.network(), rule.broadcast()]);
+    let beside = prefixes(2000).into_iter().map(|other| other.addr());
+    let mut passed = 0;
+    for source in inside.chain(beside) {
+        let IpAddr::V4(source) = source else { panic!("{source} is of IPv4") };
+        let expected = rules.iter().any(|rule| rule.contains(&IpAddr::from(source)));
+        passed += usize::from(!expected);
+        assert_eq!(drops(blocklist, lock, source), expected, "{source}");
+    }
+    assert!(passed > 100, "some pass: {passed}");
+}
+
+/// For a large list, the words that lead to rules are others.
+#[test]
+fn packets_find_the_rules_of_small_and_large_lists() {
+    let _sandbox = need!(Sandbox::new());
+    for max_rules in [4000, 300_000] {
+        let (blocklist, lock) = blocklist(max_rules);
+        let mut writer = Writer::holding(&lock, &blocklist).unwrap();
+        let long: Vec<_> = prefixes(300).into_iter().filter(|rule| rule.prefix_len() > 12).collect();
+        let (first, rest) = long.split_at(long.len() / 2);
+        writer.add(&long.iter().copied().map(Item::new).collect::<Vec<_>>(), Some("s"), None).unwrap();
+        agrees(&blocklist, &lock, &long);
+        writer.remove(rest, None).unwrap();
+        let rest: Vec<_> = first.iter().copied().filter(|rule| !rest.contains(rule)).collect();
+        agrees(&blocklist, &lock, &rest);
+        // What is left over of rules that have gone is cleared, and no more than that.
+        let mut lists = Lists::new();
+        lists.insert("s", rest[10..].iter().copied().map(Item::new).collect());
+        writer.load(&lists, None).unwrap();
+        agrees(&blocklist, &lock, &rest[10..]);
+        drop(writer);
+        blocklist.purge(&lock).unwrap();
+    }
+}
+
 #[test]
 fn host_bits_and_mapped_addresses_make_no_other_rules() {
     let _sandbox = need!(Sandbox::new());

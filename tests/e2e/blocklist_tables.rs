@@ -13,6 +13,9 @@ const HAS_ALLOW4: u32 = 4;
 const HAS_ALLOW6: u32 = 8;
 const HAS_TRIE6: u32 = 16;
 const HAS_ANY4: u32 = 32;
+const FINE_HEADS: u32 = 64;
+/// Words of the fine heads before those that have lengths.
+const SLASH19S: u32 = 1 << 19;
 
 const HAS_END: u32 = 1 << 30;
 const OVERFLOWS: u32 = 1 << 31;
@@ -98,17 +101,32 @@ impl Tables {
         Self::load_into(&Kernel::current().expect("a kernel tells its version"), object)
     }
 
+    /// Loads `object`, as for a large list.
+    pub(crate) fn load_fine(object: &Object) -> Self {
+        Self::load_with(&Kernel::current().expect("a kernel tells its version"), object, FINE_HEADS)
+    }
+
     /// Loads `object` into this kernel, of which less may be known than is true.
     pub(crate) fn load_into(kernel: &Kernel, object: &Object) -> Self {
-        let entries =
-            [("buckets", BUCKETS), ("hits", 16 * BUCKETS), ("marks", 16 * BUCKETS), ("filter", LINES)];
+        Self::load_with(kernel, object, 0)
+    }
+
+    fn load_with(kernel: &Kernel, object: &Object, flags: u32) -> Self {
+        let heads = if flags & FINE_HEADS == 0 { 1 << 16 } else { 2 * SLASH19S };
+        let entries = [
+            ("buckets", BUCKETS),
+            ("hits", 16 * BUCKETS),
+            ("marks", 16 * BUCKETS),
+            ("filter", LINES),
+            ("heads", heads / 16),
+        ];
         let mut wish = Loader::new(object);
         for (map, number) in entries {
             wish = wish.max_entries(map, number);
         }
         let plan = wish.plan(kernel).expect("a plan");
         let loaded = plan.execute(|_| {}).expect("the kernel takes it");
-        let tables = Self { loaded, flags: 0, lengths4: 0, lengths6: 0, in_trie: Vec::new() };
+        let tables = Self { loaded, flags, lengths4: 0, lengths6: 0, in_trie: Vec::new() };
         tables.configure();
         tables
     }
@@ -182,8 +200,17 @@ impl Tables {
         }
         let bit = 1 << (32 - length);
         self.lengths4 |= bit;
-        for word in number >> 16..(number >> 16) + (1 << 16_u8.saturating_sub(length)) {
-            self.change("heads", word >> 4, 4 * (word as usize & 15), |lengths| lengths | bit);
+        if self.flags & FINE_HEADS == 0 {
+            self.tell_heads(number >> 16, 1 << 16_u8.saturating_sub(length), bit);
+        } else {
+            let (slash19, count) = (number >> 13, 1 << 19_u8.saturating_sub(length));
+            self.tell_heads(SLASH19S + slash19, count, bit);
+            let slash24s = (0..32).filter(|n| {
+                let (first, last) = ((slash19 << 5 | n) << 8, (slash19 << 5 | n) << 8 | 0xff);
+                first_bits4(last, length) == number || first_bits4(number, 24) == first
+            });
+            let slash24s = if count > 1 { u32::MAX } else { slash24s.fold(0, |bits, n| bits | 1 << n) };
+            self.tell_heads(slash19, count, slash24s);
         }
         if length < 17 {
             return self.add_wide(wide_key, end);
@@ -214,6 +241,21 @@ impl Tables {
             header & !(1 << (15 + slot)) | 1 << slot | is_prefix << (15 + slot) | ends
         });
         Place::Slot(16 * bucket + slot)
+    }
+
+    /// Sets bits in so many words of `heads`.
+    fn tell_heads(&self, first: u32, count: u32, bits: u32) {
+        let words: Vec<_> = (first..first + count).collect();
+        for words in words.chunk_by(|a, b| a >> 4 == b >> 4) {
+            let line = words[0] >> 4;
+            let mut value = self.read("heads", &line.to_ne_bytes());
+            for word in words {
+                let at = 4 * (*word as usize & 15);
+                let old = u32::from_ne_bytes(value[at..at + 4].try_into().expect("four bytes"));
+                value[at..at + 4].copy_from_slice(&(old | bits).to_ne_bytes());
+            }
+            self.write("heads", &line.to_ne_bytes(), &value);
+        }
     }
 
     fn add6(&mut self, number: u128, length: u8, end: u32) -> Place {
