@@ -64,9 +64,9 @@ fn reserve(max_rules: u32) -> u32 {
     max_rules / 64 + 2 * DEEPEST
 }
 
-/// With room for more rules than this, `heads` are fine. Coarse ones and the filter, which takes two bytes a rule, fit no
-/// cache any more then, and one line of bits saves an unlisted packet most of what it would wait for. For smaller lists
-/// that line would only be one more.
+/// With room for more rules than this, `heads` are fine. Coarse ones and the filter, which takes two bytes a rule, fit
+/// no cache any more then, and one line of bits saves an unlisted packet most of what it would wait for. For smaller
+/// lists that line would only be one more.
 const MOST_COARSE: u32 = 1 << 18;
 
 /// What the program is told of a blocklist with room for so many rules: how large the tables are that are never larger.
