@@ -57,6 +57,12 @@ fn a_load_that_is_killed_is_repaired_by_the_next() {
     kill_each_load("256", 8, &lists_with_little_in_common());
 }
 
+/// The same where other words lead packets to rules.
+#[test]
+fn a_load_into_a_large_blocklist_is_repaired_by_the_next() {
+    kill_each_load("300000", 6, &lists_with_little_in_common());
+}
+
 /// The same where old rules have to go first.
 #[test]
 fn a_load_without_room_for_both_lists_is_repaired_by_the_next() {
@@ -148,6 +154,11 @@ fn a_load_in_parts_leaves_no_gap_in_time() {
 #[test]
 fn a_load_leaves_no_gap() {
     leaves_no_gap("100000", |list, rest| format!("10.{list}.{rest}"));
+}
+
+#[test]
+fn a_load_into_a_large_blocklist_leaves_no_gap() {
+    leaves_no_gap("300000", |list, rest| format!("10.0.{rest}/{}", 33 - list));
 }
 
 #[test]
