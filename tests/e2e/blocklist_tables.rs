@@ -205,11 +205,11 @@ impl Tables {
         } else {
             let (slash19, count) = (number >> 13, 1 << 19_u8.saturating_sub(length));
             self.tell_heads(SLASH19S + slash19, count, bit);
-            let slash24s = (0..32).filter(|n| {
-                let (first, last) = ((slash19 << 5 | n) << 8, (slash19 << 5 | n) << 8 | 0xff);
-                first_bits4(last, length) == number || first_bits4(number, 24) == first
-            });
-            let slash24s = if count > 1 { u32::MAX } else { slash24s.fold(0, |bits, n| bits | 1 << n) };
+            // A rule lies in a /24 or covers it if the shorter of the two is the beginning of the other.
+            let shared = length.min(24);
+            let is_told =
+                |n: &u32| first_bits4((slash19 << 5 | n) << 8, shared) == first_bits4(number, shared);
+            let slash24s = (0..32).filter(is_told).fold(0, |bits, n| bits | 1 << n);
             self.tell_heads(slash19, count, slash24s);
         }
         if length < 17 {
