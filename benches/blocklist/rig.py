@@ -29,8 +29,9 @@ MASK64 = (1 << 64) - 1
 MULTIPLIER = 0x9E3779B97F4A7C15
 DEFAULT_DROP = 2
 FINE_HEADS = 64
-# Above this, `heads` has a line for each /16.
+# Room for more rules than this has fine heads, as the crate makes them.
 MOST_COARSE = 1 << 18
+SLASH19S = 1 << 19
 OVERFLOWS = 1 << 31
 
 
@@ -41,7 +42,8 @@ def mix(number):
 
 
 def heads_of(max_rules):
-    return 65_536 if max_rules > MOST_COARSE else 4_096
+    """How many lines `heads` has."""
+    return 2 * SLASH19S // 16 if max_rules > MOST_COARSE else 4_096
 
 
 class Tables:
@@ -86,7 +88,7 @@ class Tables:
 
     def tell_fine_heads(self, prefix, length):
         for slash19 in range(prefix >> 13, (prefix >> 13) + (1 << max(0, 19 - length))):
-            self.heads[(1 << 19) + slash19] |= 1 << (32 - length)
+            self.heads[SLASH19S + slash19] |= 1 << (32 - length)
             if length < 20:
                 self.heads[slash19] = 0xFFFFFFFF
             else:

@@ -75,12 +75,12 @@ fn prefixes(count: u32) -> Vec<IpNet> {
     (1..=count).map(one).collect()
 }
 
-/// Of 10.0.0.0/10, the edges of each rule and some addresses without one are judged as the rules say.
-fn agrees(blocklist: &Blocklist, lock: &Lock, rules: &[IpNet]) {
-    let inside = rules.iter().flat_map(|rule| [rule.network(), rule.broadcast()]);
-    let beside = prefixes(2000).into_iter().map(|other| other.addr());
+/// Packets from the edges of each rule, and from addresses in and beside them, are judged as the rules say.
+fn assert_judged_by(blocklist: &Blocklist, lock: &Lock, rules: &[IpNet]) {
+    let edges = rules.iter().flat_map(|rule| [rule.network(), rule.broadcast()]);
+    let others = prefixes(2000).into_iter().map(|other| other.addr());
     let mut passed = 0;
-    for source in inside.chain(beside) {
+    for source in edges.chain(others) {
         let IpAddr::V4(source) = source else { panic!("{source} is of IPv4") };
         let expected = rules.iter().any(|rule| rule.contains(&IpAddr::from(source)));
         passed += usize::from(!expected);
@@ -96,18 +96,20 @@ fn packets_find_the_rules_of_small_and_large_lists() {
     for max_rules in [4000, 300_000] {
         let (blocklist, lock) = blocklist(max_rules);
         let mut writer = Writer::holding(&lock, &blocklist).unwrap();
-        let long: Vec<_> = prefixes(300).into_iter().filter(|rule| rule.prefix_len() > 12).collect();
-        let (first, rest) = long.split_at(long.len() / 2);
-        writer.add(&long.iter().copied().map(Item::new).collect::<Vec<_>>(), Some("s"), None).unwrap();
-        agrees(&blocklist, &lock, &long);
-        writer.remove(rest, None).unwrap();
-        let rest: Vec<_> = first.iter().copied().filter(|rule| !rest.contains(rule)).collect();
-        agrees(&blocklist, &lock, &rest);
-        // What is left over of rules that have gone is cleared, and no more than that.
+        let held = |rules: &[IpNet]| rules.iter().copied().map(Item::new).collect::<Vec<_>>();
+        let all: Vec<_> = prefixes(300).into_iter().filter(|rule| rule.prefix_len() > 12).collect();
+        writer.add(&held(&all), Some("s"), None).unwrap();
+        assert_judged_by(&blocklist, &lock, &all);
+        let (first, gone) = all.split_at(all.len() / 2);
+        writer.remove(gone, None).unwrap();
+        let kept: Vec<_> = first.iter().copied().filter(|rule| !gone.contains(rule)).collect();
+        assert_judged_by(&blocklist, &lock, &kept);
+        // A load clears what led to rules that have gone, and nothing else.
+        let listed = &kept[10..];
         let mut lists = Lists::new();
-        lists.insert("s", rest[10..].iter().copied().map(Item::new).collect());
+        lists.insert("s", held(listed));
         writer.load(&lists, None).unwrap();
-        agrees(&blocklist, &lock, &rest[10..]);
+        assert_judged_by(&blocklist, &lock, listed);
         drop(writer);
         blocklist.purge(&lock).unwrap();
     }
