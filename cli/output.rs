@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write as _};
 use std::io::{self, BufWriter, Write};
 use std::{mem, process, str};
 
-use loader::{Error, ErrorKind, Result, escape};
+use loader::{Error, ErrorKind, Interface, Result, escape};
 use serde::Serialize;
 
 use crate::args::Form;
@@ -31,6 +31,10 @@ pub(crate) struct NamedInterface {
 impl NamedInterface {
     pub(crate) fn new(name: &str, ifindex: u32) -> Self {
         Self { interface: name.to_owned(), ifindex }
+    }
+
+    pub(crate) fn of(interface: &Interface) -> Self {
+        Self::new(interface.name(), interface.index().get())
     }
 
     /// The name, fit for a terminal.

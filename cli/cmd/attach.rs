@@ -127,7 +127,7 @@ struct Attached {
 impl Attached {
     fn of_running((interface, running): &(Interface, RunsAlready)) -> Self {
         Self {
-            at: NamedInterface::new(interface.name(), interface.index().get()),
+            at: NamedInterface::of(interface),
             mode: running.program.mode.to_string(),
             replaced: None,
             link: running.link.map(|link| Link { id: Some(link.id), pin: None }),
@@ -142,7 +142,7 @@ impl Attached {
             pin: pin.to_string_lossy().into_owned(),
         };
         Self {
-            at: NamedInterface::new(&attached.name, attached.index),
+            at: NamedInterface::of(&attached.interface),
             mode: attached.mode.to_string(),
             replaced: attached.replaced.and_then(|program| program.id),
             // While on trial, the guard's link holds what netlink would.

@@ -36,10 +36,6 @@ pub(crate) fn run(args: &args::Detach) -> Result<()> {
     answered.and(last.map_or(Ok(()), Err))
 }
 
-fn at(interface: &Interface) -> NamedInterface {
-    NamedInterface::new(interface.name(), interface.index().get())
-}
-
 /// Detaches what runs on an interface.
 fn for_good(args: &args::Detach, interface: &Interface) -> Result<DetachedFrom> {
     let bpffs = &args.bpffs.root;
@@ -62,7 +58,7 @@ fn for_good(args: &args::Detach, interface: &Interface) -> Result<DetachedFrom> 
         unpinned.extend(pins.iter().map(|pin| pin.to_string_lossy().into_owned()));
     }
     attach::remove_shared_directory(bpffs);
-    Ok(DetachedFrom { at: at(interface), programs: detached, unpinned, trial: None })
+    Ok(DetachedFrom { at: NamedInterface::of(interface), programs: detached, unpinned, trial: None })
 }
 
 /// Detaches what runs on all interfaces until `guard` puts it back, or on none of them. Until the trial is confirmed,
@@ -83,7 +79,12 @@ fn on_trial(args: &args::Detach, interfaces: &[Interface], guard: &Guard) -> Res
         let ids: Vec<_> = trial.before.iter().map(|(program, _)| program.id).collect();
         let programs = take_off(interface, &ids, bpffs, *by_link)
             .map_err(|error| give_up(error, guard, trial, !all.is_empty()))?;
-        all.push(DetachedFrom { at: at(interface), programs, unpinned: Vec::new(), trial: None });
+        all.push(DetachedFrom {
+            at: NamedInterface::of(interface),
+            programs,
+            unpinned: Vec::new(),
+            trial: None,
+        });
     }
     let trials: Vec<_> = trials.into_iter().map(|(trial, _)| trial).collect();
     for (document, trial) in all.iter_mut().zip(begin(guard, trials, interfaces)?) {

@@ -282,7 +282,7 @@ fn warn(attached: &AttachedTo, explain: impl FnOnce(Error) -> Error) {
     if let Some(refusal) = &attached.native_refusal {
         output::remark(format_args!(
             "warning: {} runs in generic mode, which is much slower: native mode was refused: {}",
-            quote(&attached.name),
+            attached.interface,
             escape(&refusal.to_string())
         ));
         output::reason(&explain(refusal.clone()));

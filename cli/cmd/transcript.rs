@@ -1,5 +1,7 @@
 //! The calls of a plan as they are told while it is carried out, and in the answer.
 
+use std::mem::ManuallyDrop;
+
 use loader::load::{Loaded, Outcome, Record};
 use loader::plan::{Call, MapSlot, Plan, Step};
 use loader::{Result, errno_name, escape, quote};
@@ -28,7 +30,8 @@ impl Telling {
 
 /// A plan that was carried out.
 pub(crate) struct Executed {
-    pub(crate) loaded: Loaded,
+    /// Left to the kernel, which closes at once what a process that ends still has.
+    pub(crate) loaded: ManuallyDrop<Loaded>,
     /// Every call, where the answer is JSON: in words it has none.
     pub(crate) transcript: Vec<RecordDocument>,
 }
@@ -72,7 +75,7 @@ pub(super) fn execute_with(planned: &Planned, telling: Telling, guard: Option<&G
     }
     types.warn(&planned.plan);
     loaded.mounted().into_iter().for_each(mount::warn_if_it_passes);
-    Ok(Executed { loaded, transcript })
+    Ok(Executed { loaded: ManuallyDrop::new(loaded), transcript })
 }
 
 /// Whether these steps may wait for another run, however long that takes.

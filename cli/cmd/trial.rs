@@ -80,7 +80,7 @@ impl TrialDocument {
             (None, Some(_)) => WithoutGuard::ProgramGoes,
             (None, None) => WithoutGuard::NoLinks,
         };
-        Self::new(guard, &attached.name, attached.replaced.into_iter().collect(), without_guard)
+        Self::new(guard, attached.interface.name(), attached.replaced.into_iter().collect(), without_guard)
     }
 
     /// Of taking `before` off `interface`.

@@ -36,6 +36,7 @@ mod upgrade;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::libc::{EBUSY, ENOENT, ENOTEMPTY};
@@ -138,7 +139,7 @@ struct Execution<'p> {
     slots: Slots,
     types: Types,
     upgrade: Upgrade,
-    socket: Option<RouteSocket>,
+    socket: Option<Arc<RouteSocket>>,
     /// What is known and done at each interface.
     interfaces: Vec<AtInterface>,
     /// At which of them the steps are.
@@ -465,6 +466,7 @@ impl Execution<'_> {
             maps: made(&maps[..lasting], slots.maps),
             programs: made(programs, slots.programs),
             sections: sections.clone(),
+            btf: self.types.btf.take(),
             btf_refusal: self.types.refusal.take(),
             mounted,
         }

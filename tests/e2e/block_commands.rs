@@ -182,6 +182,7 @@ fn packets_of_unknown_interfaces_are_counted_together() {
     let (_sandbox, veth) = need!(blocked_pair(&["--max-rules", "64"]));
     block(&["add", "192.0.2.77"]).ok();
     assert_udp(&veth, BLOCKED, 0);
+    veth.without_ipv6();
     let map = Map::open_pinned("/sys/fs/bpf/xdpload/block/counters").expect("it is pinned");
     let entry = |index: u32| index.to_ne_bytes();
     let ifindex = Interface::named(NEAR).expect("it is there").index().get();

@@ -13,7 +13,7 @@ use crate::packets::{Frame, Wire, assert_udp};
 use crate::peers::{bpftool, number, text};
 use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
-use crate::veth::{FAR, NEAR, OTHER, Veth, pair};
+use crate::veth::{NEAR, OTHER, Veth, pair};
 use crate::xdpload::{answer, xdpload};
 
 const COMPILERS: [&str; 2] = ["clang-14", "clang-19"];
@@ -22,9 +22,7 @@ const COMPILERS: [&str; 2] = ["clang-14", "clang-19"];
 /// comes after it.
 #[track_caller]
 fn see(veth: &Veth, object: &str, options: &[&str]) -> Vec<Vec<u8>> {
-    veth.far.run(|| {
-        fs::write(format!("/proc/sys/net/ipv6/conf/{FAR}/disable_ipv6"), "1").expect("root may set it");
-    });
+    veth.without_ipv6();
     let attached = answer(&[&["attach", NEAR, object, "--replace"], options].concat());
     let (near, far) = (Wire::near(), Wire::far(veth));
     let frame = Frame::ipv4(veth, &[], OTHER);

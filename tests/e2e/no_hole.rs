@@ -29,8 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn bench() -> Result<(Sandbox, Veth), Missing> {
     kernel((5, 18), "BPF_F_TEST_XDP_LIVE_FRAMES")?;
     let (sandbox, veth) = pair(&[])?;
-    // Nobody else sends anything: neighbours are known, and IPv6 does not look for others.
-    veth.far.run(|| fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").expect("it may be written"));
+    veth.without_ipv6();
     Ok((sandbox, veth))
 }
 

@@ -1,6 +1,6 @@
 //! The packet programs on real frames: what the blacklist judges and what it leaves alone, the verdicts, the counters.
 
-use std::{fs, thread};
+use std::thread;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -9,7 +9,7 @@ use crate::objects::{object, object_by};
 use crate::packets::{Frame, Wire, ethertype};
 use crate::peers::{bpftool, number, number_of_cpus, text};
 use crate::requirement::Missing;
-use crate::veth::{BLOCKED, FAR, NEAR, OTHER, Veth, pair};
+use crate::veth::{BLOCKED, NEAR, OTHER, Veth, pair};
 use crate::xdpload::{answer, xdpload};
 
 const INNER: (u16, u16) = (ethertype::VLAN, 7);
@@ -146,7 +146,7 @@ fn functions_that_are_joined_judge_frames() {
 #[test]
 fn a_global_variable_counts_frames() {
     let (_sandbox, veth) = need!(pair(&[]));
-    veth.far.run(|| fs::write(format!("/proc/sys/net/ipv6/conf/{FAR}/disable_ipv6"), "1").unwrap());
+    veth.without_ipv6();
     xdpload(&["attach", NEAR, &object("global_data")]).ok();
     let (near, far) = (Wire::near(), Wire::far(&veth));
     for _ in 0..5 {
@@ -164,8 +164,7 @@ fn a_global_variable_counts_frames() {
 #[test]
 fn counters_of_all_cpus_add_up() {
     let (_sandbox, veth) = need!(pair(&["bpftool"]));
-    // Without IPv6 nothing sends by itself, and the counters count what the test sends.
-    veth.far.run(|| fs::write(format!("/proc/sys/net/ipv6/conf/{FAR}/disable_ipv6"), "1").unwrap());
+    veth.without_ipv6();
     xdpload(&["attach", NEAR, &object("count_percpu")]).ok();
     let maps = answer(&["status", NEAR])["interfaces"][0]["programs"][0]["maps"].clone();
     let (near, far) = (Wire::near(), Wire::far(&veth));

@@ -1,6 +1,5 @@
 //! `--keep-maps` and `--migrate-maps`: a new program goes on with what the one before it has counted and listed.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::thread;
 
@@ -14,7 +13,7 @@ use crate::peers::{attached_by_ip, bpftool, map_entries, number, text};
 use crate::sandbox::Sandbox;
 use crate::strace::{Call, Fault, trace, trace_with_fault};
 use crate::strace_plan::run_as_planned;
-use crate::veth::{BLOCKED, FAR, NEAR, OTHER, Veth, pair};
+use crate::veth::{BLOCKED, NEAR, OTHER, pair};
 use crate::xdpload::{answer, xdpload, xdpload_command};
 
 /// Replaces what is on `near0` by `name`, as the plan says.
@@ -35,17 +34,10 @@ fn map_id(name: &str) -> u64 {
     ids.find(|id| bpftool(&["map", "show", "id", &id.to_string()])["name"] == name).expect("it has that map")
 }
 
-/// Nothing but the test sends, so that counters count what it sends.
-fn without_ipv6(veth: &Veth) {
-    veth.far
-        .run(|| fs::write(format!("/proc/sys/net/ipv6/conf/{FAR}/disable_ipv6"), "1"))
-        .expect("the namespace is the test's own");
-}
-
 #[test]
 fn counters_are_exact_across_upgrades_under_packets() {
     let (sandbox, veth) = need!(pair(&["bpftool", "strace"]));
-    without_ipv6(&veth);
+    veth.without_ipv6();
     for (first, again) in [
         (&["--mode=native"][..], &["--mode=auto"][..]),
         (&["--mode=generic"], &["--mode=auto"]),
@@ -171,7 +163,7 @@ fn entries_move_to_a_map_of_another_size() {
 #[test]
 fn values_of_each_cpu_move_with_their_cpu() {
     let (sandbox, veth) = need!(pair(&["bpftool", "strace"]));
-    without_ipv6(&veth);
+    veth.without_ipv6();
     xdpload(&["attach", NEAR, &object("count_percpu")]).ok();
     let id = |name| u32::try_from(map_id(name)).unwrap();
     let old = Map::from_id(id("packets")).unwrap();

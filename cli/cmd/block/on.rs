@@ -12,7 +12,6 @@ use loader::diagnosis::{InterfaceFacts, Privilege};
 use loader::doctor;
 use loader::features::{Answer, Feature};
 use loader::kernel::probe;
-use loader::load::Loaded;
 use loader::netlink::{InterfaceInfo, InterfaceRef, Mode, ModeChoice};
 use loader::pin::{self, HeldBpffs};
 use loader::plan::{Existing, Plan, Target};
@@ -362,10 +361,10 @@ impl TurningOn<'_> {
                 trial: None,
             });
         }
-        let loaded = self.run_plan(&link, self.buffers(interface, &link), guard)?;
-        let attached = loaded.attached().expect("the plan was to attach");
+        let executed = self.run_plan(&link, self.buffers(interface, &link), guard)?;
+        let attached = executed.loaded.attached().expect("the plan was to attach");
         Ok(IsOn {
-            at: NamedInterface::new(&attached.name, attached.index),
+            at: NamedInterface::of(&attached.interface),
             mode: attached.mode.to_string(),
             program: attached.info.as_ref().map(|info| info.id),
             changed: true,
@@ -387,7 +386,7 @@ impl TurningOn<'_> {
     }
 
     /// Attaches as `xdpload attach --pinned` does, on trial if there is a guard, and explains a refusal as that does.
-    fn run_plan(&self, link: &InterfaceInfo, buffers: Buffers, guard: Option<&Guard>) -> Result<Loaded> {
+    fn run_plan(&self, link: &InterfaceInfo, buffers: Buffers, guard: Option<&Guard>) -> Result<Executed> {
         let args = self.args;
         let path = self.blocklist.program(buffers, self.lock).map_err(name_privileges)?;
         let target = Target::new(InterfaceRef::named(link.name.clone())?)
@@ -398,12 +397,12 @@ impl TurningOn<'_> {
         let planned =
             Planned { plan: Plan::of_attaching(&program, &[target], &args.bpffs.root)?, btf_flaw: None };
         let (plan, root) = (&planned.plan, &args.bpffs.root);
-        let Executed { loaded, .. } = trial::execute(&planned, Telling::default(), guard, &bpffs)
+        let executed = trial::execute(&planned, Telling::default(), guard, &bpffs)
             .map_err(|refusal| remedy::in_words_of_block_on(doctor::explain(refusal, plan, root)))?;
         let explain_native =
             |refusal| remedy::in_words_of_block_on(doctor::explain_native(refusal, plan, root));
-        loaded.attachments().iter().for_each(|attached| crate::cmd::warn(attached, explain_native));
-        Ok(loaded)
+        executed.loaded.attachments().iter().for_each(|attached| crate::cmd::warn(attached, explain_native));
+        Ok(executed)
     }
 }
 

@@ -31,10 +31,15 @@ impl Interface {
     /// The interface `link` in the network namespace of `socket`.
     pub fn find(link: &InterfaceRef, socket: Arc<RouteSocket>) -> Result<Self> {
         let found = socket.interface(link)?;
-        let index = NonZeroU32::new(found.index).ok_or_else(|| {
+        Self::seen(&found, socket)
+    }
+
+    /// The interface that was `seen` by `socket`.
+    pub(crate) fn seen(seen: &InterfaceInfo, socket: Arc<RouteSocket>) -> Result<Self> {
+        let index = NonZeroU32::new(seen.index).ok_or_else(|| {
             Error::new(ErrorKind::Malformed, "the kernel told of an interface with index 0")
         })?;
-        Ok(Self { index, name: found.name, socket })
+        Ok(Self { index, name: seen.name.clone(), socket })
     }
 
     /// Its number in its network namespace.

@@ -2,11 +2,12 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::libc::EINVAL;
 
 use super::{AttachedTo, Execution, Outcome};
-use crate::attach::{self, Link, NetNs, RouteSocket, link_of, not_by_link};
+use crate::attach::{self, Interface, Link, NetNs, RouteSocket, link_of, not_by_link};
 use crate::error::{Context as _, Error, ErrorKind, Result, quote};
 use crate::kernel::duplicate;
 use crate::netlink::{
@@ -20,6 +21,8 @@ use crate::program::Program;
 #[derive(Default)]
 pub(super) struct AtInterface {
     pub(super) interface: Option<InterfaceInfo>,
+    /// The same for whoever attaches, who may use it afterwards.
+    handle: Option<Interface>,
     /// The program that is to be replaced there.
     pub(super) running: Option<(XdpProgram, Program)>,
     /// The change of the interface that was asked for last.
@@ -39,7 +42,7 @@ pub(super) struct AtInterface {
 
 /// The calls on the interface.
 impl Execution<'_> {
-    pub(super) fn socket(&self) -> &RouteSocket {
+    pub(super) fn socket(&self) -> &Arc<RouteSocket> {
         self.socket.as_ref().expect("a plan asks for an interface after it has opened the socket")
     }
 
@@ -49,7 +52,7 @@ impl Execution<'_> {
 
     pub(super) fn open_socket(&mut self, netns: Option<&str>) -> Result<Outcome> {
         let netns = netns.map(NetNs::at).transpose()?;
-        self.socket = Some(RouteSocket::open(netns.as_ref())?);
+        self.socket = Some(Arc::new(RouteSocket::open(netns.as_ref())?));
         Ok(Outcome::Done)
     }
 
@@ -68,7 +71,9 @@ impl Execution<'_> {
         let list: Vec<_> = interface.xdp.programs().iter().map(ToString::to_string).collect();
         let programs = if list.is_empty() { "no XDP program".to_owned() } else { list.join(", ") };
         let found = format!("interface {} {name}, {programs}", interface.index);
-        self.here_mut().interface = Some(interface);
+        let handle = Interface::seen(&interface, Arc::clone(self.socket()))?;
+        let here = self.here_mut();
+        (here.interface, here.handle) = (Some(interface), Some(handle));
         Ok(Outcome::Found(found))
     }
 
@@ -99,7 +104,7 @@ impl Execution<'_> {
         let replaced = running.map(|(running, _)| *running);
         let mode =
             set.mode.or(replaced.map(|program| program.mode)).expect("a plan gives the mode, or replaces");
-        let (index, name) = (self.interface().index, self.interface().name.clone());
+        let index = self.interface().index;
         let answer = self.socket().set_xdp(index, mode, change);
         let here = self.here_mut();
         (here.change, here.unanswered) = (Some((mode, change)), answer.is_err());
@@ -107,8 +112,9 @@ impl Execution<'_> {
             Ok(attach::Outcome::Done { warning }) => Ok(warning),
             Ok(attach::Outcome::Refused(error)) | Err(error) => Err(error),
         }
-        .context(|| format!("attaching to {} in {mode} mode", quote(&name)))?;
-        self.here_mut().attached = Some(AttachedTo { warning, ..attached_to(index, name, mode, replaced) });
+        .context(|| format!("attaching to {} in {mode} mode", quote(&self.interface().name)))?;
+        let attached = AttachedTo { warning, ..self.attached_to(mode, replaced) };
+        self.here_mut().attached = Some(attached);
         Ok(Outcome::Done)
     }
 
@@ -177,25 +183,24 @@ impl Execution<'_> {
     }
 
     pub(super) fn create_link(&mut self, create: &LinkCreate) -> Result<Outcome> {
-        let (index, name, mode) = (self.interface().index, self.interface().name.clone(), create.mode);
-        let link = Link::create(self.program(create.program).as_fd(), self.socket(), index, mode)
-            .context(|| format!("attaching to {} by a bpf_link", quote(&name)))?;
+        let (InterfaceInfo { index, name, .. }, mode) = (self.interface(), create.mode);
+        let link = Link::create(self.program(create.program).as_fd(), self.socket(), *index, mode)
+            .context(|| format!("attaching to {} by a bpf_link", quote(name)))?;
         let outcome = Outcome::Fd(link.as_fd().as_raw_fd());
+        let attached = self.attached_to(mode, None);
         let here = self.here_mut();
-        here.bpf_link = Some(link);
-        here.attached = Some(attached_to(index, name, mode, None));
+        (here.bpf_link, here.attached) = (Some(link), Some(attached));
         Ok(outcome)
     }
 
     pub(super) fn update_link(&mut self, program: ProgramSlot) -> Result<Outcome> {
         let (running, old) = self.running();
-        let (index, name) = (self.interface().index, self.interface().name.clone());
         // Another may be loaded in its place for a later interface. Afterwards nothing may fail.
         let in_link = duplicate(self.program(program), "the program")?;
-        self.bpf_link()
-            .update(self.program(program), old)
-            .context(|| format!("replacing the program on {} in its bpf_link", quote(&name)))?;
-        let attached = attached_to(index, name, running.mode, Some(*running));
+        self.bpf_link().update(self.program(program), old).context(|| {
+            format!("replacing the program on {} in its bpf_link", quote(&self.interface().name))
+        })?;
+        let attached = self.attached_to(running.mode, Some(*running));
         let here = self.here_mut();
         (here.attached, here.in_link) = (Some(attached), Some(in_link));
         Ok(Outcome::Done)
@@ -234,19 +239,19 @@ impl Execution<'_> {
         }
         Ok(Outcome::Found(format!("bpf_link {}", state.id)))
     }
-}
 
-fn attached_to(index: u32, name: String, mode: Mode, replaced: Option<XdpProgram>) -> AttachedTo {
-    AttachedTo {
-        index,
-        name,
-        mode,
-        replaced,
-        native_refusal: None,
-        warning: None,
-        info: None,
-        link: None,
-        prog_arrays: Vec::new(),
+    fn attached_to(&self, mode: Mode, replaced: Option<XdpProgram>) -> AttachedTo {
+        let interface = self.here().handle.clone();
+        AttachedTo {
+            interface: interface.expect("a plan attaches after it has asked for the interface"),
+            mode,
+            replaced,
+            native_refusal: None,
+            warning: None,
+            info: None,
+            link: None,
+            prog_arrays: Vec::new(),
+        }
     }
 }
 

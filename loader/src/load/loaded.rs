@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::attach::LinkState;
+use crate::attach::{Interface, LinkState};
 use crate::error::{Error, ErrorKind, Result, errno_name, escape, quote};
+use crate::kernel::LoadedBtf;
 use crate::map::Map;
 use crate::netlink::{Mode, XdpProgram};
 use crate::plan::{Call, KernelCall, Number, Plan, label};
@@ -21,6 +22,7 @@ pub struct Loaded {
     pub(super) infos: Vec<Option<ProgramInfo>>,
     pub(super) kept: Vec<String>,
     pub(super) copied: Vec<(String, usize)>,
+    pub(super) btf: Option<LoadedBtf>,
     pub(super) btf_refusal: Option<Error>,
     pub(super) mounted: Option<String>,
     pub(super) attached: Vec<AttachedTo>,
@@ -30,10 +32,8 @@ pub struct Loaded {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct AttachedTo {
-    /// The interface's number in its network namespace.
-    pub index: u32,
-    /// The interface's name.
-    pub name: String,
+    /// The interface: whoever looks at it or detaches there later needs not look it up anew.
+    pub interface: Interface,
     /// The mode that it became.
     pub mode: Mode,
     /// The program that was there before.
@@ -167,6 +167,12 @@ impl Loaded {
     /// The names of the maps whose entries were copied from those of the program that was replaced, and how many.
     pub fn copied_maps(&self) -> &[(String, usize)] {
         &self.copied
+    }
+
+    /// The object's types as the kernel has them, for maps that the caller makes
+    /// ([`MapParams::types`](crate::map::MapParams::types)).
+    pub fn btf(&self) -> Option<&LoadedBtf> {
+        self.btf.as_ref()
     }
 
     /// Why the kernel has not taken the object's types, if it refused them: everything was then loaded without.

@@ -240,14 +240,19 @@ impl Map {
     /// As [`Map::from_fd`], and gives what that call told.
     pub fn with_info(fd: OwnedFd) -> Result<(Self, MapInfo)> {
         pin::expect(Kind::Map, fd.as_fd())?;
+        Self::described(fd)
+    }
+
+    /// The same of an fd that can only be that of a map.
+    fn described(fd: OwnedFd) -> Result<(Self, MapInfo)> {
         let (fd, info) = MapFd::from_fd(fd)
             .map_err(|errno| Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), "the map", errno.0))?;
         let info = MapInfo::new(&info);
         Ok((Self { fd, label: label(&info.name, Some(info.id)) }, info))
     }
 
-    /// Opens the map with this id: one `BPF_MAP_GET_FD_BY_ID`, and the call of [`Map::from_fd`]. It needs
-    /// CAP_SYS_ADMIN.
+    /// Opens the map with this id: one `BPF_MAP_GET_FD_BY_ID`, and one `BPF_OBJ_GET_INFO_BY_FD` for its sizes and name.
+    /// It needs CAP_SYS_ADMIN.
     pub fn from_id(id: u32) -> Result<Self> {
         Self::from_id_with_info(id).map(|(map, _)| map)
     }
@@ -255,7 +260,7 @@ impl Map {
     /// As [`Map::from_id`], and gives what the kernel told.
     pub fn from_id_with_info(id: u32) -> Result<(Self, MapInfo)> {
         let fd = bpf::map_fd_by_id(id).map_err(|errno| by_id_error(id, errno))?;
-        Self::with_info(fd).context(|| label("", Some(id)))
+        Self::described(fd).context(|| label("", Some(id)))
     }
 
     /// Opens the map that is pinned at `path`: one `BPF_OBJ_GET`, and the call of [`Map::from_fd`].

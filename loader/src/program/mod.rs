@@ -160,14 +160,19 @@ impl Program {
     /// As [`Program::from_fd`], and gives what that call told, without the ids of the maps.
     pub fn with_info(fd: OwnedFd) -> Result<(Self, ProgramInfo)> {
         pin::expect(Kind::Program, fd.as_fd())?;
+        Self::described(fd)
+    }
+
+    /// The same of an fd that can only be that of a program.
+    fn described(fd: OwnedFd) -> Result<(Self, ProgramInfo)> {
         let info = bpf::prog_info(fd.as_fd(), &mut [])
             .map_err(|errno| Error::os(&Cmd::OBJ_GET_INFO_BY_FD.call(), "the program", errno.0))?;
         let info = ProgramInfo::new(&info, Vec::new());
         Ok((Self { fd, label: label(&info.name, Some(info.id)) }, info))
     }
 
-    /// Opens the program with this id: one `BPF_PROG_GET_FD_BY_ID`, and the call of [`Program::from_fd`]. It needs
-    /// CAP_SYS_ADMIN.
+    /// Opens the program with this id: one `BPF_PROG_GET_FD_BY_ID`, and one `BPF_OBJ_GET_INFO_BY_FD` for its name. It
+    /// needs CAP_SYS_ADMIN.
     pub fn from_id(id: u32) -> Result<Self> {
         Self::from_id_with_info(id).map(|(program, _)| program)
     }
@@ -175,7 +180,7 @@ impl Program {
     /// As [`Program::from_id`], and gives what the kernel told, without the ids of the maps.
     pub fn from_id_with_info(id: u32) -> Result<(Self, ProgramInfo)> {
         let fd = bpf::prog_fd_by_id(id).map_err(|errno| by_id_error(id, errno))?;
-        Self::with_info(fd).context(|| label("", Some(id)))
+        Self::described(fd).context(|| label("", Some(id)))
     }
 
     /// Opens the program that is pinned at `path`: one `BPF_OBJ_GET`, and the call of [`Program::from_fd`].

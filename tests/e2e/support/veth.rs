@@ -84,6 +84,12 @@ impl Veth {
         Self { far, near_end, far_end }
     }
 
+    /// Takes IPv6 from the far end: then nothing but the test sends, and counters count what it sends.
+    pub(crate) fn without_ipv6(&self) {
+        let path = format!("/proc/sys/net/ipv6/conf/{FAR}/disable_ipv6");
+        self.far.run(|| fs::write(path, "1")).expect("the namespace is the test's own");
+    }
+
     /// The index of `near0`.
     pub(crate) fn near_index(&self) -> u32 {
         self.near_end.index

@@ -1,0 +1,60 @@
+//! What a load leaves in the hands of its caller: the object's types in the kernel, and the interfaces.
+
+mod alone;
+
+use std::process::Command;
+
+use loader::map::{Map, MapParams};
+use loader::pin::BPFFS_ROOT;
+use loader::{Interface, InterfaceRef, Kernel, Loader, Mode, Object, Target, attach};
+
+use crate::alone::alone;
+
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/clang-19/count_percpu.o");
+
+fn ip(words: &str) {
+    let status = Command::new("ip").args(words.split(' ')).status();
+    assert!(status.expect("this test needs ip(8)").success(), "ip {words}");
+}
+
+#[test]
+fn the_caller_may_make_a_map_of_the_objects_types() {
+    alone(|| {
+        let object = Object::open(FIXTURE).expect("the fixture can be read");
+        let kernel = Kernel::current().expect("a kernel has a version");
+        let plan = Loader::new(&object).plan(&kernel).expect("the object can be planned");
+        let loaded = plan.execute(|_| ()).expect("it can be loaded");
+        let btf = loaded.btf().expect("this kernel takes types");
+        let spec = object.maps.iter().find(|map| map.types.is_some()).expect("it has a map with types");
+        let shape = spec.shape;
+        let mut params =
+            MapParams::new("another", shape.map_type, shape.key_size, shape.value_size, shape.max_entries);
+        params.types = Some((btf, spec.types.expect("just looked")));
+        let map = Map::create(&params).expect("the kernel knows these types");
+        let ours = loaded.map(&spec.name).expect("it was made").info().expect("it tells of itself");
+        assert_eq!(map.info().expect("it tells of itself").btf_id, ours.btf_id);
+    });
+}
+
+#[test]
+fn the_interface_stays_at_hand_when_its_name_changes() {
+    alone(|| {
+        ip("link add near0 type veth peer name far0");
+        let object = Object::open(FIXTURE).expect("the fixture can be read");
+        let kernel = Kernel::current().expect("a kernel has a version");
+        let target = Target::new(InterfaceRef::named("near0").expect("a name")).mode(Mode::Generic);
+        let plan = Loader::new(&object).attach_to(target).plan(&kernel).expect("the object can be planned");
+        let loaded = plan.execute(|_| ()).expect("it can be loaded");
+        ip("link set near0 name other0");
+
+        let attached = loaded.attached().expect("the plan was to attach");
+        let id = attached.info.as_ref().map(|info| info.id);
+        let seen = attached.interface.look().expect("it is there");
+        assert_eq!((&*seen.name, seen.xdp.programs()[0].id), ("other0", id));
+        let detached = attach::detach(&attached.interface, id, BPFFS_ROOT).expect("it runs there");
+        assert_eq!(detached[0].id, id);
+        assert!(
+            Interface::named("other0").and_then(|other| other.look()).expect("it is there").xdp.is_empty()
+        );
+    });
+}
