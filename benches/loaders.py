@@ -44,9 +44,15 @@ TOOLS = {
     # Made for each object: replay.py.
     "floor": (lambda o, p: [], [], None),
     "xdpload": (
-        lambda o, p: [XDPLOAD, "attach", "v0", o, "--prog", p],
+        lambda o, p: [XDPLOAD, "attach", "v0", o],
         [XDPLOAD, "detach", "v0"],
         [XDPLOAD, "status", "v0"],
+    ),
+    # With an option there is something to parse.
+    "xdpload --prog": (
+        lambda o, p: [XDPLOAD, "attach", "v0", o, "--prog", p],
+        [XDPLOAD, "detach", "v0"],
+        None,
     ),
     "libbpf, static C": (
         lambda o, p: [f"{PEERS}/with-libbpf", "attach", "v0", o, p],
@@ -75,8 +81,8 @@ TOOLS = {
         ["xdp-loader", "status", "v0"],
     ),
 }
-# To remove a pin is no work of theirs.
-BY_RM = "aya", "bpftool"
+# Whose detach is not told: to remove a pin is no work of theirs, and xdpload's is told already.
+ONLY_ATTACH = "aya", "bpftool", "xdpload --prog"
 
 
 def system_calls(command):
@@ -121,7 +127,7 @@ class Bench:
             least = self.times.get(("floor", work))
             for tool in TOOLS:
                 numbers = self.times.get((tool, work))
-                if not numbers or (work == "detach" and tool in BY_RM):
+                if not numbers or (work == "detach" and tool in ONLY_ATTACH):
                     continue
                 above = "" if not least else f"{statistics.median(numbers) - statistics.median(least):+.2f}"
                 ratio = page.spread([n / our for n, our in zip(numbers, ours)], "{:.1f}")

@@ -28,8 +28,12 @@ ENOUGH = 0.95
 # watched: it only makes what the next one needs.
 DAY = {
     "attach": [f"attach v0 {OBJECTS}/xdp_drop.o"],
-    "attach with a map, in place of another": [f"attach --replace v0 {OBJECTS}/blacklist.o"],
     "detach": ["detach v0"],
+    "attach with a map, in place of another": [
+        f"- attach v0 {OBJECTS}/xdp_drop.o",
+        f"attach --replace v0 {OBJECTS}/blacklist.o",
+        "- detach v0",
+    ],
     "attach with CO-RE": [f"attach v0 {OBJECTS}/core_fields.o"],
     "attach with functions and many maps": [
         f"attach --replace v0 {LARGE_OBJECTS}/functions_and_maps.o --prog mix_all",

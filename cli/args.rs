@@ -33,7 +33,7 @@ const OF_AN_OBJECT: [&str; 9] =
     ["sections", "maps_dialect", "prog", "set", "max_entries", "pin_map", "pin_maps_under", "kconfig", "btf"];
 
 /// What the file does not say about itself.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Reading {
     /// Treat this section as containing XDP programs, whatever its name
     #[arg(long = "section", value_name = "NAME")]
@@ -62,7 +62,7 @@ impl From<Dialect> for MapDialect {
 }
 
 /// How to load an object.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Load {
     #[command(flatten)]
     pub(crate) reading: Reading,
@@ -94,7 +94,7 @@ pub(crate) struct Load {
 }
 
 /// How to attach.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Target {
     #[command(flatten)]
     pub(crate) place: Place,
@@ -114,7 +114,7 @@ pub(crate) struct Target {
 }
 
 /// Whether a change is taken back by itself.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Trial {
     /// Undo the change unless `xdpload confirm` is run within TIME: 90, 60s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
@@ -122,7 +122,7 @@ pub(crate) struct Trial {
 }
 
 /// What becomes of the maps of the program that is replaced.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Upgrade {
     /// Reuse the maps of the replaced program, found by name; fail if type, sizes, entries or flags of one differ
     #[arg(long, requires = "replace", conflicts_with_all = ["pinned", "prog_id"])]
@@ -133,7 +133,7 @@ pub(crate) struct Upgrade {
 }
 
 /// Where an interface is.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Place {
     /// The network namespace of the interface, by name (in /run/netns) or by path
     #[arg(long, value_name = "NAME|PATH")]
@@ -148,14 +148,14 @@ impl Place {
 }
 
 /// In which form the answer comes.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Form {
     /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(override_usage = ATTACH_USAGE, after_help = ATTACH_HELP)]
 pub(crate) struct Attach {
     /// One or more interfaces, by name or index, then the object file: ELF, compiled with `clang -target bpf -c`
@@ -229,7 +229,7 @@ impl Attach {
 }
 
 /// What is told of a load beside the answer.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Report {
     /// Print every kernel call to standard error
     #[arg(short, long)]
@@ -239,7 +239,7 @@ pub(crate) struct Report {
     pub(crate) verifier_log: Option<PathBuf>,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Detach {
     /// The interfaces, by name or index
     #[arg(value_name = "IF", required = true)]
@@ -269,6 +269,12 @@ pub(crate) struct Bpffs {
     pub(crate) root: PathBuf,
 }
 
+impl Default for Bpffs {
+    fn default() -> Self {
+        Self { root: BPFFS_ROOT.into() }
+    }
+}
+
 impl Bpffs {
     /// As a plan has it.
     pub(crate) fn text(&self) -> Cow<'_, str> {
@@ -284,7 +290,7 @@ impl Bpffs {
     }
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Confirm {
     /// The interface, by name or index [default: all with a change on trial]
     #[arg(value_name = "IF")]
@@ -297,7 +303,7 @@ pub(crate) struct Confirm {
     pub(crate) form: Form,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Status {
     /// The interface, by name or index [default: all that have a program or a change on trial]
     #[arg(value_name = "IF")]

@@ -21,6 +21,7 @@ pub(crate) mod map;
 mod mount;
 #[cfg(feature = "pins")]
 pub(crate) mod pins;
+mod plain;
 #[cfg(feature = "plan")]
 pub(crate) mod plan;
 pub(crate) mod status;
@@ -98,9 +99,10 @@ impl Command {
     /// What the words of the command line ask for.
     ///
     /// To describe all commands to the parser takes longer than a load of a small object. So the one that is named is
-    /// tried alone first; what does not fit it is left to the parser of all, which knows what to say.
+    /// tried alone first, and before that without any parser; what does not fit it is left to the parser of all, which
+    /// knows what to say.
     pub(crate) fn parse(words: &[OsString]) -> std::result::Result<Self, clap::Error> {
-        match Self::parse_alone(words) {
+        match plain::parse(words).or_else(|| Self::parse_alone(words)) {
             Some(command) => Ok(command),
             None => Ok(Arguments::try_parse_from(words)?.command),
         }
