@@ -2,7 +2,6 @@
 //! machine code for each type of element, which was a tenth of the program.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 /// Sorts `items`.
@@ -24,6 +23,19 @@ fn sorted(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize
     order
 }
 
+/// The same with only the last of the numbers that `compare` finds equal.
+fn sorted_once(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
+    let mut order = sorted(count, compare);
+    order.dedup_by(|next, last| {
+        let is_same = compare(*last, *next).is_eq();
+        if is_same {
+            *last = *next;
+        }
+        is_same
+    });
+    order
+}
+
 /// Puts at each place of `items` the element whose number is there in `order`.
 fn put_in_order<T>(items: &mut [T], mut order: Vec<usize>) {
     for start in 0..items.len() {
@@ -40,25 +52,73 @@ fn put_in_order<T>(items: &mut [T], mut order: Vec<usize>) {
     }
 }
 
-/// Puts elements one by one where they belong; `collect()` would sort them first.
+/// A map that is made once: pairs, and their numbers in the order of the keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lookup<K, V> {
+    pairs: Vec<(K, V)>,
+    order: Vec<usize>,
+}
+
+impl<K, V> Default for Lookup<K, V> {
+    fn default() -> Self {
+        Self { pairs: Vec::new(), order: Vec::new() }
+    }
+}
+
+impl<K: Copy + Ord, V> Lookup<K, V> {
+    /// What belongs to `key`.
+    pub(crate) fn get(&self, key: K) -> Option<&V> {
+        self.first_from(key).filter(|(own, _)| *own == key).map(|(_, value)| value)
+    }
+
+    /// The first pair whose key is `key` or above.
+    pub(crate) fn first_from(&self, key: K) -> Option<&(K, V)> {
+        let found = first_from(&self.order, &|number| self.pairs[number].0 < key)?;
+        self.pairs.get(found)
+    }
+
+    /// All pairs, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(K, V)> {
+        self.order.iter().map(|&number| &self.pairs[number])
+    }
+
+    /// What belongs to the keys, in the order of these.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.iter().map(|(_, value)| value)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+}
+
+/// The first number in `order` that `is_below` does not say yes to.
+fn first_from(order: &[usize], is_below: &dyn Fn(usize) -> bool) -> Option<usize> {
+    order.get(order.partition_point(|number| is_below(*number))).copied()
+}
+
+/// Collects elements in order.
 pub(crate) trait InOrder: Iterator + Sized {
     /// Of pairs with equal keys, the last one stays.
-    fn into_map<K: Ord, V>(self) -> BTreeMap<K, V>
+    fn into_lookup<K: Copy + Ord, V>(self) -> Lookup<K, V>
     where
         Self: Iterator<Item = (K, V)>,
     {
-        let mut map = BTreeMap::new();
-        map.extend(self);
-        map
+        let mut pairs = Vec::new();
+        self.for_each(|pair| pairs.push(pair));
+        let order = sorted_once(pairs.len(), &|one, other| pairs[one].0.cmp(&pairs[other].0));
+        Lookup { pairs, order }
     }
 
     /// Each element once.
-    fn into_set(self) -> BTreeSet<Self::Item>
+    fn into_set(self) -> Vec<Self::Item>
     where
         Self::Item: Ord,
     {
-        let mut set = BTreeSet::new();
-        set.extend(self);
+        let mut set = Vec::new();
+        self.for_each(|item| set.push(item));
+        sort(&mut set);
+        set.dedup();
         set
     }
 }
@@ -92,7 +152,19 @@ mod tests {
     #[test]
     fn the_last_of_equal_keys_stays() {
         let pairs = [(2, 'a'), (1, 'b'), (2, 'c')];
-        assert_eq!(pairs.into_iter().into_map(), BTreeMap::from([(1, 'b'), (2, 'c')]));
-        assert_eq!([3, 1, 3].into_iter().into_set(), BTreeSet::from([1, 3]));
+        let lookup = pairs.into_iter().into_lookup();
+        assert_eq!(lookup.iter().collect::<Vec<_>>(), [&(1, 'b'), &(2, 'c')]);
+        assert_eq!([3, 1, 3].into_iter().into_set(), [1, 3]);
+    }
+
+    #[test]
+    fn what_was_put_in_is_found() {
+        let lookup = (0..100).rev().map(|number| (2 * number, number)).into_lookup();
+        for number in 0..100 {
+            assert_eq!((lookup.get(2 * number), lookup.get(2 * number + 1)), (Some(&number), None));
+            assert_eq!(lookup.first_from(2 * number), Some(&(2 * number, number)));
+        }
+        assert_eq!(lookup.first_from(197), Some(&(198, 99)));
+        assert_eq!(lookup.first_from(199), None);
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Nothing here changes anything, and what may not be asked or is not told is left out.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use super::{Interface, Link, NetNs, RouteSocket, link_of, link_pins};
 use crate::diagnosis::{Channels, Holder, InterfaceFacts, Process};
 use crate::error::Result;
 use crate::netlink::{self, InterfaceInfo, InterfaceRef, XdpFeatures, XdpProgram};
-use crate::order::InOrder as _;
+use crate::order::sort_by_key;
 use crate::pin;
 use crate::program::Program;
 use crate::sys::{ethtool, netlink as sys_netlink, os};
@@ -33,7 +32,7 @@ impl RouteSocket {
     pub fn all_facts(&self, bpffs: impl AsRef<Path>) -> Result<Vec<InterfaceFacts>> {
         let bpffs = bpffs.as_ref();
         let around = Neighbourhood::new(self, bpffs)?;
-        let links: Vec<_> = around.links.values().cloned().collect();
+        let links: Vec<_> = around.links.clone();
         Ok(links.into_iter().map(|link| around.facts(link)).collect())
     }
 }
@@ -49,7 +48,8 @@ impl Interface {
 /// All interfaces of a namespace.
 struct Neighbourhood<'s> {
     socket: &'s RouteSocket,
-    links: BTreeMap<u32, InterfaceInfo>,
+    /// In the order of their indexes.
+    links: Vec<InterfaceInfo>,
     netdev: Option<Netdev>,
     pins: Vec<(u32, PathBuf)>,
     bpffs: Option<PathBuf>,
@@ -57,9 +57,9 @@ struct Neighbourhood<'s> {
 
 impl<'s> Neighbourhood<'s> {
     fn new(socket: &'s RouteSocket, bpffs: &Path) -> Result<Self> {
-        let links: BTreeMap<_, _> =
-            socket.interfaces()?.into_iter().map(|link| (link.index, link)).into_map();
-        let has_programs = links.values().any(|link| !link.xdp.is_empty());
+        let mut links = socket.interfaces()?;
+        sort_by_key(&mut links, |link| link.index);
+        let has_programs = links.iter().any(|link| !link.xdp.is_empty());
         let pins = if has_programs { link_pins(bpffs) } else { Vec::new() };
         let bpffs = (bpffs != Path::new(pin::BPFFS_ROOT)).then(|| bpffs.to_path_buf());
         Ok(Self { socket, links, netdev: Netdev::open(socket), pins, bpffs })
@@ -70,7 +70,7 @@ impl<'s> Neighbourhood<'s> {
         let is_veth = link.kind.as_deref() == Some("veth");
         let peer = if is_veth { self.peer(&link) } else { None };
         let here = peer.as_ref().filter(|_| link.lower_netns.is_none());
-        let ports = self.links.values().filter(|port| port.master == Some(link.index));
+        let ports = self.links.iter().filter(|port| port.master == Some(link.index));
         InterfaceFacts {
             page_size: os::page_size(),
             driver: ethtool::driver(fd, &link.name).ok().filter(|driver| !driver.is_empty()),
@@ -107,7 +107,9 @@ impl<'s> Neighbourhood<'s> {
     }
 
     fn lower(&self, link: &InterfaceInfo) -> Option<&InterfaceInfo> {
-        self.links.get(&link.lower.filter(|_| link.lower_netns.is_none())?)
+        let index = link.lower.filter(|_| link.lower_netns.is_none())?;
+        let found = self.links.binary_search_by_key(&index, |other| other.index);
+        found.ok().map(|place| &self.links[place])
     }
 
     /// What stands on `link`, directly or by way of another.
@@ -115,7 +117,7 @@ impl<'s> Neighbourhood<'s> {
         let mut found: Vec<InterfaceInfo> = Vec::new();
         let mut below = vec![link.clone()];
         while let Some(lower) = below.pop() {
-            for upper in self.links.values() {
+            for upper in &self.links {
                 let is_on_it = upper.kind.as_deref() != Some("veth")
                     && upper.lower_netns.is_none()
                     && upper.lower == Some(lower.index);

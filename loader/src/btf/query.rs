@@ -1,6 +1,5 @@
 //! The questions that a loader asks of types: names, sizes, what is behind a typedef, where a name is.
 
-use std::collections::BTreeMap;
 use std::str;
 
 use super::Btf;
@@ -8,6 +7,7 @@ use super::types::{DataSec, Member, Name, Shape, Type, TypeId};
 use super::view::Types;
 use crate::bytes::{ByteOrder, Bytes};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::order::{InOrder as _, Lookup};
 use crate::uapi::btf::BtfKind;
 
 impl Btf {
@@ -67,31 +67,30 @@ impl Btf {
     }
 
     /// The first description of each ELF section, by the section's name.
-    pub fn data_sections(&self) -> BTreeMap<&str, TypeId> {
-        let mut sections = BTreeMap::new();
-        for (id, ty) in self.types() {
-            if let (Shape::DataSec(_), Ok(name)) = (&ty.shape, self.text(ty.name)) {
-                sections.entry(name).or_insert(id);
-            }
-        }
-        sections
+    pub(crate) fn data_sections(&self) -> Lookup<&str, TypeId> {
+        let section = |(id, ty): (TypeId, &Type)| match ty.shape {
+            Shape::DataSec(_) => Some((self.text(ty.name).ok()?, id)),
+            _ => None,
+        };
+        let sections: Vec<_> = self.types().filter_map(section).collect();
+        sections.into_iter().rev().into_lookup()
     }
 
     /// The functions that programs go on with when they throw (`bpf_throw()`, 6.7), by the programs' names: a program's
     /// function has the tag `exception_callback:NAME`, which the kernel looks for
     /// (`bpf_find_exception_callback_insn_off()` in `kernel/bpf/btf.c`). Of several for one function the kernel says
     /// what it does not like.
-    pub fn exception_callbacks(&self) -> BTreeMap<&str, &str> {
-        let mut names = BTreeMap::new();
-        for (_, ty) in self.types() {
-            let Shape::DeclTag(tag) = &ty.shape else { continue };
-            let callback = self.text(ty.name).ok().and_then(|text| text.strip_prefix("exception_callback:"));
+    pub(crate) fn exception_callbacks(&self) -> Lookup<&str, &str> {
+        let callback = |(_, ty): (TypeId, &Type)| {
+            let Shape::DeclTag(tag) = &ty.shape else { return None };
+            let callback = self.text(ty.name).ok()?.strip_prefix("exception_callback:")?;
             let is_function = self.get(tag.target).is_ok_and(|target| matches!(target.shape, Shape::Func(_)));
-            if let (Some(callback), true, None) = (callback, is_function, tag.component) {
-                names.extend(self.name(tag.target).ok().map(|program| (program, callback)));
+            if !is_function || tag.component.is_some() {
+                return None;
             }
-        }
-        names
+            Some((self.name(tag.target).ok()?, callback))
+        };
+        self.types().filter_map(callback).into_lookup()
     }
 
     /// The type behind typedefs, qualifiers and type tags: never one of these itself.

@@ -186,7 +186,7 @@ impl<'o, 't> Relocator<'o, 't> {
         kernel: Option<&'t KernelTypes>,
     ) -> Self {
         let needing = relocations.filter(|relocation| needs_kernel(relocation.kind));
-        let roots = needing.map(|relocation| relocation.ty).into_set().into_iter().collect();
+        let roots = needing.map(|relocation| relocation.ty).into_set();
         Self {
             local,
             order,

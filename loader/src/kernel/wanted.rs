@@ -1,7 +1,6 @@
 //! What a plan wants to know of the running kernel: its configuration, its symbols, its types. Each is looked at only
 //! if the programs to load take something from there.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
@@ -108,7 +107,7 @@ fn limited(reader: impl Read) -> io::Result<Vec<u8>> {
 }
 
 /// Where the running kernel has these symbols, read line by line: the list has several megabytes.
-pub fn kernel_symbols(names: &BTreeSet<String>) -> Result<KernelSymbols> {
+pub fn kernel_symbols(names: &[String]) -> Result<KernelSymbols> {
     let refused = |call: &str, error: &io::Error| Error::io(call, quote(SYMBOLS), error);
     let mut file = BufReader::new(File::open(SYMBOLS).map_err(|error| refused("open(2)", &error))?);
     let mut symbols = KernelSymbols::of(names);
@@ -160,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_running_kernel_tells_where_its_symbols_are() {
-        let names = ["xdp_do_redirect", "no_such_symbol"].map(str::to_owned).into();
+        let names = ["xdp_do_redirect", "no_such_symbol"].map(str::to_owned);
         let symbols = kernel_symbols(&names).unwrap();
         assert!(symbols.has("xdp_do_redirect") && !symbols.has("no_such_symbol"));
     }

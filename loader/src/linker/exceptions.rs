@@ -3,12 +3,10 @@
 //! No instruction names it: the kernel looks for [`Btf::exception_callbacks`]. libbpf appends the function behind all
 //! that the program calls.
 
-use std::collections::BTreeMap;
-
 use crate::btf::{Btf, Shape};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::object::{FunctionSpec, Object};
-use crate::order::InOrder as _;
+use crate::order::{InOrder as _, Lookup};
 use crate::uapi::btf::{BtfKind, FuncLinkage};
 
 /// The callbacks of an object's programs.
@@ -16,9 +14,9 @@ use crate::uapi::btf::{BtfKind, FuncLinkage};
 pub(super) struct Exceptions<'o> {
     btf: Option<&'o Btf>,
     /// The name of each program's, by the program's name.
-    names: BTreeMap<&'o str, &'o str>,
+    names: Lookup<&'o str, &'o str>,
     /// The functions of the object that other files see, by their names: the kernel takes no others.
-    functions: BTreeMap<&'o str, &'o FunctionSpec>,
+    functions: Lookup<&'o str, &'o FunctionSpec>,
 }
 
 impl<'o> Exceptions<'o> {
@@ -34,13 +32,13 @@ impl<'o> Exceptions<'o> {
         Self {
             btf: Some(btf),
             names,
-            functions: global.map(|function| (&*function.name, function)).into_map(),
+            functions: global.map(|function| (&*function.name, function)).into_lookup(),
         }
     }
 
     /// The callback of `program`, if it has one.
     pub(super) fn of(&self, program: &FunctionSpec) -> Result<Option<&'o FunctionSpec>> {
-        let (Some(btf), Some(name)) = (self.btf, self.names.get(&*program.name)) else { return Ok(None) };
+        let (Some(btf), Some(name)) = (self.btf, self.names.get(&program.name)) else { return Ok(None) };
         // The kernel takes what it finds first by the name.
         let described = btf.find(BtfKind::FUNC, name);
         let refused = |found: &str| {

@@ -32,7 +32,7 @@ impl Linker<'_> {
             refusal(ErrorKind::Unsupported, &message)
                 .with_help("compile with `clang -g`, and strip with `llvm-strip -g`, which keeps BTF")
         };
-        let &(external, spec) = self.externs.get(&*reference.symbol).ok_or_else(undefined)?;
+        let &(external, spec) = self.externs.get(&reference.symbol).ok_or_else(undefined)?;
         let insn = function.insns[reference.insn];
         let is_function = matches!(spec.kind, ExternKind::Function(_));
         let is_call = insn.code == BPF_CALL && insn.src == BPF_PSEUDO_CALL && insn.imm == -1;

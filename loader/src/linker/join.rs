@@ -106,7 +106,7 @@ impl<'o> Joined<'_, 'o> {
 impl<'o> Linker<'o> {
     /// The function that an instruction of `caller` names.
     fn function(&self, caller: &FunctionSpec, callee: Callee<'_>) -> Result<&'o FunctionSpec> {
-        let found = callee.offset.and_then(|offset| self.functions.get(&(callee.section, offset)));
+        let found = callee.offset.and_then(|offset| self.functions.get((callee.section, offset)));
         found.copied().ok_or_else(|| {
             let section = quote(callee.section);
             let message = match caller.reference(callee.insn) {

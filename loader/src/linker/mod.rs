@@ -8,7 +8,6 @@ mod externs;
 mod join;
 mod stripped;
 
-use std::collections::BTreeMap;
 use std::ptr;
 
 use self::exceptions::Exceptions;
@@ -18,7 +17,7 @@ use crate::insn::Insn;
 use crate::object::{
     DataKind, DataSpec, ExternSpec, FunctionSpec, Object, ProgramSpec, SymbolReference, SymbolTarget,
 };
-use crate::order::InOrder as _;
+use crate::order::{InOrder as _, Lookup};
 use crate::uapi::bpf::{BPF_INSN_SIZE, BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE};
 use crate::uapi::elf::RelocationType;
 
@@ -147,15 +146,15 @@ pub struct LinkedFunction {
 pub struct Linker<'o> {
     programs: &'o [ProgramSpec],
     /// Programs and functions by section and offset.
-    functions: BTreeMap<(&'o str, u64), &'o FunctionSpec>,
+    functions: Lookup<(&'o str, u64), &'o FunctionSpec>,
     /// Indices of maps by section and offset.
-    maps: BTreeMap<(&'o str, u64), usize>,
+    maps: Lookup<(&'o str, u64), usize>,
     /// Sections of global variables, with their indices.
-    data: BTreeMap<&'o str, (usize, &'o DataSpec)>,
+    data: Lookup<&'o str, (usize, &'o DataSpec)>,
     /// The index of the map of options in [`Object::data`].
     kconfig: Option<usize>,
     /// Externs by name, with their indices.
-    externs: BTreeMap<&'o str, (usize, &'o ExternSpec)>,
+    externs: Lookup<&'o str, (usize, &'o ExternSpec)>,
     exceptions: Exceptions<'o>,
     /// Whether the object has types, without which it has no externs.
     has_types: bool,
@@ -179,11 +178,11 @@ impl<'o> Linker<'o> {
         let externs = object.externs.iter().enumerate();
         Self {
             programs: &object.programs,
-            functions: object.code().map(|function| (function.place(), function)).into_map(),
-            maps: maps.map(|(index, map)| ((&*map.section, map.offset), index)).into_map(),
-            data: data.into_iter().map(|(index, data)| (&*data.section, (index, data))).into_map(),
+            functions: object.code().map(|function| (function.place(), function)).into_lookup(),
+            maps: maps.map(|(index, map)| ((&*map.section, map.offset), index)).into_lookup(),
+            data: data.into_iter().map(|(index, data)| (&*data.section, (index, data))).into_lookup(),
             kconfig: kconfig.first().map(|(index, _)| *index),
-            externs: externs.map(|(index, external)| (&*external.name, (index, external))).into_map(),
+            externs: externs.map(|(index, external)| (&*external.name, (index, external))).into_lookup(),
             exceptions: Exceptions::new(object),
             has_types: object.btf.is_some(),
             is_unrelocated: stripped::has_none(object),
@@ -230,7 +229,8 @@ impl<'o> Linker<'o> {
         let refusal = |kind, message: &str| self.refusal(function, reference.insn, kind, message);
         let symbol = quote(&reference.symbol);
         let data = self.data.get(section);
-        if data.is_none() && self.maps.range((section, 0)..=(section, u64::MAX)).next().is_none() {
+        let holds_maps = || self.maps.first_from((section, 0)).is_some_and(|((own, _), _)| *own == section);
+        if data.is_none() && !holds_maps() {
             return Err(refusal(ErrorKind::Unsupported, &other_target(reference, section)));
         }
         let (insn, noun) = (function.insns[reference.insn], if data.is_some() { "variable" } else { "map" });
@@ -254,7 +254,7 @@ impl<'o> Linker<'o> {
                     (Referent::Data(*index), BPF_PSEUDO_MAP_VALUE, i32::from_ne_bytes(place.to_ne_bytes()))
                 }),
             None => place
-                .and_then(|place| self.maps.get(&(section, place)))
+                .and_then(|place| self.maps.get((section, place)))
                 .map(|&map| (Referent::Map(map), BPF_PSEUDO_MAP_FD, 0)),
         };
         found.ok_or_else(|| {

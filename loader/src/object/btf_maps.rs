@@ -1,7 +1,5 @@
 //! The BTF dialect: each variable of the section `.maps` is a map, and its type is the definition.
 
-use std::collections::BTreeMap;
-
 use super::map_slots::{Extent, fill};
 use super::{EntryTypes, File, InnerMap, MapDialect, MapShape, MapSpec, Pinning, ProgramSpec};
 use crate::btf::{Btf, Member, Shape, TypeId, Variable};
@@ -35,17 +33,23 @@ pub(super) fn parse(
         .with_help("compile with `clang -g`, and strip with `llvm-strip -g`, which keeps BTF"));
     };
     let variables = btf.variables(&section.name).map_err(|error| placed(error, section, 0))?;
-    let mut by_name: BTreeMap<&str, Variable<'_>> =
-        variables.iter().map(|variable| (variable.name, *variable)).into_map();
-    if let Some(first) = variables.iter().find(|variable| by_name[variable.name].id != variable.id) {
-        return Err(two_of_one_name(section, first, &by_name[first.name]));
+    let by_name = variables.iter().zip(0..).map(|(variable, index)| (variable.name, index)).into_lookup();
+    let clash = variables.iter().find_map(|first| {
+        let last: &Variable<'_> = &variables[*by_name.get(first.name)?];
+        (last.id != first.id).then_some((first, last))
+    });
+    if let Some((first, second)) = clash {
+        return Err(two_of_one_name(section, first, second));
     }
+    let mut is_placed = vec![false; variables.len()];
     let mut maps = Vec::with_capacity(variables.len());
     let mut extents = Vec::with_capacity(variables.len());
     // Symbols say where a variable is: the offsets in BTF are a static linker's to fill in.
     for symbol in file.symbols_in(section.index) {
         // What BTF does not know is the section's own symbol or a label of the compiler's.
-        let Some(variable) = by_name.remove(&*symbol.name) else { continue };
+        let Some(&index) = by_name.get(&symbol.name).filter(|index| !is_placed[**index]) else { continue };
+        is_placed[index] = true;
+        let variable = &variables[index];
         let place = Place { section: &section.name, offset: symbol.value };
         let (map, values_at) = definition(btf, variable.name, variable.ty, place)
             .map_err(|error| placed(error, section, symbol.value))
@@ -54,7 +58,7 @@ pub(super) fn parse(
         let size = if symbol.size == 0 { u64::from(variable.size) } else { symbol.size };
         extents.push(Extent::new(symbol.value, values_at, size));
     }
-    if let Some(name) = by_name.keys().next() {
+    if let Some((name, _)) = by_name.iter().find(|(_, index)| !is_placed[*index]) {
         return Err(Error::malformed(
             format!("section {}", quote(&section.name)),
             0,

@@ -122,7 +122,7 @@ pub(super) fn parse<'e, 'a>(
             ));
         }
         needed.add(section)?;
-        let ty = described.get(&*section.name).copied();
+        let ty = described.get(&section.name).copied();
         let variables = variable::parse(file, btf, section, ty)?;
         let addresses = addresses(file, section, needed)?;
         data.push(DataSpec { ty, variables, addresses, ..read(file, section, kind)? });

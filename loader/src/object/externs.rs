@@ -2,14 +2,14 @@
 //! and functions, as BTF describes them in the sections `.kconfig` and `.ksyms`, which no ELF section has.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::{DataKind, DataSpec, File};
 use crate::btf::{Btf, DataSec, Shape, TypeId};
 use crate::elf::SymbolSection;
 use crate::error::{Context, Error, ErrorKind, Result, quote};
-use crate::order::{InOrder as _, sort_by_key};
+use crate::order::{InOrder as _, Lookup, sort_by_key};
 use crate::uapi::btf::{FuncLinkage, VarLinkage};
 use crate::uapi::elf::SymbolBinding;
 
@@ -119,10 +119,10 @@ pub(super) fn read(file: &File<'_, '_>, btf: Option<&mut Btf>) -> Result<Vec<Ext
         return Ok(Vec::new());
     };
     let undefined = file.symbols.iter().filter(|symbol| symbol.section == SymbolSection::Undefined);
-    let weak = undefined.map(|symbol| (&*symbol.name, symbol.binding == SymbolBinding::WEAK)).into_map();
+    let weak = undefined.map(|symbol| (&*symbol.name, symbol.binding == SymbolBinding::WEAK)).into_lookup();
     let externs = parse(&weak, btf)?;
-    let places: BTreeMap<_, _> =
-        externs.iter().filter_map(|external| Some((&*external.name, external.place()?))).into_map();
+    let places =
+        externs.iter().filter_map(|external| Some((&*external.name, external.place()?))).into_lookup();
     btf.place_options(KCONFIG, |name| places.get(name).copied())?;
     btf.place_symbols(KSYMS);
     Ok(externs)
@@ -130,7 +130,7 @@ pub(super) fn read(file: &File<'_, '_>, btf: Option<&mut Btf>) -> Result<Vec<Ext
 
 /// Reads the externs in libbpf's order: options as they lie in their map, then the rest by name. Of each undefined
 /// symbol is known whether it is weak.
-fn parse(weak: &BTreeMap<&str, bool>, btf: &Btf) -> Result<Vec<ExternSpec>> {
+fn parse(weak: &Lookup<&str, bool>, btf: &Btf) -> Result<Vec<ExternSpec>> {
     let options = lay_out(btf, section(btf, weak, KCONFIG, option)?)?;
     let mut symbols = section(btf, weak, KSYMS, symbol)?;
     sort_by_key(&mut symbols, |&(name, ..)| name);
@@ -164,7 +164,7 @@ type Entry<'b, T> = (&'b str, bool, T);
 /// Reads the entries of one of BTF's sections, each of which must have an undefined symbol.
 fn section<'b, T>(
     btf: &'b Btf,
-    weak: &BTreeMap<&str, bool>,
+    weak: &Lookup<&str, bool>,
     section: &str,
     read: impl Fn(&Btf, TypeId) -> Result<T>,
 ) -> Result<Vec<Entry<'b, T>>> {
@@ -277,7 +277,7 @@ mod tests {
 
     /// What is read where all names are undefined symbols, and those that end in `weak` are weak.
     fn read(b: &Builder, names: &[&str]) -> Result<Vec<ExternSpec>> {
-        let weak = names.iter().map(|name| (*name, name.ends_with("weak"))).collect();
+        let weak = names.iter().map(|name| (*name, name.ends_with("weak"))).into_lookup();
         parse(&weak, &b.parse().unwrap())
     }
 

@@ -3,14 +3,14 @@
 //! The compiler writes `.values = { [2] = &inner }` as an array of pointers of eight bytes, all zero, and one
 //! relocation for each pointer that is set.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::code::target;
 use super::{File, MapSpec, ProgramSpec, SlotSpec, SlotValue, SymbolTarget};
 use crate::elf::{Relocation, Section, Symbol};
 use crate::error::{Context, Error, Result, quote};
-use crate::order::{InOrder as _, sort_by_key};
+use crate::order::{InOrder as _, Lookup, sort_by_key};
 use crate::uapi::bpf::MapType;
 use crate::uapi::elf::RelocationType;
 
@@ -42,9 +42,9 @@ impl Extent {
 /// What the relocations may name.
 struct Names<'n> {
     /// Indices in `Object::programs`, by where they begin.
-    programs: BTreeMap<(&'n str, u64), usize>,
+    programs: Lookup<(&'n str, u64), usize>,
     /// Indices in `Object::maps`, with whether they are maps of maps, by the place in the section.
-    maps: BTreeMap<u64, (usize, bool)>,
+    maps: Lookup<u64, (usize, bool)>,
 }
 
 /// Reads the relocations of `section` into the slots of `maps`, which are in it at `extents`.
@@ -63,7 +63,7 @@ pub(super) fn fill(
     let maps_by_place =
         places.map(|(index, map)| (map.offset, (first + index, map.shape.map_type.is_map_in_map())));
     let programs = programs.iter().enumerate().map(|(index, program)| (program.function.place(), index));
-    let names = Names { programs: programs.into_map(), maps: maps_by_place.into_map() };
+    let names = Names { programs: programs.into_lookup(), maps: maps_by_place.into_lookup() };
     let mut filled = BTreeSet::new();
     for relocation in file.elf.relocations(table)? {
         let place = |message| malformed(section, relocation.offset, message);
@@ -154,7 +154,7 @@ fn referent<'f>(
 
 impl Names<'_> {
     fn map_at(&self, place: Option<u64>) -> Result<SlotValue, String> {
-        match place.and_then(|place| self.maps.get(&place)) {
+        match place.and_then(|place| self.maps.get(place)) {
             Some(&(map, false)) => Ok(SlotValue::Map(map)),
             Some((_, true)) => Err("a map of maps, which no other can hold".to_owned()),
             None => Err("and no map where its addend points".to_owned()),
@@ -162,7 +162,7 @@ impl Names<'_> {
     }
 
     fn program_at(&self, symbol: &str, section: String, offset: Option<u64>) -> SlotValue {
-        match offset.and_then(|offset| self.programs.get(&(&*section, offset))) {
+        match offset.and_then(|offset| self.programs.get((&section, offset))) {
             Some(&program) => SlotValue::Program(program),
             None => SlotValue::Function { name: symbol.to_owned(), section },
         }

@@ -17,7 +17,7 @@ mod types;
 mod variable;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub use code::{Callee, FunctionSpec, SymbolReference, SymbolTarget};
 pub use data::{DataKind, DataSpec};
@@ -31,7 +31,7 @@ use crate::btf::Btf;
 use crate::bytes::ByteOrder;
 use crate::elf::{Disjoint, ElfFile, Section, Symbol, SymbolSection};
 use crate::error::{Context, Error, ErrorKind, Remedy, Result, quote};
-use crate::order::{InOrder as _, sort_by_key};
+use crate::order::{InOrder as _, Lookup, sort_by_key};
 use crate::uapi::elf::{FileType, Machine, SectionType};
 
 /// In a `version` section: load for whatever kernel is running (gobpf's `useCurrentKernelVersion`).
@@ -146,7 +146,7 @@ impl Object {
     pub fn only_program(&self) -> Result<&ProgramSpec> {
         let called = self.tail_called();
         let is_aside = |program: &&ProgramSpec| {
-            program.extends().is_some() || called.contains(&program.function.place())
+            program.extends().is_some() || called.binary_search(&program.function.place()).is_ok()
         };
         let (others, programs): (Vec<_>, Vec<_>) =
             self.programs.iter().filter(|program| !program.is_optional()).partition(is_aside);
@@ -158,7 +158,7 @@ impl Object {
     }
 
     /// The places of programs that are for prog arrays by the names of their sections.
-    fn tail_called(&self) -> BTreeSet<(&str, u64)> {
+    fn tail_called(&self) -> Vec<(&str, u64)> {
         let maps = self.maps.iter().filter(|map| map.dialect == MapDialect::Iproute2);
         let programs = maps.flat_map(|map| &map.slots).filter_map(|slot| match slot.value {
             SlotValue::Program(program) => self.programs.get(program),
@@ -387,10 +387,12 @@ impl<'e, 'a> File<'e, 'a> {
     }
 
     /// Where the functions are, in no program section, that are the values of `names`.
-    fn places_of(&self, names: &BTreeMap<&str, &str>) -> Vec<(usize, u64)> {
+    fn places_of(&self, names: &Lookup<&str, &str>) -> Vec<(usize, u64)> {
         let wanted = names.values().copied().into_set();
         let place = |symbol: &Symbol<'_>| match symbol.section {
-            SymbolSection::Index(section) if wanted.contains(&*symbol.name) => Some((section, symbol.value)),
+            SymbolSection::Index(section) if wanted.binary_search(&&*symbol.name).is_ok() => {
+                Some((section, symbol.value))
+            }
             _ => None,
         };
         let is_code = |section: usize| {

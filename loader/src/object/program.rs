@@ -1,6 +1,5 @@
 //! Programs: which sections hold them, and what the names of these say.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::File;
@@ -164,22 +163,21 @@ pub(super) fn parse<'e, 'a>(
     let mut functions = reader.reached(programs.iter().map(|program| &program.function), callbacks)?;
     let helpers = helpers(&programs, &local, &functions);
     let (kept, helpers): (Vec<_>, Vec<_>) =
-        programs.into_iter().enumerate().partition(|(index, _)| !helpers.contains(index));
+        programs.into_iter().enumerate().partition(|(index, _)| helpers.binary_search(index).is_err());
     functions.extend(helpers.into_iter().map(|(_, program)| program.function));
     Ok((kept.into_iter().map(|(_, program)| program).collect(), functions))
 }
 
 /// Which functions of program sections are no programs: the static ones that others name.
-fn helpers(programs: &[ProgramSpec], local: &[bool], functions: &[FunctionSpec]) -> BTreeSet<usize> {
+fn helpers(programs: &[ProgramSpec], local: &[bool], functions: &[FunctionSpec]) -> Vec<usize> {
     let all = programs.iter().zip(local).enumerate().filter(|(_, (_, local))| **local);
-    let places: BTreeMap<_, _> =
-        all.map(|(index, (program, _))| (program.function.place(), index)).into_map();
+    let places = all.map(|(index, (program, _))| (program.function.place(), index)).into_lookup();
     let functions = programs.iter().map(|program| &program.function).chain(functions);
     functions
         .flat_map(|function| {
             let named = function.callees().filter_map(|callee| Some((callee.section, callee.offset?)));
             named.filter(move |place| *place != function.place())
         })
-        .filter_map(|place| places.get(&place).copied())
+        .filter_map(|place| places.get(place).copied())
         .into_set()
 }

@@ -2,8 +2,6 @@
 //! with that `id`. Each of the two is a number as C writes it, and what follows the second says nothing
 //! (`bpf_fill_prog_arrays()` in `lib/bpf_legacy.c` of iproute2).
 
-use std::collections::BTreeMap;
-
 use super::{MapSpec, ProgramSpec, SlotSpec, SlotValue};
 use crate::error::{Error, Result, quote};
 use crate::order::{InOrder as _, sort_by_key};
@@ -30,10 +28,10 @@ fn number(text: &str) -> Option<(u32, &str)> {
 pub(super) fn fill(programs: &[ProgramSpec], ids: &[u32], maps: &mut [MapSpec]) -> Result<()> {
     let arrays = ids.iter().enumerate().filter(|(map, _)| maps[*map].shape.map_type == MapType::PROG_ARRAY);
     // Of two with one id, the first is meant.
-    let arrays: BTreeMap<u32, usize> = arrays.rev().map(|(map, &id)| (id, map)).into_map();
+    let arrays = arrays.rev().map(|(map, &id)| (id, map)).into_lookup();
     for (program, spec) in programs.iter().enumerate() {
         let Some((id, slot)) = entry(&spec.function.section) else { continue };
-        let Some(&map) = arrays.get(&id) else {
+        let Some(&map) = arrays.get(id) else {
             let message = format!("expected a prog array with the id {id} for program {spec}, found none");
             return Err(
                 refused(spec, message).with_help(format!("give the one that is meant its `.id = {id}`"))

@@ -1,12 +1,10 @@
 //! The types of an object: its BTF with the places of variables filled in, and what `.BTF.ext` says of instructions.
 
-use std::collections::BTreeMap;
-
 use super::{File, FunctionSpec, ProgramSpec};
 use crate::btf::{Btf, BtfExt, CoreRelocation, LineInfo, SectionInfo, TypeId, VariablePlace};
 use crate::elf::{Section, Symbol, SymbolSection};
 use crate::error::{Error, Result, quote};
-use crate::order::InOrder as _;
+use crate::order::{InOrder as _, Lookup};
 use crate::uapi::bpf::BPF_INSN_SIZE;
 use crate::uapi::btf::{BTF_EXT_HEADER_SIZE, BTF_EXT_OLD_HEADER_SIZE};
 use crate::uapi::elf::{SectionType, SymbolBinding, SymbolType};
@@ -84,8 +82,7 @@ pub(super) fn read(file: &File<'_, '_>) -> Result<Types> {
 fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Btf> {
     let bytes = file.elf.data(section)?;
     let mut btf = Btf::parse(bytes.data(), file.elf.order(), bytes.name())?;
-    let sections: BTreeMap<&str, &Section<'_>> =
-        file.elf.sections().iter().rev().map(|section| (&*section.name, section)).into_map();
+    let sections = file.elf.sections().iter().rev().map(|section| (&*section.name, section)).into_lookup();
     let globals = globals(file);
     btf.place_variables(
         |name| sections.get(name).and_then(|section| u32::try_from(section.size).ok()),
@@ -108,13 +105,13 @@ fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Btf> {
 }
 
 /// The symbols that are known beyond their file, by name.
-fn globals<'f>(file: &'f File<'_, '_>) -> BTreeMap<&'f str, &'f Symbol<'f>> {
+fn globals<'f>(file: &'f File<'_, '_>) -> Lookup<&'f str, &'f Symbol<'f>> {
     let global = |symbol: &&Symbol<'_>| {
         symbol.binding != SymbolBinding::LOCAL
             && symbol.kind != SymbolType::SECTION
             && matches!(symbol.section, SymbolSection::Index(_))
     };
-    file.symbols.iter().filter(global).map(|symbol| (&*symbol.name, symbol)).into_map()
+    file.symbols.iter().filter(global).map(|symbol| (&*symbol.name, symbol)).into_lookup()
 }
 
 /// Whether the object cannot be loaded without its BTF: maps are defined in it, what is taken from the kernel is

@@ -1,7 +1,5 @@
 //! Global variables one by one: what BTF says of them, and the symbol table of those that BTF leaves out.
 
-use std::collections::BTreeSet;
-
 use super::{DataSpec, ExternKind, ExternSpec, File, Object};
 use crate::btf::{Btf, Shape, TypeId, begin, first_name, several_variables};
 use crate::elf::Section;
@@ -76,13 +74,13 @@ pub(super) fn parse(
         (Some(btf), Some(ty)) => described(btf, ty, section.size)?,
         _ => Vec::new(),
     };
-    let places: BTreeSet<u32> = variables.iter().map(|variable| variable.offset).into_set();
+    let places = variables.iter().map(|variable| variable.offset).into_set();
     for symbol in file.symbols_in(section.index) {
         let is_variable =
             matches!(symbol.kind, SymbolType::OBJECT | SymbolType::NOTYPE) && !symbol.name.is_empty();
         let place = u32::try_from(symbol.value).ok().zip(u32::try_from(symbol.size).ok());
         let Some((offset, size)) = place.filter(|_| is_variable && symbol.size > 0) else { continue };
-        if !places.contains(&offset) && u64::from(offset) + u64::from(size) <= section.size {
+        if places.binary_search(&offset).is_err() && u64::from(offset) + u64::from(size) <= section.size {
             variables.push(VariableSpec { name: symbol.name.clone().into_owned(), offset, size, ty: None });
         }
     }

@@ -1,7 +1,5 @@
 //! What programs take from the kernel: what must be known of it beforehand, and what it comes to.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::Plan;
 use super::slot::ModuleSlot;
 use crate::btf::{Sieve, TypeId};
@@ -15,7 +13,7 @@ pub struct Wants {
     /// How it is configured: [`Loader::kconfig`](super::Loader::kconfig).
     pub kconfig: bool,
     /// Where these symbols are: [`Loader::kernel_symbols`](super::Loader::kernel_symbols).
-    pub symbols: BTreeSet<String>,
+    pub symbols: Vec<String>,
     /// Which of these types, variables and functions it has: [`Loader::kernel_types`](super::Loader::kernel_types).
     /// Whether those of its modules too, [`Loader::wants_modules`](super::Loader::wants_modules) knows then.
     pub types: Option<Sieve>,
@@ -28,16 +26,17 @@ pub struct Wants {
 /// Where symbols of the kernel are, as `/proc/kallsyms` tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelSymbols {
-    /// The symbols that were looked for, with their addresses.
-    found: BTreeMap<String, Vec<u64>>,
+    /// The symbols that were looked for, in order, with their addresses.
+    found: Vec<(String, Vec<u64>)>,
     /// Whether any symbol has an address.
     shown: bool,
 }
 
 impl KernelSymbols {
     /// Nothing known yet of these symbols.
-    pub fn of(names: &BTreeSet<String>) -> Self {
-        Self { found: names.iter().map(|name| (name.clone(), Vec::new())).into_map(), shown: false }
+    pub fn of(names: &[String]) -> Self {
+        let names = names.iter().cloned().into_set();
+        Self { found: names.into_iter().map(|name| (name, Vec::new())).collect(), shown: false }
     }
 
     /// Takes in a line: an address in hexadecimal digits, the symbol's type, its name, and perhaps a module's.
@@ -50,28 +49,40 @@ impl KernelSymbols {
             return;
         };
         self.shown |= address != 0;
-        if let Some(addresses) = self.found.get_mut(name).filter(|found| !found.contains(&address)) {
+        let Ok(place) = self.place(name) else {
+            return;
+        };
+        let addresses = &mut self.found[place].1;
+        if !addresses.contains(&address) {
             addresses.push(address);
         }
     }
 
+    fn addresses(&self, name: &str) -> &[u64] {
+        self.place(name).map_or(&[], |place| &self.found[place].1)
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.found.binary_search_by(|(own, _)| (**own).cmp(name))
+    }
+
     /// Whether the kernel has the symbol.
     pub fn has(&self, name: &str) -> bool {
-        self.found.get(name).is_some_and(|addresses| !addresses.is_empty())
+        !self.addresses(name).is_empty()
     }
 
     /// Where the symbol is; `None` for one that the kernel does not have.
     pub fn address(&self, name: &str) -> Result<Option<u64>> {
-        match self.found.get(name).map(Vec::as_slice) {
-            None | Some([]) => Ok(None),
+        match self.addresses(name) {
+            [] => Ok(None),
             // Not even root sees addresses where kernel.kptr_restrict is 2.
-            Some(_) if !self.shown => Err(Error::new(
+            _ if !self.shown => Err(Error::new(
                 ErrorKind::PermissionDenied,
                 format!("the kernel does not tell this process where symbol {} is", quote(name)),
             )
             .with_help("addresses in /proc/kallsyms need CAP_SYSLOG, and kernel.kptr_restrict below 2")),
-            Some([address]) => Ok(Some(*address)),
-            Some([first, second, ..]) => Err(Error::new(
+            [address] => Ok(Some(*address)),
+            [first, second, ..] => Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("symbol {} is twice in the kernel, at {first:#x} and at {second:#x}", quote(name)),
             )),
@@ -140,7 +151,7 @@ mod tests {
     use super::*;
 
     fn symbols(lines: &[&str]) -> KernelSymbols {
-        let names = ["here", "twice", "gone", "zero"].map(str::to_owned).into();
+        let names = ["here", "twice", "gone", "zero"].map(str::to_owned);
         let mut symbols = KernelSymbols::of(&names);
         for line in lines {
             symbols.add_line(line);

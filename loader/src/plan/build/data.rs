@@ -1,7 +1,5 @@
 //! The steps that make the maps of global variables.
 
-use std::collections::BTreeSet;
-
 use nix::libc::EINVAL;
 
 use super::externs::Externs;
@@ -42,7 +40,7 @@ impl Loader<'_> {
         let mut steps = Vec::new();
         let sections = self.object.data.iter().enumerate().zip(contents);
         for ((index, section), content) in sections.filter(|((_, data), _)| data.kind != DataKind::Arena) {
-            let (map, needed) = (data.slot(index), data.needed.contains(&index));
+            let (map, needed) = (data.slot(index), data.needed.binary_search(&index).is_ok());
             let name = section.map_name(self.object_name.as_deref());
             let create = MapCreate {
                 map,
@@ -79,13 +77,12 @@ impl Loader<'_> {
         data: &DataMaps,
         kernel: &Kernel,
     ) -> Vec<Step> {
-        let used: BTreeSet<_> =
-            linked.map_references.iter().map(|reference| data.map_fd(*reference).map).into_set();
+        let used = linked.map_references.iter().map(|reference| data.map_fd(*reference).map).into_set();
         let constants =
             self.object.data.iter().enumerate().filter(|(_, data)| data.kind == DataKind::ReadOnly);
         constants
             .map(|(section, _)| data.slot(section))
-            .filter(|map| !used.contains(map) && kernel.has(Feature::GlobalData) != Answer::No)
+            .filter(|map| used.binary_search(map).is_err() && kernel.has(Feature::GlobalData) != Answer::No)
             .map(|map| {
                 Step::new(Call::ProgBindMap { program, map })
                     .when(When::Made(map))
@@ -100,7 +97,7 @@ pub(super) struct DataMaps {
     /// How many maps the object has.
     maps: usize,
     /// Those to which the programs to load refer: indices in [`Object::data`].
-    needed: BTreeSet<usize>,
+    needed: Vec<usize>,
     /// The index in [`Object::data`] of the variables that are in an arena, and that of the arena.
     arena: Option<(usize, usize)>,
 }

@@ -2,8 +2,6 @@
 
 mod signature;
 
-use std::collections::BTreeMap;
-
 use super::Loader;
 use super::maps::may_be_sized_by_cpus;
 use super::options::{
@@ -19,7 +17,7 @@ use crate::insn::{Insn, halves};
 use crate::kconfig::Kconfig;
 use crate::linker::Linked;
 use crate::object::{CURRENT_KERNEL_VERSION, ExternKind, ExternSpec, Object, OptionSpec};
-use crate::order::InOrder as _;
+use crate::order::{InOrder as _, Lookup};
 use crate::plan::ModuleSlot;
 use crate::plan::Step;
 use crate::plan::call::{Call, ModuleFd};
@@ -30,8 +28,8 @@ use crate::uapi::btf::BtfKind;
 /// What the programs to load take from the kernel.
 #[derive(Debug, Default)]
 pub(super) struct Externs {
-    /// By index in [`Object::externs`], those that the programs refer to.
-    values: BTreeMap<usize, ExternValue>,
+    /// Those that the programs refer to, with their indices in [`Object::externs`], in the order of these.
+    values: Vec<(usize, ExternValue)>,
     /// The content of the map of options. An option that no program to load refers to stays 0.
     options: Vec<u8>,
     /// The modules that have some of them.
@@ -80,7 +78,7 @@ impl Loader<'_> {
                 }
                 ExternKind::Option(_) => {}
                 ExternKind::Symbol => {
-                    wants.symbols.insert(name.to_owned());
+                    wants.symbols.push(name.to_owned());
                 }
                 ExternKind::Variable(_) | ExternKind::Function(_) => {
                     types.get_or_insert_default().want(kind(external), kernel_name(external));
@@ -110,10 +108,10 @@ impl Loader<'_> {
     /// Finds what the programs take from the kernel.
     pub(super) fn externs(&self, linked: &[Linked], kernel: &Kernel) -> Result<Externs> {
         let mut externs = Externs::default();
-        for (index, external) in referred(self.object, linked) {
+        for &(index, external) in referred(self.object, linked).iter() {
             let value = self.value(external, kernel, &mut externs);
             let value = value.map_err(|error| place(linked, index, error))?;
-            externs.values.insert(index, value);
+            externs.values.push((index, value));
         }
         Ok(externs)
     }
@@ -203,9 +201,9 @@ impl Loader<'_> {
 impl Externs {
     /// What the programs refer to and what it comes to, in the object's order.
     pub(super) fn list(&self, object: &Object) -> Vec<ResolvedExtern> {
-        let resolved = |(&index, value): (&usize, &ExternValue)| ResolvedExtern {
-            index,
-            name: object.externs[index].name.clone(),
+        let resolved = |(index, value): &(usize, ExternValue)| ResolvedExtern {
+            index: *index,
+            name: object.externs[*index].name.clone(),
             value: value.clone(),
         };
         self.values.iter().map(resolved).collect()
@@ -213,7 +211,8 @@ impl Externs {
 
     /// What the extern with this index comes to, if programs refer to it.
     pub(super) fn get(&self, index: usize) -> Option<&ExternValue> {
-        self.values.get(&index)
+        let found = self.values.binary_search_by_key(&index, |(own, _)| *own);
+        found.ok().map(|place| &self.values[place].1)
     }
 
     /// The content of the map of options, which has `size` bytes.
@@ -248,7 +247,7 @@ impl Externs {
     pub(super) fn fill(&self, linked: &mut Linked) -> Vec<ModuleFd> {
         let mut fds = Vec::new();
         for reference in &linked.externs {
-            let Some(value) = self.values.get(&reference.external) else { continue };
+            let Some(value) = self.get(reference.external) else { continue };
             match linked.insns[reference.insn].code {
                 BPF_CALL => fill_call(&mut linked.insns[reference.insn], reference.external, value),
                 _ => fds.extend(fill_load(&mut linked.insns[reference.insn..], reference.insn, value)),
@@ -290,9 +289,9 @@ fn fill_load(insns: &mut [Insn], at: usize, value: &ExternValue) -> Option<Modul
 }
 
 /// The externs that the programs refer to, in the object's order, by index in [`Object::externs`].
-fn referred<'o>(object: &'o Object, linked: &[Linked]) -> BTreeMap<usize, &'o ExternSpec> {
+fn referred<'o>(object: &'o Object, linked: &[Linked]) -> Lookup<usize, &'o ExternSpec> {
     let references = linked.iter().flat_map(|linked| &linked.externs);
-    references.map(|reference| (reference.external, &object.externs[reference.external])).into_map()
+    references.map(|reference| (reference.external, &object.externs[reference.external])).into_lookup()
 }
 
 /// The kind by which a variable or function is found in BTF.

@@ -1,8 +1,8 @@
 //! Tail calls: the programs that a prog array names are loaded too, and put into it, and the array is kept.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
-use std::iter;
+use std::{iter, mem};
 
 use nix::libc::{EEXIST, ENOPROTOOPT, ENOTEMPTY};
 
@@ -34,17 +34,17 @@ pub(super) struct Programs<'o> {
     pub(super) specs: Vec<&'o ProgramSpec>,
     /// The same, linked.
     pub(super) linked: Vec<Linked>,
-    /// The same, by where they begin.
-    slots: BTreeMap<(&'o str, u64), ProgramSlot>,
+    /// Where they are there, by where they begin.
+    slots: BTreeMap<(&'o str, u64), usize>,
 }
 
 impl<'o> Programs<'o> {
     /// Links the `chosen` programs of the object, and all that they reach.
     pub(super) fn link(object: &'o Object, chosen: Vec<&'o ProgramSpec>) -> Result<Self> {
         let linker = Linker::new(object);
-        let slots =
-            chosen.iter().enumerate().map(|(slot, program)| (program.function.place(), ProgramSlot(slot)));
-        let mut programs = Self { object, slots: slots.into_map(), specs: chosen, linked: Vec::new() };
+        let mut slots = BTreeMap::new();
+        slots.extend(chosen.iter().enumerate().map(|(slot, program)| (program.function.place(), slot)));
+        let mut programs = Self { object, slots, specs: chosen, linked: Vec::new() };
         let mut weight = 0;
         while let Some(program) = programs.specs.get(programs.linked.len()) {
             let linked = linker.link(program)?;
@@ -57,7 +57,7 @@ impl<'o> Programs<'o> {
                 for slot in &object.maps[map].slots {
                     let program = named_program(object, map, &slot.value)?;
                     if let Entry::Vacant(vacant) = programs.slots.entry(program.function.place()) {
-                        vacant.insert(ProgramSlot(programs.specs.len()));
+                        vacant.insert(programs.specs.len());
                         programs.specs.push(program);
                     }
                 }
@@ -71,7 +71,7 @@ impl<'o> Programs<'o> {
     /// Puts programs into the prog arrays, in the order of these; `pins` are those of the maps.
     pub(super) fn prog_array_steps(&self, pins: &[Option<String>]) -> Vec<Step> {
         let referred = self.linked.iter().flat_map(|linked| self.prog_arrays_of(linked));
-        let arrays: BTreeSet<_> = referred.chain(always_filled(self.object)).into_set();
+        let arrays = referred.chain(always_filled(self.object)).into_set();
         let slots = arrays.into_iter().flat_map(|map| {
             self.object.maps[map].slots.iter().filter_map(move |slot| {
                 let value = FdValue::Program(self.slot_of(&slot.value)?);
@@ -82,25 +82,24 @@ impl<'o> Programs<'o> {
     }
 
     /// The prog arrays that a program reaches by itself and by tail calls.
-    pub(super) fn reached_arrays(&self, from: ProgramSlot) -> BTreeSet<usize> {
-        let (mut arrays, mut reached, mut next) =
-            (BTreeSet::new(), [from].into_iter().into_set(), vec![from]);
+    pub(super) fn reached_arrays(&self, from: ProgramSlot) -> Vec<usize> {
+        let mut arrays = vec![false; self.object.maps.len()];
+        let mut reached = vec![false; self.specs.len()];
+        let mut next = vec![from];
         while let Some(program) = next.pop() {
             for map in self.prog_arrays_of(&self.linked[program.0]) {
-                if !arrays.insert(map) {
+                if mem::replace(&mut arrays[map], true) {
                     continue;
                 }
-                let slots = &self.object.maps[map].slots;
-                next.extend(
-                    slots.iter().filter_map(|slot| self.slot_of(&slot.value)).filter(|p| reached.insert(*p)),
-                );
+                let named = self.object.maps[map].slots.iter().filter_map(|slot| self.slot_of(&slot.value));
+                next.extend(named.filter(|program| !mem::replace(&mut reached[program.0], true)));
             }
         }
-        arrays
+        (0..arrays.len()).filter(|&map| arrays[map]).collect()
     }
 
     /// The prog arrays that a program refers to, by their indices in [`Object::maps`].
-    fn prog_arrays_of(&self, linked: &Linked) -> BTreeSet<usize> {
+    fn prog_arrays_of(&self, linked: &Linked) -> Vec<usize> {
         let maps = linked.map_references.iter().filter_map(|reference| match reference.map {
             Referent::Map(map) => Some(map),
             Referent::Data(_) => None,
@@ -110,7 +109,8 @@ impl<'o> Programs<'o> {
 
     fn slot_of(&self, value: &SlotValue) -> Option<ProgramSlot> {
         let SlotValue::Program(program) = value else { return None };
-        self.slots.get(&self.object.programs[*program].function.place()).copied()
+        let slot = self.slots.get(&self.object.programs[*program].function.place());
+        slot.copied().map(ProgramSlot)
     }
 
     /// The kernel lets only programs of one kind share a prog array: it would refuse the second with a bare EINVAL.
