@@ -3,7 +3,6 @@
 //! Nothing here asks a kernel. A feature whose presence nobody has looked at yet is taken to be there: the first
 //! try is the full call, and only a refusal makes the loader probe for what is missing.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::btf::BtfAddition;
@@ -114,7 +113,8 @@ pub struct Kernel {
     pub possible_cpus: Option<u32>,
     /// Bytes of a page of memory.
     pub page_size: Option<u32>,
-    features: BTreeMap<Feature, bool>,
+    /// In order, and each with whether it has it.
+    features: Vec<(Feature, bool)>,
 }
 
 impl Kernel {
@@ -125,20 +125,26 @@ impl Kernel {
 
     /// Whether it has `feature`.
     pub fn has(&self, feature: Feature) -> Answer {
-        match self.features.get(&feature) {
-            Some(true) => Answer::Yes,
-            Some(false) => Answer::No,
-            None => Answer::Unknown,
+        match self.place(feature) {
+            Ok(place) if self.features[place].1 => Answer::Yes,
+            Ok(_) => Answer::No,
+            Err(_) => Answer::Unknown,
         }
     }
 
     /// Notes what a look at the kernel has found.
     pub fn learn(&mut self, feature: Feature, answer: Answer) {
-        match answer {
-            Answer::Yes => self.features.insert(feature, true),
-            Answer::No => self.features.insert(feature, false),
-            Answer::Unknown => None,
-        };
+        if answer == Answer::Unknown {
+            return;
+        }
+        match self.place(feature) {
+            Ok(place) => self.features[place].1 = answer == Answer::Yes,
+            Err(place) => self.features.insert(place, (feature, answer == Answer::Yes)),
+        }
+    }
+
+    fn place(&self, feature: Feature) -> Result<usize, usize> {
+        self.features.binary_search_by_key(&feature, |(own, _)| *own)
     }
 }
 

@@ -6,14 +6,22 @@ use std::mem;
 
 /// Sorts `items`.
 pub(crate) fn sort<T: Ord>(items: &mut [T]) {
-    let order = sorted(items.len(), &|one, other| items[one].cmp(&items[other]));
+    let order = new_order(items.len(), &|one, other| items[one].cmp(&items[other]));
     put_in_order(items, order);
 }
 
 /// Sorts `items` by `key`. Those with equal keys stay in their order.
 pub(crate) fn sort_by_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
-    let order = sorted(items.len(), &|one, other| key(&items[one]).cmp(&key(&items[other])));
+    let order = new_order(items.len(), &|one, other| key(&items[one]).cmp(&key(&items[other])));
     put_in_order(items, order);
+}
+
+/// The same as [`sorted`], but none where each is in its place.
+fn new_order(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
+    if (1..count).all(|number| compare(number - 1, number).is_le()) {
+        return Vec::new();
+    }
+    sorted(count, compare)
 }
 
 /// The numbers below `count`, in the order that `compare` says. Only this is compiled once for all types.
@@ -38,7 +46,7 @@ fn sorted_once(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<
 
 /// Puts at each place of `items` the element whose number is there in `order`.
 fn put_in_order<T>(items: &mut [T], mut order: Vec<usize>) {
-    for start in 0..items.len() {
+    for start in 0..order.len() {
         // Elements that wait for each other's places form a circle, and one that starts where it ends is done.
         let mut place = start;
         loop {
@@ -104,7 +112,7 @@ pub(crate) trait InOrder: Iterator + Sized {
     where
         Self: Iterator<Item = (K, V)>,
     {
-        let mut pairs = Vec::new();
+        let mut pairs = Vec::with_capacity(self.size_hint().0);
         self.for_each(|pair| pairs.push(pair));
         let order = sorted_once(pairs.len(), &|one, other| pairs[one].0.cmp(&pairs[other].0));
         Lookup { pairs, order }
@@ -115,7 +123,7 @@ pub(crate) trait InOrder: Iterator + Sized {
     where
         Self::Item: Ord,
     {
-        let mut set = Vec::new();
+        let mut set = Vec::with_capacity(self.size_hint().0);
         self.for_each(|item| set.push(item));
         sort(&mut set);
         set.dedup();

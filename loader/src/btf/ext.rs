@@ -28,7 +28,9 @@ use crate::uapi::btf::{
 /// What `.BTF.ext` says, by section of instructions.
 #[derive(Clone, Debug, Default)]
 pub struct BtfExt<'b> {
-    sections: BTreeMap<&'b str, SectionInfo>,
+    sections: Vec<SectionInfo>,
+    /// Where each is there, by its name.
+    places: BTreeMap<&'b str, usize>,
 }
 
 /// What is said about the instructions of one section, each list in the order of the instructions.
@@ -114,7 +116,7 @@ impl<'b> BtfExt<'b> {
             Ok(())
         })?;
         // A static linker puts one file's records after another's, and the order of the functions may differ.
-        for info in ext.sections.values_mut() {
+        for info in &mut ext.sections {
             sort_by_key(&mut info.functions, |record| record.offset);
             sort_by_key(&mut info.lines, |record| record.offset);
             sort_by_key(&mut info.relocations, |record| record.offset);
@@ -124,11 +126,15 @@ impl<'b> BtfExt<'b> {
 
     /// What is said about the section with this name, if anything is.
     pub fn get(&self, section: &str) -> Option<&SectionInfo> {
-        self.sections.get(section)
+        self.places.get(section).map(|&place| &self.sections[place])
     }
 
     fn section(&mut self, name: &'b str) -> &mut SectionInfo {
-        self.sections.entry(name).or_default()
+        let place = *self.places.entry(name).or_insert(self.sections.len());
+        if place == self.sections.len() {
+            self.sections.push(SectionInfo::default());
+        }
+        &mut self.sections[place]
     }
 }
 

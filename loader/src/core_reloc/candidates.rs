@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::compat::{essential, same_kind};
+use super::compat::{class, essential, same_kind};
 use crate::btf::{Btf, KernelTypes, LazyBtf, Sieve, TypeId, Types};
 use crate::bytes::ByteOrder;
 use crate::error::{Error, ErrorKind, Result};
+use crate::order::{InOrder as _, Lookup};
 use crate::uapi::btf::BtfKind;
 
 /// A type of the kernel or of a module.
@@ -38,12 +39,34 @@ pub(super) fn want(sieve: &mut Sieve, kind: BtfKind, name: &str) {
 #[derive(Debug)]
 pub(super) struct Candidates<'o, 't> {
     /// The type's name without a flavour, and where its candidates are in `found`.
-    roots: BTreeMap<TypeId, (&'o str, usize)>,
+    roots: Lookup<TypeId, (&'o str, usize)>,
     pub(super) found: Vec<Vec<Candidate<'t>>>,
 }
 
-/// The names without flavours of the program's types, the kinds that those have, and where to put what is found.
-type Wanted<'o> = BTreeMap<&'o str, Vec<(BtfKind, usize)>>;
+/// What to look for among the kernel's types.
+#[derive(Default)]
+struct Wanted<'o> {
+    /// By name without a flavour and kind, where to put what is found.
+    places: BTreeMap<(&'o str, u64), usize>,
+    /// The kind that is looked for, by place, unless nothing is.
+    kinds: Vec<Option<BtfKind>>,
+}
+
+impl<'o> Wanted<'o> {
+    /// The place for types of this kind and name, which are wanted from now on.
+    fn place(&mut self, kind: BtfKind, name: &'o str) -> usize {
+        let place = *self.places.entry((name, class(kind))).or_insert(self.kinds.len());
+        if place == self.kinds.len() {
+            // The kernel has thousands of types without a name.
+            self.kinds.push((!name.is_empty()).then_some(kind));
+        }
+        place
+    }
+
+    fn get(&self, kind: BtfKind, name: &str) -> Option<usize> {
+        self.places.get(&(name, class(kind))).copied().filter(|place| self.kinds[*place].is_some())
+    }
+}
 
 impl<'o, 't> Candidates<'o, 't> {
     /// Walks through the kernel's types, once for all of `roots`; and through those of the modules for the ones that
@@ -54,29 +77,20 @@ impl<'o, 't> Candidates<'o, 't> {
         roots: &[TypeId],
         kernel: &'t KernelTypes,
     ) -> Result<Self> {
-        let mut candidates = Self { roots: BTreeMap::new(), found: Vec::new() };
-        let mut wanted = Wanted::new();
-        for &root in roots {
+        let mut wanted = Wanted::default();
+        let root = |&root: &TypeId| {
             let (kind, name) = kind_and_name(local, root)?;
-            let kinds = wanted.entry(name).or_default();
-            let known = kinds.iter().find(|(other, _)| same_kind(kind, *other)).map(|(_, place)| *place);
-            let place = known.unwrap_or(candidates.found.len());
-            if known.is_none() {
-                kinds.push((kind, place));
-                candidates.found.push(Vec::new());
-            }
-            candidates.roots.insert(root, (name, place));
-        }
-        // The kernel has thousands of types without a name.
-        wanted.remove("");
+            Ok((root, (name, wanted.place(kind, name))))
+        };
+        let roots = roots.iter().map(root).collect::<Result<Vec<_>>>()?.into_iter().into_lookup();
+        let mut candidates = Self { roots, found: vec![Vec::new(); wanted.kinds.len()] };
         if let Some(btf) = &kernel.vmlinux {
             candidates.collect(btf, order, &wanted)?;
         }
-        for kinds in wanted.values_mut() {
-            kinds.retain(|(_, place)| candidates.found[*place].is_empty());
+        for (kind, found) in wanted.kinds.iter_mut().zip(&candidates.found) {
+            *kind = kind.filter(|_| found.is_empty());
         }
-        wanted.retain(|_, kinds| !kinds.is_empty());
-        if !wanted.is_empty() {
+        if wanted.kinds.iter().any(Option::is_some) {
             for (_, btf) in kernel.modules.iter().flatten() {
                 candidates.collect(btf, order, &wanted)?;
             }
@@ -93,19 +107,12 @@ impl<'o, 't> Candidates<'o, 't> {
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let mut sieve = Sieve::default();
-        for (name, kinds) in wanted {
-            for (kind, _) in kinds {
-                want(&mut sieve, *kind, name);
-            }
+        for ((name, _), place) in &wanted.places {
+            wanted.kinds[*place].into_iter().for_each(|kind| want(&mut sieve, kind, name));
         }
         for (head, name) in btf.sift(sieve) {
-            for (_, place) in wanted
-                .get(essential(name))
-                .into_iter()
-                .flatten()
-                .filter(|(kind, _)| same_kind(*kind, head.kind))
-            {
-                self.found[*place].push(Candidate { btf, id: head.id });
+            if let Some(place) = wanted.get(head.kind, essential(name)) {
+                self.found[place].push(Candidate { btf, id: head.id });
             }
         }
         Ok(())
@@ -113,12 +120,12 @@ impl<'o, 't> Candidates<'o, 't> {
 
     /// The candidates for the program's type `root`.
     pub(super) fn of(&self, root: TypeId) -> &[Candidate<'t>] {
-        self.roots.get(&root).map_or(&[], |(_, place)| &self.found[*place])
+        self.roots.get(root).map_or(&[], |(_, place)| &self.found[*place])
     }
 
     /// Refuses a type without a name: the kernel has thousands of those.
     pub(super) fn check_name(&self, local: &Btf, root: TypeId) -> Result<()> {
-        if self.roots.get(&root).is_none_or(|(name, _)| name.is_empty()) {
+        if self.roots.get(root).is_none_or(|(name, _)| name.is_empty()) {
             let message = format!("expected a type with a name, found {}", local.describe(root));
             return Err(Error::new(ErrorKind::Unsupported, message));
         }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ptr;
 
 use super::spec::{MAX_STEPS, Part, Path, Step, part_of_value};
@@ -38,8 +38,12 @@ pub fn essential(name: &str) -> &str {
 
 /// Whether types of these kinds can be the same one on both sides.
 pub(super) fn same_kind(one: BtfKind, other: BtfKind) -> bool {
-    let is_enum = |kind| matches!(kind, BtfKind::ENUM | BtfKind::ENUM64);
-    one == other || is_enum(one) && is_enum(other)
+    class(one) == class(other)
+}
+
+/// A number that kinds share where one can stand for the other.
+pub(super) fn class(kind: BtfKind) -> u64 {
+    if kind == BtfKind::ENUM64 { BtfKind::ENUM.0.into() } else { kind.0.into() }
 }
 
 /// So many bytes of a name are read while a type or member is looked at.
@@ -156,7 +160,7 @@ impl<'b, 't> Pair<'b, 't, '_> {
                     let Some(wanted) = self.local_member(*of, *index)? else { return Ok(None) };
                     let name = self.local.text(*name)?;
                     self.budget.spend(name.len() / NAME_BYTES)?;
-                    let mut search = Search { pair: self, wanted, name, seen: BTreeSet::new() };
+                    let mut search = Search { pair: self, wanted, name, seen: BTreeMap::new() };
                     let Some(found) = search.search(id, 0)? else { return Ok(None) };
                     path.bit_offset += found.bit_offset;
                     path.steps.push(found.step);
@@ -278,8 +282,8 @@ struct Search<'p, 'b, 't, 'c> {
     pair: Pair<'b, 't, 'c>,
     wanted: Member,
     name: &'p str,
-    /// Where the search was in vain: many members can be of one type.
-    seen: BTreeSet<TypeId>,
+    /// Where the search was in vain, and how deep that was: many members can be of one type.
+    seen: BTreeMap<u64, usize>,
 }
 
 struct Found {
@@ -294,7 +298,7 @@ impl Search<'_, '_, '_, '_> {
         let target = self.pair.target;
         let (of, ty) = target.resolve(id)?;
         let (Shape::Struct(composite) | Shape::Union(composite)) = &ty.shape else { return Ok(None) };
-        if !self.seen.insert(of) {
+        if self.seen.insert(of.0.into(), depth).is_some() {
             return Ok(None);
         }
         if depth == MAX_STEPS {

@@ -1,10 +1,9 @@
 //! Whether a type of the kernel has all that the program knows of it: what `bpf_core_type_matches()` asks.
 
-use std::collections::BTreeMap;
-
 use super::compat::{How, MAX_ROW, Pair, essential, too_much};
-use crate::btf::{Composite, Enum, EnumValue, FuncProto, FwdKind, Name, Shape, TypeId};
+use crate::btf::{Composite, Enum, FuncProto, FwdKind, Name, Shape, TypeId};
 use crate::error::Result;
+use crate::order::sort_by_key;
 
 impl<'t> Pair<'_, 't, '_> {
     /// Whether the two types match. Integers do if they have the same size and sign, arrays and signatures if all they
@@ -84,9 +83,9 @@ impl<'t> Pair<'_, 't, '_> {
         if local.size != target.size || local.values.len() > target.values.len() {
             return Ok(false);
         }
-        let names = self.by_name(&target.values, |value: &EnumValue| value.name)?;
+        let names = self.by_name(&mut target.values.iter().map(|value| value.name))?;
         for value in &local.values {
-            if !names.contains_key(essential(self.local.text(value.name)?)) {
+            if named(&names, essential(self.local.text(value.name)?)).is_empty() {
                 return Ok(false);
             }
         }
@@ -97,11 +96,12 @@ impl<'t> Pair<'_, 't, '_> {
         if local.members.len() > target.members.len() {
             return Ok(false);
         }
-        let by_name = self.by_name(&target.members, |member| member.name)?;
+        let by_name = self.by_name(&mut target.members.iter().map(|member| member.name))?;
         for member in &local.members {
             let name = essential(self.local.text(member.name)?);
             let mut found = false;
-            for other in by_name.get(name).into_iter().flatten() {
+            for &(_, index) in named(&by_name, name) {
+                let other = &target.members[index];
                 let compare = || self.types_match(member.ty, other.ty, false, level);
                 found = self.once(How::Match, (member.ty, other.ty), compare)?;
                 if found {
@@ -115,17 +115,21 @@ impl<'t> Pair<'_, 't, '_> {
         Ok(true)
     }
 
-    /// What the kernel's type has under each name but for its flavour; several things can have none.
-    fn by_name<'a, T>(
-        self,
-        all: &'a [T],
-        name: impl Fn(&T) -> Name,
-    ) -> Result<BTreeMap<&'t str, Vec<&'a T>>> {
-        self.budget.spend(all.len())?;
-        let mut by_name = BTreeMap::<_, Vec<_>>::new();
-        for one in all {
-            by_name.entry(essential(self.target.text(name(one))?)).or_default().push(one);
+    /// The names of parts of the kernel's type but for their flavours, in order, each with the number of the part;
+    /// several can have none.
+    fn by_name(self, names: &mut dyn ExactSizeIterator<Item = Name>) -> Result<Vec<(&'t str, usize)>> {
+        self.budget.spend(names.len())?;
+        let mut by_name = Vec::with_capacity(names.len());
+        for (index, name) in names.enumerate() {
+            by_name.push((essential(self.target.text(name)?), index));
         }
+        sort_by_key(&mut by_name, |(name, _)| *name);
         Ok(by_name)
     }
+}
+
+/// Those in `by_name` that have this name.
+fn named<'n, 't>(by_name: &'n [(&'t str, usize)], name: &str) -> &'n [(&'t str, usize)] {
+    let behind = &by_name[by_name.partition_point(|(own, _)| *own < name)..];
+    &behind[..behind.partition_point(|(own, _)| *own == name)]
 }

@@ -77,21 +77,21 @@ impl<'a> ElfFile<'a> {
         relocation::parse_table(self, section)
     }
 
-    /// The sections that hold relocations, by the index of the section that they relocate.
+    /// The indexes of the sections that hold relocations, by that of the section that they relocate.
     ///
     /// Two for one section are refused: compilers write one, and each more would let a small file ask for the
     /// same bytes to be decoded many times over.
-    pub fn relocation_sections(&self) -> Result<BTreeMap<usize, &Section<'a>>> {
-        let mut by_target: BTreeMap<usize, &Section<'a>> = BTreeMap::new();
+    pub fn relocation_sections(&self) -> Result<BTreeMap<u64, usize>> {
+        let mut by_target = BTreeMap::new();
         for section in &self.sections {
             let Some(target) = section.relocates() else { continue };
-            if let Some(first) = by_target.insert(target, section) {
+            if let Some(first) = by_target.insert(target as u64, section.index) {
                 return Err(Error::malformed(
                     "section header table",
                     section.header_offset,
                     format!(
                         "expected one relocation section for section {target}, found {} and {}",
-                        quote(&first.name),
+                        quote(&self.sections[first].name),
                         quote(&section.name)
                     ),
                 ));
@@ -138,7 +138,9 @@ impl<'a> ElfFile<'a> {
 /// bytes, without a bound; so it adds each section here before decoding it.
 #[derive(Debug, Default)]
 pub struct Disjoint<'s, 'a> {
-    by_offset: BTreeMap<u64, &'s Section<'a>>,
+    sections: Vec<&'s Section<'a>>,
+    /// Where each is there, by where it begins in the file.
+    places: BTreeMap<u64, usize>,
 }
 
 impl<'s, 'a> Disjoint<'s, 'a> {
@@ -148,12 +150,13 @@ impl<'s, 'a> Disjoint<'s, 'a> {
         if section.kind == SectionType::NOBITS || section.size == 0 {
             return Ok(());
         }
-        let before = self.by_offset.range(..=section.offset).next_back();
-        let after = self.by_offset.range(section.offset..).next();
-        for (_, other) in before.into_iter().chain(after) {
-            refuse_overlap(section, other)?;
+        let before = self.places.range(..=section.offset).next_back();
+        let after = self.places.range(section.offset..).next();
+        for (_, &other) in before.into_iter().chain(after) {
+            refuse_overlap(section, self.sections[other])?;
         }
-        self.by_offset.insert(section.offset, section);
+        self.places.insert(section.offset, self.sections.len());
+        self.sections.push(section);
         Ok(())
     }
 }

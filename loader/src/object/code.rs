@@ -147,7 +147,9 @@ pub(super) struct Reader<'f, 'e, 'a> {
     file: &'f File<'e, 'a>,
     ext: &'f BtfExt<'f>,
     needed: &'f mut Disjoint<'e, 'a>,
-    sections: BTreeMap<usize, CodeSection<'e, 'a>>,
+    sections: Vec<CodeSection<'e, 'a>>,
+    /// Where each is there, by its index in the file.
+    places: BTreeMap<u64, usize>,
 }
 
 /// A section of instructions whose symbols and relocations have been sorted.
@@ -172,7 +174,7 @@ struct Place {
 
 impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
     pub(super) fn new(file: &'f File<'e, 'a>, ext: &'f BtfExt<'f>, needed: &'f mut Disjoint<'e, 'a>) -> Self {
-        Self { file, ext, needed, sections: BTreeMap::new() }
+        Self { file, ext, needed, sections: Vec::new(), places: BTreeMap::new() }
     }
 
     /// Reads all functions of a section, and tells which of them are `static`.
@@ -189,18 +191,22 @@ impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
         programs: impl Iterator<Item = &'p FunctionSpec>,
         unnamed: Vec<(usize, u64)>,
     ) -> Result<Vec<FunctionSpec>> {
-        let mut functions = BTreeMap::new();
+        let (mut functions, mut known) = (Vec::new(), BTreeMap::new());
         let mut wanted: Vec<_> = programs.flat_map(|program| self.targets(program)).chain(unnamed).collect();
         while let Some(target) = wanted.pop() {
-            if functions.contains_key(&target) {
+            // No other section of instructions that is read has the name.
+            let place = (&*self.file.elf.sections()[target.0].name, target.1);
+            if known.contains_key(&place) {
                 continue;
             }
             if let Some(function) = self.function_at(target)? {
                 wanted.extend(self.targets(&function));
-                functions.insert(target, function);
+                known.insert(place, functions.len());
+                functions.push((target, function));
             }
         }
-        Ok(functions.into_values().collect())
+        sort_by_key(&mut functions, |(target, _)| *target);
+        Ok(functions.into_iter().map(|(_, function)| function).collect())
     }
 
     /// The places in other sections than the programs' at which functions are named. Where none begins the linker
@@ -228,15 +234,17 @@ impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
 
     /// Sorts the symbols and relocations of a section, once.
     fn open(&mut self, index: usize) -> Result<&CodeSection<'e, 'a>> {
-        if !self.sections.contains_key(&index) {
+        let known = self.places.get(&(index as u64)).copied();
+        if known.is_none() {
             let section = &self.file.elf.sections()[index];
             self.needed.add(section)?;
-            let table = self.file.relocations.get(&index).copied();
+            let table = self.file.relocations_of(section);
             table.map_or(Ok(()), |table| self.needed.add(table))?;
             let code = CodeSection::new(self.file, section, table)?;
-            self.sections.insert(index, code);
+            self.places.insert(index as u64, self.sections.len());
+            self.sections.push(code);
         }
-        Ok(&self.sections[&index])
+        Ok(&self.sections[known.unwrap_or(self.sections.len() - 1)])
     }
 }
 

@@ -136,7 +136,7 @@ fn addresses<'e, 'a>(
     section: &Section<'_>,
     needed: &mut Disjoint<'e, 'a>,
 ) -> Result<Vec<u32>> {
-    let Some(&table) = file.relocations.get(&section.index) else { return Ok(Vec::new()) };
+    let Some(table) = file.relocations_of(section) else { return Ok(Vec::new()) };
     needed.add(table)?;
     let relocations = file.elf.relocations(table)?;
     let within = relocations.iter().filter(|relocation| relocation.offset < section.size);

@@ -2,7 +2,7 @@
 //! and functions, as BTF describes them in the sections `.kconfig` and `.ksyms`, which no ELF section has.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{DataKind, DataSpec, File};
@@ -171,20 +171,20 @@ fn section<'b, T>(
     let Some((id, DataSec { entries, .. })) = btf.data_section(section) else {
         return Ok(Vec::new());
     };
-    let mut seen = BTreeSet::new();
-    let entry = |ty| {
+    let mut seen = BTreeMap::new();
+    let entry = |(index, ty)| {
         let name = btf.name(ty)?;
         let refusal =
             |message: &str| btf.error(id, message.to_owned()).context(format!("extern {}", quote(name)));
         let weak = *weak
             .get(name)
             .ok_or_else(|| refusal("expected an undefined symbol of this name, found none"))?;
-        if !seen.insert(name) {
+        if seen.insert(name, index).is_some() {
             return Err(refusal("expected it once, found it twice"));
         }
         Ok((name, weak, read(btf, ty).context(|| format!("extern {}", quote(name)))?))
     };
-    entries.iter().map(|entry| entry.ty).map(entry).collect()
+    entries.iter().map(|entry| entry.ty).enumerate().map(entry).collect()
 }
 
 /// A variable or function of `.ksyms`.

@@ -1,11 +1,11 @@
 //! Maps: one specification for all dialects, and the door to the reader of each dialect.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{File, ProgramSpec, btf_maps, legacy};
-use crate::btf::{Btf, TypeId};
+use crate::btf::{Btf, Type, TypeId};
 use crate::error::Result;
+use crate::order::InOrder as _;
 use crate::uapi::bpf::MapType;
 use crate::uapi::btf::BtfKind;
 
@@ -181,15 +181,14 @@ pub(super) fn parse(
 /// struct `____btf_map_<name>` (`BPF_ANNOTATE_KV_PAIR` of libbpf before 1.0 and of iproute2). Like those, an annotation
 /// of other sizes is passed over.
 fn annotate(btf: &Btf, maps: &mut [MapSpec]) {
-    let mut annotations = BTreeMap::new();
-    for (id, ty) in btf.types() {
-        let name = if ty.shape.kind() == BtfKind::STRUCT { btf.text(ty.name).ok() } else { None };
-        if let Some(map) = name.and_then(|name| name.strip_prefix("____btf_map_")) {
-            annotations.entry(map).or_insert(id);
-        }
-    }
+    let annotation = |(id, ty): (TypeId, &Type)| {
+        let name = if ty.shape.kind() == BtfKind::STRUCT { btf.text(ty.name).ok()? } else { return None };
+        Some((name.strip_prefix("____btf_map_")?, id))
+    };
+    let annotations: Vec<_> = btf.types().filter_map(annotation).collect();
+    let annotations = annotations.into_iter().rev().into_lookup();
     for map in maps.iter_mut().filter(|map| map.dialect != MapDialect::Btf) {
-        let annotation = annotations.get(&*map.name);
+        let annotation = annotations.get(&map.name);
         map.types = annotation.and_then(|&annotation| entry_types(btf, annotation, map.shape));
     }
 }

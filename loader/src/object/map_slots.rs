@@ -3,7 +3,7 @@
 //! The compiler writes `.values = { [2] = &inner }` as an array of pointers of eight bytes, all zero, and one
 //! relocation for each pointer that is set.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::code::target;
@@ -56,7 +56,7 @@ pub(super) fn fill(
     maps: &mut [MapSpec],
     extents: &[Extent],
 ) -> Result<()> {
-    let Some(table) = file.relocations.get(&section.index) else {
+    let Some(table) = file.relocations_of(section) else {
         return Ok(());
     };
     let places = maps.iter().enumerate();
@@ -64,7 +64,7 @@ pub(super) fn fill(
         places.map(|(index, map)| (map.offset, (first + index, map.shape.map_type.is_map_in_map())));
     let programs = programs.iter().enumerate().map(|(index, program)| (program.function.place(), index));
     let names = Names { programs: programs.into_lookup(), maps: maps_by_place.into_lookup() };
-    let mut filled = BTreeSet::new();
+    let mut filled = BTreeMap::new();
     for relocation in file.elf.relocations(table)? {
         let place = |message| malformed(section, relocation.offset, message);
         // Variables are in the order of their places.
@@ -83,7 +83,8 @@ pub(super) fn fill(
             let message = format!("expected keys of 4 bytes in a map that the file fills, found {size}");
             return Err(place(message)).context(|| format!("map {}", quote(&map.name)));
         }
-        if !filled.insert((index, key)) {
+        // Each slot has its place.
+        if filled.insert(relocation.offset, index).is_some() {
             let message = format!("expected one value for slot {key}, found two");
             return Err(place(message)).context(|| format!("map {}", quote(&map.name)));
         }

@@ -220,30 +220,26 @@ impl Object {
     }
 
     fn refuse_duplicates(&self) -> Result<()> {
-        refuse_duplicate_names("map", self.maps.iter().map(|map| (&map.name, &map.section, map.offset)))?;
-        refuse_duplicate_names(
-            "program",
-            self.programs
-                .iter()
-                .map(|program| (&program.function.name, &program.function.section, program.function.offset)),
-        )
+        let maps = self.maps.iter().map(|map| (&*map.name, &*map.section, map.offset));
+        let functions = self.programs.iter().map(|program| &program.function);
+        let programs = functions.map(|function| (&*function.name, &*function.section, function.offset));
+        refuse_duplicate_names("map", &maps.collect::<Vec<_>>())?;
+        refuse_duplicate_names("program", &programs.collect::<Vec<_>>())
     }
 }
 
-fn refuse_duplicate_names<'o>(
-    noun: &str,
-    items: impl Iterator<Item = (&'o String, &'o String, u64)>,
-) -> Result<()> {
+/// Refuses two items of one name; each has a section and an offset there.
+fn refuse_duplicate_names(noun: &str, items: &[(&str, &str, u64)]) -> Result<()> {
     let mut seen = BTreeMap::new();
-    for (name, section, offset) in items {
-        if let Some(first) = seen.insert(name, section) {
+    for (index, (name, section, offset)) in items.iter().enumerate() {
+        if let Some(first) = seen.insert(*name, index) {
             return Err(Error::malformed(
                 format!("section {}", quote(section)),
-                offset,
+                *offset,
                 format!(
                     "expected one {noun} called {}, found another in section {}",
                     quote(name),
-                    quote(first)
+                    quote(items[first].1)
                 ),
             ));
         }
@@ -256,9 +252,10 @@ struct File<'e, 'a> {
     elf: &'e ElfFile<'a>,
     options: &'e ParseOptions,
     symbols: Vec<Symbol<'e>>,
-    /// The indices of the symbols in each section, in the order of their places there.
-    symbols_by_section: BTreeMap<usize, Vec<usize>>,
-    relocations: BTreeMap<usize, &'e Section<'a>>,
+    /// By section, the indices of the symbols in it, in the order of their places there.
+    symbols_by_section: Vec<Vec<usize>>,
+    /// The index of the section that relocates each.
+    relocations: BTreeMap<u64, usize>,
     programs: Vec<(&'e Section<'a>, ProgramKind)>,
     maps: Vec<&'e Section<'a>>,
     other_code: Vec<&'e Section<'a>>,
@@ -272,7 +269,7 @@ impl<'e, 'a> File<'e, 'a> {
         let mut file = Self {
             elf,
             options,
-            symbols_by_section: by_section(&symbols),
+            symbols_by_section: by_section(elf, &symbols),
             symbols,
             relocations: elf.relocation_sections()?,
             programs: Vec::new(),
@@ -375,10 +372,10 @@ impl<'e, 'a> File<'e, 'a> {
     /// The sections whose content will be decoded in any case.
     fn needed_sections(&self) -> Vec<&'e Section<'a>> {
         let mut needed: Vec<_> = self.programs.iter().map(|(section, _)| *section).collect();
-        needed.extend(needed.clone().iter().filter_map(|section| self.relocations.get(&section.index)));
+        needed.extend(needed.clone().iter().filter_map(|section| self.relocations_of(section)));
         needed.extend(&self.maps);
         let filled = self.maps.iter().filter(|section| section.name == ".maps");
-        needed.extend(filled.filter_map(|section| self.relocations.get(&section.index)));
+        needed.extend(filled.filter_map(|section| self.relocations_of(section)));
         needed.extend(self.elf.sections().iter().filter(|section| {
             matches!(&*section.name, ".BTF" | ".BTF.ext" | "license" | "version")
                 || section.kind == SectionType::SYMTAB
@@ -403,21 +400,26 @@ impl<'e, 'a> File<'e, 'a> {
         places.filter(|(section, _)| is_code(*section) && !self.is_program_section(*section)).collect()
     }
 
+    /// The section with the relocations of `section`.
+    fn relocations_of(&self, section: &Section<'_>) -> Option<&'e Section<'a>> {
+        self.relocations.get(&(section.index as u64)).map(|&table| &self.elf.sections()[table])
+    }
+
     /// The symbols in the section with this index, in the order of their places there.
     fn symbols_in(&self, section: usize) -> Vec<&Symbol<'e>> {
-        let indices = self.symbols_by_section.get(&section).map_or(&[][..], Vec::as_slice);
+        let indices = self.symbols_by_section.get(section).map_or(&[][..], Vec::as_slice);
         indices.iter().map(|&index| &self.symbols[index]).collect()
     }
 }
 
-fn by_section(symbols: &[Symbol<'_>]) -> BTreeMap<usize, Vec<usize>> {
-    let mut by_section: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+fn by_section(elf: &ElfFile<'_>, symbols: &[Symbol<'_>]) -> Vec<Vec<usize>> {
+    let mut by_section = vec![Vec::new(); elf.sections().len()];
     for symbol in symbols {
         if let SymbolSection::Index(section) = symbol.section {
-            by_section.entry(section).or_default().push(symbol.index);
+            by_section[section].push(symbol.index);
         }
     }
-    for indices in by_section.values_mut() {
+    for indices in &mut by_section {
         sort_by_key(indices, |&index| (symbols[index].value, index));
     }
     by_section

@@ -25,7 +25,8 @@ impl Btf {
     /// What the part `field` of `bytes` means.
     pub fn decode_field(&self, field: Field, bytes: &[u8], order: ByteOrder) -> Result<Value> {
         let left = bytes.len().saturating_add(1).saturating_mul(VALUES_FOR_A_BYTE);
-        Decoder { btf: self, bytes, order, whole: field.ty, left, names: BTreeMap::new() }.value(field, 0)
+        Decoder { btf: self, bytes, order, whole: field.ty, left, enums: BTreeMap::new(), names: Vec::new() }
+            .value(field, 0)
     }
 }
 
@@ -37,8 +38,10 @@ struct Decoder<'b> {
     whole: TypeId,
     /// How many more values there may be.
     left: usize,
-    /// The enumerations of which there was a value; from the second one on with their names in the order of numbers.
-    names: BTreeMap<TypeId, Option<Vec<(Name, i128)>>>,
+    /// The enumerations of which there was a value, by their ids, each with its place in `names`.
+    enums: BTreeMap<u64, usize>,
+    /// Of those of which there was a second value, the names in the order of numbers.
+    names: Vec<Option<Vec<(Name, i128)>>>,
 }
 
 impl Decoder<'_> {
@@ -114,8 +117,9 @@ impl Decoder<'_> {
 
     /// The first name that the enumeration `id` has for `number`.
     fn name_of(&mut self, id: TypeId, values: &Enum, number: i128) -> Option<Name> {
-        let Some(known) = self.names.get_mut(&id) else {
-            self.names.insert(id, None);
+        let place = *self.enums.entry(id.0.into()).or_insert(self.names.len());
+        let Some(known) = self.names.get_mut(place) else {
+            self.names.push(None);
             return values.numbers().find(|(_, own)| *own == number).map(|(name, _)| name);
         };
         let sorted = known.get_or_insert_with(|| {

@@ -20,7 +20,7 @@ use crate::uapi::bpf::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC, BPF_F_NUMA_NODE, MapT
 impl Loader<'_> {
     /// Where `map` is to be pinned, if it is.
     pub(super) fn pin_path(&self, map: &MapSpec) -> Result<Option<String>> {
-        let path = match (self.pins.get(&map.name), &map.pinning) {
+        let path = match (self.wishes(&map.name).and_then(|wishes| wishes.pin.as_ref()), &map.pinning) {
             (Some(path), _) => path.clone(),
             (None, Pinning::None) => match &self.pin_dir {
                 Some(dir) => format!("{dir}/maps/{}", map.name.replace('.', "_")),
@@ -223,7 +223,8 @@ impl Loader<'_> {
 
     /// The shape that the kernel is asked for, and whether its size had to be changed for that.
     pub(super) fn shape(&self, map: &MapSpec, kernel: &Kernel) -> Result<(MapShape, Option<Adapted>)> {
-        let asked = self.max_entries.get(&map.name).copied().unwrap_or(map.shape.max_entries);
+        let asked =
+            self.wishes(&map.name).and_then(|wishes| wishes.max_entries).unwrap_or(map.shape.max_entries);
         let adapted = adapt(&map.name, map.shape.map_type, asked, kernel)?;
         let max_entries = adapted.map_or(asked, |adapted| adapted.became);
         let shape = MapShape { max_entries, ..map.shape };
@@ -272,14 +273,14 @@ impl<'o> Templates<'o> {
 /// Two maps at one path would become one: the second finds the first there and takes it for its own.
 pub(super) fn refuse_shared_pins(maps: &[MapSpec], pins: &[Option<String>]) -> Result<()> {
     let mut owners = BTreeMap::new();
-    for (map, path) in maps.iter().zip(pins) {
+    for (index, (map, path)) in maps.iter().zip(pins).enumerate() {
         let Some(path) = path else { continue };
-        if let Some(other) = owners.insert(path, &map.name) {
+        if let Some(other) = owners.insert(&**path, index) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
                     "maps {} and {} would both be pinned at {}",
-                    quote(other),
+                    quote(&maps[other].name),
                     quote(&map.name),
                     quote(path)
                 ),

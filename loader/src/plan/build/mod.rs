@@ -14,7 +14,7 @@ mod tail_calls;
 mod upgrade;
 mod variables;
 
-use std::collections::BTreeMap;
+use std::iter::repeat;
 use std::path::{Path, PathBuf};
 
 use nix::libc::{E2BIG, EACCES, EINVAL, ENOENT, EPERM};
@@ -55,12 +55,12 @@ pub struct Loader<'o> {
     object_name: Option<String>,
     program: Option<String>,
     all_programs: bool,
-    max_entries: BTreeMap<String, u32>,
+    /// In the order of names.
+    wishes: Vec<Wishes>,
     bpffs: String,
     /// The first path that no text can stand for, and so no plan.
     not_text: Option<PathBuf>,
     pins_by_name: Option<String>,
-    pins: BTreeMap<String, String>,
     pin_dir: Option<String>,
     extended: Option<Existing>,
     targets: Vec<Target>,
@@ -70,6 +70,14 @@ pub struct Loader<'o> {
     target_types: Option<KernelTypes>,
     settings: Vec<Setting>,
     keep_maps: KeepMaps,
+}
+
+/// What the caller wants of a map.
+#[derive(Clone, Debug, Default)]
+struct Wishes {
+    map: String,
+    max_entries: Option<u32>,
+    pin: Option<String>,
 }
 
 /// What is known of the maps before the first step.
@@ -88,11 +96,10 @@ impl<'o> Loader<'o> {
             object_name: None,
             program: None,
             all_programs: false,
-            max_entries: BTreeMap::new(),
+            wishes: Vec::new(),
             bpffs: BPFFS_ROOT.to_owned(),
             not_text: None,
             pins_by_name: None,
-            pins: BTreeMap::new(),
             pin_dir: None,
             extended: None,
             targets: Vec::new(),
@@ -127,7 +134,7 @@ impl<'o> Loader<'o> {
 
     /// Makes the map `map` with room for `entries` entries, whatever the object says.
     pub fn max_entries(mut self, map: impl Into<String>, entries: u32) -> Self {
-        self.max_entries.insert(map.into(), entries);
+        self.wishes_for(map.into()).max_entries = Some(entries);
         self
     }
 
@@ -147,7 +154,7 @@ impl<'o> Loader<'o> {
     pub fn pin_map(mut self, map: impl Into<String>, path: impl AsRef<Path>) -> Self {
         let path = path.as_ref();
         self.note_if_not_text(path);
-        self.pins.insert(map.into(), path.to_string_lossy().into_owned());
+        self.wishes_for(map.into()).pin = Some(path.to_string_lossy().into_owned());
         self
     }
 
@@ -177,6 +184,23 @@ impl<'o> Loader<'o> {
     pub fn attach_to(mut self, target: Target) -> Self {
         self.targets.push(target);
         self
+    }
+
+    fn wishes_for(&mut self, map: String) -> &mut Wishes {
+        let place = self.place_of_wishes(&map).unwrap_or_else(|place| {
+            self.wishes.insert(place, Wishes { map, ..Wishes::default() });
+            place
+        });
+        &mut self.wishes[place]
+    }
+
+    fn place_of_wishes(&self, map: &str) -> Result<usize, usize> {
+        self.wishes.binary_search_by(|wishes| (*wishes.map).cmp(map))
+    }
+
+    /// What is wanted of this map, if anything is.
+    fn wishes(&self, map: &str) -> Option<&Wishes> {
+        self.place_of_wishes(map).ok().map(|place| &self.wishes[place])
     }
 
     fn text(&mut self, directory: &Path) -> String {
@@ -383,9 +407,9 @@ impl<'o> Loader<'o> {
                 .with_kind(ErrorKind::Unsupported)
                 .with_help(format!("compile with `clang -target {target}`")));
         }
-        let sizes = self.max_entries.keys().map(|name| (name, true));
-        let pins = self.pins.keys().map(|name| (name, false));
-        for (name, is_size) in sizes.chain(pins) {
+        let sizes = self.wishes.iter().filter(|wishes| wishes.max_entries.is_some());
+        let pins = self.wishes.iter().filter(|wishes| wishes.pin.is_some());
+        for (Wishes { map: name, .. }, is_size) in sizes.zip(repeat(true)).chain(pins.zip(repeat(false))) {
             if self.object.map(name).is_none() && !(is_size && self.is_template(name)) {
                 let maps: Vec<_> = self.object.maps.iter().map(|map| quote(&map.name)).collect();
                 let maps = if maps.is_empty() { "none".to_owned() } else { maps.join(", ") };

@@ -179,16 +179,16 @@ impl Loader<'_> {
             there(Call::Mkdir { path: own_directory(&self.bpffs) }),
             there(pins(&self.bpffs, of, PinsAction::MakeDir)),
         ];
-        let mut names = BTreeMap::new();
-        for &map in maps {
-            let own = &self.object.maps[map].name;
-            let name = prog_array_pin_name(own);
-            if let Some(other) = names.insert(name.clone(), own) {
+        let names: Vec<_> =
+            maps.iter().map(|&map| prog_array_pin_name(&self.object.maps[map].name)).collect();
+        let mut owners = BTreeMap::new();
+        for (&map, name) in maps.iter().zip(&names) {
+            if let Some(other) = owners.insert(&**name, map) {
                 let message = format!(
                     "maps {} and {} would both be pinned as {}",
-                    quote(other),
-                    quote(own),
-                    quote(&name)
+                    quote(&self.object.maps[other].name),
+                    quote(&self.object.maps[map].name),
+                    quote(name)
                 );
                 return Err(Error::new(ErrorKind::InvalidInput, message));
             }
