@@ -1,7 +1,5 @@
 //! What has become of packets, by interface and verdict.
 
-use std::collections::BTreeMap;
-
 use loader::Result;
 
 use crate::layout::{COUNTERS_SIZE, VERDICTS, u32_at, u64_at};
@@ -94,11 +92,11 @@ impl Counters {
     }
 }
 
-/// The counts of every interface that has seen a packet, by its index; those of all by 0, where the kernel cannot tell
-/// which interface it was.
-pub fn read(blocklist: &Blocklist) -> Result<BTreeMap<u32, Counters>> {
+/// The counts of every interface that has seen a packet, in the order of their indexes; those of all with the index 0,
+/// where the kernel cannot tell which interface it was.
+pub fn read(blocklist: &Blocklist) -> Result<Vec<Counters>> {
     let map = blocklist.open(&shapes::COUNTERS)?;
-    let mut found = BTreeMap::new();
+    let mut found: Vec<Counters> = Vec::new();
     for entry in map.entries() {
         let entry = entry?;
         let mut counters = Counters::none(0);
@@ -110,7 +108,8 @@ pub fn read(blocklist: &Blocklist) -> Result<BTreeMap<u32, Counters>> {
             }
         }
         if counters.ifindex != 0 || counters.sum(&Verdict::ALL).packets != 0 {
-            found.insert(counters.ifindex, counters);
+            let place = found.partition_point(|other| other.ifindex < counters.ifindex);
+            found.insert(place, counters);
         }
     }
     Ok(found)

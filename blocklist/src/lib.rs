@@ -46,6 +46,7 @@ pub mod duration;
 pub mod guard;
 mod hash;
 mod install;
+pub mod json;
 mod layout;
 pub mod list;
 pub mod prefix;

@@ -1,7 +1,7 @@
 //! Making sets equal to lists, while packets flow.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -28,7 +28,11 @@ pub struct Swap {
 
 /// Lists by the names of the sets that are to be equal to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lists(BTreeMap<String, Vec<Item>>);
+pub struct Lists {
+    /// In order.
+    names: Vec<String>,
+    lists: Vec<Vec<Item>>,
+}
 
 impl Lists {
     /// No list at all, by which no set changes.
@@ -40,18 +44,25 @@ impl Lists {
     /// that stays the longest is left; gives how many were left out.
     pub fn insert(&mut self, set: impl Into<String>, mut items: Vec<Item>) -> usize {
         let left_out = sort_out(&mut items);
-        self.0.insert(set.into(), items);
+        let set = set.into();
+        match self.names.binary_search(&set) {
+            Ok(place) => self.lists[place] = items,
+            Err(place) => {
+                self.names.insert(place, set);
+                self.lists.insert(place, items);
+            }
+        }
         left_out
     }
 
     /// The names of the sets, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.names.iter().map(String::as_str)
     }
 
     /// The lists in the order of names, each in the order of prefixes.
     pub fn lists(&self) -> impl Iterator<Item = &[Item]> {
-        self.0.values().map(Vec::as_slice)
+        self.lists.iter().map(Vec::as_slice)
     }
 }
 

@@ -1,9 +1,11 @@
 //! A kernel call as plans and transcripts write it in their documents.
 
+use loader::btf::Value;
 use loader::plan::KernelCall;
 use serde::Serialize;
 
 use crate::format::hex;
+use crate::value::Json;
 
 /// A system call.
 #[derive(Serialize)]
@@ -11,7 +13,7 @@ pub(crate) struct CallDocument {
     name: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<&'static str>,
-    arguments: serde_json::Map<String, serde_json::Value>,
+    arguments: Json<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -20,15 +22,15 @@ pub(crate) struct CallDocument {
 
 impl CallDocument {
     pub(crate) fn new(call: &KernelCall) -> Self {
-        // `collect()` would sort them first, by four kilobytes of machine code.
-        let mut arguments = serde_json::Map::new();
+        let mut arguments: Vec<(String, Value)> = Vec::new();
         for (name, value) in &call.arguments {
-            arguments.insert((*name).to_owned(), value.clone().into());
+            let place = arguments.partition_point(|(other, _)| **other < **name);
+            arguments.insert(place, ((*name).to_owned(), Value::Text(value.clone())));
         }
         Self {
             name: call.name,
             command: call.command,
-            arguments,
+            arguments: Json(Value::Fields(arguments)),
             result: call.result.clone(),
             data: hex(&call.data),
         }

@@ -1,6 +1,5 @@
 //! `xdpload block stats`: what has become of packets.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -73,14 +72,18 @@ fn read(blocklist: &Blocklist, args: &Stats, socket: &RouteSocket) -> Result<Vec
     let mut counters = counters::read(blocklist)?;
     let ids = blocklist.program_ids()?;
     let mut found = Vec::new();
-    let together = counters.remove(&0);
+    let mut take = |index: u32| {
+        let place = counters.iter().position(|counters| counters.ifindex == index)?;
+        Some(counters.remove(place))
+    };
+    let together = take(0);
     let is_together = together.is_some();
     if let Some(counters) = together {
         found.push(Seen { name: TOGETHER.to_owned(), index: 0, is_on: false, counters: Some(counters) });
     }
     for link in socket.interfaces()? {
         let is_on = running_on(&link, &ids).is_some();
-        let counted = counters.remove(&link.index);
+        let counted = take(link.index);
         if is_on || counted.is_some() {
             let none = || (!is_together).then(|| Counters::none(link.index));
             put(
@@ -90,7 +93,8 @@ fn read(blocklist: &Blocklist, args: &Stats, socket: &RouteSocket) -> Result<Vec
         }
     }
     // One that has gone, or that is in another namespace, has no name here.
-    for (index, counters) in counters {
+    for counters in counters {
+        let index = counters.ifindex;
         put(&mut found, Seen { name: format!("if{index}"), index, is_on: false, counters: Some(counters) });
     }
     if let Some(link) = &args.interface {
@@ -112,7 +116,7 @@ fn put(found: &mut Vec<Seen>, seen: Seen) {
 
 /// A line for each interface and second, until interrupted.
 fn watch(blocklist: &Blocklist, args: &Stats, socket: &RouteSocket) -> Result<()> {
-    let mut before: BTreeMap<u32, Counters> = BTreeMap::new();
+    let mut last_seen: Vec<Counters> = Vec::new();
     let mut last = Instant::now();
     loop {
         let now = read(blocklist, args, socket)?;
@@ -121,11 +125,16 @@ fn watch(blocklist: &Blocklist, args: &Stats, socket: &RouteSocket) -> Result<()
         let mut lines = String::new();
         for Seen { name, index, is_on, counters } in now {
             let Some(counters) = counters else { continue };
-            if let Some(before) = before.insert(index, counters.clone()) {
-                let rates = Rates { before: &before, now: &counters, seconds };
-                // Writing to a String cannot fail.
-                let off = off(is_on, index);
-                let _ = writeln!(lines, "{:<16}{rates}{off}", escape(&name));
+            match last_seen.binary_search_by_key(&index, |counters| counters.ifindex) {
+                Ok(place) => {
+                    let before = &last_seen[place];
+                    let rates = Rates { before, now: &counters, seconds };
+                    // Writing to a String cannot fail.
+                    let off = off(is_on, index);
+                    let _ = writeln!(lines, "{:<16}{rates}{off}", escape(&name));
+                    last_seen[place] = counters;
+                }
+                Err(place) => last_seen.insert(place, counters),
             }
         }
         output::print(&lines)?;
@@ -226,24 +235,28 @@ impl fmt::Display for Document {
 
 /// How many rules there are, and could be.
 struct Sizes {
-    /// By the set that holds them.
-    rules: BTreeMap<String, u64>,
+    /// The sets that hold some, in the order of their names, each with how many.
+    rules: Vec<(String, u64)>,
     max_rules: u32,
 }
 
 impl Sizes {
     fn read(blocklist: &Blocklist) -> Result<Self> {
         let mut reader = Reader::open(blocklist)?;
-        let mut by_mask: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut counts = [0; u32::BITS as usize];
         for rule in reader.rules(false)? {
-            *by_mask.entry(rule.sets).or_default() += 1;
+            for (set, count) in counts.iter_mut().enumerate() {
+                *count += u64::from(rule.sets >> set & 1);
+            }
         }
         // An alert is about what is 0, and not about what is missing.
-        let mut rules = BTreeMap::new();
-        rules.insert(DEFAULT_SET.to_owned(), 0);
-        for (mask, count) in by_mask {
-            for name in reader.set_names(mask) {
-                *rules.entry(name).or_default() += count;
+        let mut rules = vec![(DEFAULT_SET.to_owned(), 0)];
+        for (set, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+            for name in reader.set_names(1 << set) {
+                match rules.binary_search_by(|(own, _)| own.cmp(&name)) {
+                    Ok(place) => rules[place].1 += count,
+                    Err(place) => rules.insert(place, (name, count)),
+                }
             }
         }
         Ok(Self { rules, max_rules: reader.settings()?.max_rules })

@@ -5,11 +5,11 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::time::Duration;
 
 use blocklist::guard::Protected;
+use blocklist::json::Object;
 use blocklist::list::Item;
 use blocklist::prefix::{self, Shown};
 use blocklist::{Added, Blocklist, Writer, check_set_name};
 use loader::{Error, ErrorKind, Result, escape, quote};
-use serde_json::Value;
 
 use super::args::{self, Sync};
 use super::{blocklist, lockout};
@@ -154,16 +154,15 @@ struct Change {
 fn parse(text: &str) -> Result<Change> {
     let wrong = |reason: String| Error::new(ErrorKind::InvalidInput, format!("{}: {reason}", quote(text)));
     let (action, value, time, more) = if text.starts_with('{') {
-        let object: Value =
-            serde_json::from_str(text).map_err(|error| wrong(format!("this is no JSON: {error}")))?;
-        let word = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
+        let object = Object::read(text).map_err(|error| wrong(format!("this is no JSON: {error}")))?;
+        let word = |key: &str| object.text(key).map(str::to_owned);
         let action = word("action").unwrap_or_default();
         // Of one that is taken back, what is left is of no account.
-        let time = match object.get("duration").filter(|_| action != "del") {
-            None | Some(Value::Null) => None,
-            Some(_) => {
-                Some(word("duration").ok_or_else(|| wrong("expected a text as \"duration\"".to_owned()))?)
-            }
+        let has_time = object.has("duration") && !object.is_null("duration");
+        let time = if has_time && action != "del" {
+            Some(word("duration").ok_or_else(|| wrong("expected a text as \"duration\"".to_owned()))?)
+        } else {
+            None
         };
         (action, word("value").unwrap_or_default(), time, None)
     } else {

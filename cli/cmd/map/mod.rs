@@ -4,7 +4,6 @@ mod load;
 mod view;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufWriter, Write as _};
@@ -95,9 +94,14 @@ fn of_interface(link: &InterfaceRef, name: &str, place: &args::Place) -> Result<
 /// The maps of the programs on an interface, in the order of their ids.
 fn maps_of(link: &InterfaceInfo) -> Result<Vec<MapInfo>> {
     // Two programs may share one.
-    let mut ids = BTreeSet::new();
+    let mut ids: Vec<u32> = Vec::new();
     for id in link.xdp.programs().iter().filter_map(|program| program.id) {
-        ids.extend(Program::from_id(id)?.info()?.map_ids);
+        for map in Program::from_id(id)?.info()?.map_ids {
+            // A program has at most 64.
+            if let Err(place) = ids.binary_search(&map) {
+                ids.insert(place, map);
+            }
+        }
     }
     ids.into_iter().map(|id| Map::from_id(id)?.info()).collect()
 }

@@ -77,7 +77,7 @@ impl Decoder<'_> {
                     let bit_offset = field.bit_offset + u64::from(entry.offset) * 8;
                     let variable = Field { ty: entry.ty, bit_offset, bitfield_bits: 0 };
                     let name = match btf.name(entry.ty)? {
-                        name if several.contains(name) => format!("{name}@{:#x}", entry.offset),
+                        name if several.binary_search(&name).is_ok() => format!("{name}@{:#x}", entry.offset),
                         name => name.to_owned(),
                     };
                     fields.push((name, self.value(variable, depth + 1)?));

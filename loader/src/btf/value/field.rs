@@ -1,11 +1,12 @@
 //! A place inside a type: by the name of a member, by an index, and on from there.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
 use super::super::Btf;
 use super::super::types::{Composite, DataSec, DataSecEntry, Shape, TypeId};
 use super::super::view::MAX_DEPTH;
 use crate::error::{Error, ErrorKind, Result, quote};
+use crate::order::{InOrder as _, sort};
 
 /// A part of a value.
 #[non_exhaustive]
@@ -61,7 +62,7 @@ impl Btf {
         let composite = self
             .composite(of.ty)?
             .ok_or_else(|| invalid(format!("there is no field {} in {}", quote(name), self.a_type(of.ty))))?;
-        self.find_member(composite, of.bit_offset, name, 0, &mut HashSet::new())?.ok_or_else(|| {
+        self.find_member(composite, of.bit_offset, name, 0, &mut BTreeMap::new())?.ok_or_else(|| {
             let names = self.member_names(composite);
             invalid(format!("there is no field {} in {}: it has {names}", quote(name), self.a_type(of.ty)))
         })
@@ -93,15 +94,11 @@ impl Btf {
     }
 
     /// The names that several variables of a section have.
-    pub(super) fn repeated_names(&self, section: &DataSec) -> Result<HashSet<&str>> {
-        let (mut seen, mut repeated) = (HashSet::new(), HashSet::new());
-        for entry in &section.entries {
-            let name = self.name(entry.ty)?;
-            if !seen.insert(name) {
-                repeated.insert(name);
-            }
-        }
-        Ok(repeated)
+    pub(super) fn repeated_names(&self, section: &DataSec) -> Result<Vec<&str>> {
+        let names = section.entries.iter().map(|entry| self.name(entry.ty));
+        let mut names = names.collect::<Result<Vec<_>>>()?;
+        sort(&mut names);
+        Ok(names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect())
     }
 
     fn find_member(
@@ -110,8 +107,8 @@ impl Btf {
         start: u64,
         name: &str,
         depth: usize,
-        // What was searched once, and would be in vain again.
-        seen: &mut HashSet<TypeId>,
+        // What was searched once and would be in vain again, and how deep that was.
+        seen: &mut BTreeMap<u64, usize>,
     ) -> Result<Option<Field>> {
         for member in &composite.members {
             let bit_offset = start + u64::from(member.bit_offset);
@@ -126,7 +123,7 @@ impl Btf {
                 continue;
             }
             let Some(inner) = self.composite(member.ty)? else { continue };
-            if depth < MAX_DEPTH && seen.insert(member.ty) {
+            if depth < MAX_DEPTH && seen.insert(member.ty.0.into(), depth).is_none() {
                 if let Some(field) = self.find_member(inner, bit_offset, name, depth + 1, seen)? {
                     return Ok(Some(field));
                 }
@@ -247,7 +244,7 @@ pub(crate) fn several_variables<'s>(
     let places: Vec<_> = places.collect();
     let words: Vec<_> = places.iter().copied().map(place).collect();
     let error = invalid(format!("several variables are called {}, at {}", quote(name), words.join(", at ")));
-    let offsets: HashSet<_> = places.iter().map(|(_, offset)| offset).collect();
+    let offsets = places.iter().map(|(_, offset)| *offset).into_set();
     match places.first() {
         Some((_, first)) if offsets.len() == words.len() => {
             error.with_help(format!("say which by its place: {name}@{first:#x}"))
