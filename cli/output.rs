@@ -57,12 +57,15 @@ pub(crate) fn changed(form: Form, answer: &impl Answer) -> Result<()> {
 /// Prints a JSON document on standard output, while it is made: a list may have a million entries.
 pub(crate) fn answer_json(document: &impl Serialize) -> Result<()> {
     let mut out = BufWriter::with_capacity(CHUNK, stream());
-    write_json(&mut out, document).and_then(|()| out.flush()).map_err(|error| write_error(&error))
+    let written = serde_json::to_writer_pretty(Safe(&mut out), document);
+    end_json(&mut out, written).map_err(|error| write_error(&error))
 }
 
-fn write_json(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer_pretty(Safe(&mut *out), document)?;
-    out.write_all(b"\n")
+/// What follows a JSON document is the same for all of them.
+fn end_json(out: &mut dyn Write, written: serde_json::Result<()>) -> io::Result<()> {
+    written?;
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 /// How much of an answer is written at once.
@@ -104,7 +107,7 @@ impl<W: Write> Write for Safe<W> {
 }
 
 /// Prints text on standard output, with a newline at its end if it has any.
-pub(crate) fn print(text: &(impl Display + ?Sized)) -> Result<()> {
+pub(crate) fn print(text: &dyn Display) -> Result<()> {
     let mut out =
         Text { out: BufWriter::with_capacity(CHUNK, stream()), any: false, newlines: 0, failure: None };
     let written = write!(out, "{text}");
@@ -212,15 +215,17 @@ mod tests {
 
     #[test]
     fn json_stays_the_same_and_steers_no_terminal() {
+        fn written(document: &impl Serialize) -> String {
+            let mut json = Vec::new();
+            let written = serde_json::to_writer_pretty(Safe(&mut json), document);
+            end_json(&mut json, written).unwrap();
+            String::from_utf8(json).unwrap()
+        }
         let names = ["plain", "a\u{7f}\u{9b}31m\u{202e}b\u{1b}\n"];
-        let mut json = Vec::new();
-        write_json(&mut json, &names).unwrap();
-        let json = String::from_utf8(json).unwrap();
+        let json = written(&names);
         assert_eq!(json, "[\n  \"plain\",\n  \"a\\u007f\\u009b31m\\u202eb\\u001b\\n\"\n]\n");
         assert_eq!(serde_json::from_str::<[String; 2]>(&json).unwrap(), names);
         let nested = serde_json::json!({"a": [1, {"b": []}], "c": {}, "d": null});
-        let mut json = Vec::new();
-        write_json(&mut json, &nested).unwrap();
-        assert_eq!(String::from_utf8(json).unwrap(), serde_json::to_string_pretty(&nested).unwrap() + "\n");
+        assert_eq!(written(&nested), serde_json::to_string_pretty(&nested).unwrap() + "\n");
     }
 }

@@ -42,8 +42,8 @@ impl Array {
     /// Gives the entries at `indexes`, which ascend, one after the other.
     pub(crate) fn read_many(
         &mut self,
-        indexes: impl Iterator<Item = u32>,
-        mut give: impl FnMut(&[u8]),
+        indexes: &mut dyn Iterator<Item = u32>,
+        give: &mut dyn FnMut(&[u8]),
     ) -> Result<()> {
         // The calls read all entries, however few are wanted.
         self.map_for(self.len() as usize);

@@ -50,7 +50,7 @@ impl<T: Cell> Cells<T> {
         if let Known::Some { places, entries } = &mut self.known {
             let len = self.array.len();
             let mut all = Vec::with_capacity(len as usize);
-            self.array.read_many(0..len, |bytes| all.push(T::decode(bytes)))?;
+            self.array.read_many(&mut (0..len), &mut |bytes| all.push(T::decode(bytes)))?;
             for (&index, &place) in &*places {
                 mem::swap(&mut all[index as usize], &mut entries[place]);
             }

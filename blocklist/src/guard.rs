@@ -97,6 +97,14 @@ pub fn first_lock_out(
     protected: &[Protected],
     exceptions: Option<&Reader>,
 ) -> Result<Option<LockOut>> {
+    first_among(&mut prefixes.into_iter(), protected, exceptions)
+}
+
+fn first_among(
+    prefixes: &mut dyn Iterator<Item = IpNet>,
+    protected: &[Protected],
+    exceptions: Option<&Reader>,
+) -> Result<Option<LockOut>> {
     let mut saved = vec![false; protected.len()];
     if let Some(reader) = exceptions {
         for (saved, protected) in saved.iter_mut().zip(protected) {
@@ -105,7 +113,7 @@ pub fn first_lock_out(
     }
     let at_risk: Vec<_> =
         protected.iter().zip(saved).filter(|(_, saved)| !saved).map(|(own, _)| own).collect();
-    Ok(prefixes.into_iter().map(canonical).find_map(|prefix| {
+    Ok(prefixes.map(canonical).find_map(|prefix| {
         if prefix.prefix_len() == 0 {
             return Some(LockOut::Everything(prefix));
         }

@@ -218,7 +218,7 @@ impl Writer {
         self.commit()?;
         if self.reader.table.config()?.stale > 0 {
             let left = by_prefix(steps).map(|steps| steps[0].prefix());
-            self.reader.table.rebuild(left.filter(|prefix| !gone.contains(prefix)))?;
+            self.reader.table.rebuild(&mut left.filter(|prefix| !gone.contains(prefix)))?;
         }
         self.forget_unused_sets(found, &masks, lists)?;
         Ok(swaps)

@@ -451,7 +451,7 @@ impl Table {
     }
 
     /// Clears the bits that lead to no rule any more; `rules` are all that there are.
-    pub(crate) fn rebuild(&mut self, rules: impl Iterator<Item = IpNet>) -> Result<()> {
+    pub(crate) fn rebuild(&mut self, rules: &mut dyn Iterator<Item = IpNet>) -> Result<()> {
         let before = self.config()?;
         let mut config = before;
         (config.lengths4, config.lengths6, config.stale) = (0, 0, 0);
@@ -528,7 +528,7 @@ impl FilterBits {
 fn read_slots(array: &mut Array, found: &mut [Found], take: impl Fn(&mut RuleValue, &[u8])) -> Result<()> {
     let indexes: Vec<_> = found.iter().filter_map(|found| found.place.slot()).collect();
     let mut rest = found.iter_mut();
-    array.read_many(indexes.into_iter(), |bytes| {
+    array.read_many(&mut indexes.into_iter(), &mut |bytes| {
         if let Some(found) = rest.next() {
             take(&mut found.value, bytes);
         }

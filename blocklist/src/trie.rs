@@ -195,15 +195,15 @@ fn plan(known: HashMap<IpNet, TrieRule>, drafted: Vec<(IpNet, Option<RuleValue>)
         forest.link();
     }
     let mut plan = Plan::default();
-    plan.coming.extend(forest.stages(|_| false));
+    plan.coming.extend(forest.stages(&|_| false));
     // Wider ones come first and go last, so that fewer have to be written again.
     let comes = |change| matches!(change, Change::Comes(_));
     for depth in 0..forest.depths(comes) {
-        plan.coming.extend(forest.stages(|entry| comes(entry.change) && entry.depth == depth));
+        plan.coming.extend(forest.stages(&|entry| comes(entry.change) && entry.depth == depth));
     }
     let goes = |change| change == Change::Goes;
     for depth in (0..forest.depths(goes)).rev() {
-        plan.going.extend(forest.stages(|entry| goes(entry.change) && entry.depth == depth));
+        plan.going.extend(forest.stages(&|entry| goes(entry.change) && entry.depth == depth));
     }
     plan
 }
@@ -316,7 +316,7 @@ impl Forest {
 
     /// Makes the changes that are asked for, of which none lies in another, and has all rules lead to the right ones
     /// before that, then, and after that.
-    fn stages(&mut self, is_asked: impl Fn(&Entry) -> bool) -> impl Iterator<Item = Stage> {
+    fn stages(&mut self, is_asked: &dyn Fn(&Entry) -> bool) -> impl Iterator<Item = Stage> {
         let before = self.around();
         let mut changed = Vec::new();
         for (number, entry) in self.entries.iter_mut().enumerate().filter(|(_, entry)| is_asked(entry)) {

@@ -356,7 +356,7 @@ impl Writer {
             return Ok(());
         }
         let found = self.reader.table.all(false)?;
-        self.reader.table.rebuild(found.iter().map(|found| found.prefix))
+        self.reader.table.rebuild(&mut found.iter().map(|found| found.prefix))
     }
 }
 

@@ -167,9 +167,12 @@ impl Command {
 
 /// The options of one command, if the words after its name, which is the second of `words`, are what it takes.
 fn alone<A: Args>(words: &[OsString]) -> Option<A> {
-    let command = A::augment_args(clap::Command::new("xdpload")).disable_help_flag(true);
-    let matches = command.try_get_matches_from(&words[1..]).ok()?;
-    A::from_arg_matches(&matches).ok()
+    A::from_arg_matches(&matches(A::augment_args, words)?).ok()
+}
+
+fn matches(describe: fn(clap::Command) -> clap::Command, words: &[OsString]) -> Option<clap::ArgMatches> {
+    let command = describe(clap::Command::new("xdpload")).disable_help_flag(true);
+    command.try_get_matches_from(&words[1..]).ok()
 }
 
 /// Reads the object file from which a program is to be loaded.

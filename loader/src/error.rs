@@ -233,6 +233,10 @@ impl Error {
     /// The system call `call` (as it is written in its manual page) was refused while working on `object`.
     #[cold]
     pub fn os(call: &str, object: impl Display, errno: i32) -> Self {
+        Self::refused(call, &object, errno)
+    }
+
+    fn refused(call: &str, object: &dyn Display, errno: i32) -> Self {
         let kind = match Errno::from_raw(errno) {
             Errno::EPERM | Errno::EACCES => ErrorKind::PermissionDenied,
             Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => ErrorKind::NotFound,
@@ -250,8 +254,12 @@ impl Error {
     /// The same for an error of the standard library, which tells it in its own words where it has no number.
     #[cold]
     pub fn io(call: &str, object: impl Display, error: &io::Error) -> Self {
+        Self::failed(call, &object, error)
+    }
+
+    fn failed(call: &str, object: &dyn Display, error: &io::Error) -> Self {
         match error.raw_os_error() {
-            Some(errno) => Self::os(call, object, errno),
+            Some(errno) => Self::refused(call, object, errno),
             None => Self::new(ErrorKind::Os, format!("{call} for {object} failed: {error}")),
         }
     }

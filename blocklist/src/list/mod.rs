@@ -127,6 +127,10 @@ pub enum Stop {
 ///
 /// Tells `progress` how many lines were read, now and then.
 pub fn read(mut input: impl BufRead, room: usize, mut progress: impl FnMut(u64)) -> Result<List, Stop> {
+    read_lines(&mut input, room, &mut progress)
+}
+
+fn read_lines(input: &mut dyn BufRead, room: usize, progress: &mut dyn FnMut(u64)) -> Result<List, Stop> {
     let mut list = List::default();
     let mut state = line::State::default();
     let mut bytes = Vec::with_capacity(256);
@@ -134,7 +138,7 @@ pub fn read(mut input: impl BufRead, room: usize, mut progress: impl FnMut(u64))
     loop {
         bytes.clear();
         let limit = MAX_LINE as u64 + 1;
-        let len = input.by_ref().take(limit).read_until(b'\n', &mut bytes).map_err(Stop::Io)?;
+        let len = (&mut *input).take(limit).read_until(b'\n', &mut bytes).map_err(Stop::Io)?;
         if len == 0 {
             break;
         }

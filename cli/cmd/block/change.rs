@@ -19,7 +19,7 @@ pub(super) fn add(args: &Add) -> Result<()> {
     let items = read_items(&args.prefixes, &blocklist)?;
     let prefixes = prefixes(&items);
     let mut writer = Writer::open(&blocklist)?;
-    lockout::check(prefixes.iter().copied(), writer.reader(), args.force)?;
+    lockout::check(&prefixes, writer.reader(), args.force)?;
     let is_told = prefixes.len() <= MANY;
     let mut before = Vec::new();
     for prefix in prefixes.iter().filter(|_| is_told) {
@@ -56,7 +56,7 @@ pub(super) fn del(args: &Del) -> Result<()> {
     let answers = writer.remove(&prefixes, args.set.as_deref())?;
     let removed =
         Removed { prefixes: &prefixes, answers: &answers, done: "blocked", set: args.set.as_deref() };
-    let by = |prefix: IpNet| {
+    let mut by = |prefix: IpNet| {
         let reader = writer.reader();
         let exception = reader.allowed(prefix.addr())?;
         if exception.is_some_and(|exception| exception.contains(&prefix)) {
@@ -74,7 +74,7 @@ pub(super) fn del(args: &Del) -> Result<()> {
             format!("{} lets it pass", blocklist.command(&format!("allow add {shown}")))
         })
     };
-    removed.tell(args.form, by, help)
+    removed.tell(args.form, &mut by, &help)
 }
 
 pub(super) fn allow(args: &Allow) -> Result<()> {
@@ -111,11 +111,11 @@ fn allow_del(args: &Allowed) -> Result<()> {
     let answers = writer.disallow(&prefixes)?;
     let removed = Removed { prefixes: &prefixes, answers: &answers, done: "allowed", set: None };
     let left = writer.reader().exceptions()?;
-    let by = |prefix: IpNet| {
+    let mut by = |prefix: IpNet| {
         let wider = left.iter().filter(|exception| exception.contains(&prefix));
         Ok(wider.max_by_key(|exception| exception.prefix_len()).map(|wider| (*wider, String::new())))
     };
-    removed.tell(args.form, by, |_, _| None)
+    removed.tell(args.form, &mut by, &|_, _| None)
 }
 
 fn allow_list(args: &Exceptions) -> Result<()> {
@@ -141,8 +141,8 @@ impl Removed<'_> {
     fn tell(
         &self,
         form: crate::args::Form,
-        mut by: impl FnMut(IpNet) -> Result<Option<(IpNet, String)>>,
-        help: impl Fn(IpNet, bool) -> Option<String>,
+        by: &mut dyn FnMut(IpNet) -> Result<Option<(IpNet, String)>>,
+        help: &dyn Fn(IpNet, bool) -> Option<String>,
     ) -> Result<()> {
         let of = |wanted: bool| -> Vec<IpNet> {
             let both = self.prefixes.iter().zip(self.answers);

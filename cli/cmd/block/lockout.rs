@@ -19,14 +19,17 @@ use crate::remedy::Commands as _;
 const SSH_CONNECTION: &str = "SSH_CONNECTION";
 
 /// Fails if one of the rules would cover an address that this host, its gateway or this session has, unless `force`.
-pub(super) fn check(prefixes: impl IntoIterator<Item = IpNet>, reader: &Reader, force: bool) -> Result<()> {
-    if force { Ok(()) } else { check_among(&protected(reader.blocklist()), prefixes, reader, force) }
+pub(super) fn check(prefixes: &[IpNet], reader: &Reader, force: bool) -> Result<()> {
+    if force {
+        return Ok(());
+    }
+    check_among(&protected(reader.blocklist()), &mut prefixes.iter().copied(), reader, force)
 }
 
 /// The same, for whoever knows which addresses these are.
 pub(super) fn check_among(
     protected: &[Protected],
-    prefixes: impl IntoIterator<Item = IpNet>,
+    prefixes: &mut dyn Iterator<Item = IpNet>,
     reader: &Reader,
     force: bool,
 ) -> Result<()> {

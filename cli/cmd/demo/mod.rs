@@ -65,9 +65,9 @@ pub(crate) struct Demo {
 pub(crate) fn run(args: &Demo) -> Result<()> {
     let objects = Objects::open(args.objects.as_deref())?;
     let sockets = topology::build()?;
-    output::print(INTRODUCTION)?;
+    output::print(&INTRODUCTION)?;
     if args.objects.is_none() {
-        output::print(BUILT_IN)?;
+        output::print(&BUILT_IN)?;
     }
     let mut demo = Play { receiver: Receiver::open(&sockets)?, sockets: &sockets, table: Table::default() };
     demo.play(&objects)?;

@@ -13,7 +13,7 @@ use crate::output;
 pub(super) fn print(text: &str) -> Result<()> {
     let out = io::stdout();
     if !out.is_terminal() {
-        return output::print(text);
+        return output::print(&text);
     }
     let columns = terminal_size_of(&out).map_or(output::WIDTH, |(Width(columns), _)| columns.into());
     output::print(&folded(text, columns))

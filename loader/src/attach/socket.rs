@@ -148,7 +148,8 @@ impl RouteSocket {
 
     fn one_interface(&self, which: &InterfaceRef) -> Result<InterfaceInfo> {
         let object = format!("interface {which}");
-        let ask = |room| self.exchange(GETLINK, &object, room, |sequence| netlink::get_link(which, sequence));
+        let ask =
+            |room| self.exchange(GETLINK, &object, room, &|sequence| netlink::get_link(which, sequence));
         let mut replies = match ask(FIRST_DATAGRAM) {
             // It did not fit: an interface with very many names.
             Err(error) if error.kind() == ErrorKind::Unsupported => ask(DATAGRAM)?,
@@ -166,7 +167,7 @@ impl RouteSocket {
     pub fn interface_elsewhere(&self, netns_id: i32, index: u32) -> Result<InterfaceInfo> {
         let object = format!("interface {index} of namespace {netns_id}");
         let request = |sequence| netlink::get_link_elsewhere(netns_id, index, sequence);
-        let mut replies = self.exchange(GETLINK, &object, DATAGRAM, request)?;
+        let mut replies = self.exchange(GETLINK, &object, DATAGRAM, &request)?;
         match replies.pop().map(|reply| reply.body) {
             Some(Body::Link(link)) => Ok(link),
             body => Err(refusal(GETLINK, &object, body)),
@@ -177,7 +178,7 @@ impl RouteSocket {
     /// it here.
     pub(super) fn netns_id(&self, other: &NetNs) -> Result<Option<i32>> {
         let request = |sequence| netlink::get_netns_id(other.fd().as_raw_fd(), sequence);
-        let mut replies = self.exchange(GETNSID, other, FIRST_DATAGRAM, request)?;
+        let mut replies = self.exchange(GETNSID, other, FIRST_DATAGRAM, &request)?;
         match replies.pop().map(|reply| reply.body) {
             Some(Body::NetnsId(id)) => Ok(id),
             body => Err(refusal(GETNSID, other, body)),
@@ -191,7 +192,7 @@ impl RouteSocket {
     /// Looks at all interfaces of the namespace, in the kernel's order.
     pub fn interfaces(&self) -> Result<Vec<InterfaceInfo>> {
         for _ in 0..MAX_DUMPS {
-            let mut replies = self.exchange(GETLINK, &ALL, DATAGRAM, netlink::dump_links)?;
+            let mut replies = self.exchange(GETLINK, &ALL, DATAGRAM, &netlink::dump_links)?;
             let interrupted = replies.iter().any(|reply| reply.interrupted);
             match replies.pop().map(|reply| reply.body) {
                 Some(Body::Done) if interrupted => {}
@@ -207,7 +208,7 @@ impl RouteSocket {
 
     /// The gateways of all routes of the namespace that lead everywhere, of whichever tables and families; each once.
     pub fn default_gateways(&self) -> Result<Vec<IpAddr>> {
-        let mut replies = self.exchange(GETROUTE, &ALL_ROUTES, DATAGRAM, netlink::dump_routes)?;
+        let mut replies = self.exchange(GETROUTE, &ALL_ROUTES, DATAGRAM, &netlink::dump_routes)?;
         match replies.pop().map(|reply| reply.body) {
             Some(Body::Done) => {}
             body => return Err(refusal(GETROUTE, &ALL_ROUTES, body)),
@@ -281,8 +282,8 @@ impl RouteSocket {
             .with_help(("a program that is there can be detached without that: ", Remedy::DetachById)))
     }
 
-    fn change(&self, index: u32, request: impl FnOnce(u32) -> Vec<u8>) -> Result<Option<Body>> {
-        let mut replies = self.exchange(SETLINK, &interface(index), FIRST_DATAGRAM, request)?;
+    fn change(&self, index: u32, request: impl Fn(u32) -> Vec<u8>) -> Result<Option<Body>> {
+        let mut replies = self.exchange(SETLINK, &interface(index), FIRST_DATAGRAM, &request)?;
         Ok(replies.pop().map(|reply| reply.body))
     }
 
@@ -292,7 +293,7 @@ impl RouteSocket {
         call: &str,
         object: &dyn Display,
         room: usize,
-        request: impl FnOnce(u32) -> Vec<u8>,
+        request: &dyn Fn(u32) -> Vec<u8>,
     ) -> Result<Vec<Reply>> {
         let failed = |syscall| move |errno: Errno| Error::os(syscall, format!("{call} of {object}"), errno.0);
         let Turn { sequence, buffer } = &mut *self.take_turn();

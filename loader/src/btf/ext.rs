@@ -103,16 +103,16 @@ impl<'b> BtfExt<'b> {
         let tables = Tables::read(bytes)?;
         let mut ext = Self::default();
         let reader = Reader { bytes, btf };
-        reader.table(tables.functions, &FUNC_TABLE, |at, name| {
-            ext.section(name).functions.push(reader.func_info(at)?);
+        reader.table(tables.functions, &FUNC_TABLE, &mut ext, &|info, at| {
+            info.functions.push(reader.func_info(at)?);
             Ok(())
         })?;
-        reader.table(tables.lines, &LINE_TABLE, |at, name| {
-            ext.section(name).lines.push(reader.line_info(at)?);
+        reader.table(tables.lines, &LINE_TABLE, &mut ext, &|info, at| {
+            info.lines.push(reader.line_info(at)?);
             Ok(())
         })?;
-        reader.table(tables.relocations, &CORE_TABLE, |at, name| {
-            ext.section(name).relocations.push(reader.relocation(at)?);
+        reader.table(tables.relocations, &CORE_TABLE, &mut ext, &|info, at| {
+            info.relocations.push(reader.relocation(at)?);
             Ok(())
         })?;
         // A static linker puts one file's records after another's, and the order of the functions may differ.
@@ -181,12 +181,13 @@ struct Reader<'a, 'b> {
 }
 
 impl<'b> Reader<'_, 'b> {
-    /// Walks through one table, and calls `record` with the place of each record and its section's name.
+    /// Walks through one table, and calls `record` with the section in `ext` and the place of each record.
     fn table(
         &self,
         range: Range<usize>,
         kind: &TableKind,
-        mut record: impl FnMut(usize, &'b str) -> Result<()>,
+        ext: &mut BtfExt<'b>,
+        record: &dyn Fn(&mut SectionInfo, usize) -> Result<()>,
     ) -> Result<()> {
         if range.is_empty() {
             return Ok(());
@@ -217,8 +218,9 @@ impl<'b> Reader<'_, 'b> {
                 );
                 return Err(bytes.error(at + 4, message));
             };
+            let info = ext.section(name);
             for at in (start..start + len).step_by(size) {
-                record(at, name).context(|| kind.noun)?;
+                record(info, at).context(|| kind.noun)?;
             }
             at = start + len;
         }

@@ -97,6 +97,10 @@ impl Map {
     /// Reads by `BPF_MAP_LOOKUP_BATCH` (5.6), and as [`Map::entries`] does where the kernel or the map's type has it
     /// not. An entry that is there from the first call to the last is given once.
     pub fn scan(&self, mut give: impl FnMut(&[u8], &[u8])) -> Result<()> {
+        self.scan_pages(&mut give)
+    }
+
+    fn scan_pages(&self, give: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
         let (key_size, value_bytes) = (self.key_size(), self.value_bytes()?);
         // The walk of a trie may start over, which `entries` notices.
         if !is_indexed(self.map_type()) && !has_buckets(self.map_type()) {
@@ -130,7 +134,7 @@ impl Map {
         }
     }
 
-    fn scan_entries(&self, mut give: impl FnMut(&[u8], &[u8])) -> Result<()> {
+    fn scan_entries(&self, give: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
         for entry in self.entries() {
             let entry = entry?;
             give(&entry.key, entry.value.bytes());
