@@ -8,16 +8,17 @@ mod client;
 mod log;
 mod process;
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use loader::{Error, Result};
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
+use nix::sys::signal::SigSet;
 
 use crate::remedy::GUARD;
 
@@ -55,22 +56,32 @@ impl Guard {
     /// its socket is closed before it was told of a change.
     pub(crate) fn start(patience: Duration, netns: Option<&str>) -> Result<Self> {
         let (socket, theirs) = UnixStream::pair().map_err(|error| failed("socketpair(2)", &error))?;
-        let child = Command::new(OWN_PROGRAM)
-            .arg0(GUARD)
-            .arg(patience.as_secs().to_string())
-            .args(netns)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| match failed("execve(2) of /proc/self/exe", &error) {
+        let patience_word = patience.as_secs().to_string();
+        let words = [GUARD, &patience_word].into_iter().chain(netns);
+        let pid =
+            spawn(words, &theirs).map_err(|error| match failed("execve(2) of /proc/self/exe", &error) {
                 error if can_start() => error,
                 error => error.with_help(WITHOUT_PROC),
             })?;
-        Ok(Self { socket, pid: child.id(), patience, again: String::new() })
+        Ok(Self { socket, pid, patience, again: String::new() })
     }
+}
+
+/// Starts this program anew with these words, the first of which is its name, without an environment and with the socket
+/// as its standard input. The standard library's way to that is twenty kilobytes of machine code, half of it for the
+/// environment.
+fn spawn<'w>(words: impl Iterator<Item = &'w str>, socket: &UnixStream) -> io::Result<u32> {
+    let words = words.map(CString::new).collect::<std::result::Result<Vec<_>, _>>()?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let mut files = PosixSpawnFileActions::init()?;
+    for (fd, place) in [(socket.as_raw_fd(), 0), (null.as_raw_fd(), 1), (null.as_raw_fd(), 2)] {
+        files.add_dup2(fd, place)?;
+    }
+    let mut attributes = PosixSpawnAttr::init()?;
+    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK)?;
+    attributes.set_sigmask(&SigSet::empty())?;
+    let pid = posix_spawn(OWN_PROGRAM, &files, &attributes, &words, &[] as &[CString])?;
+    Ok(u32::try_from(pid.as_raw()).unwrap_or_default())
 }
 
 fn failed(call: &str, error: &io::Error) -> Error {

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
-use std::{mem, process};
+use std::{env, mem, process};
 
 use loader::attach::{self, Heard, OnTrial, RolledBack, Trial};
 use loader::{Error, ErrorKind, Result, quote};
@@ -99,6 +99,8 @@ enum Event {
 /// Comes up as `Guard::start` has started it.
 fn start(words: &[OsString]) -> Result<Guard> {
     close_what_was_inherited();
+    // No file system is to be kept busy.
+    env::set_current_dir("/").map_err(|error| os("chdir(2)", "`/`", &error))?;
     let mut words = words.iter().skip(1);
     let seconds = words.next().and_then(|word| word.to_str()?.parse().ok());
     let patience = Duration::from_secs(seconds.ok_or_else(|| invalid("a guard wants its seconds"))?);
