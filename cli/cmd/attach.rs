@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use loader::attach::NetNs;
 use loader::doctor;
 use loader::load::{AttachedTo, Comparison, RunsAlready};
 use loader::plan::Plan;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use super::transcript::{Executed, RecordDocument, Telling};
 use super::trial::{self, TrialDocument};
 use crate::format::hex;
-use crate::guard::Guard;
+use crate::guard::{Guard, Pending, pending};
 use crate::output::NamedInterface;
 use crate::{args, output};
 
@@ -50,27 +51,55 @@ fn runs_already(
     refusal: Error,
 ) -> Result<Document> {
     let netns = super::netns(&args.target.place)?;
-    let mut places = Vec::new();
+    let (mut places, mut trials) = (Vec::new(), Vec::new());
     for interface in interfaces {
         let interface = Interface::open(interface, netns.as_ref())?;
         if interface.look()?.xdp.is_empty() {
             return Err(refusal);
         }
-        match plan.compare(&interface, &args.load.bpffs.root) {
-            Ok(Comparison::Same(running)) => places.push((interface, running)),
-            Ok(Comparison::Different(difference)) => {
-                let name = quote(interface.name());
-                let on = if interfaces.len() == 1 { String::new() } else { format!("on {name}, ") };
-                return Err(another(refusal, &format!("{on}{difference}")));
+        let difference = match plan.compare(&interface, &args.load.bpffs.root) {
+            Ok(Comparison::Same(running)) => {
+                trials.push(trial_of(&interface, &running, netns.as_ref()));
+                places.push((interface, running));
+                continue;
             }
+            Ok(Comparison::HeldOtherwise(running)) => {
+                let trial = trial_of(&interface, &running, netns.as_ref());
+                if trial.is_some() {
+                    // Until it is over, the guard has the link.
+                    trials.push(trial);
+                    places.push((interface, running));
+                    continue;
+                }
+                match running.link {
+                    Some(link) => format!("bpf_link {} holds it", link.id),
+                    None => "it was attached by netlink".to_owned(),
+                }
+            }
+            Ok(Comparison::Different(difference)) => difference.to_string(),
             Err(reason) if reason.kind() == ErrorKind::PermissionDenied => {
                 return Err(not_compared(refusal, &reason, &interface, args));
             }
             // Whoever cannot tell must take it for another.
             Ok(_) | Err(_) => return Err(refusal),
-        }
+        };
+        let name = quote(interface.name());
+        let on = if interfaces.len() == 1 { String::new() } else { format!("on {name}, ") };
+        return Err(another(refusal, &format!("{on}{difference}")));
+    }
+    let again = format!("{}{}", args.target.place.once_more(), args.load.bpffs.once_more());
+    let wanted = args.target.trial.confirm.is_some();
+    for ((interface, _), trial) in places.iter().zip(&trials) {
+        trial::note_unchanged(interface, trial.as_ref(), wanted.then_some("the program"), &again);
     }
     Ok(Document::of_running(plan, &places, args))
+}
+
+/// The trial that the program is on, if this user may know of it.
+fn trial_of(interface: &Interface, running: &RunsAlready, netns: Option<&NetNs>) -> Option<Pending> {
+    // A service that may use no Unix sockets does without the remark.
+    let pending = pending(netns, interface.index().get()).unwrap_or_default();
+    pending.filter(|pending| pending.new == Some(running.info.id))
 }
 
 /// What is there is another program.

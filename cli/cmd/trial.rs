@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path;
 
+use loader::attach::Interface;
 use loader::load::AttachedTo;
 use loader::netlink::XdpProgram;
 use loader::{Error, Result, escape, quote};
@@ -10,8 +11,8 @@ use serde::Serialize;
 
 use super::Planned;
 use super::transcript::{self, Executed, Telling};
-use crate::args;
-use crate::guard::Guard;
+use crate::guard::{Guard, Pending};
+use crate::{args, output};
 
 /// Starts a guard, if the command line asks for one.
 pub(crate) fn guard(trial: args::Trial, place: &args::Place, bpffs: &args::Bpffs) -> Result<Option<Guard>> {
@@ -108,6 +109,28 @@ pub(super) fn or_else(before: &[XdpProgram]) -> String {
             let list: Vec<_> = before.iter().map(ToString::to_string).collect();
             format!("{} is restored", list.join(" and "))
         }
+    }
+}
+
+/// Remarks on an `interface` where nothing was changed: which `trial` it was on before, or that `what` was wanted on
+/// trial, and is not. `again` are the options by which the interface is named once more.
+pub(super) fn note_unchanged(
+    interface: &Interface,
+    trial: Option<&Pending>,
+    what: Option<&str>,
+    again: &str,
+) {
+    match (trial, what) {
+        (Some(trial), _) => output::remark(format_args!(
+            "note: {interface} has it on trial: `xdpload confirm {}{again}` within {} s keeps it; otherwise {}",
+            escape(interface.name()),
+            trial.left.as_secs(),
+            or_else(&trial.before)
+        )),
+        (None, Some(what)) => output::remark(format_args!(
+            "note: {what} is on {interface} already, so it is not on trial there"
+        )),
+        (None, None) => {}
     }
 }
 

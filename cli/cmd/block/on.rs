@@ -341,18 +341,9 @@ impl TurningOn<'_> {
         if let Some(program) = running_on(&link, &self.blocklist.program_ids()?) {
             let netns = crate::cmd::netns(&args.place)?;
             // A service that may use no Unix sockets does without the remark.
-            match pending(netns.as_ref(), link.index).unwrap_or_default() {
-                Some(pending) => output::remark(format_args!(
-                    "note: {interface} has it on trial: `xdpload confirm {}{}` within {} s keeps it",
-                    escape(&link.name),
-                    again(args),
-                    pending.left.as_secs()
-                )),
-                None if guard.is_some() => output::remark(format_args!(
-                    "note: the blocklist is on {interface} already, so it is not on trial there"
-                )),
-                None => {}
-            }
+            let trial = pending(netns.as_ref(), link.index).unwrap_or_default();
+            let wanted = guard.map(|_| "the blocklist");
+            trial::note_unchanged(interface, trial.as_ref(), wanted, &again(args));
             return Ok(IsOn {
                 at: NamedInterface::new(&link.name, link.index),
                 mode: program.mode.to_string(),

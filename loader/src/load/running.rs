@@ -35,6 +35,8 @@ pub struct RunsAlready {
 pub enum Comparison {
     /// The program runs there.
     Same(RunsAlready),
+    /// The program runs there, but another `bpf_link` holds it than the plan would make, or none does.
+    HeldOtherwise(RunsAlready),
     /// Another does, or none, or it is used in another way: the first thing that is not the same.
     Different(Difference),
 }
@@ -53,8 +55,6 @@ pub enum Difference {
     Instructions,
     /// It is called so, by the kernel.
     Name(String),
-    /// Another `bpf_link` holds it than the plan would make, this one; or none does.
-    Holder(Option<LinkState>),
     /// Something about a map.
     Map {
         /// The name of the map in the object.
@@ -88,8 +88,6 @@ impl fmt::Display for Difference {
             Self::Id(id) => write!(f, "it is not program {id}"),
             Self::Instructions => f.write_str("it has other instructions"),
             Self::Name(name) => write!(f, "it is called {}", quote(name)),
-            Self::Holder(Some(link)) => write!(f, "bpf_link {} holds it", link.id),
-            Self::Holder(None) => f.write_str("it was attached by netlink"),
             Self::Map { name, what } => write!(f, "its map {} {what}", quote(name)),
         }
     }
@@ -123,15 +121,12 @@ impl Plan {
             Candidate::Running(running) => running,
             Candidate::Other(difference) => return Ok(Comparison::Different(difference)),
         };
-        let compared = running.compare(interface, bpffs).context(what)?;
-        Ok(match compared {
-            Some(difference) => Comparison::Different(difference),
-            None => Comparison::Same(RunsAlready {
-                program: running.program,
-                info: running.info,
-                link: running.link,
-            }),
-        })
+        if let Some(difference) = running.compare_maps().context(what)? {
+            return Ok(Comparison::Different(difference));
+        }
+        let is_ours = running.has_our_holder(interface, bpffs).context(what)?;
+        let running = RunsAlready { program: running.program, info: running.info, link: running.link };
+        Ok(if is_ours { Comparison::Same(running) } else { Comparison::HeldOtherwise(running) })
     }
 
     /// How a program is loaded at the first try.
@@ -242,11 +237,8 @@ impl<'p> Running<'p> {
         Ok(Candidate::Running(Self { plan, load: Some(load), program, info, link, maps }))
     }
 
-    /// The first thing that is not the same.
-    fn compare(&self, interface: &Interface, bpffs: &Path) -> Result<Option<Difference>> {
-        if let Some(difference) = self.compare_holder(interface, bpffs)? {
-            return Ok(Some(difference));
-        }
+    /// The first map that is not the same.
+    fn compare_maps(&self) -> Result<Option<Difference>> {
         let references = self.load.map(|load| &load.map_references[..]).unwrap_or_default();
         for slot in references.iter().map(|reference| reference.map).into_set() {
             if let Some(what) = self.compare_map(slot)? {
@@ -257,7 +249,8 @@ impl<'p> Running<'p> {
         Ok(None)
     }
 
-    fn compare_holder(&self, interface: &Interface, bpffs: &Path) -> Result<Option<Difference>> {
+    /// Whether it is held as the plan would have it.
+    fn has_our_holder(&self, interface: &Interface, bpffs: &Path) -> Result<bool> {
         let attach = self.plan.attach.first().expect("the caller has seen it");
         let pinned = match &attach.by {
             AttachBy::Netlink => open_own_link(bpffs, interface)?,
@@ -267,11 +260,10 @@ impl<'p> Running<'p> {
             AttachBy::Link { .. } => None,
         };
         let pinned = pinned.map(|link| link.state()).transpose()?;
-        let is_ours = match (&self.link, &attach.by) {
+        Ok(match (&self.link, &attach.by) {
             (None, by) => *by == AttachBy::Netlink,
             (Some(link), _) => pinned.is_some_and(|pinned| pinned.id == link.id),
-        };
-        Ok((!is_ours).then_some(Difference::Holder(self.link)))
+        })
     }
 
     fn compare_map(&self, slot: MapSlot) -> Result<Option<MapDifference>> {

@@ -53,6 +53,47 @@ fn what_is_there_no_more_is_not_on_trial() {
     assert_eq!((near(), sandbox.pins()), (None, vec![]));
 }
 
+/// Nothing is changed, but whoever believes that all is well has to know of the end.
+#[test]
+fn what_is_attached_again_is_said_to_be_on_trial() {
+    let (sandbox, _veth) = need!(bench(&[]));
+    add_other();
+    let (drop, pass) = (object("xdp_drop"), object("xdp_pass"));
+    let note = "note: `near0` has it on trial: `xdpload confirm near0` within ";
+    let attach_again = |object: &str, options: &[&str], otherwise: &str| {
+        let before = near();
+        let ran = xdpload(&[&["attach", NEAR, object], options].concat()).ok();
+        ran.stdout_has(" runs on near0 in native mode already: nothing was changed\n")
+            .stderr_has(note)
+            .stderr_has(&format!(" s keeps it; otherwise {otherwise}\n"));
+        assert_eq!(near(), before);
+    };
+    // Held by the guard's link.
+    attach("xdp_drop", &[LONG]);
+    attach_again(&drop, &[], "the program is detached");
+    attach_again(&drop, &[LONG], "the program is detached");
+    refused(&["attach", NEAR, &pass], 1, &["and is not the same: it has other instructions"]);
+    // By netlink on another interface, which is on no trial.
+    xdpload(&["attach", "other0", &drop]).ok();
+    let words = ["and is not the same: on `near0`, it has other instructions"];
+    refused(&["attach", NEAR, "other0", &pass], 1, &words);
+    let id = near().expect("it is there").1.to_string();
+    let ran = xdpload(&["attach", NEAR, "--prog-id", &id, LONG]).ok();
+    ran.stderr_has(note);
+    confirm();
+    let ran = xdpload(&["attach", NEAR, &drop, LONG]).ok();
+    ran.stderr_has("note: the program is on `near0` already, so it is not on trial there\n");
+    assert_eq!(xdpload(&["attach", NEAR, &drop]).ok().stderr(), "");
+
+    // In the place of another.
+    attach("xdp_pass", &["--replace", LONG]);
+    attach_again(&pass, &[], &format!("XDP program {id} in native mode is restored"));
+    confirm();
+    xdpload(&["detach", NEAR]).ok();
+    xdpload(&["detach", "other0"]).ok();
+    assert_eq!((near(), sandbox.pins()), (None, vec![]));
+}
+
 /// The blocklist says of a trial what every other command does.
 #[test]
 fn the_blocklist_knows_of_its_trial() {
