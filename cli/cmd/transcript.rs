@@ -71,7 +71,9 @@ pub(super) fn execute_with(planned: &Planned, telling: Telling, guard: Option<&G
         output::remark(format_args!("warning: loaded without {}", escape(flaw)));
     }
     if let Some(refusal) = loaded.btf_refusal() {
-        output::remark(format_args!("warning: loaded without BTF: {}", escape(&refusal.to_string())));
+        let rule = refusal.rule().map_or_else(String::new, |rule| format!("; {rule}"));
+        let words = format!("{refusal}{rule}");
+        output::remark(format_args!("warning: loaded without BTF: {}", escape(&words)));
     }
     types.warn(&planned.plan);
     loaded.mounted().into_iter().for_each(mount::warn_if_it_passes);

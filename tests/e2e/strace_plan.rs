@@ -477,7 +477,9 @@ fn a_kernel_without_the_attach_type() {
     // The types: with EINVAL one probe tells, and what is left is tried without and with a log; with E2BIG as above.
     // Then the load without a log, the one with it, and the probe.
     for (errno, last) in [("EINVAL", 7), ("E2BIG", 8)] {
-        attach_as_before(&sandbox, "xdp_drop", errno, (1, last));
+        let ran = attach_as_before(&sandbox, "xdp_drop", errno, (1, last));
+        // Nobody has written anything into the log.
+        assert_eq!(ran.stderr().contains("; the kernel gives no reason\n"), errno == "EINVAL");
         xdpload(&["detach", NEAR]).ok();
     }
 }

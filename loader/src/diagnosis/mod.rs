@@ -1,15 +1,16 @@
 //! Why the kernel refuses: from facts that were gathered to the one rule that they break. Nothing is asked here.
 //!
 //! [`why_refused`] explains a refused attach by [`InterfaceFacts`], [`forecast`] says the same before it is tried, and
-//! [`why_not_permitted`] finds what a process lacks by [`Permissions`]. Who gathers the facts stands in the modules
-//! `attach`, `kernel` and `doctor`; a verdict follows from them alone, so that one can be tried on the facts of any
-//! machine.
+//! [`why_not_permitted`] finds what a process lacks by [`Permissions`]; [`why_types_refused`] looks at an object's
+//! types. Who gathers the facts stands in the modules `attach`, `kernel` and `doctor`; a verdict follows from them
+//! alone, so that one can be tried on the facts of any machine.
 
 mod attach;
 mod interface;
 mod path;
 mod permission;
 mod rules;
+mod types;
 
 pub use crate::error::{Process, Whereabouts};
 pub use attach::{AttachWish, forecast, held_otherwise, why_refused};
@@ -19,6 +20,7 @@ pub use permission::{
     Capabilities, Permissions, Privilege, Seccomp, how_to_mount, why_no_bpffs, why_no_perf_event,
     why_no_perf_memory, why_no_socket, why_not_permitted, why_rejected,
 };
+pub use types::why_types_refused;
 
 use crate::error::{Error, Help};
 

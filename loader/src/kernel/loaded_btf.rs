@@ -93,9 +93,11 @@ impl LoadedBtf {
     }
 }
 
-/// Whether the last line of a log is of its listing of types, which has `name=number` last: then it has no complaint.
+/// Whether the last line of a log is of its listing of types: then it has no complaint. It has `name=number` last, the
+/// parameters of a function, or what is declared and nowhere defined.
 fn is_listed(line: &str) -> bool {
-    line.contains(" args=(") || line.rsplit(' ').next().is_some_and(|word| word.contains('='))
+    let is_declared = line.contains("] FWD ") && [" struct", " union"].iter().any(|end| line.ends_with(end));
+    is_declared || line.contains(" args=(") || line.rsplit(' ').next().is_some_and(|word| word.contains('='))
 }
 
 impl AsFd for LoadedBtf {
@@ -119,12 +121,19 @@ mod tests {
 
     #[test]
     fn a_type_that_is_listed_is_no_complaint() {
-        for line in
-            ["type_id=117 offset=0 size=4", "[8] FUNC_PROTO (anon) return=6 args=(7 ctx)", "XDP_DROP val=1"]
-        {
+        for line in [
+            "type_id=117 offset=0 size=4",
+            "[8] FUNC_PROTO (anon) return=6 args=(7 ctx)",
+            "XDP_DROP val=1",
+            "[9] FWD flow struct",
+        ] {
             assert!(is_listed(line), "{line}");
         }
-        for line in ["[3] STRUCT a size=4 vlen=1 Invalid name", "Unsupported section found"] {
+        for line in [
+            "[3] STRUCT a size=4 vlen=1 Invalid name",
+            "[9] FWD flow struct vlen != 0",
+            "Unsupported section found",
+        ] {
             assert!(!is_listed(line), "{line}");
         }
     }

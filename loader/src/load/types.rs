@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use nix::libc::{EINVAL, ENOSPC};
 
 use super::{Execution, Outcome};
+use crate::diagnosis::why_types_refused;
 use crate::error::{Error, RefusalKind, Result, quote};
 use crate::kernel::{LoadedBtf, VerifierLog};
 use crate::plan::{BtfLoad, Call, On, ProgLoad};
@@ -25,14 +26,31 @@ pub(super) struct Types {
 impl Execution<'_> {
     pub(super) fn load_btf(&mut self, load: BtfLoad, log: Option<&mut VerifierLog>) -> Result<Outcome> {
         let data = self.plan.btf_bytes(load.without)?;
-        let answer = LoadedBtf::load(&data, log);
-        if let Err(refusal) = &answer {
+        let has_log = log.is_some();
+        let btf = LoadedBtf::load(&data, log).map_err(|mut refusal| {
+            if has_log {
+                refusal = self.without_a_word(refusal);
+            }
             self.types.refusal = Some(refusal.clone());
-        }
-        let btf = answer?;
+            refusal
+        })?;
         let outcome = Outcome::Fd(btf.as_fd().as_raw_fd());
         (self.types.btf, self.types.refusal) = (Some(btf), None);
         Ok(outcome)
+    }
+
+    /// Says of a refusal that came without a word which rule the types break, if that is known.
+    #[cold]
+    fn without_a_word(&self, refusal: Error) -> Error {
+        let (None, None, Some(errno)) = (refusal.kernel_message(), refusal.rule(), refusal.errno()) else {
+            return refusal;
+        };
+        let rule = self.plan.btf.as_ref().and_then(|btf| why_types_refused(btf, errno));
+        match rule {
+            None if errno == EINVAL => refusal.with_rule("the kernel gives no reason"),
+            None => refusal,
+            Some(rule) => refusal.with_rule(rule),
+        }
     }
 
     /// Asks the kernel what it does not like, with a log that grows until its words fit.
@@ -67,7 +85,8 @@ impl Execution<'_> {
                 match self.why_untyped(is_it) {
                     Some((_, reason)) => refusal.with_rule(format!(
                         "maps of this type must come with the types of their entries, and the kernel has refused \
-                         those: {reason}"
+                         those: {}",
+                        told(reason)
                     )),
                     None => refusal,
                 }
@@ -99,7 +118,7 @@ impl Execution<'_> {
                 let map_type = create.shape.map_type;
                 in_per_cpu_map(&explanation.words, &quote(&self.plan.maps[create.map.0]), map_type)
             }
-            _ => (format!("{}, since it has refused them: {reason}", explanation.rule), None),
+            _ => (format!("{}, since it has refused them: {}", explanation.rule, told(reason)), None),
         };
         refusal.with_explanation(explanation)
     }
@@ -111,6 +130,12 @@ impl Execution<'_> {
         let of_all = self.types.refusal.as_ref().map(|refusal| (None, refusal));
         of_all.or_else(|| of_call().map(|(call, refusal)| (Some(call), refusal)))
     }
+}
+
+/// A refusal with its rule, in one line.
+fn told(refusal: &Error) -> String {
+    let rule = refusal.rule().map_or_else(String::new, |rule| format!("; {rule}"));
+    format!("{refusal}{rule}")
 }
 
 /// The rule and the help about a lock, a timer or the like, with which the verifier's `words` end, in a value of a map
