@@ -106,7 +106,7 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `len` bytes of the memory behind `fd`, from `offset` on, for what `protection` says.
     pub(super) fn new(fd: BorrowedFd<'_>, offset: usize, len: usize, protection: i32) -> Result<Self, Errno> {
-        let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        let offset = libc::off_t::try_from(offset).map_err(|_| Errno::EINVAL)?;
         let (flags, fd) = (libc::MAP_SHARED, fd.as_raw_fd());
         // SAFETY: without an address to be at, the new mapping takes the place of no other.
         let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, offset) };

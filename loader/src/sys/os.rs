@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::mount::{MsFlags, mount, umount};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{BPF_FS_MAGIC, FsType, fstatfs, statfs};
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -115,14 +115,27 @@ pub(crate) fn page_size() -> Option<u32> {
     u32::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok()
 }
 
-/// RLIMIT_MEMLOCK of this process in bytes: the limit that holds, and the one up to which it may be raised.
+/// RLIMIT_MEMLOCK of this process in bytes: the limit that holds, and the one up to which it may be raised. `u64::MAX`
+/// is no limit.
 pub(crate) fn memlock() -> Result<(u64, u64), Errno> {
-    Ok(getrlimit(Resource::RLIMIT_MEMLOCK)?)
+    let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
+    Ok((in_bytes(soft, RLIM_INFINITY), in_bytes(hard, RLIM_INFINITY)))
 }
 
 /// Sets RLIMIT_MEMLOCK of this process, in bytes.
 pub(crate) fn set_memlock(soft: u64, hard: u64) -> Result<(), Errno> {
+    let [soft, hard] = [soft, hard].map(|bytes| as_limit(bytes, RLIM_INFINITY));
     Ok(setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)?)
+}
+
+/// A limit of the C library, which has 32 bits for one on some machines, and the largest number for `unlimited`.
+fn in_bytes<T: Copy + Into<u64> + PartialEq>(limit: T, unlimited: T) -> u64 {
+    if limit == unlimited { u64::MAX } else { limit.into() }
+}
+
+/// The other way round; what does not fit is as good as no limit.
+fn as_limit<T: TryFrom<u64>>(bytes: u64, unlimited: T) -> T {
+    bytes.try_into().unwrap_or(unlimited)
 }
 
 /// The kernel's release (`6.1.0-18-amd64`) and version (`#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)`).
@@ -158,4 +171,16 @@ pub(crate) fn bpf_kind(fd: BorrowedFd<'_>) -> Option<String> {
     let target = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
     let kind = target.to_str()?.strip_prefix("anon_inode:")?.trim_matches(['[', ']']);
     kind.starts_with("bpf").then(|| kind.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_32_bits_can_be_none_as_well() {
+        assert_eq!([in_bytes(u32::MAX, u32::MAX), in_bytes(65536, u32::MAX)], [u64::MAX, 65536]);
+        assert_eq!([as_limit(u64::MAX, u32::MAX), as_limit(65536, u32::MAX)], [u32::MAX, 65536]);
+        assert_eq!([in_bytes(u64::MAX, u64::MAX), as_limit(u64::MAX, u64::MAX)], [u64::MAX; 2]);
+    }
 }
