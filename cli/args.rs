@@ -525,7 +525,7 @@ Example:
 
 const LOAD_HELP: &str = concat!(
     "\
-The file is read whole first: if a line cannot be, nothing is changed. Blank
+The whole file is read first: if a line is wrong, nothing is changed. Blank
 lines and those that begin with # are skipped. Of two lines with the same key,
 the later one counts. All values of a per-CPU map, and texts with odd bytes,
 come back from `map dump --json`, or from `bpftool map dump --json`.
@@ -535,7 +535,8 @@ come back from `map dump --json`, or from `bpftool map dump --json`.
     "\
 Examples:
   xdpload map load eth0:blacklist addresses
-  xdpload map dump eth0:blacklist --json > saved; xdpload map load eth0:blacklist saved --exact"
+  xdpload map dump eth0:blacklist --json > saved
+  xdpload map load eth0:blacklist saved --exact"
 );
 
 /// A namespace by path has a slash; one by name is where ip-netns(8) keeps it.

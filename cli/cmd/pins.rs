@@ -43,7 +43,7 @@ pub(crate) struct PinsGc {
     /// Only say what would be removed
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Where bpffs is mounted [default: /sys/fs/bpf]
+    /// The mount point of bpffs [default: /sys/fs/bpf]
     #[arg(long, value_name = "DIR")]
     pub(crate) bpffs: Option<PathBuf>,
     #[command(flatten)]

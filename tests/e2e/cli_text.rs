@@ -110,6 +110,25 @@ fn no_line_of_help_is_longer_than_a_serial_console_is_wide() {
     }
 }
 
+/// One form for all commands, and no example that a shell would read as two lines.
+#[test]
+fn the_help_looks_the_same_everywhere() {
+    for (command, _) in COMMANDS {
+        let help = |option| xdpload(&command.split(' ').chain([option]).collect::<Vec<_>>()).ok();
+        let ran = help("--help");
+        assert_eq!(ran.stdout(), help("-h").stdout(), "{command}");
+        let lines: Vec<_> = ran.stdout().lines().collect();
+        let examples = lines.iter().skip_while(|line| !line.starts_with("Example")).skip(1);
+        let odd: Vec<_> = examples.filter(|line| !line.contains("xdpload ")).collect();
+        assert!(odd.is_empty(), "{command}: {odd:#?}");
+        let bpffs = lines.iter().find(|line| line.contains("--bpffs")).copied().unwrap_or_default();
+        assert!(
+            bpffs.is_empty() || bpffs.contains("The mount point of bpffs [default: "),
+            "{command}: {bpffs}"
+        );
+    }
+}
+
 #[test]
 fn the_commands_that_take_most_options_have_examples() {
     for command in [

@@ -47,9 +47,7 @@ pub(crate) enum Block {
 /// What happens to packets that no rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Default {
-    /// They pass
     Pass,
-    /// They are dropped, unless an exception allows them
     Drop,
 }
 
@@ -62,10 +60,17 @@ pub(crate) struct On {
     #[arg(long)]
     pub(crate) mode: Option<ModeChoice>,
     /// Only count what would be dropped, and let it pass; `--count-only=false` ends that
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL",
+        hide_possible_values = true
+    )]
     pub(crate) count_only: Option<bool>,
-    /// What happens to packets that no rule matches [default: pass]
-    #[arg(long, value_name = "VERDICT")]
+    /// What happens to packets that no rule matches: pass, or drop unless an exception allows them [default: pass]
+    #[arg(long, value_name = "VERDICT", hide_possible_values = true)]
     pub(crate) default: Option<Default>,
     #[arg(
         long,
@@ -273,8 +278,8 @@ pub(crate) struct Stats {
 #[derive(Args, Debug)]
 #[command(after_help = LINES)]
 pub(crate) struct Sync {
-    /// Read changes from standard input
-    #[arg(value_name = "-", value_parser = ["-"])]
+    /// Standard input
+    #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true)]
     pub(crate) from: String,
     /// The set to add prefixes to
     #[arg(long = "name", value_name = "SET", default_value = blocklist::DEFAULT_SET)]
