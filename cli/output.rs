@@ -173,7 +173,13 @@ pub(crate) fn remark(text: impl Display) {
 pub(crate) fn usage(words: &clap::Error) -> Exit {
     let text = words.to_string();
     if !words.use_stderr() {
-        return print(&text).map_or(Exit::Failed, |()| Exit::Done);
+        return match print(&text) {
+            Ok(()) => Exit::Done,
+            Err(failure) => {
+                error(&failure);
+                Exit::from(&failure)
+            }
+        };
     }
     text.trim_end().lines().for_each(|line| remark(escape(line)));
     Exit::Usage

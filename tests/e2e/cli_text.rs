@@ -300,6 +300,13 @@ fn what_is_done_but_cannot_be_told_is_said() {
                 .stderr_has(words);
             assert_eq!(attached_by_ip(NEAR).is_some(), words_of_command[0] == "attach");
         }
+        for asked in [&["--help"][..], &["attach", "--help"], &["--version"]] {
+            let program = [&["-c", shell, env!("CARGO_BIN_EXE_xdpload")], asked].concat();
+            run(&mut command("sh", &program))
+                .fails(1)
+                .stderr_has("error: write(2) for standard output failed: ")
+                .stderr_has(words);
+        }
     }
 }
 
