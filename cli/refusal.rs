@@ -1,6 +1,7 @@
 //! How a refusal by the verifier is told: five lines, a JSON document, and the whole log in a file if that is wished.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use loader::error::Instruction;
@@ -50,10 +51,24 @@ fn kept(log: &str, lines: usize, style: &Style) -> String {
         return if style.takes_log { format!("{what}: --verifier-log FILE") } else { what };
     };
     let name = quote(&path.to_string_lossy());
-    match fs::write(path, log) {
+    match write(path, log) {
         Ok(()) => format!("{what} written to {name}"),
-        Err(failure) => format!("{what}: cannot write {name}: {failure}"),
+        Err((call, failure)) => format!("{what}, not kept: {}", Error::io(call, name, &failure)),
     }
+}
+
+/// Writes the log. Of a file that was not there before, nothing is left if it cannot be written whole.
+fn write(path: &Path, log: &str) -> Result<(), (&'static str, io::Error)> {
+    let (file, is_new) = match File::create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (File::create(path), false),
+        file => (file, true),
+    };
+    let written = file.map_err(|error| ("open(2)", error))?.write_all(log.as_bytes());
+    if written.is_err() && is_new {
+        // What cannot be removed is not worth a second error.
+        let _ = fs::remove_file(path);
+    }
+    written.map_err(|error| ("write(2)", error))
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,9 @@
 //! Bad input: one clear message each, the right exit code, no panic, and everything left as it was.
 
 use std::fs;
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount, umount};
 
 use crate::bench::{Bench, assert_safe, assert_well_said, refused};
 use crate::command::{command, run};
@@ -410,7 +413,39 @@ fn the_verifiers_log_is_kept_where_it_is_wanted() {
             &object,
             &["--verifier-log", "/nowhere/log"],
             4,
-            &[&refusal, "cannot write `/nowhere/log`"],
+            &[
+                &refusal,
+                " lines), not kept: open(2) for `/nowhere/log` failed: No such file or directory (ENOENT)",
+            ],
         );
+        let full = " lines), not kept: write(2) for `/dev/full` failed: No space left on device (ENOSPC)";
+        bench.refuses_file(&object, &["--verifier-log", "/dev/full"], 4, &[&refusal, full]);
     }
+    assert!(Path::new("/dev/full").exists());
+}
+
+/// Half a log would be taken for one.
+#[test]
+fn a_log_that_does_not_fit_leaves_no_part() {
+    let bench = need!(Bench::new(&[]));
+    let full = bench.sandbox.scratch().join("full");
+    fs::create_dir(&full).expect("the sandbox is writable");
+    mount(Some("tmpfs"), &full, Some("tmpfs"), MsFlags::empty(), Some("size=4k")).expect("root may mount");
+    let (log, filler) = (full.join("log"), full.join("filler"));
+    let option = log.to_str().expect("it is printable");
+    let object = object("reject/packet_unchecked");
+    let refuses = || {
+        let words = [&*format!("write(2) for `{option}` failed"), "No space left on device (ENOSPC)"];
+        bench.refuses_file(&object, &["--verifier-log", option], 4, &words);
+    };
+    fs::write(&filler, [0; 4096]).expect("there is room for it");
+    refuses();
+    assert!(!log.exists());
+    // A file of the user's stays one.
+    fs::remove_file(&filler).expect("it is there");
+    fs::write(&log, "").expect("there is room for it");
+    fs::write(&filler, [0; 4096]).expect("there is room for it");
+    refuses();
+    assert!(log.exists());
+    umount(&full).expect("nobody uses it");
 }
