@@ -14,7 +14,7 @@ use loader::pin::{self, Kind};
 use loader::plan::{AttachmentKey, own_directory};
 use loader::program::{Program, ProgramInfo};
 use loader::uapi::bpf::LinkType;
-use loader::{Error, ErrorKind, Result, escape};
+use loader::{Cause, Error, ErrorKind, Result, escape, quote};
 use nix::libc::ENOENT;
 use serde::Serialize;
 
@@ -79,7 +79,20 @@ pub(crate) fn run(args: &Pins) -> Result<()> {
             output::answer(form, &Collected { dry_run: gc.dry_run, removed })?;
         }
     }
-    in_one(failures)
+    in_one(without_strangers(failures, bpffs))
+}
+
+/// The failures, with all files that are in no bpffs as one: somebody has named another directory, which may have any
+/// number of them.
+fn without_strangers(failures: Vec<Error>, root: &Path) -> Vec<Error> {
+    let is_stranger = |error: &Error| error.cause() == Some(Cause::NotBpffs);
+    let (strangers, mut others): (Vec<_>, Vec<_>) = failures.into_iter().partition(is_stranger);
+    let (count, mut strangers) = (strangers.len(), strangers.into_iter());
+    others.extend(strangers.next().map(|first| match count {
+        1 => first,
+        _ => first.context(format!("{count} files below {} are no pins", quote(&root.to_string_lossy()))),
+    }));
+    others
 }
 
 /// The first of the failures, with the others noted.

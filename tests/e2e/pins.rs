@@ -93,6 +93,30 @@ fn what_serves_nobody_is_collected() {
     xdpload(&["pins", "gc", "--bpffs=/sys/fs/bpf"]).ok().stdout_has("removed /sys/fs/bpf/link");
 }
 
+/// Whoever names a directory of other files is told once, and loses none.
+#[test]
+fn what_is_no_bpffs_is_one_error() {
+    let (sandbox, _veth) = need!(pair(&[]));
+    let directory = sandbox.scratch().join("files");
+    fs::create_dir(&directory).expect("the sandbox is writable");
+    let option = format!("--bpffs={}", directory.display());
+    let name = |file: &str| directory.join(file).display().to_string();
+    fs::write(name("a"), "").expect("the sandbox is writable");
+    let one =
+        format!("error: `{}` is not in a bpffs: bpf(BPF_OBJ_GET) for `{}` failed: ", name("a"), name("a"));
+    xdpload(&["pins", &option]).fails(2).stderr_has(&one);
+    fs::write(name("b"), "").expect("the sandbox is writable");
+    let all = format!("error: 2 files below `{}` are no pins: `", directory.display());
+    for words in [&["pins", &option][..], &["pins", "gc", &option]] {
+        let ran = xdpload(words)
+            .fails(2)
+            .stderr_has(&all)
+            .stderr_has("` is not in a bpffs: bpf(BPF_OBJ_GET) for `");
+        assert_eq!(ran.stderr().lines().count(), 1, "{}", ran.report());
+    }
+    assert!(Path::new(&name("a")).exists() && Path::new(&name("b")).exists());
+}
+
 #[test]
 fn what_went_into_another_namespace_is_left() {
     let (sandbox, veth) = need!(pair(&[]));
