@@ -222,6 +222,15 @@ impl Attach {
                 return Err(Error::new(ErrorKind::InvalidInput, message).with_help(help));
             }
         }
+        if let (None, Some(file)) =
+            (&object, interfaces.iter().find(|word| may_be_file(word) && Path::new(word).is_file()))
+        {
+            let message = format!(
+                "{} is a file: with --pinned or --prog-id there is no object, and all words are interfaces",
+                quote(&file.to_string_lossy())
+            );
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
         let interfaces =
             interfaces.iter().map(|word| word.to_string_lossy().parse()).collect::<Result<_, _>>()?;
         Ok((interfaces, Source { object, pinned: self.pinned.clone(), prog_id: self.prog_id }))

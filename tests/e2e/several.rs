@@ -202,7 +202,7 @@ fn a_refusal_elsewhere_leaves_prog_arrays_filled() {
 fn what_can_be_done_at_one_only_is_refused() {
     let (_sandbox, _veth) = need!(interfaces());
     let object = object("xdp_drop");
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
         (&[NEAR, NEAR, &object], "interface named `near0` is named twice"),
         (
             &[NEAR, OTHERS[0], &object, "--link", "--pin=/sys/fs/bpf/x"],
@@ -214,6 +214,10 @@ fn what_can_be_done_at_one_only_is_refused() {
         ),
         (&[&object], "expected <IF>... <OBJECT>"),
         (&[&object, NEAR], "is a file: the object comes last"),
+        (
+            &[NEAR, &object, "--pinned=/sys/fs/bpf/x"],
+            "is a file: with --pinned or --prog-id there is no object",
+        ),
         (&[NEAR, &object, "--confirm=-1"], "expected a number of seconds"),
         (&[NEAR, &object, "--confirm", "-1"], "expected a number of seconds"),
     ];
