@@ -225,7 +225,7 @@ fn a_blocklist_that_is_on_nowhere_says_so() {
     xdpload(&["detach", NEAR]).ok();
     assert_eq!(test(), "off");
     let words =
-        "192.0.2.77 would be dropped, but the blocklist is on no interface, by 192.0.2.77 in default\n";
+        "192.0.2.77 would be dropped by 192.0.2.77 in default, but the blocklist is on no interface\n";
     assert_eq!(block(&["test", "192.0.2.77"]).ok().stdout(), words);
     assert_eq!(answer(&["block", "test", "192.0.2.78"])["verdict"], "passed");
     block(&["list"]).ok().stderr_has(note);
@@ -297,7 +297,7 @@ fn exceptions_and_counting_let_packets_pass() {
     assert_udp(&veth, BLOCKED, 5);
     block(&["test", "192.0.2.77"])
         .ok()
-        .stdout_has("would be dropped, but is only counted, by 192.0.2.64/26 in default");
+        .stdout_has("would be dropped by 192.0.2.64/26 in default, but is only counted\n");
     block(&["on", NEAR, "--count-only=false"]).ok();
     assert_udp(&veth, BLOCKED, 0);
     assert_eq!(block(&["allow", "add", "192.0.2.77"]).ok().stdout(), "added 192.0.2.77\n");

@@ -151,11 +151,11 @@ struct Tested {
 
 impl fmt::Display for Tested {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.verdict {
-            Verdict::Dropped => "is dropped",
-            Verdict::WouldDrop => "would be dropped, but is only counted,",
-            Verdict::Off => "would be dropped, but the blocklist is on no interface,",
-            Verdict::Allowed | Verdict::Passed => "passes",
+        let (what, but) = match self.verdict {
+            Verdict::Dropped => ("is dropped", ""),
+            Verdict::WouldDrop => ("would be dropped", ", but is only counted"),
+            Verdict::Off => ("would be dropped", ", but the blocklist is on no interface"),
+            Verdict::Allowed | Verdict::Passed => ("passes", ""),
         };
         write!(f, "{} {what}", self.address)?;
         match (&self.rule, &self.allowed) {
@@ -168,7 +168,7 @@ impl fmt::Display for Tested {
         }
         match self.rule.as_ref().filter(|_| self.allowed.is_some()) {
             Some(rule) => writeln!(f, ", though {} is blocked", rule.prefix),
-            None => writeln!(f),
+            None => writeln!(f, "{but}"),
         }
     }
 }
