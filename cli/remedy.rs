@@ -82,8 +82,8 @@ fn words(remedy: &Remedy) -> String {
         Remedy::GiveKconfig => "--kconfig FILE".to_owned(),
         Remedy::GiveTypes => "--btf FILE, which is raw BTF or an ELF file with a section .BTF".to_owned(),
         Remedy::NameInterface => "--dev IF".to_owned(),
-        Remedy::NameExtended => "xdpload load --target-prog ID|PATH --pin DIR".to_owned(),
-        Remedy::PinProgram => "`xdpload load --prog NAME --pin DIR`".to_owned(),
+        Remedy::NameExtended => "xdpload load OBJ --target-prog ID|PATH --pin DIR".to_owned(),
+        Remedy::PinProgram => "`xdpload load OBJ --prog NAME --pin DIR`".to_owned(),
         Remedy::PinLink => "--pin /sys/fs/bpf/NAME".to_owned(),
         Remedy::CopyMaps { by_pin: true } => {
             "`attach --replace --migrate-maps` copies its entries into a new one".to_owned()
@@ -249,6 +249,8 @@ mod tests {
         let map = |enough| Remedy::SetMaxEntries { map: "a\u{1b}b".to_owned(), enough };
         assert_eq!(help(&refused(map(None))).as_deref(), Some("--max-entries a\\u{1b}b=N"));
         assert_eq!(help(&refused(map(Some(9)))).as_deref(), Some("`--max-entries a\\u{1b}b=9`"));
+        let pinned = help(&refused(Remedy::PinProgram));
+        assert_eq!(pinned.as_deref(), Some("`xdpload load OBJ --prog NAME --pin DIR`"));
         let other = Remedy::Other { name: "of another crate", words: "`that`", bpffs: "/b".into() };
         assert_eq!(help(&refused(other)).as_deref(), Some("`that`"));
         let purge = Remedy::Other { name: PURGE, words: "", bpffs: "/b".into() };

@@ -75,11 +75,15 @@ fn what_cannot_be_extended_is_refused_and_nothing_is_left() {
     let (sandbox, _veth) = need!(pair(&[]));
     let extension = object("extension");
     let is = "program `deny` replaces function `decide` of another program";
-    refused(&["load", &extension, "--pin", DIR], 2, &[is, "and that program is not named", "--target-prog"]);
+    refused(
+        &["load", &extension, "--pin", DIR],
+        2,
+        &[is, "and that program is not named", "xdpload load OBJ --target-prog"],
+    );
     refused(
         &["attach", NEAR, &extension],
         2,
-        &[is, "and cannot be attached to an interface", "--target-prog"],
+        &[is, "and cannot be attached to an interface", "xdpload load OBJ --target-prog"],
     );
     refused(
         &["load", &object("xdp_pass"), "--target-prog", "1", "--pin", DIR],
