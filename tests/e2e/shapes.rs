@@ -141,6 +141,8 @@ fn a_map_whose_size_user_space_gives() {
             "  help: give it: --max-entries by_length=N\n",
         ];
         bench.refuses_file(&object, &[], 2, &words);
+        let words = ["error: map `by_length` has no size: max_entries is 0\n", words[1]];
+        bench.refuses_file(&object, &["--max-entries=by_length=0"], 2, &words);
         assert_eq!(attached(&object, &["--max-entries=by_length=77"]), "count");
     }
 }

@@ -232,9 +232,11 @@ impl Loader<'_> {
             return Err(struct_ops(map));
         }
         if max_entries == 0 && needs_entries(shape.map_type) {
+            let is_given = self.max_entries.contains_key(&map.name);
+            let why = if is_given { "max_entries is 0" } else { "the object leaves max_entries 0" };
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!("map {} has no size: the object leaves max_entries 0", quote(&map.name)),
+                format!("map {} has no size: {why}", quote(&map.name)),
             )
             .with_help(("give it: ", Remedy::SetMaxEntries { map: map.name.clone(), enough: None })));
         }
