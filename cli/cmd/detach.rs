@@ -10,10 +10,9 @@ use loader::{Cause, Context as _, Error, ErrorKind, Result, doctor, escape};
 use serde::Serialize;
 
 use super::trial::{self, TrialDocument};
-use crate::args;
-use crate::guard::Guard;
+use crate::guard::{self, Guard};
 use crate::output::{self, NamedInterface};
-use crate::remedy;
+use crate::{args, remedy};
 
 pub(crate) fn run(args: &args::Detach) -> Result<()> {
     let netns = super::netns(&args.place)?;
@@ -43,7 +42,7 @@ fn for_good(args: &args::Detach, interface: &Interface) -> Result<DetachedFrom> 
     let by_link = args.link || is_own_link(interface, bpffs)?;
     let detached = take_off(interface, &[args.id], bpffs, by_link).map_err(|error| {
         let later: &[_] = if by_link { &[] } else { &[Privilege::Interface] };
-        propose_id(doctor::explain_lack(error, later), args, interface)
+        tell_of_trial(propose_id(doctor::explain_lack(error, later), args, interface), args, interface)
     })?;
     let mut unpinned = Vec::new();
     for program in &detached {
@@ -69,7 +68,8 @@ fn on_trial(args: &args::Detach, interfaces: &[Interface], guard: &Guard) -> Res
     for interface in interfaces {
         let by_link = args.link || is_own_link(interface, bpffs)?;
         let trial = Trial::of_detach(interface, args.id, bpffs, by_link)
-            .context(|| format!("detaching from {interface}"))?;
+            .context(|| format!("detaching from {interface}"))
+            .map_err(|error| tell_of_trial(error, args, interface))?;
         trial.send(&guard.socket)?;
         trials.push((trial, by_link));
     }
@@ -129,6 +129,25 @@ fn take_off(interface: &Interface, ids: &[Option<u32>], bpffs: &Path, by_link: b
 /// himself.
 fn may_go_uncompared(error: &Error) -> bool {
     error.kind() == ErrorKind::PermissionDenied || error.cause() == Some(Cause::CannotCompare)
+}
+
+/// Nothing is there, for the time being, where a detach is on trial.
+fn tell_of_trial(error: Error, args: &args::Detach, interface: &Interface) -> Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    let netns = super::netns(&args.place).unwrap_or_default();
+    let pending = guard::pending(netns.as_ref(), interface.index().get()).unwrap_or_default();
+    let Some(pending) = pending.filter(|pending| pending.new.is_none()) else { return error };
+    let (name, again) =
+        (escape(interface.name()), format!("{}{}", args.place.once_more(), args.bpffs.once_more()));
+    error
+        .with_rule(format!(
+            "it was detached on trial: unless that is confirmed within {} s, {}",
+            pending.left.as_secs(),
+            trial::or_else(&pending.before)
+        ))
+        .with_help(format!("xdpload confirm {name}{again}"))
 }
 
 /// Who may change the interface, but cannot have what runs on it compared, may name it by its number.

@@ -854,7 +854,7 @@ fn a_program_on_trial_is_not_in_the_way_for_long() {
     let guard = Guard::of(&attach("xdp_pass", &[LONG]));
     let help =
         "  help: it is on trial: xdpload confirm near0, which keeps it; or: xdpload detach near0 --link\n";
-    for command in [&["detach", NEAR][..], &["attach", NEAR, &object("xdp_pass")]] {
+    for command in [&["detach", NEAR][..], &["attach", NEAR, &object("xdp_drop")]] {
         xdpload(command).fails(1).stderr_has("(xdpload-guard) has open").stderr_has(help);
     }
     xdpload(&["confirm", NEAR]).ok();

@@ -94,6 +94,24 @@ fn what_is_attached_again_is_said_to_be_on_trial() {
     assert_eq!((near(), sandbox.pins()), (None, vec![]));
 }
 
+#[test]
+fn what_is_detached_again_is_said_to_come_back() {
+    let (_sandbox, _veth) = need!(bench(&[]));
+    let id = number(&attach("xdp_drop", &[])["program"]["id"]);
+    let guard = Guard::of(&answer(&["detach", NEAR, LONG]));
+    let back = format!(" s, XDP program {id} in native mode is restored\n");
+    for words in [&["detach", NEAR][..], &["detach", NEAR, LONG], &["detach", NEAR, "--link"]] {
+        let there =
+            "no XDP program is there\n  rule: it was detached on trial: unless that is confirmed within ";
+        refused(words, 1, &[there, &back, "  help: xdpload confirm near0\n"]);
+    }
+    guard.signal(Signal::SIGTERM);
+    guard.ends();
+    xdpload(&["detach", NEAR]).ok();
+    let ran = xdpload(&["detach", NEAR]).fails(1);
+    assert!(ran.stderr().ends_with("no XDP program is there\n"), "{}", ran.report());
+}
+
 /// The blocklist says of a trial what every other command does.
 #[test]
 fn the_blocklist_knows_of_its_trial() {
