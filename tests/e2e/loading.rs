@@ -190,7 +190,8 @@ fn only_an_xdp_program_that_is_there_can_be_attached() {
         xdpload(arguments).fails(2).stderr_has("cannot be used with");
     }
     // Words before a program that is loaded already are interfaces.
-    xdpload(&["attach", NEAR, &pass, "--prog-id", "1"]).fails(2).stderr_has("cannot name an interface");
+    let words = "with --pinned or --prog-id there is no object, and all words are interfaces";
+    xdpload(&["attach", NEAR, &pass, "--prog-id", "1"]).fails(2).stderr_has(words);
     xdpload(&["attach", NEAR]).fails(2).stderr_has("is missing");
     assert_eq!(attached_by_ip(NEAR), None);
 }
