@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use loader::attach::NetNs;
 use loader::doctor;
 use loader::load::{AttachedTo, Comparison, RunsAlready};
+use loader::netlink::XdpProgram;
 use loader::plan::Plan;
 use loader::{Cause, Error, ErrorKind, Interface, InterfaceRef, Result, escape, quote};
 use serde::Serialize;
@@ -54,17 +55,18 @@ fn runs_already(
     let (mut places, mut trials) = (Vec::new(), Vec::new());
     for interface in interfaces {
         let interface = Interface::open(interface, netns.as_ref())?;
-        if interface.look()?.xdp.is_empty() {
+        let seen = interface.look()?.xdp;
+        if seen.is_empty() {
             return Err(refusal);
         }
         let difference = match plan.compare(&interface, &args.load.bpffs.root) {
             Ok(Comparison::Same(running)) => {
-                trials.push(trial_of(&interface, &running, netns.as_ref()));
+                trials.push(trial_of(&interface, &[running.program], netns.as_ref()));
                 places.push((interface, running));
                 continue;
             }
             Ok(Comparison::HeldOtherwise(running)) => {
-                let trial = trial_of(&interface, &running, netns.as_ref());
+                let trial = trial_of(&interface, &[running.program], netns.as_ref());
                 if trial.is_some() {
                     // Until it is over, the guard has the link.
                     trials.push(trial);
@@ -78,7 +80,8 @@ fn runs_already(
             }
             Ok(Comparison::Different(difference)) => difference.to_string(),
             Err(reason) if reason.kind() == ErrorKind::PermissionDenied => {
-                return Err(not_compared(refusal, &reason, &interface, args));
+                let trial = trial_of(&interface, seen.programs(), netns.as_ref());
+                return Err(not_compared(refusal, &reason, (&interface, trial.as_ref()), args));
             }
             // Whoever cannot tell must take it for another.
             Ok(_) | Err(_) => return Err(refusal),
@@ -95,11 +98,12 @@ fn runs_already(
     Ok(Document::of_running(plan, &places, args))
 }
 
-/// The trial that the program is on, if this user may know of it.
-fn trial_of(interface: &Interface, running: &RunsAlready, netns: Option<&NetNs>) -> Option<Pending> {
+/// The trial that one of the `programs` is on, if this user may know of it.
+fn trial_of(interface: &Interface, programs: &[XdpProgram], netns: Option<&NetNs>) -> Option<Pending> {
     // A service that may use no Unix sockets does without the remark.
     let pending = pending(netns, interface.index().get()).unwrap_or_default();
-    pending.filter(|pending| pending.new == Some(running.info.id))
+    pending
+        .filter(|pending| pending.new.is_some() && programs.iter().any(|program| program.id == pending.new))
 }
 
 /// What is there is another program.
@@ -109,11 +113,22 @@ fn another(refusal: Error, difference: &str) -> Error {
 }
 
 /// What is there may be the same, and this process may not look.
-fn not_compared(refusal: Error, reason: &Error, interface: &Interface, args: &args::Attach) -> Error {
+fn not_compared(
+    refusal: Error,
+    reason: &Error,
+    (interface, trial): (&Interface, Option<&Pending>),
+    args: &args::Attach,
+) -> Error {
     let message = format!("{refusal}, and could not be compared");
     let because = reason.rule().map(|rule| format!(": {rule}")).unwrap_or_default();
     let (name, netns) = (escape(interface.name()), args.target.place.once_more());
     let again = format!("{netns}{}", args.load.bpffs.once_more());
+    if let Some(trial) = trial {
+        let otherwise = trial::or_else(&trial.before);
+        let rule = format!("it is on trial: unless confirmed within {} s, {otherwise}", trial.left.as_secs());
+        let help = format!("xdpload confirm {name}{again}, which keeps it");
+        return refusal.with_message(message).with_rule(rule).with_help(help);
+    }
     let pinned = format!(
         ", or attach what is pinned, which anybody can compare: xdpload load OBJ --pin DIR, then: xdpload attach \
          {name} --pinned DIR/NAME{again}"

@@ -94,6 +94,35 @@ fn what_is_attached_again_is_said_to_be_on_trial() {
     assert_eq!((near(), sandbox.pins()), (None, vec![]));
 }
 
+/// Who may not open the program by its id, and so not compare it, may still ask the guard.
+#[test]
+fn who_cannot_compare_is_told_of_the_trial() {
+    let (sandbox, _veth) = need!(bench(&[]));
+    let bpffs = sandbox.scratch().join("bpf");
+    fs::create_dir(&bpffs).expect("the sandbox is writable");
+    mount(Some("bpf"), &bpffs, Some("bpf"), MsFlags::empty(), Some("mode=0777")).expect("root may mount");
+    let capabilities =
+        ["--inh-caps=-all,+bpf,+net_admin,+perfmon", "--ambient-caps=-all,+bpf,+net_admin,+perfmon"];
+    let (user, program) = (["--reuid=65534", "--clear-groups"], [env!("CARGO_BIN_EXE_xdpload")]);
+    let (path, option) = (sandbox.scratch().join("xdp_drop.o"), format!("--bpffs={}", bpffs.display()));
+    fs::copy(object("xdp_drop"), &path).expect("the sandbox is writable");
+    let path = path.to_str().expect("it is printable");
+    let attach = |options: &[&str]| {
+        let words = [&user[..], &capabilities, &program, &["attach", NEAR, path, &option], options].concat();
+        run(&mut command("setpriv", &words))
+    };
+    attach(&[LONG]).ok();
+    let again = format!("help: xdpload confirm near0 --bpffs {}, which keeps it\n", bpffs.display());
+    let ran = attach(&[]).fails(1).stderr_has("and could not be compared\n").stderr_has(&again);
+    ran.stderr_has("rule: it is on trial: unless confirmed within ")
+        .stderr_has(" s, the program is detached\n");
+    let guard = Guard::of(&answer(&["status", NEAR]));
+    guard.signal(Signal::SIGTERM);
+    guard.ends();
+    assert_eq!(near(), None);
+    umount(&bpffs).expect("nobody uses it");
+}
+
 #[test]
 fn what_is_detached_again_is_said_to_come_back() {
     let (_sandbox, _veth) = need!(bench(&[]));
