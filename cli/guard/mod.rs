@@ -67,9 +67,9 @@ impl Guard {
     }
 }
 
-/// Starts this program anew with these words, the first of which is its name, without an environment and with the socket
-/// as its standard input. The standard library's way to that is twenty kilobytes of machine code, half of it for the
-/// environment.
+/// Starts this program anew with these words, the first of which is its name, without an environment and with the
+/// socket as its standard input. The standard library's way to that is twenty kilobytes of machine code, half of it for
+/// the environment.
 fn spawn<'w>(words: impl Iterator<Item = &'w str>, socket: &UnixStream) -> io::Result<u32> {
     let words = words.map(CString::new).collect::<std::result::Result<Vec<_>, _>>()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;

@@ -17,7 +17,7 @@ pub(super) struct State {
     /// Seconds that `create` gives what is added to a set without a time of its own.
     times: HashMap<String, u32>,
     /// The length that `create` gives the prefix around an address that is added to a set.
-    lengths: HashMap<String, u32>,
+    lengths: HashMap<String, u8>,
 }
 
 impl State {
@@ -59,9 +59,9 @@ impl State {
             match option {
                 "timeout" => drop(self.times.insert(name.to_owned(), seconds(words.next())?)),
                 "netmask" => {
-                    let length = words.next().and_then(|length| length.parse::<u8>().ok());
+                    let length = words.next().and_then(|length| length.parse().ok());
                     let length = length.ok_or_else(|| Reason::new("expected a length behind `netmask`"))?;
-                    self.lengths.insert(name.to_owned(), length.into());
+                    self.lengths.insert(name.to_owned(), length);
                 }
                 "bitmask" => {
                     return Err(Reason::new(
@@ -111,7 +111,7 @@ impl State {
         match self.lengths.get(set) {
             Some(&length) if prefix.prefix_len() == prefix.max_prefix_len() => {
                 let address = prefix.addr();
-                IpNet::new(address, u8::try_from(length).unwrap_or(u8::MAX)).map_err(|_| {
+                IpNet::new(address, length).map_err(|_| {
                     Reason(format!(
                         "the `netmask` {length} of the set is longer than the address `{address}`"
                     ))

@@ -245,8 +245,10 @@ impl Sizes {
         let mut reader = Reader::open(blocklist)?;
         let mut counts = [0; u32::BITS as usize];
         for rule in reader.rules(false)? {
-            for (set, count) in counts.iter_mut().enumerate() {
-                *count += u64::from(rule.sets >> set & 1);
+            let mut sets = rule.sets;
+            while sets != 0 {
+                counts[sets.trailing_zeros() as usize] += 1;
+                sets &= sets - 1;
             }
         }
         // An alert is about what is 0, and not about what is missing.

@@ -223,8 +223,8 @@ impl Loader<'_> {
 
     /// The shape that the kernel is asked for, and whether its size had to be changed for that.
     pub(super) fn shape(&self, map: &MapSpec, kernel: &Kernel) -> Result<(MapShape, Option<Adapted>)> {
-        let asked =
-            self.wishes(&map.name).and_then(|wishes| wishes.max_entries).unwrap_or(map.shape.max_entries);
+        let given = self.wishes(&map.name).and_then(|wishes| wishes.max_entries);
+        let asked = given.unwrap_or(map.shape.max_entries);
         let adapted = adapt(&map.name, map.shape.map_type, asked, kernel)?;
         let max_entries = adapted.map_or(asked, |adapted| adapted.became);
         let shape = MapShape { max_entries, ..map.shape };
@@ -232,8 +232,7 @@ impl Loader<'_> {
             return Err(struct_ops(map));
         }
         if max_entries == 0 && needs_entries(shape.map_type) {
-            let is_given = self.max_entries.contains_key(&map.name);
-            let why = if is_given { "max_entries is 0" } else { "the object leaves max_entries 0" };
+            let why = if given.is_some() { "max_entries is 0" } else { "the object leaves max_entries 0" };
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("map {} has no size: {why}", quote(&map.name)),
