@@ -107,18 +107,17 @@ fn who_cannot_compare_is_told_of_the_trial() {
     let (path, option) = (sandbox.scratch().join("xdp_drop.o"), format!("--bpffs={}", bpffs.display()));
     fs::copy(object("xdp_drop"), &path).expect("the sandbox is writable");
     let path = path.to_str().expect("it is printable");
-    let attach = |options: &[&str]| {
-        let words = [&user[..], &capabilities, &program, &["attach", NEAR, path, &option], options].concat();
+    let by_user = |words: &[&str]| {
+        let words = [&user[..], &capabilities, &program, words, &[&option]].concat();
         run(&mut command("setpriv", &words))
     };
-    attach(&[LONG]).ok();
-    let again = format!("help: xdpload confirm near0 --bpffs {}, which keeps it\n", bpffs.display());
-    let ran = attach(&[]).fails(1).stderr_has("and could not be compared\n").stderr_has(&again);
+    by_user(&["attach", NEAR, path, LONG]).ok();
+    let again = format!("help: xdpload confirm near0 {}, which keeps it\n", option.replace('=', " "));
+    let ran = by_user(&["attach", NEAR, path]).fails(1).stderr_has("and could not be compared\n");
     ran.stderr_has("rule: it is on trial: unless confirmed within ")
-        .stderr_has(" s, the program is detached\n");
-    let guard = Guard::of(&answer(&["status", NEAR]));
-    guard.signal(Signal::SIGTERM);
-    guard.ends();
+        .stderr_has(&format!(" s, the program is detached\n  {again}"));
+    by_user(&["confirm"]).ok();
+    by_user(&["detach", NEAR]).ok();
     assert_eq!(near(), None);
     umount(&bpffs).expect("nobody uses it");
 }
