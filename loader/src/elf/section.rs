@@ -150,11 +150,11 @@ fn parse_header<'a>(table: &Bytes<'a>, index: usize) -> Result<Section<'a>> {
         info: table.u32(at + 44, "sh_info")?,
         entry_size: table.u64(at + 56, "sh_entsize")?,
         header_offset: at as u64,
-        label: format!("section {index}"),
+        label: String::new(),
     })
 }
 
-/// Fills in the names. A file whose `e_shstrndx` is 0 has none.
+/// Fills in the names, and what errors call the sections: a file whose `e_shstrndx` is 0 has only numbers for them.
 fn look_up_names<'a>(
     data: &'a [u8],
     header: &FileHeader,
@@ -162,6 +162,7 @@ fn look_up_names<'a>(
     sections: &mut [Section<'a>],
 ) -> Result<()> {
     if names_index == 0 {
+        sections.iter_mut().for_each(|section| section.label = format!("section {}", section.index));
         return Ok(());
     }
     let Some(names) = sections.get(names_index).filter(|section| section.kind == SectionType::STRTAB) else {
