@@ -29,7 +29,8 @@ ENOUGH = 0.95
 DAY = {
     "attach": [f"attach v0 {OBJECTS}/xdp_drop.o"],
     "detach": ["detach v0"],
-    "attach with a map, in place of another": [
+    "attach with a map": [f"attach v0 {OBJECTS}/blacklist.o", "- detach v0"],
+    "attach in place of another": [
         f"- attach v0 {OBJECTS}/xdp_drop.o",
         f"attach --replace v0 {OBJECTS}/blacklist.o",
         "- detach v0",
