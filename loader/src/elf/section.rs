@@ -162,7 +162,9 @@ fn look_up_names<'a>(
     sections: &mut [Section<'a>],
 ) -> Result<()> {
     if names_index == 0 {
-        sections.iter_mut().for_each(|section| section.label = format!("section {}", section.index));
+        for section in sections {
+            section.label = format!("section {}", section.index);
+        }
         return Ok(());
     }
     let Some(names) = sections.get(names_index).filter(|section| section.kind == SectionType::STRTAB) else {
