@@ -50,7 +50,8 @@ fn kept(log: &str, lines: usize, style: &Style) -> String {
     let Some(path) = &style.log else {
         return if style.takes_log { format!("{what}: --verifier-log FILE") } else { what };
     };
-    let name = quote(&path.to_string_lossy());
+    let name = path.to_string_lossy();
+    let name = quote(&name);
     match write(path, log) {
         Ok(()) => format!("{what} written to {name}"),
         Err((call, failure)) => format!("{what}, not kept: {}", Error::io(call, name, &failure)),

@@ -149,7 +149,8 @@ impl Blocklist {
     }
 
     fn is_foreign(&self, shape: &Shape, difference: &str) -> Error {
-        let path = quote(&self.path(shape.name).to_string_lossy());
+        let path = self.path(shape.name);
+        let path = quote(&path.to_string_lossy()).to_string();
         let message = format!("the map pinned at {path} is not of this program's blocklist: {difference}");
         Error::new(ErrorKind::Mismatch, message).with_help(self.of_another_release())
     }
@@ -267,7 +268,7 @@ impl Blocklist {
     }
 
     pub(crate) fn shown(&self) -> String {
-        quote(&self.dir.to_string_lossy())
+        quote(&self.dir.to_string_lossy()).into()
     }
 }
 

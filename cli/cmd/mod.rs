@@ -38,7 +38,7 @@ use loader::load::AttachedTo;
 use loader::netlink::InterfaceRef;
 use loader::object::{DataSpec, Object, ParseOptions};
 use loader::plan::{AttachBy, Existing, KeepMaps, Loader, Plan, Target};
-use loader::{Error, ErrorKind, Result, escape, file, quote};
+use loader::{Error, ErrorKind, Result, escape, file, quote, quote_each};
 
 use crate::output::WIDTH;
 use crate::refusal::Style;
@@ -271,10 +271,10 @@ fn warn_of_addresses(data: &DataSpec) {
         return;
     }
     let names = data.variables.iter().filter(|variable| data.has_address_in(variable));
-    let names: Vec<_> = names.map(|variable| quote(&variable.name)).collect();
-    let names = match &names[..] {
-        [] => "addresses".to_owned(),
-        names => format!("the addresses in {}", names.join(", ")),
+    let mut names = names.map(|variable| &*variable.name).peekable();
+    let names = match names.peek() {
+        None => "addresses".to_owned(),
+        Some(_) => format!("the addresses in {}", quote_each(&mut names)),
     };
     output::remark(format_args!(
         "warning: {names} (section {}) cannot be filled in: the program finds 0 there, or an offset",

@@ -1,6 +1,7 @@
 //! The guard's life: armed, waiting, and one of two ends for each change.
 
 use std::ffi::{CString, OsString};
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -106,8 +107,7 @@ fn start(words: &[OsString]) -> Result<Guard> {
     let patience = Duration::from_secs(seconds.ok_or_else(|| invalid("a guard wants its seconds"))?);
     let signals = leave_the_session()?;
     if let Some(path) = words.next() {
-        let file =
-            File::open(path).map_err(|error| os("open(2)", &quote(&path.to_string_lossy()), &error))?;
+        let file = File::open(path).map_err(|error| os("open(2)", quote(&path.to_string_lossy()), &error))?;
         setns(file, CloneFlags::CLONE_NEWNET).map_err(|errno| nix_error("setns(2)", errno))?;
     }
     let control =
@@ -462,7 +462,7 @@ impl Guard {
     }
 }
 
-fn os(call: &str, object: &str, error: &io::Error) -> Error {
+fn os(call: &str, object: impl Display, error: &io::Error) -> Error {
     Error::io(call, object, error)
 }
 

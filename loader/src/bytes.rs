@@ -2,6 +2,8 @@
 //!
 //! A read past the end is an error that names the section, the offset and the field, never a panic.
 
+use std::fmt::{self, Debug, Display};
+
 use crate::error::{Error, Result};
 
 /// The longest name that is read from a file, in bytes. The kernel keeps 15 of a map's or program's name, and
@@ -63,16 +65,23 @@ impl ByteOrder {
 }
 
 /// A run of bytes that knows its byte order and what to call itself in an error.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Bytes<'a> {
     data: &'a [u8],
     order: ByteOrder,
-    name: &'a str,
+    /// Put into words only where there is an error.
+    name: &'a dyn Display,
+}
+
+impl Debug for Bytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes)", self.name, self.data.len())
+    }
 }
 
 impl<'a> Bytes<'a> {
     /// Reads `data`, which errors call `name`.
-    pub fn new(data: &'a [u8], order: ByteOrder, name: &'a str) -> Self {
+    pub fn new(data: &'a [u8], order: ByteOrder, name: &'a dyn Display) -> Self {
         Self { data, order, name }
     }
 
@@ -97,14 +106,14 @@ impl<'a> Bytes<'a> {
     }
 
     /// The name that errors use.
-    pub fn name(&self) -> &'a str {
+    pub fn name(&self) -> &'a dyn Display {
         self.name
     }
 
     /// An error at `offset` of these bytes.
     #[cold]
     pub fn error(&self, offset: usize, message: impl Into<String>) -> Error {
-        Error::malformed(self.name, offset as u64, message)
+        Error::malformed(self.name.to_string(), offset as u64, message)
     }
 
     /// The `len` bytes from `offset`, which hold `field`.
@@ -177,8 +186,8 @@ mod tests {
 
     #[test]
     fn numbers_follow_the_byte_order() {
-        let little = Bytes::new(&DATA, ByteOrder::Little, "t");
-        let big = Bytes::new(&DATA, ByteOrder::Big, "t");
+        let little = Bytes::new(&DATA, ByteOrder::Little, &"t");
+        let big = Bytes::new(&DATA, ByteOrder::Big, &"t");
         assert_eq!((little.u16(0, "f").unwrap(), big.u16(0, "f").unwrap()), (0x0201, 0x0102));
         assert_eq!((little.u32(0, "f").unwrap(), big.u32(0, "f").unwrap()), (0x0403_0201, 0x0102_0304));
         assert_eq!(big.u64(0, "f").unwrap(), 0x0102_0304_6162_0009);
@@ -186,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_read_past_the_end_names_the_place_and_the_field() {
-        let bytes = Bytes::new(&DATA, ByteOrder::Little, "table");
+        let bytes = Bytes::new(&DATA, ByteOrder::Little, &"table");
         let error = bytes.u32(6, "sh_name").unwrap_err();
         assert_eq!(error.to_string(), "table at offset 0x6: expected 4 bytes for sh_name, found 2");
         assert!(bytes.slice(usize::MAX, 2, "f").is_err());
@@ -194,7 +203,7 @@ mod tests {
 
     #[test]
     fn strings_end_at_their_nul() {
-        let bytes = Bytes::new(&DATA, ByteOrder::Little, "strtab");
+        let bytes = Bytes::new(&DATA, ByteOrder::Little, &"strtab");
         assert_eq!(bytes.c_str(4, "a name").unwrap(), b"ab");
         assert_eq!(
             bytes.c_str(7, "a name").unwrap_err().to_string(),

@@ -555,9 +555,35 @@ pub fn escape(name: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// A name in the backquotes that set it off in a message, escaped.
-pub fn quote(name: &str) -> String {
-    format!("`{}`", escape(name))
+/// A name in the backquotes that set it off in a message, escaped. Only whoever writes it does the work.
+pub fn quote(name: &str) -> Quoted<'_> {
+    Quoted(name)
+}
+
+/// See [`quote`].
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'a>(&'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", escape(self.0))
+    }
+}
+
+/// Names as [`quote`] writes them, with commas between them; `none` where there is none.
+pub fn quote_each(names: &mut dyn Iterator<Item = &str>) -> String {
+    let mut list = String::new();
+    for name in names {
+        let comma = if list.is_empty() { "" } else { ", " };
+        let _ = write!(list, "{comma}{}", quote(name));
+    }
+    if list.is_empty() { "none".to_owned() } else { list }
+}
+
+impl From<Quoted<'_>> for String {
+    fn from(name: Quoted<'_>) -> Self {
+        name.to_string()
+    }
 }
 
 #[cfg(test)]
@@ -615,7 +641,9 @@ mod tests {
     #[test]
     fn names_cannot_steer_a_terminal() {
         assert_eq!(escape("plain.name"), "plain.name");
-        assert_eq!(quote("a\u{1b}[31mb"), "`a\\u{1b}[31mb`");
+        assert_eq!(quote("a\u{1b}[31mb").to_string(), "`a\\u{1b}[31mb`");
+        assert_eq!(quote_each(&mut ["a", "b\n"].into_iter()), "`a`, `b\\n`");
+        assert_eq!(quote_each(&mut [].into_iter()), "none");
         assert_eq!(escape("a\u{202e}b"), "a\\u{202e}b");
     }
 }

@@ -25,7 +25,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
 }
 
 fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let show = || quote(&path.to_string_lossy());
+    let show = || quote(&path.to_string_lossy()).to_string();
     let refused = |call: &str, error: &io::Error| Error::io(call, show(), error);
     let too_large = || Error::new(ErrorKind::InvalidInput, format!("{} has more than {most} bytes", show()));
     let mut file = open_file(path).map_err(|errno| Error::os("open(2)", show(), errno.0))?;
@@ -69,7 +69,8 @@ pub fn kernel_types(path: impl AsRef<Path>) -> Result<KernelTypes> {
 /// The types in the file at `path`: BTF itself, or an ELF file with a section `.BTF`, such as a kernel's image.
 pub fn btf(path: impl AsRef<Path>) -> Result<LazyBtf> {
     let path = path.as_ref();
-    let name = quote(&path.to_string_lossy());
+    let name = path.to_string_lossy();
+    let name = quote(&name);
     let bytes = read_up_to(path, MAX_KERNEL_SIZE)?;
     if bytes.starts_with(DOS_MAGIC) {
         let message = format!("{name} is a boot image, in which the kernel is compressed");

@@ -99,9 +99,9 @@ impl Kconfig {
             _ => number(value).map(Setting::Number),
         };
         setting.ok_or_else(|| {
-            let origin = quote(&self.origin);
-            let found = quote(&String::from_utf8_lossy(value));
-            let message = format!("expected y, m, n, a number or a text in quotes, found {found}");
+            let origin = quote(&self.origin).to_string();
+            let found = String::from_utf8_lossy(value);
+            let message = format!("expected y, m, n, a number or a text in quotes, found {}", quote(&found));
             Bytes::new(&self.text, ByteOrder::NATIVE, &origin).error(offset, message)
         })
     }

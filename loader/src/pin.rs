@@ -411,7 +411,7 @@ pub(crate) fn expect(wanted: Kind, fd: BorrowedFd<'_>) -> Result<()> {
 
 /// A path as messages show it.
 pub(crate) fn show(path: &Path) -> String {
-    quote(&path.to_string_lossy())
+    quote(&path.to_string_lossy()).into()
 }
 
 fn obj_get(path: &Path, is_elsewhere: impl FnOnce(&Path) -> bool) -> Result<Option<OwnedFd>> {

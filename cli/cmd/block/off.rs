@@ -8,7 +8,7 @@ use blocklist::{Blocklist, Lock, is_blocklist, running_on};
 use loader::attach::{self, Interface, NetNs, RouteSocket};
 use loader::doctor;
 use loader::netlink::{InterfaceInfo, InterfaceRef};
-use loader::{Cause, Error, ErrorKind, Result, escape, quote};
+use loader::{Cause, Error, ErrorKind, Result, escape, quote_each};
 use serde::Serialize;
 
 use super::args::Off;
@@ -118,7 +118,7 @@ fn partly_off(error: Error, taken: &[String], refused: &[Interface]) -> Error {
     if taken.is_empty() {
         return error.context(format!("the blocklist stays on {stays}"));
     }
-    let taken = taken.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ");
+    let taken = quote_each(&mut taken.iter().map(|name| &**name));
     error.context(format!("the blocklist is off on {taken}, but stays on {stays}"))
 }
 

@@ -75,7 +75,7 @@ impl<'m> Entries<'m> {
         if path == Path::new("-") {
             entries.read_from("standard input", io::stdin().lock())?;
         } else {
-            let name = quote(&path.to_string_lossy());
+            let name = quote(&path.to_string_lossy()).to_string();
             let file = File::open(path).map_err(|error| Error::io("open(2)", &name, &error))?;
             entries.read_from(&name, BufReader::new(file))?;
         }

@@ -121,7 +121,7 @@ fn words(maps: &[MapInfo]) -> String {
     let word = |info: &MapInfo| match (&*info.name, info.section_name()) {
         ("", _) => format!("id {}", info.id),
         (name, Some(section)) if section != name => format!("{} ({})", quote(section), escape(name)),
-        (name, _) => quote(name),
+        (name, _) => quote(name).into(),
     };
     if maps.is_empty() { "none".to_owned() } else { maps.iter().map(word).collect::<Vec<_>>().join(", ") }
 }

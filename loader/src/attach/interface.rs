@@ -65,6 +65,6 @@ impl Interface {
 /// Its name in backquotes.
 impl Display for Interface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&quote(&self.name))
+        quote(&self.name).fmt(f)
     }
 }

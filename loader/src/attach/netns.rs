@@ -127,10 +127,7 @@ fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     match entries {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => {
-            let name = quote(&directory.display().to_string());
-            Err(Error::io("readdir(3)", name, &error))
-        }
+        Err(error) => Err(Error::io("readdir(3)", quote(&directory.to_string_lossy()), &error)),
         Ok(entries) => Ok(entries.iter().map(fs::DirEntry::path).collect()),
     }
 }

@@ -99,7 +99,7 @@ pub struct CoreRelocation {
 impl<'b> BtfExt<'b> {
     /// Reads the `.BTF.ext` in `data`, which errors call `section`, beside the types and strings of `btf`.
     pub fn parse(data: &[u8], order: ByteOrder, section: &str, btf: &'b Btf) -> Result<Self> {
-        let bytes = Bytes::new(data, order, section);
+        let bytes = Bytes::new(data, order, &section);
         let tables = Tables::read(bytes)?;
         let mut ext = Self::default();
         let reader = Reader { bytes, btf };

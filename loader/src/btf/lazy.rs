@@ -305,7 +305,7 @@ impl fmt::Debug for LazyBtf {
 
 /// The byte order in which the magic number is the right one; without one, any will do for the refusal.
 fn order_of(data: &[u8], name: &str) -> Result<ByteOrder> {
-    let magic = |order| Bytes::new(data, order, name).u16(0, "the magic number");
+    let magic = |order| Bytes::new(data, order, &name).u16(0, "the magic number");
     Ok(if magic(ByteOrder::Big)? == BTF_MAGIC { ByteOrder::Big } else { ByteOrder::Little })
 }
 

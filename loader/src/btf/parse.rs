@@ -21,12 +21,12 @@ use crate::uapi::btf::{
 
 /// See [`Btf::parse`].
 pub(super) fn parse(data: &[u8], order: ByteOrder, section: &str) -> Result<Btf> {
-    let bytes = Bytes::new(data, order, section);
+    let bytes = Bytes::new(data, order, &section);
     let header = Header::read(bytes)?;
     let strings = &data[header.strings.clone()];
     check_string_table(bytes, &header.strings)?;
     // What is left of the section up to the end of the types: no read of a type can stray into the strings.
-    let bytes = Bytes::new(&data[..header.types.end], order, section);
+    let bytes = Bytes::new(&data[..header.types.end], order, &section);
     let places = measure(bytes, header.types.start)?;
     let mut types = Vec::with_capacity(places.len());
     types.push(Type { name: Name(0), shape: Shape::Void });

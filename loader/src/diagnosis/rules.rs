@@ -4,7 +4,7 @@
 use nix::libc::{E2BIG, EBUSY, EEXIST, EINVAL, ENOMEM, ENOSPC, ENOTCONN, EOPNOTSUPP, ERANGE};
 
 use super::{AttachWish, Channels, DISPATCHER, Holder, InterfaceFacts, Verdict, native_limit};
-use crate::error::{Help, Remedy, escape, quote};
+use crate::error::{Help, Quoted, Remedy, escape, quote};
 use crate::netlink::{InterfaceInfo, Mode, XdpFeatures, XdpProgram};
 use crate::uapi::genetlink::XdpFeature;
 
@@ -94,7 +94,7 @@ fn inside(facts: &InterfaceFacts) -> String {
     }
 }
 
-fn quoted(facts: &InterfaceFacts) -> String {
+fn quoted(facts: &InterfaceFacts) -> Quoted<'_> {
     quote(&facts.link.name)
 }
 
@@ -382,7 +382,7 @@ fn too_few_queues(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         "{} has {have} receive queue{}, but its peer {} has {want} transmit queues: native mode needs as many",
         quoted(facts),
         if have == 1 { "" } else { "s" },
-        facts.peer.as_ref().map_or_else(String::new, |peer| quote(&peer.name)),
+        facts.peer.as_ref().map_or_else(String::new, |peer| quote(&peer.name).to_string()),
     );
     let words = if own.max_rx >= want {
         format!("-L {} rx {want}", name(facts))

@@ -36,7 +36,7 @@ pub struct FileHeader {
 impl FileHeader {
     pub(super) fn parse(data: &[u8]) -> Result<Self> {
         let order = parse_identification(data)?;
-        let bytes = Bytes::new(data, order, TABLE);
+        let bytes = Bytes::new(data, order, &TABLE);
         bytes.slice(0, EHDR_SIZE, "the ELF64 file header")?;
         Ok(Self {
             order,
@@ -94,7 +94,7 @@ fn parse_identification(data: &[u8]) -> Result<ByteOrder> {
         return Err(Error::malformed(TABLE, 0, "expected an ELF file, found an empty one"));
     }
     // The byte order does not matter for single bytes.
-    let bytes = Bytes::new(data, ByteOrder::NATIVE, TABLE);
+    let bytes = Bytes::new(data, ByteOrder::NATIVE, &TABLE);
     let found = &data[..data.len().min(ELFMAG.len())];
     if found != ELFMAG {
         let error = bytes.error(0, format!("expected the ELF magic {ELFMAG:02x?}, found {found:02x?}"));

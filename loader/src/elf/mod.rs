@@ -64,7 +64,7 @@ impl<'a> ElfFile<'a> {
             SectionType::NOBITS | SectionType::NULL => &[],
             _ => section.slice(self.data)?,
         };
-        Ok(Bytes::new(data, self.order(), &section.label))
+        Ok(Bytes::new(data, self.order(), section))
     }
 
     /// The symbols, by their index in the symbol table. A file without a symbol table has none.

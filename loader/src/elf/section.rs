@@ -1,6 +1,7 @@
 //! The section header table, `Elf64_Shdr`, with extended section numbering.
 
 use std::borrow::Cow;
+use std::fmt::{self, Display};
 
 use super::FileHeader;
 use crate::bytes::Bytes;
@@ -10,6 +11,7 @@ use crate::uapi::elf::{SHDR_SIZE, SHN_XINDEX, SectionType};
 const TABLE: &str = "section header table";
 
 /// One section header, with the section's name looked up.
+#[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Section<'a> {
     /// Its index in the section header table.
@@ -32,8 +34,16 @@ pub struct Section<'a> {
     pub entry_size: u64,
     /// Where this header stands, from the start of the section header table.
     pub header_offset: u64,
-    /// What errors call the section.
-    pub(super) label: String,
+}
+
+/// What errors call the section.
+impl Display for Section<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.name {
+            "" => write!(f, "section {}", self.index),
+            name => write!(f, "section {}", quote(name)),
+        }
+    }
 }
 
 impl Section<'_> {
@@ -51,8 +61,7 @@ impl Section<'_> {
                 TABLE,
                 self.header_offset,
                 format!(
-                    "expected section {} to end inside the file ({} bytes), found sh_offset {:#x} and sh_size {:#x}",
-                    quote(&self.name),
+                    "expected {self} to end inside the file ({} bytes), found sh_offset {:#x} and sh_size {:#x}",
                     file.len(),
                     self.offset,
                     self.size
@@ -69,10 +78,8 @@ impl Section<'_> {
                 TABLE,
                 self.header_offset,
                 format!(
-                    "expected section {} to hold entries of {entry_size} bytes, found sh_entsize {} and sh_size {}",
-                    quote(&self.name),
-                    self.entry_size,
-                    self.size
+                    "expected {self} to hold entries of {entry_size} bytes, found sh_entsize {} and sh_size {}",
+                    self.entry_size, self.size
                 ),
             ));
         }
@@ -112,7 +119,7 @@ fn table_bytes<'a>(data: &'a [u8], header: &FileHeader) -> Result<Bytes<'a>> {
             format!("expected e_shoff to be inside the file ({} bytes), found {offset:#x}", data.len()),
         )
     })?;
-    Ok(Bytes::new(table, header.order, TABLE))
+    Ok(Bytes::new(table, header.order, &TABLE))
 }
 
 /// The number of sections and the index of the one that holds their names. Where these do not fit in the 16 bits
@@ -150,11 +157,10 @@ fn parse_header<'a>(table: &Bytes<'a>, index: usize) -> Result<Section<'a>> {
         info: table.u32(at + 44, "sh_info")?,
         entry_size: table.u64(at + 56, "sh_entsize")?,
         header_offset: at as u64,
-        label: String::new(),
     })
 }
 
-/// Fills in the names, and what errors call the sections: a file whose `e_shstrndx` is 0 has only numbers for them.
+/// Fills in the names, which a file whose `e_shstrndx` is 0 does not have.
 fn look_up_names<'a>(
     data: &'a [u8],
     header: &FileHeader,
@@ -162,9 +168,6 @@ fn look_up_names<'a>(
     sections: &mut [Section<'a>],
 ) -> Result<()> {
     if names_index == 0 {
-        for section in sections {
-            section.label = format!("section {}", section.index);
-        }
         return Ok(());
     }
     let Some(names) = sections.get(names_index).filter(|section| section.kind == SectionType::STRTAB) else {
@@ -178,9 +181,8 @@ fn look_up_names<'a>(
     let table = table_bytes(data, header)?;
     for section in sections {
         let name_offset = table.u32(section.index * SHDR_SIZE, "sh_name")? as usize;
-        let strings = Bytes::new(names, header.order, "section name string table");
+        let strings = Bytes::new(names, header.order, &"section name string table");
         section.name = String::from_utf8_lossy(strings.c_str(name_offset, "the name of a section")?);
-        section.label = format!("section {}", quote(&section.name));
     }
     Ok(())
 }

@@ -261,11 +261,11 @@ mod tests {
 
     fn read(insns: &[Insn]) -> Result<Vec<Insn>> {
         let data = encode_all(insns, ByteOrder::Little);
-        decode_all(Bytes::new(&data, ByteOrder::Little, "section `xdp`"))
+        decode_all(Bytes::new(&data, ByteOrder::Little, &"section `xdp`"))
     }
 
     fn refusal(data: &[u8]) -> String {
-        decode_all(Bytes::new(data, ByteOrder::Big, "section `xdp`")).unwrap_err().to_string()
+        decode_all(Bytes::new(data, ByteOrder::Big, &"section `xdp`")).unwrap_err().to_string()
     }
 
     #[test]

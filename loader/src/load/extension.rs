@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use super::{Execution, Outcome};
 use crate::attach::Link;
 use crate::btf::Btf;
-use crate::error::{Context as _, Error, ErrorKind, Result, quote};
+use crate::error::{Context as _, Error, ErrorKind, Result, quote, quote_each};
 use crate::kernel::LoadedBtf;
 use crate::plan::{Existing, ProgramSlot};
 use crate::program::{FunctionOf, Program};
@@ -41,8 +41,8 @@ impl Execution<'_> {
             self.extended.as_ref().expect("a plan opens the program to extend before it loads an extension");
         let Some(id) = btf.find(BtfKind::FUNC, function) else {
             let functions = btf.types().filter(|(_, ty)| ty.shape.kind() == BtfKind::FUNC);
-            let names: Vec<_> = functions.filter_map(|(id, _)| btf.name(id).ok()).map(quote).collect();
-            let message = format!("{name} has no function {}: it has {}", quote(function), names.join(", "));
+            let names = quote_each(&mut functions.filter_map(|(id, _)| btf.name(id).ok()));
+            let message = format!("{name} has no function {}: it has {names}", quote(function));
             return Err(Error::new(ErrorKind::NotFound, message));
         };
         Ok(FunctionOf { program: program.as_fd(), btf_id: id.0 })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::attach::{Interface, LinkState};
-use crate::error::{Error, ErrorKind, Result, errno_name, escape, quote};
+use crate::error::{Error, ErrorKind, Result, errno_name, escape, quote, quote_each};
 use crate::kernel::LoadedBtf;
 use crate::map::Map;
 use crate::netlink::{Mode, XdpProgram};
@@ -198,7 +198,6 @@ impl Loaded {
 
 #[cold]
 fn not_among<T>(noun: &str, name: &str, items: &[(String, T)]) -> Error {
-    let names: Vec<_> = items.iter().map(|(name, _)| quote(name)).collect();
-    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let names = quote_each(&mut items.iter().map(|(name, _)| &**name));
     Error::new(ErrorKind::InvalidInput, format!("there is no {noun} {} among {names}", quote(name)))
 }

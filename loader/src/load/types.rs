@@ -7,7 +7,7 @@ use nix::libc::{EINVAL, ENOSPC};
 
 use super::{Execution, Outcome};
 use crate::diagnosis::why_types_refused;
-use crate::error::{Error, RefusalKind, Result, quote};
+use crate::error::{Error, Quoted, RefusalKind, Result, quote};
 use crate::kernel::{LoadedBtf, VerifierLog};
 use crate::plan::{BtfLoad, Call, On, ProgLoad};
 use crate::uapi::bpf::MapType;
@@ -116,7 +116,7 @@ impl Execution<'_> {
         (explanation.rule, explanation.help) = match call {
             Some(Call::MapCreate(create)) if create.shape.map_type.is_per_cpu() => {
                 let map_type = create.shape.map_type;
-                in_per_cpu_map(&explanation.words, &quote(&self.plan.maps[create.map.0]), map_type)
+                in_per_cpu_map(&explanation.words, quote(&self.plan.maps[create.map.0]), map_type)
             }
             _ => (format!("{}, since it has refused them: {}", explanation.rule, told(reason)), None),
         };
@@ -140,7 +140,7 @@ fn told(refusal: &Error) -> String {
 
 /// The rule and the help about a lock, a timer or the like, with which the verifier's `words` end, in a value of a map
 /// that has one for each CPU. No kernel takes them there (`map_check_btf()` in `kernel/bpf/syscall.c`).
-fn in_per_cpu_map(words: &str, map: &str, map_type: MapType) -> (String, Option<String>) {
+fn in_per_cpu_map(words: &str, map: Quoted<'_>, map_type: MapType) -> (String, Option<String>) {
     let what = words.rsplit(' ').next().unwrap_or(words);
     let rule = format!("the values of map {map} have a {what}, which maps of type {map_type} cannot have");
     let help =

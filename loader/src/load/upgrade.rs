@@ -7,7 +7,7 @@ use nix::libc::{E2BIG, ENOSPC};
 
 use super::maps::{Fit, why_not_copied};
 use super::{Execution, Outcome};
-use crate::error::{Context as _, Error, ErrorKind, Help, Remedy, Result, quote};
+use crate::error::{Context as _, Error, ErrorKind, Help, Remedy, Result, quote, quote_each};
 use crate::kernel;
 use crate::map::{Map, MapInfo};
 use crate::object::MapShape;
@@ -62,8 +62,7 @@ impl Execution<'_> {
                 }
             }
         }
-        let kept: Vec<_> = self.upgrade.kept.iter().map(|slot| quote(&self.plan.maps[slot.0])).collect();
-        let kept = if kept.is_empty() { "none".to_owned() } else { kept.join(", ") };
+        let kept = quote_each(&mut self.upgrade.kept.iter().map(|slot| &*self.plan.maps[slot.0]));
         Ok(Outcome::Found(format!("maps kept: {kept}")))
     }
 

@@ -93,11 +93,11 @@ fn each_attribute(datagram: &[u8], mut tell: impl FnMut(u16, Bytes<'_>) -> Resul
     }
     let start = NLMSG_HDRLEN + GENL_HDRLEN;
     let len = usize::try_from(header.length).unwrap_or(usize::MAX);
-    let whole = Bytes::new(datagram, ByteOrder::NATIVE, MESSAGE);
+    let whole = Bytes::new(datagram, ByteOrder::NATIVE, &MESSAGE);
     let list = whole.slice(start, len.saturating_sub(start), "the attributes")?;
     for attribute in attributes(list, start) {
         let (attribute, _) = attribute?;
-        tell(attribute.kind(), Bytes::new(attribute.value(), ByteOrder::NATIVE, "netdev attribute"))?;
+        tell(attribute.kind(), Bytes::new(attribute.value(), ByteOrder::NATIVE, &"netdev attribute"))?;
     }
     Ok(true)
 }

@@ -118,8 +118,9 @@ pub fn read_replies(datagram: &[u8]) -> Result<Vec<Reply>> {
         let header = NetlinkBuffer::new_checked(rest)
             .and_then(|message| NetlinkHeader::parse(&message))
             .map_err(|error| Error::malformed(MESSAGE, 0, error.to_string()))?;
-        let message = Bytes::new(rest, ByteOrder::NATIVE, MESSAGE).slice(0, to_usize(header.length), "it")?;
-        replies.push(read_reply(header, Bytes::new(message, ByteOrder::NATIVE, MESSAGE))?);
+        let message =
+            Bytes::new(rest, ByteOrder::NATIVE, &MESSAGE).slice(0, to_usize(header.length), "it")?;
+        replies.push(read_reply(header, Bytes::new(message, ByteOrder::NATIVE, &MESSAGE))?);
         rest = rest.get(align(message.len())..).unwrap_or_default();
     }
     Ok(replies)
@@ -178,7 +179,7 @@ fn read_link(message: Bytes<'_>) -> Result<InterfaceInfo> {
 }
 
 pub(super) fn number(value: &[u8], name: &'static str) -> Result<u32> {
-    Bytes::new(value, ByteOrder::NATIVE, name).u32(0, "the number")
+    Bytes::new(value, ByteOrder::NATIVE, &name).u32(0, "the number")
 }
 
 /// The kind, and for a bond its mode.

@@ -50,7 +50,7 @@ pub(super) fn read_default(message: Bytes<'_>) -> Result<Option<Vec<IpAddr>>> {
 fn read_next_hops(nest: &[u8], start: usize, found: &mut Vec<IpAddr>) -> Result<()> {
     let mut at = 0;
     while at < nest.len() {
-        let rest = Bytes::new(&nest[at..], ByteOrder::NATIVE, MESSAGE);
+        let rest = Bytes::new(&nest[at..], ByteOrder::NATIVE, &MESSAGE);
         let len = usize::from(rest.u16(0, "rtnh_len")?);
         if len < RTNEXTHOP_LEN {
             return Err(

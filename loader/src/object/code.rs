@@ -1,6 +1,7 @@
 //! Functions: where each begins and ends, its instructions, and which symbols these name.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display};
 use std::ops::Range;
 
 use super::File;
@@ -161,6 +162,18 @@ struct CodeSection<'e, 'a> {
     relocations: Vec<Relocation>,
 }
 
+/// What errors call the instructions of a function.
+struct OfSection<'a> {
+    function: &'a str,
+    section: &'a Section<'a>,
+}
+
+impl Display for OfSection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "function {} of {}", quote(self.function), self.section)
+    }
+}
+
 /// Where the symbol table says that a function is.
 struct Place {
     name: String,
@@ -278,8 +291,8 @@ impl<'e, 'a> CodeSection<'e, 'a> {
         let name = &self.section.name;
         let bytes = file.elf.data(self.section)?;
         let range = place.range(&bytes)?;
-        let label = format!("function {} of section {}", quote(&place.name), quote(name));
-        let insns = decode_all(Bytes::new(&bytes.data()[range.clone()], file.elf.order(), &label))?;
+        let of_section = OfSection { function: &place.name, section: self.section };
+        let insns = decode_all(Bytes::new(&bytes.data()[range.clone()], file.elf.order(), &of_section))?;
         let info = ext.get(name).map(|info| CodeInfo::of_function(info, place.start, place.end));
         Ok(FunctionSpec {
             name: place.name.clone(),
@@ -312,7 +325,7 @@ impl<'e, 'a> CodeSection<'e, 'a> {
 
     #[cold]
     fn relocation_error(&self, relocation: &Relocation, message: impl Fn(String) -> String) -> Error {
-        let table = self.table.map_or_else(String::new, |table| quote(&table.name));
+        let table = self.table.map_or_else(String::new, |table| quote(&table.name).into());
         Error::malformed(format!("section {}", quote(&self.section.name)), relocation.offset, message(table))
     }
 }
@@ -379,7 +392,7 @@ impl Place {
         let range = start.zip(end).map(|(start, end)| start..end).filter(whole);
         range.filter(|range| range.end <= bytes.len() && self.end <= self.next).ok_or_else(|| {
             Error::malformed(
-                bytes.name(),
+                bytes.name().to_string(),
                 self.start,
                 format!(
                     "expected function {} to be whole instructions between its neighbours, \

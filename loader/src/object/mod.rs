@@ -16,7 +16,6 @@ mod tail_calls;
 mod types;
 mod variable;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 pub use code::{Callee, FunctionSpec, SymbolReference, SymbolTarget};
@@ -30,7 +29,7 @@ pub use variable::VariableSpec;
 use crate::btf::Btf;
 use crate::bytes::ByteOrder;
 use crate::elf::{Disjoint, ElfFile, Section, Symbol, SymbolSection};
-use crate::error::{Context, Error, ErrorKind, Remedy, Result, quote};
+use crate::error::{Context, Error, ErrorKind, Remedy, Result, quote, quote_each};
 use crate::order::{InOrder as _, Lookup, sort_by_key};
 use crate::uapi::elf::{FileType, Machine, SectionType};
 
@@ -203,19 +202,16 @@ impl Object {
     }
 
     fn program_list(&self) -> String {
-        let list = |names: Vec<Cow<'_, str>>| names.join(", ");
         if !self.programs.is_empty() {
-            return format!(
-                "the object has {}",
-                list(self.programs.iter().map(|program| Cow::Owned(program.to_string())).collect())
-            );
+            let names: Vec<_> = self.programs.iter().map(ToString::to_string).collect();
+            return format!("the object has {}", names.join(", "));
         }
         if self.other_code.is_empty() {
             return "the object has no section with instructions".to_owned();
         }
         format!(
             "no section of the object is named as those of XDP programs are; instructions are in {}",
-            list(self.other_code.iter().map(|name| Cow::Owned(quote(name))).collect())
+            quote_each(&mut self.other_code.iter().map(|name| &**name))
         )
     }
 
@@ -357,11 +353,11 @@ impl<'e, 'a> File<'e, 'a> {
 
     fn code_list(&self) -> String {
         let programs = self.programs.iter().map(|(section, _)| *section);
-        let names: Vec<_> = programs.chain(self.other_code.iter().copied()).map(|s| quote(&s.name)).collect();
-        match names[..] {
-            [] => "no section has any".to_owned(),
-            _ => format!("instructions are in {}", names.join(", ")),
+        let mut sections = programs.chain(self.other_code.iter().copied()).peekable();
+        if sections.peek().is_none() {
+            return "no section has any".to_owned();
         }
+        format!("instructions are in {}", quote_each(&mut sections.map(|section| &*section.name)))
     }
 
     /// Whether the section with this index holds programs.

@@ -81,7 +81,7 @@ pub(super) fn read(file: &File<'_, '_>) -> Result<Types> {
 
 fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Btf> {
     let bytes = file.elf.data(section)?;
-    let mut btf = Btf::parse(bytes.data(), file.elf.order(), bytes.name())?;
+    let mut btf = Btf::parse(bytes.data(), file.elf.order(), &section.to_string())?;
     let sections = file.elf.sections().iter().rev().map(|section| (&*section.name, section)).into_lookup();
     let globals = globals(file);
     btf.place_variables(
@@ -159,7 +159,7 @@ pub(super) fn read_ext<'b>(file: &File<'_, '_>, btf: Option<&'b Btf>) -> Result<
 
 fn parse_ext<'b>(file: &File<'_, '_>, btf: &'b Btf, section: &Section<'_>) -> Result<BtfExt<'b>> {
     let bytes = file.elf.data(section)?;
-    let ext = BtfExt::parse(bytes.data(), file.elf.order(), bytes.name(), btf)?;
+    let ext = BtfExt::parse(bytes.data(), file.elf.order(), &section.to_string(), btf)?;
     for section in file.elf.sections().iter().filter(|section| section.kind == SectionType::PROGBITS) {
         let Some(info) = ext.get(&section.name) else { continue };
         let last = [

@@ -3,7 +3,7 @@
 use super::{DataSpec, ExternKind, ExternSpec, File, Object};
 use crate::btf::{Btf, Shape, TypeId, begin, first_name, several_variables};
 use crate::elf::Section;
-use crate::error::{Error, ErrorKind, Remedy, Result, quote};
+use crate::error::{Error, ErrorKind, Remedy, Result, quote, quote_each};
 use crate::order::{InOrder as _, sort_by_key};
 use crate::uapi::elf::SymbolType;
 
@@ -43,8 +43,7 @@ impl Object {
                     invalid(message).with_help(("what is to stand for the kernel's: ", Remedy::GiveKconfig))
                 );
             }
-            let names: Vec<_> = all.iter().map(|(_, variable)| quote(&variable.name)).collect();
-            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let names = quote_each(&mut all.iter().map(|(_, variable)| &*variable.name));
             let name = quote(first_name(words));
             return Err(invalid(format!("there is no variable {name}: the object has {names}")));
         };

@@ -46,7 +46,8 @@ impl Plan {
     /// When a step is taken, in words; none if always.
     fn condition(&self, when: When) -> Option<String> {
         let (_, words, map) = when.row()?;
-        Some(words.replace("{}", &map.map(|slot| quote(&self.maps[slot.0])).unwrap_or_default()))
+        let map = map.map_or_else(String::new, |slot| quote(&self.maps[slot.0]).into());
+        Some(words.replace("{}", &map))
     }
 }
 

@@ -111,7 +111,7 @@ impl<'l> Facts<'l> {
                     .prog_type
                     .map_or("these".to_owned(), |kind| kind.to_string().to_ascii_uppercase()),
             ),
-            "license" => self.subject.license.map(quote),
+            "license" => self.subject.license.map(|license| quote(license).into()),
             "limit" => self.limit(),
             "ends" => {
                 self.insn_at(self.stop()?.index).filter(|insn| insn.is_exit()).map(|_| "ends".to_owned())
@@ -134,7 +134,7 @@ impl<'l> Facts<'l> {
             "unset" => self.unset().map(|(number, _)| number.to_string()),
             "unset_name" => self.unset().map(|(_, name)| name),
             "parameter" => self.parameter().map(|number| number.to_string()),
-            "validated" => log::validated(self.log).map(quote),
+            "validated" => log::validated(self.log).map(|name| quote(name).into()),
             "surplus" => self.surplus(),
             "room" => self.room().map(|room| room.to_string()),
             "mover" => self.ended_by(MOVERS).map(|(_, name)| name),
@@ -422,7 +422,7 @@ impl<'l> Facts<'l> {
             .ok()?;
         let mut of_size = self.subject.maps.iter().filter(|(_, own)| *own == size);
         match (of_size.next(), of_size.next()) {
-            (Some((name, _)), None) => Some(quote(name)),
+            (Some((name, _)), None) => Some(quote(name).into()),
             _ => None,
         }
     }
@@ -476,7 +476,7 @@ impl<'l> Facts<'l> {
             Some(Call::Subprogram { offset }) => {
                 let target = index.checked_add(1)?.checked_add_signed(offset.try_into().ok()?)?;
                 let (_, name) = self.subject.functions.iter().find(|(start, _)| *start == target)?;
-                return Some((quote(name), true));
+                return Some((quote(name).into(), true));
             }
             _ => {}
         }
@@ -492,7 +492,10 @@ impl<'l> Facts<'l> {
         let named = said.split_once("('").and_then(|(_, rest)| rest.strip_suffix("')"));
         // Before 6.8 it has no name.
         let callee = || self.callee(self.stop()?.index).filter(|(_, is_own)| *is_own).map(|(name, _)| name);
-        named.map(quote).or_else(callee).or_else(|| Some("the called function".to_owned()))
+        named
+            .map(|name| quote(name).into())
+            .or_else(callee)
+            .or_else(|| Some("the called function".to_owned()))
     }
 
     /// The signature of a function of the program.
@@ -509,7 +512,7 @@ impl<'l> Facts<'l> {
 
     fn name_of(&self, signature: &FuncProto, number: usize) -> Option<String> {
         let name = signature.params.get(number.checked_sub(1)?)?.name;
-        self.subject.btf?.text(name).ok().filter(|name| !name.is_empty()).map(quote)
+        self.subject.btf?.text(name).ok().filter(|name| !name.is_empty()).map(|name| quote(name).into())
     }
 
     /// The only pointer among the arguments of the global function for which nothing is known of the register: its
@@ -577,7 +580,7 @@ impl<'l> Facts<'l> {
     fn recursive(&self) -> Option<String> {
         let at = self.stop()?;
         let (name, _) = self.callee(at.index).filter(|(_, is_own)| *is_own)?;
-        (at.function.as_deref().map(quote)? == name).then_some(name)
+        (quote(at.function.as_deref()?).to_string() == name).then_some(name)
     }
 
     /// What of an entry the argument in the register of the sentence points to.
@@ -611,7 +614,7 @@ impl<'l> Facts<'l> {
     /// A map by the 15 bytes of its name that the kernel keeps.
     fn map_named(&self, name: &str) -> String {
         let whole = self.subject.maps.iter().find(|(own, _)| own.starts_with(name));
-        quote(whole.map_or(name, |(own, _)| own))
+        quote(whole.map_or(name, |(own, _)| own)).into()
     }
 
     /// The field of the context that is accessed, if `fits` holds for the distance from its beginning and the size.

@@ -7,7 +7,7 @@ use super::decode::int_bits;
 use super::field::invalid;
 use super::{Field, Value, text};
 use crate::bytes::ByteOrder;
-use crate::error::{Error, Result, quote};
+use crate::error::{Error, Result, quote, quote_each};
 
 impl Btf {
     /// Writes `value` as one of type `ty` into `bytes`, numbers in `order`. Fields that it does not name stay.
@@ -127,9 +127,9 @@ impl Encoder<'_> {
     /// The first names of an enumeration.
     fn value_names(&self, values: &Enum) -> String {
         const MOST: usize = 16;
-        let names = values.values.iter().take(MOST).filter_map(|entry| self.btf.text(entry.name).ok());
+        let mut names = values.values.iter().take(MOST).filter_map(|entry| self.btf.text(entry.name).ok());
         let more = if values.values.len() > MOST { ", another name" } else { "" };
-        format!("{}{more}", names.map(quote).collect::<Vec<_>>().join(", "))
+        format!("{}{more}", quote_each(&mut names))
     }
 
     fn float(&mut self, field: Field, size: u32, value: &Value) -> Result<()> {
@@ -301,7 +301,7 @@ fn shown(value: &Value) -> String {
         Value::Int(number) => number.to_string(),
         Value::Float(number) => number.to_string(),
         Value::Pointer(number) => format!("{number:#x}"),
-        Value::Text(text) => quote(text),
+        Value::Text(text) => quote(text).to_string(),
         Value::Bytes(bytes) => format!("{} bytes", bytes.len()),
         Value::List(list) => format!("a list of {}", list.len()),
         Value::Fields(_) => "fields by name".to_owned(),

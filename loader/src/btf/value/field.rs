@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::Btf;
 use super::super::types::{Composite, DataSec, DataSecEntry, Shape, TypeId};
 use super::super::view::MAX_DEPTH;
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::error::{Error, ErrorKind, Result, quote, quote_each};
 use crate::order::{InOrder as _, sort};
 
 /// A part of a value.
@@ -257,11 +257,8 @@ pub(crate) fn several_variables<'s>(
 fn names<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
     /// More would fill the screen.
     const MOST: usize = 16;
-    let mut list: Vec<_> = names.by_ref().take(MOST).map(quote).collect();
-    if names.next().is_some() {
-        list.push("and others".to_owned());
-    }
-    if list.is_empty() { "none".to_owned() } else { list.join(", ") }
+    let list = quote_each(&mut names.by_ref().take(MOST));
+    if names.next().is_some() { format!("{list}, and others") } else { list }
 }
 
 /// One step of a path.

@@ -323,7 +323,12 @@ fn place(linked: &[Linked], external: usize, error: Error) -> Error {
         let function = linked.functions.get(after.checked_sub(1)?)?;
         let insn = reference.insn - function.start;
         let offset = function.offset + (insn * BPF_INSN_SIZE) as u64;
-        Some((format!("section {}", quote(&function.section)), offset, insn, quote(&function.name)))
+        Some((
+            format!("section {}", quote(&function.section)),
+            offset,
+            insn,
+            quote(&function.name).to_string(),
+        ))
     };
     match linked.iter().find_map(refers) {
         Some((section, offset, insn, function)) => {

@@ -38,7 +38,7 @@ use super::slot::ProgramSlot;
 use super::{On, Plan, Step, Target};
 use crate::btf::KernelTypes;
 use crate::bytes::ByteOrder;
-use crate::error::{Error, ErrorKind, Result, quote};
+use crate::error::{Error, ErrorKind, Result, quote, quote_each};
 use crate::features::{Answer, Feature, Kernel};
 use crate::kconfig::Kconfig;
 use crate::netlink::Mode;
@@ -411,8 +411,7 @@ impl<'o> Loader<'o> {
         let pins = self.wishes.iter().filter(|wishes| wishes.pin.is_some());
         for (Wishes { map: name, .. }, is_size) in sizes.zip(repeat(true)).chain(pins.zip(repeat(false))) {
             if self.object.map(name).is_none() && !(is_size && self.is_template(name)) {
-                let maps: Vec<_> = self.object.maps.iter().map(|map| quote(&map.name)).collect();
-                let maps = if maps.is_empty() { "none".to_owned() } else { maps.join(", ") };
+                let maps = quote_each(&mut self.object.maps.iter().map(|map| &*map.name));
                 let message = format!("there is no map {}: the object has {maps}", quote(name));
                 return Err(Error::new(ErrorKind::InvalidInput, message));
             }
