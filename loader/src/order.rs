@@ -105,6 +105,13 @@ fn first_from(order: &[usize], is_below: &dyn Fn(usize) -> bool) -> Option<usize
     order.get(order.partition_point(|number| is_below(*number))).copied()
 }
 
+/// The number of the first name that was there before, and the number that it had then.
+pub(crate) fn twice(names: &[&str]) -> Option<(usize, usize)> {
+    let order = sorted(names.len(), &|one, other| names[one].cmp(names[other]));
+    let same = order.windows(2).filter(|pair| names[pair[0]] == names[pair[1]]);
+    same.map(|pair| (pair[1], pair[0])).min()
+}
+
 /// Collects elements in order.
 pub(crate) trait InOrder: Iterator + Sized {
     /// Of pairs with equal keys, the last one stays.
@@ -163,6 +170,12 @@ mod tests {
         let lookup = pairs.into_iter().into_lookup();
         assert_eq!(lookup.iter().collect::<Vec<_>>(), [&(1, 'b'), &(2, 'c')]);
         assert_eq!([3, 1, 3].into_iter().into_set(), [1, 3]);
+    }
+
+    #[test]
+    fn the_first_name_that_comes_again_is_found() {
+        assert_eq!(twice(&["a", "c", "b", "c", "b", "c"]), Some((3, 1)));
+        assert_eq!(twice(&["b", "a"]), None);
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Cost {
         let all =
             object.as_ref().ok().map(|object| Loader::new(object).all_programs().plan(&Kernel::unknown()));
         drop(all);
-        let types = object.as_ref().ok().and_then(|object| object.btf.as_ref());
+        let types = object.as_ref().ok().and_then(|object| object.btf.as_deref());
         let types: Vec<_> = types.into_iter().flat_map(Btf::declarations).map(|(_, text)| text).collect();
         let peak = memory("VmHWM").saturating_sub(before);
         let types: usize = types.iter().map(|text| text.as_ref().map_or(0, String::len)).sum();

@@ -6,6 +6,8 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use loader::Loader;
 use loader::btf::{Btf, BtfAddition, BtfWriter, Composite, DeclTag, Member, Shape, Type};
 use loader::bytes::ByteOrder;
@@ -21,7 +23,7 @@ use support::fixtures;
 fn the_kernel_takes_the_types_of_every_fixture_and_what_is_left_for_older_kernels() {
     for fixture in fixtures() {
         let object = Object::parse(&fixture.data).expect("a fixture");
-        let Some(btf) = object.btf.filter(|_| object.order == ByteOrder::NATIVE) else { continue };
+        let Some(btf) = object.btf.as_deref().filter(|_| object.order == ByteOrder::NATIVE) else { continue };
         // Half of a program is not for the kernel.
         let is_half =
             |ty: &Type| matches!(&ty.shape, Shape::Func(func) if func.linkage == FuncLinkage::EXTERN);
@@ -162,7 +164,7 @@ fn a_load_without_types_knows_why() {
     let mut writer = BtfWriter::from_btf(&types);
     add(&mut writer, &[("node", &[LINK]), ("value", &[HEAD])]);
     let data = writer.to_bytes(ByteOrder::NATIVE).unwrap();
-    object.btf = Some(Btf::parse(&data, ByteOrder::NATIVE, "BTF").unwrap());
+    object.btf = Some(Arc::new(Btf::parse(&data, ByteOrder::NATIVE, "BTF").unwrap()));
     let plan = Loader::new(&object).plan_for_running_kernel().unwrap();
     let loaded = plan.execute(|_| {}).unwrap();
     let rule = loaded.btf_refusal().and_then(|refusal| refusal.rule());

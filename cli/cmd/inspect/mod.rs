@@ -188,7 +188,7 @@ impl<'o> Inspection<'o> {
             offset: section.offset,
             size: section.size,
         });
-        let (linker, btf) = (Linker::new(object), object.btf.as_ref());
+        let (linker, btf) = (Linker::new(object), object.btf.as_deref());
         Self {
             byte_order: format!("{:?}", object.order).to_ascii_lowercase(),
             license: object.license.as_deref(),

@@ -11,7 +11,6 @@
 //! The kernel reads the first two tables with a program (`BPF_PROG_LOAD`), the third is the loader's to carry out. The
 //! format: `Documentation/bpf/btf.rst` and `include/uapi/linux/bpf.h` in Linux 6.18.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -28,9 +27,8 @@ use crate::uapi::btf::{
 /// What `.BTF.ext` says, by section of instructions.
 #[derive(Clone, Debug, Default)]
 pub struct BtfExt<'b> {
-    sections: Vec<SectionInfo>,
-    /// Where each is there, by its name.
-    places: BTreeMap<&'b str, usize>,
+    /// With their names, in the order of these.
+    sections: Vec<(&'b str, SectionInfo)>,
 }
 
 /// What is said about the instructions of one section, each list in the order of the instructions.
@@ -115,8 +113,9 @@ impl<'b> BtfExt<'b> {
             info.relocations.push(reader.relocation(at)?);
             Ok(())
         })?;
+        ext.join_sections();
         // A static linker puts one file's records after another's, and the order of the functions may differ.
-        for info in &mut ext.sections {
+        for (_, info) in &mut ext.sections {
             sort_by_key(&mut info.functions, |record| record.offset);
             sort_by_key(&mut info.lines, |record| record.offset);
             sort_by_key(&mut info.relocations, |record| record.offset);
@@ -126,15 +125,22 @@ impl<'b> BtfExt<'b> {
 
     /// What is said about the section with this name, if anything is.
     pub fn get(&self, section: &str) -> Option<&SectionInfo> {
-        self.places.get(section).map(|&place| &self.sections[place])
+        let place = self.sections.binary_search_by(|(name, _)| (*name).cmp(section)).ok()?;
+        Some(&self.sections[place].1)
     }
 
-    fn section(&mut self, name: &'b str) -> &mut SectionInfo {
-        let place = *self.places.entry(name).or_insert(self.sections.len());
-        if place == self.sections.len() {
-            self.sections.push(SectionInfo::default());
-        }
-        &mut self.sections[place]
+    /// Makes one of what the tables say of one section.
+    fn join_sections(&mut self) {
+        sort_by_key(&mut self.sections, |(name, _)| *name);
+        self.sections.dedup_by(|(next_name, next), (name, info)| {
+            let is_same = next_name == name;
+            if is_same {
+                info.functions.append(&mut next.functions);
+                info.lines.append(&mut next.lines);
+                info.relocations.append(&mut next.relocations);
+            }
+            is_same
+        });
     }
 }
 
@@ -218,10 +224,11 @@ impl<'b> Reader<'_, 'b> {
                 );
                 return Err(bytes.error(at + 4, message));
             };
-            let info = ext.section(name);
+            let mut info = SectionInfo::default();
             for at in (start..start + len).step_by(size) {
-                record(info, at).context(|| kind.noun)?;
+                record(&mut info, at).context(|| kind.noun)?;
             }
+            ext.sections.push((name, info));
             at = start + len;
         }
         Ok(())

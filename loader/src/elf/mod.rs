@@ -77,15 +77,17 @@ impl<'a> ElfFile<'a> {
         relocation::parse_table(self, section)
     }
 
-    /// The indexes of the sections that hold relocations, by that of the section that they relocate.
+    /// For each section the index of the one that holds its relocations.
     ///
     /// Two for one section are refused: compilers write one, and each more would let a small file ask for the
     /// same bytes to be decoded many times over.
-    pub fn relocation_sections(&self) -> Result<BTreeMap<u64, usize>> {
-        let mut by_target = BTreeMap::new();
+    pub fn relocation_sections(&self) -> Result<Vec<Option<usize>>> {
+        let mut tables = vec![None; self.sections.len()];
         for section in &self.sections {
             let Some(target) = section.relocates() else { continue };
-            if let Some(first) = by_target.insert(target as u64, section.index) {
+            // Nobody asks for the relocations of a section that is not there.
+            let Some(table) = tables.get_mut(target) else { continue };
+            if let Some(first) = table.replace(section.index) {
                 return Err(Error::malformed(
                     "section header table",
                     section.header_offset,
@@ -97,7 +99,7 @@ impl<'a> ElfFile<'a> {
                 ));
             }
         }
-        Ok(by_target)
+        Ok(tables)
     }
 
     /// The string at `offset` of the string table with section index `table`.

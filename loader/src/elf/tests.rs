@@ -125,7 +125,7 @@ fn both_byte_orders_read_alike() {
         assert_eq!(symbols[1].name, "xdp");
         assert_eq!((symbols[1].section, symbols[1].value, symbols[1].size), (SymbolSection::Index(2), 8, 16));
 
-        let rel = elf.relocations(&elf.sections()[elf.relocation_sections().unwrap()[&2]]).unwrap();
+        let rel = elf.relocations(&elf.sections()[elf.relocation_sections().unwrap()[2].unwrap()]).unwrap();
         assert_eq!((rel[0].offset, rel[0].symbol, rel[0].kind.0, rel[0].addend), (8, 1, 1, None));
         let rela = elf.relocations(elf.section_named(".relaother").unwrap()).unwrap();
         assert_eq!((rela[0].kind.0, rela[0].addend), (10, Some(-1)));

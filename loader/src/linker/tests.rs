@@ -1,5 +1,7 @@
 //! Tests of the linker on hand-made objects; fixtures from compilers are in loader/tests.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::btf::TypeId;
 use crate::btf::builder::{Builder, info};
@@ -433,7 +435,7 @@ fn other_references_to_externs_are_refused() {
     );
     let mut without_map = object_with_externs(&[LOAD, HALF, EXIT], &[to_extern(0, load_, "CONFIG_A")]);
     without_map.data.clear();
-    without_map.btf = Some(Builder::new(ByteOrder::NATIVE).parse().unwrap());
+    without_map.btf = Some(Arc::new(Builder::new(ByteOrder::NATIVE).parse().unwrap()));
     let undefined = link(&without_map).unwrap_err();
     assert!(undefined.to_string().contains("which this object does not define"));
     assert!(
@@ -479,7 +481,7 @@ fn object_that_throws(linkages: [FuncLinkage; 2]) -> Object {
         ..function("on_throw", 16 * index as u64, &[mark(i32::try_from(index).unwrap()), EXIT], &[])
     });
     let mut object = object(&[EXIT], &[], &functions);
-    object.btf = Some(b.parse().unwrap());
+    object.btf = Some(Arc::new(b.parse().unwrap()));
     object
 }
 

@@ -150,7 +150,7 @@ pub(super) struct Reader<'f, 'e, 'a> {
     needed: &'f mut Disjoint<'e, 'a>,
     sections: Vec<CodeSection<'e, 'a>>,
     /// Where each is there, by its index in the file.
-    places: BTreeMap<u64, usize>,
+    places: Vec<Option<usize>>,
 }
 
 /// A section of instructions whose symbols and relocations have been sorted.
@@ -187,7 +187,7 @@ struct Place {
 
 impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
     pub(super) fn new(file: &'f File<'e, 'a>, ext: &'f BtfExt<'f>, needed: &'f mut Disjoint<'e, 'a>) -> Self {
-        Self { file, ext, needed, sections: Vec::new(), places: BTreeMap::new() }
+        Self { file, ext, needed, sections: Vec::new(), places: vec![None; file.elf.sections().len()] }
     }
 
     /// Reads all functions of a section, and tells which of them are `static`.
@@ -207,8 +207,8 @@ impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
         let (mut functions, mut known) = (Vec::new(), BTreeMap::new());
         let mut wanted: Vec<_> = programs.flat_map(|program| self.targets(program)).chain(unnamed).collect();
         while let Some(target) = wanted.pop() {
-            // No other section of instructions that is read has the name.
-            let place = (&*self.file.elf.sections()[target.0].name, target.1);
+            // Sections of instructions that are read share no bytes.
+            let place = self.file.elf.sections()[target.0].offset.saturating_add(target.1);
             if known.contains_key(&place) {
                 continue;
             }
@@ -247,14 +247,14 @@ impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
 
     /// Sorts the symbols and relocations of a section, once.
     fn open(&mut self, index: usize) -> Result<&CodeSection<'e, 'a>> {
-        let known = self.places.get(&(index as u64)).copied();
+        let known = self.places[index];
         if known.is_none() {
             let section = &self.file.elf.sections()[index];
             self.needed.add(section)?;
             let table = self.file.relocations_of(section);
             table.map_or(Ok(()), |table| self.needed.add(table))?;
             let code = CodeSection::new(self.file, section, table)?;
-            self.places.insert(index as u64, self.sections.len());
+            self.places[index] = Some(self.sections.len());
             self.sections.push(code);
         }
         Ok(&self.sections[known.unwrap_or(self.sections.len() - 1)])
@@ -263,7 +263,7 @@ impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
 
 impl<'e, 'a> CodeSection<'e, 'a> {
     fn new(file: &File<'e, 'a>, section: &'e Section<'a>, table: Option<&'e Section<'a>>) -> Result<Self> {
-        if file.code.get(&*section.name) != Some(&section.index) {
+        if file.code.get(&section.name) != Some(&section.index) {
             return Err(Error::malformed(
                 "section header table",
                 section.header_offset,

@@ -1,13 +1,11 @@
 //! Sections of global variables: each becomes an array map with one entry, which is the section's content.
 
-use std::collections::BTreeMap;
-
 use super::variable::{self, VariableSpec};
 use super::{File, MapShape};
 use crate::btf::{Btf, TypeId};
 use crate::elf::{Disjoint, Section};
 use crate::error::{Error, ErrorKind, Result, quote};
-use crate::order::sort_by_key;
+use crate::order::{sort_by_key, twice};
 use crate::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, BPF_OBJ_NAME_LEN, MapType, ObjName};
 use crate::uapi::elf::SectionType;
 
@@ -110,24 +108,24 @@ pub(super) fn parse<'e, 'a>(
     btf: Option<&Btf>,
     needed: &mut Disjoint<'e, 'a>,
 ) -> Result<Vec<DataSpec>> {
-    let (mut data, mut first) = (Vec::new(), BTreeMap::new());
+    let (mut data, mut sections) = (Vec::new(), Vec::new());
     let described = btf.map(Btf::data_sections).unwrap_or_default();
     for section in file.elf.sections() {
         let Some(kind) = DataKind::of_section(section) else { continue };
-        if first.insert(&*section.name, section.index).is_some() {
-            return Err(Error::malformed(
-                "section header table",
-                section.header_offset,
-                format!("expected one section {} with variables, found another", quote(&section.name)),
-            ));
-        }
         needed.add(section)?;
         let ty = described.get(&section.name).copied();
         let variables = variable::parse(file, btf, section, ty)?;
         let addresses = addresses(file, section, needed)?;
         data.push(DataSpec { ty, variables, addresses, ..read(file, section, kind)? });
+        sections.push(section);
     }
-    Ok(data)
+    let names: Vec<_> = sections.iter().map(|section| &*section.name).collect();
+    let Some((second, _)) = twice(&names) else { return Ok(data) };
+    Err(Error::malformed(
+        "section header table",
+        sections[second].header_offset,
+        format!("expected one section {} with variables, found another", quote(names[second])),
+    ))
 }
 
 /// The places in the section that a linker would fill in.

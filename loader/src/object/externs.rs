@@ -2,14 +2,13 @@
 //! and functions, as BTF describes them in the sections `.kconfig` and `.ksyms`, which no ELF section has.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{DataKind, DataSpec, File};
 use crate::btf::{Btf, DataSec, Shape, TypeId};
 use crate::elf::SymbolSection;
 use crate::error::{Context, Error, ErrorKind, Result, quote};
-use crate::order::{InOrder as _, Lookup, sort_by_key};
+use crate::order::{InOrder as _, Lookup, sort_by_key, twice};
 use crate::uapi::btf::{FuncLinkage, VarLinkage};
 use crate::uapi::elf::SymbolBinding;
 
@@ -171,20 +170,22 @@ fn section<'b, T>(
     let Some((id, DataSec { entries, .. })) = btf.data_section(section) else {
         return Ok(Vec::new());
     };
-    let mut seen = BTreeMap::new();
-    let entry = |(index, ty)| {
-        let name = btf.name(ty)?;
-        let refusal =
-            |message: &str| btf.error(id, message.to_owned()).context(format!("extern {}", quote(name)));
+    let refusal = |name: &str, message: &str| {
+        btf.error(id, message.to_owned()).context(format!("extern {}", quote(name)))
+    };
+    let (mut found, mut names) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let name = btf.name(entry.ty)?;
         let weak = *weak
             .get(name)
-            .ok_or_else(|| refusal("expected an undefined symbol of this name, found none"))?;
-        if seen.insert(name, index).is_some() {
-            return Err(refusal("expected it once, found it twice"));
-        }
-        Ok((name, weak, read(btf, ty).context(|| format!("extern {}", quote(name)))?))
-    };
-    entries.iter().map(|entry| entry.ty).enumerate().map(entry).collect()
+            .ok_or_else(|| refusal(name, "expected an undefined symbol of this name, found none"))?;
+        found.push((name, weak, read(btf, entry.ty).context(|| format!("extern {}", quote(name)))?));
+        names.push(name);
+    }
+    match twice(&names) {
+        Some((second, _)) => Err(refusal(names[second], "expected it once, found it twice")),
+        None => Ok(found),
+    }
 }
 
 /// A variable or function of `.ksyms`.

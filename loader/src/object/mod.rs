@@ -16,7 +16,7 @@ mod tail_calls;
 mod types;
 mod variable;
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use code::{Callee, FunctionSpec, SymbolReference, SymbolTarget};
 pub use data::{DataKind, DataSpec};
@@ -30,7 +30,7 @@ use crate::btf::Btf;
 use crate::bytes::ByteOrder;
 use crate::elf::{Disjoint, ElfFile, Section, Symbol, SymbolSection};
 use crate::error::{Context, Error, ErrorKind, Remedy, Result, quote, quote_each};
-use crate::order::{InOrder as _, Lookup, sort_by_key};
+use crate::order::{InOrder as _, Lookup, sort_by_key, twice};
 use crate::uapi::elf::{FileType, Machine, SectionType};
 
 /// In a `version` section: load for whatever kernel is running (gobpf's `useCurrentKernelVersion`).
@@ -68,7 +68,7 @@ pub struct Object {
     /// What is to come from the kernel that the object is loaded into.
     pub externs: Vec<ExternSpec>,
     /// The types that the compiler has described, with the places of variables filled in from the symbol table.
-    pub btf: Option<Btf>,
+    pub btf: Option<Arc<Btf>>,
     /// Why BTF that the file has is left out, or, where there is some here, what `.BTF.ext` says of functions and
     /// lines: it is not sound, and nothing here needs it.
     pub btf_flaw: Option<String>,
@@ -111,7 +111,7 @@ impl Object {
             maps,
             data: data_sections,
             externs,
-            btf: types.btf,
+            btf: types.btf.map(Arc::new),
             btf_flaw: flaw.map(|flaw| flaw.to_string()),
             other_code: file.other_code.iter().map(|section| section.name.clone().into_owned()).collect(),
         };
@@ -226,21 +226,15 @@ impl Object {
 
 /// Refuses two items of one name; each has a section and an offset there.
 fn refuse_duplicate_names(noun: &str, items: &[(&str, &str, u64)]) -> Result<()> {
-    let mut seen = BTreeMap::new();
-    for (index, (name, section, offset)) in items.iter().enumerate() {
-        if let Some(first) = seen.insert(*name, index) {
-            return Err(Error::malformed(
-                format!("section {}", quote(section)),
-                *offset,
-                format!(
-                    "expected one {noun} called {}, found another in section {}",
-                    quote(name),
-                    quote(items[first].1)
-                ),
-            ));
-        }
-    }
-    Ok(())
+    let names: Vec<_> = items.iter().map(|(name, ..)| *name).collect();
+    let Some((second, first)) = twice(&names) else { return Ok(()) };
+    let (name, section, offset) = items[second];
+    let message = format!(
+        "expected one {noun} called {}, found another in section {}",
+        quote(name),
+        quote(items[first].1)
+    );
+    Err(Error::malformed(format!("section {}", quote(section)), offset, message))
 }
 
 /// The sections of a file sorted by what they mean, with the tables that the readers of programs and maps share.
@@ -250,13 +244,13 @@ struct File<'e, 'a> {
     symbols: Vec<Symbol<'e>>,
     /// By section, the indices of the symbols in it, in the order of their places there.
     symbols_by_section: Vec<Vec<usize>>,
-    /// The index of the section that relocates each.
-    relocations: BTreeMap<u64, usize>,
+    /// By section, the index of the one that relocates it.
+    relocations: Vec<Option<usize>>,
     programs: Vec<(&'e Section<'a>, ProgramKind)>,
     maps: Vec<&'e Section<'a>>,
     other_code: Vec<&'e Section<'a>>,
     /// The index of the first section of each name that has instructions.
-    code: BTreeMap<&'e str, usize>,
+    code: Lookup<&'e str, usize>,
 }
 
 impl<'e, 'a> File<'e, 'a> {
@@ -271,16 +265,15 @@ impl<'e, 'a> File<'e, 'a> {
             programs: Vec::new(),
             maps: Vec::new(),
             other_code: Vec::new(),
-            code: BTreeMap::new(),
+            code: Lookup::default(),
         };
         let wanted = file.wanted_section();
         let progbits = || elf.sections().iter().filter(|section| section.kind == SectionType::PROGBITS);
         let has_ids = progbits().any(|section| section.name == "maps" && legacy::is_iproute2(&file, section));
+        let with_code = progbits().rev().filter(|section| code::has_code(section));
+        file.code = with_code.map(|section| (&*section.name, section.index)).into_lookup();
         for section in progbits() {
             let code = code::has_code(section);
-            if code {
-                file.code.entry(&*section.name).or_insert(section.index);
-            }
             let is_wanted = wanted == Some(section.index);
             let is_told = is_wanted || has_ids && tail_calls::entry(&section.name).is_some();
             let kind = ProgramKind::of_section(&section.name, &options.sections);
@@ -390,7 +383,7 @@ impl<'e, 'a> File<'e, 'a> {
         };
         let is_code = |section: usize| {
             let section = self.elf.sections().get(section);
-            section.is_some_and(|section| self.code.get(&*section.name) == Some(&section.index))
+            section.is_some_and(|section| self.code.get(&section.name) == Some(&section.index))
         };
         let places = self.symbols.iter().filter_map(place);
         places.filter(|(section, _)| is_code(*section) && !self.is_program_section(*section)).collect()
@@ -398,7 +391,7 @@ impl<'e, 'a> File<'e, 'a> {
 
     /// The section with the relocations of `section`.
     fn relocations_of(&self, section: &Section<'_>) -> Option<&'e Section<'a>> {
-        self.relocations.get(&(section.index as u64)).map(|&table| &self.elf.sections()[table])
+        self.relocations.get(section.index).copied().flatten().map(|table| &self.elf.sections()[table])
     }
 
     /// The symbols in the section with this index, in the order of their places there.

@@ -10,7 +10,7 @@ impl Plan {
     pub fn explain(&self, load: &ProgLoad, log: &str) -> Explanation {
         let subject = Subject {
             insns: &load.insns,
-            btf: self.btf.as_ref(),
+            btf: self.btf.as_deref(),
             lines: load.info.as_ref().map_or(&[], |info| &info.lines),
             functions: self.functions(load),
             maps: self.maps_of(load),

@@ -52,6 +52,8 @@ pub use prog_array_pins::{
 pub use slot::{MapSlot, ModuleSlot, ProgramSlot};
 pub use trial::own_link;
 
+use std::sync::Arc;
+
 use nix::libc::{E2BIG, EBUSY, EINVAL, EOPNOTSUPP, EPERM};
 
 use crate::btf::{Btf, BtfAddition};
@@ -74,7 +76,7 @@ pub struct Plan {
     /// The sections that the programs are in, by [`ProgramSlot`].
     pub sections: Vec<String>,
     /// The object's BTF, if it is handed over to the kernel.
-    pub btf: Option<Btf>,
+    pub btf: Option<Arc<Btf>>,
     /// How instructions were adapted to the types of the kernel, by [`ProgramSlot`].
     pub relocations: Vec<Vec<Resolution>>,
     /// What the programs take from the kernel.

@@ -52,9 +52,10 @@ impl Loader<'_> {
         linked.iter_mut().map(relocate).collect()
     }
 
-    /// None for an object without BTF, which has no relocations either.
+    /// None for programs without relocations.
     fn relocator(&self, linked: &[Linked]) -> Option<Relocator<'_, '_>> {
         let relocations = linked.iter().flat_map(|linked| &linked.relocations);
+        relocations.clone().next()?;
         let types = self.target_types.as_ref().or(self.kernel_types.as_ref());
         let btf = self.object.btf.as_ref()?;
         Some(Relocator::new(btf, self.object.order, relocations, types))

@@ -14,8 +14,9 @@ use crate::plan::slot::ProgramSlot;
 
 impl Loader<'_> {
     /// Refuses an extension without a program to extend, and a program to extend without an extension.
-    pub(super) fn refuse_extensions_of_nothing(&self, chosen: &[&ProgramSpec]) -> Result<()> {
-        let extension = chosen.iter().find_map(|program| Some((program, program.extends()?)));
+    pub(super) fn refuse_extensions_of_nothing(&self, chosen: &[usize]) -> Result<()> {
+        let mut programs = chosen.iter().map(|&index| &self.object.programs[index]);
+        let extension = programs.find_map(|program| Some((program, program.extends()?)));
         let Some((program, function)) = extension else {
             return match self.extended {
                 Some(_) => Err(Error::new(

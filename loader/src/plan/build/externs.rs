@@ -194,7 +194,7 @@ impl Loader<'_> {
     /// The programs to load with what they reach.
     pub(super) fn linked(&self) -> Result<Vec<Linked>> {
         let (chosen, _) = self.programs()?;
-        Ok(Programs::link(self.object, chosen)?.linked)
+        Ok(Programs::link(self.object, &chosen)?.linked)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The steps that make, find, pin and fill the maps of an object.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use nix::libc::{EACCES, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM};
@@ -11,6 +10,7 @@ use super::{Loader, NEWER, charged, name_for};
 use crate::error::{Context, ENOTSUPP, Error, ErrorKind, Remedy, Result, quote};
 use crate::features::{Answer, Feature, Kernel};
 use crate::object::{InnerMap, MapDialect, MapShape, MapSpec, Pinning, SlotValue};
+use crate::order::twice;
 use crate::plan::call::{Adapted, Call, FdValue, Fit, MapCreate, OtherShape, WantedMap};
 use crate::plan::pin_path::{beside, check_pin_path};
 use crate::plan::slot::MapSlot;
@@ -273,22 +273,16 @@ impl<'o> Templates<'o> {
 
 /// Two maps at one path would become one: the second finds the first there and takes it for its own.
 pub(super) fn refuse_shared_pins(maps: &[MapSpec], pins: &[Option<String>]) -> Result<()> {
-    let mut owners = BTreeMap::new();
-    for (index, (map, path)) in maps.iter().zip(pins).enumerate() {
-        let Some(path) = path else { continue };
-        if let Some(other) = owners.insert(&**path, index) {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!(
-                    "maps {} and {} would both be pinned at {}",
-                    quote(&maps[other].name),
-                    quote(&map.name),
-                    quote(path)
-                ),
-            ));
-        }
-    }
-    Ok(())
+    let pinned = maps.iter().zip(pins).filter_map(|(map, path)| Some((&*map.name, path.as_deref()?)));
+    let (names, paths): (Vec<_>, Vec<_>) = pinned.unzip();
+    let Some((second, first)) = twice(&paths) else { return Ok(()) };
+    let message = format!(
+        "maps {} and {} would both be pinned at {}",
+        quote(names[first]),
+        quote(names[second]),
+        quote(paths[second])
+    );
+    Err(Error::new(ErrorKind::InvalidInput, message))
 }
 
 /// The kernel makes a map of maps only with the fd of a map like those that it will hold.

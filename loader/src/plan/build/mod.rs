@@ -219,7 +219,7 @@ impl<'o> Loader<'o> {
         self.refuse_what_does_not_fit()?;
         let (chosen, attached) = self.programs()?;
         self.refuse_extensions_of_nothing(&chosen)?;
-        let mut programs = Programs::link(self.object, chosen)?;
+        let mut programs = Programs::link(self.object, &chosen)?;
         let relocations = self.relocate(&mut programs.linked)?;
         let externs = self.externs(&programs.linked, kernel)?;
         let data = DataMaps::new(self.object, &programs.linked)?;
@@ -342,7 +342,8 @@ impl<'o> Loader<'o> {
         if self.targets.is_empty() {
             return Ok(Vec::new());
         }
-        let unspecified = unspecified(before, attached, arrays);
+        let replaces = self.targets.iter().any(|target| target.replace);
+        let unspecified = if replaces { unspecified(before, attached, arrays) } else { Vec::new() };
         let is_bound = |load: &ProgLoad| load.program == attached && load.device == Device::Interface;
         let bound = before.iter().any(|step| matches!(&step.call, Call::ProgLoad(load) if is_bound(load)));
         let mut attach = Vec::new();
@@ -353,6 +354,9 @@ impl<'o> Loader<'o> {
             attach.push(Attaching { program: attached, target, bpffs: &self.bpffs, own }.steps());
         }
         let mut steps = at_each(attach);
+        if !replaces {
+            return Ok(steps);
+        }
         let is_locked = before.iter().any(|step| matches!(step.call, Call::Lock { .. }));
         // The prog arrays of this program are in that directory too.
         let last = if arrays.is_empty() { remove_root(&self.bpffs, is_locked) } else { Vec::new() };
@@ -372,27 +376,29 @@ impl<'o> Loader<'o> {
         }
     }
 
-    /// The programs that are asked for, and which of them is the one to attach.
-    fn programs(&self) -> Result<(Vec<&'o ProgramSpec>, ProgramSlot)> {
+    /// The programs that are asked for, by their indices in the object, and which of them is the one to attach.
+    fn programs(&self) -> Result<(Vec<usize>, ProgramSlot)> {
         let named = self.program.as_deref().map(|name| self.object.program(name)).transpose()?;
         let is_named =
             |program: &ProgramSpec| named.is_some_and(|named| named.function.name == program.function.name);
         // With no program to extend, extensions are passed over like programs of other types.
-        let is_for_us = |program: &&ProgramSpec| {
+        let is_for_us = |program: &ProgramSpec| {
             (program.extends().is_none() || self.extended.is_some())
                 && (!program.is_optional() || is_named(program))
         };
-        let all: Vec<_> = self.object.programs.iter().filter(is_for_us).collect();
+        let programs = &self.object.programs;
+        let all: Vec<usize> = (0..programs.len()).filter(|&index| is_for_us(&programs[index])).collect();
         let chosen = match (named, &all[..]) {
             (Some(named), _) => named,
             // With nothing to attach there is nothing to choose.
-            (None, [first, ..]) if self.all_programs && self.targets.is_empty() => first,
+            (None, [first, ..]) if self.all_programs && self.targets.is_empty() => &programs[*first],
             (None, _) => self.object.only_program()?,
         };
         // The reader of objects refuses two programs of one name.
-        match all.iter().position(|program| program.function.name == chosen.function.name) {
+        let is_chosen = |index: usize| programs[index].function.name == chosen.function.name;
+        match all.iter().position(|&index| is_chosen(index)) {
             Some(place) if self.all_programs => Ok((all, ProgramSlot(place))),
-            _ => Ok((vec![chosen], ProgramSlot(0))),
+            _ => Ok(((0..programs.len()).filter(|&index| is_chosen(index)).collect(), ProgramSlot(0))),
         }
     }
 

@@ -1,7 +1,5 @@
 //! Tail calls: the programs that a prog array names are loaded too, and put into it, and the array is kept.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::{iter, mem};
 
 use nix::libc::{EEXIST, ENOPROTOOPT, ENOTEMPTY};
@@ -11,7 +9,7 @@ use super::maps::put_in;
 use crate::error::{Error, ErrorKind, Remedy, Result, quote};
 use crate::linker::{Linked, Linker, Referent};
 use crate::object::{MapDialect, Object, ProgramKind, ProgramSpec, SlotValue};
-use crate::order::InOrder as _;
+use crate::order::{InOrder as _, twice};
 use crate::plan::call::{Call, FdValue};
 use crate::plan::prog_array_pins::{
     Attachment, PinsAction, ProgArrayPins, own_directory, prog_array_pin_name,
@@ -34,17 +32,19 @@ pub(super) struct Programs<'o> {
     pub(super) specs: Vec<&'o ProgramSpec>,
     /// The same, linked.
     pub(super) linked: Vec<Linked>,
-    /// Where they are there, by where they begin.
-    slots: BTreeMap<(&'o str, u64), usize>,
+    /// Where each of [`Object::programs`] is there, if it is.
+    slots: Vec<Option<ProgramSlot>>,
 }
 
 impl<'o> Programs<'o> {
-    /// Links the `chosen` programs of the object, and all that they reach.
-    pub(super) fn link(object: &'o Object, chosen: Vec<&'o ProgramSpec>) -> Result<Self> {
+    /// Links the `chosen` programs, by their indices in the object, and all that they reach.
+    pub(super) fn link(object: &'o Object, chosen: &[usize]) -> Result<Self> {
         let linker = Linker::new(object);
-        let mut slots = BTreeMap::new();
-        slots.extend(chosen.iter().enumerate().map(|(slot, program)| (program.function.place(), slot)));
-        let mut programs = Self { object, slots, specs: chosen, linked: Vec::new() };
+        let slots = vec![None; object.programs.len()];
+        let mut programs = Self { object, slots, specs: Vec::new(), linked: Vec::new() };
+        for &program in chosen {
+            programs.add(program);
+        }
         let mut weight = 0;
         while let Some(program) = programs.specs.get(programs.linked.len()) {
             let linked = linker.link(program)?;
@@ -55,17 +55,21 @@ impl<'o> Programs<'o> {
             let first = programs.linked.is_empty().then(|| always_filled(object));
             for map in programs.prog_arrays_of(&linked).into_iter().chain(first.into_iter().flatten()) {
                 for slot in &object.maps[map].slots {
-                    let program = named_program(object, map, &slot.value)?;
-                    if let Entry::Vacant(vacant) = programs.slots.entry(program.function.place()) {
-                        vacant.insert(programs.specs.len());
-                        programs.specs.push(program);
-                    }
+                    programs.add(named_program(object, map, &slot.value)?);
                 }
             }
             programs.linked.push(linked);
         }
         programs.refuse_mixed_kinds()?;
         Ok(programs)
+    }
+
+    /// Gives a slot to the program with this index in the object, unless it has one.
+    fn add(&mut self, program: usize) {
+        if self.slots[program].is_none() {
+            self.slots[program] = Some(ProgramSlot(self.specs.len()));
+            self.specs.push(&self.object.programs[program]);
+        }
     }
 
     /// Puts programs into the prog arrays, in the order of these; `pins` are those of the maps.
@@ -109,8 +113,7 @@ impl<'o> Programs<'o> {
 
     fn slot_of(&self, value: &SlotValue) -> Option<ProgramSlot> {
         let SlotValue::Program(program) = value else { return None };
-        let slot = self.slots.get(&self.object.programs[*program].function.place());
-        slot.copied().map(ProgramSlot)
+        self.slots[*program]
     }
 
     /// The kernel lets only programs of one kind share a prog array: it would refuse the second with a bare EINVAL.
@@ -142,10 +145,10 @@ fn always_filled(object: &Object) -> impl Iterator<Item = usize> + '_ {
     named.map(|(map, _)| map)
 }
 
-/// The program that a prog array names.
-fn named_program<'o>(object: &'o Object, map: usize, value: &SlotValue) -> Result<&'o ProgramSpec> {
+/// The program that a prog array names, by its index in the object.
+fn named_program(object: &Object, map: usize, value: &SlotValue) -> Result<usize> {
     match value {
-        SlotValue::Program(program) => Ok(&object.programs[*program]),
+        SlotValue::Program(program) => Ok(*program),
         SlotValue::Function { name, section } => {
             let map = &object.maps[map];
             let message = format!(
@@ -181,17 +184,16 @@ impl Loader<'_> {
         ];
         let names: Vec<_> =
             maps.iter().map(|&map| prog_array_pin_name(&self.object.maps[map].name)).collect();
-        let mut owners = BTreeMap::new();
+        if let Some((second, first)) = twice(&names.iter().map(String::as_str).collect::<Vec<_>>()) {
+            let message = format!(
+                "maps {} and {} would both be pinned as {}",
+                quote(&self.object.maps[maps[first]].name),
+                quote(&self.object.maps[maps[second]].name),
+                quote(&names[second])
+            );
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
         for (&map, name) in maps.iter().zip(&names) {
-            if let Some(other) = owners.insert(&**name, map) {
-                let message = format!(
-                    "maps {} and {} would both be pinned as {}",
-                    quote(&self.object.maps[other].name),
-                    quote(&self.object.maps[map].name),
-                    quote(name)
-                );
-                return Err(Error::new(ErrorKind::InvalidInput, message));
-            }
             let pin = PinsAction::Pin { map: MapSlot(map), name: name.clone() };
             let pin = || Step::new(pins(&self.bpffs, of, pin.clone()));
             // What is there was left by another program, whose id has come round again.

@@ -106,7 +106,7 @@ fn object(externs: &[(&str, bool, ExternKind)], types: &Types) -> Object {
         maps: Vec::new(),
         data: vec![data],
         externs: externs.iter().map(spec).collect(),
-        btf: Some(types.builder.parse().unwrap()),
+        btf: Some(Arc::new(types.builder.parse().unwrap())),
         btf_flaw: None,
         other_code: Vec::new(),
     }
