@@ -306,7 +306,7 @@ impl<'p> Execution<'p> {
                 Err(self.cannot_do_without_types(load))
             }
             Call::ProgLoad(load) if self.types.btf.is_none() && load.info.is_some() => {
-                self.call(&Call::ProgLoad(ProgLoad { info: None, ..load.clone() }))
+                self.call(&ProgLoad { info: None, ..(**load).clone() }.into())
             }
             Call::ProgLoad(load) if load.log => self.load_with_log(call, load),
             Call::ProgLoad(load) => self.load_uninterrupted(call, load),

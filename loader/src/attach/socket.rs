@@ -16,7 +16,7 @@ use crate::sys::{self, Errno};
 /// much as one link takes; the longest part of a link, its alternative names, is one attribute of at most 64 KiB.
 pub(super) const DATAGRAM: usize = 128 * 1024;
 /// Room for the answer to nearly every other request: one interface has about 1,100 bytes, a refusal fewer.
-const FIRST_DATAGRAM: usize = 8 * 1024;
+const FIRST_DATAGRAM: usize = 4 * 1024;
 /// How often a list of interfaces is asked for anew because some came or went meanwhile.
 const MAX_DUMPS: usize = 16;
 

@@ -18,7 +18,8 @@ pub(super) fn explained(refusal: Error, call: &Call, kernel: &Kernel) -> Error {
         }
         _ => return refusal,
     }
-    if let (Some(E2BIG), Call::ProgLoad(ProgLoad { extends: Some(_), .. })) = (refusal.errno(), call) {
+    let extends = |call: &Call| matches!(call, Call::ProgLoad(load) if load.extends.is_some());
+    if refusal.errno() == Some(E2BIG) && extends(call) {
         return refusal.with_rule(lacking("programs that replace functions of others", "5.6"));
     }
     match call.needs().into_iter().find(|feature| probe(*feature) == Answer::No) {

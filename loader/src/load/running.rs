@@ -132,7 +132,7 @@ impl Plan {
     /// How a program is loaded at the first try.
     fn load_of(&self, program: ProgramSlot) -> Option<&ProgLoad> {
         self.calls().find_map(|call| match call {
-            Call::ProgLoad(load) if load.program == program => Some(load),
+            Call::ProgLoad(load) if load.program == program => Some(&**load),
             _ => None,
         })
     }

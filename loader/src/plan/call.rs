@@ -155,8 +155,8 @@ pub enum Call {
         /// The pin.
         path: String,
     },
-    /// Load a program.
-    ProgLoad(ProgLoad),
+    /// Load a program. It says far more than other calls.
+    ProgLoad(Box<ProgLoad>),
     /// Open the program that is to be extended, and read its types, where its functions are named.
     OpenExtended {
         /// Where it is found.
@@ -322,6 +322,12 @@ pub enum GuardMessage {
     HandOver,
     /// Tell the guard that the change is made.
     Made,
+}
+
+impl From<ProgLoad> for Call {
+    fn from(load: ProgLoad) -> Self {
+        Self::ProgLoad(Box::new(load))
+    }
 }
 
 impl From<BpfLinkCall> for Call {

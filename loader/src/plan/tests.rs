@@ -89,7 +89,7 @@ fn pin_of(loader: &Loader<'_>) -> Result<Option<String>> {
 /// The one program load among the steps of the plan.
 fn load_step(plan: &Plan) -> (&Step, &ProgLoad) {
     let mut loads = plan.steps.iter().filter_map(|step| match &step.call {
-        Call::ProgLoad(load) => Some((step, load)),
+        Call::ProgLoad(load) => Some((step, &**load)),
         _ => None,
     });
     loads.next().unwrap()
@@ -505,14 +505,14 @@ fn what_a_call_cannot_do_without_is_known() {
     let object = object(vec![map("m", Pinning::None)]);
     let plan = plan(&object);
     let (_, load) = load_step(&plan);
-    assert_eq!(Call::ProgLoad(load.clone()).needs(), []);
+    assert_eq!(Call::from(load.clone()).needs(), []);
     let mut newer = load.clone();
     let call = Insn { code: BPF_CALL, dst: 0, src: BPF_PSEUDO_CALL, off: 0, imm: 0 };
     newer.insns = [&[call], &*newer.insns].concat().into();
     newer.expected_attach_type = Some(AttachType::XDP_CPUMAP);
     newer.flags |= BPF_F_XDP_HAS_FRAGS;
     let needs = [Feature::FunctionCalls, Feature::CpumapPrograms, Feature::XdpFrags];
-    assert_eq!(Call::ProgLoad(newer).needs(), needs);
+    assert_eq!(Call::from(newer).needs(), needs);
 
     let Call::MapCreate(create) = &plan.steps[0].call else { panic!("{plan}") };
     let of = |map_type, value_size| {

@@ -85,7 +85,7 @@ pub(crate) fn running(interface: &Interface) -> Vec<(Mode, u32)> {
 pub(crate) fn loads(plan: &Plan) -> Vec<&ProgLoad> {
     plan.calls()
         .filter_map(|call| match call {
-            Call::ProgLoad(load) => Some(load),
+            Call::ProgLoad(load) => Some(&**load),
             _ => None,
         })
         .collect()

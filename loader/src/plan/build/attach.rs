@@ -194,7 +194,7 @@ pub(super) fn unspecified(steps: &[Step], attached: ProgramSlot, arrays: &[usize
     let again = steps.iter().filter_map(|step| match &step.call {
         Call::ProgLoad(load) if is_meant(load.program) => {
             let expected_attach_type = load.expected_attach_type.filter(|kind| *kind != AttachType::XDP);
-            Some(Step::new(Call::ProgLoad(ProgLoad { expected_attach_type, ..load.clone() })))
+            Some(Step::new(ProgLoad { expected_attach_type, ..(**load).clone() }))
         }
         Call::ProgBindMap { program, .. } if is_meant(*program) => Some(step.clone()),
         Call::MapCreate(create) if arrays.contains(&create.map.0) => Some(step.clone()),

@@ -57,7 +57,7 @@ impl Loader<'_> {
         let with_log = ProgLoad { log: true, ..load.clone() };
         // A good program is loaded silently; only a refusal is worth a log, and the log tells whose refusal it is.
         let explain = vec![load_step_with_log(with_log, kernel)];
-        Ok(charged(&Call::ProgLoad(load), kernel).or(On::AnyErrno, explain))
+        Ok(charged(&load.into(), kernel).or(On::AnyErrno, explain))
     }
 
     /// Pins the programs, each under its name, and asks for what is told of them.
@@ -121,7 +121,7 @@ fn info(program: &ProgramSpec, linked: &Linked) -> Result<Option<ProgInfo>> {
 /// Loads a program with the verifier's log; if that is refused for want of what only newer kernels have, without
 /// one of those after the other.
 fn load_step_with_log(load: ProgLoad, kernel: &Kernel) -> Step {
-    let mut step = Step::new(Call::ProgLoad(load.clone()));
+    let mut step = Step::new(load.clone());
     // Of an extension the kernel wants the types that it compares with those of the function.
     if load.info.as_ref().is_some_and(|info| !info.is_needed) && load.extends.is_none() {
         let without = ProgLoad { info: None, ..load.clone() };

@@ -120,7 +120,7 @@ fn kernel(types: &Types) -> KernelTypes {
 fn load(loader: &Loader<'_>) -> (ProgLoad, Plan) {
     let plan = loader.plan(&Kernel::unknown()).unwrap();
     let mut loads = plan.steps.iter().filter_map(|step| match &step.call {
-        Call::ProgLoad(load) => Some(load.clone()),
+        Call::ProgLoad(load) => Some((**load).clone()),
         _ => None,
     });
     (loads.next().unwrap(), plan.clone())
