@@ -2,7 +2,7 @@
 
 use std::mem::ManuallyDrop;
 
-use loader::load::{Loaded, Outcome, Record};
+use loader::load::{ExecuteOptions, Loaded, Outcome, Record};
 use loader::plan::{Call, MapSlot, Plan, Step};
 use loader::{Result, errno_name, escape, quote};
 use nix::sys::signal::{SigSet, Signal};
@@ -63,10 +63,9 @@ pub(super) fn execute_with(planned: &Planned, telling: Telling, guard: Option<&G
             transcript.push(RecordDocument::new(record));
         }
     };
-    let loaded = match guard {
-        Some(guard) => planned.plan.execute_on_trial(&guard.socket, observe)?,
-        None => planned.plan.execute(observe)?,
-    };
+    let options =
+        ExecuteOptions { guard: guard.map(|guard| &guard.socket), timed: telling.verbose || telling.json };
+    let loaded = planned.plan.execute_with(options, observe)?;
     if let Some(flaw) = &planned.btf_flaw {
         output::remark(format_args!("warning: loaded without {}", escape(flaw)));
     }
@@ -133,7 +132,8 @@ pub(crate) struct RecordDocument {
     number: Option<String>,
     calls: Vec<CallDocument>,
     outcome: String,
-    microseconds: u128,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    microseconds: Option<u128>,
 }
 
 impl RecordDocument {
@@ -142,7 +142,7 @@ impl RecordDocument {
             number: record.number.map(|number| number.to_string()),
             calls: record.kernel_calls().iter().map(CallDocument::new).collect(),
             outcome: record.outcome.to_string(),
-            microseconds: record.took.as_micros(),
+            microseconds: record.took.map(|took| took.as_micros()),
         }
     }
 }

@@ -12,7 +12,7 @@
 //! let plan = Loader::new(&object).plan_for_running_kernel()?;
 //! let loaded = plan.execute(|record| {
 //!     for call in record.kernel_calls() {
-//!         eprintln!("{call}: {:?} in {:?}", record.outcome, record.took);
+//!         eprintln!("{call}: {:?}", record.outcome);
 //!     }
 //! })?;
 //! println!("program id {}", loaded.program("xdp_drop")?.info()?.id);
@@ -70,26 +70,31 @@ impl Plan {
     /// A plan that pins waits, without a limit, until no other run is busy with pins below the same root of bpffs
     /// ([`pin::lock`]): whoever holds that lock himself would wait for himself.
     pub fn execute(&self, observe: impl FnMut(&Record<'_>)) -> Result<Loaded> {
-        self.execute_with(None, Box::new(observe))
+        self.execute_with(ExecuteOptions::default(), observe)
     }
 
-    /// The same for a plan [on trial](Plan::on_trial), with a guard at the other end of `guard` which knows how to read
-    /// a [`Trial`](crate::attach::Trial).
-    pub fn execute_on_trial(&self, guard: &UnixStream, observe: impl FnMut(&Record<'_>)) -> Result<Loaded> {
-        self.execute_with(Some(guard), Box::new(observe))
-    }
-
-    fn execute_with<'p>(
-        &'p self,
-        guard: Option<&'p UnixStream>,
-        observe: Box<dyn FnMut(&Record<'_>) + 'p>,
+    /// The same, given what else the caller wants.
+    pub fn execute_with(
+        &self,
+        options: ExecuteOptions<'_>,
+        observe: impl FnMut(&Record<'_>),
     ) -> Result<Loaded> {
-        let mut execution = Execution::new(self, guard, observe);
+        let mut execution = Execution::new(self, options, Box::new(observe));
         match execution.steps(&self.steps) {
             Ok(()) => Ok(execution.finish()),
             Err(error) => Err(execution.take_back(error)),
         }
     }
+}
+
+/// How a plan is carried out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExecuteOptions<'a> {
+    /// For a plan [on trial](Plan::on_trial): who takes the change back is at the other end, and knows how to read a
+    /// [`Trial`](crate::attach::Trial).
+    pub guard: Option<&'a UnixStream>,
+    /// Ask the clock how long each call takes ([`Record::took`]). Its first answer takes as long as a small call.
+    pub timed: bool,
 }
 
 /// What the slots of the plan stand for, as far as it exists.
@@ -150,8 +155,7 @@ struct Execution<'p> {
     netns_cookie: u64,
     /// The program that is to be extended.
     extended: Option<Extended>,
-    /// Who takes a change on trial back.
-    guard: Option<&'p UnixStream>,
+    options: ExecuteOptions<'p>,
     /// What takes back what was done, and at which interface.
     undo: Vec<(usize, Call)>,
     /// Whether what takes the changes back has been let go of.
@@ -159,7 +163,7 @@ struct Execution<'p> {
 }
 
 impl<'p> Execution<'p> {
-    fn new(plan: &'p Plan, guard: Option<&'p UnixStream>, observe: Box<dyn FnMut(&Record<'_>) + 'p>) -> Self {
+    fn new(plan: &'p Plan, options: ExecuteOptions<'p>, observe: Box<dyn FnMut(&Record<'_>) + 'p>) -> Self {
         Self {
             plan,
             observe,
@@ -174,7 +178,7 @@ impl<'p> Execution<'p> {
             number: None,
             netns_cookie: 0,
             extended: None,
-            guard,
+            options,
             undo: Vec::new(),
             is_settled: false,
         }
@@ -316,8 +320,9 @@ impl<'p> Execution<'p> {
 
     /// Makes a call and tells the observer of the answer.
     fn recorded(&mut self, call: &Call, make: impl FnOnce(&mut Self) -> Result<Outcome>) -> Result<()> {
-        let start = Instant::now();
+        let start = self.options.timed.then(Instant::now);
         let answer = make(self);
+        let took = start.map(|start| start.elapsed());
         let outcome = match &answer {
             Ok(outcome) => outcome.clone(),
             Err(error) => match error.errno() {
@@ -329,7 +334,7 @@ impl<'p> Execution<'p> {
             self.undo.extend(call.opposite().map(|undo| (self.at, undo)));
             self.is_settled |= settles(call);
         }
-        (self.observe)(&Record::new(self.plan, self.at, self.number, call, outcome, start.elapsed()));
+        (self.observe)(&Record::new(self.plan, self.at, self.number, call, outcome, took));
         answer.map(drop)
     }
 

@@ -1,9 +1,11 @@
-//! What a load leaves in the hands of its caller: the object's types in the kernel, and the interfaces.
+//! What a load leaves in the hands of its caller: the object's types in the kernel, the interfaces, and how long calls
+//! took.
 
 mod alone;
 
 use std::process::Command;
 
+use loader::load::{ExecuteOptions, Record};
 use loader::map::{Map, MapParams};
 use loader::pin::BPFFS_ROOT;
 use loader::{Interface, InterfaceRef, Kernel, Loader, Mode, Object, Target, attach};
@@ -56,5 +58,24 @@ fn the_interface_stays_at_hand_when_its_name_changes() {
         assert!(
             Interface::named("other0").and_then(|other| other.look()).expect("it is there").xdp.is_empty()
         );
+    });
+}
+
+#[test]
+fn calls_are_timed_where_the_caller_asks_for_it() {
+    alone(|| {
+        let object = Object::open(FIXTURE).expect("the fixture can be read");
+        let plan = Loader::new(&object).plan(&Kernel::unknown()).expect("the object can be planned");
+        for timed in [false, true] {
+            let options = ExecuteOptions { timed, ..ExecuteOptions::default() };
+            let mut records = 0;
+            let observe = |record: &loader::load::Record<'_>| {
+                assert_eq!(record.took.is_some(), timed);
+                assert_eq!(record.to_string().ends_with(" us)"), timed, "{record}");
+                records += 1;
+            };
+            plan.execute_with(options, observe).expect("it can be loaded");
+            assert!(records > 2);
+        }
     });
 }

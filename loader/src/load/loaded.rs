@@ -51,7 +51,8 @@ pub struct AttachedTo {
 }
 
 /// A call that was made, and how the kernel answered: an entry of the transcript. It displays as the system calls in
-/// the words of strace(1), each after its number, control characters escaped, then the outcome and the time.
+/// the words of strace(1), each after its number, control characters escaped, then the outcome, and the time if it
+/// was taken.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Record<'p> {
@@ -64,8 +65,8 @@ pub struct Record<'p> {
     pub call: &'p Call,
     /// What came of the last of its system calls: a number such as an fd where it gives one, or the refusal.
     pub outcome: Outcome,
-    /// How long they took.
-    pub took: Duration,
+    /// How long they took, where the caller wants to know ([`ExecuteOptions::timed`](super::ExecuteOptions)).
+    pub took: Option<Duration>,
 }
 
 impl<'p> Record<'p> {
@@ -75,7 +76,7 @@ impl<'p> Record<'p> {
         number: Option<Number>,
         call: &'p Call,
         outcome: Outcome,
-        took: Duration,
+        took: Option<Duration>,
     ) -> Self {
         Self { plan, at, number, call, outcome, took }
     }
@@ -95,7 +96,11 @@ impl fmt::Display for Record<'_> {
             let number = self.number.map_or("    ".to_owned(), |number| label(number.and(index)));
             write!(f, "{number}{}", escape(&call.to_string()))?;
         }
-        write!(f, " -> {} ({} us)", escape(&self.outcome.to_string()), self.took.as_micros())
+        write!(f, " -> {}", escape(&self.outcome.to_string()))?;
+        match self.took {
+            Some(took) => write!(f, " ({} us)", took.as_micros()),
+            None => Ok(()),
+        }
     }
 }
 

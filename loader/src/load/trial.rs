@@ -11,7 +11,7 @@ use crate::plan::{Arm, Call, FdValue, MapSlot, own_link};
 
 impl Execution<'_> {
     pub(super) fn guard(&self) -> Result<&UnixStream> {
-        self.guard.ok_or_else(|| {
+        self.options.guard.ok_or_else(|| {
             Error::new(ErrorKind::InvalidInput, "a plan on trial is carried out with a guard alone")
         })
     }

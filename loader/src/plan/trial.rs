@@ -23,7 +23,7 @@ pub fn own_link(bpffs: &str, netns_cookie: impl Display, ifindex: impl Display) 
 }
 
 impl Plan {
-    /// The same plan on trial, with its bpffs at `bpffs`: for [`execute_on_trial`](Plan::execute_on_trial). Each of its
+    /// The same plan on trial, with its bpffs at `bpffs`: for [`execute_with`](Plan::execute_with) a guard. Each of its
     /// interfaces is on trial by itself, and the guard is told of each before it is changed.
     pub fn on_trial(self, bpffs: &str) -> Result<Self> {
         if self.attach.is_empty() {
