@@ -1,4 +1,6 @@
 //! The arguments of the command line, and what they mean to the library.
+//!
+//! clap would make each struct of arguments a group, to which nothing here refers; with `group(skip)` it does not.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -16,6 +18,7 @@ use crate::format::Format;
 
 /// Which program: one of an object, or one that is loaded already, whoever loaded it.
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Source {
     /// The object file: ELF, compiled with `clang -target bpf -c`
     #[arg(required_unless_present_any = ["pinned", "prog_id"])]
@@ -34,6 +37,7 @@ const OF_AN_OBJECT: [&str; 9] =
 
 /// What the file does not say about itself.
 #[derive(Args, Debug, Default)]
+#[group(skip)]
 pub(crate) struct Reading {
     /// Treat this section as containing XDP programs, whatever its name
     #[arg(long = "section", value_name = "NAME")]
@@ -63,6 +67,7 @@ impl From<Dialect> for MapDialect {
 
 /// How to load an object.
 #[derive(Args, Debug, Default)]
+#[group(skip)]
 pub(crate) struct Load {
     #[command(flatten)]
     pub(crate) reading: Reading,
@@ -95,6 +100,7 @@ pub(crate) struct Load {
 
 /// How to attach.
 #[derive(Args, Debug, Default)]
+#[group(skip)]
 pub(crate) struct Target {
     #[command(flatten)]
     pub(crate) place: Place,
@@ -115,6 +121,7 @@ pub(crate) struct Target {
 
 /// Whether a change is taken back by itself.
 #[derive(Args, Clone, Copy, Debug, Default)]
+#[group(skip)]
 pub(crate) struct Trial {
     /// Undo the change unless `xdpload confirm` is run within TIME: 90, 60s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
@@ -123,6 +130,7 @@ pub(crate) struct Trial {
 
 /// What becomes of the maps of the program that is replaced.
 #[derive(Args, Clone, Copy, Debug, Default)]
+#[group(skip)]
 pub(crate) struct Upgrade {
     /// Reuse the maps of the replaced program, found by name; fail if type, sizes, entries or flags of one differ
     #[arg(long, requires = "replace", conflicts_with_all = ["pinned", "prog_id"])]
@@ -134,6 +142,7 @@ pub(crate) struct Upgrade {
 
 /// Where an interface is.
 #[derive(Args, Debug, Default)]
+#[group(skip)]
 pub(crate) struct Place {
     /// The network namespace of the interface, by name (in /run/netns) or by path
     #[arg(long, value_name = "NAME|PATH")]
@@ -149,6 +158,7 @@ impl Place {
 
 /// In which form the answer comes.
 #[derive(Args, Clone, Copy, Debug, Default)]
+#[group(skip)]
 pub(crate) struct Form {
     /// Print the result as one JSON document
     #[arg(long)]
@@ -156,6 +166,7 @@ pub(crate) struct Form {
 }
 
 #[derive(Args, Debug, Default)]
+#[group(skip)]
 #[command(override_usage = ATTACH_USAGE, after_help = ATTACH_HELP)]
 pub(crate) struct Attach {
     /// One or more interfaces, by name or index, then the object file: ELF, compiled with `clang -target bpf -c`
@@ -239,6 +250,7 @@ impl Attach {
 
 /// What is told of a load beside the answer.
 #[derive(Args, Debug, Default)]
+#[group(skip)]
 pub(crate) struct Report {
     /// Print every kernel call to standard error
     #[arg(short, long)]
@@ -249,6 +261,7 @@ pub(crate) struct Report {
 }
 
 #[derive(Args, Debug, Default)]
+#[group(skip)]
 pub(crate) struct Detach {
     /// The interfaces, by name or index
     #[arg(value_name = "IF", required = true)]
@@ -272,6 +285,7 @@ pub(crate) struct Detach {
 
 /// Where pins are made and looked for, and the blocklist.
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Bpffs {
     /// The mount point of bpffs
     #[arg(long = "bpffs", value_name = "DIR", default_value = BPFFS_ROOT)]
@@ -300,6 +314,7 @@ impl Bpffs {
 }
 
 #[derive(Args, Debug, Default)]
+#[group(skip)]
 pub(crate) struct Confirm {
     /// The interface, by name or index [default: all with a change on trial]
     #[arg(value_name = "IF")]
@@ -313,6 +328,7 @@ pub(crate) struct Confirm {
 }
 
 #[derive(Args, Debug, Default)]
+#[group(skip)]
 pub(crate) struct Status {
     /// The interface, by name or index [default: all that have a program or a change on trial]
     #[arg(value_name = "IF")]
@@ -346,6 +362,7 @@ pub(crate) enum Map {
 
 /// Which map.
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct MapChoice {
     /// A map: the path of its pin, its id, or IF:NAME for a map of the program on an interface
     #[arg(value_name = "MAP")]
@@ -356,6 +373,7 @@ pub(crate) struct MapChoice {
 
 /// How to print keys and values.
 #[derive(Args, Clone, Copy, Debug, Default)]
+#[group(skip)]
 pub(crate) struct Formats {
     /// How to print keys: auto, hex, dec, ipv4, ipv6, mac, or prefix
     #[arg(long, value_name = "FORMAT", default_value = "auto", hide_possible_values = true)]
@@ -366,6 +384,7 @@ pub(crate) struct Formats {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct MapList {
     /// Only the maps of the programs on this interface, by name or index
     #[arg(value_name = "IF")]
@@ -377,6 +396,7 @@ pub(crate) struct MapList {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = DUMP_HELP)]
 pub(crate) struct MapDump {
     #[command(flatten)]
@@ -388,6 +408,7 @@ pub(crate) struct MapDump {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = GET_HELP)]
 pub(crate) struct MapGet {
     #[command(flatten)]
@@ -403,6 +424,7 @@ pub(crate) struct MapGet {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = SET_HELP)]
 pub(crate) struct MapSet {
     #[command(flatten)]
@@ -427,6 +449,7 @@ pub(crate) struct MapSet {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = DELETE_HELP)]
 pub(crate) struct MapDelete {
     #[command(flatten)]
@@ -441,6 +464,7 @@ pub(crate) struct MapDelete {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = LOAD_HELP)]
 pub(crate) struct MapLoad {
     #[command(flatten)]

@@ -5,6 +5,7 @@ use loader::plan::{Existing, Loader};
 
 /// The program that extensions (sections `freplace/<function>`) extend.
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Extended {
     /// Replace functions of this program by the extensions in sections freplace/FUNCTION, for as long as their
     /// bpf_links are pinned at DIR/links/NAME

@@ -15,6 +15,7 @@ use crate::format::hex;
 use crate::{output, remedy};
 
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = HELP)]
 pub(crate) struct LoadAndPin {
     /// The object file: ELF, compiled with `clang -target bpf -c`

@@ -47,6 +47,7 @@ use crate::{args, output, value};
 /// Load XDP object files compiled by clang into the Linux kernel, attach them to network interfaces, and manage them
 /// there.
 #[derive(Debug, Parser)]
+#[group(skip)]
 #[command(name = "xdpload", version, after_help = EXIT_CODES, max_term_width = WIDTH)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -167,7 +168,7 @@ impl Command {
 
 /// The options of one command, if the words after its name, which is the second of `words`, are what it takes.
 fn alone<A: Args>(words: &[OsString]) -> Option<A> {
-    A::from_arg_matches(&matches(A::augment_args, words)?).ok()
+    A::from_arg_matches_mut(&mut matches(A::augment_args, words)?).ok()
 }
 
 fn matches(describe: fn(clap::Command) -> clap::Command, words: &[OsString]) -> Option<clap::ArgMatches> {
@@ -421,6 +422,17 @@ mod tests {
         for below in command.get_subcommands() {
             runnable(below, format!("{name} {}", below.get_name()).trim_start(), found);
         }
+    }
+
+    /// Each group costs bytes, and time whenever its command is parsed.
+    #[test]
+    fn no_struct_of_arguments_is_a_group() {
+        fn check(command: &clap::Command) {
+            let groups: Vec<_> = command.get_groups().map(clap::ArgGroup::get_id).collect();
+            assert!(groups.is_empty(), "{}: {groups:?}", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        check(&Arguments::command());
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::args::{Bpffs, Form};
 use crate::{guard, output};
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Pins {
     #[command(subcommand)]
     pub(crate) command: Option<PinsCommand>,
@@ -39,6 +40,7 @@ pub(crate) enum PinsCommand {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct PinsGc {
     /// Only say what would be removed
     #[arg(long)]

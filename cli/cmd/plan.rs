@@ -15,6 +15,7 @@ use crate::args::{Form, Load, Source, Target};
 use crate::output;
 
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = HELP)]
 pub(crate) struct Plan {
     #[command(flatten)]

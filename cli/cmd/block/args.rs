@@ -52,6 +52,7 @@ pub(crate) enum Default {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct On {
     /// The interfaces, by name or index
     #[arg(value_name = "IF", required = true)]
@@ -97,6 +98,7 @@ pub(crate) struct On {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Off {
     /// The interfaces, by name or index
     #[arg(value_name = "IF", required_unless_present = "purge")]
@@ -115,6 +117,7 @@ pub(crate) struct Off {
 
 /// Which prefixes.
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Prefixes {
     /// Addresses and prefixes such as 192.0.2.1, 192.0.2.0/24, 2001:db8::/32; `-` reads them from standard input
     #[arg(value_name = "PREFIX", required = true)]
@@ -122,6 +125,7 @@ pub(crate) struct Prefixes {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Add {
     #[command(flatten)]
     pub(crate) prefixes: Prefixes,
@@ -141,6 +145,7 @@ pub(crate) struct Add {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Del {
     #[command(flatten)]
     pub(crate) prefixes: Prefixes,
@@ -166,6 +171,7 @@ pub(crate) enum Allow {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Allowed {
     #[command(flatten)]
     pub(crate) prefixes: Prefixes,
@@ -179,6 +185,7 @@ pub(crate) struct Allowed {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Exceptions {
     #[command(flatten)]
     pub(crate) bpffs: Bpffs,
@@ -187,6 +194,7 @@ pub(crate) struct Exceptions {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct List {
     /// Only rules that lie in this prefix or cover it
     #[arg(value_name = "PREFIX")]
@@ -201,6 +209,7 @@ pub(crate) struct List {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Test {
     /// The address
     pub(crate) address: String,
@@ -211,6 +220,7 @@ pub(crate) struct Test {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = FORMS)]
 pub(crate) struct Load {
     /// The list files; `-` is standard input
@@ -248,6 +258,7 @@ Examples:
   curl -fs https://example.com/list | xdpload block load - --ttl 1d";
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Save {
     /// The file; `-` is standard output
     #[arg(value_name = "FILE")]
@@ -257,6 +268,7 @@ pub(crate) struct Save {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Stats {
     /// The interface, by name or index [default: all]
     #[arg(value_name = "IF")]
@@ -276,6 +288,7 @@ pub(crate) struct Stats {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(after_help = LINES)]
 pub(crate) struct Sync {
     /// Standard input

@@ -56,6 +56,7 @@ const CABLE: &[&str] = &[
 const CLEAN_UP: &[&str] = &["ip netns delete sender", "ip netns delete gateway"];
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Demo {
     /// Load xdp_drop.o and blacklist.o from this directory instead of the built-in ones
     #[arg(long, value_name = "DIR")]

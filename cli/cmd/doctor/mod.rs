@@ -23,6 +23,7 @@ use crate::output;
 use crate::remedy;
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Doctor {
     /// The interface, by name or index [default: all]
     #[arg(value_name = "IF")]

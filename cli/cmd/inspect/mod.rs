@@ -24,6 +24,7 @@ use crate::args::{Form, Reading};
 use crate::{output, value};
 
 #[derive(Args, Debug)]
+#[group(skip)]
 pub(crate) struct Inspect {
     /// The object file: ELF, compiled with `clang -target bpf -c`
     pub(crate) object: PathBuf,
