@@ -108,11 +108,7 @@ impl<T: Cell> Cells<T> {
 
     /// Which entries were changed.
     pub(crate) fn changed(&self) -> Vec<u32> {
-        let bits = |(at, &word): (usize, &u64)| {
-            let first = u32::try_from(at * 64).unwrap_or(u32::MAX);
-            (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| first + bit)
-        };
-        self.changed.iter().enumerate().filter(|(_, word)| **word != 0).flat_map(bits).collect()
+        bits(&self.changed)
     }
 
     /// Writes all entries that were changed.
@@ -139,4 +135,13 @@ impl<T: Cell> Cells<T> {
         }
         Ok(())
     }
+}
+
+/// Which bits are set.
+fn bits(words: &[u64]) -> Vec<u32> {
+    let of_word = |(at, &word): (usize, &u64)| {
+        let first = u32::try_from(at * 64).unwrap_or(u32::MAX);
+        (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| first + bit)
+    };
+    words.iter().enumerate().filter(|(_, word)| **word != 0).flat_map(of_word).collect()
 }

@@ -162,27 +162,27 @@ impl Blocklist {
 
     /// Makes the maps, and loads the program for packets in one buffer.
     fn load_new(&self, max_rules: u32) -> Result<()> {
-        self.load(Buffers::One, |map| Ok(entries_of(map, max_rules)))?;
+        self.load(Buffers::One, &|map| Ok(entries_of(map, max_rules)))?;
         self.make_map(&shapes::SETS, SETS, 0)?;
         self.make_map(&shapes::HOLDS, max_rules + reserve(max_rules), BPF_F_NO_PREALLOC)
     }
 
     /// Loads the program for packets in several buffers, with the maps that are there.
     fn load_frags(&self) -> Result<()> {
-        self.load(Buffers::Several, |name| {
+        self.load(Buffers::Several, &|name| {
             let shape = shapes::ALL.iter().find(|shape| shape.name == name);
             shape.map(|shape| self.open(shape).map(|map| map.max_entries())).transpose()
         })
     }
 
     /// Loads the program, with the maps that are pinned or new ones of so many entries, and pins it.
-    fn load(&self, buffers: Buffers, entries: impl Fn(&str) -> Result<Option<u32>>) -> Result<()> {
+    fn load(&self, buffers: Buffers, entries: &dyn Fn(&str) -> Result<Option<u32>>) -> Result<()> {
         let mut object = Object::parse(&OBJECT).context(|| "reading the built-in blocklist.o")?;
         for program in &mut object.programs {
             program.kind.frags = buffers == Buffers::Several;
         }
         let loaded = loop {
-            match self.plan(&object, &entries)?.execute(|_| {}) {
+            match self.plan(&object, entries)?.execute(|_| {}) {
                 Err(refusal) if leave_out_refused(&mut object, &refusal) => {}
                 answer => break answer,
             }
@@ -191,7 +191,7 @@ impl Blocklist {
         loaded.program(PROGRAM)?.pin(self.path(buffers.pin_name()))
     }
 
-    fn plan(&self, object: &Object, entries: impl Fn(&str) -> Result<Option<u32>>) -> Result<Plan> {
+    fn plan(&self, object: &Object, entries: &dyn Fn(&str) -> Result<Option<u32>>) -> Result<Plan> {
         let mut loader = Loader::new(object).bpffs(self.bpffs()).program(PROGRAM);
         for map in &object.maps {
             loader = loader.pin_map(&map.name, self.path(&map.name));

@@ -52,7 +52,7 @@ pub fn parse(word: &str) -> Result<Written, NoPrefix> {
 
 /// The prefix of `word`, which may be a range (`192.0.2.1-192.0.2.9`) of one or several; tells whether bits behind its
 /// length were set.
-pub(crate) fn parse_range(word: &str, mut give: impl FnMut(IpNet)) -> Result<bool, NoPrefix> {
+pub(crate) fn parse_range(word: &str, give: &mut dyn FnMut(IpNet)) -> Result<bool, NoPrefix> {
     let Some((first, last)) = word.split_once('-') else {
         let written = parse(word)?;
         give(written.prefix);
@@ -87,7 +87,7 @@ fn no_address(word: &str) -> NoPrefix {
 
 /// Whether a word is a range of addresses such as `192.0.2.1-192.0.2.9`, which lists may have.
 pub fn is_range(word: &str) -> bool {
-    word.contains('-') && parse_range(word, |_| ()).is_ok()
+    word.contains('-') && parse_range(word, &mut |_| ()).is_ok()
 }
 
 fn parse_length(digits: &str, width: u8) -> Result<u8, NoPrefix> {
@@ -209,11 +209,6 @@ pub(crate) fn order(a: IpNet, b: IpNet) -> Ordering {
     }
 }
 
-/// Sorts prefixes, each with a number.
-pub(crate) fn sort_pairs(pairs: &mut [(IpNet, u32)]) {
-    pairs.sort_unstable_by(|a, b| order(a.0, b.0).then(a.1.cmp(&b.1)));
-}
-
 /// The prefix that has only this address in it.
 pub fn single(address: IpAddr) -> IpNet {
     IpNet::from(address)
@@ -290,7 +285,7 @@ mod tests {
     fn a_range_becomes_the_prefixes_that_fill_it() {
         let of = |word: &str| {
             let mut found = Vec::new();
-            parse_range(word, |prefix| found.push(Shown(prefix).to_string())).map(|_| found)
+            parse_range(word, &mut |prefix| found.push(Shown(prefix).to_string())).map(|_| found)
         };
         assert_eq!(
             of("192.0.2.1-192.0.2.4"),

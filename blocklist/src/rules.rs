@@ -10,7 +10,8 @@ use nix::libc::{E2BIG, ENOSPC};
 
 use crate::clock::{Clock, Now};
 use crate::layout::{Config, Home, flags, home, trie_key, trie_prefix, u32_at};
-use crate::prefix::{canonical, covering, single, sort_pairs};
+use crate::list::in_order;
+use crate::prefix::{canonical, covering, single};
 use crate::sets::Sets;
 use crate::store::{Blocklist, shapes};
 use crate::table::{Found, Place, Table};
@@ -171,9 +172,10 @@ impl Reader {
     /// Every rule that has not ended, in the order of addresses; what they have dropped is only read if `hits` says so.
     pub fn rules(&mut self, hits: bool) -> Result<Vec<Rule>> {
         self.refresh()?;
-        let mut found = self.table.all_in_order(hits)?;
-        found.retain(|found| !self.now.is_past(found.value.end));
-        Ok(found.iter().map(|found| Rule::new(found, self.now)).collect())
+        let found = self.table.all_in_order(hits)?.into_iter();
+        // These are as large as rules, which take their memory.
+        let left = found.filter(|found| !self.now.is_past(found.value.end));
+        Ok(left.map(|found| Rule::new(&found, self.now)).collect())
     }
 
     /// The rule with exactly this prefix.
@@ -284,10 +286,7 @@ impl Reader {
                 scanned => scanned?,
             }
         }
-        // With the same code as `Writer::sweep`, which has another number beside each.
-        let mut found: Vec<_> = found.into_iter().map(|prefix| (prefix, 0)).collect();
-        sort_pairs(&mut found);
-        Ok(found.into_iter().map(|(prefix, _)| prefix).collect())
+        Ok(in_order(&found, |prefix| *prefix))
     }
 
     pub(crate) fn allow_map(&self, prefix: IpNet) -> &Map {

@@ -1,7 +1,6 @@
 //! Making sets equal to lists, while packets flow.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -169,6 +168,16 @@ struct Wanted<'a> {
     steps: &'a [Step<'a>],
 }
 
+/// What has become of a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Nothing yet.
+    Open,
+    /// It is held as wanted.
+    Held,
+    Gone,
+}
+
 impl Writer {
     /// Makes sets hold what `lists` list for them and nothing else, and gives what that changes, in the order of names.
     /// What has no time of its own is held for `ttl`, or for good.
@@ -199,43 +208,38 @@ impl Writer {
         let Wanted { sets, lists, steps, .. } = wanted;
         let masks: Vec<_> = sets.iter().copied().map(mask_of).collect();
         let swaps = count(steps, &masks, self.reader.now);
-        let (done, mut gone) = self.make_moves(wanted, found.len(), order)?;
+        let mut fates = self.make_moves(wanted, found.len(), order)?;
         let mut holds = Vec::new();
         let mut ahead = by_prefix(steps).map(|steps| steps[0]);
+        let mut next = 0;
         for (number, steps) in by_prefix(steps).enumerate() {
             if number % AT_ONCE == 0 {
                 let new = ahead.by_ref().take(AT_ONCE).filter(|step| step.old.is_none());
-                self.reader.table.touch(new.map(|step| step.prefix()))?;
+                self.reader.table.touch(&mut new.map(|step| step.prefix()))?;
             }
-            let prefix = steps[0].prefix();
-            if gone.contains(&prefix) || done.contains(&prefix) {
-                continue;
-            }
-            if !self.make_equal(wanted, steps, &mut holds)? {
-                gone.insert(prefix);
+            let fate = &mut fates[next];
+            next += steps.len();
+            if *fate == Fate::Open {
+                *fate = self.make_equal(wanted, steps, &mut holds)?;
             }
         }
         self.commit()?;
         if self.reader.table.config()?.stale > 0 {
-            let left = by_prefix(steps).map(|steps| steps[0].prefix());
-            self.reader.table.rebuild(&mut left.filter(|prefix| !gone.contains(prefix)))?;
+            let left = steps.iter().zip(fates).filter(|(step, fate)| !step.goes_on && *fate != Fate::Gone);
+            self.reader.table.rebuild(&mut left.map(|(step, _)| step.prefix()))?;
         }
         self.forget_unused_sets(found, &masks, lists)?;
         Ok(swaps)
     }
 
-    /// Has rules come and go, as many at a time as there is room for, and gives those that are as wanted and those that
-    /// went.
-    fn make_moves(
-        &mut self,
-        wanted: &Wanted<'_>,
-        there: usize,
-        order: &[Move],
-    ) -> Result<(HashSet<IpNet>, HashSet<IpNet>)> {
-        let (mut done, mut gone, mut holds) = (HashSet::new(), HashSet::new(), Vec::new());
+    /// Has rules come and go, as many at a time as there is room for, and gives what has become of prefixes, each at
+    /// its first step.
+    fn make_moves(&mut self, wanted: &Wanted<'_>, there: usize, order: &[Move]) -> Result<Vec<Fate>> {
+        let (mut fates, mut holds) = (vec![Fate::Open; wanted.steps.len()], Vec::new());
         if order.is_empty() {
-            return Ok((done, gone));
+            return Ok(fates);
         }
+        let mut next = 0;
         // What is to stay for longer may be in what goes.
         for steps in by_prefix(wanted.steps) {
             let outlasts = |end: u32| {
@@ -245,40 +249,35 @@ impl Writer {
                 })
             };
             if steps[0].old.is_some_and(|old| old.value.end != 0 && outlasts(old.value.end)) {
-                self.make_equal(wanted, steps, &mut holds)?;
-                done.insert(steps[0].prefix());
+                fates[next] = self.make_equal(wanted, steps, &mut holds)?;
             }
+            next += steps.len();
         }
         self.commit()?;
         let room = self.reader.table.capacity();
         for part in parts(order, there, room as usize) {
             for moves in part.chunks(AT_ONCE) {
                 let new = moves.iter().filter(|one| one.is_new);
-                self.reader.table.touch(new.map(|one| one.prefix))?;
+                self.reader.table.touch(&mut new.map(|one| one.prefix))?;
                 for one in moves {
                     let steps = first_of(&wanted.steps[one.number..]);
-                    self.make_equal(wanted, steps, &mut holds)?;
-                    if one.is_new {
-                        done.insert(one.prefix)
-                    } else {
-                        gone.insert(one.prefix)
-                    };
+                    fates[one.number] = self.make_equal(wanted, steps, &mut holds)?;
                 }
             }
             self.commit_within(room)?;
         }
         // As they were before, but for the holds of these.
         self.reader.sets.read_holds()?;
-        Ok((done, gone))
+        Ok(fates)
     }
 
-    /// Drafts that a prefix is held as wanted, and tells whether it is. `holds` is a buffer.
+    /// Drafts that a prefix is held as wanted, and tells what becomes of it. `holds` is a buffer.
     fn make_equal(
         &mut self,
         wanted: &Wanted<'_>,
         steps: &[Step<'_>],
         holds: &mut Vec<(u32, u32)>,
-    ) -> Result<bool> {
+    ) -> Result<Fate> {
         let mut let_go = 0;
         holds.clear();
         for (list, &set) in wanted.sets.iter().enumerate() {
@@ -287,7 +286,8 @@ impl Writer {
                 None => let_go |= mask_of(set),
             }
         }
-        Ok(self.change(steps[0].prefix(), steps[0].old, holds, let_go)?.is_some())
+        let left = self.change(steps[0].prefix(), steps[0].old, holds, let_go)?;
+        Ok(if left.is_some() { Fate::Held } else { Fate::Gone })
     }
 
     /// Refuses lists that could not be loaded, before anything of them is written.

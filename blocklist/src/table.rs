@@ -272,7 +272,7 @@ impl Table {
     }
 
     /// Touches what [`put`](Self::put) will look at for each of these new rules, at most [`AT_ONCE`].
-    pub(crate) fn touch(&mut self, prefixes: impl Iterator<Item = IpNet>) -> Result<()> {
+    pub(crate) fn touch(&mut self, prefixes: &mut dyn Iterator<Item = IpNet>) -> Result<()> {
         let config = self.config()?;
         let (mut buckets, mut lines) = ([0; AT_ONCE], [0; AT_ONCE]);
         let mut count = 0;

@@ -14,7 +14,8 @@ use loader::map::Map;
 use crate::clock::Now;
 use crate::draft::Draft;
 use crate::layout::{Cell as _, RuleValue, trie_key, trie_prefix, u32_at};
-use crate::prefix::{covering, sort_pairs};
+use crate::list::in_order;
+use crate::prefix::covering;
 
 /// `TRIE_TRIES` of the program.
 const TRIES: usize = 3;
@@ -277,9 +278,7 @@ impl Forest {
 
     /// Sorts the rules, and finds what each lies in.
     fn link(&mut self) {
-        let mut order: Vec<_> = self.entries.iter().map(|entry| entry.prefix).zip(0..).collect();
-        sort_pairs(&mut order);
-        self.entries = order.into_iter().map(|(_, number): (_, u32)| self.entries[number as usize]).collect();
+        self.entries = in_order(&self.entries, |entry| entry.prefix);
         let mut around: Vec<usize> = Vec::new();
         for number in 0..self.entries.len() {
             let prefix = self.entries[number].prefix;

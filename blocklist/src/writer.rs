@@ -1,6 +1,5 @@
 //! Changes to the blocklist, by one process at a time.
 
-use std::collections::HashSet;
 use std::iter;
 use std::time::Duration;
 
@@ -9,8 +8,8 @@ use loader::map::UpdateFlags;
 use loader::{Context as _, Error, ErrorKind, Result};
 
 use crate::layout::{RuleValue, flags, trie_key, u32_at};
-use crate::list::Item;
-use crate::prefix::{Shown, canonical, sort_pairs};
+use crate::list::{Item, distinct, in_order, repeats};
+use crate::prefix::{Shown, canonical};
 use crate::rules::{Reader, Unlisted};
 use crate::sets::DEFAULT;
 use crate::store::{Blocklist, Lock, refuse_unlisted};
@@ -110,11 +109,10 @@ impl Writer {
         if items.len() > MANY {
             self.reader.table.read_all()?;
         }
-        let mut seen = HashSet::new();
+        let prefixes: Vec<_> = items.iter().map(Item::prefix).collect();
         let mut answers = Vec::with_capacity(items.len());
-        for item in items {
-            let prefix = item.prefix();
-            if items.len() > 1 && !seen.insert(prefix) {
+        for ((item, &prefix), is_repeated) in items.iter().zip(&prefixes).zip(repeats(&prefixes)) {
+            if is_repeated {
                 answers.push(Added::Kept);
                 continue;
             }
@@ -132,10 +130,10 @@ impl Writer {
             None => u32::MAX,
             Some(name) => self.reader.sets.find(name).map_or(0, |set| 1 << set),
         };
-        let mut seen = HashSet::new();
+        let prefixes: Vec<_> = prefixes.iter().copied().map(canonical).collect();
         let mut answers = Vec::with_capacity(prefixes.len());
-        for prefix in prefixes.iter().copied().map(canonical) {
-            let found = if seen.insert(prefix) { self.reader.table.find(prefix)? } else { None };
+        for (prefix, is_repeated) in prefixes.iter().copied().zip(repeats(&prefixes)) {
+            let found = if is_repeated { None } else { self.reader.table.find(prefix)? };
             let held = found.filter(|found| found.value.sets & mask != 0);
             if let Some(found) = &held {
                 self.let_go(found, mask)?;
@@ -176,8 +174,9 @@ impl Writer {
 
     /// Refuses exceptions, before one is made, if those of a family would be more than there is room for.
     fn refuse_exceptions_without_room(&self, prefixes: &[IpNet]) -> Result<()> {
-        let there = self.reader.exceptions()?;
-        let all: HashSet<_> = there.into_iter().chain(prefixes.iter().copied().map(canonical)).collect();
+        let mut all = self.reader.exceptions()?;
+        all.extend(prefixes.iter().copied().map(canonical));
+        let all = distinct(&all);
         let of_ipv4 = all.iter().filter(|prefix| matches!(prefix, IpNet::V4(_))).count();
         let (count, room) = (of_ipv4.max(all.len() - of_ipv4), self.reader.max_rules());
         if count <= room as usize {
@@ -333,8 +332,8 @@ impl Writer {
         if !self.reader.sets.may_have_ended(self.reader.now) {
             return Ok(());
         }
-        let mut ended = self.reader.sets.ended(self.reader.now)?;
-        sort_pairs(&mut ended);
+        let ended = self.reader.sets.ended(self.reader.now)?;
+        let ended = in_order(&ended, |(prefix, _)| *prefix);
         for holds in ended.chunk_by(|a, b| a.0 == b.0) {
             let mask = holds.iter().fold(0, |mask, (_, set)| mask | 1 << set);
             match self.reader.table.find(holds[0].0)? {

@@ -6,7 +6,7 @@ use std::iter;
 use ipnet::IpNet;
 
 use super::reason::Reason;
-use super::{Item, List, json, nft};
+use super::{Item, List, Preset, json, nft};
 use crate::duration;
 use crate::prefix;
 
@@ -14,10 +14,8 @@ use crate::prefix;
 #[derive(Debug, Default)]
 pub(super) struct State {
     nft: nft::State,
-    /// Seconds that `create` gives what is added to a set without a time of its own.
-    times: HashMap<String, u32>,
-    /// The length that `create` gives the prefix around an address that is added to a set.
-    lengths: HashMap<String, u8>,
+    /// What `create` gives a set.
+    presets: HashMap<String, Preset>,
 }
 
 impl State {
@@ -55,13 +53,14 @@ impl State {
             return Ok(());
         }
         list.created.push(name.to_owned());
+        let preset = self.presets.entry(name.to_owned()).or_default();
         while let Some(option) = words.next() {
             match option {
-                "timeout" => drop(self.times.insert(name.to_owned(), seconds(words.next())?)),
+                "timeout" => preset.seconds = seconds(words.next())?,
                 "netmask" => {
                     let length = words.next().and_then(|length| length.parse().ok());
                     let length = length.ok_or_else(|| Reason::new("expected a length behind `netmask`"))?;
-                    self.lengths.insert(name.to_owned(), length);
+                    preset.length = Some(length);
                 }
                 "bitmask" => {
                     return Err(Reason::new(
@@ -96,29 +95,15 @@ impl State {
             }
         }
         let mut found = Vec::new();
-        list.with_host_bits += u64::from(prefix::parse_range(word, |prefix| found.push(prefix))?);
-        let seconds = time.or_else(|| self.times.get(name).copied()).unwrap_or_default();
+        list.with_host_bits += u64::from(prefix::parse_range(word, &mut |prefix| found.push(prefix))?);
+        let preset = self.presets.get(name).copied().unwrap_or_default();
+        let seconds = time.unwrap_or(preset.seconds);
         let set = list.set_number(name);
         for prefix in found {
-            let prefix = self.whole(name, prefix)?;
+            let prefix = preset.whole(prefix)?;
             list.items.push(Item { set, seconds, ..Item::new(prefix) });
         }
         Ok(())
-    }
-
-    /// The prefix around an address that the set has by its `netmask`.
-    fn whole(&self, set: &str, prefix: IpNet) -> Result<IpNet, Reason> {
-        match self.lengths.get(set) {
-            Some(&length) if prefix.prefix_len() == prefix.max_prefix_len() => {
-                let address = prefix.addr();
-                IpNet::new(address, length).map_err(|_| {
-                    Reason(format!(
-                        "the `netmask` {length} of the set is longer than the address `{address}`"
-                    ))
-                })
-            }
-            _ => Ok(prefix),
-        }
     }
 
     /// Whether the next line goes on with what is not at its end.
@@ -129,6 +114,23 @@ impl State {
     /// What is wrong if the list ends here.
     pub(super) fn unfinished(&self) -> Option<Reason> {
         self.nft.is_inside().then(|| Reason::new("the elements have no closing brace"))
+    }
+}
+
+impl Preset {
+    /// The prefix around an address that the set has by its `netmask`.
+    fn whole(self, prefix: IpNet) -> Result<IpNet, Reason> {
+        match self.length {
+            Some(length) if prefix.prefix_len() == prefix.max_prefix_len() => {
+                let address = prefix.addr();
+                IpNet::new(address, length).map_err(|_| {
+                    Reason(format!(
+                        "the `netmask` {length} of the set is longer than the address `{address}`"
+                    ))
+                })
+            }
+            _ => Ok(prefix),
+        }
     }
 }
 
@@ -146,7 +148,7 @@ fn seconds(word: Option<&str>) -> Result<u32, Reason> {
 fn without_comment(line: &str) -> Result<&str, Reason> {
     let signs = ['#', ';'];
     let Some((text, comment)) = line.split_once(signs) else { return Ok(line) };
-    let is_listed = |word: &str| prefix::parse_range(word, |_| ()).is_ok();
+    let is_listed = |word: &str| prefix::parse_range(word, &mut |_| ()).is_ok();
     let last = text.rsplit(char::is_whitespace).next().unwrap_or_default();
     let first = comment.split(|c: char| c.is_whitespace() || signs.contains(&c)).next().unwrap_or_default();
     if is_listed(last) && is_listed(first) {
@@ -165,7 +167,7 @@ fn plain(line: &str, list: &mut List) -> Result<(), Reason> {
     let next = words.next();
     if word.contains('-') {
         let mut found = Vec::new();
-        prefix::parse_range(word, |prefix| found.push(prefix))?;
+        prefix::parse_range(word, &mut |prefix| found.push(prefix))?;
         next.map_or(Ok(()), |next| check_behind(next, words))?;
         for prefix in found {
             list.push(prefix, 0);

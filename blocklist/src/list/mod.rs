@@ -99,6 +99,15 @@ pub struct List {
     pub duplicates: usize,
 }
 
+/// What a list says of a set before its elements.
+#[derive(Clone, Copy, Debug, Default)]
+struct Preset {
+    /// Seconds that elements get without a time of their own; 0 for no end.
+    seconds: u32,
+    /// The length of the prefix around an address.
+    length: Option<u8>,
+}
+
 /// How many bad lines are kept in words.
 const MAX_BAD: usize = 10;
 /// More sets than the blocklist has.
@@ -242,6 +251,39 @@ fn sort(items: &mut [Item], by_set: bool) {
     });
 }
 
+/// The prefixes in order, each once.
+pub fn distinct(prefixes: &[IpNet]) -> Vec<IpNet> {
+    let mut prefixes = in_order(prefixes, |prefix| *prefix);
+    prefixes.dedup();
+    prefixes
+}
+
+/// What has prefixes, in the order of these.
+pub(crate) fn in_order<T: Copy>(all: &[T], prefix: impl Fn(&T) -> IpNet) -> Vec<T> {
+    let numbers = numbers_in_order(&mut all.iter().map(prefix));
+    numbers.iter().map(|&number| all[number as usize]).collect()
+}
+
+/// Which of these prefixes have come before.
+pub(crate) fn repeats(prefixes: &[IpNet]) -> Vec<bool> {
+    let order = numbers_in_order(&mut prefixes.iter().copied());
+    let mut repeats = vec![false; prefixes.len()];
+    for pair in order.windows(2) {
+        let [first, next] = [pair[0], pair[1]].map(|number| number as usize);
+        repeats[next] = prefixes[first] == prefixes[next];
+    }
+    repeats
+}
+
+/// The numbers of prefixes in the order of these, of equal ones the first before the others. A sort for each type that
+/// has prefixes would be four kilobytes of machine code, so that they are sorted as items.
+fn numbers_in_order(prefixes: &mut dyn Iterator<Item = IpNet>) -> Vec<u32> {
+    let item = |(prefix, number)| Item { prefix, set: NO_SET, seconds: u32::MAX - number };
+    let mut items: Vec<_> = prefixes.zip(0..).map(item).collect();
+    sort(&mut items, false);
+    items.into_iter().map(|item| u32::MAX - item.seconds).collect()
+}
+
 /// Greater for an item that stays longer: no end is 0, and so the seconds are counted down from below.
 fn lasting(item: &Item) -> u32 {
     item.seconds.wrapping_sub(1)
@@ -266,6 +308,17 @@ mod tests {
     #[track_caller]
     fn lists(text: &str, expected: &[&str]) {
         assert_eq!(listed(text), (expected.iter().map(ToString::to_string).collect(), Vec::new()));
+    }
+
+    #[test]
+    fn prefixes_are_put_in_order() {
+        let texts = ["192.0.2.0/24", "::/0", "10.0.0.0/8", "192.0.2.0/24", "10.0.0.0/8", "192.0.2.0/25"];
+        let prefixes = texts.map(|text| text.parse().unwrap());
+        assert_eq!(repeats(&prefixes), [false, false, false, true, true, false]);
+        let numbered: Vec<_> = prefixes.into_iter().zip(0..).collect();
+        let order = in_order(&numbered, |(prefix, _)| *prefix).into_iter().map(|(_, number)| number);
+        assert_eq!(order.collect::<Vec<_>>(), [2, 4, 0, 3, 5, 1]);
+        assert_eq!(distinct(&prefixes), [2, 0, 5, 1].map(|number| prefixes[number]));
     }
 
     #[test]

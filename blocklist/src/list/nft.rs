@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::List;
 use super::reason::Reason;
+use super::{List, Preset};
 use crate::{duration, prefix};
 
 /// Words that begin a statement in a set which says nothing of its elements.
@@ -58,14 +58,14 @@ pub(super) struct State {
     default: u32,
     /// Family and name of the table in whose braces this is.
     table: Option<String>,
-    /// The set in whose braces this is, as `times` has it.
+    /// The set in whose braces this is, as `presets` has it.
     set: Option<String>,
     /// Seconds that this set gives its elements.
     seconds: u32,
     /// Whether this set has had elements.
     has_elements: bool,
-    /// Seconds by sets, those with a table as `FAMILY TABLE NAME`.
-    times: HashMap<String, u32>,
+    /// By sets, those with a table as `FAMILY TABLE NAME`.
+    presets: HashMap<String, Preset>,
 }
 
 impl State {
@@ -130,7 +130,7 @@ impl State {
                 (self.inside, self.default, self.has_elements) = (true, self.seconds, true);
             }
             ["element", path @ .., name] if is_adding => {
-                let of = |set: &str| self.times.get(set).copied();
+                let of = |set: &str| self.presets.get(set).map(|preset| preset.seconds);
                 let seconds = of(&in_table(&table(path), name)).or_else(|| of(name));
                 (self.inside, self.default) = (true, seconds.unwrap_or_default());
             }
@@ -138,7 +138,7 @@ impl State {
             ["set" | "map", path @ .., name] => {
                 let table = if path.is_empty() { self.table.clone() } else { Some(table(path)) };
                 let set = table.map_or_else(|| (*name).to_owned(), |table| in_table(&table, name));
-                self.times.remove(&set);
+                self.presets.remove(&set);
                 (self.set, self.seconds, self.has_elements) = (Some(set), 0, false);
             }
             _ => {
@@ -164,7 +164,8 @@ impl State {
                 self.seconds =
                     seconds(Some(time).filter(|time| time.len() == 1).map(|time| time[0]), "timeout")?;
                 if let Some(set) = &self.set {
-                    self.times.insert(set.clone(), self.seconds);
+                    let preset = Preset { seconds: self.seconds, length: None };
+                    self.presets.insert(set.clone(), preset);
                 }
             }
             [word, ..] if *word == "table" || OF_A_SET.contains(word) || REMOVING.contains(word) => {}
@@ -225,7 +226,7 @@ fn read_element(text: &str, default: u32, list: &mut List) -> Result<(), Reason>
     }
     let mut found = Vec::new();
     let complain = |reason: prefix::NoPrefix| Reason::new(format!("`{word}`: {reason}"));
-    let had_host_bits = prefix::parse_range(word, |prefix| found.push(prefix)).map_err(complain)?;
+    let had_host_bits = prefix::parse_range(word, &mut |prefix| found.push(prefix)).map_err(complain)?;
     list.with_host_bits += u64::from(had_host_bits);
     for prefix in found {
         list.push(prefix, time);

@@ -1,6 +1,6 @@
 //! `xdpload block load`: list files into sets.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, IsTerminal as _, Read};
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
         lists.take(args, &name, list, &blocklist)?;
     }
     watched.iter().try_for_each(Watched::check)?;
-    let Lists { sets, mut allowed, skipped, mut duplicates, .. } = lists;
+    let Lists { sets, allowed, skipped, mut duplicates, .. } = lists;
     let mut lists = blocklist::Lists::new();
     for (name, items) in sets {
         duplicates += lists.insert(name, items);
@@ -60,8 +60,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
     let mut writer = if args.dry_run { Writer::idle(&blocklist)? } else { Writer::open(&blocklist)? };
     lockout::check_among(&protected, &mut risky, writer.reader(), args.force)?;
     lockout::check_exceptions(&allowed, args.force)?;
-    allowed.sort_unstable();
-    allowed.dedup();
+    let allowed = list::distinct(&allowed);
     let (exceptions, swaps) = if args.dry_run {
         preview(&lists, &allowed, args, writer.reader())?
     } else {
@@ -93,8 +92,8 @@ fn preview(
     args: &Load,
     reader: &mut Reader,
 ) -> Result<(usize, Vec<Swap>)> {
-    let there: HashSet<_> = reader.exceptions()?.into_iter().collect();
-    let new = allowed.iter().filter(|exception| !there.contains(*exception)).count();
+    let there = reader.exceptions()?;
+    let new = allowed.iter().filter(|exception| there.binary_search(exception).is_err()).count();
     Ok((new, reader.preview(lists, args.ttl)?))
 }
 
