@@ -22,7 +22,7 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let (interfaces, source) = args.split()?;
     let target = |interface| super::target(interface, &args.target, args.pin.as_deref());
     let targets = interfaces.iter().map(target).collect();
-    let planned = super::plan(&source, &args.load, targets, |loader| {
+    let planned = super::plan(&source, &args.load, targets, &|loader| {
         loader.keep_maps(super::keep_maps(args.target.upgrade))
     })?;
     let bpffs = args.load.bpffs.root.as_path();

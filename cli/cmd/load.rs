@@ -44,7 +44,7 @@ Examples:
   xdpload load policy.o --target-prog 42 --pin /sys/fs/bpf/policy";
 
 pub(crate) fn run(args: &LoadAndPin) -> Result<()> {
-    let planned = super::plan_of_object(&args.object, &args.load, |loader| {
+    let planned = super::plan_of_object(&args.object, &args.load, &mut |loader| {
         let loader = if args.all { loader.all_programs() } else { loader };
         extend(loader.pin_under(&args.pin), &args.extended)
     })?;

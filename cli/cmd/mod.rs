@@ -231,7 +231,7 @@ pub(crate) fn plan(
     source: &args::Source,
     load: &args::Load,
     targets: Vec<Target>,
-    more: impl FnOnce(Loader<'_>) -> Loader<'_>,
+    more: &dyn Fn(Loader<'_>) -> Loader<'_>,
 ) -> Result<Planned> {
     let existing = match (&source.pinned, source.prog_id) {
         (Some(path), _) => Some(Existing::Pinned(path.clone())),
@@ -242,7 +242,8 @@ pub(crate) fn plan(
             Ok(Planned { plan: Plan::of_attaching(&existing, &targets, &load.bpffs.root)?, btf_flaw: None })
         }
         (None, Some(path)) => {
-            plan_of_object(path, load, |loader| targets.into_iter().fold(more(loader), Loader::attach_to))
+            let mut targets = targets.into_iter();
+            plan_of_object(path, load, &mut |loader| targets.by_ref().fold(more(loader), Loader::attach_to))
         }
         _ => {
             let message = "a program that is loaded already can only be attached";
@@ -255,7 +256,7 @@ pub(crate) fn plan(
 pub(crate) fn plan_of_object(
     path: &Path,
     load: &args::Load,
-    more: impl FnOnce(Loader<'_>) -> Loader<'_>,
+    more: &mut dyn FnMut(Loader<'_>) -> Loader<'_>,
 ) -> Result<Planned> {
     let object = open_to_load(path, load)?;
     object.data.iter().for_each(warn_of_addresses);

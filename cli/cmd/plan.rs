@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Plan) -> Result<()> {
         refuse_options_of_attaching(&args.target)?;
     }
     let pin_dir = pin.filter(|_| args.dev.is_empty());
-    let planned = super::plan(&args.source, &args.load, targets, |loader| {
+    let planned = super::plan(&args.source, &args.load, targets, &|loader| {
         let loader = if args.all { loader.all_programs() } else { loader };
         let loader = loader.keep_maps(super::keep_maps(args.target.upgrade));
         match pin_dir {
