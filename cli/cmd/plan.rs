@@ -3,7 +3,7 @@
 mod lines;
 
 use clap::Args;
-use loader::core_reloc::{self, Resolution};
+use loader::core_reloc;
 use loader::netlink::{InterfaceRef, Mode, ModeChoice};
 use loader::plan::{self, Alternative, Call, ResolvedExtern, Step};
 use loader::{Error, ErrorKind, Result, errno_name};
@@ -179,8 +179,9 @@ impl Document {
 
 impl RelocationDocument {
     fn list(plan: &plan::Plan) -> Vec<Self> {
-        let of_program = |(program, relocations): (&String, &Vec<Resolution>)| {
-            let document = |it: &Resolution| Self {
+        let mut all = Vec::new();
+        for (program, relocations) in plan.programs.iter().zip(&plan.relocations) {
+            all.extend(relocations.iter().map(|it| Self {
                 program: program.clone(),
                 instruction: it.insn,
                 number: core_reloc::noun(it.kind),
@@ -188,10 +189,9 @@ impl RelocationDocument {
                 before: it.before,
                 after: it.after,
                 unfit: it.unfit.map(|unfit| unfit.to_string()),
-            };
-            relocations.iter().map(document).collect::<Vec<_>>()
-        };
-        plan.programs.iter().zip(&plan.relocations).flat_map(of_program).collect()
+            }));
+        }
+        all
     }
 }
 

@@ -59,8 +59,9 @@ impl Guard {
         let null = File::options().read(true).write(true).open("/dev/null");
         let null = null.map_err(|error| failed("open(2) of /dev/null", &error))?;
         let patience_word = patience.as_secs().to_string();
-        let words = [GUARD, &patience_word].into_iter().chain(netns);
-        let pid = spawn(words, &theirs, &null).map_err(|error| {
+        let mut words = vec![GUARD, &patience_word];
+        words.extend(netns);
+        let pid = spawn(&words, &theirs, &null).map_err(|error| {
             match failed("execve(2) of /proc/self/exe", &error) {
                 error if can_start() => error,
                 error => error.with_help(WITHOUT_PROC),
@@ -73,8 +74,8 @@ impl Guard {
 /// Starts this program anew with these words, the first of which is its name, without an environment and with the
 /// socket as its standard input; `null` takes what it prints. The standard library's way to that is twenty kilobytes of
 /// machine code, half of it for the environment.
-fn spawn<'w>(words: impl Iterator<Item = &'w str>, socket: &UnixStream, null: &File) -> io::Result<u32> {
-    let words = words.map(CString::new).collect::<std::result::Result<Vec<_>, _>>()?;
+fn spawn(words: &[&str], socket: &UnixStream, null: &File) -> io::Result<u32> {
+    let words = words.iter().map(|word| CString::new(*word)).collect::<std::result::Result<Vec<_>, _>>()?;
     let mut files = PosixSpawnFileActions::init()?;
     for (fd, place) in [(socket.as_raw_fd(), 0), (null.as_raw_fd(), 1), (null.as_raw_fd(), 2)] {
         files.add_dup2(fd, place)?;

@@ -1,7 +1,7 @@
 //! The guard's life: armed, waiting, and one of two ends for each change.
 
 use std::ffi::{CString, OsString};
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -221,11 +221,13 @@ impl Guard {
     /// Sleeps until something happens. Requests come last, also after the end of the time: anybody may connect, and as
     /// often as they like.
     fn wait(&self) -> Result<Event> {
-        let requests = self.changes.iter().enumerate();
-        let requests = requests.map(|(index, change)| (change.listener.as_fd(), Event::Request(index)));
-        let control = self.control.iter().map(|control| (control.as_fd(), Event::Control));
-        let watched: Vec<_> =
-            [(self.signals.as_fd(), Event::Signal)].into_iter().chain(control).chain(requests).collect();
+        let mut watched = vec![(self.signals.as_fd(), Event::Signal)];
+        if let Some(control) = &self.control {
+            watched.push((control.as_fd(), Event::Control));
+        }
+        for (index, change) in self.changes.iter().enumerate() {
+            watched.push((change.listener.as_fd(), Event::Request(index)));
+        }
         let mut polled: Vec<_> = watched.iter().map(|(fd, _)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
@@ -375,20 +377,27 @@ impl Guard {
         let end = self.roll_back.map_or(self.deadline, |roll_back| roll_back.last);
         let left = end.saturating_duration_since(Instant::now());
         let name = on_trial.interface().name();
-        let status =
+        let mut status =
             format!("left {}\npid {}\nback {on_trial}\nname {name}\n", left.as_millis(), process::id());
+        // Writing to a string cannot fail.
+        if let Some(new) = on_trial.new_program() {
+            let _ = writeln!(status, "new {new}");
+        }
         // Anybody with the right to may give a namespace any name.
-        let netns = on_trial.moved_to().map(|netns| format!("netns {}\n", netns.replace('\n', " ")));
-        let lost = on_trial.lost().map(|lost| format!("lost {lost}\n"));
-        let failure = failure.iter().filter(|_| self.roll_back.is_some());
-        let failure = failure.map(|failure| format!("failure {}\n", failure.replace('\n', " ")));
-        let new = on_trial.new_program().map(|new| format!("new {new}\n")).unwrap_or_default();
-        let before = on_trial.before();
-        let before = before.iter().map(|program| {
+        if let Some(netns) = on_trial.moved_to() {
+            let _ = writeln!(status, "netns {}", netns.replace('\n', " "));
+        }
+        if let Some(lost) = on_trial.lost() {
+            let _ = writeln!(status, "lost {lost}");
+        }
+        for program in on_trial.before() {
             let id = program.id.unwrap_or_default();
-            format!("before {} {id}\n", program.mode)
-        });
-        [status, new].into_iter().chain(netns).chain(lost).chain(before).chain(failure).collect()
+            let _ = writeln!(status, "before {} {id}", program.mode);
+        }
+        if let Some(failure) = failure.as_ref().filter(|_| self.roll_back.is_some()) {
+            let _ = writeln!(status, "failure {}", failure.replace('\n', " "));
+        }
+        status
     }
 
     /// Takes back all changes, and begins with that unless it has begun. What fails is tried again after a while.
@@ -411,8 +420,10 @@ impl Guard {
         }
         let Some(RollBack { is_answer_due, .. }) = self.roll_back.take() else { return };
         if !self.is_one_kept {
-            for failure in self.undone.drain(..).flat_map(|on_trial| on_trial.take_back_leftovers()) {
-                log(Level::Warning, format_args!("something is left behind: {failure}"));
+            for on_trial in self.undone.drain(..) {
+                for failure in on_trial.take_back_leftovers() {
+                    log(Level::Warning, format_args!("something is left behind: {failure}"));
+                }
             }
         }
         if let (true, Some(control)) = (is_answer_due, &self.control) {

@@ -5,7 +5,7 @@ mod alone;
 
 use std::process::Command;
 
-use loader::load::{ExecuteOptions, Record};
+use loader::load::ExecuteOptions;
 use loader::map::{Map, MapParams};
 use loader::pin::BPFFS_ROOT;
 use loader::{Interface, InterfaceRef, Kernel, Loader, Mode, Object, Target, attach};

@@ -56,9 +56,12 @@ pub(super) fn run(args: &Load) -> Result<()> {
     }
     let mut protected = lockout::protected(&blocklist);
     protected.retain(|it| !allowed.iter().any(|exception| exception.contains(&it.address)));
-    let mut risky = lists.lists().flat_map(|items| lockout::risky(items, &protected));
+    let mut risky = Vec::new();
+    for items in lists.lists() {
+        risky.append(&mut lockout::risky(items, &protected));
+    }
     let mut writer = if args.dry_run { Writer::idle(&blocklist)? } else { Writer::open(&blocklist)? };
-    lockout::check_among(&protected, &mut risky, writer.reader(), args.force)?;
+    lockout::check_among(&protected, &risky, writer.reader(), args.force)?;
     lockout::check_exceptions(&allowed, args.force)?;
     let allowed = list::distinct(&allowed);
     let (exceptions, swaps) = if args.dry_run {

@@ -23,20 +23,20 @@ pub(super) fn check(prefixes: &[IpNet], reader: &Reader, force: bool) -> Result<
     if force {
         return Ok(());
     }
-    check_among(&protected(reader.blocklist()), &mut prefixes.iter().copied(), reader, force)
+    check_among(&protected(reader.blocklist()), prefixes, reader, force)
 }
 
 /// The same, for whoever knows which addresses these are.
 pub(super) fn check_among(
     protected: &[Protected],
-    prefixes: &mut dyn Iterator<Item = IpNet>,
+    prefixes: &[IpNet],
     reader: &Reader,
     force: bool,
 ) -> Result<()> {
     if force {
         return Ok(());
     }
-    match first_lock_out(prefixes, protected, Some(reader))? {
+    match first_lock_out(prefixes.iter().copied(), protected, Some(reader))? {
         None => Ok(()),
         Some(found) => {
             let exception = match found.protected() {
@@ -60,9 +60,10 @@ pub(super) fn check_all(
     exceptions: &[IpNet],
     help: &str,
 ) -> Result<()> {
-    let elsewhere = others(reader.blocklist());
-    let there = elsewhere.iter().chain(turned_on).flat_map(|namespace| within(namespace, gateways));
-    let heard: Vec<_> = ssh_peer().map(peer).into_iter().chain(gateways()).chain(there).collect();
+    let mut heard = with_session(gateways, &others(reader.blocklist()));
+    if let Some(namespace) = turned_on {
+        heard.append(&mut within(namespace, gateways));
+    }
     match locked_out(&heard, reader, unlisted, exceptions)? {
         None => Ok(()),
         Some(found) => Err(refused(&found, help)),
@@ -87,22 +88,39 @@ fn refused(found: &LockOut, help: &str) -> Error {
 
 /// The few prefixes of a list, sorted as it is, that may lock somebody out.
 pub(super) fn risky(items: &[Item], protected: &[Protected]) -> Vec<IpNet> {
-    let all = protected.iter().flat_map(|protected| covering(protected.address));
-    let is_listed = |prefix: &IpNet| items.binary_search_by_key(prefix, Item::prefix).is_ok();
-    everything().into_iter().chain(all).filter(is_listed).collect()
+    let mut risky = everything().to_vec();
+    for protected in protected {
+        risky.extend(covering(protected.address));
+    }
+    risky.retain(|prefix| items.binary_search_by_key(prefix, Item::prefix).is_ok());
+    risky
 }
 
 /// Addresses that no rule of the blocklist should cover, in this network namespace and all others that it is on in.
 pub(super) fn protected(blocklist: &Blocklist) -> Vec<Protected> {
-    let elsewhere = others(blocklist);
-    let there = elsewhere.iter().flat_map(|namespace| within(namespace, of_namespace));
-    ssh_peer().map(peer).into_iter().chain(of_namespace()).chain(there).collect()
+    with_session(of_namespace, &others(blocklist))
+}
+
+/// The peer of this session, and what `look` finds here and in other namespaces.
+fn with_session(look: fn() -> Vec<Protected>, elsewhere: &[NetNs]) -> Vec<Protected> {
+    let mut found = Vec::new();
+    if let Some(address) = ssh_peer() {
+        let whose = "the peer of this SSH connection".to_owned();
+        found.push(Protected { address, whose, is_peer: true });
+    }
+    found.append(&mut look());
+    for namespace in elsewhere {
+        found.append(&mut within(namespace, look));
+    }
+    found
 }
 
 /// Those that the network namespace of this thread has.
 fn of_namespace() -> Vec<Protected> {
-    let own = told(of_this_host(), "addresses of this host");
-    gateways().into_iter().chain(own).collect()
+    let mut own = told(of_this_host(), "addresses of this host");
+    let mut found = gateways();
+    found.append(&mut own);
+    found
 }
 
 /// The network namespaces with a name, other than the own one, that the blocklist is on in. One that may not be looked
@@ -139,10 +157,6 @@ fn told(answer: Result<Vec<Protected>>, whose: &str) -> Vec<Protected> {
         output::remark(format_args!("warning: rules that lock out {whose} are not refused: {error}"));
         Vec::new()
     })
-}
-
-fn peer(address: IpAddr) -> Protected {
-    Protected { address, whose: "the peer of this SSH connection".to_owned(), is_peer: true }
 }
 
 /// The other end of the SSH connection that this process runs in. sudo takes the variable away, so that it is looked

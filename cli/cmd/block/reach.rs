@@ -51,13 +51,15 @@ pub(super) fn is_nowhere(blocklist: &Blocklist) -> bool {
 
 /// The interfaces that it is on in other network namespaces than that of `here`, as far as they may be looked at.
 pub(super) fn elsewhere(ids: &[u32], here: &RouteSocket) -> Vec<Elsewhere> {
-    let named = |namespace: &NetNs, link: InterfaceInfo| Elsewhere {
-        words: format!("{} in {namespace}", quote(&link.name)),
-        index: link.index,
-    };
-    let Ok((namespaces, _)) = NetNs::all() else { return Vec::new() };
-    let all = others(namespaces, ids, here).into_iter();
-    all.flat_map(|(namespace, links)| links.into_iter().map(move |link| named(&namespace, link))).collect()
+    let mut found = Vec::new();
+    let Ok((namespaces, _)) = NetNs::all() else { return found };
+    for (namespace, links) in others(namespaces, ids, here) {
+        for link in links {
+            let words = format!("{} in {namespace}", quote(&link.name));
+            found.push(Elsewhere { words, index: link.index });
+        }
+    }
+    found
 }
 
 /// Those of the namespaces that it is on in and that are not that of `here`, each with its interfaces, as far as they
@@ -75,9 +77,12 @@ pub(super) fn others(
         links.retain(|link| running_on(link, ids).is_some());
         Ok(links)
     };
-    let all = namespaces.into_iter().map(|namespace| {
+    let mut found = Vec::new();
+    for namespace in namespaces {
         let links = look(&namespace).unwrap_or_default();
-        (namespace, links)
-    });
-    all.filter(|(_, links)| !links.is_empty()).collect()
+        if !links.is_empty() {
+            found.push((namespace, links));
+        }
+    }
+    found
 }

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::iter;
 use std::time::Duration;
 
 use blocklist::guard::Protected;
@@ -216,7 +215,7 @@ impl Turn {
         let prefix = change.written.prefix;
         let shown = Shown(prefix);
         if change.adds {
-            lockout::check_among(&self.protected, &mut iter::once(prefix), self.writer.reader(), args.force)?;
+            lockout::check_among(&self.protected, &[prefix], self.writer.reader(), args.force)?;
             let answers = self.writer.add(&[Item::new(prefix)], Some(&args.set), change.ttl.or(args.ttl))?;
             return Ok((answers[0].word(), shown));
         }
@@ -269,7 +268,7 @@ mod tests {
         let read = |bytes: &[u8]| {
             let mut input = BufReader::new(bytes);
             let next = || Some(read_line(&mut input).unwrap()).filter(|line| *line != Line::End);
-            iter::from_fn(next).collect::<Vec<_>>()
+            std::iter::from_fn(next).collect::<Vec<_>>()
         };
         let ok = |text: &str| Line::Text(text.to_owned());
         assert_eq!(read(b"add 192.0.2.1\n{}"), [ok("add 192.0.2.1\n"), ok("{}")]);

@@ -141,11 +141,9 @@ impl Kernel {
             since: "5.7",
             answer: compares.to_string(),
         };
-        Ok(Self {
-            version: KernelVersion::current()?.to_string(),
-            btf: has_btf(),
-            features: before.map(look).into_iter().chain([compares]).chain(after.map(look)).collect(),
-        })
+        let mut features: Vec<_> = [before, after].into_iter().flatten().map(look).collect();
+        features.insert(before.len(), compares);
+        Ok(Self { version: KernelVersion::current()?.to_string(), btf: has_btf(), features })
     }
 }
 

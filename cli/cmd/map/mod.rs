@@ -103,7 +103,11 @@ fn maps_of(link: &InterfaceInfo) -> Result<Vec<MapInfo>> {
             }
         }
     }
-    ids.into_iter().map(|id| Map::from_id(id)?.info()).collect()
+    let mut maps = Vec::with_capacity(ids.len());
+    for id in ids {
+        maps.push(Map::from_id(id)?.info()?);
+    }
+    Ok(maps)
 }
 
 /// Whether a map may be `name`: the kernel keeps 15 bytes of a name, and has the object's name before the section's for
