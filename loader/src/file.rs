@@ -27,11 +27,11 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
 fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
     let show = || quote(&path.to_string_lossy()).to_string();
     let refused = |call: &str, error: &io::Error| Error::io(call, show(), error);
-    let too_large = || Error::new(ErrorKind::InvalidInput, format!("{} has more than {most} bytes", show()));
+    let too_large = || Error::new(ErrorKind::Unsupported, format!("{} has more than {most} bytes", show()));
     let mut file = open_file(path).map_err(|errno| Error::os("open(2)", show(), errno.0))?;
     let metadata = file.metadata().map_err(|error| refused("fstat(2)", &error))?;
     if metadata.is_dir() {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("{} is a directory", show())));
+        return Err(Error::new(ErrorKind::Conflict, format!("{} is a directory", show())));
     }
     if metadata.len() > most {
         return Err(too_large());

@@ -1,6 +1,6 @@
 //! Bad input: one clear message each, the right exit code, no panic, and everything left as it was.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount, umount};
@@ -98,7 +98,25 @@ fn what_is_no_bpf_object_is_told_what_it_is() {
 fn what_cannot_be_read_is_named() {
     let bench = need!(Bench::new(&["setpriv"]));
     let directory = bench.sandbox.scratch().to_str().expect("it is printable").to_owned();
-    bench.refuses_file(&directory, &[], 2, &[&format!("`{directory}` is a directory")]);
+    let words = format!("`{directory}` is a directory");
+    bench.refuses_file(&directory, &[], 1, &[&words]);
+    bench.refuses_file(&object("core_fields"), &["--btf", &directory], 1, &[&words]);
+    let (huge, empty) = (bench.sandbox.scratch().join("huge"), bench.sandbox.scratch().join("empty"));
+    File::create(&huge).and_then(|file| file.set_len(1 << 29)).expect("the directory is writable");
+    File::create(&empty).expect("the directory is writable");
+    let (huge, empty) = (huge.to_str().unwrap(), empty.to_str().unwrap());
+    for (path, words) in [
+        (&*directory, words.clone()),
+        (huge, format!("`{huge}` has more than 268435456 bytes")),
+        (empty, format!("reading `{empty}`: file header at offset 0x0: expected an ELF file")),
+        ("/nowhere/x.o", "open(2) for `/nowhere/x.o` failed".to_owned()),
+    ] {
+        refused(&["attach", NEAR, path], 1, &[&words]);
+        refused(&["load", path, "--pin", "/sys/fs/bpf/x"], 1, &[&words]);
+        refused(&["plan", path], 1, &[&words]);
+        refused(&["inspect", path], 1, &[&words]);
+        refused(&["inspect", path, "--btf"], 1, &[&words]);
+    }
     bench.refuses_file(
         "/nowhere/x.o",
         &[],

@@ -77,8 +77,8 @@ fn files_that_are_no_lists() {
     block(&["add", "10.0.0.0/8"]).ok();
     let load = |path: &str, code, words: &str| drop(refused(&["block", "load", path], code, &[words]));
     load("/nowhere", 1, "open(2) for `/nowhere` failed: No such file or directory (ENOENT)");
-    load(sandbox.scratch().to_str().unwrap(), 2, "is a directory");
-    load(&file(&sandbox, "empty", ""), 2, "empty` is empty, nothing was changed");
+    load(sandbox.scratch().to_str().unwrap(), 1, "is a directory");
+    load(&file(&sandbox, "empty", ""), 1, "empty` is empty, nothing was changed");
     load(&file(&sandbox, "binary", b"192.0.2.1\n\x7fELF\0"), 1, "is not text (line 2), nothing was changed");
     load(
         &file(&sandbox, "long", vec![b'1'; 70_000]),
@@ -682,13 +682,13 @@ fn what_is_not_listed_by_mistake_stays() {
     }
     assert_eq!(listed(), before);
     let (full, empty) = (file(&sandbox, "full", "203.0.113.2\n"), file(&sandbox, "empty", "# failed\n"));
-    refused(&["block", "load", &full, &empty], 2, &["empty` is empty, nothing was changed"]);
+    refused(&["block", "load", &full, &empty], 1, &["empty` is empty, nothing was changed"]);
     assert_eq!(listed(), before);
     block(&["load", &full, &empty, "--force"]).ok().stdout_has("default: added 1, kept 0, removed 1\n");
     // What could not be read is not what is empty.
     let bad = file(&sandbox, "bad", "address,score\n203.0.113.9,7\n");
     let words = "bad` lists nothing but invalid lines, nothing was changed";
-    block(&["load", &bad, "--skip-bad"]).fails(2).stderr_has(words);
+    block(&["load", &bad, "--skip-bad"]).fails(1).stderr_has(words);
     // What `ipset save` says of a set without members is of that set.
     block(&["add", "203.0.113.7", "--name", "a"]).ok();
     block(&["add", "203.0.113.8", "--name", "b"]).ok();
@@ -705,7 +705,7 @@ fn what_is_not_listed_by_mistake_stays() {
     assert_eq!((rules.len(), &*rules[0]), (2, "203.0.113.2 default"));
     assert!(rules[1].starts_with("203.0.113.6 a 1m") && rules[1].ends_with("s left"), "{rules:?}");
     let created = file(&sandbox, "created", b);
-    refused(&["block", "load", &created], 2, &["created` is empty, nothing was changed"]);
+    refused(&["block", "load", &created], 1, &["created` is empty, nothing was changed"]);
     block(&["load", &created, "--force"]).ok();
     assert_eq!(listed().len(), 2);
     // An exception of the same file saves whom its rule would lock out.

@@ -142,8 +142,9 @@ impl Lists {
         if list.items.is_empty() && list.allowed.is_empty() && !args.force {
             let nothing = if list.bad.is_empty() { "is empty" } else { "lists nothing but invalid lines" };
             let message = format!("{} {nothing}, nothing was changed", quote(name));
-            return Err(Error::new(ErrorKind::InvalidInput, message)
-                .with_help("--force empties the set all the same"));
+            return Err(
+                Error::new(ErrorKind::Malformed, message).with_help("--force empties the set all the same")
+            );
         }
         if args.set.is_some() && !list.allowed.is_empty() {
             let message =
@@ -196,7 +197,7 @@ impl Watched {
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
         let (before, file) = opened.map_err(|error| Error::io("open(2)", quote(&name), &error))?;
         if before.is_dir() {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("{} is a directory", quote(&name))));
+            return Err(Error::new(ErrorKind::Conflict, format!("{} is a directory", quote(&name))));
         }
         Ok(Self { name, file, before })
     }

@@ -16,7 +16,7 @@ use loader::object::{
     Pinning, ProgramSpec, SymbolTarget, VariableSpec,
 };
 use loader::uapi::bpf::{AttachType, MAP_FLAGS, flag_names};
-use loader::{Result, escape, file};
+use loader::{Context as _, Result, escape, file, quote};
 use serde::Serialize;
 
 use self::btf::Types;
@@ -39,11 +39,12 @@ pub(crate) struct Inspect {
 
 pub(crate) fn run(args: &Inspect) -> Result<()> {
     let bytes = file::read(&args.object)?;
+    let reading = || format!("reading {}", quote(&args.object.to_string_lossy()));
+    let elf = ElfFile::parse(&bytes).context(reading)?;
     if args.btf {
-        return output::answer(args.form, &Types::of(&ElfFile::parse(&bytes)?)?);
+        return output::answer(args.form, &Types::of(&elf).context(reading)?);
     }
-    let object = Object::parse_with(&bytes, &super::parse_options(&args.reading))?;
-    let elf = ElfFile::parse(&bytes)?;
+    let object = Object::parse_with(&bytes, &super::parse_options(&args.reading)).context(reading)?;
     output::answer(args.form, &Inspection::new(&elf, &object))
 }
 

@@ -94,7 +94,7 @@ fn read_kconfig(path: &Path) -> Result<Kconfig> {
     let text = text.map_err(|error| refused("read(2)", &error))?;
     if text.len() as u64 > MAX_CONFIG {
         let message = format!("{} has more than {MAX_CONFIG} bytes", quote(&name));
-        return Err(Error::new(ErrorKind::InvalidInput, message));
+        return Err(Error::new(ErrorKind::Unsupported, message));
     }
     Ok(Kconfig::new(name, text))
 }
