@@ -474,6 +474,9 @@ pub(crate) struct MapLoad {
     /// Also delete all entries that the file does not have
     #[arg(long)]
     pub(crate) exact: bool,
+    /// Also delete all entries if the file has none
+    #[arg(long, requires = "exact")]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) bpffs: Bpffs,
     #[command(flatten)]
@@ -562,6 +565,8 @@ The whole file is read first: if a line is wrong, nothing is changed. Blank
 lines and those that begin with # are skipped. Of two lines with the same key,
 the later one counts. All values of a per-CPU map, and texts with odd bytes,
 come back from `map dump --json`, or from `bpftool map dump --json`.
+A file without lines may be what a failed command has left: --exact refuses it,
+unless it is such a document or --force is given.
 
 ",
     words!(),

@@ -39,7 +39,7 @@ const COMMANDS: [(&str, &[&[&str]]); 33] = [
     ("map get", &[&FORMATS, &["--netns", "--json"]]),
     ("map set", &[&["--new", "--existing", "--bpffs", "--netns", "--json"]]),
     ("map delete", &[&["--bpffs", "--netns", "--json"]]),
-    ("map load", &[&["--exact", "--bpffs", "--netns", "--json"]]),
+    ("map load", &[&["--exact", "--force", "--bpffs", "--netns", "--json"]]),
     ("block", &[]),
     (
         "block on",

@@ -51,7 +51,26 @@ fn lines_become_entries() {
     assert_eq!(dump(&["--key-format=ipv4"]), lines(["192.0.2.1: 3", "192.0.2.2: 2", "192.0.2.3: 4"]));
     assert_eq!(load(&path, &["--exact"]).ok().stdout(), "wrote 1 entry, deleted 2\n");
     assert_eq!(dump(&["--key-format=ipv4"]), lines(["192.0.2.3: 4"]));
-    load(&file(&sandbox, ""), &["--exact"]).ok().stdout_has("wrote 0 entries, deleted 1");
+    for empty in ["", "# what failed\n\n"] {
+        let path = file(&sandbox, empty);
+        let words = format!("nothing was changed: `{path}` has no entries, so that --exact would delete all");
+        refused(
+            &["map", "load", PIN, &path, "--exact"],
+            1,
+            &[&words, "help: --force deletes them all the same"],
+        );
+        load(&path, &[]).ok().stdout_has("wrote 0 entries\n");
+        assert_eq!(dump(&["--key-format=ipv4"]), lines(["192.0.2.3: 4"]));
+    }
+    let mut pipe = command("sh", &["-c", &format!("false | {} map load {PIN} - --exact", program())]);
+    run(&mut pipe).fails(1).stderr_has("standard input has no entries");
+    load(&file(&sandbox, ""), &["--exact", "--force"]).ok().stdout_has("wrote 0 entries, deleted 1");
+    refused(&["map", "load", PIN, "-", "--force"], 2, &["--exact"]);
+    // A document says that there are none.
+    for empty in [r#"{"entries": []}"#, "[]"] {
+        on_map(&["set", PIN, "1", "1"]).ok();
+        load(&file(&sandbox, empty), &["--exact"]).ok().stdout_has("wrote 0 entries, deleted 1");
+    }
     let mut pipe = command("sh", &["-c", &format!("echo 5 6 | {} map load {PIN} -", program())]);
     run(&mut pipe).ok();
     assert_eq!(dump(&[]), lines(["5: 6"]));
@@ -81,7 +100,7 @@ fn a_dump_comes_back() {
         let own = formats.map(|format| on_map(&["dump", PIN, &format!("--key-format={format}")]).ok());
         let theirs = run(&mut command("bpftool", &["map", "dump", "pinned", PIN, "--json", "--pretty"])).ok();
         for text in own.iter().chain([&json, &theirs]).map(Ran::stdout) {
-            load(&file(&sandbox, ""), &["--exact"]).ok();
+            load(&file(&sandbox, ""), &["--exact", "--force"]).ok();
             assert!(dump(&[]).is_empty());
             load(&file(&sandbox, text), &["--exact"]).ok();
             assert_eq!(dump(&[]), whole, "{shape}: {text}");
@@ -101,7 +120,7 @@ fn the_values_of_all_cpus_come_back() {
     let json = on_map(&["dump", PIN, "--json"]).ok();
     let theirs = run(&mut command("bpftool", &["map", "dump", "pinned", PIN, "--json"])).ok();
     for text in [json.stdout(), theirs.stdout()] {
-        load(&file(&sandbox, ""), &["--exact"]).ok();
+        load(&file(&sandbox, ""), &["--exact", "--force"]).ok();
         load(&file(&sandbox, text), &[]).ok();
         assert_eq!(dump(&[]), whole);
     }
@@ -126,7 +145,7 @@ fn entries_and_variables_are_read_by_type() {
     let key = r#"{"source": "192.0.2.1", "port": 80}"#;
     on_map(&["set", &limits, key, r#"{"name": "web: 1", "packets": 7, "offsets": [-5, 5]}"#]).ok();
     let whole = on_map(&["dump", &limits]).ok();
-    load_into(&limits, &file(&sandbox, ""), &["--exact"]).ok();
+    load_into(&limits, &file(&sandbox, ""), &["--exact", "--force"]).ok();
     load_into(&limits, &file(&sandbox, whole.stdout()), &[]).ok().stdout_has("wrote 1 entry");
     assert_eq!(on_map(&["dump", &limits]).ok().stdout(), whole.stdout());
 

@@ -27,7 +27,14 @@ pub(super) fn load(args: &args::MapLoad) -> Result<()> {
     let map = open(&args.choice)?;
     refuse_map(&map, args.exact)?;
     let view = View::of(&map, args::Formats::default())?;
-    let entries = Entries::read(&map, &view, &args.file).context(|| "nothing was changed")?;
+    let read = || {
+        let entries = Entries::read(&map, &view, &args.file)?;
+        if args.exact && !args.force {
+            entries.refuse_none(&args.file)?;
+        }
+        Ok(entries)
+    };
+    let entries = read().context(|| "nothing was changed")?;
 
     // Reading may have taken long, and it must not keep others waiting.
     let _lock = wait_for_copies(&args.bpffs)?;
@@ -67,13 +74,25 @@ struct Entries<'m> {
     keys: Vec<u8>,
     /// The values of these keys, likewise.
     values: Vec<u8>,
+    /// Whether the file is a document, which says so where it has no entries.
+    is_document: bool,
 }
+
+/// What messages call what `-` names.
+const STDIN: &str = "standard input";
 
 impl<'m> Entries<'m> {
     fn read(map: &'m Map, view: &'m View, path: &Path) -> Result<Self> {
-        let mut entries = Self { map, view, variables: Vec::new(), keys: Vec::new(), values: Vec::new() };
+        let mut entries = Self {
+            map,
+            view,
+            variables: Vec::new(),
+            keys: Vec::new(),
+            values: Vec::new(),
+            is_document: false,
+        };
         if path == Path::new("-") {
-            entries.read_from("standard input", io::stdin().lock())?;
+            entries.read_from(STDIN, io::stdin().lock())?;
         } else {
             let name = quote(&path.to_string_lossy()).to_string();
             let file = File::open(path).map_err(|error| Error::io("open(2)", &name, &error))?;
@@ -86,6 +105,7 @@ impl<'m> Entries<'m> {
     fn read_from(&mut self, name: &str, mut file: impl BufRead) -> Result<()> {
         let refused = |error: io::Error| Error::io("read(2)", name, &error);
         if is_document(file.fill_buf().map_err(refused)?) {
+            self.is_document = true;
             let mut text = Vec::new();
             file.read_to_end(&mut text).map_err(refused)?;
             return self
@@ -204,6 +224,16 @@ impl<'m> Entries<'m> {
         }
         let message = format!("the file has {count} keys, and the map has room for {room}");
         Err(Error::new(ErrorKind::Conflict, message).with_cause(Cause::Full))
+    }
+
+    /// Refuses a file without entries: a command that has failed, and was to write them, leaves such a file.
+    fn refuse_none(&self, path: &Path) -> Result<()> {
+        if self.is_document || !self.keys.is_empty() {
+            return Ok(());
+        }
+        let name = if path == Path::new("-") { STDIN.to_owned() } else { quote(&path.to_string_lossy()) };
+        let message = format!("{name} has no entries, so that --exact would delete all");
+        Err(Error::new(ErrorKind::Malformed, message).with_help("--force deletes them all the same"))
     }
 
     /// Writes the entries, beside those that are there.
