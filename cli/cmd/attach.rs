@@ -92,10 +92,11 @@ fn runs_already(
     }
     let again = format!("{}{}", args.target.place.once_more(), args.load.bpffs.once_more());
     let wanted = args.target.trial.confirm.is_some();
-    for ((interface, _), trial) in places.iter().zip(&trials) {
-        trial::note_unchanged(interface, trial.as_ref(), wanted.then_some("the program"), &again);
-    }
-    Ok(Document::of_running(plan, &places, args))
+    let attached = places.iter().zip(trials).map(|((interface, running), trial)| {
+        let trial = trial::note_unchanged(interface, trial, wanted.then_some("the program"), &again);
+        Attached::of_running(interface, running, trial)
+    });
+    Ok(Document::of_running(plan, attached.collect(), &places[0].1, args))
 }
 
 /// The trial that one of the `programs` is on, if this user may know of it.
@@ -169,14 +170,14 @@ struct Attached {
 }
 
 impl Attached {
-    fn of_running((interface, running): &(Interface, RunsAlready)) -> Self {
+    fn of_running(interface: &Interface, running: &RunsAlready, trial: Option<TrialDocument>) -> Self {
         Self {
             at: NamedInterface::of(interface),
             mode: running.program.mode.to_string(),
             replaced: None,
             link: running.link.map(|link| Link { id: Some(link.id), pin: None }),
             prog_arrays: Vec::new(),
-            trial: None,
+            trial,
         }
     }
 
@@ -229,8 +230,8 @@ struct Program {
 }
 
 impl Document {
-    fn of_running(plan: &Plan, places: &[(Interface, RunsAlready)], args: &args::Attach) -> Self {
-        let (_, RunsAlready { info, .. }) = places.first().expect("the plan is to attach");
+    fn of_running(plan: &Plan, attached: Vec<Attached>, running: &RunsAlready, args: &args::Attach) -> Self {
+        let info = &running.info;
         let name = if args.is_of_object() { plan.programs.first() } else { Some(&info.name) };
         Self {
             already: true,
@@ -243,7 +244,7 @@ impl Document {
             maps: plan.maps[..plan.maps.len() - plan.templates].to_vec(),
             kept: Vec::new(),
             copied: Vec::new(),
-            attached: places.iter().map(Attached::of_running).collect(),
+            attached,
             transcript: Vec::new(),
         }
     }

@@ -51,8 +51,9 @@ pub(crate) struct TrialDocument {
     guard: u32,
     /// The ids of the programs that it puts back.
     puts_back: Vec<Option<u32>>,
-    /// What becomes of the interface if the guard is killed.
-    without_guard: WithoutGuard,
+    /// What becomes of the interface if the guard is killed; none of a change that an earlier command has made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without_guard: Option<WithoutGuard>,
     /// What follows `xdpload confirm`.
     #[serde(skip)]
     words: String,
@@ -94,9 +95,21 @@ impl TrialDocument {
             seconds_left: guard.patience.as_secs(),
             guard: guard.pid,
             puts_back: before.iter().map(|program| program.id).collect(),
-            without_guard,
+            without_guard: Some(without_guard),
             words: format!("{}{}", escape(interface), guard.again),
             before,
+        }
+    }
+
+    /// Of a change that an earlier command has made; the interface is named by `words`.
+    fn of_pending(pending: Pending, words: String) -> Self {
+        Self {
+            seconds_left: pending.left.as_secs(),
+            guard: pending.pid,
+            puts_back: pending.before.iter().map(|program| program.id).collect(),
+            without_guard: None,
+            words,
+            before: pending.before,
         }
     }
 }
@@ -112,38 +125,39 @@ pub(super) fn or_else(before: &[XdpProgram]) -> String {
     }
 }
 
-/// Remarks on an `interface` where nothing was changed: which `trial` it was on before, or that `what` was wanted on
-/// trial, and is not. `again` are the options by which the interface is named once more.
+/// Remarks on an `interface` where nothing was changed: which `trial` it was on before, which is given back, or that
+/// `what` was wanted on trial, and is not. `again` are the options by which the interface is named once more.
 pub(super) fn note_unchanged(
     interface: &Interface,
-    trial: Option<&Pending>,
+    trial: Option<Pending>,
     what: Option<&str>,
     again: &str,
-) {
-    match (trial, what) {
-        (Some(trial), _) => output::remark(format_args!(
-            "note: {interface} has it on trial: `xdpload confirm {}{again}` within {} s keeps it; otherwise {}",
-            escape(interface.name()),
-            trial.left.as_secs(),
-            or_else(&trial.before)
-        )),
-        (None, Some(what)) => output::remark(format_args!(
-            "note: {what} is on {interface} already, so it is not on trial there"
-        )),
-        (None, None) => {}
+) -> Option<TrialDocument> {
+    if let (None, Some(what)) = (&trial, what) {
+        output::remark(format_args!("note: {what} is on {interface} already, so it is not on trial there"));
     }
+    let words = format!("{}{again}", escape(interface.name()));
+    let trial = TrialDocument::of_pending(trial?, words);
+    output::remark(format_args!(
+        "note: {interface} has it on trial: `xdpload confirm {}` within {} s keeps it; otherwise {}",
+        trial.words,
+        trial.seconds_left,
+        or_else(&trial.before)
+    ));
+    Some(trial)
 }
 
 impl fmt::Display for TrialDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seconds_left: seconds, guard, before, .. } = self;
+        let Some(without_guard) = self.without_guard else { return Ok(()) };
         let then = or_else(before);
         let confirm = &self.words;
         writeln!(
             f,
             "run `xdpload confirm {confirm}` within {seconds} s to keep the change; otherwise {then}"
         )?;
-        let limit = match self.without_guard {
+        let limit = match without_guard {
             WithoutGuard::ProgramGoes => "goes with it",
             WithoutGuard::ProgramStays => "stays, since nothing but the guard knows the one before",
             WithoutGuard::NoLinks => "stays, since this kernel has no bpf_link for XDP (Linux 5.9)",

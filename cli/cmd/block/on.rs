@@ -343,13 +343,13 @@ impl TurningOn<'_> {
             // A service that may use no Unix sockets does without the remark.
             let trial = pending(netns.as_ref(), link.index).unwrap_or_default();
             let wanted = guard.map(|_| "the blocklist");
-            trial::note_unchanged(interface, trial.as_ref(), wanted, &again(args));
+            let trial = trial::note_unchanged(interface, trial, wanted, &again(args));
             return Ok(IsOn {
                 at: NamedInterface::new(&link.name, link.index),
                 mode: program.mode.to_string(),
                 program: program.id,
                 changed: false,
-                trial: None,
+                trial,
             });
         }
         let executed = self.run_plan(&link, self.buffers(interface, &link), guard)?;

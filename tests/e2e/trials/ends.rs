@@ -66,6 +66,8 @@ fn what_is_attached_again_is_said_to_be_on_trial() {
         ran.stdout_has(" runs on near0 in native mode already: nothing was changed\n")
             .stderr_has(note)
             .stderr_has(&format!(" s keeps it; otherwise {otherwise}\n"));
+        let document = answer(&[&["attach", NEAR, object], options].concat());
+        assert_same_trial(&document["attached"][0]["trial"]);
         assert_eq!(near(), before);
     };
     // Held by the guard's link.
@@ -92,6 +94,17 @@ fn what_is_attached_again_is_said_to_be_on_trial() {
     xdpload(&["detach", NEAR]).ok();
     xdpload(&["detach", "other0"]).ok();
     assert_eq!((near(), sandbox.pins()), (None, vec![]));
+}
+
+/// `trial` is what `status` tells of that of `near0`.
+#[track_caller]
+fn assert_same_trial(trial: &Value) {
+    let status = &answer(&["status", NEAR])["interfaces"][0]["trial"];
+    for field in ["guard", "puts_back"] {
+        assert_eq!(trial[field], status[field], "{trial}");
+    }
+    assert!(trial["seconds_left"].as_f64() >= status["seconds_left"].as_f64().map(f64::floor), "{trial}");
+    assert_eq!(trial["without_guard"], Value::Null);
 }
 
 /// Who may not open the program by its id, and so not compare it, may still ask the guard.
@@ -149,6 +162,7 @@ fn the_blocklist_knows_of_its_trial() {
     let note = "note: `near0` has it on trial: `xdpload confirm near0` within ";
     on(&[LONG]).ok().stderr_has(note);
     on(&[]).ok().stderr_has(note);
+    assert_same_trial(&answer(&["block", "on", NEAR])["interfaces"][0]["trial"]);
     let words = ["on trial: xdpload confirm near0, which keeps it; or: xdpload detach near0 --link"];
     refused(&["block", "off", NEAR], 1, &words);
     refused(&["block", "off", "--purge"], 1, &words);
