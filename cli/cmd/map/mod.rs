@@ -16,7 +16,7 @@ use loader::kernel::map_ids;
 use loader::map::{Map, MapInfo, UpdateFlags, Value};
 use loader::netlink::{InterfaceInfo, InterfaceRef};
 use loader::program::Program;
-use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MAP_FLAGS, MapType, flag_names};
+use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MAP_FLAGS, MapType, ObjName, flag_names};
 use loader::{Context as _, Error, ErrorKind, Result, escape, pin, quote};
 use serde::Serialize;
 use serde::ser::{Error as _, SerializeSeq as _, Serializer};
@@ -110,14 +110,12 @@ fn maps_of(link: &InterfaceInfo) -> Result<Vec<MapInfo>> {
     Ok(maps)
 }
 
-/// Whether a map may be `name`: the kernel keeps 15 bytes of a name, and has the object's name before the section's for
-/// the maps of variables.
+/// Whether a map may be `name`: the kernel keeps 15 bytes of a name, in which other characters than it takes are `_`, and
+/// has the object's name before the section's for the maps of variables.
 fn is_called(map: &MapInfo, name: &str) -> bool {
     let found = &*map.name;
     !found.is_empty()
-        && (found == name
-            || (found.len() == 15 && name.starts_with(found))
-            || map.section_name() == Some(name))
+        && (found == name || ObjName::from_symbol(name).as_str() == found || map.section_name() == Some(name))
 }
 
 /// The maps as an error lists them.
