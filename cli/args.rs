@@ -220,6 +220,11 @@ impl Attach {
             let message = "an interface or the object is missing: expected <IF>... <OBJECT>";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
+        // As clap refuses an empty path elsewhere: of a variable in a script that is not set.
+        if object.as_ref().is_some_and(|object| object.as_os_str().is_empty()) {
+            let message = "the object is an empty word: expected <IF>... <OBJECT>";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
         // The other way round, as other tools have it. What may be an interface is not looked for among files.
         let may_be_file = |word: &OsString| {
             let word = word.to_string_lossy();
