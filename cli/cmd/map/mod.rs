@@ -110,8 +110,8 @@ fn maps_of(link: &InterfaceInfo) -> Result<Vec<MapInfo>> {
     Ok(maps)
 }
 
-/// Whether a map may be `name`: the kernel keeps 15 bytes of a name, in which other characters than it takes are `_`, and
-/// has the object's name before the section's for the maps of variables.
+/// Whether a map may be `name`: the kernel keeps 15 bytes of a name, with `_` for each character that it does not take,
+/// and has the object's name before the section's for the maps of variables.
 fn is_called(map: &MapInfo, name: &str) -> bool {
     let found = &*map.name;
     !found.is_empty()
