@@ -28,6 +28,12 @@ pub(crate) fn word(value: &Value) -> String {
     }
 }
 
+/// A text as JSON, which [`parse`] reads again.
+pub(crate) fn quoted(text: &str) -> String {
+    // As above.
+    serde_json::to_string(&Json(&Value::Text(text.to_owned()))).unwrap_or_default()
+}
+
 /// A value as JSON, fields in the order of the source; pointers and bytes, for which JSON has no words, are texts.
 pub(crate) struct Json<T>(pub(crate) T);
 

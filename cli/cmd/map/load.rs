@@ -391,7 +391,9 @@ impl fmt::Display for Loaded {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{key_in_line, value_in_line};
     use super::*;
+    use crate::value;
 
     #[test]
     fn a_line_is_split_behind_the_key() {
@@ -412,6 +414,24 @@ mod tests {
         for (line, expected) in cases {
             assert_eq!(split(line), expected, "{line}");
         }
+    }
+
+    /// Otherwise `--exact` would delete what a dump has, or write another key.
+    #[test]
+    fn any_text_comes_back_from_the_line_of_a_dump() {
+        for text in
+            ["a", "", "#a", "a b", " a", "a\u{a0}", "a:", "\"a\"", "{a", "[a]", "a\\ b", "\"", "é", "17"]
+        {
+            let text = &*value::word(&Value::Text(text.to_owned()));
+            let line = format!("{}: {}", key_in_line(text), value_in_line(text));
+            assert!(!line.starts_with('#'), "{line}");
+            let (key, value) = split(line.trim()).expect("it has both");
+            let read = [key.strip_suffix(':').unwrap_or(key), value].map(|word| value::parse(word).unwrap());
+            let expected = value::parse(text).unwrap();
+            assert_eq!(read, [expected.clone(), expected], "{line}");
+        }
+        // What is JSON is not put into quotation marks once more.
+        assert_eq!(key_in_line(r#"{"a": " b"}"#), r#"{"a": " b"}"#);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod load;
 mod view;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fmt;
@@ -22,7 +23,7 @@ use serde::Serialize;
 use serde::ser::{Error as _, SerializeSeq as _, Serializer};
 
 use self::view::{View, Words};
-use crate::{args, format, output};
+use crate::{args, format, output, value};
 
 /// The command that `words` after `map` name, if it takes them.
 pub(super) fn alone(words: &[OsString]) -> Option<args::Map> {
@@ -170,7 +171,9 @@ fn dump(args: &args::MapDump) -> Result<()> {
     for entry in map.entries() {
         let entry = entry?;
         let lines = match entry.value.single().map(|value| view.variables(value)).transpose()?.flatten() {
-            Some(variables) => variables.iter().map(|(name, word)| format!("{name}: {word}")).collect(),
+            Some(variables) => {
+                variables.iter().map(|(name, word)| format!("{name}: {}", value_in_line(word))).collect()
+            }
             None => vec![Entry::new(&entry.key, &entry.value, &view).to_string()],
         };
         for line in lines {
@@ -449,11 +452,29 @@ impl fmt::Display for List {
     }
 }
 
-/// `key: value`.
+/// `key: value`, which `map load` reads again.
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key.text, self.value_text())
+        write!(f, "{}: {}", key_in_line(&self.key.text), value_in_line(&self.value_text()))
     }
+}
+
+/// The text of a key in a line, which a blank ends, and which is none if the line begins as a comment does.
+fn key_in_line(text: &str) -> Cow<'_, str> {
+    in_line(text, text.is_empty() || text.starts_with('#') || text.contains(char::is_whitespace))
+}
+
+/// The text of a value in a line, at whose ends blanks do not count.
+fn value_in_line(text: &str) -> Cow<'_, str> {
+    in_line(text, text.is_empty() || text != text.trim())
+}
+
+/// A text in a line: in quotation marks if it `is_no_word`, unless it is JSON already.
+fn in_line(text: &str, is_no_word: bool) -> Cow<'_, str> {
+    if is_no_word && !text.starts_with(['{', '[', '"']) {
+        return value::quoted(text).into();
+    }
+    text.into()
 }
 
 /// The value alone.
