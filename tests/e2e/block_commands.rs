@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -431,14 +431,16 @@ fn saving_replaces_files_and_nothing_else() {
     run(&mut command("mknod", &[device.to_str().unwrap(), "c", "1", "3"])).ok();
     block(&["save", device.to_str().unwrap()]).ok();
     assert!(fs::metadata(&device).unwrap().file_type().is_char_device());
-    // A link goes on to name the file, which keeps its mode.
+    // A link goes on to name the file, which keeps its owner and its mode.
     let saved = file(&sandbox, "saved", "before");
+    chown(&saved, Some(1), Some(2)).unwrap();
     fs::set_permissions(&saved, fs::Permissions::from_mode(0o600)).unwrap();
     let link = sandbox.scratch().join("link");
     symlink("saved", &link).unwrap();
     block(&["save", link.to_str().unwrap()]).ok();
     assert_eq!(fs::read_to_string(&saved).unwrap(), rules);
-    assert_eq!(fs::metadata(&saved).unwrap().permissions().mode() & 0o777, 0o600);
+    let kept = fs::metadata(&saved).unwrap();
+    assert_eq!((kept.uid(), kept.gid(), kept.mode() & 0o777), (1, 2, 0o600));
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     let words = "open(2) for `/nowhere/rules` failed: No such file or directory (ENOENT)";
     refused(&["block", "save", "/nowhere/rules"], 1, &[words]);

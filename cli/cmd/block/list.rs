@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
@@ -225,9 +226,14 @@ fn write_file(
     // A link stays one, and is followed to the file.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let (new, file) = create_beside(path).map_err(|error| ("open(2)", error))?;
+    let kept = before.map_or(Ok(()), |before| {
+        // Who may not give a file away has to own it.
+        let _ = fchown(&file, Some(before.uid()), Some(before.gid()));
+        file.set_permissions(before.permissions())
+    });
     let mut out = BufWriter::new(file);
-    let written = write(&mut out)
-        .and_then(|()| before.map_or(Ok(()), |before| out.get_ref().set_permissions(before.permissions())))
+    let written = kept
+        .and_then(|()| write(&mut out))
         .and_then(|()| out.get_ref().sync_all())
         .map_err(|error| ("write(2)", error))
         .and_then(|()| fs::rename(&new, path).map_err(|error| ("rename(2)", error)));
