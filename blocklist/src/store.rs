@@ -1,8 +1,5 @@
 //! Where the blocklist lives: maps and programs pinned under one directory of bpffs, and the lock of those who write.
 
-use std::fs::{self, File};
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, ThreadId};
@@ -11,7 +8,9 @@ use loader::kernel::permissions;
 use loader::map::{Map, MapInfo};
 use loader::uapi::bpf::MapType;
 use loader::{Cause, Error, ErrorKind, Help, Result, pin, quote};
+use nix::errno::Errno;
 use nix::libc::ENOENT;
+use nix::sys::stat::{fstat, stat};
 
 use crate::layout::{Config, LAYOUT};
 
@@ -196,7 +195,7 @@ impl Blocklist {
                 Err(error) => return Err(self.explain(error)),
             };
             // Meanwhile there may have been another purge, and another blocklist may be there, with a lock of its own.
-            if self.is_of_today(&held) {
+            if self.is_of_today(&held)? {
                 let held = Arc::new(held);
                 let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
                 *taken = Some(Taken { by: thread::current().id(), lock: Arc::downgrade(&held) });
@@ -209,7 +208,7 @@ impl Blocklist {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let own = taken.filter(|taken| taken.by == thread::current().id());
         match own.and_then(|taken| taken.lock.upgrade()) {
-            Some(held) if self.is_of_today(&held) => {
+            Some(held) if self.is_of_today(&held)? => {
                 let message = format!(
                     "this thread has the lock of the blocklist at {} already, and would wait for itself",
                     self.shown()
@@ -221,12 +220,13 @@ impl Blocklist {
     }
 
     /// Whether the directory that is locked is the one that is there.
-    fn is_of_today(&self, held: &pin::Lock) -> bool {
-        let locked = held.as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
-        match (locked, fs::metadata(&self.dir)) {
-            (Ok(locked), Ok(there)) => (locked.dev(), locked.ino()) == (there.dev(), there.ino()),
-            // It is opened again, which tells why it cannot be.
-            _ => false,
+    fn is_of_today(&self, held: &pin::Lock) -> Result<bool> {
+        let refused = |call, errno: Errno| Error::os(call, self.shown(), errno as i32);
+        let locked = fstat(held).map_err(|errno| refused("fstat(2)", errno))?;
+        match stat(&self.dir) {
+            Ok(there) => Ok((locked.st_dev, locked.st_ino) == (there.st_dev, there.st_ino)),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(refused("stat(2)", errno)),
         }
     }
 

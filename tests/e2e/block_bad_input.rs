@@ -669,6 +669,20 @@ fn an_interface_that_comes_back_is_turned_on_again() {
     block(&["off", "--purge"]).ok();
 }
 
+/// Where no file can be opened any more, a command ends and says so, and takes no lock again and again.
+#[test]
+fn a_process_that_may_open_no_more_files_is_told() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    let program = env!("CARGO_BIN_EXE_xdpload");
+    for words in ["confirm", "block add 192.0.2.9", "block del 192.0.2.9", "block off --purge"] {
+        for limit in 4..8 {
+            let line = format!("ulimit -n {limit}; exec timeout 20 {program} {words}");
+            run(&mut command("sh", &["-c", &line])).fails(1).stderr_has("Too many open files (EMFILE)");
+        }
+    }
+    assert_eq!(listed(), Vec::<String>::new());
+}
+
 /// A file that says nothing of a set takes nothing out of it.
 #[test]
 fn what_is_not_listed_by_mistake_stays() {
