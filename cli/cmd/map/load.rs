@@ -231,7 +231,8 @@ impl<'m> Entries<'m> {
         if self.is_document || !self.keys.is_empty() {
             return Ok(());
         }
-        let name = if path == Path::new("-") { STDIN.to_owned() } else { quote(&path.to_string_lossy()) };
+        let name =
+            if path == Path::new("-") { STDIN.to_owned() } else { quote(&path.to_string_lossy()).into() };
         let message = format!("{name} has no entries, so that --exact would delete all");
         Err(Error::new(ErrorKind::Malformed, message).with_help("--force deletes them all the same"))
     }
