@@ -12,7 +12,7 @@ use loader::error::Whereabouts;
 use loader::netlink::{InterfaceRef, ModeChoice};
 use loader::object::MapDialect;
 use loader::pin::BPFFS_ROOT;
-use loader::{Error, ErrorKind, escape, quote};
+use loader::{Error, ErrorKind, quote, shell_word};
 
 use crate::format::Format;
 
@@ -152,7 +152,7 @@ pub(crate) struct Place {
 impl Place {
     /// The option that names the same namespace in another command, behind a blank; nothing for the process's own.
     pub(crate) fn once_more(&self) -> String {
-        self.netns.as_deref().map_or_else(String::new, |netns| format!(" --netns {}", escape(netns)))
+        self.netns.as_deref().map_or_else(String::new, |netns| format!(" --netns {}", shell_word(netns)))
     }
 }
 
@@ -234,7 +234,7 @@ impl Attach {
             if may_be_file(first) && Path::new(first).is_file() && !last.exists() {
                 let (first, last) = (first.to_string_lossy(), last.to_string_lossy());
                 let message = format!("{} is a file: the object comes last", quote(&first));
-                let help = format!("xdpload attach {} {}", escape(&last), escape(&first));
+                let help = format!("xdpload attach {} {}", shell_word(&last), shell_word(&first));
                 return Err(Error::new(ErrorKind::InvalidInput, message).with_help(help));
             }
         }
@@ -314,7 +314,7 @@ impl Bpffs {
         if self.root == Path::new(BPFFS_ROOT) {
             return String::new();
         }
-        format!(" --bpffs {}", escape(&self.text()))
+        format!(" --bpffs {}", shell_word(&self.text()))
     }
 }
 
@@ -593,8 +593,8 @@ pub(crate) fn netns_path(netns: &str) -> String {
 
 /// The options that lead to an interface, behind a blank; nothing for one that is found without.
 pub(crate) fn options(at: &Whereabouts) -> String {
-    let netns = at.netns.as_ref().map(|netns| format!(" --netns {}", escape(netns)));
-    let bpffs = at.bpffs.as_ref().map(|root| format!(" --bpffs {}", escape(&root.to_string_lossy())));
+    let netns = at.netns.as_ref().map(|netns| format!(" --netns {}", shell_word(netns)));
+    let bpffs = at.bpffs.as_ref().map(|root| format!(" --bpffs {}", shell_word(&root.to_string_lossy())));
     [netns, bpffs].into_iter().flatten().collect()
 }
 

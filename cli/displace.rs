@@ -10,7 +10,7 @@ use loader::error::Whereabouts;
 use loader::netlink::{InterfaceInfo, InterfaceRef, XdpProgram};
 use loader::pin::{self, BPFFS_ROOT, Kind};
 use loader::program::Program;
-use loader::{Remedy, Result, escape};
+use loader::{Remedy, Result, shell_word};
 
 use crate::args::{netns_path, options};
 
@@ -44,7 +44,7 @@ pub(crate) fn as_far_as_allowed(words: String, remedy: &Remedy) -> String {
     let uncompared = match seen.xdp.programs() {
         [XdpProgram { id: Some(id), .. }] if !by_link && is_allowed(Privilege::Interface) => format!(
             "; or, unless a bpf_link holds it, without a comparison by the kernel: xdpload detach {} --id {id}{}",
-            escape(&at.interface),
+            shell_word(&at.interface),
             options(at)
         ),
         _ => String::new(),

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write as _};
 use std::io::{self, BufWriter, Write};
 use std::{mem, process, str};
 
-use loader::{Error, ErrorKind, Interface, Result, escape};
+use loader::{Error, ErrorKind, Interface, Result, escape, shell_word};
 use serde::Serialize;
 
 use crate::args::Form;
@@ -40,6 +40,11 @@ impl NamedInterface {
     /// The name, fit for a terminal.
     pub(crate) fn name(&self) -> Cow<'_, str> {
         escape(&self.interface)
+    }
+
+    /// The name in a command that is proposed.
+    pub(crate) fn shell_word(&self) -> String {
+        shell_word(&self.interface)
     }
 }
 

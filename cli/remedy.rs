@@ -6,7 +6,7 @@ use blocklist::Blocklist;
 use blocklist::remedy::{MORE_ROOM, PURGE, TURN_ON};
 use loader::error::Whereabouts;
 use loader::pin::BPFFS_ROOT;
-use loader::{Error, Help, Remedy, escape, quote};
+use loader::{Error, Help, Remedy, shell_word};
 
 use crate::args::options;
 use crate::displace;
@@ -36,7 +36,7 @@ pub(crate) fn in_words(error: Error) -> Error {
 
 /// The same where `block on` is what has failed. The blocklist takes no other program's place.
 pub(crate) fn in_words_of_block_on(error: Error) -> Error {
-    let again = |at: &Whereabouts| format!("xdpload block on {}", escape(&at.interface));
+    let again = |at: &Whereabouts| format!("xdpload block on {}", shell_word(&at.interface));
     let words = |remedy: &Remedy| match remedy {
         Remedy::Replace { at: Some(at), .. } => allowed(detach(at, ""), remedy),
         Remedy::Replace { at: None, .. } => "detach it first".to_owned(),
@@ -65,19 +65,19 @@ fn retold(error: Error, words: impl FnOnce(&Remedy) -> String) -> Error {
 }
 
 fn words(remedy: &Remedy) -> String {
-    let attach = |at: &Whereabouts| format!("xdpload attach {} OBJ", escape(&at.interface));
+    let attach = |at: &Whereabouts| format!("xdpload attach {} OBJ", shell_word(&at.interface));
     match remedy {
         Remedy::ChooseProgram => "--prog NAME".to_owned(),
-        Remedy::TakeAsXdp { section: Some(section) } => format!("--section {}", quote(section)),
+        Remedy::TakeAsXdp { section: Some(section) } => format!("--section {}", shell_word(section)),
         Remedy::TakeAsXdp { section: None } => "--prog NAME, or --section NAME".to_owned(),
         Remedy::SayMapsDialect => "--maps-dialect iproute2, or libbpf to leave those fields out".to_owned(),
-        Remedy::SetMaxEntries { map, enough: None } => format!("--max-entries {}=N", escape(map)),
+        Remedy::SetMaxEntries { map, enough: None } => format!("--max-entries {}=N", shell_word(map)),
         Remedy::SetMaxEntries { map, enough: Some(enough) } => {
-            format!("`--max-entries {}={enough}`", escape(map))
+            format!("`--max-entries {}={enough}`", shell_word(map))
         }
-        Remedy::PinMap { map, bpffs } => format!("--pin-map {}={}/...", escape(map), escape(bpffs)),
+        Remedy::PinMap { map, bpffs } => format!("--pin-map {}={}/...", shell_word(map), shell_word(bpffs)),
         Remedy::SetLater { section, variable } => {
-            format!("xdpload map set IF:{} {} VALUE", escape(section), escape(variable))
+            format!("xdpload map set IF:{} {} VALUE", shell_word(section), shell_word(variable))
         }
         Remedy::GiveKconfig => "--kconfig FILE".to_owned(),
         Remedy::GiveTypes => "--btf FILE, which is raw BTF or an ELF file with a section .BTF".to_owned(),
@@ -108,7 +108,7 @@ fn words(remedy: &Remedy) -> String {
         }
         Remedy::ReplaceByLink { at, .. } if is_on_trial(remedy) => format!(
             "it is on trial: xdpload confirm {}{}, which keeps it; or: {}",
-            escape(&at.interface),
+            shell_word(&at.interface),
             options(at),
             detach(at, " --link")
         ),
@@ -119,7 +119,7 @@ fn words(remedy: &Remedy) -> String {
         Remedy::DetachById => "`xdpload detach IF --id N`".to_owned(),
         Remedy::Look { at, above: true } => format!("xdpload status{}", options(at)),
         Remedy::Look { at, above: false } => {
-            format!("xdpload status {}{}", escape(&at.interface), options(at))
+            format!("xdpload status {}{}", shell_word(&at.interface), options(at))
         }
         Remedy::Other { name: TURN_ON, bpffs, .. } => block(bpffs, "on IF"),
         Remedy::Other { name: PURGE, bpffs, .. } => block(bpffs, "off --purge"),
@@ -150,7 +150,7 @@ impl Commands for Blocklist {
 fn block(bpffs: &Path, words: &str) -> String {
     match bpffs.to_string_lossy() {
         usual if usual == BPFFS_ROOT => format!("`xdpload block {words}`"),
-        other => format!("`xdpload block {words} --bpffs {}`", escape(&other)),
+        other => format!("`xdpload block {words} --bpffs {}`", shell_word(&other)),
     }
 }
 
@@ -161,7 +161,7 @@ fn more_room(bpffs: &Path, on: &str) -> String {
 }
 
 fn detach(at: &Whereabouts, link: &str) -> String {
-    format!("xdpload detach {}{link}{}", escape(&at.interface), options(at))
+    format!("xdpload detach {}{link}{}", shell_word(&at.interface), options(at))
 }
 
 /// Whether it is the guard of a trial that has the link open.
@@ -209,6 +209,20 @@ mod tests {
         assert_eq!(says(replace), words);
     }
 
+    /// The kernel lets an interface be called nearly anything, also by whoever is root in a container.
+    #[test]
+    fn a_shell_reads_nothing_but_names_in_commands() {
+        let words = |text| shell_word(text);
+        assert_eq!(["eth0.7@x", "/sys/fs/bpf/é"].map(words), ["eth0.7@x", "/sys/fs/bpf/é"]);
+        assert_eq!(
+            ["a;reboot", "$(id)", "it's", ""].map(words),
+            ["'a;reboot'", "'$(id)'", r"'it'\''s'", "''"]
+        );
+        let there = Whereabouts { interface: "a;b".to_owned(), ..at(Some("x y"), Some("/b&")) };
+        let says = help(&refused(Remedy::Detach(there))).unwrap();
+        assert_eq!(says, "xdpload detach 'a;b' --netns 'x y' --bpffs '/b&'");
+    }
+
     /// It attaches no object, and takes no other program's place.
     #[test]
     fn block_on_names_itself() {
@@ -247,8 +261,8 @@ mod tests {
         assert_eq!(help(&error).as_deref(), Some("say which: --prog NAME"));
         assert_eq!(in_words(error).help().unwrap().to_string(), "say which: --prog NAME");
         let map = |enough| Remedy::SetMaxEntries { map: "a\u{1b}b".to_owned(), enough };
-        assert_eq!(help(&refused(map(None))).as_deref(), Some("--max-entries a\\u{1b}b=N"));
-        assert_eq!(help(&refused(map(Some(9)))).as_deref(), Some("`--max-entries a\\u{1b}b=9`"));
+        assert_eq!(help(&refused(map(None))).as_deref(), Some(r"--max-entries 'a\u{1b}b'=N"));
+        assert_eq!(help(&refused(map(Some(9)))).as_deref(), Some(r"`--max-entries 'a\u{1b}b'=9`"));
         let pinned = help(&refused(Remedy::PinProgram));
         assert_eq!(pinned.as_deref(), Some("`xdpload load OBJ --prog NAME --pin DIR`"));
         let other = Remedy::Other { name: "of another crate", words: "`that`", bpffs: "/b".into() };

@@ -8,7 +8,7 @@ use loader::doctor;
 use loader::load::{AttachedTo, Comparison, RunsAlready};
 use loader::netlink::XdpProgram;
 use loader::plan::Plan;
-use loader::{Cause, Error, ErrorKind, Interface, InterfaceRef, Result, escape, quote};
+use loader::{Cause, Error, ErrorKind, Interface, InterfaceRef, Result, escape, quote, shell_word};
 use serde::Serialize;
 
 use super::transcript::{Executed, RecordDocument, Telling};
@@ -122,7 +122,7 @@ fn not_compared(
 ) -> Error {
     let message = format!("{refusal}, and could not be compared");
     let because = reason.rule().map(|rule| format!(": {rule}")).unwrap_or_default();
-    let (name, netns) = (escape(interface.name()), args.target.place.once_more());
+    let (name, netns) = (shell_word(interface.name()), args.target.place.once_more());
     let again = format!("{netns}{}", args.load.bpffs.once_more());
     if let Some(trial) = trial {
         let otherwise = trial::or_else(&trial.before);

@@ -6,7 +6,7 @@ use std::path::Path;
 use loader::attach::{self, DetachedLink, Interface, OnTrial, RolledBack, Trial};
 use loader::diagnosis::Privilege;
 use loader::netlink::XdpProgram;
-use loader::{Cause, Context as _, Error, ErrorKind, Result, doctor, escape};
+use loader::{Cause, Context as _, Error, ErrorKind, Result, doctor, escape, shell_word};
 use serde::Serialize;
 
 use super::trial::{self, TrialDocument};
@@ -140,7 +140,7 @@ fn tell_of_trial(error: Error, args: &args::Detach, interface: &Interface) -> Er
     let pending = guard::pending(netns.as_ref(), interface.index().get()).unwrap_or_default();
     let Some(pending) = pending.filter(|pending| pending.new.is_none()) else { return error };
     let (name, again) =
-        (escape(interface.name()), format!("{}{}", args.place.once_more(), args.bpffs.once_more()));
+        (shell_word(interface.name()), format!("{}{}", args.place.once_more(), args.bpffs.once_more()));
     error
         .with_rule(format!(
             "it was detached on trial: unless that is confirmed within {} s, {}",
@@ -162,7 +162,7 @@ fn propose_id(error: Error, args: &args::Detach, interface: &Interface) -> Error
     let again = format!("{}{}", args.place.once_more(), args.bpffs.once_more());
     let uncompared = format!(
         "without a comparison by the kernel: xdpload detach {} --id {id}{again}",
-        escape(interface.name())
+        shell_word(interface.name())
     );
     // Such a link lets nobody else detach what it holds, and may not be looked for either.
     let unless = "or, unless a bpf_link holds it,";

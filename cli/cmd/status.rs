@@ -369,7 +369,7 @@ impl fmt::Display for Absent {
                 );
             }
         }
-        self.trial.write(f, &head, &format!("`xdpload confirm {}{}`", self.at.name(), self.again))
+        self.trial.write(f, &head, &format!("`xdpload confirm {}{}`", self.at.shell_word(), self.again))
     }
 }
 
@@ -380,7 +380,7 @@ impl fmt::Display for Interface {
             writeln!(f, "{head}  no XDP program")?;
         }
         self.programs.iter().try_for_each(|program| writeln!(f, "{head}  {program}"))?;
-        let confirm = format!("`xdpload confirm {}{again}`", self.at.name());
+        let confirm = format!("`xdpload confirm {}{again}`", self.at.shell_word());
         self.trial.iter().try_for_each(|trial| trial.write(f, &head, &confirm))?;
         self.trial_error.iter().try_for_each(|error| writeln!(f, "{head}  on trial: {}", escape(error)))?;
         self.default_drop_seconds_left.iter().try_for_each(|seconds| {

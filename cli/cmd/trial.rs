@@ -6,7 +6,7 @@ use std::path;
 use loader::attach::Interface;
 use loader::load::AttachedTo;
 use loader::netlink::XdpProgram;
-use loader::{Error, Result, escape, quote};
+use loader::{Error, Result, escape, quote, shell_word};
 use serde::Serialize;
 
 use super::Planned;
@@ -136,7 +136,7 @@ pub(super) fn note_unchanged(
     if let (None, Some(what)) = (&trial, what) {
         output::remark(format_args!("note: {what} is on {interface} already, so it is not on trial there"));
     }
-    let words = format!("{}{again}", escape(interface.name()));
+    let words = format!("{}{again}", shell_word(interface.name()));
     let trial = TrialDocument::of_pending(trial?, words);
     output::remark(format_args!(
         "note: {interface} has it on trial: `xdpload confirm {}` within {} s keeps it; otherwise {}",

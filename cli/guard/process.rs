@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use std::{env, mem, process};
 
 use loader::attach::{self, Heard, OnTrial, RolledBack, Trial};
-use loader::{Error, ErrorKind, Result, quote};
+use loader::{Error, ErrorKind, Result, quote, shell_word};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
@@ -181,7 +181,7 @@ fn listen(on_trial: &OnTrial) -> Result<UnixListener> {
             let message = format!("another change of {interface} waits to be confirmed");
             return Error::new(ErrorKind::Conflict, message).with_help(format!(
                 "`xdpload confirm {}` keeps it; `xdpload status` shows it",
-                interface.name()
+                shell_word(interface.name())
             ));
         }
         let call = if unix_socket().is_err() { SOCKET } else { "bind(2)" };

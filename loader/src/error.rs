@@ -555,6 +555,17 @@ pub fn escape(name: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// A name as a word of a command that is proposed: escaped, and in quotation marks where a shell would read more into
+/// it. Interfaces may be called nearly anything, also by whoever is root in a container.
+pub fn shell_word(name: &str) -> String {
+    let name = escape(name);
+    let is_plain = |c: char| c.is_alphanumeric() || "%+,-./:=@_".contains(c);
+    if !name.is_empty() && name.chars().all(is_plain) {
+        return name.into_owned();
+    }
+    format!("'{}'", name.replace('\'', r"'\''"))
+}
+
 /// A name in the backquotes that set it off in a message, escaped. Only whoever writes it does the work.
 pub fn quote(name: &str) -> Quoted<'_> {
     Quoted(name)
@@ -645,5 +656,12 @@ mod tests {
         assert_eq!(quote_each(&mut ["a", "b\n"].into_iter()), "`a`, `b\\n`");
         assert_eq!(quote_each(&mut [].into_iter()), "none");
         assert_eq!(escape("a\u{202e}b"), "a\\u{202e}b");
+    }
+
+    #[test]
+    fn a_shell_reads_nothing_but_the_name() {
+        assert_eq!(["eth0.7@x", "/sys/fs/bpf/é"].map(shell_word), ["eth0.7@x", "/sys/fs/bpf/é"]);
+        let odd = ["a;reboot", "$(id)", "it's", "a\nb", ""];
+        assert_eq!(odd.map(shell_word), ["'a;reboot'", "'$(id)'", r"'it'\''s'", r"'a\nb'", "''"]);
     }
 }

@@ -111,7 +111,7 @@ pub mod verifier;
 pub use attach::{Attached, Interface};
 pub use error::{
     Cause, Error, ErrorKind, Explanation, Help, RefusalKind, Remedy, Result, errno_name, escape, quote,
-    quote_each,
+    quote_each, shell_word,
 };
 // For the crates above. Its method is called as that of `anyhow::Context` is, and the two cannot be used together.
 #[doc(hidden)]

@@ -66,7 +66,7 @@ fn a_program_of_another_type_by_name() {
     let words = [
         ": section `tc` at offset 0x0: expected an XDP program in `of_tc`, found a section for programs of type \
          BPF_PROG_TYPE_SCHED_CLS\n",
-        "  help: if it is one all the same, say so: --section `tc`\n",
+        "  help: if it is one all the same, say so: --section tc\n",
     ];
     bench.refuses_file(&object, &["--prog=of_tc"], 2, &words);
     bench.refuses_file(&object, &["--prog=of_a_probe"], 2, &["programs of type BPF_PROG_TYPE_KPROBE\n"]);

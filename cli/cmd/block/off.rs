@@ -8,7 +8,7 @@ use blocklist::{Blocklist, Lock, is_blocklist, running_on};
 use loader::attach::{self, Interface, NetNs, RouteSocket};
 use loader::doctor;
 use loader::netlink::{InterfaceInfo, InterfaceRef};
-use loader::{Cause, Error, ErrorKind, Result, escape, quote_each};
+use loader::{Cause, Error, ErrorKind, Result, escape, quote_each, shell_word};
 use serde::Serialize;
 
 use super::args::Off;
@@ -131,7 +131,7 @@ fn take_off(interface: &Interface, ids: &[u32], bpffs: &Path) -> Result<bool> {
         let done = attach::detach(interface, id, bpffs).map(|_| true);
         return done.map_err(|error| match id {
             Some(id) if error.cause() == Some(Cause::CannotCompare) => {
-                let name = escape(interface.name());
+                let name = shell_word(interface.name());
                 error
                     .with_help(format!("without a comparison by the kernel: xdpload detach {name} --id {id}"))
             }

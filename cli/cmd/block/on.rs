@@ -15,7 +15,7 @@ use loader::kernel::probe;
 use loader::netlink::{InterfaceInfo, InterfaceRef, Mode, ModeChoice};
 use loader::pin::{self, HeldBpffs};
 use loader::plan::{Existing, Plan, Target};
-use loader::{Error, ErrorKind, Result, escape, quote};
+use loader::{Error, ErrorKind, Result, escape, quote, shell_word};
 use serde::Serialize;
 
 use super::args::{self, On};
@@ -218,7 +218,7 @@ fn check_interfaces(interfaces: &[Interface], blocklist: &Blocklist, args: &On) 
         if let Some(wanted) = args.mode.filter(|choice| !takes(*choice, program.mode)) {
             let message =
                 format!("the blocklist is on {interface} in {} mode, not in {wanted} mode", program.mode);
-            let (name, again) = (escape(interface.name()), again(args));
+            let (name, again) = (shell_word(interface.name()), again(args));
             return Err(Error::new(ErrorKind::Conflict, message).with_help(format!(
                 "`xdpload block off {name}{again}`, then `xdpload block on {name} --mode {wanted}{again}`"
             )));
@@ -257,7 +257,7 @@ fn without_ethernet(facts: &InterfaceFacts) -> Error {
     let below = match &facts.lower {
         Some(lower) => {
             let options = crate::args::options(&facts.at(lower));
-            format!("`xdpload block on {}{options}` drops", escape(&lower.name))
+            format!("`xdpload block on {}{options}` drops", shell_word(&lower.name))
         }
         None => "on the interface that they come in by, the blocklist drops".to_owned(),
     };

@@ -3,7 +3,7 @@
 use blocklist::{Blocklist, running_on};
 use loader::attach::{Interface, NetNs, RouteSocket};
 use loader::netlink::InterfaceInfo;
-use loader::{Error, ErrorKind, Result, escape, quote};
+use loader::{Error, ErrorKind, Result, quote, shell_word};
 
 use crate::output;
 
@@ -21,7 +21,7 @@ pub(super) fn another(interface: &Interface, blocklist: &Blocklist, again: &str)
         "a blocklist is on {interface} that is not the one at {}: its pins are gone, or elsewhere",
         quote(&blocklist.dir().to_string_lossy())
     );
-    let name = escape(interface.name());
+    let name = shell_word(interface.name());
     Error::new(ErrorKind::Conflict, message).with_help(format!(
         "--bpffs leads to one that is pinned elsewhere; `xdpload detach {name}{again}` takes it off"
     ))

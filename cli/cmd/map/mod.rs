@@ -18,7 +18,7 @@ use loader::map::{Map, MapInfo, UpdateFlags, Value};
 use loader::netlink::{InterfaceInfo, InterfaceRef};
 use loader::program::Program;
 use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MAP_FLAGS, MapType, ObjName, flag_names};
-use loader::{Context as _, Error, ErrorKind, Result, escape, pin, quote};
+use loader::{Context as _, Error, ErrorKind, Result, escape, pin, quote, shell_word};
 use serde::Serialize;
 use serde::ser::{Error as _, SerializeSeq as _, Serializer};
 
@@ -265,7 +265,7 @@ fn write_variables(map: &Map, view: &View, writes: &[Write]) -> Result<()> {
         let message = format!("variable {} is constant", quote(&first.name));
         let way = match info.section_name() {
             Some(".kconfig") => "--kconfig FILE".to_owned(),
-            _ => format!("--set {}=VALUE", first.name),
+            _ => format!("--set {}=VALUE", shell_word(&first.name)),
         };
         let help = format!("set it before the load: xdpload attach IF OBJ {way}");
         return Err(Error::new(ErrorKind::InvalidInput, message).with_help(help));

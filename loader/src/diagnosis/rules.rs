@@ -4,7 +4,7 @@
 use nix::libc::{E2BIG, EBUSY, EEXIST, EINVAL, ENOMEM, ENOSPC, ENOTCONN, EOPNOTSUPP, ERANGE};
 
 use super::{AttachWish, Channels, DISPATCHER, Holder, InterfaceFacts, Verdict, native_limit};
-use crate::error::{Help, Quoted, Remedy, escape, quote};
+use crate::error::{Help, Quoted, Remedy, escape, quote, shell_word};
 use crate::netlink::{InterfaceInfo, Mode, XdpFeatures, XdpProgram};
 use crate::uapi::genetlink::XdpFeature;
 
@@ -81,16 +81,16 @@ fn never(_: AttachWish, _: &InterfaceFacts) -> Option<Verdict> {
     None
 }
 
-fn name(facts: &InterfaceFacts) -> std::borrow::Cow<'_, str> {
-    escape(&facts.link.name)
+fn name(facts: &InterfaceFacts) -> String {
+    shell_word(&facts.link.name)
 }
 
 /// What another program's command begins with where the interface is in another network namespace.
 fn inside(facts: &InterfaceFacts) -> String {
     match facts.netns.as_deref() {
         None => String::new(),
-        Some(path) if path.contains('/') => format!("nsenter --net={} ", escape(path)),
-        Some(name) => format!("ip netns exec {} ", escape(name)),
+        Some(path) if path.contains('/') => format!("nsenter --net={} ", shell_word(path)),
+        Some(name) => format!("ip netns exec {} ", shell_word(name)),
     }
 }
 
@@ -338,7 +338,7 @@ fn too_long(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
     };
     let other = format!(
         "{inside}ip link set dev {} mtu {limit}{place}, or build the program for the section `xdp.frags`",
-        escape(&link.name)
+        shell_word(&link.name)
     );
     Some(Verdict::new(rule, or_generic(other, facts)))
 }
@@ -347,7 +347,7 @@ fn mtu_too_large(_: AttachWish, facts: &InterfaceFacts) -> Verdict {
     let other = format!(
         "lower it ({}ip link set dev {} mtu 1500), or build the program for the section `xdp.frags`",
         inside(facts),
-        measured(facts).map_or_else(|| name(facts), |link| escape(&link.name))
+        measured(facts).map_or_else(|| name(facts), |link| shell_word(&link.name))
     );
     let rule = match measured(facts) {
         Some(link) => format!("the MTU of {}, {}, is too large for native mode", quote(&link.name), link.mtu),
@@ -388,7 +388,7 @@ fn too_few_queues(wish: AttachWish, facts: &InterfaceFacts) -> Option<Verdict> {
         format!("-L {} rx {want}", name(facts))
     } else {
         let peer = facts.peer.as_ref().map_or("PEER", |peer| &peer.name);
-        format!("-L {} tx {}", escape(peer), own.max_rx)
+        format!("-L {} tx {}", shell_word(peer), own.max_rx)
     };
     Some(ethtool(rule, &words, facts))
 }
