@@ -100,6 +100,6 @@ fn an_object_without_btf_has_no_types() {
     let sandbox = need!(Sandbox::new());
     let mut edit = Edit::of(&object("xdp_drop"));
     edit.rename_section(".BTF", ".gone");
-    let words = ["error: the object has no section `.BTF`\n", "help: compile with `clang -g -target bpf -c`"];
+    let words = [": the object has no section `.BTF`\n", "help: compile with `clang -g -target bpf -c`"];
     refused(&["inspect", &edit.save(&sandbox), "--btf"], 1, &words);
 }
