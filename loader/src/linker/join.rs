@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Linked, LinkedFunction, Linker, Numbered, byte_offset};
+use super::{Linked, LinkedFunction, Linker, byte_offset};
 use crate::btf::{CoreRelocation, LineInfo};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::insn::Insn;
@@ -13,12 +13,11 @@ use crate::uapi::elf::RelocationType;
 /// Joins to `program` what it reaches.
 pub(super) fn join<'o>(linker: &Linker<'o>, program: &'o FunctionSpec) -> Result<Linked> {
     let mut joined = Joined { linker, linked: Linked::default(), starts: BTreeMap::new() };
-    joined.append_with_callees(linker.numbered(program))?;
+    joined.append_with_callees(program)?;
     if let Some(callback) = linker.exceptions.of(program)? {
         joined.linked.has_exception_callback = true;
         // One that is called too is there already, and the kernel will refuse it.
-        let callback = linker.numbered(callback);
-        if !joined.starts.contains_key(&callback.0) {
+        if !joined.starts.contains_key(&callback.place()) {
             joined.append_with_callees(callback)?;
         }
     }
@@ -29,8 +28,8 @@ pub(super) fn join<'o>(linker: &Linker<'o>, program: &'o FunctionSpec) -> Result
 struct Joined<'l, 'o> {
     linker: &'l Linker<'o>,
     linked: Linked,
-    /// Where each function begins, by its number.
-    starts: BTreeMap<u64, usize>,
+    /// Where each function begins, by its place in the object.
+    starts: BTreeMap<(&'o str, u64), usize>,
 }
 
 /// A function whose calls are being followed.
@@ -42,7 +41,7 @@ struct Open<'o> {
 
 impl<'o> Joined<'_, 'o> {
     /// Appends `function` and all functions that it reaches and that are not there yet.
-    fn append_with_callees(&mut self, function: Numbered<'o>) -> Result<()> {
+    fn append_with_callees(&mut self, function: &'o FunctionSpec) -> Result<()> {
         // Functions whose calls are being followed, the innermost last: a stack of our own, since how deep calls go is
         // the file's choice. One that calls itself is there already, and the kernel will refuse it.
         let mut open = vec![self.append(function)?];
@@ -53,7 +52,7 @@ impl<'o> Joined<'_, 'o> {
                 continue;
             };
             let target = self.linker.function(function, callee)?;
-            let known = self.starts.get(&target.0).copied();
+            let known = self.starts.get(&target.place()).copied();
             let target_start = known.unwrap_or(self.linked.insns.len());
             if known.is_none() {
                 open.push(self.append(target)?);
@@ -64,7 +63,7 @@ impl<'o> Joined<'_, 'o> {
     }
 
     /// Appends `function` with all that it names resolved but functions.
-    fn append(&mut self, (number, function): Numbered<'o>) -> Result<Open<'o>> {
+    fn append(&mut self, function: &'o FunctionSpec) -> Result<Open<'o>> {
         self.linker.refuse_other_references(function)?;
         self.linker.refuse_stripped(function)?;
         let Linked { insns, map_references, externs, functions, lines, relocations, .. } = &mut self.linked;
@@ -99,14 +98,14 @@ impl<'o> Joined<'_, 'o> {
         relocations.extend(
             function.info.relocations.iter().map(|it| CoreRelocation { offset: base + it.offset, ..*it }),
         );
-        self.starts.insert(number, start);
+        self.starts.insert(function.place(), start);
         Ok(Open { function, start, callees: Box::new(function.callees()) })
     }
 }
 
 impl<'o> Linker<'o> {
     /// The function that an instruction of `caller` names.
-    fn function(&self, caller: &FunctionSpec, callee: Callee<'_>) -> Result<Numbered<'o>> {
+    fn function(&self, caller: &FunctionSpec, callee: Callee<'_>) -> Result<&'o FunctionSpec> {
         let found = callee.offset.and_then(|offset| self.functions.get((callee.section, offset)));
         found.copied().ok_or_else(|| {
             let section = quote(callee.section);

@@ -146,7 +146,7 @@ pub struct LinkedFunction {
 pub struct Linker<'o> {
     programs: &'o [ProgramSpec],
     /// Programs and functions by section and offset.
-    functions: Lookup<(&'o str, u64), Numbered<'o>>,
+    functions: Lookup<(&'o str, u64), &'o FunctionSpec>,
     /// Indices of maps by section and offset.
     maps: Lookup<(&'o str, u64), usize>,
     /// Sections of global variables, with their indices.
@@ -162,9 +162,6 @@ pub struct Linker<'o> {
     is_unrelocated: bool,
 }
 
-/// A function of the object, and its number among all.
-type Numbered<'o> = (u64, &'o FunctionSpec);
-
 /// What the instructions of one function refer to.
 #[derive(Debug, Default)]
 struct References {
@@ -179,12 +176,9 @@ impl<'o> Linker<'o> {
         let (kconfig, data): (Vec<_>, Vec<_>) =
             object.data.iter().enumerate().partition(|(_, data)| data.kind == DataKind::Kconfig);
         let externs = object.externs.iter().enumerate();
-        let numbered = (0..).zip(object.code());
         Self {
             programs: &object.programs,
-            functions: numbered
-                .map(|(number, function)| (function.place(), (number, function)))
-                .into_lookup(),
+            functions: object.code().map(|function| (function.place(), function)).into_lookup(),
             maps: maps.map(|(index, map)| ((&*map.section, map.offset), index)).into_lookup(),
             data: data.into_iter().map(|(index, data)| (&*data.section, (index, data))).into_lookup(),
             kconfig: kconfig.first().map(|(index, _)| *index),
@@ -202,10 +196,6 @@ impl<'o> Linker<'o> {
     /// and what that calls. The kernel's tag of a program depends on their order.
     pub fn link(&self, program: &'o ProgramSpec) -> Result<Linked> {
         join::join(self, &program.function)
-    }
-
-    fn numbered(&self, function: &FunctionSpec) -> Numbered<'o> {
-        *self.functions.get(function.place()).expect("a linker links functions of its object")
     }
 
     /// Resolves what `function` names other than functions, in its instructions `insns`.
