@@ -1,6 +1,7 @@
 //! `xdpload attach`: load an object and attach its program, or attach one that is loaded already.
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
 use loader::attach::NetNs;
@@ -25,6 +26,8 @@ pub(crate) fn run(args: &args::Attach) -> Result<()> {
     let planned = super::plan(&source, &args.load, targets, &|loader| {
         loader.keep_maps(super::keep_maps(args.target.upgrade))
     })?;
+    // Left to the kernel, which takes back all memory of a process that ends at once.
+    let planned = ManuallyDrop::new(planned);
     let bpffs = args.load.bpffs.root.as_path();
     let explain = |error| doctor::explain(error, &planned.plan, bpffs);
     let guard = trial::guard(args.target.trial, &args.target.place, &args.load.bpffs)?;

@@ -37,12 +37,12 @@ impl DataKind {
         if section.name == ".addr_space.1" {
             return (section.kind == SectionType::PROGBITS && section.size > 0).then_some(Self::Arena);
         }
-        let kinds = [(".rodata", Self::ReadOnly), (".data", Self::Initialised), (".bss", Self::Zero)];
-        let (_, kind) = kinds.into_iter().find(|(prefix, _)| {
-            let rest = section.name.strip_prefix(prefix);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })?;
-        let wanted = if kind == Self::Zero { SectionType::NOBITS } else { SectionType::PROGBITS };
+        let (kind, wanted) = match section.name.strip_prefix('.')?.split('.').next()? {
+            "rodata" => (Self::ReadOnly, SectionType::PROGBITS),
+            "data" => (Self::Initialised, SectionType::PROGBITS),
+            "bss" => (Self::Zero, SectionType::NOBITS),
+            _ => return None,
+        };
         (section.kind == wanted && section.size > 0).then_some(kind)
     }
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, quote};
 use crate::order::{InOrder as _, Lookup};
 use crate::uapi::bpf::BPF_INSN_SIZE;
 use crate::uapi::btf::{BTF_EXT_HEADER_SIZE, BTF_EXT_OLD_HEADER_SIZE};
-use crate::uapi::elf::{SectionType, SymbolBinding, SymbolType};
+use crate::uapi::elf::{SHF_ALLOC, SectionType, SymbolBinding, SymbolType};
 
 /// What `.BTF.ext` says of one function. Offsets count in bytes from the start of the function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,7 +82,9 @@ pub(super) fn read(file: &File<'_, '_>) -> Result<Types> {
 fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Btf> {
     let bytes = file.elf.data(section)?;
     let mut btf = Btf::parse(bytes.data(), file.elf.order(), &section.to_string())?;
-    let sections = file.elf.sections().iter().rev().map(|section| (&*section.name, section)).into_lookup();
+    // Variables are only in what is in memory; the other sections are many.
+    let in_memory = file.elf.sections().iter().rev().filter(|section| section.flags & SHF_ALLOC != 0);
+    let sections = in_memory.map(|section| (&*section.name, section)).into_lookup();
     let globals = globals(file);
     btf.place_variables(
         |name| sections.get(name).and_then(|section| u32::try_from(section.size).ok()),

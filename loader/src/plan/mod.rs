@@ -226,11 +226,14 @@ impl Step {
 
     /// The same step at another interface.
     fn at(mut self, at: usize) -> Self {
+        self.set_at(at);
+        self
+    }
+
+    fn set_at(&mut self, at: usize) {
+        self.at = at;
         let others = self.otherwise.iter_mut().flat_map(|other| &mut other.steps);
-        for step in self.then.iter_mut().chain(others) {
-            *step = step.clone().at(at);
-        }
-        Self { at, ..self }
+        self.then.iter_mut().chain(others).for_each(|step| step.set_at(at));
     }
 
     fn when(self, when: When) -> Self {

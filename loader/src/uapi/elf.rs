@@ -74,6 +74,8 @@ named_values! {
     }
 }
 
+/// `sh_flags`: the section is in memory while the program runs.
+pub const SHF_ALLOC: u64 = 0x2;
 /// `sh_flags`: the section holds instructions.
 pub const SHF_EXECINSTR: u64 = 0x4;
 
