@@ -29,6 +29,7 @@ mod transcript;
 mod trial;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::Path;
 
 use clap::{Args, Parser, Subcommand};
@@ -200,6 +201,9 @@ fn loader<'o>(object: &'o Object, path: &Path, load: &args::Load) -> Result<Load
     if let Some(dir) = &load.pin_maps_under {
         loader = loader.pin_maps_under(dir);
     }
+    check_agreement("--max-entries", &load.max_entries)?;
+    check_agreement("--pin-map", &load.pin_map)?;
+    check_agreement("--set", &load.set)?;
     for (map, entries) in &load.max_entries {
         loader = loader.max_entries(map, *entries);
     }
@@ -216,6 +220,23 @@ fn loader<'o>(object: &'o Object, path: &Path, load: &args::Load) -> Result<Load
         loader = loader.set(variable, value::parse(word)?);
     }
     Ok(loader)
+}
+
+/// Refuses an option that is given two values for one name: nobody knows which of them is meant.
+fn check_agreement<T: PartialEq + Display>(option: &str, given: &[(String, T)]) -> Result<()> {
+    for (at, (name, value)) in given.iter().enumerate() {
+        if let Some((_, first)) = given[..at].iter().find(|(other, first)| other == name && first != value) {
+            let values = [first, value].map(ToString::to_string);
+            let message = format!(
+                "{option} gives {} two values: {} and {}",
+                quote(name),
+                quote(&values[0]),
+                quote(&values[1])
+            );
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+    }
+    Ok(())
 }
 
 /// A plan, and what is to be said of the object beside it.

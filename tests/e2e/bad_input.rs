@@ -274,6 +274,25 @@ fn a_map_that_is_too_big_says_so() {
 }
 
 #[test]
+fn an_option_that_contradicts_itself_is_refused() {
+    let bench = need!(Bench::new(&[]));
+    let map = &bench.map;
+    for (option, one, other) in [
+        ("--max-entries", "1", "2"),
+        ("--pin-map", "/sys/fs/bpf/one", "/sys/fs/bpf/other"),
+        ("--set", "1", "2"),
+    ] {
+        let [first, second] = [one, other].map(|value| format!("{map}={value}"));
+        let words = format!("{option} gives `{map}` two values: `{one}` and `{other}`");
+        bench.refuses(&bench.blacklist(), &[option, &first, option, &second], 2, &[&words]);
+    }
+    let same = format!("{map}=7");
+    let path = bench.blacklist().save(&bench.sandbox);
+    xdpload(&["plan", &path, "--max-entries", &same, "--max-entries", &same]).ok();
+    bench.assert_clean();
+}
+
+#[test]
 fn names_may_be_longer_than_the_kernel_keeps() {
     let bench = need!(Bench::new(&[]));
     let long = |name: &str| format!("{name}{}", "x".repeat(100 - name.len()));

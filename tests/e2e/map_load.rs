@@ -259,6 +259,10 @@ fn some_maps_are_not_loaded() {
     create("/sys/fs/bpf/sockets", "sockmap 4 4 4 0");
     let words = "only the process that has opened it can put a value into a sockmap";
     refused(&["map", "load", "/sys/fs/bpf/sockets", &path], 2, &[words]);
+    let words = "its values have 4 bytes, and what is told of a socket has 8";
+    refused(&["map", "dump", "/sys/fs/bpf/sockets"], 1, &[words, "(ENOSPC)"]);
+    refused(&["map", "get", "/sys/fs/bpf/sockets", "0"], 1, &[words]);
+    refused(&["map", "delete", "/sys/fs/bpf/sockets", "0"], 1, &["the map has no key `0`"]);
     refused(&["map", "load", "/sys/fs/bpf/queue", &path], 2, &["a queue has no keys"]);
     refused(&["map", "load", "/sys/fs/bpf/slots", &path], 2, &["set one by one: `xdpload map set`"]);
     refused(&["map", "set", "/sys/fs/bpf/queue", "0", "1"], 2, &["the map has no keys"]);

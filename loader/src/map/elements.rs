@@ -119,6 +119,8 @@ impl Map {
         match self.fd.delete(key) {
             Ok(()) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
+            // So an array of sockets says that there is none (`__sock_map_delete()` in `net/core/sock_map.c`).
+            Err(Errno::EINVAL) if self.map_type() == MapType::SOCKMAP => Ok(false),
             Err(errno) => Err(self.delete_error(Cmd::MAP_DELETE_ELEM, errno)),
         }
     }
@@ -219,7 +221,20 @@ impl Map {
         match answer {
             Ok(()) => Ok(Some(Value::new(bytes, self.value_size(), self.map_type().is_per_cpu()))),
             Err(Errno::ENOENT) => Ok(None),
-            Err(errno) => Err(Error::os(&cmd.call(), &self.label, errno.0)),
+            Err(errno) => Err(self.lookup_error(cmd, errno)),
+        }
+    }
+
+    /// Says what the errno of a lookup means for this type of map, where that is certain.
+    pub(super) fn lookup_error(&self, cmd: Cmd, errno: Errno) -> Error {
+        let error = Error::os(&cmd.call(), &self.label, errno.0);
+        match (errno, self.map_type()) {
+            // `sock_map_lookup_sys()` in `net/core/sock_map.c`
+            (Errno::ENOSPC, MapType::SOCKMAP | MapType::SOCKHASH | MapType::REUSEPORT_SOCKARRAY) => {
+                let size = self.value_size();
+                error.context(format!("its values have {size} bytes, and what is told of a socket has 8"))
+            }
+            _ => error,
         }
     }
 

@@ -175,7 +175,7 @@ impl<'a> Entries<'a> {
                 Ok(()) => self.page = vec![self.entry(&key, value)].into_iter(),
                 // Deleted meanwhile, or an empty place of an array.
                 Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(Error::os(&Cmd::MAP_LOOKUP_ELEM.call(), &self.map.label, errno.0)),
+                Err(errno) => return Err(self.map.lookup_error(Cmd::MAP_LOOKUP_ELEM, errno)),
             }
         }
         self.last = Some(key);
