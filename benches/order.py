@@ -92,16 +92,16 @@ class Program:
         return start if start <= place < start + self.sizes[start] else None
 
     def used(self, command):
-        """The addresses of what a command runs and reads."""
+        """The addresses of what a command runs and reads, in the order in which it comes to them."""
         trace, ours = os.pipe()
         grind = ["valgrind", "--tool=lackey", "--trace-mem=yes", f"--log-fd={ours}", self.path]
         with subprocess.Popen([*grind, *command.split()], pass_fds=[ours], stdout=subprocess.DEVNULL) as run:
             os.close(ours)
             with open(trace) as lines:
-                places = {line[3:].partition(",")[0] for line in lines if line[:3] in ("I  ", " L ", " M ")}
+                places = dict.fromkeys(line[3:].partition(",")[0] for line in lines if line[:3] in ("I  ", " L ", " M "))
         if run.returncode:
             raise SystemExit(f"{self.path} {command}: exit status {run.returncode}")
-        return {self.at(int(place, 16)) for place in places} - {None}
+        return [at for at in dict.fromkeys(self.at(int(place, 16)) for place in places) if at is not None]
 
 
 WORD = re.compile(r"Cs[0-9a-zA-Z*]+?_(?=\d)|B[0-9a-zA-Z*]*_|s[0-9a-zA-Z]*_|(\d+)_?|.")
@@ -132,11 +132,11 @@ def stable(symbol):
 
 
 def beginnings(names, others):
-    """The fewest beginnings that all the names have, and none of the others."""
-    found, others = set(), sorted(others)
+    """The fewest beginnings that all the names have, and none of the others, in the order of the names."""
+    found, others = {}, sorted(others)
     for name in names:
         if not name.startswith("_R"):
-            found.add(name)
+            found[name] = True
             continue
         place = bisect.bisect(others, name)
         common = max((len(os.path.commonprefix([name, other])) for other in others[max(0, place - 1) : place + 1]), default=0)
@@ -145,22 +145,22 @@ def beginnings(names, others):
             start += word
             if len(start) > common:
                 break
-        found.add(start if start == name else f"{start}*")
-    return sorted(found)
+        found[start if start == name else f"{start}*"] = True
+    return list(found)
 
 
 def watch(program):
-    """The addresses of what is used first in each group of commands."""
+    """The addresses of what is used first in each group of commands, in order."""
     before, groups = set(), {}
     for title, commands in DAY.items():
-        used = set()
+        used = {}
         for command in commands:
             if command.startswith("- "):
                 succeed([program.path, *command[2:].split()])
             else:
-                used |= program.used(command)
-        groups[title] = used - before
-        before |= used
+                used |= dict.fromkeys(program.used(command))
+        groups[title] = [address for address in used if address not in before]
+        before |= used.keys()
     return groups
 
 
@@ -171,8 +171,9 @@ def write(programs):
     with open(ORDER, "w") as file:
         file.write(HEAD)
         for title in DAY:
-            names = {program.names[address] for program, groups in programs.items() for address in groups[title]} - hot
-            hot |= names
+            used = dict.fromkeys(program.names[address] for program, groups in programs.items() for address in groups[title])
+            names = [name for name in used if name not in hot]
+            hot |= used.keys()
             file.write(f"# {title}\n")
             file.writelines(f"{line}\n" for line in beginnings(names, everything - hot))
 
