@@ -316,6 +316,33 @@ fn variables_that_no_program_needs_are_no_reason_to_give_up() {
 }
 
 #[test]
+fn a_prog_array_that_no_program_refers_to_gets_what_is_loaded() {
+    let slot = |key, program| SlotSpec { key, value: SlotValue::Program(program) };
+    let shape = MapShape { map_type: MapType::PROG_ARRAY, value_size: 4, ..map("", Pinning::None).shape };
+    let calls = MapSpec { shape, slots: vec![slot(3, 0), slot(5, 1)], ..map("calls", Pinning::None) };
+    let mut object = object(vec![calls]);
+    let mut other = object.programs[0].clone();
+    other.function.name = "q".to_owned();
+    object.programs.push(other);
+    let filled = |loader: Loader<'_>| {
+        let plan = loader.plan(&kernel(Answer::Yes))?;
+        let put = plan.steps.iter().filter_map(|step| match step.call {
+            Call::MapUpdate { key, value, .. } => Some((key, value)),
+            _ => None,
+        });
+        Ok::<_, Error>(put.collect::<Vec<_>>())
+    };
+    let [first, second] = [0, 1].map(|slot| FdValue::Program(ProgramSlot(slot)));
+    assert_eq!(filled(Loader::new(&object).all_programs()).unwrap(), [(3, first), (5, second)]);
+    assert_eq!(filled(Loader::new(&object).program("q")).unwrap(), [(5, first)]);
+
+    object.programs[1].kind.frags = true;
+    let refusal = filled(Loader::new(&object).all_programs()).unwrap_err().to_string();
+    assert!(refusal.contains("share the prog array `calls`, which takes programs of one kind"), "{refusal}");
+    assert_eq!(filled(Loader::new(&object).program("q")).unwrap(), [(5, first)]);
+}
+
+#[test]
 fn variables_in_an_arena_are_written_when_it_is_mapped() {
     let arena = |name: &str, max_entries, flags, map_extra| {
         let shape =

@@ -1,6 +1,6 @@
 //! Tail calls: the programs that a prog array names are loaded too, and put into it, and the array is kept.
 
-use std::{iter, mem};
+use std::mem;
 
 use nix::libc::{EEXIST, ENOPROTOOPT, ENOTEMPTY};
 
@@ -25,8 +25,9 @@ const MAX_WEIGHT: usize = 2 * BPF_MAX_INSNS;
 
 /// The programs to load: those that are asked for, and then those that they reach by tail calls.
 ///
-/// Only prog arrays that one of them refers to are filled. What others name may be of a sort that is not for XDP, but
-/// in iproute2's dialect, where all that it names is of one sort and other objects may reach it by its pin.
+/// A prog array that one of them refers to has all its programs loaded. What others name may be of a sort that is not
+/// for XDP, so that it is not loaded for them, but in iproute2's dialect, where all that it names is of one sort. Other
+/// objects may reach any of them by its pin.
 pub(super) struct Programs<'o> {
     object: &'o Object,
     pub(super) specs: Vec<&'o ProgramSpec>,
@@ -52,7 +53,7 @@ impl<'o> Programs<'o> {
             if weight > MAX_WEIGHT {
                 return Err(too_heavy(program));
             }
-            let first = programs.linked.is_empty().then(|| always_filled(object));
+            let first = programs.linked.is_empty().then(|| always_loaded(object));
             for map in programs.prog_arrays_of(&linked).into_iter().chain(first.into_iter().flatten()) {
                 for slot in &object.maps[map].slots {
                     programs.add(named_program(object, map, &slot.value)?);
@@ -72,11 +73,10 @@ impl<'o> Programs<'o> {
         }
     }
 
-    /// Puts programs into the prog arrays, in the order of these; `pins` are those of the maps.
+    /// Puts programs into the prog arrays, in the order of these; `pins` are those of the maps. One that no program
+    /// refers to gets those that are loaded anyway.
     pub(super) fn prog_array_steps(&self, pins: &[Option<String>]) -> Vec<Step> {
-        let referred = self.linked.iter().flat_map(|linked| self.prog_arrays_of(linked));
-        let arrays = referred.chain(always_filled(self.object)).into_set();
-        let slots = arrays.into_iter().flat_map(|map| {
+        let slots = self.prog_arrays().flat_map(|map| {
             self.object.maps[map].slots.iter().filter_map(move |slot| {
                 let value = FdValue::Program(self.slot_of(&slot.value)?);
                 Some(put_in(MapSlot(map), slot.key, value, pins[map].is_some()))
@@ -108,7 +108,21 @@ impl<'o> Programs<'o> {
             Referent::Map(map) => Some(map),
             Referent::Data(_) => None,
         });
-        maps.filter(|&map| self.object.maps[map].shape.map_type == MapType::PROG_ARRAY).into_set()
+        maps.filter(|&map| self.is_prog_array(map)).into_set()
+    }
+
+    fn prog_arrays(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.object.maps.len()).filter(|&map| self.is_prog_array(map))
+    }
+
+    fn is_prog_array(&self, map: usize) -> bool {
+        self.object.maps[map].shape.map_type == MapType::PROG_ARRAY
+    }
+
+    /// The programs that a prog array names, as far as they are loaded.
+    fn named_by(&self, map: usize) -> impl Iterator<Item = &'o ProgramSpec> + '_ {
+        let slots = self.object.maps[map].slots.iter();
+        slots.filter_map(|slot| self.slot_of(&slot.value)).map(|slot| self.specs[slot.0])
     }
 
     fn slot_of(&self, value: &SlotValue) -> Option<ProgramSlot> {
@@ -119,26 +133,26 @@ impl<'o> Programs<'o> {
     /// The kernel lets only programs of one kind share a prog array: it would refuse the second with a bare EINVAL.
     fn refuse_mixed_kinds(&self) -> Result<()> {
         let mut first: Vec<Option<&ProgramSpec>> = vec![None; self.object.maps.len()];
-        for (program, linked) in self.specs.iter().zip(&self.linked) {
-            for map in self.prog_arrays_of(linked) {
-                let slots = &self.object.maps[map].slots;
-                // What it names is looked at once, beside the first that refers to it.
-                let named = if first[map].is_none() { &slots[..] } else { &[] };
-                let named = named.iter().filter_map(|slot| self.slot_of(&slot.value));
-                for program in iter::once(*program).chain(named.map(|slot| self.specs[slot.0])) {
-                    let first = *first[map].get_or_insert(program);
-                    if first.kind != program.kind {
-                        return Err(mixed_kinds(&self.object.maps[map].name, first, program));
-                    }
-                }
+        let mut share = |map: usize, program| {
+            let first = *first[map].get_or_insert(program);
+            if first.kind == program.kind {
+                Ok(())
+            } else {
+                Err(mixed_kinds(&self.object.maps[map].name, first, program))
             }
+        };
+        for (program, linked) in self.specs.iter().zip(&self.linked) {
+            self.prog_arrays_of(linked).into_iter().try_for_each(|map| share(map, *program))?;
+        }
+        for map in self.prog_arrays() {
+            self.named_by(map).try_for_each(|program| share(map, program))?;
         }
         Ok(())
     }
 }
 
-/// The prog arrays that are filled whether a program refers to them or not.
-fn always_filled(object: &Object) -> impl Iterator<Item = usize> + '_ {
+/// The prog arrays whose programs are loaded whether a program refers to them or not.
+fn always_loaded(object: &Object) -> impl Iterator<Item = usize> + '_ {
     let maps = object.maps.iter().enumerate();
     let named = maps
         .filter(|(_, map)| map.dialect == MapDialect::Iproute2 && map.shape.map_type == MapType::PROG_ARRAY);
