@@ -10,7 +10,7 @@ use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
 
 /// What libbpf does not take, and its words. We take it, unless it is among [`ASKING`].
-const BEYOND_LIBBPF: [(&str, &str); 28] = [
+const BEYOND_LIBBPF: [(&str, &str); 29] = [
     // It relocates the program under its first name alone.
     ("alias", "prog 'count_too': BPF program load failed"),
     ("annotated", "legacy map definitions in 'maps' section are not supported"),
@@ -35,6 +35,8 @@ const BEYOND_LIBBPF: [(&str, &str); 28] = [
     ("iproute2_tail_calls", "legacy map definitions in 'maps' section are not supported"),
     ("half_caller", "failed to find BTF for extern 'judge'"),
     ("map_without_size", "map 'by_length': failed to create: Invalid argument"),
+    // It does not find the size of a section that no bytes are in.
+    ("moved_constants", "Error finalizing .BTF: -2"),
     ("many", "failed to guess program type from ELF section 'xdp/second'"),
     ("old_names", "failed to guess program type from ELF section 'xdp1'"),
     // bpftool pins all programs, those that libbpf has not loaded as well.

@@ -6,7 +6,7 @@ use crate::elf::{Section, Symbol, SymbolSection};
 use crate::error::{Error, Result, quote};
 use crate::order::{InOrder as _, Lookup};
 use crate::uapi::bpf::BPF_INSN_SIZE;
-use crate::uapi::btf::{BTF_EXT_HEADER_SIZE, BTF_EXT_OLD_HEADER_SIZE};
+use crate::uapi::btf::{BTF_EXT_HEADER_SIZE, BTF_EXT_OLD_HEADER_SIZE, VarLinkage};
 use crate::uapi::elf::{SHF_ALLOC, SectionType, SymbolBinding, SymbolType};
 
 /// What `.BTF.ext` says of one function. Offsets count in bytes from the start of the function.
@@ -85,14 +85,21 @@ fn parse(file: &File<'_, '_>, section: &Section<'_>) -> Result<Btf> {
     // Variables are only in what is in memory; the other sections are many.
     let in_memory = file.elf.sections().iter().rev().filter(|section| section.flags & SHF_ALLOC != 0);
     let sections = in_memory.map(|section| (&*section.name, section)).into_lookup();
-    let globals = globals(file);
+    let (globals, statics) = (globals(file), statics(file));
     btf.place_variables(
         |name| sections.get(name).and_then(|section| u32::try_from(section.size).ok()),
-        |section, variable| {
+        |section, variable, linkage| {
+            let section = sections.get(section).map(|section| section.index);
+            if linkage == VarLinkage::STATIC {
+                let is_here = section.is_some_and(|index| statics.binary_search(&(variable, index)).is_ok());
+                let first = statics.partition_point(|(name, _)| *name < variable);
+                let is_known = statics.get(first).is_some_and(|(name, _)| *name == variable);
+                return (is_known && !is_here).then_some(VariablePlace::Elsewhere);
+            }
             let symbol = globals.get(variable)?;
-            let here = sections.get(section).is_some_and(|section| symbol.is_in(section.index));
+            let here = section.is_some_and(|index| symbol.is_in(index));
             let offset = u32::try_from(symbol.value).ok().filter(|_| here)?;
-            Some(VariablePlace { offset, hidden: symbol.is_hidden() })
+            Some(VariablePlace::Here { offset, hidden: symbol.is_hidden() })
         },
     )?;
     // A program cannot be static: nobody calls it.
@@ -114,6 +121,17 @@ fn globals<'f>(file: &'f File<'_, '_>) -> Lookup<&'f str, &'f Symbol<'f>> {
             && matches!(symbol.section, SymbolSection::Index(_))
     };
     file.symbols.iter().filter(global).map(|symbol| (&*symbol.name, symbol)).into_lookup()
+}
+
+/// The variables that only their file knows, by name, and the sections they are in.
+fn statics<'f>(file: &'f File<'_, '_>) -> Vec<(&'f str, usize)> {
+    let variables = file.symbols.iter().filter(|symbol| symbol.kind == SymbolType::OBJECT);
+    let local = variables.filter(|symbol| symbol.binding == SymbolBinding::LOCAL);
+    let placed = local.filter_map(|symbol| match symbol.section {
+        SymbolSection::Index(section) => Some((&*symbol.name, section)),
+        _ => None,
+    });
+    placed.into_set()
 }
 
 /// Whether the object cannot be loaded without its BTF: maps are defined in it, what is taken from the kernel is
