@@ -359,7 +359,9 @@ impl<'p> Execution<'p> {
             Call::PutEntryBack { map, key, .. } => done(self.put_entry_back(*map, *key)),
             Call::MapDelete { map, key, .. } => done(self.map(*map).delete(&key.to_ne_bytes()).map(drop)),
             Call::MapFill { map, content } => done(self.fill_map(*map, content)),
-            Call::MapMmap { map, len, content } => done(self.map_into_memory(*map, *len, content)),
+            Call::MapMmap { map, address, len, content } => {
+                done(self.map_into_memory(*map, *address, *len, content))
+            }
             Call::MapFreeze { map } => done(self.map(*map).freeze()),
             Call::ObjPin { map, path } => done(self.pin_map(*map, path)),
             Call::ProgLoad(load) => self.load_program(load, None),

@@ -5,6 +5,7 @@ mod alone;
 
 use std::process::Command;
 
+use loader::kernel::KernelVersion;
 use loader::load::ExecuteOptions;
 use loader::map::{Map, MapParams};
 use loader::pin::BPFFS_ROOT;
@@ -58,6 +59,28 @@ fn the_interface_stays_at_hand_when_its_name_changes() {
         assert!(
             Interface::named("other0").and_then(|other| other.look()).expect("it is there").xdp.is_empty()
         );
+    });
+}
+
+#[test]
+fn what_is_at_the_address_of_an_arena_stays() {
+    alone(|| {
+        let kernel = Kernel::current().expect("a kernel has a version");
+        let arenas_since = KernelVersion { major: 6, minor: 9, patch: 0 };
+        if KernelVersion::current().expect("a kernel has a version").code() < arenas_since.code() {
+            return;
+        }
+        let mut object =
+            Object::open(FIXTURE.replace("count_percpu", "arena_address")).expect("it can be read");
+        let run = |object: &Object| {
+            let plan = Loader::new(object).plan(&kernel).expect("the object can be planned");
+            plan.execute(|_| ()).map(drop).map_err(|error| error.to_string())
+        };
+        // Nothing of the first load is left there.
+        assert_eq!([run(&object), run(&object)], [Ok(()), Ok(())]);
+        let here = std::ptr::from_ref(&object).addr() & !0xffff;
+        object.maps[0].shape.map_extra = u64::try_from(here).expect("an address has 64 bits");
+        assert_eq!(run(&object), Err("mmap(2) for map `arena` failed: File exists (EEXIST)".to_owned()));
     });
 }
 

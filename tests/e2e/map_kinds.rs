@@ -155,6 +155,9 @@ fn variables_in_an_arena_begin_with_what_the_file_says() {
     // An arena with variables is made anew, as the maps of variables are.
     xdpload(&["attach", NEAR, &object, "--replace", "--keep-maps"]).ok();
     assert_udp(&veth, FAR_V4, 5);
+    let at_an_address = object_by("clang-19", "arena_address");
+    xdpload(&["attach", NEAR, &at_an_address, "--replace"]).ok();
+    assert_udp(&veth, FAR_V4, 5);
     xdpload(&["detach", NEAR]).ok();
 }
 

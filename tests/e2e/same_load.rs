@@ -10,12 +10,13 @@ use crate::requirement::{Missing, tool};
 use crate::sandbox::Sandbox;
 
 /// What libbpf does not take, and its words. We take it, unless it is among [`ASKING`].
-const BEYOND_LIBBPF: [(&str, &str); 29] = [
+const BEYOND_LIBBPF: [(&str, &str); 30] = [
     // It relocates the program under its first name alone.
     ("alias", "prog 'count_too': BPF program load failed"),
     ("annotated", "legacy map definitions in 'maps' section are not supported"),
     // A newer libbpf than 1.1 reads 64 bits from an enumeration, and knows what an arena is.
     ("arena", "map 'filter': attr 'map_extra': expected PTR, got enum"),
+    ("arena_address", "map 'arena': attr 'map_extra': expected PTR, got enum"),
     ("arena_variables", "map 'arena': attr 'map_extra': expected PTR, got enum"),
     ("any_section", "failed to guess program type from ELF section 'filters'"),
     ("blacklist_gobpf", "bad map relo against 'blacklist' in section 'maps/blacklist'"),

@@ -132,6 +132,7 @@ fn maps_of_every_kind() {
 fn an_arena() {
     need!(attach_twice("arena", &[]));
     need!(attach_twice("arena_variables", &[]));
+    need!(attach_twice("arena_address", &[]));
 }
 
 #[test]

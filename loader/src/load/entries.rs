@@ -53,8 +53,14 @@ impl Execution<'_> {
         self.map(map).update(&0_u32.to_ne_bytes(), content, UpdateFlags::ANY)
     }
 
-    pub(super) fn map_into_memory(&mut self, map: MapSlot, len: u64, content: &[u8]) -> Result<()> {
-        self.slots.mappings.push(self.map(map).mmap(len, content)?);
+    pub(super) fn map_into_memory(
+        &mut self,
+        map: MapSlot,
+        address: u64,
+        len: u64,
+        content: &[u8],
+    ) -> Result<()> {
+        self.slots.mappings.push(self.map(map).mmap(address, len, content)?);
         Ok(())
     }
 }

@@ -299,10 +299,12 @@ impl Map {
             .map_err(|errno| Error::os(&Cmd::MAP_FREEZE.call(), &self.label, errno.0))
     }
 
-    /// Maps `len` bytes of the map into the memory of this process, at an address of the kernel's choice: one mmap(2).
-    /// For an arena that has no address yet this is the one that it keeps. Its first bytes become `content`.
-    pub(crate) fn mmap(&self, len: u64, content: &[u8]) -> Result<Mapping> {
-        let mapping = self.fd.mmap(len).and_then(|mut mapping| mapping.write(content).map(|()| mapping));
+    /// Maps `len` bytes of the map into the memory of this process, at `address` or, if that is 0, at one of the
+    /// kernel's choice: one mmap(2). For an arena that has no address yet this is the one that it keeps. Its first
+    /// bytes become `content`.
+    pub(crate) fn mmap(&self, address: u64, len: u64, content: &[u8]) -> Result<Mapping> {
+        let mapping = self.fd.mmap_at(address, len);
+        let mapping = mapping.and_then(|mut mapping| mapping.write(content).map(|()| mapping));
         mapping.map_err(|errno| Error::os("mmap(2)", &self.label, errno.0))
     }
 

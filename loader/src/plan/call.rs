@@ -133,11 +133,13 @@ pub enum Call {
         /// Its bytes.
         content: Vec<u8>,
     },
-    /// Map an arena into the memory of this process, which settles its address there for all programs, and write there
-    /// what its variables begin with.
+    /// Map an arena into the memory of this process, which settles its address there for all programs if the object
+    /// does not give one, and write there what its variables begin with.
     MapMmap {
         /// The map.
         map: MapSlot,
+        /// Where it is to be; 0 is where the kernel finds room.
+        address: u64,
         /// How many bytes it has.
         len: u64,
         /// The first of them; none without variables.

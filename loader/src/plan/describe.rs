@@ -151,8 +151,8 @@ impl Describer<'_> {
             }
             Call::MapDelete { map, key, .. } => vec![self.entry("BPF_MAP_DELETE_ELEM", *map, *key)],
             Call::MapFill { map, content } => vec![self.map_fill(*map, content)],
-            Call::MapMmap { map, len, content } => {
-                vec![KernelCall { data: content.clone(), ..mmap(self.map(*map), *len) }]
+            Call::MapMmap { map, address, len, content } => {
+                vec![KernelCall { data: content.clone(), ..mmap(self.map(*map), *address, *len) }]
             }
             Call::MapFreeze { map } => vec![self.on_map("BPF_MAP_FREEZE", *map)],
             Call::ObjPin { map, path } => vec![obj_pin(path, self.map(*map))],
@@ -491,12 +491,16 @@ fn extend(program: String) -> KernelCall {
     KernelCall::bpf("BPF_RAW_TRACEPOINT_OPEN").with("name", "NULL").with("prog_fd", program).gives(LINK)
 }
 
-fn mmap(map: String, len: u64) -> KernelCall {
+fn mmap(map: String, address: u64, len: u64) -> KernelCall {
+    let (address, flags) = match address {
+        0 => ("NULL".to_owned(), "MAP_SHARED"),
+        _ => (format!("{address:#x}"), "MAP_SHARED|MAP_FIXED_NOREPLACE"),
+    };
     KernelCall::new("mmap")
-        .with("addr", "NULL")
+        .with("addr", address)
         .with("length", len.to_string())
         .with("prot", "PROT_READ|PROT_WRITE")
-        .with("flags", "MAP_SHARED")
+        .with("flags", flags)
         .with("fd", map)
         .with("offset", "0")
 }

@@ -1,6 +1,7 @@
 //! A map's fd together with what the kernel says of the map's sizes: the commands whose buffers must fit them.
 
 use std::ffi::c_void;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::{ptr, slice};
@@ -106,10 +107,24 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `len` bytes of the memory behind `fd`, from `offset` on, for what `protection` says.
     pub(super) fn new(fd: BorrowedFd<'_>, offset: usize, len: usize, protection: i32) -> Result<Self, Errno> {
+        Self::at(None, fd, offset, len, protection)
+    }
+
+    /// The same at `address`, where nothing may be yet.
+    fn at(
+        address: Option<NonZeroUsize>,
+        fd: BorrowedFd<'_>,
+        offset: usize,
+        len: usize,
+        protection: i32,
+    ) -> Result<Self, Errno> {
         let offset = libc::off_t::try_from(offset).map_err(|_| Errno::EINVAL)?;
-        let (flags, fd) = (libc::MAP_SHARED, fd.as_raw_fd());
-        // SAFETY: without an address to be at, the new mapping takes the place of no other.
-        let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, offset) };
+        let there = if address.is_some() { libc::MAP_FIXED_NOREPLACE } else { 0 };
+        let address = ptr::without_provenance_mut(address.map_or(0, NonZeroUsize::get));
+        let (flags, fd) = (libc::MAP_SHARED | there, fd.as_raw_fd());
+        // SAFETY: the new mapping takes the place of no other, for want of an address to be at, or since the kernel
+        // refuses one where something is; before 4.17 it does not know the flag, and takes the address for a wish.
+        let start = unsafe { libc::mmap(address, len, protection, flags, fd, offset) };
         if start == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Self { start, len }) }
     }
 
@@ -193,7 +208,14 @@ impl MapFd {
         self.mmap_part(0, len, libc::PROT_READ | libc::PROT_WRITE)
     }
 
-    /// The same for `len` bytes from `offset` on, for what `protection` says.
+    /// The same at `address`, where nothing may be yet; 0 is where the kernel finds room.
+    pub(crate) fn mmap_at(&self, address: u64, len: u64) -> Result<Mapping, Errno> {
+        let [address, len] = [address, len].map(|number| usize::try_from(number).map_err(|_| Errno::ENOMEM));
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        Mapping::at(NonZeroUsize::new(address?), self.fd.as_fd(), 0, len?, protection)
+    }
+
+    /// The same as [`MapFd::mmap`] for `len` bytes from `offset` on, for what `protection` says.
     pub(super) fn mmap_part(&self, offset: usize, len: usize, protection: i32) -> Result<Mapping, Errno> {
         Mapping::new(self.fd.as_fd(), offset, len, protection)
     }

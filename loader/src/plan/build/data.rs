@@ -145,7 +145,7 @@ pub(super) fn arena(object: &Object) -> Result<Option<(usize, usize)>> {
             .with_kind(ErrorKind::Unsupported)
     };
     match (arenas.next(), arenas.next()) {
-        (Some((map, arena)), None) if arena.shape.map_extra == 0 => {
+        (Some((map, arena)), None) => {
             // User space is to write to pages that are not there yet.
             if arena.shape.flags & BPF_F_SEGV_ON_FAULT == 0 {
                 return Ok(Some((index, map)));
@@ -154,10 +154,6 @@ pub(super) fn arena(object: &Object) -> Result<Option<(usize, usize)>> {
             Err(refused(format!(
                 "an arena without BPF_F_SEGV_ON_FAULT for its variables, found {name} with it"
             )))
-        }
-        (Some((_, arena)), None) => {
-            let (name, address) = (quote(&arena.name), arena.shape.map_extra);
-            Err(refused(format!("an arena at any address for its variables, found {name} at {address:#x}")))
         }
         (Some((_, one)), Some((_, other))) => {
             let [one, other] = [one, other].map(|map| quote(&map.name));

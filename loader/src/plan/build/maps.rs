@@ -142,17 +142,21 @@ impl Loader<'_> {
         Ok(steps)
     }
 
-    /// The kernel takes no program of an arena that has no address in user space. One that the definition gives is not
-    /// for us to use: something else may be there.
+    /// The kernel takes no program of an arena that has no address in user space. At one that the definition gives
+    /// there is something to do for us only if the arena has variables.
     fn arena_step(&self, slot: MapSlot, kernel: &Kernel) -> Result<Option<Step>> {
         let map = &self.object.maps[slot.0];
-        if map.shape.map_type != MapType::ARENA || map.shape.map_extra != 0 {
+        if map.shape.map_type != MapType::ARENA {
+            return Ok(None);
+        }
+        let variables = arena(self.object)?.filter(|&(_, map)| map == slot.0);
+        let address = map.shape.map_extra;
+        if address != 0 && variables.is_none() {
             return Ok(None);
         }
         let (shape, _) = self.shape(map, kernel)?;
         let page = known(kernel.page_size, &map.name, PAGE_SIZE)?;
         let len = u64::from(shape.max_entries) * u64::from(page);
-        let variables = arena(self.object)?.filter(|&(_, map)| map == slot.0);
         let content =
             variables.map_or(Vec::new(), |(variables, _)| self.object.data[variables].content.clone());
         if content.len() as u64 > len {
@@ -163,7 +167,7 @@ impl Loader<'_> {
             );
             return Err(Error::malformed(format!("section {}", quote(&map.section)), map.offset, message));
         }
-        Ok(Some(Step::new(Call::MapMmap { map: slot, len, content })))
+        Ok(Some(Step::new(Call::MapMmap { map: slot, address, len, content })))
     }
 
     /// Creates a map; if that is refused for want of what only newer kernels have, without it.
