@@ -1,6 +1,6 @@
 //! Recognises an object whose relocations were stripped away, before the kernel wonders about its loads of nothing.
 
-use super::Linker;
+use super::{Linker, byte_offset};
 use crate::btf::CoreRelocation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::insn::Insn;
@@ -43,7 +43,8 @@ impl Linker<'_> {
     }
 
     /// Says so where that is why a call leads nowhere: without its relocation, a call by symbol calls itself. One by a
-    /// section's own symbol is to a static function of it, which had a symbol when the compiler was done.
+    /// section's own symbol, or by its distance alone, is to a function of it, which had a symbol when the compiler was
+    /// done.
     pub(super) fn explain_call(&self, function: &FunctionSpec, callee: Callee<'_>, error: Error) -> Error {
         let reference = function.reference(callee.insn);
         if reference.is_some_and(|reference| reference.symbol == callee.section) {
@@ -51,6 +52,19 @@ impl Linker<'_> {
         }
         let calls = function.callees().filter(|callee| function.reference(callee.insn).is_none());
         let lost = calls.filter(|callee| function.insns[callee.insn].imm == -1).count();
-        if lost > 0 && self.is_unrelocated { error.with_help(HELP) } else { error }
+        if lost > 0 && self.is_unrelocated {
+            return error.with_help(HELP);
+        }
+        let is_between = reference.is_none()
+            && callee.offset.is_some_and(|offset| {
+                !self.functions.values().any(|other| {
+                    let (section, start) = other.place();
+                    let within = offset
+                        .checked_sub(start)
+                        .is_some_and(|at| at < u64::from(byte_offset(other.insns.len())));
+                    section == callee.section && within
+                })
+            });
+        if is_between { error.with_help(SYMBOLS) } else { error }
     }
 }

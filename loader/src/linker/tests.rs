@@ -461,6 +461,14 @@ fn a_call_of_a_function_that_has_lost_its_symbol_says_so() {
     let by_name = SymbolReference { symbol: "f".to_owned(), ..calls(0, 0) };
     let error = link(&object(&[call(1), EXIT], &[by_name], &functions)).unwrap_err();
     assert_eq!(error.help(), None);
+
+    // A function calls another of its section by the distance: to where none is known, and into the middle of itself.
+    for (distance, has_lost) in [(2, true), (1, false)] {
+        let functions = [function("a", 0, &[call(distance), mark(1), EXIT], &[])];
+        let error = link(&object(&[call(-1), EXIT], &[calls(0, 0)], &functions)).unwrap_err();
+        assert!(error.to_string().ends_with("in section `.text`, found none where it points"), "{error}");
+        assert_eq!(error.help().is_some(), has_lost, "{distance}");
+    }
 }
 
 /// A program whose exception callback is `on_throw`, and two functions of that name, of these linkages, of which the
