@@ -175,6 +175,14 @@ pub(super) const TABLE: &[Row] = &[
     ),
     row(
         ArgumentType,
+        &["potential write to dynptr at off={number} disallowed"],
+        &["{callee} writes to where a dynptr is on the stack, and only functions of dynptrs may"],
+        &[
+            "if the dynptr is of a block that has ended, declare both in one: the compiler gave them one place",
+        ],
+    ),
+    row(
+        ArgumentType,
         &["Unsupported reg type {found} for bpf_dynptr_from_mem data"],
         &["bpf_dynptr_from_mem takes a pointer into a map's value as argument 1, and gets {found_words}"],
         &[],
