@@ -314,12 +314,12 @@ impl<'p> Execution<'p> {
             }
             Call::ProgLoad(load) if load.log => self.load_with_log(call, load),
             Call::ProgLoad(load) => self.load_uninterrupted(call, load),
-            _ => self.recorded(call, |execution| execution.make(call)),
+            _ => self.recorded(call, &mut |execution| execution.make(call)),
         }
     }
 
     /// Makes a call and tells the observer of the answer.
-    fn recorded(&mut self, call: &Call, make: impl FnOnce(&mut Self) -> Result<Outcome>) -> Result<()> {
+    fn recorded(&mut self, call: &Call, make: &mut dyn FnMut(&mut Self) -> Result<Outcome>) -> Result<()> {
         let start = self.options.timed.then(Instant::now);
         let answer = make(self);
         let took = start.map(|start| start.elapsed());
@@ -494,7 +494,7 @@ impl Execution<'_> {
         self.number = None;
         while let Some((at, call)) = self.undo.pop() {
             self.at = at;
-            if call == GuardMessage::Unchanged.into() && !left.is_empty() {
+            if matches!(call, Call::Guard(GuardMessage::Unchanged)) && !left.is_empty() {
                 // The guard has to look, and to try again when the time is up.
                 continue;
             }

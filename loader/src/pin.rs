@@ -127,7 +127,10 @@ pub fn unpin_all(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
 /// All that is pinned below the directory `root`, in the order of the paths, and why some directories could not be
 /// listed. One that is gone, or was never there, has no pins. What the kernel itself puts into a bpffs is left out.
 pub fn walk(root: impl AsRef<Path>) -> (Vec<PathBuf>, Vec<Error>) {
-    let root = root.as_ref();
+    walk_below(root.as_ref())
+}
+
+fn walk_below(root: &Path) -> (Vec<PathBuf>, Vec<Error>) {
     let (mut pins, mut failures, mut directories) = (Vec::new(), Vec::new(), vec![root.to_owned()]);
     while let Some(directory) = directories.pop() {
         let entries = match entries(&directory) {
@@ -153,7 +156,7 @@ pub fn walk(root: impl AsRef<Path>) -> (Vec<PathBuf>, Vec<Error>) {
 
 /// The same, with directories that cannot be listed passed over.
 pub(crate) fn files_below(root: &Path) -> Vec<PathBuf> {
-    walk(root).0
+    walk_below(root).0
 }
 
 fn entries(dir: &Path) -> Result<Vec<fs::DirEntry>> {
@@ -414,7 +417,7 @@ pub(crate) fn show(path: &Path) -> String {
     quote(&path.to_string_lossy()).into()
 }
 
-fn obj_get(path: &Path, is_elsewhere: impl FnOnce(&Path) -> bool) -> Result<Option<OwnedFd>> {
+fn obj_get(path: &Path, is_elsewhere: fn(&Path) -> bool) -> Result<Option<OwnedFd>> {
     match bpf::obj_get(&c_path(path)?) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::ENOENT) => Ok(None),
@@ -429,7 +432,7 @@ fn is_elsewhere(path: &Path) -> bool {
 
 /// The kernel answers EPERM or EACCES to a directory, to a path on another file system and to a name with a dot, which
 /// reads as if a privilege were missing.
-fn explain(cmd: Cmd, path: &Path, errno: Errno, is_elsewhere: impl FnOnce(&Path) -> bool) -> Error {
+fn explain(cmd: Cmd, path: &Path, errno: Errno, is_elsewhere: fn(&Path) -> bool) -> Error {
     let error = Error::os(&cmd.call(), show(path), errno.0);
     let name = path.file_name().map(Path::new);
     if !is_barred(&error) {

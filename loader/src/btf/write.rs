@@ -103,19 +103,19 @@ impl BtfWriter {
     ///
     /// `InvalidInput` when a type refers to one that does not exist, or says what BTF has no room for.
     pub fn to_bytes(&self, order: ByteOrder) -> Result<Vec<u8>> {
-        encode(self.types.iter(), self.types.len(), &self.strings, order)
+        encode(&mut self.types.iter(), self.types.len(), &self.strings, order)
     }
 }
 
 impl Btf {
     /// Header, types and strings with their numbers in `order`; every id and every string keeps its place.
     pub fn to_bytes(&self, order: ByteOrder) -> Result<Vec<u8>> {
-        encode(self.types().map(|(_, ty)| ty), self.len(), &self.strings, order)
+        encode(&mut self.types().map(|(_, ty)| ty), self.len(), &self.strings, order)
     }
 }
 
-fn encode<'t>(
-    types: impl Iterator<Item = &'t Type>,
+fn encode(
+    types: &mut dyn Iterator<Item = &Type>,
     count: usize,
     strings: &[u8],
     order: ByteOrder,

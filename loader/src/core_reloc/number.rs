@@ -43,9 +43,9 @@ impl Number {
     }
 
     /// The answer on the side that has `part` of `root`. None where an instruction that asks must not be reached.
-    pub(super) fn of<T: Types>(
+    pub(super) fn of(
         kind: CoreReloKind,
-        btf: &T,
+        btf: &dyn Types,
         order: ByteOrder,
         root: TypeId,
         part: Option<&Part<'_>>,
@@ -72,7 +72,7 @@ impl Number {
         })
     }
 
-    fn of_field<T: Types>(kind: CoreReloKind, btf: &T, order: ByteOrder, path: &Path) -> Result<Self> {
+    fn of_field(kind: CoreReloKind, btf: &dyn Types, order: ByteOrder, path: &Path) -> Result<Self> {
         let (ty, bits) = match path.steps.last() {
             Some(Step::Member { of, index, .. }) => {
                 let ty = btf.get(*of)?;
@@ -113,7 +113,7 @@ impl Number {
 }
 
 /// The bytes that one load or store of a field has: of an array, those of an element.
-fn access_size<T: Types>(btf: &T, ty: TypeId) -> Result<u32> {
+fn access_size(btf: &dyn Types, ty: TypeId) -> Result<u32> {
     let mut ty = ty;
     for _ in 0..MAX_STEPS {
         match &btf.resolve(ty)?.1.shape {

@@ -136,7 +136,7 @@ fn value<'b>(btf: &'b Btf, ty: TypeId, numbers: &[u32], text: &str) -> Result<Pa
 }
 
 /// The part that is this value of the enumeration `ty`.
-pub(super) fn part_of_value<'b, T: Types>(btf: &'b T, ty: &Type, value: &EnumValue) -> Result<Part<'b>> {
+pub(super) fn part_of_value<'b>(btf: &'b dyn Types, ty: &Type, value: &EnumValue) -> Result<Part<'b>> {
     let (signed, narrow) = match &ty.shape {
         Shape::Enum(values) => (values.signed, true),
         Shape::Enum64(values) => (values.signed, false),
@@ -192,7 +192,7 @@ impl Path {
     }
 
     /// Goes to the element `index` of a row of `ty`.
-    pub(super) fn enter(&mut self, btf: &impl Types, ty: TypeId, index: u32) -> Result<()> {
+    pub(super) fn enter(&mut self, btf: &dyn Types, ty: TypeId, index: u32) -> Result<()> {
         let distance = index.checked_mul(btf.size_of(ty)?).ok_or_else(|| {
             bad_access(format!(
                 "expected a field within 4 GiB, found element {index} of {}",
@@ -206,7 +206,7 @@ impl Path {
 
     /// Whether the array of `len` elements that the way has come to goes on as far as there is memory: it has no
     /// length, and is the last member of its struct.
-    pub(super) fn ends_with_room(&self, btf: &impl Types, len: u32) -> Result<bool> {
+    pub(super) fn ends_with_room(&self, btf: &dyn Types, len: u32) -> Result<bool> {
         let Some(Step::Member { of, index, .. }) = self.steps.last() else { return Ok(false) };
         let ty = btf.get(*of)?;
         let (Shape::Struct(composite) | Shape::Union(composite)) = &ty.shape else { return Ok(false) };

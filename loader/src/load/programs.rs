@@ -50,12 +50,12 @@ impl Execution<'_> {
     /// Loads without a log, again where only a signal came in between.
     pub(super) fn load_uninterrupted(&mut self, call: &Call, load: &ProgLoad) -> Result<()> {
         for _ in 0..MAX_INTERRUPTIONS {
-            match self.recorded(call, |execution| execution.load_program(load, None)) {
+            match self.recorded(call, &mut |execution| execution.load_program(load, None)) {
                 Err(error) if error.errno() == Some(EAGAIN) => {}
                 answer => return answer,
             }
         }
-        self.recorded(call, |execution| execution.load_program(load, None))
+        self.recorded(call, &mut |execution| execution.load_program(load, None))
     }
 
     /// Loads with a log that grows until the verifier's words fit.
@@ -63,7 +63,7 @@ impl Execution<'_> {
         let mut log = VerifierLog::new(VerifierLog::PATH);
         let (mut interruptions, mut cut_short) = (0, None);
         loop {
-            let answer = self.recorded(call, |execution| execution.load_program(load, Some(&mut log)));
+            let answer = self.recorded(call, &mut |execution| execution.load_program(load, Some(&mut log)));
             match answer {
                 Err(error) if error.errno() == Some(ENOSPC) && log.grow() => cut_short = Some(error),
                 // As much of the log as this kernel writes says more than that it writes no more.

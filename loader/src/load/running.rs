@@ -299,7 +299,7 @@ impl<'p> Running<'p> {
 
     /// Whether the plan makes constants of this map.
     fn is_frozen(&self, slot: MapSlot) -> bool {
-        self.plan.calls().any(|call| *call == Call::MapFreeze { map: slot })
+        self.plan.calls().any(|call| matches!(call, Call::MapFreeze { map } if *map == slot))
     }
 
     /// In which way the entry of a prog array is not the program that the plan puts there.

@@ -58,7 +58,7 @@ impl Execution<'_> {
         let mut log = VerifierLog::new(VerifierLog::PATH);
         let call = Call::BtfLoad(load);
         loop {
-            match self.recorded(&call, |execution| execution.load_btf(load, Some(&mut log))) {
+            match self.recorded(&call, &mut |execution| execution.load_btf(load, Some(&mut log))) {
                 Err(error) if error.errno() == Some(ENOSPC) && log.grow() => {}
                 answer => return answer,
             }

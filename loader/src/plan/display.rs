@@ -33,7 +33,7 @@ impl Display for Plan {
         if !printer.undo.is_empty() {
             writeln!(f, "    if a later call fails, what was done of these is undone:")?;
         }
-        for call in printer.undo.iter().rev().flat_map(|(at, undo)| self.kernel_calls_at(*at, undo)) {
+        for call in printer.undo.iter().rev().flat_map(|(_, calls)| calls) {
             writeln!(f, "    {INDENT}{call}")?;
         }
         let (calls, others) = self.calls_if_none_is_refused();
@@ -87,8 +87,8 @@ pub(crate) fn label(number: Number) -> String {
 
 struct Printer<'p> {
     plan: &'p Plan,
-    /// Calls, and at which interface.
-    undo: Vec<(usize, Call)>,
+    /// At which interface something is undone, and by which calls, in words.
+    undo: Vec<(usize, Vec<String>)>,
     /// What has been spelled out, with the number of the call that hands it over.
     spelled: BTreeMap<Vec<u8>, Number>,
 }
@@ -140,8 +140,13 @@ impl Printer<'_> {
             heading(f, depth + 1, &format!("{again}: again, a few times"))?;
         }
         // Who makes a directory for several pins is the first of them, and so the last to take it back.
-        let undo = self.plan.undo(&step.call).map(|undo| (step.at, undo));
-        self.undo.extend(undo.filter(|undo| !self.undo.contains(undo)));
+        if let Some(undo) = self.plan.undo(&step.call) {
+            let calls = self.plan.kernel_calls_at(step.at, &undo);
+            let undo = (step.at, calls.iter().map(ToString::to_string).collect());
+            if !self.undo.contains(&undo) {
+                self.undo.push(undo);
+            }
+        }
         if !step.then.is_empty() {
             heading(f, depth + 1, "if it succeeds:")?;
             self.steps(f, &step.then, depth + 2)?;

@@ -66,7 +66,7 @@ impl OnTrial<'_> {
     /// Tells the guard, after all that its knowledge and a pin after the trial take; `before` are the steps until then.
     fn arm(&self, at: usize, before: &[Step]) -> Vec<Step> {
         let mut steps = Vec::new();
-        if !before.iter().chain(&self.plan.steps).any(|step| step.call == Call::NetnsCookie) {
+        if !before.iter().chain(&self.plan.steps).any(|step| matches!(step.call, Call::NetnsCookie)) {
             steps.push(Step::new(Call::NetnsCookie).or(On::Errno(&[ENOPROTOOPT]), Vec::new()));
         }
         let has_bpffs = self.plan.steps.iter().any(|step| matches!(step.call, Call::Statfs { .. }));

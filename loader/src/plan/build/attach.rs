@@ -1,5 +1,6 @@
 //! The steps that attach a program to an interface, loaded a moment ago or by somebody else.
 
+use std::mem::discriminant;
 use std::path::Path;
 
 use nix::libc::EINVAL;
@@ -163,7 +164,9 @@ pub(super) fn at_each(places: Vec<Vec<Step>>) -> Vec<Step> {
     for (at, steps) in places.into_iter().enumerate() {
         for step in steps {
             let is_common = matches!(step.call, Call::ProgInfo { .. } | Call::NetnsCookie);
-            if !(is_common && all.iter().any(|before| before.at < at && before.call == step.call)) {
+            // They are about the one program of the plan, and the one network namespace.
+            let is_same = |before: &Step| discriminant(&before.call) == discriminant(&step.call);
+            if !(is_common && all.iter().any(|before| before.at < at && is_same(before))) {
                 all.push(step.at(at));
             }
         }

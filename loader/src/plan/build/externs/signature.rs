@@ -73,7 +73,7 @@ struct TypeText {
 }
 
 impl TypeText {
-    fn of(types: &impl Types, id: TypeId) -> Result<Self> {
+    fn of(types: &dyn Types, id: TypeId) -> Result<Self> {
         let (mut at, mut stars) = (id, String::new());
         for _ in 0..MAX_ROW {
             let ty = types.get(at)?;
