@@ -1,6 +1,6 @@
 //! `xdpload block load`: list files into sets.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, IsTerminal as _, Read};
@@ -120,7 +120,7 @@ fn load(
 struct Lists {
     /// Sets of the blocklist.
     there: Vec<String>,
-    sets: BTreeMap<String, Vec<Item>>,
+    sets: HashMap<String, Vec<Item>>,
     allowed: Vec<IpNet>,
     skipped: u64,
     duplicates: usize,
@@ -159,11 +159,6 @@ impl Lists {
         if !is_of_sets {
             return Ok(());
         }
-        let set_of = |item: &Item| match &args.set {
-            Some(set) => set.as_str(),
-            None if item.set() == NO_SET => DEFAULT_SET,
-            None => &list.sets[usize::from(item.set())],
-        };
         if args.set.is_some() || list.sets.is_empty() && list.created.is_empty() {
             let name = args.set.as_deref().unwrap_or(DEFAULT_SET);
             self.sets.entry(name.to_owned()).or_default().append(&mut list.items);
@@ -174,11 +169,14 @@ impl Lists {
         for set in list.created.drain(..).filter(|set| is_empty || self.there.contains(set)) {
             self.sets.entry(set).or_default();
         }
-        for &item in &list.items {
-            match self.sets.get_mut(set_of(&item)) {
-                Some(items) => items.push(item),
-                None => drop(self.sets.insert(set_of(&item).to_owned(), vec![item])),
-            }
+        list.sets.push(DEFAULT_SET.to_owned());
+        let mut by_set = vec![Vec::new(); list.sets.len()];
+        for item in list.items {
+            let set = if item.set() == NO_SET { list.sets.len() - 1 } else { item.set().into() };
+            by_set[set].push(item);
+        }
+        for (set, mut items) in list.sets.into_iter().zip(by_set).filter(|(_, items)| !items.is_empty()) {
+            self.sets.entry(set).or_default().append(&mut items);
         }
         Ok(())
     }
