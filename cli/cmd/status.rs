@@ -328,15 +328,18 @@ fn look(id: u32, pinned: &Pinned<'_>) -> Result<Known> {
         }
         info => info?,
     };
-    let name = |id| match Map::from_id_with_info(id) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(pinned.map(id)),
-        found => found.map(|(_, info)| Some(info.name)),
-    };
-    let maps = info.map_ids.iter().map(|&id| Ok(MapName { id, name: name(id)? }));
+    let mut maps = Vec::with_capacity(info.map_ids.len());
+    for &id in &info.map_ids {
+        let name = match Map::from_id_with_info(id) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => pinned.map(id),
+            found => Some(found?.1.name),
+        };
+        maps.push(MapName { id, name });
+    }
     Ok(Known {
         name: info.name.clone(),
         tag: hex(&info.tag),
-        maps: maps.collect::<Result<_>>()?,
+        maps,
         run_time_ns: u64::try_from(info.run_time.as_nanos()).unwrap_or(u64::MAX),
         run_count: info.run_count,
     })

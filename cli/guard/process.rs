@@ -128,8 +128,10 @@ fn start(words: &[OsString]) -> Result<Guard> {
 /// Closes what whoever called the command had open, locks among it, and did not mean for a process that stays.
 fn close_what_was_inherited() {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else { return };
-    let open: Vec<i32> =
-        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let mut open: Vec<i32> = Vec::new();
+    for entry in entries {
+        open.extend(entry.ok().and_then(|entry| entry.file_name().to_str()?.parse::<i32>().ok()));
+    }
     for fd in open.into_iter().filter(|&fd| fd > 2) {
         // The directory that was just read is closed already.
         let _ = close(fd);

@@ -77,13 +77,16 @@ fn privileges_of(call: &str) -> &'static [Privilege] {
 
 /// What carrying out `plan` takes for certain.
 fn privileges_for(plan: &Plan) -> Vec<Privilege> {
-    let of_call = |call: &Call| match call {
-        Call::MapCreate(_) | Call::BtfLoad(_) => vec![Privilege::Bpf],
-        Call::ProgLoad(_) => vec![Privilege::Bpf, Privilege::BpfNetwork],
-        Call::SetXdp(_) => vec![Privilege::Interface],
-        _ => Vec::new(),
-    };
-    plan.calls().flat_map(of_call).collect()
+    let mut privileges = Vec::new();
+    for call in plan.calls() {
+        match call {
+            Call::MapCreate(_) | Call::BtfLoad(_) => privileges.push(Privilege::Bpf),
+            Call::ProgLoad(_) => privileges.extend([Privilege::Bpf, Privilege::BpfNetwork]),
+            Call::SetXdp(_) => privileges.push(Privilege::Interface),
+            _ => {}
+        }
+    }
+    privileges
 }
 
 fn explain_in(error: Error, plan: &Plan, attach: &Target, mode: Mode, bpffs: &Path) -> Error {

@@ -431,7 +431,11 @@ fn done(result: Result<()>) -> Result<Outcome> {
 
 /// What has been made, with its name.
 fn made<T>(names: &[String], items: Vec<Option<T>>) -> Vec<(String, T)> {
-    names.iter().zip(items).filter_map(|(name, item)| Some((name.clone(), item?))).collect()
+    let mut made = Vec::with_capacity(items.len());
+    for (name, item) in names.iter().zip(items) {
+        made.extend(item.map(|item| (name.clone(), item)));
+    }
+    made
 }
 
 /// Whether the pins that a program needs to be put back go with `call`, or a guard begins to wait for the confirmation.

@@ -29,19 +29,17 @@ impl Types {
                 .with_help("compile with `clang -g -target bpf -c`")
         })?;
         let btf = Btf::parse(elf.data(section)?.data(), elf.order(), "section `.BTF`")?;
-        let types: Result<_> = btf
-            .declarations()
-            .map(|(id, declaration)| {
-                Ok(Type {
-                    id: id.0,
-                    kind: btf.get(id)?.shape.kind().to_string(),
-                    name: Some(btf.name(id)?).filter(|name| !name.is_empty()).map(str::to_owned),
-                    size: btf.size_of(id).ok(),
-                    declaration: declaration?,
-                })
-            })
-            .collect();
-        Ok(Self { types: types? })
+        let mut types = Vec::new();
+        for (id, declaration) in btf.declarations() {
+            types.push(Type {
+                id: id.0,
+                kind: btf.get(id)?.shape.kind().to_string(),
+                name: Some(btf.name(id)?).filter(|name| !name.is_empty()).map(str::to_owned),
+                size: btf.size_of(id).ok(),
+                declaration: declaration?,
+            });
+        }
+        Ok(Self { types })
     }
 }
 

@@ -87,8 +87,12 @@ impl Trial {
 
     /// Tells the guard at the other end of `guard`, and waits until it is ready.
     pub fn send(&self, guard: &UnixStream) -> Result<()> {
-        let fds = self.before.iter().map(|(_, fd)| fd).chain(&self.link).chain(&self.new).map(AsFd::as_fd);
-        let fds: Vec<_> = fds.chain(self.leftovers.iter().flat_map(Leftover::fds)).collect();
+        let mut fds: Vec<_> = self.before.iter().map(|(_, fd)| fd.as_fd()).collect();
+        fds.extend(self.link.as_ref().map(AsFd::as_fd));
+        fds.extend(self.new.as_ref().map(AsFd::as_fd));
+        for leftover in &self.leftovers {
+            fds.extend(leftover.fds());
+        }
         tell(guard, &format!("{TRIAL}\0{}", self.words().join("\0")), &fds)
     }
 
@@ -106,7 +110,9 @@ impl Trial {
         words.push(u8::from(self.new.is_some()).to_string());
         words.push(self.link_pins.len().to_string());
         words.extend(paths(&self.link_pins));
-        words.extend(self.leftovers.iter().flat_map(Leftover::words));
+        for leftover in &self.leftovers {
+            words.extend(leftover.words());
+        }
         words
     }
 

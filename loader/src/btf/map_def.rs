@@ -14,7 +14,7 @@
 //! the member's name one of the four queries here. The macros are those of libbpf's `bpf_helpers.h`.
 
 use super::Btf;
-use super::types::{Array, DataSecEntry, Member, Shape, TypeId};
+use super::types::{Array, Member, Shape, TypeId};
 use crate::error::{Error, ErrorKind, Result, quote};
 use crate::uapi::btf::VarLinkage;
 
@@ -29,7 +29,8 @@ pub struct Variable<'a> {
     pub ty: TypeId,
     /// Where it lives.
     pub linkage: VarLinkage,
-    /// Bytes from the start of the section; see [`DataSecEntry::offset`] for when to trust it.
+    /// Bytes from the start of the section; see [`DataSecEntry::offset`](super::DataSecEntry::offset) for when to trust
+    /// it.
     pub offset: u32,
     /// Bytes.
     pub size: u32,
@@ -44,18 +45,21 @@ impl Btf {
             let message = format!("{} does not describe section {}", self.section, quote(section));
             Error::new(ErrorKind::NotFound, message)
         })?;
-        let variable = |entry: &DataSecEntry| match &self.get(entry.ty)?.shape {
-            Shape::Var(var) => Ok(Variable {
+        let mut variables = Vec::with_capacity(data.entries.len());
+        for entry in &data.entries {
+            let Shape::Var(var) = &self.get(entry.ty)?.shape else {
+                return Err(self.error(id, format!("expected variables, found {}", self.describe(entry.ty))));
+            };
+            variables.push(Variable {
                 id: entry.ty,
                 name: self.name(entry.ty)?,
                 ty: var.ty,
                 linkage: var.linkage,
                 offset: entry.offset,
                 size: entry.size,
-            }),
-            _ => Err(self.error(id, format!("expected variables, found {}", self.describe(entry.ty)))),
-        };
-        data.entries.iter().map(variable).collect()
+            });
+        }
+        Ok(variables)
     }
 
     /// The number that `__uint(name, number)` declares.

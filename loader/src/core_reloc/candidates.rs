@@ -78,11 +78,12 @@ impl<'o, 't> Candidates<'o, 't> {
         kernel: &'t KernelTypes,
     ) -> Result<Self> {
         let mut wanted = Wanted::default();
-        let root = |&root: &TypeId| {
+        let mut places = Vec::with_capacity(roots.len());
+        for &root in roots {
             let (kind, name) = kind_and_name(local, root)?;
-            Ok((root, (name, wanted.place(kind, name))))
-        };
-        let roots = roots.iter().map(root).collect::<Result<Vec<_>>>()?.into_iter().into_lookup();
+            places.push((root, (name, wanted.place(kind, name))));
+        }
+        let roots = places.into_iter().into_lookup();
         let mut candidates = Self { roots, found: vec![Vec::new(); wanted.kinds.len()] };
         if let Some(btf) = &kernel.vmlinux {
             candidates.collect(btf, order, &wanted)?;

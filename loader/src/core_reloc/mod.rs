@@ -228,11 +228,12 @@ impl<'o, 't> Relocator<'o, 't> {
         insns: &mut [Insn],
         relocations: &[CoreRelocation],
     ) -> Result<Vec<Resolution>, Failure> {
-        let resolve = |relocation: &CoreRelocation| {
+        let mut resolved = Vec::with_capacity(relocations.len());
+        for relocation in relocations {
             let insn = relocation.offset as usize / BPF_INSN_SIZE;
-            self.resolve(insns, insn, relocation).map_err(|error| Failure { insn, error })
-        };
-        relocations.iter().map(resolve).collect()
+            resolved.push(self.resolve(insns, insn, relocation).map_err(|error| Failure { insn, error })?);
+        }
+        Ok(resolved)
     }
 
     fn resolve(&self, insns: &mut [Insn], insn: usize, relocation: &CoreRelocation) -> Result<Resolution> {

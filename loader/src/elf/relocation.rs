@@ -36,20 +36,20 @@ pub(super) fn parse_table(elf: &ElfFile<'_>, section: &Section<'_>) -> Result<Ve
     };
     let count = section.entry_count(entry_size)?;
     let bytes = elf.data(section)?;
-    (0..count)
-        .map(|index| {
-            let at = index * entry_size;
-            let info = bytes.u64(at + 8, "r_info")?;
-            let addend = match section.kind {
-                SectionType::RELA => Some(bytes.i64(at + 16, "r_addend")?),
-                _ => None,
-            };
-            Ok(Relocation {
-                offset: bytes.u64(at, "r_offset")?,
-                symbol: usize::try_from(info >> 32).unwrap_or(usize::MAX),
-                kind: RelocationType((info & 0xffff_ffff) as u32),
-                addend,
-            })
-        })
-        .collect()
+    let mut relocations = Vec::with_capacity(count);
+    for index in 0..count {
+        let at = index * entry_size;
+        let info = bytes.u64(at + 8, "r_info")?;
+        let addend = match section.kind {
+            SectionType::RELA => Some(bytes.i64(at + 16, "r_addend")?),
+            _ => None,
+        };
+        relocations.push(Relocation {
+            offset: bytes.u64(at, "r_offset")?,
+            symbol: usize::try_from(info >> 32).unwrap_or(usize::MAX),
+            kind: RelocationType((info & 0xffff_ffff) as u32),
+            addend,
+        });
+    }
+    Ok(relocations)
 }

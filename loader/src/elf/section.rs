@@ -104,8 +104,10 @@ pub(super) fn parse_table<'a>(data: &'a [u8], header: &FileHeader) -> Result<Vec
     let numbering = Numbering::parse(&table, header)?;
     // A count that the file cannot hold must not become an allocation.
     table.slice(0, numbering.count.saturating_mul(SHDR_SIZE), "the section headers")?;
-    let mut sections =
-        (0..numbering.count).map(|index| parse_header(&table, index)).collect::<Result<Vec<_>>>()?;
+    let mut sections = Vec::with_capacity(numbering.count);
+    for index in 0..numbering.count {
+        sections.push(parse_header(&table, index)?);
+    }
     look_up_names(data, header, numbering.names_index, &mut sections)?;
     Ok(sections)
 }

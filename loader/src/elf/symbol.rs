@@ -75,7 +75,11 @@ pub(super) fn parse_table<'e>(elf: &'e ElfFile<'_>) -> Result<Vec<Symbol<'e>>> {
     let count = table.entry_count(SYM_SIZE)?;
     let bytes = elf.data(table)?;
     let extended = extended_indices(elf, table)?;
-    (0..count).map(|index| parse_symbol(elf, table, &bytes, extended.as_ref(), index)).collect()
+    let mut symbols = Vec::with_capacity(count);
+    for index in 0..count {
+        symbols.push(parse_symbol(elf, table, &bytes, extended.as_ref(), index)?);
+    }
+    Ok(symbols)
 }
 
 /// The section that holds the 32-bit section indices of the symbols in `table`, if there is one.

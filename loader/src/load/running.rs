@@ -232,8 +232,10 @@ impl<'p> Running<'p> {
             return Ok(Candidate::Other(difference));
         }
         let link = find_holder(place, program, bpffs)?;
-        let maps = info.map_ids.iter().map(|&id| open_or_find_map(id, bpffs));
-        let maps = maps.collect::<Result<Vec<_>>>()?;
+        let mut maps = Vec::with_capacity(info.map_ids.len());
+        for &id in &info.map_ids {
+            maps.push(open_or_find_map(id, bpffs)?);
+        }
         Ok(Candidate::Running(Self { plan, load: Some(load), program, info, link, maps }))
     }
 

@@ -41,8 +41,11 @@ impl Execution<'_> {
 
     /// What was made and changed so far, the last first.
     fn leftovers(&self) -> Result<Vec<Leftover>> {
-        let leftovers = self.undo.iter().rev().map(|(_, call)| self.leftover(call));
-        leftovers.filter_map(Result::transpose).collect()
+        let mut leftovers = Vec::new();
+        for (_, call) in self.undo.iter().rev() {
+            leftovers.extend(self.leftover(call)?);
+        }
+        Ok(leftovers)
     }
 
     /// What an undo takes back, where the plan knew its path; the guard knows the others.

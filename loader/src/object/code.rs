@@ -194,7 +194,11 @@ impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
     pub(super) fn all(&mut self, section: &'e Section<'a>) -> Result<Vec<(bool, FunctionSpec)>> {
         let (file, ext) = (self.file, self.ext);
         let code = self.open(section.index)?;
-        code.functions.iter().map(|place| Ok((place.local, code.read(file, ext, place)?))).collect()
+        let mut functions = Vec::with_capacity(code.functions.len());
+        for place in &code.functions {
+            functions.push((place.local, code.read(file, ext, place)?));
+        }
+        Ok(functions)
     }
 
     /// Reads the functions that the programs reach and that are in no program section, and those at the places
@@ -205,7 +209,11 @@ impl<'f, 'e, 'a> Reader<'f, 'e, 'a> {
         unnamed: Vec<(usize, u64)>,
     ) -> Result<Vec<FunctionSpec>> {
         let (mut functions, mut known) = (Vec::new(), BTreeMap::new());
-        let mut wanted: Vec<_> = programs.flat_map(|program| self.targets(program)).chain(unnamed).collect();
+        let mut wanted = Vec::new();
+        for program in programs {
+            wanted.extend(self.targets(program));
+        }
+        wanted.extend(unnamed);
         while let Some(target) = wanted.pop() {
             // Sections of instructions that are read share no bytes.
             let place = self.file.elf.sections()[target.0].offset.saturating_add(target.1);

@@ -133,9 +133,14 @@ fn parse(weak: &Lookup<&str, bool>, btf: &Btf) -> Result<Vec<ExternSpec>> {
     let options = lay_out(btf, section(btf, weak, KCONFIG, option)?)?;
     let mut symbols = section(btf, weak, KSYMS, symbol)?;
     sort_by_key(&mut symbols, |&(name, ..)| name);
-    let options = options.into_iter().map(|(name, weak, option)| (name, weak, ExternKind::Option(option)));
-    let spec = |(name, weak, kind): Entry<'_, _>| ExternSpec { name: name.to_owned(), weak, kind };
-    Ok(options.chain(symbols).map(spec).collect())
+    let mut externs = Vec::with_capacity(options.len() + symbols.len());
+    for (name, weak, option) in options {
+        externs.push(ExternSpec { name: name.to_owned(), weak, kind: ExternKind::Option(option) });
+    }
+    for (name, weak, kind) in symbols {
+        externs.push(ExternSpec { name: name.to_owned(), weak, kind });
+    }
+    Ok(externs)
 }
 
 /// The map that the options become. Whoever loads it fills in the values.

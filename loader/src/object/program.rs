@@ -173,11 +173,13 @@ fn helpers(programs: &[ProgramSpec], local: &[bool], functions: &[FunctionSpec])
     let all = programs.iter().zip(local).enumerate().filter(|(_, (_, local))| **local);
     let places = all.map(|(index, (program, _))| (program.function.place(), index)).into_lookup();
     let functions = programs.iter().map(|program| &program.function).chain(functions);
-    functions
-        .flat_map(|function| {
-            let named = function.callees().filter_map(|callee| Some((callee.section, callee.offset?)));
-            named.filter(move |place| *place != function.place())
-        })
-        .filter_map(|place| places.get(place).copied())
-        .into_set()
+    let mut helpers = Vec::new();
+    for function in functions {
+        for callee in function.callees() {
+            let place = callee.offset.map(|offset| (callee.section, offset));
+            let other = place.filter(|place| *place != function.place());
+            helpers.extend(other.and_then(|place| places.get(place)));
+        }
+    }
+    helpers.into_iter().copied().into_set()
 }

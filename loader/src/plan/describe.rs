@@ -241,8 +241,9 @@ impl Describer<'_> {
             FdValue::Map(_) => ("BPF_MAP_GET_FD_BY_ID", "map_id"),
         };
         let id = format!("<id of entry {key} of map {}>", escape(&self.plan.maps[map.0]));
-        let open = open_by_id(command, argument, &id, &self.before_in(map, key));
-        [look].into_iter().chain(open).collect()
+        let mut calls = vec![look];
+        calls.extend(open_by_id(command, argument, &id, &self.before_in(map, key)));
+        calls
     }
 
     /// The map that one of the plan takes the place of.
@@ -370,14 +371,18 @@ impl Describer<'_> {
     }
 
     fn link_create(self, create: LinkCreate) -> Vec<KernelCall> {
-        let enter = create.elsewhere.then(|| enter_namespace("<netns of the route socket>"));
+        let mut calls = Vec::new();
+        if create.elsewhere {
+            calls.push(enter_namespace("<netns of the route socket>"));
+        }
         let create = KernelCall::bpf("BPF_LINK_CREATE")
             .with("prog_fd", self.program(create.program))
             .with("target_ifindex", self.ifindex())
             .with("attach_type", "BPF_XDP")
             .with("flags", XdpFlags::mode_alone(create.mode))
             .gives(LINK);
-        enter.into_iter().chain([create]).collect()
+        calls.push(create);
+        calls
     }
 
     /// Reads entries of the attached program's map, and writes them into the one that takes its name.
@@ -639,14 +644,15 @@ fn probe_of_types(addition: BtfAddition) -> KernelCall {
 }
 
 fn open_route_socket(netns: Option<&str>) -> Vec<KernelCall> {
-    let enter = netns.map(|path| {
+    let mut calls = Vec::new();
+    if let Some(path) = netns {
         let open = KernelCall::new("openat")
             .with("dirfd", "AT_FDCWD")
             .with("pathname", text(path))
             .with("flags", "O_RDONLY|O_CLOEXEC")
             .gives("<netns>");
-        [open, enter_namespace("<netns>")]
-    });
+        calls.extend([open, enter_namespace("<netns>")]);
+    }
     let socket = KernelCall::new("socket")
         .with("domain", "AF_NETLINK")
         .with("type", "SOCK_RAW|SOCK_CLOEXEC")
@@ -658,7 +664,8 @@ fn open_route_socket(netns: Option<&str>) -> Vec<KernelCall> {
         .with("optname", "NETLINK_EXT_ACK")
         .with("optval", "[1]")
         .with("optlen", "4");
-    enter.into_iter().flatten().chain([socket, extended_acks]).collect()
+    calls.extend([socket, extended_acks]);
+    calls
 }
 
 /// A change that changes nothing, since it names no program.
@@ -680,7 +687,8 @@ fn netns_cookie() -> KernelCall {
 
 fn look_at_interface(link: &InterfaceRef) -> Vec<KernelCall> {
     let (first, second) = link.questions();
-    let ask = |link: InterfaceRef| {
+    let mut calls = Vec::new();
+    for link in [Some(first), second].into_iter().flatten() {
         let send = KernelCall { command: Some("RTM_GETLINK"), ..KernelCall::new("sendto") };
         let send = match &link {
             InterfaceRef::Name(name) | InterfaceRef::Digits(name, _) => {
@@ -689,9 +697,9 @@ fn look_at_interface(link: &InterfaceRef) -> Vec<KernelCall> {
             }
             InterfaceRef::Index(index) => send.with("ifi_index", index.to_string()),
         };
-        [send.with_data(get_link(&link, 1)), receive()]
-    };
-    [first].into_iter().chain(second).flat_map(ask).collect()
+        calls.extend([send.with_data(get_link(&link, 1)), receive()]);
+    }
+    calls
 }
 
 fn receive() -> KernelCall {

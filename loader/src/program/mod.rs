@@ -242,18 +242,24 @@ impl AsFd for Program {
 
 /// `struct bpf_func_info`, one after the other.
 fn func_info(functions: &[FuncInfo]) -> Vec<u8> {
-    functions
-        .iter()
-        .flat_map(|info| [insn_index(info.offset), info.ty.0])
-        .flat_map(u32::to_ne_bytes)
-        .collect()
+    let mut bytes = Vec::with_capacity(size_of_val(functions));
+    for info in functions {
+        for word in [insn_index(info.offset), info.ty.0] {
+            bytes.extend(word.to_ne_bytes());
+        }
+    }
+    bytes
 }
 
 /// `struct bpf_line_info`, one after the other.
 fn line_info(lines: &[LineInfo]) -> Vec<u8> {
-    let words =
-        |line: &LineInfo| [insn_index(line.offset), line.file.offset(), line.text.offset(), line.line_col()];
-    lines.iter().flat_map(words).flat_map(u32::to_ne_bytes).collect()
+    let mut bytes = Vec::with_capacity(size_of_val(lines));
+    for line in lines {
+        for word in [insn_index(line.offset), line.file.offset(), line.text.offset(), line.line_col()] {
+            bytes.extend(word.to_ne_bytes());
+        }
+    }
+    bytes
 }
 
 /// The kernel counts in instructions, the compiler in bytes.

@@ -155,13 +155,12 @@ impl Decoder<'_> {
         }
         let total = u64::from(size) * u64::from(array.len);
         self.slice(field.bit_offset, total)?;
-        let element = |index| Field {
-            ty: array.element,
-            bit_offset: field.bit_offset + u64::from(index) * u64::from(size) * 8,
-            bitfield_bits: 0,
-        };
-        let list: Result<_> = (0..array.len).map(|index| self.value(element(index), depth + 1)).collect();
-        list.map(Value::List)
+        let mut list = Vec::new();
+        for index in 0..array.len {
+            let bit_offset = field.bit_offset + u64::from(index) * u64::from(size) * 8;
+            list.push(self.value(Field { ty: array.element, bit_offset, bitfield_bits: 0 }, depth + 1)?);
+        }
+        Ok(Value::List(list))
     }
 
     /// Adds the members by name; those of an anonymous member count as the outer one's.

@@ -45,19 +45,25 @@ impl Loader<'_> {
         let Some(relocator) = self.relocator(linked) else {
             return Ok(vec![Vec::new(); linked.len()]);
         };
-        let relocate = |linked: &mut Linked| {
+        let mut all = Vec::with_capacity(linked.len());
+        for linked in linked {
             let resolved = relocator.relocate(&mut linked.insns, &linked.relocations);
-            resolved.map_err(|failure| linked.error_at(failure.insn, failure.error))
-        };
-        linked.iter_mut().map(relocate).collect()
+            all.push(resolved.map_err(|failure| linked.error_at(failure.insn, failure.error))?);
+        }
+        Ok(all)
     }
 
     /// None for programs without relocations.
     fn relocator(&self, linked: &[Linked]) -> Option<Relocator<'_, '_>> {
-        let relocations = linked.iter().flat_map(|linked| &linked.relocations);
-        relocations.clone().next()?;
+        let mut relocations = Vec::new();
+        for linked in linked {
+            relocations.extend(&linked.relocations);
+        }
+        if relocations.is_empty() {
+            return None;
+        }
         let types = self.target_types.as_ref().or(self.kernel_types.as_ref());
         let btf = self.object.btf.as_ref()?;
-        Some(Relocator::new(btf, self.object.order, relocations, types))
+        Some(Relocator::new(btf, self.object.order, relocations.into_iter(), types))
     }
 }

@@ -78,17 +78,16 @@ impl Loader<'_> {
         kernel: &Kernel,
     ) -> Vec<Step> {
         let used = linked.map_references.iter().map(|reference| data.map_fd(*reference).map).into_set();
-        let constants =
-            self.object.data.iter().enumerate().filter(|(_, data)| data.kind == DataKind::ReadOnly);
-        constants
-            .map(|(section, _)| data.slot(section))
-            .filter(|map| used.binary_search(map).is_err() && kernel.has(Feature::GlobalData) != Answer::No)
-            .map(|map| {
-                Step::new(Call::ProgBindMap { program, map })
-                    .when(When::Made(map))
-                    .or(On::AnyErrno, Vec::new())
-            })
-            .collect()
+        let mut steps = Vec::new();
+        for (section, spec) in self.object.data.iter().enumerate() {
+            let map = data.slot(section);
+            let is_unused = spec.kind == DataKind::ReadOnly && used.binary_search(&map).is_err();
+            if is_unused && kernel.has(Feature::GlobalData) != Answer::No {
+                let bind = Step::new(Call::ProgBindMap { program, map }).when(When::Made(map));
+                steps.push(bind.or(On::AnyErrno, Vec::new()));
+            }
+        }
+        steps
     }
 }
 

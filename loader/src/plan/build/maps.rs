@@ -74,7 +74,8 @@ impl Loader<'_> {
         };
         let get = || {
             let info = Step::new(Call::MapInfo { map: slot, wanted: shape, other_shape: self.other_shape() });
-            let then = std::iter::once(info).chain(anew.clone()).collect();
+            let mut then = vec![info];
+            then.extend(anew.clone());
             Step::new(Call::ObjGet { path: path.to_owned(), map: slot }).then(then)
         };
         // Whoever pins first wins; the other takes that map instead of its own.

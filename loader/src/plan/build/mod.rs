@@ -268,7 +268,10 @@ impl<'o> Loader<'o> {
         let mut names = self.map_names();
         let templates = Templates::new(&self.object.maps, names.len());
         names.extend(templates.names());
-        let pins = self.object.maps.iter().map(|map| self.pin_path(map)).collect::<Result<Vec<_>>>()?;
+        let mut pins = Vec::with_capacity(self.object.maps.len());
+        for map in &self.object.maps {
+            pins.push(self.pin_path(map)?);
+        }
         refuse_shared_pins(&self.object.maps, &pins)?;
         Ok(Maps { names, templates, pins })
     }

@@ -76,13 +76,14 @@ impl<'o> Programs<'o> {
     /// Puts programs into the prog arrays, in the order of these; `pins` are those of the maps. One that no program
     /// refers to gets those that are loaded anyway.
     pub(super) fn prog_array_steps(&self, pins: &[Option<String>]) -> Vec<Step> {
-        let slots = self.prog_arrays().flat_map(|map| {
-            self.object.maps[map].slots.iter().filter_map(move |slot| {
-                let value = FdValue::Program(self.slot_of(&slot.value)?);
-                Some(put_in(MapSlot(map), slot.key, value, pins[map].is_some()))
-            })
-        });
-        slots.collect()
+        let mut steps = Vec::new();
+        for map in self.prog_arrays() {
+            for slot in &self.object.maps[map].slots {
+                let program = self.slot_of(&slot.value).map(FdValue::Program);
+                steps.extend(program.map(|value| put_in(MapSlot(map), slot.key, value, pins[map].is_some())));
+            }
+        }
+        steps
     }
 
     /// The prog arrays that a program reaches by itself and by tail calls.

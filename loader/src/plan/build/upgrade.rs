@@ -31,16 +31,17 @@ impl Loader<'_> {
     /// A prog array is made anew: it holds the programs of its own object. So are the maps of variables, whose places
     /// in them are the compiler's, and an arena that has some.
     pub(super) fn wanted_maps(&self, pins: &[Option<String>], kernel: &Kernel) -> Result<Vec<WantedMap>> {
-        let unpinned = self.object.maps.iter().enumerate().filter(|(slot, _)| pins[*slot].is_none());
         let has_variables = arena(self.object)?.map(|(_, arena)| arena);
-        let kept = unpinned
-            .filter(|(slot, map)| map.shape.map_type != MapType::PROG_ARRAY && Some(*slot) != has_variables);
-        kept.map(|(slot, map)| {
-            let name = ObjName::from_symbol(&map.name);
-            let (shape, _) = self.shape(map, kernel)?;
-            Ok(WantedMap { map: MapSlot(slot), name, shape })
-        })
-        .collect()
+        let mut kept = Vec::new();
+        for (slot, map) in self.object.maps.iter().enumerate() {
+            let is_pinned = pins[slot].is_some();
+            if !is_pinned && map.shape.map_type != MapType::PROG_ARRAY && Some(slot) != has_variables {
+                let name = ObjName::from_symbol(&map.name);
+                let (shape, _) = self.shape(map, kernel)?;
+                kept.push(WantedMap { map: MapSlot(slot), name, shape });
+            }
+        }
+        Ok(kept)
     }
 
     /// What becomes of a map of another shape than the object's.
