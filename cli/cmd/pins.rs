@@ -365,11 +365,14 @@ impl Pin {
 /// Removes the directories of attachments that have no pins any more, and the one that they are in.
 fn remove_empty_directories(bpffs: &Path) {
     let root = PathBuf::from(own_directory(&bpffs.to_string_lossy()));
-    let directories = fs::read_dir(&root).into_iter().flatten().flatten().map(|entry| entry.path());
-    for directory in directories.filter(|path| path.is_dir()).chain([root.clone()]) {
-        // One that is not empty stays.
-        let _ = pin::remove_dir(&directory);
+    for entry in fs::read_dir(&root).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            // One that is not empty stays.
+            let _ = pin::remove_dir(&path);
+        }
     }
+    let _ = pin::remove_dir(&root);
 }
 
 #[derive(Serialize)]

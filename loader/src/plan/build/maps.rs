@@ -312,13 +312,12 @@ fn no_template(map: &MapSpec) -> Error {
 /// Makes the directories between the root of bpffs and the pin, as far as they are missing.
 pub(super) fn make_parents(path: &str, bpffs: &str) -> Vec<Step> {
     let inside = path.get(bpffs.len() + 1..).unwrap_or_default();
-    inside
-        .match_indices('/')
-        .map(|(end, _)| {
-            let path = path[..bpffs.len() + 1 + end].to_owned();
-            Step::new(Call::Mkdir { path }).or(On::Errno(&[EEXIST]), Vec::new())
-        })
-        .collect()
+    let mut steps = Vec::new();
+    for (end, _) in inside.match_indices('/') {
+        let path = path[..bpffs.len() + 1 + end].to_owned();
+        steps.push(Step::new(Call::Mkdir { path }).or(On::Errno(&[EEXIST]), Vec::new()));
+    }
+    steps
 }
 
 /// Templates of maps of maps come first: the outer map is made with the fd of its template.
@@ -329,9 +328,14 @@ pub(super) fn creation_order(maps: &[MapSpec]) -> impl Iterator<Item = MapSlot> 
 }
 
 /// Puts maps into the maps of maps of a dialect that does so even where the outer one was pinned already.
-pub(super) fn late_inner_map_steps(maps: &[MapSpec], pins: &[Option<String>]) -> impl Iterator<Item = Step> {
-    let late = maps.iter().zip(pins).enumerate().filter(|(_, (map, _))| map.dialect != MapDialect::Btf);
-    late.flat_map(|(index, (map, pin))| inner_map_steps(MapSlot(index), map, pin.is_some()))
+pub(super) fn late_inner_map_steps(maps: &[MapSpec], pins: &[Option<String>]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (index, (map, pin)) in maps.iter().zip(pins).enumerate() {
+        if map.dialect != MapDialect::Btf {
+            steps.extend(inner_map_steps(MapSlot(index), map, pin.is_some()));
+        }
+    }
+    steps
 }
 
 /// How a kernel refuses to tell what is in a map of fds.
