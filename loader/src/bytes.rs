@@ -2,6 +2,7 @@
 //!
 //! A read past the end is an error that names the section, the offset and the field, never a panic.
 
+use std::ffi::CStr;
 use std::fmt::{self, Debug, Display};
 
 use crate::error::{Error, Result};
@@ -168,13 +169,13 @@ impl<'a> Bytes<'a> {
         let tail = self.data.get(offset..).ok_or_else(|| {
             self.error(offset, format!("expected {field}, but the strings end at {:#x}", self.data.len()))
         })?;
-        let end = tail.iter().take(MAX_NAME + 1).position(|&byte| byte == 0).ok_or_else(|| {
+        let reach = &tail[..tail.len().min(MAX_NAME + 1)];
+        CStr::from_bytes_until_nul(reach).map(CStr::to_bytes).map_err(|_| {
             self.error(
                 offset,
                 format!("expected {field} to end in a NUL byte within {MAX_NAME} bytes, found none"),
             )
-        })?;
-        Ok(&tail[..end])
+        })
     }
 }
 

@@ -297,7 +297,7 @@ impl Encoder<'_> {
     }
 
     fn word(&mut self, word: u32) {
-        self.out.extend(self.order.u32_bytes(word));
+        self.out.extend_from_slice(&self.order.u32_bytes(word));
     }
 
     fn id(&mut self, id: TypeId) -> Result<()> {

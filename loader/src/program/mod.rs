@@ -245,7 +245,7 @@ fn func_info(functions: &[FuncInfo]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size_of_val(functions));
     for info in functions {
         for word in [insn_index(info.offset), info.ty.0] {
-            bytes.extend(word.to_ne_bytes());
+            bytes.extend_from_slice(&word.to_ne_bytes());
         }
     }
     bytes
@@ -256,7 +256,7 @@ fn line_info(lines: &[LineInfo]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size_of_val(lines));
     for line in lines {
         for word in [insn_index(line.offset), line.file.offset(), line.text.offset(), line.line_col()] {
-            bytes.extend(word.to_ne_bytes());
+            bytes.extend_from_slice(&word.to_ne_bytes());
         }
     }
     bytes
