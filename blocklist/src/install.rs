@@ -14,7 +14,7 @@ use loader::pin::HeldBpffs;
 use loader::program::Program;
 use loader::uapi::bpf::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_MOV64_IMM, ObjName};
 use loader::{Context as _, Error, ErrorKind, Loader, Object, Plan, RefusalKind, Result, pin, quote};
-use nix::libc::EINVAL;
+use nix::libc::{EINVAL, ENOENT};
 
 use crate::layout::{Bucket, Cell as _, Config, Heads, LAYOUT, Line, RuleValue, SETS, SLOTS, flags};
 use crate::store::{Blocklist, Lock, Shape, shapes};
@@ -256,15 +256,17 @@ impl Blocklist {
     /// Removes all pins and the directory: rules, counters and exceptions are gone once no interface has the program.
     pub fn purge(&self, _lock: &Lock) -> Result<()> {
         self.remove_pins()?;
-        pin::remove_dir(self.dir())
+        or_gone(pin::remove_dir(self.dir()))
     }
 
     fn remove_pins(&self) -> Result<()> {
-        if fs::exists(self.dir()).unwrap_or(true) {
-            pin::unpin_all(self.dir())?;
-        }
-        Ok(())
+        or_gone(pin::unpin_all(self.dir()).map(drop))
     }
+}
+
+/// The answer about a directory, which may be gone: who collects what serves nobody removes empty ones, too.
+fn or_gone(answer: Result<()>) -> Result<()> {
+    answer.or_else(|error| if error.errno() == Some(ENOENT) { Ok(()) } else { Err(error) })
 }
 
 /// Makes the directories of the path `below` that are not there, and tells which.

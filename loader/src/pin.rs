@@ -115,13 +115,20 @@ pub fn replace(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
     fs::rename(from, to).map_err(|error| io_error("rename(2)", to, &error))
 }
 
-/// Removes every pin in the directory `dir`, one unlink(2) each, and gives their paths.
+/// Removes every pin in the directory `dir`, one unlink(2) each, and gives the paths of those that nobody else has
+/// removed meanwhile.
 pub fn unpin_all(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let dir = dir.as_ref();
     let mut pins: Vec<_> = entries(dir)?.iter().map(fs::DirEntry::path).collect();
     sort(&mut pins);
-    pins.iter().try_for_each(unpin)?;
-    Ok(pins)
+    let mut removed = Vec::with_capacity(pins.len());
+    for pin in pins {
+        match unpin(&pin) {
+            Err(error) if error.cause() == Some(Cause::Missing) => {}
+            answer => removed.push(answer.map(|()| pin)?),
+        }
+    }
+    Ok(removed)
 }
 
 /// All that is pinned below the directory `root`, in the order of the paths, and why some directories could not be

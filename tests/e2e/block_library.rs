@@ -116,6 +116,17 @@ fn packets_find_the_rules_of_small_and_large_lists() {
 }
 
 #[test]
+fn what_somebody_else_has_removed_is_purged() {
+    let sandbox = need!(Sandbox::new());
+    let (blocklist, lock) = blocklist(100);
+    let directory = Path::new(BPFFS_ROOT).join("xdpload/block");
+    assert!(!pin::unpin_all(&directory).unwrap().is_empty());
+    pin::remove_dir(&directory).unwrap();
+    blocklist.purge(&lock).unwrap();
+    assert_eq!(sandbox.pins(), ["xdpload"]);
+}
+
+#[test]
 fn host_bits_and_mapped_addresses_make_no_other_rules() {
     let _sandbox = need!(Sandbox::new());
     let (blocklist, lock) = blocklist(100);
