@@ -442,6 +442,16 @@ fn saving_replaces_files_and_nothing_else() {
     let kept = fs::metadata(&saved).unwrap();
     assert_eq!((kept.uid(), kept.gid(), kept.mode() & 0o777), (1, 2, 0o600));
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    // So does one to a file that is yet to be written, by way of another.
+    fs::remove_file(&saved).unwrap();
+    let far = sandbox.scratch().join("far");
+    symlink(&link, &far).unwrap();
+    block(&["save", far.to_str().unwrap()]).ok();
+    assert_eq!(fs::read_to_string(&saved).unwrap(), rules);
+    assert!([&link, &far].iter().all(|link| fs::symlink_metadata(link).unwrap().is_symlink()));
+    let circle = sandbox.scratch().join("circle");
+    symlink("circle", &circle).unwrap();
+    refused(&["block", "save", circle.to_str().unwrap()], 1, &["readlink(2) for `", "(ELOOP)"]);
     let words = "open(2) for `/nowhere/rules` failed: No such file or directory (ENOENT)";
     refused(&["block", "save", "/nowhere/rules"], 1, &[words]);
 }

@@ -542,6 +542,8 @@ fn a_read_only_bpffs_is_named() {
     let words =
         ["(EROFS)", "rule: the bpffs at `/sys/fs/bpf` is mounted read-only\n", "help: mount -o remount,rw"];
     bench.refuses_file(&path, &["--pin-map", &pin], 1, &words);
+    bench.refuses_file(&path, &["--confirm", "9"], 1, &["the change could not be confirmed", "remount,rw"]);
+    xdpload(&["doctor", NEAR]).ok().stdout_has("and --confirm is refused where no program is attached yet");
     bench.assert_clean();
 }
 

@@ -13,6 +13,7 @@ use blocklist::duration;
 use blocklist::prefix::{self, IpNet, Shown};
 use blocklist::{Reader, Rule, Settings, Test, Unlisted};
 use loader::{Error, ErrorKind, Result, escape, quote};
+use nix::errno::Errno;
 use serde::{Serialize, Serializer};
 
 use super::{args, blocklist, one_prefix, reach};
@@ -223,8 +224,7 @@ fn write_file(
         let file = File::options().append(true).open(path).map_err(|error| ("open(2)", error))?;
         return write(&mut BufWriter::new(file)).map(|()| true).map_err(|error| ("write(2)", error));
     }
-    // A link stays one, and is followed to the file.
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = &follow(path).map_err(|error| ("readlink(2)", error))?;
     let (new, file) = create_beside(path).map_err(|error| ("open(2)", error))?;
     let kept = before.map_or(Ok(()), |before| {
         // Who may not give a file away has to own it.
@@ -241,6 +241,18 @@ fn write_file(
         let _ = fs::remove_file(&new);
     }
     written.map(|()| false)
+}
+
+/// Where a link leads, which stays one: to a file, or to where one is to be.
+fn follow(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    // As many as the kernel follows.
+    for _ in 0..40 {
+        let Ok(next) = fs::read_link(&path) else { return Ok(path) };
+        path.pop();
+        path.push(next);
+    }
+    Err(io::Error::from_raw_os_error(Errno::ELOOP as i32))
 }
 
 /// Makes a file beside `path` that nobody else writes to: not another save, nor whoever has put a link there.

@@ -218,7 +218,10 @@ impl fmt::Display for Document {
         write!(f, "{}", self.process)?;
         let is = match (self.bpffs.mounted, self.bpffs.read_only) {
             (true, false) => "a bpffs",
-            (true, true) => "a bpffs, mounted read-only: nothing can be pinned there",
+            (true, true) => {
+                "a bpffs, mounted read-only: nothing can be pinned there, and --confirm is refused where no program is \
+                 attached yet"
+            }
             (false, _) => "no bpffs",
         };
         writeln!(f, "bpffs\n  {} is {is}", escape(&self.bpffs.path))?;

@@ -363,7 +363,7 @@ fn variables_in_an_arena_are_written_when_it_is_mapped() {
         object.data = vec![data(DataKind::Arena, ".addr_space.1"), data(DataKind::Initialised, ".data")];
         let mut kernel = Kernel::unknown();
         kernel.page_size = Some(4096);
-        Loader::new(&object).plan(&kernel).map_err(|error| error.to_string())
+        Loader::new(&object).plan(&kernel)
     };
     let plan = with(vec![map("m", Pinning::None), arena("a", 1, 0, 0)], 3).unwrap();
     let made = plan.steps.iter().filter_map(|step| match &step.call {
@@ -381,20 +381,35 @@ fn variables_in_an_arena_are_written_when_it_is_mapped() {
     assert!(mapped(&there, 0, 1 << 44), "{there}");
     assert!(plan.to_string().contains("and 3 bytes of variables are written to its beginning"), "{plan}");
 
-    let refused = |maps: &[MapSpec], size| with(maps.to_vec(), size).unwrap_err();
-    let section = "section `.addr_space.1` at offset 0x0: expected";
-    assert_eq!(refused(&[], 3), format!("{section} an arena for its variables, found none"));
-    assert_eq!(
-        refused(&[arena("a", 1, 0, 0), arena("b", 1, 0, 0)], 3),
-        format!("{section} one arena for its variables, found `a` and `b`")
+    let refused = |maps: &[MapSpec], size, message: &str, help: Option<&str>| {
+        let error = with(maps.to_vec(), size).unwrap_err();
+        assert_eq!(error.to_string(), message);
+        assert_eq!(error.help().map(|help| help.to_string()).as_deref(), help);
+    };
+    let unfit = |maps: &[MapSpec], found: &str, help| {
+        let section = "section `.addr_space.1` at offset 0x0: expected";
+        refused(maps, 3, &format!("{section} {found}"), Some(help));
+    };
+    unfit(
+        &[],
+        "an arena for its variables, found none",
+        "declare a map of type BPF_MAP_TYPE_ARENA in `.maps`",
     );
-    assert_eq!(
-        refused(&[arena("a", 1, 1 << 17, 0)], 3),
-        format!("{section} an arena without BPF_F_SEGV_ON_FAULT for its variables, found `a` with it")
+    unfit(
+        &[arena("a", 1, 0, 0), arena("b", 1, 0, 0)],
+        "one arena for its variables, found `a` and `b`",
+        "declare one, since nothing says in which of them the variables are",
     );
-    assert_eq!(
-        refused(&[arena("a", 1, 0, 0)], 4097),
-        "section `maps` at offset 0x0: arena `a` has 4096 bytes, too few for the 4097 bytes of its variables"
+    unfit(
+        &[arena("a", 1, 1 << 17, 0)],
+        "an arena without BPF_F_SEGV_ON_FAULT for its variables, found `a` with it",
+        "leave out that flag, or declare the variables without `__arena`",
+    );
+    refused(
+        &[arena("a", 1, 0, 0)],
+        4097,
+        "section `maps` at offset 0x0: arena `a` has 4096 bytes, too few for the 4097 bytes of its variables",
+        None,
     );
 }
 

@@ -152,11 +152,13 @@ pub(super) fn arena(object: &Object) -> Result<Option<(usize, usize)>> {
             let name = quote(&arena.name);
             Err(refused(format!(
                 "an arena without BPF_F_SEGV_ON_FAULT for its variables, found {name} with it"
-            )))
+            ))
+            .with_help("leave out that flag, or declare the variables without `__arena`"))
         }
         (Some((_, one)), Some((_, other))) => {
             let [one, other] = [one, other].map(|map| quote(&map.name));
-            Err(refused(format!("one arena for its variables, found {one} and {other}")))
+            Err(refused(format!("one arena for its variables, found {one} and {other}"))
+                .with_help("declare one, since nothing says in which of them the variables are"))
         }
         (None, _) => Err(refused("an arena for its variables, found none".to_owned())
             .with_help("declare a map of type BPF_MAP_TYPE_ARENA in `.maps`")),
