@@ -25,6 +25,7 @@ lint: ## check the style of everything
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --no-default-features --features gateway --bin xdpload -- -D warnings
+	cargo clippy --manifest-path loader/fuzz/Cargo.toml --target-dir $(TARGET)/fuzz -- -D warnings
 	cargo test --quiet --no-default-features --features gateway --bin xdpload
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 	shellcheck $$(find scripts .ci tests/kernels -type f ! -name '*.c') $$(grep -rl '^#!' examples)

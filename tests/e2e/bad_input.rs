@@ -233,6 +233,9 @@ fn an_interface_that_is_not_there_costs_nothing() {
         1,
         &["there is no network namespace `", "nosuch`"],
     );
+    let fifo = bench.sandbox.scratch().join("fifo").display().to_string();
+    run(&mut command("mkfifo", &[&fifo])).ok();
+    refused(&["attach", NEAR, &path, "--netns", &fifo], 2, &["fifo` is not a network namespace"]);
     let words = ["no-such-map", "expected a pin path, an id, or IF:NAME"];
     refused(&["map", "dump", "no-such-map"], 2, &words);
     refused(&["map", "dump", "nosuch0:blacklist"], 1, &["there is no interface named `nosuch0`"]);

@@ -15,7 +15,7 @@ static TYPES: LazyLock<Btf> = LazyLock::new(|| {
     let elf = ElfFile::parse(object).expect("the fixture is sound");
     let section = elf.section_named(".BTF").expect("it has BTF");
     let bytes = elf.data(section).expect("the section is in the file");
-    Btf::parse(bytes.data(), elf.order(), bytes.name()).expect("its BTF is sound")
+    Btf::parse(bytes.data(), elf.order(), "section `.BTF`").expect("its BTF is sound")
 });
 
 fuzz_target!(|data: &[u8]| {

@@ -11,7 +11,7 @@ use loader::insn::{decode_all, encode_all};
 
 fuzz_target!(|data: &[u8]| {
     for order in [ByteOrder::Little, ByteOrder::Big] {
-        let Ok(insns) = decode_all(Bytes::new(data, order, "fuzz")) else { continue };
+        let Ok(insns) = decode_all(Bytes::new(data, order, &"fuzz")) else { continue };
         assert_eq!(encode_all(&insns, order), data);
         let mut slots = 0;
         let mut texts = HashMap::new();

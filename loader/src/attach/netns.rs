@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result, quote};
@@ -82,7 +82,8 @@ impl NetNs {
     }
 
     fn open(label: String, path: &Path) -> Result<Self> {
-        match File::open(path) {
+        // A FIFO would not open before somebody writes to it.
+        match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
             Ok(file) => Ok(Self { label, fd: file.into() }),
             Err(error) => Err(open_error(&label, path, error.raw_os_error().unwrap_or(libc::EIO))),
         }
