@@ -78,7 +78,7 @@ pub(super) fn is_unknown_demand(section: &str) -> bool {
 pub(super) fn other_type(section: &str) -> Option<&'static str> {
     let name = told(section);
     let word = &name[..name.find(['/', '.']).unwrap_or(name.len())];
-    let types: [(&[&str], &str); 21] = [
+    let types: [(&[&str], &str); 22] = [
         (&["socket"], "SOCKET_FILTER"),
         (&["tc", "tcx", "classifier", "sched_cls", "netkit"], "SCHED_CLS"),
         (&["action", "sched_act"], "SCHED_ACT"),
@@ -98,6 +98,8 @@ pub(super) fn other_type(section: &str) -> Option<&'static str> {
         (&["flow_dissector"], "FLOW_DISSECTOR"),
         (&["lirc_mode2"], "LIRC_MODE2"),
         (&["struct_ops"], "STRUCT_OPS"),
+        // One that does not name the function that it replaces.
+        (&["freplace"], "EXT"),
         (&["netfilter"], "NETFILTER"),
         (&["syscall"], "SYSCALL"),
     ];

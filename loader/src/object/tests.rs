@@ -178,6 +178,8 @@ fn a_section_of_another_type_is_none_of_xdp_unless_it_is_said() {
         ("?tc/ingress", Some("SCHED_CLS")),
         ("kprobe.multi/f*", Some("KPROBE")),
         ("socket/filter", Some("SOCKET_FILTER")),
+        ("freplace", Some("EXT")),
+        ("?freplace", Some("EXT")),
         ("socket1", None),
         ("filters", None),
         (".text", None),
