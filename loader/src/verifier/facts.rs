@@ -181,6 +181,11 @@ impl<'l> Facts<'l> {
             }
             "moved_field" => self.get("written_field").filter(|name| name.starts_with("data")),
             "whole_field" => self.field(|at, size| (at, size) != (0, 4)),
+            "signed_field" => {
+                let (_, text) = log::last_instruction(self.log)?;
+                self.field(|at, size| (at, size) == (0, 4))
+                    .filter(|name| name.starts_with("data") && text.contains("*(s32 *)"))
+            }
             "devmap_field" => self.field(|_, _| true).filter(|name| *name == "egress_ifindex"),
             _ => None,
         }
@@ -398,8 +403,10 @@ impl<'l> Facts<'l> {
                 words.push(word);
             }
         }
-        // Whoever takes the stack takes nearly all memory there is.
-        if words.len() > 2 && words[0] == "a pointer to the stack" {
+        // Whoever takes the stack takes nearly all memory there is; of what a global function takes, the log names it
+        // alone.
+        let is_short = words.len() <= 2 && (words.len() > 1 || self.global().is_none());
+        if !is_short && words[0] == "a pointer to the stack" {
             return Some("a pointer to memory".to_owned());
         }
         Some(words.join(" or "))

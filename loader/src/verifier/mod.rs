@@ -180,4 +180,27 @@ mod tests {
             assert_eq!(explanation.rule.contains("__contains"), missing.is_some());
         }
     }
+
+    /// clang -mcpu=v4 emits such reads where a program converts the field to a signed type first.
+    #[test]
+    fn a_pointer_of_the_context_is_read_unsigned() {
+        let log = "0: (81) r2 = *(s32 *)(r1 +0)\ninvalid bpf_context access off=0 size=4\n";
+        let subject = Subject { prog_type: Some(ProgType::XDP), ..Subject::default() };
+        let explanation = explain(&subject, log);
+        let told = explanation.to_string();
+        assert!(told.contains("read of ctx->data with its sign extended"), "{told}");
+        let unsigned = log.replace("s32", "u32");
+        assert!(!explain(&subject, &unsigned).to_string().contains("sign extended"));
+    }
+
+    /// The kernel names the stack alone where a global function takes memory of any kind.
+    #[test]
+    fn what_a_global_function_takes_is_memory() {
+        let log =
+            "0: (85) call pc+0\nR1 type=ctx expected=fp\nCaller passes invalid args into func#1 ('f1')\n";
+        let insns = insns(&[(0x85, 0, 1), (0x95, 0, 0)]);
+        let functions = vec![(0, "program"), (1, "f1")];
+        let rule = explain(&Subject { insns: &insns, functions, ..Subject::default() }, log).rule;
+        assert_eq!(rule, "`f1` takes a pointer to memory as argument 1, and gets the context");
+    }
 }

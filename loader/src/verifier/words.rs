@@ -206,6 +206,16 @@ const TABLE: &[Row] = &[
     ),
     Row { holding: "scalar", needs: "callee", ..row(MemoryBounds, UNBOUNDED, UNBOUNDED_SIZE, CHECK_SIZE) },
     Row { holding: "inv", needs: "callee", ..row(MemoryBounds, UNBOUNDED, UNBOUNDED_SIZE, CHECK_SIZE) },
+    // Of an offset it says `unsigned index`.
+    row(
+        MemoryBounds,
+        &["R{reg} min value is negative, either use unsigned or 'var"],
+        &[
+            "the size that {callee} gets as argument {argument} is negative",
+            "the size that a call gets is negative",
+        ],
+        CHECK_SIZE,
+    ),
     row(
         MemoryBounds,
         &[
@@ -569,6 +579,7 @@ const TABLE: &[Row] = &[
             "write to ctx->{written_field}, which programs may only read",
             "{access} of {sized} at offset {off} of the context, inside of ctx->{whole_field}: its fields are accessed \
              whole, 4 bytes each",
+            "read of ctx->{signed_field} with its sign extended: the kernel gives this pointer to unsigned reads only",
             "read of ctx->{devmap_field}, which only programs in `xdp/devmap` may read",
             "{access} of {sized} at offset {off} of the context: {type} programs have no such field there \
              for a {access}",
@@ -577,6 +588,7 @@ const TABLE: &[Row] = &[
             "bpf_xdp_adjust_head, _tail and _meta move where the packet begins and ends, and ctx->{moved_field} \
              with it",
             "read ctx->{whole_field} as it is",
+            "convert it unsigned, as in `(void *)(long)ctx->{signed_field}`; clang emits such reads from -mcpu=v4 on",
         ],
     ),
     row(

@@ -2,7 +2,8 @@
 
 use super::{CHECK_NULL, READ_AGAIN, Row, row};
 use crate::error::RefusalKind::{
-    ArgumentType, CriticalSection, KernelField, NullUnchecked, ReadOnly, Uninitialised,
+    ArgumentType, CriticalSection, HelperNotAllowed, KernelField, KfuncNotAllowed, NullUnchecked, ReadOnly,
+    Uninitialised, UnknownInstruction,
 };
 
 /// The verifier checks a global function once, for all arguments that fit its types, and calls of it by these alone.
@@ -340,6 +341,27 @@ pub(super) const TABLE: &[Row] = &[
         &["unmatched rcu read unlock"],
         &["bpf_rcu_read_unlock without bpf_rcu_read_lock on this path"],
         &["call bpf_rcu_read_lock first"],
+    ),
+    row(
+        KfuncNotAllowed,
+        &["program must be sleepable to call sleepable kfunc {kfunc}"],
+        &["the kernel function {kfunc} may sleep, and {type} programs must not"],
+        &["call it from a program that may sleep, such as one in the section `syscall`"],
+    ),
+    row(
+        HelperNotAllowed,
+        &["helper call might sleep in a non-sleepable prog"],
+        &["{callee} may sleep, and {type} programs must not"],
+        &[],
+    ),
+    row(
+        UnknownInstruction,
+        &["BPF_LD_[ABS|IND] instructions not allowed for this program type"],
+        &["an instruction that reads an skb (BPF_LD_ABS or _IND), which {type} programs have not"],
+        &[
+            "read the packet from ctx->data on, and compare with ctx->data_end before, instead of `load_byte` \
+           and the like",
+        ],
     ),
 ];
 

@@ -68,6 +68,8 @@ pub(in crate::verifier) const SLICE_ENDERS: &[Ender] = &[
 pub(in crate::verifier) const ENDERS_OF_OTHERS: &[Ender] = &[
     Ender { call: "bpf_ringbuf_submit", pointers: RECORD },
     Ender { call: "bpf_ringbuf_discard", pointers: RECORD },
+    Ender { call: "bpf_ringbuf_submit_dynptr", pointers: RECORD },
+    Ender { call: "bpf_ringbuf_discard_dynptr", pointers: RECORD },
     Ender { call: "bpf_sk_release", pointers: SOCKET },
     Ender { call: "bpf_obj_drop_impl", pointers: OBJECTS },
     Ender { call: "bpf_kptr_xchg", pointers: OBJECTS },
