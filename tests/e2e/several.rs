@@ -235,8 +235,13 @@ fn one_interface_by_two_names_is_refused() {
     run(&mut command("ip", &["link", "property", "add", "dev", NEAR, "altname", "uplink"])).ok();
     let object = object("xdp_pass");
     for other in [&*index, "uplink"] {
-        let twice = "error: interface `near0` is named twice: it is also the one ";
+        let or_index = if other == index { format!(" or with index {index}") } else { String::new() };
+        let twice = format!(
+            "error: interface `near0` is named twice: it is also the one named `{other}`{or_index}\n"
+        );
+        let twice = twice.as_str();
         xdpload(&["attach", NEAR, other, &object]).fails(2).stderr_has(twice);
+        xdpload(&["attach", other, NEAR, &object]).fails(2).stderr_has(twice);
         assert_eq!(ids(), [None; 3]);
         xdpload(&["attach", NEAR, &object]).ok();
         let before = ids();

@@ -62,9 +62,12 @@ impl Execution<'_> {
         let attach = self.plan.attach.get(self.at).expect("only a plan that attaches asks for an interface");
         let name = quote(&interface.name);
         // Of the ways to name one, a plan knows only that two are different.
-        let before = self.interfaces[..self.at].iter().filter_map(|place| place.interface.as_ref());
-        if before.into_iter().any(|other| other.index == interface.index) {
-            let message = format!("interface {name} is named twice: it is also the one {named}");
+        let mut before = self.interfaces[..self.at].iter().zip(&self.plan.attach);
+        let is_it = |other: &InterfaceInfo| other.index == interface.index;
+        if let Some((_, first)) = before.find(|(place, _)| place.interface.as_ref().is_some_and(is_it)) {
+            let by_name = matches!(named, InterfaceRef::Name(word) if word.as_str() == interface.name);
+            let other = if by_name { &first.interface } else { named };
+            let message = format!("interface {name} is named twice: it is also the one {other}");
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         refuse_in_vain(attach, &interface.xdp).context(|| format!("attaching to {name}"))?;

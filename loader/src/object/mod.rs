@@ -316,10 +316,13 @@ impl<'e, 'a> File<'e, 'a> {
         let (place, offset) = (quote(&section.name), function.map_or(0, |symbol| symbol.value));
         let (message, help) = if let Some(prog_type) = program::other_type(&section.name) {
             let found = format!("found a section for programs of type BPF_PROG_TYPE_{prog_type}");
-            (
-                format!("expected an XDP program in {}, {found}", quote(name)),
-                "if it is one all the same, say so: ",
-            )
+            let help = match prog_type {
+                "EXT" => {
+                    "name it `freplace/FUNCTION` after what it replaces; if it is XDP all the same, say so: "
+                }
+                _ => "if it is one all the same, say so: ",
+            };
+            (format!("expected an XDP program in {}, {found}", quote(name)), help)
         } else if program::is_unknown_demand(&section.name) {
             let known = "`xdp`, `xdp.frags`, or one of these with `/` after it";
             let help = "name it `xdp.frags/...` if it takes multi-buffer packets; if not, say so: ";

@@ -213,7 +213,13 @@ fn a_section_of_another_type_is_none_of_xdp_unless_it_is_said() {
         );
         assert_eq!(refusal.to_string(), words);
         let remedy = Remedy::TakeAsXdp { section: Some(section.to_owned()) };
-        assert_eq!(refusal.help(), Some(("if it is one all the same, say so: ", remedy).into()));
+        let help = match prog_type {
+            "EXT" => {
+                "name it `freplace/FUNCTION` after what it replaces; if it is XDP all the same, say so: "
+            }
+            _ => "if it is one all the same, say so: ",
+        };
+        assert_eq!(refusal.help(), Some((help, remedy).into()));
         // Beside what is loaded it does no harm.
         assert_eq!(writer.parse().unwrap().other_code, [section]);
     }

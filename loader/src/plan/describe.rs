@@ -649,7 +649,7 @@ fn open_route_socket(netns: Option<&str>) -> Vec<KernelCall> {
         let open = KernelCall::new("openat")
             .with("dirfd", "AT_FDCWD")
             .with("pathname", text(path))
-            .with("flags", "O_RDONLY|O_CLOEXEC")
+            .with("flags", "O_RDONLY|O_NONBLOCK|O_CLOEXEC")
             .gives("<netns>");
         calls.extend([open, enter_namespace("<netns>")]);
     }

@@ -505,6 +505,14 @@ fn all_programs_are_loaded_where_all_are_asked_for() {
     assert_eq!((plan.programs.len(), set), (2, Some(ProgramSlot(1))));
     let nothing_chosen = all.attach_to(target(ModeChoice::default(), false)).plan(&Kernel::unknown());
     assert!(nothing_chosen.unwrap_err().to_string().starts_with("choose one program"));
+
+    for program in &mut object.programs {
+        program.kind.prog_type = ProgType::EXT;
+        program.function.section = "freplace/f".to_owned();
+    }
+    let of_nothing = Loader::new(&object).all_programs().plan(&Kernel::unknown()).unwrap_err();
+    let words = "program `p` replaces function `f` of another program, and that program is not named";
+    assert_eq!(of_nothing.to_string(), words);
 }
 
 #[test]

@@ -193,6 +193,16 @@ mod tests {
         assert!(!explain(&subject, &unsigned).to_string().contains("sign extended"));
     }
 
+    #[test]
+    fn an_object_is_dropped_by_the_function_for_its_kind() {
+        let log = "0: (85) call bpf_obj_drop_impl#1\narg#0 expected for bpf_percpu_obj_drop_impl()\n";
+        let explanation = explain(&Subject::default(), log);
+        let rule = "argument 1 of bpf_obj_drop_impl is an object for bpf_percpu_obj_drop_impl: one takes those that \
+                    each processor has its own of, one all others";
+        assert_eq!(explanation.rule, rule);
+        assert_eq!(explanation.help.as_deref(), Some("call bpf_percpu_obj_drop_impl for this object"));
+    }
+
     /// The kernel names the stack alone where a global function takes memory of any kind.
     #[test]
     fn what_a_global_function_takes_is_memory() {

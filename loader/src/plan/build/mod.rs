@@ -391,11 +391,15 @@ impl<'o> Loader<'o> {
         };
         let programs = &self.object.programs;
         let all: Vec<usize> = (0..programs.len()).filter(|&index| is_for_us(&programs[index])).collect();
-        let chosen = match (named, &all[..]) {
-            (Some(named), _) => named,
-            // With nothing to attach there is nothing to choose.
-            (None, [first, ..]) if self.all_programs && self.targets.is_empty() => &programs[*first],
-            (None, _) => self.object.only_program()?,
+        // With nothing to attach there is nothing to choose; where there are but extensions, one says what they lack.
+        let first = || match all.first() {
+            Some(&index) => programs.get(index),
+            None => programs.iter().find(|program| !program.is_optional()),
+        };
+        let nothing_to_choose = self.all_programs && self.targets.is_empty();
+        let chosen = match named.or_else(|| first().filter(|_| nothing_to_choose)) {
+            Some(chosen) => chosen,
+            None => self.object.only_program()?,
         };
         // The reader of objects refuses two programs of one name.
         let is_chosen = |index: usize| programs[index].function.name == chosen.function.name;

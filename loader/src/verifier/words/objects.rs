@@ -242,6 +242,15 @@ pub(super) const TABLE: &[Row] = &[
     ),
     row(
         ArgumentType,
+        &["arg#{arg} expected for {other}()"],
+        &[
+            "argument {argument} of {callee} is an object for {other}: one takes those that each processor has its own \
+           of, one all others",
+        ],
+        &["call {other} for this object"],
+    ),
+    row(
+        ArgumentType,
         &["arg#{arg} doesn't point to a type with bpf_refcount field"],
         &["argument {argument} of {callee} must have a bpf_refcount, and is {holds}"],
         &["add a `struct bpf_refcount` to the type"],
