@@ -194,16 +194,16 @@ pub(crate) fn usage(words: &clap::Error) -> Exit {
 pub(crate) fn error(error: &Error) {
     remark(format_args!("error: {}", escape(&error.to_string())));
     error.notes().iter().for_each(|note| remark(format_args!("  {}", escape(note))));
-    reason(error);
+    reason(error.rule(), remedy::help(error).as_deref());
 }
 
 /// Prints the rule that was broken, and what to do, where they are known.
-pub(crate) fn reason(error: &Error) {
-    if let Some(rule) = error.rule() {
+pub(crate) fn reason(rule: Option<&str>, help: Option<&str>) {
+    if let Some(rule) = rule {
         remark(format_args!("  rule: {}", escape(rule)));
     }
-    if let Some(help) = remedy::help(error) {
-        remark(format_args!("  help: {}", escape(&help)));
+    if let Some(help) = help {
+        remark(format_args!("  help: {}", escape(help)));
     }
 }
 

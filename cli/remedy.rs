@@ -6,7 +6,7 @@ use blocklist::Blocklist;
 use blocklist::remedy::{MORE_ROOM, PURGE, TURN_ON};
 use loader::error::Whereabouts;
 use loader::pin::BPFFS_ROOT;
-use loader::{Error, Help, Remedy, shell_word};
+use loader::{Error, Help, Mode, Remedy, shell_word};
 
 use crate::args::options;
 use crate::displace;
@@ -22,6 +22,18 @@ pub(crate) fn help(error: &Error) -> Option<String> {
 /// The same of the help of a verdict.
 pub(crate) fn told(help: &Help) -> String {
     help.told(|remedy| allowed(words(remedy), remedy))
+}
+
+/// What to do about the refusal of native mode where generic mode has taken its place, if that leaves anything to do.
+pub(crate) fn besides_generic(refusal: &Error) -> Option<String> {
+    let help = refusal.help()?;
+    let is_all = help.told(|_| String::new()).is_empty();
+    (!is_all).then(|| {
+        help.told(|remedy| match remedy {
+            Remedy::UseMode { mode: Mode::Generic, .. } => "leave it in generic mode".to_owned(),
+            other => allowed(words(other), other),
+        })
+    })
 }
 
 /// What is proposed, and what it takes that this process lacks.

@@ -43,7 +43,7 @@ use loader::{Error, ErrorKind, Result, escape, file, quote, quote_each};
 
 use crate::output::WIDTH;
 use crate::refusal::Style;
-use crate::{args, output, value};
+use crate::{args, output, remedy, value};
 
 /// Load XDP object files compiled by clang into the Linux kernel, attach them to network interfaces, and manage them
 /// there.
@@ -313,7 +313,8 @@ fn warn(attached: &AttachedTo, explain: impl FnOnce(Error) -> Error) {
             attached.interface,
             escape(&refusal.to_string())
         ));
-        output::reason(&explain(refusal.clone()));
+        let refusal = explain(refusal.clone());
+        output::reason(refusal.rule(), remedy::besides_generic(&refusal).as_deref());
     }
     if attached.info.is_none() {
         output::remark("warning: it is attached, but the kernel tells neither its id nor its tag");

@@ -419,6 +419,7 @@ impl<'p> Execution<'p> {
         }
     }
 }
+
 /// A kernel that lacks what there is no way without.
 #[cold]
 fn cannot_do_without(feature: Feature, refusal: Error) -> Error {

@@ -568,7 +568,8 @@ fn a_refusal_names_the_rule_and_a_command_that_works() {
     block(&on).fails(1).stderr_has("ENOSPC").stderr_has(rule).stderr_has(works);
     assert_eq!((attached_by_ip("one"), sandbox.pins()), (None, Vec::new()));
     let warning = "warning: `one` runs in generic mode, which is much slower: native mode was refused: ";
-    block(&[&on[..], &["--mode=auto"]].concat()).ok().stderr_has(warning).stderr_has(rule).stderr_has(works);
+    let done = "or: leave it in generic mode\n";
+    block(&[&on[..], &["--mode=auto"]].concat()).ok().stderr_has(warning).stderr_has(rule).stderr_has(done);
     block(&["off", "one"]).ok();
     block(&[&on[..], &["--mode", "generic"]].concat()).ok();
 }

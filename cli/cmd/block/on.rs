@@ -390,8 +390,7 @@ impl TurningOn<'_> {
         let (plan, root) = (&planned.plan, &args.bpffs.root);
         let executed = trial::execute(&planned, Telling::default(), guard, &bpffs)
             .map_err(|refusal| remedy::in_words_of_block_on(doctor::explain(refusal, plan, root)))?;
-        let explain_native =
-            |refusal| remedy::in_words_of_block_on(doctor::explain_native(refusal, plan, root));
+        let explain_native = |refusal| doctor::explain_native(refusal, plan, root);
         executed.loaded.attachments().iter().for_each(|attached| crate::cmd::warn(attached, explain_native));
         Ok(executed)
     }
