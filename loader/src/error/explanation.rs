@@ -16,6 +16,8 @@ pub enum RefusalKind {
     MemoryBounds,
     /// Memory that may only be read.
     ReadOnly,
+    /// Memory that may only be written.
+    WriteOnly,
     /// An access that the memory's alignment does not allow.
     Misaligned,
     /// A pointer that may be NULL.
@@ -56,6 +58,10 @@ pub enum RefusalKind {
     PointerLeak,
     /// Arithmetic that pointers do not take.
     PointerArithmetic,
+    /// A number that an operation does not take.
+    InvalidNumber,
+    /// One instruction for memory of two sorts.
+    MixedPointers,
     /// What was got from the kernel is not given back.
     ReferenceLeak,
     /// A call, or the end, where a lock is held or a critical section is open, or an end of one that was not begun.
@@ -74,11 +80,12 @@ pub enum RefusalKind {
 
 impl RefusalKind {
     /// Every sort that there is.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::PacketBounds,
         Self::MapValueBounds,
         Self::MemoryBounds,
         Self::ReadOnly,
+        Self::WriteOnly,
         Self::Misaligned,
         Self::NullUnchecked,
         Self::NotAPointer,
@@ -99,6 +106,8 @@ impl RefusalKind {
         Self::ReturnValue,
         Self::PointerLeak,
         Self::PointerArithmetic,
+        Self::InvalidNumber,
+        Self::MixedPointers,
         Self::ReferenceLeak,
         Self::CriticalSection,
         Self::KernelField,
@@ -115,6 +124,7 @@ impl RefusalKind {
             Self::MapValueBounds => "map_value_bounds",
             Self::MemoryBounds => "memory_bounds",
             Self::ReadOnly => "read_only",
+            Self::WriteOnly => "write_only",
             Self::Misaligned => "misaligned",
             Self::NullUnchecked => "null_unchecked",
             Self::NotAPointer => "not_a_pointer",
@@ -135,6 +145,8 @@ impl RefusalKind {
             Self::ReturnValue => "return_value",
             Self::PointerLeak => "pointer_leak",
             Self::PointerArithmetic => "pointer_arithmetic",
+            Self::InvalidNumber => "invalid_number",
+            Self::MixedPointers => "mixed_pointers",
             Self::ReferenceLeak => "reference_leak",
             Self::CriticalSection => "critical_section",
             Self::KernelField => "kernel_field",

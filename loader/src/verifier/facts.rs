@@ -203,6 +203,11 @@ impl<'l> Facts<'l> {
                 let is_one = operator.ends_with('=') && !["=", "+=", "-="].contains(&operator);
                 is_one.then(|| operator.to_owned())
             }
+            "subtrahend" => {
+                let (_, text) = log::last_instruction(self.log)?;
+                let number = text.split_once(" -= ")?.1.strip_prefix(['r', 'w'])?.parse().ok()?;
+                self.words_for(log::register(self.log, number)?)
+            }
             "movable" => {
                 let held = self.hole("what").or_else(|| self.state())?;
                 let names =

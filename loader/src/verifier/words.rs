@@ -4,6 +4,7 @@
 //! of ours stand for is in [`super::facts`]. Of the rules, and of the repairs, the first holds whose holes are all
 //! known.
 
+mod arithmetic;
 mod calls;
 mod names;
 mod objects;
@@ -12,13 +13,14 @@ pub(super) use names::{CONTEXT, ENDERS_OF_OTHERS, MOVERS, RELEASES, SLICE_ENDERS
 
 use crate::error::RefusalKind::{
     self, BackEdge, CallDepth, CodeMissing, ContextAccess, EndlessLoop, GplOnly, HelperNotAllowed,
-    KernelLacks, KfuncNotAllowed, MapValueBounds, MemoryBounds, Misaligned, NotAPointer, NullUnchecked,
-    PacketBounds, PointerArithmetic, PointerLeak, ReadOnly, ReferenceLeak, ReturnValue, StackBounds,
-    StackDepth, TooComplex, TypesMissing, Uninitialised, UnknownInstruction, Unreachable,
+    KernelLacks, KfuncNotAllowed, MapValueBounds, MemoryBounds, Misaligned, MixedPointers, NotAPointer,
+    NullUnchecked, PacketBounds, PointerLeak, ReadOnly, ReferenceLeak, ReturnValue, StackBounds, StackDepth,
+    TooComplex, TypesMissing, Uninitialised, UnknownInstruction, Unreachable, WriteOnly,
 };
 
 /// All rows, in the order in which they are tried.
-pub(super) const TABLES: [&[Row]; 5] = [calls::TABLE, objects::TABLE, TABLE, objects::REST, calls::REST];
+pub(super) const TABLES: [&[Row]; 6] =
+    [calls::TABLE, objects::TABLE, TABLE, arithmetic::TABLE, objects::REST, calls::REST];
 
 /// Sentences that mean the same.
 pub(super) struct Row {
@@ -77,9 +79,6 @@ const CHECK_SIZE: &[&str] =
     &["before the call, compare the size, unsigned, with 1 and with what the memory has"];
 const READ_AGAIN: &str = "after {mover}, read ctx->data and ctx->data_end again, and compare again";
 const FIXED_CONTEXT: &[&str] = &["access the field as ctx->field, and pass ctx on unmodified"];
-const MASK_OFFSET: &[&str] = &[
-    "compute with the offset, a number, and add the result to the pointer, as in `{movable} + (offset & ~3)`",
-];
 const PERFMON: &[&str] = &["load it with CAP_PERFMON, or do not use the pointer there"];
 
 /// The more exact sentence comes first: the verifier often says one, and then a general one.
@@ -295,6 +294,24 @@ const TABLE: &[Row] = &[
         &["cannot write into packet", "R{reg} cannot write into {what}"],
         &["write to memory that this program may only read"],
         &[],
+    ),
+    Row {
+        needs: "callee",
+        ..row(
+            WriteOnly,
+            WRITE_ONLY,
+            &["{callee} reads a map value that programs may only write"],
+            &["pass a copy that is kept elsewhere, or leave out BPF_F_WRONLY_PROG"],
+        )
+    },
+    row(
+        WriteOnly,
+        WRITE_ONLY,
+        &[
+            "read of {sized} at offset {off} of a value of map {map}, which programs may only write",
+            "read of {sized} at offset {off} of a map value that programs may only write",
+        ],
+        &["assign to it without reading it, or leave out BPF_F_WRONLY_PROG"],
     ),
     row(
         Misaligned,
@@ -690,103 +707,17 @@ const TABLE: &[Row] = &[
         PERFMON,
     ),
     row(
-        PointerArithmetic,
+        MixedPointers,
+        &["same insn cannot be used with different pointers"],
         &[
-            "R{reg} bitwise operator {operator} on pointer prohibited",
-            "R{reg} pointer arithmetic with {operator} operator prohibited",
+            "{access} of {sized} through {register}, which is {holds} on this path and a pointer to other memory on \
+             another",
+            "one instruction accesses memory of two sorts, as the path to it has it",
         ],
         &[
-            "`{operator}` on {register}, {holds}: only numbers may be added to a pointer or subtracted from it",
-            "`{operator}` on a pointer: only numbers may be added to it or subtracted from it",
+            "access each in a statement of its own, with `asm volatile(\"\" ::: \"memory\")` after one, so that clang \
+           joins them no more",
         ],
-        MASK_OFFSET,
-    ),
-    Row {
-        needs: "operation",
-        ..row(
-            PointerArithmetic,
-            &[
-                "math between {what} pointer and register with unbounded min value is not allowed",
-                "math between {what} pointer and {number} is not allowed",
-                "value {number} makes {what} pointer be out of bounds",
-            ],
-            &[
-                "`{operation}` on {what_words}: only numbers may be added to a pointer or subtracted from it",
-                "`{operation}` on a pointer: only numbers may be added to it or subtracted from it",
-            ],
-            MASK_OFFSET,
-        )
-    },
-    row(
-        PointerArithmetic,
-        &["R{reg} pointer += pointer prohibited"],
-        &["two pointers are added: only numbers may be added to a pointer or subtracted from it"],
-        &[],
-    ),
-    row(
-        PointerArithmetic,
-        &["R{reg} pointer |= pointer prohibited"],
-        &[
-            "clang has made one comparison of two pointers with NULL, by `|=`, which is not allowed on pointers",
-        ],
-        &["compare each of them in an `if` of its own, and return where one is NULL"],
-    ),
-    row(
-        PointerArithmetic,
-        &["R{reg} pointer {operator} pointer prohibited"],
-        &["`{operator}` on two pointers: only numbers may be added to a pointer or subtracted from it"],
-        &[],
-    ),
-    row(
-        PointerArithmetic,
-        &["math between {what} pointer and register with unbounded min value is not allowed"],
-        &["an unbounded number is added to {what_words}", "an unbounded number is added to a pointer"],
-        &["limit the number first, by a mask or by comparisons: one with a sign with 0, too"],
-    ),
-    row(
-        PointerArithmetic,
-        &["math between {what} pointer and {number} is not allowed"],
-        &["a number beyond 2^29 is added to a pointer"],
-        &["limit the number first, by a comparison or a mask"],
-    ),
-    row(
-        PointerArithmetic,
-        &[
-            "value {number} makes {what} pointer be out of bounds",
-            "{what} pointer offset {number} is not allowed",
-        ],
-        &[
-            "a number that may be {negative} is added to {what_words}",
-            "a number that may be {negative} is added to a pointer",
-            "{number} added to {what_words} is out of bounds",
-            "{number} added to a pointer is out of bounds",
-        ],
-        &[
-            "make the number unsigned, or compare it with 0 too, before it is added",
-            "limit the number first, by a comparison or a mask",
-        ],
-    ),
-    row(
-        PointerArithmetic,
-        &["R{reg} 32-bit pointer arithmetic prohibited"],
-        &["arithmetic in 32 bits on {register}, {holds}", "arithmetic in 32 bits on a pointer"],
-        &[
-            "keep it in a pointer, as in `void *data = (void *)(long)ctx->data`, and not in a number of 32 bits",
-        ],
-    ),
-    row(
-        PointerArithmetic,
-        &[
-            "R{reg} pointer arithmetic on {what} prohibited",
-            "R{reg} tried to subtract pointer from scalar",
-            "R{reg} subtraction from stack pointer prohibited",
-            "R{reg} has pointer with unsupported alu operation",
-        ],
-        &[
-            "arithmetic on {register}, {holds}, which does not allow it",
-            "arithmetic on a pointer that does not allow it",
-        ],
-        &[],
     ),
     row(
         ReferenceLeak,
@@ -879,6 +810,8 @@ const OUTSIDE_STACK: &[&str] = &[
     "invalid stack type R{reg} off={off} access_size={size}",
     "invalid stack off={off} size={size}",
 ];
+
+const WRITE_ONLY: &[&str] = &["read from map forbidden, value_size={value_size} off={off} size={size}"];
 
 const UNBOUNDED: &[&str] = &[
     "R{reg} unbounded memory access",

@@ -174,6 +174,18 @@ pub(super) const TABLE: &[Row] = &[
         &["give it back first, for instance with bpf_ringbuf_submit_dynptr"],
     ),
     row(
+        ReferenceLeak,
+        &["expected uninitialized iter_{iterator} as arg #{number}"],
+        &["{callee} begins an iterator that was begun already"],
+        &["call bpf_iter_{iterator}_destroy first"],
+    ),
+    row(
+        ArgumentType,
+        &["Dynptr has to be an uninitialized dynptr"],
+        &["{callee} sets up a dynptr, and gets one that was set up already"],
+        &["use another variable for it"],
+    ),
+    row(
         ArgumentType,
         &["potential write to dynptr at off={number} disallowed"],
         &["{callee} writes to where a dynptr is on the stack, and only functions of dynptrs may"],
