@@ -115,8 +115,8 @@ fn load_makes_every_map_and_program() {
 #[test]
 fn a_load_that_fails_leaves_nothing() {
     alone(|| {
-        // The keys of a program array have four bytes, so that the third map fails when two have been pinned.
-        let object = dummy_with("maps/dummy_prog_array", 4, &8_u32.to_le_bytes()).unwrap();
+        // No map has this flag, so that the third map fails when two have been pinned.
+        let object = dummy_with("maps/dummy_prog_array", 16, &(1_u32 << 31).to_le_bytes()).unwrap();
         let plan = plan(&loader(&object));
         let mut pinned = 0;
         let count_pins = |record: &Record<'_>| {

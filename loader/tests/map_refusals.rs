@@ -209,6 +209,15 @@ fn a_shape_that_no_kernel_makes() {
             offset("array")
         ),
     );
+    refused(
+        changed(name, "prog_array", |map| map.shape.value_size = 0),
+        &format!(
+            "{}: no kernel makes map `prog_array` (prog_array): its values have 0 bytes, and those of this type must \
+             have 4\n\
+             help: make `__type(value, ...)` an unsigned int",
+            offset("prog_array")
+        ),
+    );
 }
 
 #[test]
@@ -249,6 +258,7 @@ fn a_map_of_maps_without_a_description() {
     refused(
         changed("clang-19/inner_maps", "by_parity", |map| map.inner = None),
         "section `.maps` at offset 0x40: map `by_parity` is a map of maps, and this btf definition does not describe \
-         those\nhelp: describe them: `__array(values, struct INNER)`",
+         those\nhelp: describe them by `__array(values, struct INNER)` in `.maps`; or have another program make the \
+         map, and pin it where this load is to find it",
     );
 }

@@ -349,7 +349,8 @@ fn maps_of_maps_and_unknown_pins() {
     refused(
         load(&one_map(&[outer, 4, 4, 8, 0])),
         "section `maps` at offset 0x0: map `m` is a map of maps, and this libbpf definition does not describe \
-         those",
+         those\nhelp: describe them by `__array(values, struct INNER)` in `.maps`; or have another program \
+         make the map, and pin it where this load is to find it",
     );
     refused(
         load(&one_map(&[MapType::HASH.0, 4, 4, 8, 0, 1, 7, 0, 0])),

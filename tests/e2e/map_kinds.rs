@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use loader::{Kernel, Loader, Object};
 use serde_json::Value;
 
 use crate::objects::{object, object_by};
 use crate::packets::assert_udp;
 use crate::peers::{bpftool, number, number_of_cpus, text};
 use crate::requirement::kernel;
+use crate::sandbox::Sandbox;
 use crate::veth::{FAR_V4, NEAR, pair};
 use crate::xdpload::{answer, xdpload};
 
@@ -124,6 +126,23 @@ fn a_map_of_maps_that_was_pinned_keeps_what_is_in_it() {
     assert!(before.to_string().contains("value"), "{before}");
     xdpload(&["attach", NEAR, &object("inner_maps"), outer, "--replace"]).ok();
     assert_eq!(held(), before);
+}
+
+/// It may be there, pinned by another program; where it is not, the kernel says no more than EINVAL.
+#[test]
+fn a_map_of_maps_that_nothing_describes_is_taken_only_from_its_pin() {
+    let _sandbox = need!(Sandbox::new());
+    let described = Object::open(object("inner_maps")).unwrap();
+    let mut bare = described.clone();
+    bare.maps.iter_mut().find(|map| map.name == "by_parity").unwrap().inner = None;
+    let load = |object| {
+        let loader = Loader::new(object).pin_map("by_parity", "/sys/fs/bpf/by_parity");
+        loader.plan(&Kernel::current().unwrap()).unwrap().execute(|_| ())
+    };
+    let help = load(&bare).expect_err("nothing is pinned there").help().unwrap().to_string();
+    assert!(help.contains("`__array(values, struct INNER)`"), "{help}");
+    load(&described).unwrap();
+    load(&bare).unwrap();
 }
 
 #[test]

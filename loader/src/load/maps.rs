@@ -12,7 +12,7 @@ use crate::map::compare::{differences, table};
 use crate::map::{Map, MapInfo, MapParams};
 use crate::object::MapShape;
 use crate::pin;
-use crate::plan::{MapCreate, MapSlot, OtherShape};
+use crate::plan::{MAPS_UNDESCRIBED, MapCreate, MapSlot, OtherShape};
 
 /// What was found at a pin.
 pub(super) struct Found {
@@ -103,7 +103,14 @@ impl Execution<'_> {
             map_extra: create.shape.map_extra,
             types: self.types.btf.as_ref().zip(create.types),
         })
-        .map_err(|error| self.for_device(error, create.device))?;
+        .map_err(|error| self.for_device(error, create.device))
+        .map_err(|error| {
+            if create.shape.map_type.is_map_in_map() && create.inner.is_none() {
+                error.with_help(MAPS_UNDESCRIBED)
+            } else {
+                error
+            }
+        })?;
         Ok(self.keep_map(create.map, map))
     }
 

@@ -33,8 +33,8 @@ mod prog_array_pins;
 mod slot;
 mod trial;
 
-pub(crate) use build::link_without_pin;
 pub use build::{KeepMaps, Loader};
+pub(crate) use build::{MAPS_UNDESCRIBED, link_without_pin};
 pub use call::{
     Adapted, Arm, BpfLinkCall, BtfLoad, Call, CopyBy, Device, Existing, FIRST_LOG_SIZE, FdValue, Fit,
     GuardMessage, LinkCreate, MapCreate, MapFd, ModuleFd, OtherShape, ProgInfo, ProgLoad, SetXdp, WantedMap,

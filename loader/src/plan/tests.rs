@@ -228,7 +228,8 @@ fn templates_are_made_before_the_maps_that_hold_their_like() {
         let inner = Some(InnerMap::Map(2));
         let slot = |key| SlotSpec { key, value: SlotValue::Map(2) };
         let slots = Option::map(index, slot).into_iter().collect();
-        let shape = MapShape { map_type: MapType::ARRAY_OF_MAPS, ..map("", Pinning::None).shape };
+        let plain = map("", Pinning::None).shape;
+        let shape = MapShape { map_type: MapType::ARRAY_OF_MAPS, value_size: 4, ..plain };
         MapSpec { shape, inner, slots, ..map(name, Pinning::None) }
     };
     let plain = |name| map(name, Pinning::None);

@@ -290,6 +290,10 @@ pub(super) fn refuse_shared_pins(maps: &[MapSpec], pins: &[Option<String>]) -> R
     Err(Error::new(ErrorKind::InvalidInput, message))
 }
 
+/// The help where a map of maps has to be made and nothing says what it will hold.
+pub(crate) const MAPS_UNDESCRIBED: &str = "describe them by `__array(values, struct INNER)` in `.maps`; or have \
+                                           another program make the map, and pin it where this load is to find it";
+
 /// The kernel makes a map of maps only with the fd of a map like those that it will hold.
 #[cold]
 fn no_template(map: &MapSpec) -> Error {
@@ -303,10 +307,7 @@ fn no_template(map: &MapSpec) -> Error {
         ),
     )
     .with_kind(ErrorKind::Unsupported);
-    match map.dialect {
-        MapDialect::Btf => error.with_help("describe them: `__array(values, struct INNER)`"),
-        _ => error,
-    }
+    error.with_help(MAPS_UNDESCRIBED)
 }
 
 /// Makes the directories between the root of bpffs and the pin, as far as they are missing.
@@ -405,18 +406,33 @@ fn refuse_shape(map: &MapSpec, shape: MapShape) -> Result<()> {
             | MapType::HASH_OF_MAPS
             | MapType::LPM_TRIE
     );
-    let is_array = matches!(shape.map_type, MapType::ARRAY | MapType::PERCPU_ARRAY | MapType::ARRAY_OF_MAPS);
+    let is_array = matches!(
+        shape.map_type,
+        MapType::ARRAY
+            | MapType::PERCPU_ARRAY
+            | MapType::ARRAY_OF_MAPS
+            | MapType::PROG_ARRAY
+            | MapType::PERF_EVENT_ARRAY
+            | MapType::XSKMAP
+    );
+    // What stands in these are fds, as user space writes them.
+    let holds_fds = match shape.map_type {
+        MapType::PROG_ARRAY | MapType::PERF_EVENT_ARRAY | MapType::XSKMAP => true,
+        _ => map.inner.is_some(),
+    };
     let is_btf = map.dialect == MapDialect::Btf;
     let key = if is_btf { "__type(key, ...)" } else { "key_size" };
     let value = if is_btf { "__type(value, ...)" } else { "value_size" };
+    let of_four_bytes =
+        |field: &str| format!("make `{field}` {}", if is_btf { "an unsigned int" } else { "4" });
     let (lacks, help) = if is_keyed && shape.key_size == 0 {
         ("its definition gives no size of keys".to_owned(), format!("add `{key}` to it"))
     } else if is_array && shape.key_size != 4 {
         let found = shape.key_size;
-        (
-            format!("its keys have {found} bytes, and those of an array must have 4"),
-            format!("make `{key}` an unsigned int"),
-        )
+        (format!("its keys have {found} bytes, and those of an array must have 4"), of_four_bytes(key))
+    } else if holds_fds && shape.value_size != 4 {
+        let found = shape.value_size;
+        (format!("its values have {found} bytes, and those of this type must have 4"), of_four_bytes(value))
     } else if (is_keyed || is_array) && shape.value_size == 0 && !shape.map_type.is_map_in_map() {
         ("its definition gives no size of values".to_owned(), format!("add `{value}` to it"))
     } else if shape.map_type == MapType::LPM_TRIE && shape.flags & BPF_F_NO_PREALLOC == 0 {

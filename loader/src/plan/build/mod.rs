@@ -44,6 +44,7 @@ use crate::kconfig::Kconfig;
 use crate::netlink::Mode;
 use crate::object::{Object, ProgramSpec};
 use crate::uapi::bpf::{BPFFS_ROOT, ObjName};
+pub(crate) use maps::MAPS_UNDESCRIBED;
 
 /// What to load of an object, and how: makes a [`Plan`].
 ///
