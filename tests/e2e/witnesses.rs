@@ -327,9 +327,11 @@ fn maps_of(program: &Value) -> Vec<Value> {
         for field in ["id", "btf_id", "pids", "bytes_memlock"] {
             fields.remove(field);
         }
-        // Which maps may be mapped into memory differs between releases of libbpf.
-        let flags = number(&fields["flags"]) & !u64::from(BPF_F_MMAPABLE);
-        fields.insert("flags".to_owned(), flags.into());
+        // Maps of variables may always be mapped into memory; of libbpf's, those where a variable is not `static`.
+        if fields.get("name").is_some_and(|name| text(name).contains('.')) {
+            let flags = number(&fields["flags"]) | u64::from(BPF_F_MMAPABLE);
+            fields.insert("flags".to_owned(), flags.into());
+        }
         map
     })
     .collect()

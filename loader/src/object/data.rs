@@ -74,9 +74,10 @@ impl DataSpec {
         self.addresses.get(next).is_some_and(|address| address - variable.offset < variable.size)
     }
 
-    /// The map that it becomes, as libbpf 1.1 makes it (`bpf_object__init_internal_map()`): user space may map it
-    /// into its memory. Later releases do not let it where all variables are `static`. Variables of
-    /// [`DataKind::Arena`] have another's.
+    /// The map that it becomes, as libbpf makes it (`bpf_object__init_internal_map()`), but for one flag: user space
+    /// may always map it into its memory, and so write one variable while programs write others. libbpf (since 1.1)
+    /// lets it only where a variable is neither `static` nor hidden, by the types. Variables of [`DataKind::Arena`]
+    /// have another's.
     pub fn shape(&self) -> MapShape {
         let read_only = if self.kind.is_read_only() { BPF_F_RDONLY_PROG } else { 0 };
         MapShape {
