@@ -2,7 +2,7 @@
 
 use super::map_slots::{Extent, fill};
 use super::{EntryTypes, File, InnerMap, MapDialect, MapShape, MapSpec, Pinning, ProgramSpec};
-use crate::btf::{Btf, Member, Shape, TypeId, Variable};
+use crate::btf::{Btf, Member, Shape, Type, TypeId, Variable};
 use crate::elf::Section;
 use crate::error::{Context, Error, ErrorKind, Result, quote};
 use crate::order::InOrder as _;
@@ -173,11 +173,11 @@ fn read_member(
         "numa_node" => map.numa_node = btf.uint_member(member)?,
         "key" => {
             let ty = *types.0.insert(btf.type_member(member)?);
-            set_size(&mut shape.key_size, btf.size_of(ty)?)?;
+            set_size(&mut shape.key_size, size_of_entry(btf, ty, name)?)?;
         }
         "value" => {
             let ty = *types.1.insert(btf.type_member(member)?);
-            set_size(&mut shape.value_size, btf.size_of(ty)?)?;
+            set_size(&mut shape.value_size, size_of_entry(btf, ty, name)?)?;
         }
         "pinning" => map.pinning = pinning(btf.uint_member(member)?)?,
         _ => {
@@ -188,6 +188,20 @@ fn read_member(
         }
     }
     Ok(())
+}
+
+/// The size of a key or value. clang 14 may only say that there is a struct, where no more than inner maps use it.
+fn size_of_entry(btf: &Btf, ty: TypeId, field: &str) -> Result<u32> {
+    btf.size_of(ty).map_err(|error| match btf.resolve(ty).and_then(|ty| btf.get(ty)) {
+        Ok(Type { name, shape: Shape::Fwd(_) }) => {
+            let name = btf.text(*name).unwrap_or_default();
+            error.with_help(format!(
+                "if the source defines it, clang did not describe it: use a newer clang, or give its size, as in \
+                 `__uint({field}_size, sizeof(struct {name}))`"
+            ))
+        }
+        _ => error,
+    })
 }
 
 /// Reads what the values are like: inner maps of a map of maps, programs of a prog array.
@@ -341,6 +355,21 @@ mod tests {
             text.ends_with("expected a pointer to an array (`__uint`), found a pointer to struct"),
             "{text}"
         );
+    }
+
+    /// clang 14 describes a struct that only inner maps use so.
+    #[test]
+    fn a_key_that_is_but_declared_can_be_given_as_a_size() {
+        let error = with_values(MapType::ARRAY_OF_MAPS, |b, int| {
+            let array = b.array(int, MapType::HASH.0);
+            let kind = b.refer(BtfKind::PTR, "", array);
+            let declared = b.add::<0>(BtfKind::FWD, "flow", 0, &[]);
+            let key = b.refer(BtfKind::PTR, "", declared);
+            b.map_def("", &[("type", kind), ("key", key)])
+        })
+        .unwrap_err();
+        let help = error.help().unwrap().to_string();
+        assert!(help.ends_with("`__uint(key_size, sizeof(struct flow))`"), "{help}");
     }
 
     /// A map of the type `map_type` whose field `values` is an array of pointers to what `element` adds.
