@@ -209,15 +209,20 @@ fn a_shape_that_no_kernel_makes() {
             offset("array")
         ),
     );
-    refused(
-        changed(name, "prog_array", |map| map.shape.value_size = 0),
-        &format!(
-            "{}: no kernel makes map `prog_array` (prog_array): its values have 0 bytes, and those of this type must \
-             have 4\n\
+    for (size, told) in [
+        (0, "its definition gives no size of values\nhelp: add `__type(value, ...)` to it"),
+        (
+            8,
+            "its values have 8 bytes, and those of this type must have 4\n\
              help: make `__type(value, ...)` an unsigned int",
-            offset("prog_array")
         ),
-    );
+    ] {
+        let place = offset("prog_array");
+        refused(
+            changed(name, "prog_array", |map| map.shape.value_size = size),
+            &format!("{place}: no kernel makes map `prog_array` (prog_array): {told}"),
+        );
+    }
 }
 
 #[test]

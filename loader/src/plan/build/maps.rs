@@ -425,16 +425,19 @@ fn refuse_shape(map: &MapSpec, shape: MapShape) -> Result<()> {
     let value = if is_btf { "__type(value, ...)" } else { "value_size" };
     let of_four_bytes =
         |field: &str| format!("make `{field}` {}", if is_btf { "an unsigned int" } else { "4" });
-    let (lacks, help) = if is_keyed && shape.key_size == 0 {
+    let (lacks, help) = if (is_keyed || is_array) && shape.key_size == 0 {
         ("its definition gives no size of keys".to_owned(), format!("add `{key}` to it"))
     } else if is_array && shape.key_size != 4 {
         let found = shape.key_size;
         (format!("its keys have {found} bytes, and those of an array must have 4"), of_four_bytes(key))
+    } else if (is_keyed || is_array)
+        && shape.value_size == 0
+        && (holds_fds || !shape.map_type.is_map_in_map())
+    {
+        ("its definition gives no size of values".to_owned(), format!("add `{value}` to it"))
     } else if holds_fds && shape.value_size != 4 {
         let found = shape.value_size;
         (format!("its values have {found} bytes, and those of this type must have 4"), of_four_bytes(value))
-    } else if (is_keyed || is_array) && shape.value_size == 0 && !shape.map_type.is_map_in_map() {
-        ("its definition gives no size of values".to_owned(), format!("add `{value}` to it"))
     } else if shape.map_type == MapType::LPM_TRIE && shape.flags & BPF_F_NO_PREALLOC == 0 {
         let flag =
             if is_btf { "__uint(map_flags, BPF_F_NO_PREALLOC)" } else { ".map_flags = BPF_F_NO_PREALLOC" };
