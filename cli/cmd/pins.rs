@@ -70,7 +70,11 @@ pub(crate) fn run(args: &Pins) -> Result<()> {
             Err(error) => failures.push(error),
         }
     }
+    // That there is nothing is said only where all could be looked at.
+    let is_said =
+        |count: usize, failures: &[Error], form: Form| form.json || count > 0 || failures.is_empty();
     match gc {
+        None if !is_said(pins.len(), &failures, args.form) => {}
         None => output::answer(args.form, &List { pins, users_hidden: kernel.why_hidden() })?,
         Some(gc) => {
             let mut removed: Vec<_> = pins.into_iter().filter(|pin| pin.orphaned.is_some()).collect();
@@ -78,7 +82,9 @@ pub(crate) fn run(args: &Pins) -> Result<()> {
                 remove(&mut removed, bpffs, &mut failures);
             }
             let form = Form { json: gc.form.json || args.form.json };
-            output::answer(form, &Collected { dry_run: gc.dry_run, removed })?;
+            if is_said(removed.len(), &failures, form) {
+                output::answer(form, &Collected { dry_run: gc.dry_run, removed })?;
+            }
         }
     }
     in_one(without_strangers(failures, bpffs))

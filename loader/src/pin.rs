@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use crate::diagnosis::how_to_mount;
-use crate::error::{Cause, Context as _, Error, ErrorKind, Result, quote};
+use crate::error::{Cause, Context as _, Error, ErrorKind, Remedy, Result, quote};
 use crate::kernel::{Access, Privilege, explain_mount, explain_path, explain_refusal};
 use crate::order::sort;
 use crate::sys::{Errno, bpf, os};
@@ -93,7 +93,7 @@ pub(crate) fn get_in_bpffs(path: &Path) -> Result<Option<OwnedFd>> {
 /// Opens what is pinned at `path`, which must be there: one `BPF_OBJ_GET`.
 pub fn open(path: impl AsRef<Path>) -> Result<OwnedFd> {
     let path = path.as_ref();
-    get(path)?.ok_or_else(|| {
+    get(path).map_err(as_root)?.ok_or_else(|| {
         let message = format!("nothing is pinned at {}", show(path));
         Error::new(ErrorKind::NotFound, message).with_cause(Cause::Missing)
     })
@@ -104,7 +104,7 @@ pub fn unpin(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     fs::remove_file(path).map_err(|error| {
         let is_missing = error.kind() == io::ErrorKind::NotFound;
-        let error = io_error("unlink(2)", path, &error);
+        let error = explain_read_only(io_error("unlink(2)", path, &error), path);
         if is_missing { error.with_cause(Cause::Missing) } else { error }
     })
 }
@@ -112,7 +112,7 @@ pub fn unpin(path: impl AsRef<Path>) -> Result<()> {
 /// Moves the pin at `from` to `to`, in the place of what is pinned there, in one step: one rename(2).
 pub fn replace(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
     let (from, to) = (from.as_ref(), to.as_ref());
-    fs::rename(from, to).map_err(|error| io_error("rename(2)", to, &error))
+    fs::rename(from, to).map_err(|error| explain_read_only(io_error("rename(2)", to, &error), to))
 }
 
 /// Removes every pin in the directory `dir`, one unlink(2) each, and gives the paths of those that nobody else has
@@ -168,7 +168,10 @@ pub(crate) fn files_below(root: &Path) -> Vec<PathBuf> {
 
 fn entries(dir: &Path) -> Result<Vec<fs::DirEntry>> {
     let entries = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    entries.map_err(|error| io_error("readdir(3)", dir, &error))
+    entries.map_err(|error| {
+        let error = io_error("readdir(3)", dir, &error);
+        if is_barred(&error) { as_root(explain_path(error, dir, Access::Open)) } else { error }
+    })
 }
 
 /// Held by the one run that is busy with the pins of a bpffs; dropping it lets others go on. The kernel lets go of it
@@ -246,7 +249,7 @@ pub fn create_dir(path: impl AsRef<Path>) -> Result<bool> {
 /// Removes an empty directory: one rmdir(2).
 pub fn remove_dir(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
-    fs::remove_dir(path).map_err(|error| io_error("rmdir(2)", path, &error))
+    fs::remove_dir(path).map_err(|error| explain_read_only(io_error("rmdir(2)", path, &error), path))
 }
 
 /// Whether the directory `path`, which must be there, is in a bpffs: one statfs(2).
@@ -466,6 +469,19 @@ fn explain(cmd: Cmd, path: &Path, errno: Errno, is_elsewhere: fn(&Path) -> bool)
 /// Whether a directory or a file may be what refuses.
 fn is_barred(error: &Error) -> bool {
     error.errno().is_some_and(|errno| [libc::EPERM, libc::EACCES, libc::EROFS].contains(&errno))
+}
+
+/// What is to be there already is in no bpffs that the caller could have for its own.
+fn as_root(error: Error) -> Error {
+    match error.remedy() {
+        Some(Remedy::UseBpffs) => error.with_help("run it as root, with sudo for instance"),
+        _ => error,
+    }
+}
+
+/// Says so if it is the file system at `path` that can be read alone.
+fn explain_read_only(error: Error, path: &Path) -> Error {
+    if error.errno() == Some(libc::EROFS) { explain_path(error, path, Access::Make) } else { error }
 }
 
 fn has_dot(path: &Path) -> bool {

@@ -519,7 +519,15 @@ fn a_bpffs_of_somebody_else_is_named() {
         "help: mount a bpffs of your own (mount -t bpf -o uid=65534 bpf DIR) and use --bpffs DIR\n",
     ];
     loader.is_refused(&["attach", NEAR, &path, "--pin-map", &pin], &words);
-    loader.is_refused(&["map", "dump", "/sys/fs/bpf/roots/map"], &words[1..]);
+    // What is pinned there already is in no other.
+    let words = [words[0], words[1], "help: run it as root, with sudo for instance\n"];
+    loader.is_refused(&["map", "dump", "/sys/fs/bpf/roots/map"], &words);
+    loader.is_refused(&["attach", NEAR, "--pinned=/sys/fs/bpf/roots/program"], &words);
+    loader.is_refused(
+        &["pins"],
+        &[&["error: readdir(3) for `/sys/fs/bpf/roots` failed: "], &words[..]].concat(),
+    );
+    assert_eq!(loader.xdpload(&["pins"]).fails(3).stdout(), "", "what is pinned there is not seen");
     // The help holds.
     let own = bench.sandbox.scratch().join("bpffs");
     let own = own.to_str().expect("it is printable");
@@ -544,6 +552,44 @@ fn a_read_only_bpffs_is_named() {
     bench.refuses_file(&path, &["--pin-map", &pin], 1, &words);
     bench.refuses_file(&path, &["--confirm", "9"], 1, &["the change could not be confirmed", "remount,rw"]);
     xdpload(&["doctor", NEAR]).ok().stdout_has("and --confirm is refused where no program is attached yet");
+    bench.assert_clean();
+}
+
+/// One that is read-only itself refuses calls for what is not there, and opens no pin.
+#[test]
+fn a_bpffs_that_is_read_only_itself_is_named_by_its_mount() {
+    let bench = need!(bench());
+    xdpload(&["block", "on", NEAR]).ok();
+    let remount = |flags| {
+        let flags = MsFlags::MS_REMOUNT | flags;
+        mount(None::<&str>, "/sys/fs/bpf", None::<&str>, flags, None::<&str>).expect("root may remount");
+    };
+    remount(MsFlags::MS_RDONLY);
+    let words = [
+        "(EROFS)\n",
+        "rule: the bpffs at `/sys/fs/bpf` is mounted read-only\n",
+        "help: mount -o remount,rw /sys/fs/bpf, ",
+    ];
+    let refused = |arguments: &[&str]| {
+        let ran = xdpload(arguments).fails(1);
+        words.iter().fold(ran, |ran, word| ran.stderr_has(word))
+    };
+    refused(&["block", "list"]);
+    refused(&["block", "off", NEAR]);
+    assert_eq!(refused(&["pins", "gc"]).stdout(), "", "what could not be opened may be an orphan");
+    // A program without prog arrays has no directory there, though that of the blocklist is.
+    xdpload(&["detach", NEAR]).ok();
+    xdpload(&["attach", NEAR, &object("xdp_pass")]).ok();
+    let ran = xdpload(&["detach", NEAR]).ok();
+    assert_eq!(ran.stderr(), "", "{}", ran.report());
+    refused(&["attach", NEAR, &object("tail_calls"), "--prog=enter"]).stderr_has("mkdir(2)");
+    remount(MsFlags::empty());
+    xdpload(&["attach", NEAR, &object("tail_calls"), "--prog=enter"]).ok();
+    remount(MsFlags::MS_RDONLY);
+    refused(&["detach", NEAR]).stderr_has("is detached, but the pins of its prog arrays stay: ");
+    remount(MsFlags::empty());
+    xdpload(&["pins", "gc"]).ok();
+    xdpload(&["block", "off", "--purge"]).ok();
     bench.assert_clean();
 }
 

@@ -59,25 +59,37 @@ impl Access {
     }
 }
 
-/// The directories that lead to `path`, and what is there, as far as they can be looked at. The file system of the last
-/// directory may be read-only.
+/// The directories that lead to `path`, and what is there, as far as they can be looked at. The mount that the last
+/// directory is in may be read-only.
 pub(crate) fn way_to(path: &Path, access: Access, is_read_only: bool) -> Vec<PathFacts> {
     let above_all = Capabilities::current().is_ok_and(|held| held.has(Capability::DAC_OVERRIDE));
     let mut ancestors: Vec<_> = path.ancestors().collect();
     ancestors.reverse();
     let last = ancestors.len().saturating_sub(1);
+    let mount = path.parent().filter(|_| is_read_only).map(mount_of);
     let facts = |(at, place): (usize, &&Path)| {
         let seen = fs::metadata(place).ok()?;
+        let read_only = mount == Some(*place);
+        // What is opened or made below is written there.
+        let wanted = access.wanted(last - at) | if read_only { PathFacts::WRITE } else { 0 };
         Some(PathFacts {
             path: place.to_string_lossy().into_owned(),
             uid: seen.uid(),
             gid: seen.gid(),
             mode: if above_all { 0o777 } else { seen.mode() & 0o777 },
-            wanted: access.wanted(last - at),
-            read_only: is_read_only && last - at == 1,
+            wanted,
+            read_only,
         })
     };
     ancestors.iter().enumerate().map_while(facts).collect()
+}
+
+/// The topmost directory above `directory` that is in the same file system, and read-only like it.
+fn mount_of(directory: &Path) -> &Path {
+    let device = |path: &Path| fs::metadata(path).ok().map(|seen| seen.dev());
+    let own = device(directory);
+    let is_inside = |path: &&Path| device(path) == own && os::is_read_only(path) == Ok(true);
+    directory.ancestors().take_while(is_inside).last().unwrap_or(directory)
 }
 
 /// The user of the calling thread, and its groups, as file systems see them.
