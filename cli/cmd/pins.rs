@@ -83,7 +83,8 @@ pub(crate) fn run(args: &Pins) -> Result<()> {
             }
             let form = Form { json: gc.form.json || args.form.json };
             if is_said(removed.len(), &failures, form) {
-                output::answer(form, &Collected { dry_run: gc.dry_run, removed })?;
+                let told = if gc.dry_run || removed.is_empty() { output::answer } else { output::changed };
+                told(form, &Collected { dry_run: gc.dry_run, removed })?;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What the program says to people: its help, one line for what it did, every step on request, and no colour.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
 use serde_json::Value;
 
@@ -299,6 +300,34 @@ fn what_is_done_but_cannot_be_told_is_said() {
                 .stderr_has("error: the change was made, but the answer could not be written: write(2) for ")
                 .stderr_has(words);
             assert_eq!(attached_by_ip(NEAR).is_some(), words_of_command[0] == "attach");
+        }
+        let list = sandbox.scratch().join("list");
+        fs::write(&list, "192.0.2.78\n").expect("the sandbox is writable");
+        let list = list.to_str().expect("the path is text");
+        for words_of_command in [
+            &["block", "on", NEAR][..],
+            &["block", "add", "198.51.100.7"],
+            &["block", "del", "198.51.100.7"],
+            &["block", "allow", "add", "198.51.100.7"],
+            &["block", "allow", "del", "198.51.100.7"],
+            &["block", "load", list],
+            &["block", "off", "--purge"],
+        ] {
+            let program = [&["-c", shell, env!("CARGO_BIN_EXE_xdpload")], words_of_command].concat();
+            run(&mut command("sh", &program))
+                .fails(1)
+                .stderr_has("error: the change was made, but the answer could not be written: write(2) for ")
+                .stderr_has(words);
+            if words_of_command.contains(&"load") {
+                let fed = format!("echo add 198.51.100.8 | ( {shell} )");
+                let program = ["-c", &fed, env!("CARGO_BIN_EXE_xdpload"), "block", "sync", "-"];
+                run(&mut command("sh", &program))
+                    .fails(1)
+                    .stderr_has(
+                        "error: the changes were made, but the answers could not be written: write(2) for ",
+                    )
+                    .stderr_has(words);
+            }
         }
         for asked in [&["--help"][..], &["attach", "--help"], &["--version"]] {
             let program = [&["-c", shell, env!("CARGO_BIN_EXE_xdpload")], asked].concat();

@@ -33,7 +33,7 @@ pub(super) fn add(args: &Add) -> Result<()> {
             change.times = before.zip(writer.reader().rule(*prefix)?).and_then(times);
         }
     }
-    output::answer(args.form, &changed)
+    output::changed(args.form, &changed)
 }
 
 /// How long a rule stays and has stayed before, unless both is for ever.
@@ -91,7 +91,7 @@ fn allow_add(args: &Allowed) -> Result<()> {
     lockout::check_exceptions(&prefixes, args.force)?;
     let answers = Writer::open(&blocklist)?.allow(&prefixes)?;
     let added = |is_new: bool| if is_new { Added::New } else { Added::Kept };
-    output::answer(
+    output::changed(
         args.form,
         &Changed::new(&prefixes, answers.into_iter().map(|is_new| added(is_new).word())),
     )
@@ -150,7 +150,7 @@ impl Removed<'_> {
         };
         let (gone, missing) = (of(true), of(false));
         if !gone.is_empty() || form.json {
-            output::answer(form, &Changed::new(&gone, gone.iter().map(|_| "deleted")))?;
+            output::changed(form, &Changed::new(&gone, gone.iter().map(|_| "deleted")))?;
         }
         let mut still = |prefix: IpNet| {
             let words = |(wider, sets): (IpNet, String)| {

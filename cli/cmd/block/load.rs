@@ -76,16 +76,14 @@ pub(super) fn run(args: &Load) -> Result<()> {
         kept,
         removed,
     };
-    output::answer(
-        args.form,
-        &Document {
-            dry_run: args.dry_run,
-            skipped,
-            duplicates,
-            exceptions,
-            sets: lists.names().zip(swaps).map(loaded).collect(),
-        },
-    )
+    let document = Document {
+        dry_run: args.dry_run,
+        skipped,
+        duplicates,
+        exceptions,
+        sets: lists.names().zip(swaps).map(loaded).collect(),
+    };
+    if args.dry_run { output::answer(args.form, &document) } else { output::changed(args.form, &document) }
 }
 
 /// How many exceptions would be new, and what would change of the sets.

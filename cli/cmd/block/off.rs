@@ -62,7 +62,7 @@ pub(super) fn off(args: &Off) -> Result<()> {
     if args.purge {
         purge(&blocklist, &lock, &args.bpffs.root)?;
     }
-    output::answer(args.form, &OffDocument { interfaces, purged: args.purge })
+    output::changed(args.form, &OffDocument { interfaces, purged: args.purge })
 }
 
 fn not_on(interface: &Interface) -> Error {

@@ -57,7 +57,7 @@ pub(super) fn on(args: &On) -> Result<()> {
             });
         }
     };
-    output::answer(args.form, &document)
+    output::changed(args.form, &document)
 }
 
 /// Has a refusal to load name all that the blocklist's program takes to be loaded and attached. It computes with

@@ -9,7 +9,7 @@ use blocklist::json::Object;
 use blocklist::list::Item;
 use blocklist::prefix::{self, Shown};
 use blocklist::{Added, Blocklist, Writer, check_set_name};
-use loader::{Error, ErrorKind, Result, escape, quote};
+use loader::{Context as _, Error, ErrorKind, Result, escape, quote};
 
 use super::args::{self, Sync};
 use super::{blocklist, lockout};
@@ -57,7 +57,7 @@ pub(super) fn run(args: &Sync) -> Result<()> {
             }
         }
     }
-    answers.end()?;
+    answers.end().context(|| "the changes were made, but the answers could not be written")?;
     if failed != 0 {
         let message = format!("{failed} lines failed; {done} changes were made");
         return Err(Error::new(ErrorKind::Malformed, message));
