@@ -79,6 +79,8 @@ fn files_that_are_no_lists() {
     load("/nowhere", 1, "open(2) for `/nowhere` failed: No such file or directory (ENOENT)");
     load(sandbox.scratch().to_str().unwrap(), 1, "is a directory");
     load(&file(&sandbox, "empty", ""), 1, "empty` is empty, nothing was changed");
+    let packed = file(&sandbox, "packed", b"\x1f\x8b\x08\x08\0");
+    load(&packed, 1, "is not text, nothing was changed\n  help: this is compressed: `gunzip` it\n");
     load(&file(&sandbox, "binary", b"192.0.2.1\n\x7fELF\0"), 1, "is not text (line 2), nothing was changed");
     load(
         &file(&sandbox, "long", vec![b'1'; 70_000]),

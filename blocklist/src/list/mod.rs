@@ -123,6 +123,11 @@ pub enum Stop {
         /// The line with the first byte that no text has.
         line: u64,
     },
+    /// It may be text, but compressed or in UTF-16.
+    Packed {
+        /// How to come to the text.
+        way: &'static str,
+    },
     /// A line is longer than any of a list.
     LongLine {
         /// Its number, from 1.
@@ -178,15 +183,32 @@ fn read_lines(input: &mut dyn BufRead, room: usize, progress: &mut dyn FnMut(u64
     Ok(list)
 }
 
+/// What a text that was packed begins with, and what unpacks it.
+const PACKED: [(&[u8], &str); 7] = [
+    (b"\x1f\x8b", "this is compressed: `gunzip` it"),
+    (b"\xfd7zXZ\0", "this is compressed: `unxz` it"),
+    (b"BZh", "this is compressed: `bunzip2` it"),
+    (b"\x28\xb5\x2f\xfd", "this is compressed: `unzstd` it"),
+    (b"PK\x03\x04", "this is an archive: `unzip` it"),
+    (b"\xff\xfe", "this is UTF-16: `iconv -f UTF-16 -t UTF-8` makes it readable"),
+    (b"\xfe\xff", "this is UTF-16: `iconv -f UTF-16 -t UTF-8` makes it readable"),
+];
+
+/// Why a line is no text.
+fn binary(bytes: &[u8], number: u64) -> Stop {
+    let way = PACKED.iter().find(|(start, _)| number == 1 && bytes.starts_with(start));
+    way.map_or(Stop::Binary { line: number }, |&(_, way)| Stop::Packed { way })
+}
+
 /// Reads a line that may be anything.
 fn read_line(bytes: &[u8], number: u64, state: &mut line::State, list: &mut List) -> Result<(), Stop> {
     if bytes.contains(&0) {
-        return Err(Stop::Binary { line: number });
+        return Err(binary(bytes, number));
     }
     if bytes.len() > MAX_LINE {
         return Err(Stop::LongLine { line: number });
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| Stop::Binary { line: number })?;
+    let text = std::str::from_utf8(bytes).map_err(|_| binary(bytes, number))?;
     if let Err(reason) = state.read(text, list) {
         list.complain(number, text, reason);
     }
@@ -630,7 +652,15 @@ mod tests {
     #[test]
     fn what_is_no_list_stops_the_reading() {
         assert!(matches!(read(&b"192.0.2.1\n\0"[..], 9, |_| {}), Err(Stop::Binary { line: 2 })));
-        assert!(matches!(read(&b"\xff\xfe\n"[..], 9, |_| {}), Err(Stop::Binary { line: 1 })));
+        assert!(matches!(read(&b"\xff\xfe\n"[..], 9, |_| {}), Err(Stop::Packed { .. })));
+        assert!(matches!(read(&b"\xe9\n"[..], 9, |_| {}), Err(Stop::Binary { line: 1 })));
+        for (start, way) in PACKED {
+            let packed = [start, b"\x08\0\xff\n"].concat();
+            let stop = read(&packed[..], 9, |_| {}).unwrap_err();
+            assert!(matches!(stop, Stop::Packed { way: found } if found == way), "{way}: {stop:?}");
+            let later = [b"192.0.2.1\n", &packed[..]].concat();
+            assert!(matches!(read(&later[..], 9, |_| {}), Err(Stop::Binary { line: 2 })));
+        }
         let long = vec![b'1'; MAX_LINE + 2];
         assert!(matches!(read(&long[..], 9, |_| {}), Err(Stop::LongLine { line: 1 })));
         assert!(matches!(read(&b"192.0.2.1\n192.0.2.2\n"[..], 1, |_| {}), Err(Stop::Full)));

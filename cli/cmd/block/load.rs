@@ -249,6 +249,7 @@ pub(super) fn stopped(name: &str, stop: &Stop, room: usize, blocklist: &Blocklis
     match stop {
         Stop::Io(error) => Error::io("read(2)", name, error),
         Stop::Binary { line } => malformed(format!("is not text (line {line})")),
+        Stop::Packed { way } => malformed("is not text".to_owned()).with_help(*way),
         Stop::LongLine { line } => malformed(format!("is not a list: line {line} is too long")),
         Stop::Full => malformed(format!("lists more than the {room} prefixes there is room for"))
             .with_help(blocklist.more_room("IF --max-rules N")),
