@@ -101,6 +101,22 @@ fn nobody_is_told_what_is_missing() {
     bench.assert_clean();
 }
 
+/// Root in a container has what its runtime has left it.
+#[test]
+fn root_without_capabilities_is_told_who_has_taken_them() {
+    let bench = need!(bench());
+    let object = object("xdp_pass");
+    let mut contained = command("setpriv", &["--bounding-set=-net_admin", "--inh-caps=-net_admin", "--"]);
+    contained.arg(xdpload_command::<&str>(&[]).get_program()).args(["attach", NEAR, &object]);
+    let ran = run(&mut contained)
+        .fails(3)
+        .stderr_has("  rule: this process lacks CAP_NET_ADMIN in the user namespace");
+    let words =
+        "  help: root has no CAP_NET_ADMIN here either: start the container with `--cap-add NET_ADMIN`, or ";
+    assert_well_said(&ran.stderr_has(words));
+    bench.assert_clean();
+}
+
 /// Whoever grants what a refusal names is not refused again for another capability.
 #[test]
 fn all_that_a_command_takes_is_named_at_once() {

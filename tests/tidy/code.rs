@@ -30,7 +30,7 @@ const UNFINISHED: [&str; 6] =
 const FOREIGN: [&str; 3] = ["clap", "serde", "serde_json"];
 
 /// Options in the commands of other programs, which are the same whoever calls the library.
-const FOREIGN_OPTIONS: [&str; 3] = ["--all", "--net=", "--security-opt"];
+const FOREIGN_OPTIONS: [&str; 4] = ["--cap-add ", "--all", "--net=", "--security-opt"];
 
 /// `unsafe` is spelled in one module only.
 pub(crate) fn unsafe_stays_in_its_module(file: &File) -> Vec<Violation> {

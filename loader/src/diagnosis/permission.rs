@@ -112,6 +112,9 @@ pub struct Seccomp {
 pub struct Permissions {
     /// The effective capabilities.
     pub capabilities: Option<Capabilities>,
+    /// The capabilities that it can come to have: its bounding set. No program that it starts has others, not as root
+    /// and not by setcap(8).
+    pub bounding: Option<Capabilities>,
     /// The number of the last capability that the kernel knows.
     pub last_capability: Option<u32>,
     /// The user that it is to file systems.
@@ -195,12 +198,7 @@ fn lacking(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
         let with_it = Capabilities::from_bits(1 << admin.0);
         missing.retain(|privilege| privilege.capability(facts) == admin || !privilege.is_held(with_it));
     }
-    let mut names: Vec<String> = Vec::new();
-    for name in missing.iter().map(|privilege| format!("{:?}", privilege.capability(facts))) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
+    let names = names(&missing, facts);
     let listed = match &names[..] {
         [] => return None,
         [name] => name.clone(),
@@ -219,7 +217,37 @@ fn lacking(needed: &[Privilege], facts: &Permissions) -> Option<Verdict> {
     let place =
         if is_of_interface { " in the user namespace of the interface's network namespace" } else { "" };
     let rule = format!("this process lacks {listed}{before}{place}{sysctl}");
-    Some(Verdict::new(rule, or_setcap(&names, held)))
+    Some(Verdict::new(rule, out_of_bounds(&missing, facts).unwrap_or_else(|| or_setcap(&names, held))))
+}
+
+/// The capabilities that these privileges are, each once.
+fn names(privileges: &[&Privilege], facts: &Permissions) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in privileges.iter().map(|privilege| format!("{:?}", privilege.capability(facts))) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// How to come to what is `missing` where neither root nor setcap(8) gives it: the process was started without.
+fn out_of_bounds(missing: &[&Privilege], facts: &Permissions) -> Option<String> {
+    if facts.in_user_namespace == Some(true) && missing.iter().any(|privilege| privilege.is_of_the_first()) {
+        return Some("run it as root outside of its user namespace, in which none counts".to_owned());
+    }
+    let bounding = facts.bounding?;
+    let outside: Vec<_> = missing.iter().copied().filter(|privilege| !privilege.is_held(bounding)).collect();
+    if outside.is_empty() {
+        return None;
+    }
+    let list = names(&outside, facts).join(" ");
+    let options = list.replace("CAP_", "--cap-add ");
+    Some(format!(
+        "root has no {} here either: start the container with `{options}`, or add it to CapabilityBoundingSet= of \
+         the service",
+        list.replace(' ', " and no ")
+    ))
 }
 
 /// How a program gets the capabilities `missing` beside those that it has, which setcap(8) would take away if they were
@@ -487,6 +515,27 @@ mod tests {
             rule(EPERM, &[Privilege::Interface], &bpf),
             "this process lacks CAP_NET_ADMIN in the user namespace of the interface's network namespace"
         );
+    }
+
+    #[test]
+    fn what_root_lacks_too_is_not_had_from_root() {
+        let says = |held: &[Capability], bounding: &[Capability]| {
+            let facts = Permissions { bounding: Some(self::held(bounding)), ..process(held) };
+            why_not_permitted(EPERM, &LOAD, &facts).unwrap().help.unwrap().to_string()
+        };
+        assert!(says(&[], &ALL).starts_with("run it as root, or grant it"));
+        // CAP_SYS_ADMIN includes CAP_BPF.
+        assert!(says(&[], &[Capability::SYS_ADMIN]).starts_with("run it as root, or grant it"));
+        let without = says(&[], &[]);
+        assert!(without.starts_with("root has no CAP_BPF and no CAP_NET_ADMIN here either: "), "{without}");
+        assert!(without.contains("`--cap-add BPF --cap-add NET_ADMIN`"), "{without}");
+        let half = says(&[Capability::BPF], &[Capability::BPF]);
+        assert!(half.contains("with `--cap-add NET_ADMIN`, or"), "{half}");
+        let inside = Permissions { in_user_namespace: Some(true), ..process(&[]) };
+        let help = why_not_permitted(EPERM, &LOAD, &inside).unwrap().help.unwrap().to_string();
+        assert!(help.starts_with("run it as root outside of its user namespace"), "{help}");
+        let help = why_not_permitted(EPERM, &[Privilege::Interface], &inside).unwrap().help.unwrap();
+        assert!(help.to_string().starts_with("run it as root, or grant it"), "{help}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::str::SplitWhitespace;
 
 use crate::diagnosis::{Capabilities, PathFacts, Permissions, Seccomp};
 use crate::sys::os;
@@ -18,6 +19,7 @@ pub fn permissions() -> Permissions {
     let status = Status::current();
     Permissions {
         capabilities: Capabilities::current().ok(),
+        bounding: status.bits("CapBnd").map(Capabilities::from_bits),
         last_capability: read("/proc/sys/kernel/cap_last_cap").and_then(|number| number.parse().ok()),
         uid: status.fourth("Uid").unwrap_or_default(),
         in_user_namespace: fs::read_link("/proc/self/ns/user")
@@ -108,10 +110,18 @@ impl Status {
         Self(fs::read_to_string("/proc/thread-self/status").unwrap_or_default())
     }
 
+    fn words<'s>(&'s self, name: &str) -> SplitWhitespace<'s> {
+        let field = |line: &'s str| line.strip_prefix(name)?.strip_prefix(':');
+        self.0.lines().find_map(field).unwrap_or_default().split_whitespace()
+    }
+
     fn numbers(&self, name: &str) -> Vec<u32> {
-        let field = |line: &str| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned);
-        let words = self.0.lines().find_map(field).unwrap_or_default();
-        words.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+        self.words(name).filter_map(|word| word.parse().ok()).collect()
+    }
+
+    /// A number in hexadecimal, as sets of capabilities are told.
+    fn bits(&self, name: &str) -> Option<u64> {
+        u64::from_str_radix(self.words(name).next()?, 16).ok()
     }
 
     fn first(&self, name: &str) -> Option<u32> {
@@ -140,11 +150,15 @@ mod tests {
 
     #[test]
     fn a_status_is_read_by_field() {
-        let text = "Uid:\t1\t2\t3\t4\nGroups:\t7 8 \nSeccomp:\t2\nSeccomp_filters:\t3\n";
+        let text =
+            "Uid:\t1\t2\t3\t4\nGroups:\t7 8 \nSeccomp:\t2\nSeccomp_filters:\t3\nCapBnd:\t00000000000000ff\n";
         let status = Status(text.to_owned());
         assert_eq!((status.fourth("Uid"), status.numbers("Groups")), (Some(4), vec![7, 8]));
         assert_eq!((status.first("Seccomp"), status.first("Seccomp_filters")), (Some(2), Some(3)));
-        assert_eq!(status.first("Gid"), None);
+        assert_eq!(
+            (status.first("Gid"), status.bits("CapBnd"), status.bits("CapEff")),
+            (None, Some(255), None)
+        );
     }
 
     #[test]
