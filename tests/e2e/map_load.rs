@@ -45,6 +45,10 @@ fn lines_become_entries() {
     let text = "# addresses\n\n192.0.2.1 1\n\t192.0.2.2:  2\r\n192.0.2.1 3";
     assert_eq!(load(&file(&sandbox, text), &[]).ok().stdout(), "wrote 3 entries\n");
     assert_eq!(dump(&["--key-format=ipv4"]), lines(["192.0.2.1: 3", "192.0.2.2: 2"]));
+    // As an editor on Windows writes it.
+    assert_eq!(load(&file(&sandbox, "\u{feff}192.0.2.1 3\r\n"), &[]).ok().stdout(), "wrote 1 entry\n");
+    let document = "\u{feff}{\"entries\": []}\r\n";
+    assert_eq!(load(&file(&sandbox, document), &[]).ok().stdout(), "wrote 0 entries\n");
     // What is there stays, unless the file is to be all there is.
     let path = file(&sandbox, "192.0.2.3 4\n");
     load(&path, &[]).ok();

@@ -104,6 +104,10 @@ impl<'m> Entries<'m> {
 
     fn read_from(&mut self, name: &str, mut file: impl BufRead) -> Result<()> {
         let refused = |error: io::Error| Error::io("read(2)", name, &error);
+        // Some editors and shells begin a text with a byte order mark.
+        if file.fill_buf().map_err(refused)?.starts_with("\u{feff}".as_bytes()) {
+            file.consume("\u{feff}".len());
+        }
         if is_document(file.fill_buf().map_err(refused)?) {
             self.is_document = true;
             let mut text = Vec::new();
