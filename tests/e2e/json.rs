@@ -277,6 +277,10 @@ fn assert_documented(printed: BTreeMap<&str, BTreeSet<String>>) {
         for example in &page.examples {
             let wrong: Vec<_> = fields(example).difference(&printed).cloned().collect();
             assert!(wrong.is_empty(), "the example of `{command}` has {wrong:?}");
+            // What is always answered.
+            let answers = page.fields.iter().filter(|field| field.ends_with(".answer"));
+            let unasked: Vec<_> = answers.filter(|field| !fields(example).contains(*field)).collect();
+            assert!(unasked.is_empty(), "the example of `{command}` lacks {unasked:?}");
         }
     }
 }
