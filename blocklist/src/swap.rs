@@ -188,6 +188,11 @@ impl Writer {
     /// with. A process that is killed on the way, or refused memory, leaves the sets between the two, and the next
     /// call, of whatever lists, makes them exact.
     pub fn load(&mut self, lists: &Lists, ttl: Option<Duration>) -> Result<Vec<Swap>> {
+        let loaded = self.load_all(lists, ttl);
+        self.done(loaded)
+    }
+
+    fn load_all(&mut self, lists: &Lists, ttl: Option<Duration>) -> Result<Vec<Swap>> {
         self.begin()?;
         let found = self.reader.all_to_load()?;
         let steps = merge(&found, lists);
@@ -292,7 +297,8 @@ impl Writer {
 
     /// Refuses lists that could not be loaded, before anything of them is written.
     pub fn check(&mut self, lists: &Lists, ttl: Option<Duration>) -> Result<()> {
-        self.begin()?;
+        let begun = self.begin();
+        self.done(begun)?;
         let found = self.reader.all_to_load()?;
         self.reader.make_room(&found, &merge(&found, lists), lists, ttl).map(drop)
     }

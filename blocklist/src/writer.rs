@@ -35,6 +35,8 @@ use crate::table::{Drafted, Found};
 #[derive(Debug)]
 pub struct Writer {
     pub(crate) reader: Reader,
+    /// Whether the reader may have what was drafted for a call that has failed.
+    is_spoilt: bool,
     /// By which it is the only one.
     _lock: Lock,
 }
@@ -78,12 +80,13 @@ impl Writer {
     /// Waits for the lock, and leaves in what has ended: for whoever may change nothing after all.
     pub fn idle(blocklist: &Blocklist) -> Result<Self> {
         let lock = blocklist.lock()?;
-        Ok(Self { reader: Reader::open_for(blocklist, true)?, _lock: lock })
+        Ok(Self { reader: Reader::open_for(blocklist, true)?, is_spoilt: false, _lock: lock })
     }
 
     /// As [`Writer::open`], for whoever has the lock.
     pub fn holding(lock: &Lock, blocklist: &Blocklist) -> Result<Self> {
-        let mut writer = Self { reader: Reader::open_for(blocklist, true)?, _lock: lock.clone() };
+        let reader = Reader::open_for(blocklist, true)?;
+        let mut writer = Self { reader, is_spoilt: false, _lock: lock.clone() };
         writer.begin()?;
         Ok(writer)
     }
@@ -99,6 +102,11 @@ impl Writer {
     /// The set that a list names for an item is of no account here. No room is an error with the cause
     /// [`Full`](loader::Cause::Full).
     pub fn add(&mut self, items: &[Item], set: Option<&str>, ttl: Option<Duration>) -> Result<Vec<Added>> {
+        let added = self.add_all(items, set, ttl);
+        self.done(added)
+    }
+
+    fn add_all(&mut self, items: &[Item], set: Option<&str>, ttl: Option<Duration>) -> Result<Vec<Added>> {
         self.begin()?;
         let name = set.unwrap_or(DEFAULT);
         if !self.reader.sets.have_room([name].into_iter()) {
@@ -125,6 +133,11 @@ impl Writer {
 
     /// Takes each prefix out of all sets, or out of the one called `set`, and tells which of them were there.
     pub fn remove(&mut self, prefixes: &[IpNet], set: Option<&str>) -> Result<Vec<bool>> {
+        let removed = self.remove_all(prefixes, set);
+        self.done(removed)
+    }
+
+    fn remove_all(&mut self, prefixes: &[IpNet], set: Option<&str>) -> Result<Vec<bool>> {
         self.begin()?;
         let mask = match set {
             None => u32::MAX,
@@ -148,6 +161,12 @@ impl Writer {
     /// Lets packets from these prefixes pass whatever the rules say, and tells which are new. If there is no room for
     /// all of them, none is made.
     pub fn allow(&mut self, prefixes: &[IpNet]) -> Result<Vec<bool>> {
+        let allowed = self.allow_all(prefixes);
+        self.done(allowed)
+    }
+
+    fn allow_all(&mut self, prefixes: &[IpNet]) -> Result<Vec<bool>> {
+        self.renew()?;
         if prefixes.len() > 1 {
             self.refuse_exceptions_without_room(prefixes)?;
         }
@@ -200,6 +219,12 @@ impl Writer {
     /// Tells the program whether to drop, and what to do with what no rule is about. The time of a drop begins now, and
     /// is rounded up to [units of 1.07 s](crate#times).
     pub fn set(&mut self, count_only: Option<bool>, unlisted: Option<Unlisted>) -> Result<()> {
+        let set = self.set_both(count_only, unlisted);
+        self.done(set)
+    }
+
+    fn set_both(&mut self, count_only: Option<bool>, unlisted: Option<Unlisted>) -> Result<()> {
+        self.renew()?;
         self.reader.refresh()?;
         let now = self.reader.now;
         self.reader.table.change_config(|config| {
@@ -323,8 +348,27 @@ impl Writer {
 
     /// Goes by the present moment in all that is drafted from here on.
     pub(crate) fn begin(&mut self) -> Result<()> {
+        self.renew()?;
         self.reader.refresh()?;
         self.sweep()
+    }
+
+    /// After a failure forgets what was drafted, lest the next call writes it.
+    pub(crate) fn done<T>(&mut self, done: Result<T>) -> Result<T> {
+        if done.is_err() {
+            self.is_spoilt = true;
+            // Where that fails, the next call fails for it.
+            let _ = self.renew();
+        }
+        done
+    }
+
+    fn renew(&mut self) -> Result<()> {
+        if self.is_spoilt {
+            self.reader = Reader::open_for(self.reader.blocklist(), true)?;
+            self.is_spoilt = false;
+        }
+        Ok(())
     }
 
     /// Takes out the holds that have ended, and the rules that nothing else holds.

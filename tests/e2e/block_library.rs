@@ -217,6 +217,32 @@ fn a_full_blocklist_can_be_told_by_its_cause() {
 }
 
 #[test]
+fn what_was_refused_leaves_nothing_in_its_writer() {
+    let _sandbox = need!(Sandbox::new());
+    let (blocklist, lock) = blocklist(2);
+    let mut writer = Writer::holding(&lock, &blocklist).unwrap();
+    let listed = |writer: &mut Writer| {
+        let rules = writer.reader().rules(false).unwrap();
+        rules.iter().map(|rule| rule.prefix).collect::<Vec<_>>()
+    };
+    let [one, two, three] = [0, 1, 2].map(|number| single(IpAddr::from(address(number))));
+    writer.add(&[Item::new(one), Item::new(two)], None, None).unwrap();
+    let before = listed(&mut writer);
+    let refused = writer.add(&[Item::new(three)], Some("new"), None).unwrap_err();
+    assert_eq!(refused.cause(), Some(Cause::Full));
+    assert_eq!(listed(&mut writer), before);
+    assert!(!writer.reader().test(three.addr()).unwrap().drops);
+    // Nor does it hold up what comes next.
+    let mut lists = Lists::new();
+    lists.insert("default", vec![Item::new(one), Item::new(two)]);
+    assert_eq!(writer.load(&lists, None).unwrap()[0].kept, 2);
+    assert_eq!(writer.remove(&[one], None).unwrap(), [true]);
+    assert_eq!(listed(&mut writer), [two]);
+    assert_eq!(writer.add(&[Item::new(one)], None, None).unwrap(), [Added::New]);
+    assert!(!drops(&blocklist, &lock, address(2)));
+}
+
+#[test]
 fn handles_go_to_other_threads() {
     fn check<T: Send + Sync>() {}
     check::<ArrayMemory>();
