@@ -251,7 +251,8 @@ fn a_version_of_another_size() {
         wish("gobpf_dummy", |loader| loader.program("prog1").pin_map("dummy_array", "/sys/fs/bpf/a"));
     refused(
         unknown,
-        "section `version` at offset 0x0: the object is for the running kernel, whose version is not known here",
+        "section `version` at offset 0x0: the object is for the running kernel, whose version is not known \
+         here\nhelp: `Kernel::current` asks the running one",
     );
 }
 

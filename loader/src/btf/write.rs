@@ -22,6 +22,32 @@ use crate::uapi::btf::{
 const BITFIELD_OFFSET_BITS: u32 = 24;
 
 /// BTF under construction: types in the order of their ids, and names, each kept once.
+///
+/// Programs are adapted to types that were written by hand, those of a machine without BTF for instance, by
+/// [`Loader::target_types`](crate::Loader::target_types):
+///
+/// ```
+/// use loader::btf::{BtfWriter, Composite, Int, KernelTypes, LazyBtf, Member, Shape};
+/// use loader::bytes::ByteOrder;
+/// use loader::uapi::btf::BTF_INT_SIGNED;
+/// use loader::{Kernel, Loader, Object};
+///
+/// let mut writer = BtfWriter::new();
+/// let int = Int { size: 4, encoding: BTF_INT_SIGNED, bit_offset: 0, bits: 32 };
+/// let int = writer.add("int", Shape::Int(int))?;
+/// // struct task_struct { ...; pid_t pid; ... }, with `pid` in byte 1328
+/// let pid = Member { name: writer.name("pid")?, ty: int, bit_offset: 8 * 1328, bitfield_bits: 0 };
+/// writer.add("task_struct", Shape::Struct(Composite { size: 4096, members: [pid].into() }))?;
+/// let types = LazyBtf::from_bytes(writer.to_bytes(ByteOrder::Little)?, "by hand")?;
+///
+/// # let object = std::fs::read("tests/fixtures/clang-19/core_fields.o").unwrap();
+/// let object = Object::parse(&object)?;
+/// let types = KernelTypes { vmlinux: Some(types), modules: None };
+/// let plan = Loader::new(&object).target_types(types).plan(&Kernel::unknown())?;
+/// let mut all = plan.relocations.iter().flatten();
+/// assert!(all.any(|one| one.subject.ends_with(".pid") && one.after == Some(1328)));
+/// # Ok::<(), loader::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct BtfWriter {
     types: Vec<Type>,

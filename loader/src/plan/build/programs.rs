@@ -87,6 +87,7 @@ impl Loader<'_> {
                     "the object is for the running kernel, whose version is not known here",
                 )
                 .at("section `version`", 0)
+                .with_help("`Kernel::current` asks the running one")
             }),
             Some(version) => Ok(version),
         }
