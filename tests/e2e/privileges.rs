@@ -483,6 +483,9 @@ fn without_proc_and_sys_little_is_known() {
     let ran = hidden(&["doctor", NEAR]).ok().stdout_has("  BTF of the kernel, for CO-RE: could not tell\n");
     ran.stdout_has("  undo changes that are not confirmed: no: /proc is not mounted")
         .stdout_has("help: mount -t proc");
+    hidden(&["plan", &object("core_fields")])
+        .fails(2)
+        .stderr_has("or /sys is not mounted\n  help: give its BTF: ");
     let ran = hidden(&["attach", NEAR, &path, "--confirm=10m"]).fails(1);
     ran.stderr_has("execve(2) of /proc/self/exe").stderr_has("  help: mount -t proc proc /proc\n");
     assert!(attached_by_ip(NEAR).is_none());

@@ -410,7 +410,7 @@ fn extend(change: &mut Change, slots: &[Insn], local_signed: bool, target: &Part
 #[cold]
 fn no_types(asked: bool) -> Error {
     let message = if asked {
-        "the kernel has no BTF: it was built without CONFIG_DEBUG_INFO_BTF"
+        "the kernel shows no BTF: it was built without CONFIG_DEBUG_INFO_BTF, or /sys is not mounted"
     } else {
         "expected the BTF of the kernel that will run the program, found none"
     };

@@ -22,7 +22,8 @@ pub fn kernel_btf(sieve: Sieve) -> Result<LazyBtf> {
     let memory: Memory = match Mapping::kernel_btf() {
         Ok(mapping) => Arc::new(mapping),
         Err(Errno::ENOENT) => {
-            let help = "this kernel was built without CONFIG_DEBUG_INFO_BTF; give its BTF: ";
+            let help =
+                "this kernel was built without CONFIG_DEBUG_INFO_BTF, or /sys is not mounted; give its BTF: ";
             return Err(
                 Error::os("open(2)", quote(KERNEL_BTF), Errno::ENOENT.0).with_help((help, Remedy::GiveTypes))
             );
