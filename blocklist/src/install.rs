@@ -145,7 +145,8 @@ impl Blocklist {
     /// that there is no whole one.
     ///
     /// What a process that was killed has left is removed first. After a failure nothing is left.
-    pub fn make(&self, max_rules: u32, _lock: &Lock) -> Result<()> {
+    pub fn make(&self, max_rules: u32, lock: &Lock) -> Result<()> {
+        self.expect_own(lock)?;
         if max_rules == 0 || max_rules > LARGEST_MAX_RULES {
             let message =
                 format!("there cannot be room for {max_rules} rules: from 1 to {LARGEST_MAX_RULES}");
@@ -221,7 +222,8 @@ impl Blocklist {
     }
 
     /// The path of the program for an interface; the one for several buffers is loaded when it is first asked for.
-    pub fn program(&self, buffers: Buffers, _lock: &Lock) -> Result<PathBuf> {
+    pub fn program(&self, buffers: Buffers, lock: &Lock) -> Result<PathBuf> {
+        self.expect_own(lock)?;
         let path = self.path(buffers.pin_name());
         match (pin::get(&path)?, buffers) {
             (None, Buffers::One) => return Err(self.lacks(PROGRAM)),
@@ -254,7 +256,8 @@ impl Blocklist {
     }
 
     /// Removes all pins and the directory: rules, counters and exceptions are gone once no interface has the program.
-    pub fn purge(&self, _lock: &Lock) -> Result<()> {
+    pub fn purge(&self, lock: &Lock) -> Result<()> {
+        self.expect_own(lock)?;
         self.remove_pins()?;
         or_gone(pin::remove_dir(self.dir()))
     }

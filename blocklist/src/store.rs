@@ -97,7 +97,9 @@ struct Taken {
 /// however it ends.
 #[derive(Clone, Debug)]
 pub struct Lock {
-    _held: Arc<pin::Lock>,
+    held: Arc<pin::Lock>,
+    /// Whose it is.
+    dir: PathBuf,
 }
 
 impl Blocklist {
@@ -199,7 +201,7 @@ impl Blocklist {
                 let held = Arc::new(held);
                 let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
                 *taken = Some(Taken { by: thread::current().id(), lock: Arc::downgrade(&held) });
-                return Ok(Some(Lock { _held: held }));
+                return Ok(Some(Lock { held, dir: self.dir.clone() }));
             }
         }
     }
@@ -217,6 +219,17 @@ impl Blocklist {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses a lock that keeps nobody off this blocklist.
+    pub(crate) fn expect_own(&self, lock: &Lock) -> Result<()> {
+        if lock.dir == self.dir || self.is_of_today(&lock.held)? {
+            return Ok(());
+        }
+        let other = quote(&lock.dir.to_string_lossy()).to_string();
+        let message =
+            format!("the lock is that of the blocklist at {other}, not of the one at {}", self.shown());
+        Err(Error::new(ErrorKind::InvalidInput, message))
     }
 
     /// Whether the directory that is locked is the one that is there.

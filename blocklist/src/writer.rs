@@ -83,8 +83,9 @@ impl Writer {
         Ok(Self { reader: Reader::open_for(blocklist, true)?, is_spoilt: false, _lock: lock })
     }
 
-    /// As [`Writer::open`], for whoever has the lock.
+    /// As [`Writer::open`], for whoever has the lock. That of another blocklist is refused.
     pub fn holding(lock: &Lock, blocklist: &Blocklist) -> Result<Self> {
+        blocklist.expect_own(lock)?;
         let reader = Reader::open_for(blocklist, true)?;
         let mut writer = Self { reader, is_spoilt: false, _lock: lock.clone() };
         writer.begin()?;

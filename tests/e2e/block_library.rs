@@ -201,6 +201,28 @@ fn whoever_has_the_lock_does_not_wait_for_it() {
 }
 
 #[test]
+fn the_lock_of_another_blocklist_opens_none() {
+    let _sandbox = need!(Sandbox::new());
+    let (blocklist, lock) = blocklist(4);
+    let bpffs = pin::ensure_bpffs(Path::new(BPFFS_ROOT)).expect("it is mounted");
+    let other = Blocklist::at(bpffs.root().join("other"));
+    let others = other.prepare(&bpffs).unwrap();
+    let words = "the lock is that of the blocklist at `/sys/fs/bpf/other`, not of the one at ";
+    let refused = |error: loader::Error| {
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().starts_with(words), "{error}");
+    };
+    refused(Writer::holding(&others, &blocklist).unwrap_err());
+    refused(blocklist.make(4, &others).unwrap_err());
+    refused(blocklist.program(Buffers::Several, &others).unwrap_err());
+    refused(blocklist.purge(&others).unwrap_err());
+    // It has one, whatever its directory is called.
+    let same = Blocklist::at("/sys/fs/bpf/other/../xdpload/block");
+    Writer::holding(&lock, &same).unwrap();
+    same.purge(&lock).unwrap();
+}
+
+#[test]
 fn a_full_blocklist_can_be_told_by_its_cause() {
     let _sandbox = need!(Sandbox::new());
     let (blocklist, lock) = blocklist(64);
