@@ -6,6 +6,7 @@ use super::Map;
 use crate::error::{Error, Result};
 use crate::sys::map::MapFd;
 use crate::sys::ring::RingMemory;
+use crate::uapi::bpf::MapType;
 
 /// The reader of a `BPF_MAP_TYPE_RINGBUF` (5.8).
 ///
@@ -32,8 +33,12 @@ pub struct RingBuffer {
 }
 
 impl Map {
-    /// Maps a ring buffer into memory to read it: two calls of mmap(2). Any other map is refused with EINVAL.
+    /// Maps a ring buffer into memory to read it: two calls of mmap(2).
     pub fn ring_buffer(&self) -> Result<RingBuffer> {
+        let (expected, found) = (MapType::RINGBUF, self.map_type());
+        if found != expected {
+            return Err(self.misfit(format_args!("expected a map of type {expected}, found {found}")));
+        }
         let refused = |errno: crate::sys::Errno| Error::os("mmap(2)", &self.label, errno.0);
         let memory = self.fd.mmap_ring().map_err(refused)?;
         let fd = self.fd.try_clone().map_err(|error| Error::io("fcntl(2)", &self.label, &error))?;
