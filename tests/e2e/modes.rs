@@ -3,13 +3,13 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use loader::ErrorKind;
 use loader::attach::{self, Attached, Interface};
 use loader::features::Kernel;
 use loader::load::Loaded;
 use loader::netlink::{Mode, ModeChoice};
 use loader::object::Object;
 use loader::plan::Loader;
+use loader::{Cause, ErrorKind};
 
 use crate::command::{Ran, command, run};
 use crate::objects::object;
@@ -219,6 +219,24 @@ fn a_replacement_compares_before_it_swaps() {
         assert_seen(mode.name(), "xdp_verdict");
         attach::detach(&near(), None, Path::new("/sys/fs/bpf")).unwrap();
     }
+}
+
+#[test]
+fn what_is_no_program_is_not_attached() {
+    let (_sandbox, _veth) = need!(pair(&[]));
+    let loaded = load("blacklist");
+    let (map, program) = (loaded.map("blacklist").unwrap(), loaded.program("xdp_ip_filter").unwrap());
+    let words = "expected a program, found a map";
+    let refused = |error: loader::Error| {
+        assert_eq!((error.kind(), error.cause()), (ErrorKind::Conflict, Some(Cause::OtherKind)), "{error}");
+        assert!(error.to_string().ends_with(words), "{error}");
+    };
+    refused(attach::attach(map, &near(), ModeChoice::Auto).unwrap_err());
+    let attached = attach::attach(program, &near(), Mode::Native).unwrap();
+    refused(attach::replace(program, map, &near(), Mode::Native).unwrap_err());
+    refused(attach::replace(map, program, &near(), Mode::Native).unwrap_err());
+    assert_seen("native", "xdp_ip_filter");
+    attached.detach().unwrap();
 }
 
 #[test]

@@ -263,7 +263,8 @@ fn attach_fd(program: BorrowedFd<'_>, interface: &Interface, choice: ModeChoice)
     // Before the kernel is asked: with the program attached there must be nothing left that can fail.
     let kept = keep(program)?;
     let change = XdpChange::Attach { new: program.as_raw_fd() };
-    let (mode, warning, native_refusal) = put_on(interface, choice, change)?;
+    let put = put_on(interface, choice, change).map_err(|refusal| expect_program(refusal, program));
+    let (mode, warning, native_refusal) = put?;
     Ok(Attached {
         interface: interface.clone(),
         program: kept,
@@ -272,6 +273,14 @@ fn attach_fd(program: BorrowedFd<'_>, interface: &Interface, choice: ModeChoice)
         native_refusal,
         detach_on_drop: true,
     })
+}
+
+/// Says of a refusal with EINVAL that `fd` is no program, if it is known to be something else.
+fn expect_program(refusal: Error, fd: BorrowedFd<'_>) -> Error {
+    match pin::expect(pin::Kind::Program, fd) {
+        Err(other) if refusal.errno() == Some(libc::EINVAL) => other,
+        _ => refusal,
+    }
 }
 
 /// Attaches in the first mode of `choice`, and in the other if the driver does not take the first. Gives the mode that
@@ -313,7 +322,8 @@ fn replace_seen(
 fn swap(old: BorrowedFd<'_>, new: BorrowedFd<'_>, interface: &Interface, mode: Mode) -> Result<Attached> {
     let program = keep(new)?;
     let change = XdpChange::Replace { new: new.as_raw_fd(), expected: old.as_raw_fd() };
-    let warning = make(interface, mode, change)?;
+    let warning =
+        make(interface, mode, change).map_err(|refusal| expect_program(expect_program(refusal, old), new))?;
     Ok(Attached {
         interface: interface.clone(),
         program,
