@@ -200,7 +200,12 @@ impl Sets {
         (self.known.as_ref().map_or(0, HashMap::len), self.holds.max_entries() as usize)
     }
 
-    /// Leaves out of what is known the holds that have ended, for whoever only looks.
+    /// Knows no hold any more, and reads them anew where they matter.
+    pub(crate) fn forget_holds(&mut self) {
+        self.known = None;
+    }
+
+    /// Leaves out of what is known the holds that have ended, until they are forgotten.
     pub(crate) fn forget_ended(&mut self, now: Now) {
         if let Some(known) = &mut self.known {
             known.retain(|_, end| !now.is_past(*end));

@@ -74,7 +74,10 @@ impl Reader {
         found.retain(|found| !self.now.is_past(found.value.end));
         self.sets.forget_ended(self.now);
         let steps = merge(&found, lists);
-        self.make_room(&found, &steps, lists, ttl)?;
+        let room = self.make_room(&found, &steps, lists, ttl);
+        // Who asks next, or changes something, is to know what has ended.
+        self.sets.forget_holds();
+        room?;
         let masks: Vec<_> = lists.names().map(|name| self.sets.find(name).map_or(0, mask_of)).collect();
         Ok(count(&steps, &masks, self.now))
     }

@@ -273,3 +273,30 @@ fn handles_go_to_other_threads() {
     check::<Reader>();
     check::<Writer>();
 }
+
+#[test]
+fn a_preview_forgets_no_end() {
+    let _sandbox = need!(Sandbox::new());
+    let (blocklist, lock) = blocklist(100);
+    let mut writer = Writer::holding(&lock, &blocklist).unwrap();
+    let (one, two) = (prefix("192.0.2.1/32"), prefix("192.0.2.2/32"));
+    writer.add(&[Item::new(one)], Some("brief"), Some(Duration::from_millis(100))).unwrap();
+    writer.add(&[Item::new(one)], Some("long"), Some(Duration::from_secs(3600))).unwrap();
+    let holding = |reader: &mut Reader| {
+        let rule = reader.rule(one).unwrap().expect("a set holds it");
+        let held = reader.holds(&rule).unwrap().iter().fold(0, |all, (set, _)| all | set);
+        (reader.set_names(held), reader.set_names(rule.sets))
+    };
+    let names = |all: &[&str]| all.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    while holding(writer.reader()).0.len() > 1 {
+        thread::sleep(Duration::from_millis(50));
+    }
+    let mut reader = Reader::open(&blocklist).unwrap();
+    for reader in [&mut reader, writer.reader()] {
+        reader.preview(&Lists::new(), None).unwrap();
+        assert_eq!(holding(reader), (names(&["long"]), names(&["brief", "long"])));
+    }
+    // The next change takes it out.
+    writer.add(&[Item::new(two)], None, None).unwrap();
+    assert_eq!(holding(writer.reader()).1, names(&["long"]));
+}
