@@ -381,13 +381,14 @@ impl Writer {
         let ended = in_order(&ended, |(prefix, _)| *prefix);
         for holds in ended.chunk_by(|a, b| a.0 == b.0) {
             let mask = holds.iter().fold(0, |mask, (_, set)| mask | 1 << set);
-            match self.reader.table.find(holds[0].0)? {
-                Some(found) => self.let_go(&found, mask)?,
-                None => {
-                    for (prefix, set) in holds {
-                        self.reader.sets.set_end(*prefix, *set, 0)?;
-                    }
-                }
+            let found = self.reader.table.find(holds[0].0)?;
+            let held = found.map_or(0, |found| found.value.sets);
+            // A process that was killed leaves ends of sets that do not hold the rule, if there is one.
+            for (prefix, set) in holds.iter().filter(|(_, set)| held & 1 << set == 0) {
+                self.reader.sets.set_end(*prefix, *set, 0)?;
+            }
+            if let Some(found) = found {
+                self.let_go(&found, mask)?;
             }
         }
         self.commit().and_then(|()| self.rebuild_if_stale()).context(|| "removing expired rules")

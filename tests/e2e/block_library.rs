@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use blocklist::list::Item;
 use blocklist::prefix::{IpNet, single};
 use blocklist::{Added, Blocklist, Buffers, Lists, Lock, Reader, Writer};
-use loader::map::ArrayMemory;
+use loader::map::{ArrayMemory, Entry, Map, UpdateFlags};
 use loader::pin::{self, BPFFS_ROOT};
 use loader::uapi::bpf::XdpAction;
 use loader::{Cause, ErrorKind, Program};
@@ -299,4 +299,27 @@ fn a_preview_forgets_no_end() {
     // The next change takes it out.
     writer.add(&[Item::new(two)], None, None).unwrap();
     assert_eq!(holding(writer.reader()).1, names(&["long"]));
+}
+
+/// A process that is killed leaves the ends of holds for which there are no rules yet.
+#[test]
+fn ends_that_belong_to_no_rule_go_when_they_have_come() {
+    let _sandbox = need!(Sandbox::new());
+    let (blocklist, lock) = blocklist(100);
+    let mut writer = Writer::holding(&lock, &blocklist).unwrap();
+    let (one, two) = (prefix("192.0.2.1/32"), prefix("192.0.2.2/32"));
+    writer.add(&[Item::new(one)], Some("a"), None).unwrap();
+    writer.add(&[Item::new(two)], Some("b"), Some(Duration::from_millis(100))).unwrap();
+    let holds = Map::open_pinned(blocklist.dir().join("holds")).unwrap();
+    let entry = |map: &Map| map.entries().next().map(|entry| entry.unwrap());
+    let Entry { mut key, value, .. } = entry(&holds).expect("that of the second");
+    // The same of the first, which another set holds.
+    key[7] = 1;
+    holds.update(&key, value.single().unwrap(), UpdateFlags::ANY).unwrap();
+    while writer.reader().rule(two).unwrap().is_some() {
+        thread::sleep(Duration::from_millis(50));
+    }
+    writer.remove(&[two], None).unwrap();
+    assert!(entry(&holds).is_none());
+    assert_eq!(writer.reader().rules(false).unwrap().len(), 1);
 }
