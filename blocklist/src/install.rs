@@ -257,7 +257,10 @@ impl Blocklist {
 
     /// Removes all pins and the directory: rules, counters and exceptions are gone once no interface has the program.
     pub fn purge(&self, lock: &Lock) -> Result<()> {
-        self.expect_own(lock)?;
+        match self.expect_own(lock) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            owned => owned?,
+        }
         self.remove_pins()?;
         or_gone(pin::remove_dir(self.dir()))
     }

@@ -9,7 +9,7 @@ use loader::map::{Map, MapInfo};
 use loader::uapi::bpf::MapType;
 use loader::{Cause, Error, ErrorKind, Help, Result, pin, quote};
 use nix::errno::Errno;
-use nix::libc::ENOENT;
+use nix::libc::{ENOENT, dev_t, ino_t};
 use nix::sys::stat::{fstat, stat};
 
 use crate::layout::{Config, LAYOUT};
@@ -101,6 +101,9 @@ pub struct Lock {
     /// Whose it is.
     dir: PathBuf,
 }
+
+/// The file system of a file, and its number there.
+type Inode = (dev_t, ino_t);
 
 impl Blocklist {
     /// The blocklist at `dir`, which may be not there yet.
@@ -223,8 +226,15 @@ impl Blocklist {
 
     /// Refuses a lock that keeps nobody off this blocklist.
     pub(crate) fn expect_own(&self, lock: &Lock) -> Result<()> {
-        if lock.dir == self.dir || self.is_of_today(&lock.held)? {
+        if self.is_of_today(&lock.held)? {
             return Ok(());
+        }
+        if lock.dir == self.dir {
+            let message = format!("the blocklist at {} was removed after it was locked", self.shown());
+            return Err(match self.inode(&self.dir)? {
+                Some(_) => Error::new(ErrorKind::Conflict, message + ", and another is there now"),
+                None => Error::new(ErrorKind::NotFound, message),
+            });
         }
         let other = quote(&lock.dir.to_string_lossy()).to_string();
         let message =
@@ -234,12 +244,15 @@ impl Blocklist {
 
     /// Whether the directory that is locked is the one that is there.
     fn is_of_today(&self, held: &pin::Lock) -> Result<bool> {
-        let refused = |call, errno: Errno| Error::os(call, self.shown(), errno as i32);
-        let locked = fstat(held).map_err(|errno| refused("fstat(2)", errno))?;
-        match stat(&self.dir) {
-            Ok(there) => Ok((locked.st_dev, locked.st_ino) == (there.st_dev, there.st_ino)),
-            Err(Errno::ENOENT) => Ok(false),
-            Err(errno) => Err(refused("stat(2)", errno)),
+        let locked = fstat(held).map_err(|errno| Error::os("fstat(2)", self.shown(), errno as i32))?;
+        Ok(self.inode(&self.dir)? == Some((locked.st_dev, locked.st_ino)))
+    }
+
+    fn inode(&self, path: &Path) -> Result<Option<Inode>> {
+        match stat(path) {
+            Ok(there) => Ok(Some((there.st_dev, there.st_ino))),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(Error::os("stat(2)", self.shown(), errno as i32)),
         }
     }
 

@@ -323,3 +323,24 @@ fn ends_that_belong_to_no_rule_go_when_they_have_come() {
     assert!(entry(&holds).is_none());
     assert_eq!(writer.reader().rules(false).unwrap().len(), 1);
 }
+
+#[test]
+fn the_lock_of_a_blocklist_that_was_purged_opens_no_other() {
+    let _sandbox = need!(Sandbox::new());
+    let (blocklist, lock) = blocklist(4);
+    blocklist.purge(&lock).unwrap();
+    blocklist.purge(&lock).unwrap();
+    // A new one would have no lock that keeps others off.
+    assert_eq!(blocklist.make(4, &lock).unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(!blocklist.dir().exists());
+    let (_, others) = self::blocklist(4);
+    let words = "the blocklist at `/sys/fs/bpf/xdpload/block` was removed after it was locked";
+    let refused = |error: loader::Error| {
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert!(error.to_string().starts_with(words), "{error}");
+    };
+    refused(Writer::holding(&lock, &blocklist).unwrap_err());
+    refused(blocklist.make(4, &lock).unwrap_err());
+    refused(blocklist.purge(&lock).unwrap_err());
+    Writer::holding(&others, &blocklist).unwrap();
+}
