@@ -147,6 +147,7 @@ impl Blocklist {
     /// What a process that was killed has left is removed first. After a failure nothing is left.
     pub fn make(&self, max_rules: u32, lock: &Lock) -> Result<()> {
         self.expect_own(lock)?;
+        let _turn = lock.turn()?;
         if max_rules == 0 || max_rules > LARGEST_MAX_RULES {
             let message =
                 format!("there cannot be room for {max_rules} rules: from 1 to {LARGEST_MAX_RULES}");
@@ -261,6 +262,7 @@ impl Blocklist {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             owned => owned?,
         }
+        let _turn = lock.turn()?;
         self.remove_pins()?;
         or_gone(pin::remove_dir(self.dir()))
     }

@@ -1,6 +1,7 @@
 //! Where the blocklist lives: maps and programs pinned under one directory of bpffs, and the lock of those who write.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 
@@ -95,11 +96,37 @@ struct Taken {
 
 /// Held by the one process that writes, until all clones are dropped. The kernel lets go of it when the process ends,
 /// however it ends.
+///
+/// One [`Writer`](crate::Writer) at a time goes by a lock and its clones: another, as well as making and purging, is an
+/// error of kind [`Conflict`](ErrorKind::Conflict) until that one is dropped.
 #[derive(Clone, Debug)]
 pub struct Lock {
     held: Arc<pin::Lock>,
     /// Whose it is.
     dir: PathBuf,
+    /// Whether somebody has the [`Turn`].
+    has_turn: Arc<AtomicBool>,
+}
+
+/// Of those who go by the same lock, the one who writes: what it has read stays so.
+#[derive(Debug)]
+pub(crate) struct Turn(Lock);
+
+impl Lock {
+    pub(crate) fn turn(&self) -> Result<Turn> {
+        if self.has_turn.swap(true, Ordering::AcqRel) {
+            let dir = quote(&self.dir.to_string_lossy()).to_string();
+            let message = format!("a writer of the blocklist at {dir} goes by this lock still");
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        Ok(Turn(self.clone()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.has_turn.store(false, Ordering::Release);
+    }
 }
 
 /// The file system of a file, and its number there.
@@ -204,7 +231,7 @@ impl Blocklist {
                 let held = Arc::new(held);
                 let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
                 *taken = Some(Taken { by: thread::current().id(), lock: Arc::downgrade(&held) });
-                return Ok(Some(Lock { held, dir: self.dir.clone() }));
+                return Ok(Some(Lock { held, dir: self.dir.clone(), has_turn: Arc::default() }));
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::list::{Item, distinct, in_order, repeats};
 use crate::prefix::{Shown, canonical};
 use crate::rules::{Reader, Unlisted};
 use crate::sets::DEFAULT;
-use crate::store::{Blocklist, Lock, refuse_unlisted};
+use crate::store::{Blocklist, Lock, Turn, refuse_unlisted};
 use crate::table::{Drafted, Found};
 
 /// The right to change the blocklist: whoever has it is the only one.
@@ -38,7 +38,7 @@ pub struct Writer {
     /// Whether the reader may have what was drafted for a call that has failed.
     is_spoilt: bool,
     /// By which it is the only one.
-    _lock: Lock,
+    _turn: Turn,
 }
 
 /// What has become of a prefix that was to be added.
@@ -79,15 +79,17 @@ impl Writer {
 
     /// Waits for the lock, and leaves in what has ended: for whoever may change nothing after all.
     pub fn idle(blocklist: &Blocklist) -> Result<Self> {
-        let lock = blocklist.lock()?;
-        Ok(Self { reader: Reader::open_for(blocklist, true)?, is_spoilt: false, _lock: lock })
+        let turn = blocklist.lock()?.turn()?;
+        Ok(Self { reader: Reader::open_for(blocklist, true)?, is_spoilt: false, _turn: turn })
     }
 
-    /// As [`Writer::open`], for whoever has the lock. That of another blocklist is refused.
+    /// As [`Writer::open`], for whoever has the lock. That of another blocklist is refused, and one by which there is a
+    /// writer already.
     pub fn holding(lock: &Lock, blocklist: &Blocklist) -> Result<Self> {
         blocklist.expect_own(lock)?;
+        let turn = lock.turn()?;
         let reader = Reader::open_for(blocklist, true)?;
-        let mut writer = Self { reader, is_spoilt: false, _lock: lock.clone() };
+        let mut writer = Self { reader, is_spoilt: false, _turn: turn };
         writer.begin()?;
         Ok(writer)
     }

@@ -344,3 +344,21 @@ fn the_lock_of_a_blocklist_that_was_purged_opens_no_other() {
     refused(blocklist.purge(&lock).unwrap_err());
     Writer::holding(&others, &blocklist).unwrap();
 }
+
+#[test]
+fn a_lock_has_one_writer_at_a_time() {
+    let _sandbox = need!(Sandbox::new());
+    let (blocklist, lock) = blocklist(1000);
+    let mut writer = Writer::holding(&lock, &blocklist).unwrap();
+    let refused = |error: loader::Error| assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    refused(Writer::holding(&lock.clone(), &blocklist).unwrap_err());
+    refused(blocklist.make(1000, &lock).unwrap_err());
+    refused(blocklist.purge(&lock).unwrap_err());
+    writer.add(&items(0..900), None, None).unwrap();
+    drop(writer);
+    // It is free again, also after a failure.
+    Writer::holding(&lock, &blocklist).unwrap();
+    blocklist.purge(&lock).unwrap();
+    assert_eq!(Writer::holding(&lock, &blocklist).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(Writer::holding(&lock, &blocklist).unwrap_err().kind(), ErrorKind::NotFound);
+}
