@@ -13,7 +13,7 @@ use crate::layout::{Config, Home, flags, home, trie_key, trie_prefix, u32_at};
 use crate::list::in_order;
 use crate::prefix::{canonical, covering, single};
 use crate::sets::Sets;
-use crate::store::{Blocklist, shapes};
+use crate::store::{Blocklist, Inode, shapes};
 use crate::table::{Found, Place, Table};
 
 /// A rule that counts.
@@ -78,7 +78,8 @@ pub struct Settings {
     pub max_rules: u32,
 }
 
-/// The blocklist in the kernel, to be read. Each call tells of the present state.
+/// The blocklist in the kernel, to be read. Each call tells of the present state, those by `&self` of the blocklist
+/// that the last call by `&mut self` has found: it may have been purged and made anew.
 ///
 /// ```no_run
 /// use blocklist::{Blocklist, Reader};
@@ -94,6 +95,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Reader {
     blocklist: Blocklist,
+    /// Which it was when it was opened.
+    which: Option<Inode>,
     pub(crate) table: Table,
     pub(crate) sets: Sets,
     pub(crate) allow: [Map; 2],
@@ -115,6 +118,8 @@ impl Reader {
         let clock = Clock::open();
         Ok(Self {
             blocklist: blocklist.clone(),
+            // Before anything is opened, lest what comes meanwhile is taken for it.
+            which: blocklist.which(),
             table: Table::open(blocklist)?,
             sets: Sets::open(blocklist)?,
             allow: [blocklist.open(&shapes::ALLOW4)?, blocklist.open(&shapes::ALLOW6)?],
@@ -127,11 +132,15 @@ impl Reader {
     /// Goes by the present moment, and by what the kernel has now if others may have written.
     pub(crate) fn refresh(&mut self) -> Result<()> {
         self.now = self.clock.now()?;
-        if !self.is_writers {
-            self.table.forget();
-            self.sets.read_again()?;
+        if self.is_writers {
+            return Ok(());
         }
-        Ok(())
+        if self.blocklist.which() != self.which {
+            *self = Self::open(&self.blocklist)?;
+            return Ok(());
+        }
+        self.table.forget();
+        self.sets.read_again()
     }
 
     /// Maximum number of rules, of which the maps of exceptions alone have no more entries.

@@ -130,7 +130,7 @@ impl Drop for Turn {
 }
 
 /// The file system of a file, and its number there.
-type Inode = (dev_t, ino_t);
+pub(crate) type Inode = (dev_t, ino_t);
 
 impl Blocklist {
     /// The blocklist at `dir`, which may be not there yet.
@@ -273,6 +273,11 @@ impl Blocklist {
     fn is_of_today(&self, held: &pin::Lock) -> Result<bool> {
         let locked = fstat(held).map_err(|errno| Error::os("fstat(2)", self.shown(), errno as i32))?;
         Ok(self.inode(&self.dir)? == Some((locked.st_dev, locked.st_ino)))
+    }
+
+    /// Which blocklist is there, if one is that this process may look at: another is made of other pins.
+    pub(crate) fn which(&self) -> Option<Inode> {
+        self.inode(&self.path(shapes::CONFIG.name)).ok().flatten()
     }
 
     fn inode(&self, path: &Path) -> Result<Option<Inode>> {

@@ -362,3 +362,21 @@ fn a_lock_has_one_writer_at_a_time() {
     assert_eq!(Writer::holding(&lock, &blocklist).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(Writer::holding(&lock, &blocklist).unwrap_err().kind(), ErrorKind::NotFound);
 }
+
+#[test]
+fn a_reader_goes_on_with_the_blocklist_that_is_there() {
+    let _sandbox = need!(Sandbox::new());
+    let (blocklist, lock) = blocklist(4);
+    let mut reader = Reader::open(&blocklist).unwrap();
+    let (one, two) = (prefix("192.0.2.1/32"), prefix("192.0.2.2/32"));
+    Writer::holding(&lock, &blocklist).unwrap().add(&[Item::new(one)], None, None).unwrap();
+    assert!(reader.test(one.addr()).unwrap().drops);
+    blocklist.purge(&lock).unwrap();
+    drop(lock);
+    assert_eq!(reader.rules(false).unwrap_err().kind(), ErrorKind::NotFound);
+    let (_, lock) = self::blocklist(8);
+    Writer::holding(&lock, &blocklist).unwrap().add(&[Item::new(two)], None, None).unwrap();
+    let rules = reader.rules(false).unwrap();
+    assert_eq!(rules.iter().map(|rule| rule.prefix).collect::<Vec<_>>(), [two]);
+    assert_eq!(reader.settings().unwrap().max_rules, 8);
+}
