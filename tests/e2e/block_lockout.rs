@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use loader::map::Map;
+
 use crate::bench::refused;
 use crate::block_commands::{block, blocked_pair, file, listed};
 use crate::command::{Ran, command, run};
@@ -153,6 +155,21 @@ fn dropping_by_default_ends_unless_it_is_confirmed() {
     refused(&["confirm", "lo"], 1, &["no change of `lo` waits to be confirmed"]);
     xdpload(&["confirm"]).ok();
     assert_udp(&veth, OTHER, 0);
+}
+
+/// Who tries again and again does not put off the end either.
+#[test]
+fn a_default_on_trial_ends_in_time_whatever_is_refused_meanwhile() {
+    let (_sandbox, _veth) = need!(blocked_pair(&["--max-rules", "64"]));
+    run(&mut command("ip", &["link", "add", "two0", "type", "veth", "peer", "name", "two1"])).ok();
+    block(&["on", NEAR, "--default", "drop", "--confirm", "60s"]).ok();
+    let config = Map::open_pinned("/sys/fs/bpf/xdpload/block/config").unwrap();
+    let settings = || config.lookup(&[0; 4]).unwrap().unwrap().single().unwrap().to_vec();
+    let before = settings();
+    for setting in ["--count-only=true", "--default=pass", "--default=drop"] {
+        refused(&["block", "on", "two0", "--mode=offload", "--force", setting], 1, &["offload mode"]);
+        assert_eq!(settings(), before, "{setting}");
+    }
 }
 
 /// What was dropped for good before a trial is so after it.

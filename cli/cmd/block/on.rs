@@ -1,6 +1,7 @@
 //! `xdpload block on`.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
 use blocklist::{
@@ -306,11 +307,12 @@ impl TurningOn<'_> {
     /// Sets what is to be set, and attaches to all interfaces; after a refusal all is as it was.
     fn turn_on(&self, writer: &mut Writer) -> Result<OnDocument> {
         let args = self.args;
+        let seen = Instant::now();
         let before = writer.reader().settings()?;
         writer.set(args.count_only, unlisted(args, before.unlisted))?;
         match self.attach_all() {
             Ok(interfaces) => Ok(OnDocument::new(interfaces, writer.reader().settings()?, again(args))),
-            Err(error) => match writer.set(Some(before.count_only), Some(before.unlisted)) {
+            Err(error) => match writer.set(Some(before.count_only), Some(still(before.unlisted, seen))) {
                 Ok(()) => Err(error),
                 Err(failure) => Err(error.context(format!("the settings are changed ({failure})"))),
             },
@@ -393,6 +395,18 @@ impl TurningOn<'_> {
         let explain_native = |refusal| doctor::explain_native(refusal, plan, root);
         executed.loaded.attachments().iter().for_each(|attached| crate::cmd::warn(attached, explain_native));
         Ok(executed)
+    }
+}
+
+/// What `unlisted` has become since it was `seen`: a drop that ends when it was to end then.
+fn still(unlisted: Unlisted, seen: Instant) -> Unlisted {
+    match unlisted {
+        // Ends are rounded up to units of 1.07 s: by less than one too early, it is the same one.
+        Unlisted::Drop(Some(left)) => {
+            let gone = seen.elapsed() + Duration::from_millis(500);
+            Unlisted::Drop(Some(left.saturating_sub(gone)))
+        }
+        other => other,
     }
 }
 
