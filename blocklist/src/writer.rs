@@ -8,7 +8,7 @@ use loader::map::UpdateFlags;
 use loader::{Context as _, Error, ErrorKind, Result};
 
 use crate::layout::{RuleValue, flags, trie_key, u32_at};
-use crate::list::{Item, distinct, in_order, repeats};
+use crate::list::{Item, distinct, each_repeat, in_order, repeats};
 use crate::prefix::{Shown, canonical};
 use crate::rules::{Reader, Unlisted};
 use crate::sets::DEFAULT;
@@ -102,7 +102,8 @@ impl Writer {
     /// Lets the set called `set`, or the default one, hold each prefix, for its own time, else for `ttl` from now, else
     /// for good: all of them, or after a refusal none. Times are rounded up to [units of 1.07 s](crate#times).
     ///
-    /// The set that a list names for an item is of no account here. No room is an error with the cause
+    /// Of items with the same prefix the one that stays the longest counts, and all but the first are
+    /// [`Added::Kept`]. The set that a list names for an item is of no account here. No room is an error with the cause
     /// [`Full`](loader::Cause::Full).
     pub fn add(&mut self, items: &[Item], set: Option<&str>, ttl: Option<Duration>) -> Result<Vec<Added>> {
         let added = self.add_all(items, set, ttl);
@@ -121,14 +122,20 @@ impl Writer {
             self.reader.table.read_all()?;
         }
         let prefixes: Vec<_> = items.iter().map(Item::prefix).collect();
+        let mut ends: Vec<_> = items.iter().map(|item| Some(self.end_of(item, ttl))).collect();
+        each_repeat(&prefixes, &mut |first, next| {
+            let both = [ends[first], ends[next].take()].into_iter().flatten();
+            // No end is 0, and the last of all.
+            ends[first] = both.max_by_key(|end| end.wrapping_sub(1));
+        });
         let mut answers = Vec::with_capacity(items.len());
-        for ((item, &prefix), is_repeated) in items.iter().zip(&prefixes).zip(repeats(&prefixes)) {
-            if is_repeated {
+        for (&prefix, end) in prefixes.iter().zip(ends) {
+            let Some(end) = end else {
                 answers.push(Added::Kept);
                 continue;
-            }
+            };
             let old = self.reader.table.find(prefix)?;
-            answers.push(self.hold(prefix, old.as_ref(), set, self.end_of(item, ttl))?);
+            answers.push(self.hold(prefix, old.as_ref(), set, end)?);
         }
         self.commit()?;
         Ok(answers)

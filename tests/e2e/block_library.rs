@@ -380,3 +380,24 @@ fn a_reader_goes_on_with_the_blocklist_that_is_there() {
     assert_eq!(rules.iter().map(|rule| rule.prefix).collect::<Vec<_>>(), [two]);
     assert_eq!(reader.settings().unwrap().max_rules, 8);
 }
+
+#[test]
+fn of_one_that_is_added_several_times_at_once_the_longest_time_counts() {
+    let _sandbox = need!(Sandbox::new());
+    let (blocklist, lock) = blocklist(100);
+    let mut writer = Writer::holding(&lock, &blocklist).unwrap();
+    let [one, two] = ["192.0.2.1/32", "192.0.2.2/32"].map(prefix);
+    let timed = |prefix: IpNet, seconds: u32| Item::new(prefix).for_seconds(seconds);
+    let all = [timed(one, 60), timed(two, 60), timed(one, 3600), Item::new(two), timed(one, 70)];
+    let mut left = |ttl: Option<Duration>| {
+        writer.add(&all, None, ttl).unwrap();
+        [one, two]
+            .map(|prefix| writer.reader().rule(prefix).unwrap().unwrap().left.map(|left| left.as_secs()))
+    };
+    let [first, second] = left(Some(Duration::from_secs(600)));
+    assert!((3000..=3602).contains(&first.unwrap()) && (500..=602).contains(&second.unwrap()));
+    assert_eq!(left(None)[1], None);
+    let [three, four] = ["192.0.2.3/32", "192.0.2.4/32"].map(|text| timed(prefix(text), 60));
+    let answers = writer.add(&[three, four, three], None, None).unwrap();
+    assert_eq!(answers, [Added::New, Added::New, Added::Kept]);
+}

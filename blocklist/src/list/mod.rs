@@ -288,13 +288,21 @@ pub(crate) fn in_order<T: Copy>(all: &[T], prefix: impl Fn(&T) -> IpNet) -> Vec<
 
 /// Which of these prefixes have come before.
 pub(crate) fn repeats(prefixes: &[IpNet]) -> Vec<bool> {
-    let order = numbers_in_order(&mut prefixes.iter().copied());
     let mut repeats = vec![false; prefixes.len()];
-    for pair in order.windows(2) {
-        let [first, next] = [pair[0], pair[1]].map(|number| number as usize);
-        repeats[next] = prefixes[first] == prefixes[next];
-    }
+    each_repeat(prefixes, &mut |_, next| repeats[next] = true);
     repeats
+}
+
+/// Tells of each prefix that has come before, by the places of the first of its like and of itself.
+pub(crate) fn each_repeat(prefixes: &[IpNet], tell: &mut dyn FnMut(usize, usize)) {
+    let mut first = None;
+    for number in numbers_in_order(&mut prefixes.iter().copied()) {
+        let number = number as usize;
+        match first.filter(|&first: &usize| prefixes[first] == prefixes[number]) {
+            Some(first) => tell(first, number),
+            None => first = Some(number),
+        }
+    }
 }
 
 /// The numbers of prefixes in the order of these, of equal ones the first before the others. A sort for each type that
