@@ -215,8 +215,10 @@ impl Reader {
         let (now, mut holds) = (self.clock.now()?, Vec::new());
         for set in (0..u32::BITS).filter(|set| rule.sets & (1 << set) != 0) {
             let end = self.sets.end_of(rule.prefix, set)?;
+            // Of a rule that ends each set has an end: a writer has taken out one that has none any more.
+            let is_gone = end == 0 && rule.left.is_some();
             // What has ended, no writer has taken out yet.
-            if !now.is_past(end) {
+            if !is_gone && !now.is_past(end) {
                 holds.push((1 << set, (end != 0).then(|| now.until(end))));
             }
         }

@@ -401,3 +401,24 @@ fn of_one_that_is_added_several_times_at_once_the_longest_time_counts() {
     let answers = writer.add(&[three, four, three], None, None).unwrap();
     assert_eq!(answers, [Added::New, Added::New, Added::Kept]);
 }
+
+/// `block save` reads the rules, and then of each the holds.
+#[test]
+fn a_hold_that_has_gone_since_the_rule_was_read_is_none_for_good() {
+    let _sandbox = need!(Sandbox::new());
+    let (blocklist, lock) = blocklist(100);
+    let mut writer = Writer::holding(&lock, &blocklist).unwrap();
+    let one = prefix("192.0.2.1/32");
+    for set in ["a", "b"] {
+        writer.add(&[Item::new(one)], Some(set), Some(Duration::from_secs(3600))).unwrap();
+    }
+    let mut reader = Reader::open(&blocklist).unwrap();
+    let rule = reader.rule(one).unwrap().unwrap();
+    assert_eq!(reader.holds(&rule).unwrap().len(), 2);
+    writer.remove(&[one], Some("a")).unwrap();
+    for reader in [&mut reader, writer.reader()] {
+        let holds = reader.holds(&rule).unwrap();
+        let [(set, Some(left))] = &holds[..] else { panic!("{holds:?}") };
+        assert!(reader.set_names(*set) == ["b"] && left.as_secs() > 3000, "{left:?}");
+    }
+}
