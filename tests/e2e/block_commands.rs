@@ -79,6 +79,8 @@ fn on_off_and_on_again() {
     // Another namespace needs the rules as well.
     block(&["on", FAR, "--netns=far"]).ok();
     assert_udp(&veth, BLOCKED, 0);
+    refused(&["block", "off", NEAR, "--purge"], 1, &["the blocklist stays on 1 other interfaces"]);
+    assert_udp(&veth, BLOCKED, 0);
     block(&["off", "--purge"]).ok().stdout_has("is off: near0\n").stdout_has("is off: far0\n");
     assert_eq!(veth.far.run(|| attached_by_ip(FAR)), None);
     assert_eq!(sandbox.pins(), [""; 0]);

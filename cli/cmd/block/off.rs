@@ -41,8 +41,9 @@ pub(super) fn off(args: &Off) -> Result<()> {
             return Err(not_on(interface));
         }
     }
-    let left =
-        all.iter().filter(|interface| chosen.iter().all(|own| own.index() != interface.index())).count();
+    let elsewhere = if args.purge { running_elsewhere(&blocklist, &mut ids, &socket)? } else { Vec::new() };
+    let here = all.iter().filter(|interface| chosen.iter().all(|own| own.index() != interface.index()));
+    let left = here.count() + if args.interfaces.is_empty() { 0 } else { elsewhere.len() };
     if args.purge && left > 0 {
         let message = format!("the blocklist stays on {left} other interfaces, which need its rules");
         let purge = blocklist.command("off --purge");
@@ -50,9 +51,7 @@ pub(super) fn off(args: &Off) -> Result<()> {
             Error::new(ErrorKind::Conflict, message).with_help(format!("{purge} turns it off everywhere"))
         );
     }
-    if args.purge && args.interfaces.is_empty() {
-        chosen.extend(running_elsewhere(&blocklist, &mut ids, &socket)?);
-    }
+    chosen.extend(elsewhere);
     let first = chosen.first().filter(|_| !args.interfaces.is_empty()).map(not_on);
     let interfaces = take_off_all(chosen, &ids, &args.bpffs.root)?;
     // Somebody else has taken it off meanwhile.
