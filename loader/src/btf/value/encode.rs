@@ -39,7 +39,9 @@ struct Encoder<'b> {
 
 impl Encoder<'_> {
     fn value(&mut self, field: Field, value: &Value) -> Result<()> {
-        if let Some(bytes) = self.plain_bytes(field.ty, value)? {
+        // The bytes of a bit-field's type would be written over its neighbours too.
+        let plain = if field.bitfield_bits == 0 { self.plain_bytes(field.ty, value)? } else { None };
+        if let Some(bytes) = plain {
             return self.put(field, &bytes);
         }
         match &self.btf.get(self.btf.resolve(field.ty)?)?.shape {

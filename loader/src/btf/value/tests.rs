@@ -330,6 +330,13 @@ fn what_means_nothing_for_a_type_is_refused() {
             "hex:0".into(),
             "expected pairs of hexadecimal digits for field `src`, a __u32 of 4 bytes, found `hex:0`",
         ),
+        (
+            "low",
+            "hex:03000000".into(),
+            "expected a number for field `low`, an int of 4 bytes, found `hex:03000000`",
+        ),
+        ("low", Value::Bytes(vec![3; 4]), "expected a number for field `low`, an int of 4 bytes, found 4 bytes"),
+        ("low", "0.0.0.3".into(), "expected a number for field `low`, an int of 4 bytes, found `0.0.0.3`"),
         ("name", "123456789".into(), "`123456789` is too long for field `name`, a char [8] of 8 bytes"),
         ("name", 1.into(), "expected a list for field `name`, a char [8] of 8 bytes, found 1"),
         ("pair", [1].into(), "expected 2 elements for field `pair`, an int [2] of 8 bytes, found 1"),
