@@ -99,6 +99,10 @@ impl Decoder<'_> {
         let number = self.bits(start, len)?;
         Ok(match number {
             0 | 1 if int.is_bool() => Value::Bool(number == 1),
+            // None that C has: what encodes a value refuses such a number, but not the bytes.
+            _ if int.is_bool() && field.bitfield_bits == 0 => {
+                Value::Bytes(self.whole_bytes(field, int.size)?.to_vec())
+            }
             _ if int.is_signed() => Value::Int(sign_extended(number, len)),
             _ => Value::Int(number.into()),
         })

@@ -144,6 +144,7 @@ fn numbers_names_and_texts_are_there_and_back() {
     for truth in [Value::Bool(true), "true".into(), "1".into(), 1_u8.into()] {
         assert_reads_as("on", truth, true);
     }
+    assert_reads_as("on", "hex:40", Value::Bytes(vec![0x40]));
     assert_reads_as("protocol", "UDP", "UDP");
     assert_reads_as("protocol", 6_u8, "TCP");
     assert_reads_as("protocol", "7", 7_u8);
