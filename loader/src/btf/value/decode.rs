@@ -8,7 +8,7 @@ use super::super::view::{MAX_DEPTH, Types as _};
 use super::bits::Bits;
 use super::{Field, Value};
 use crate::bytes::ByteOrder;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, escape};
 use crate::order::sort_by_key;
 
 /// How many values there may be for each byte. A union shows its bytes once for each member, and so on inwards.
@@ -228,12 +228,14 @@ fn sign_extended(number: u64, len: u64) -> i128 {
     if len > 0 && number >> (len - 1) == 1 { number - (1 << len) } else { number }
 }
 
-/// The text in an array of characters; none if it is no text, or if something is behind its end.
+/// The text in an array of characters; none if it is no text, or if something is behind its end. Nor is it one that
+/// would be read as something else: as bytes, or as what is printed in the place of characters that do harm.
 fn text(bytes: &[u8]) -> Option<&str> {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     let (text, rest) = bytes.split_at(end);
     let text = std::str::from_utf8(text).ok()?;
-    (rest.iter().all(|&byte| byte == 0) && !text.contains(char::is_control)).then_some(text)
+    let is_itself = !text.starts_with("hex:") && escape(text) == text;
+    (rest.iter().all(|&byte| byte == 0) && is_itself).then_some(text)
 }
 
 impl Btf {

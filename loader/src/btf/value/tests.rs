@@ -154,6 +154,9 @@ fn numbers_names_and_texts_are_there_and_back() {
     assert_reads_as("name", "eth0", "eth0");
     assert_reads_as("name", "12345678", "12345678");
     assert_reads_as("name", "hex:6100620000000000", [97, 0, 98, 0, 0, 0, 0, 0]);
+    // What would be taken for bytes, and a character that turns a line around, which is printed as `\u{202e}`.
+    assert_reads_as("name", "hex:6865783a61310000", [104, 101, 120, 58, 97, 49, 0, 0]);
+    assert_reads_as("name", "\u{202e}abc", [-30, -128, -82, 97, 98, 99, 0, 0]);
     assert_reads_as("rate", 0.5, 0.5);
     assert_reads_as("rate", "-3", -3.0);
     assert_reads_as("share", 7_u8, 7.0);
