@@ -136,13 +136,18 @@ impl Decoder<'_> {
     }
 
     fn float(&self, field: Field, size: u32) -> Result<Value> {
-        match size {
+        let number: Option<f64> = match size {
             4 => {
                 let bits = u32::try_from(self.bits(field.bit_offset, 32)?).unwrap_or_default();
-                Ok(Value::Float(f32::from_bits(bits).into()))
+                Some(f32::from_bits(bits).into())
             }
-            8 => Ok(Value::Float(f64::from_bits(self.bits(field.bit_offset, 64)?))),
-            _ => Ok(Value::Bytes(self.whole_bytes(field, size)?.to_vec())),
+            8 => Some(f64::from_bits(self.bits(field.bit_offset, 64)?)),
+            _ => None,
+        };
+        // What is no number has many patterns of bits, and a union may have another member in them.
+        match number.filter(|number| !number.is_nan()) {
+            Some(number) => Ok(Value::Float(number)),
+            None => Ok(Value::Bytes(self.whole_bytes(field, size)?.to_vec())),
         }
     }
 

@@ -160,8 +160,30 @@ fn numbers_names_and_texts_are_there_and_back() {
     assert_reads_as("rate", 0.5, 0.5);
     assert_reads_as("rate", "-3", -3.0);
     assert_reads_as("share", 7_u8, 7.0);
+    assert_reads_as("share", "-inf", f64::NEG_INFINITY);
     assert_reads_as("next", "0xffff888000000000", Value::Pointer(0xffff_8880_0000_0000));
     assert_reads_as("wide", Value::Bytes(vec![1; 16]), Value::Bytes(vec![1; 16]));
+}
+
+/// Written last, the member of a union that is no number would change what the others have in the same bytes.
+#[test]
+fn all_bits_of_what_is_no_number_come_back() {
+    let mut t = Types { writer: BtfWriter::new() };
+    let unsigned = t.int("unsigned int", 4, 0);
+    let float = t.add("float", Shape::Float { size: 4 });
+    let members = t.composite(4, &[("raw", unsigned, 0, 0), ("share", float, 0, 0)]);
+    let both = t.add("both", Shape::Union(members));
+    let btf = t.read();
+    for order in ORDERS {
+        for bits in
+            [u32::MAX, f32::NAN.to_bits(), 0x7f80_0001, f32::INFINITY.to_bits(), 0x8000_0000, 0x3dcc_cccd]
+        {
+            let bytes = bits.to_le_bytes();
+            let (decoded, mut again) = (btf.decode(both, &bytes, order).unwrap(), [0; 4]);
+            btf.encode(both, &decoded, &mut again, order).unwrap();
+            assert_eq!(again, bytes, "{decoded:?}");
+        }
+    }
 }
 
 #[test]
@@ -339,7 +361,11 @@ fn what_means_nothing_for_a_type_is_refused() {
             "hex:03000000".into(),
             "expected a number for field `low`, an int of 4 bytes, found `hex:03000000`",
         ),
-        ("low", Value::Bytes(vec![3; 4]), "expected a number for field `low`, an int of 4 bytes, found 4 bytes"),
+        (
+            "low",
+            Value::Bytes(vec![3; 4]),
+            "expected a number for field `low`, an int of 4 bytes, found 4 bytes",
+        ),
         ("low", "0.0.0.3".into(), "expected a number for field `low`, an int of 4 bytes, found `0.0.0.3`"),
         ("name", "123456789".into(), "`123456789` is too long for field `name`, a char [8] of 8 bytes"),
         ("name", 1.into(), "expected a list for field `name`, a char [8] of 8 bytes, found 1"),
