@@ -172,7 +172,9 @@ impl Encoder<'_> {
     }
 
     fn list(&mut self, field: Field, array: Array, list: &[Value]) -> Result<()> {
-        if u32::try_from(list.len()) != Ok(array.len) {
+        let size = u64::from(self.btf.size_of(array.element)?);
+        // However many elements without bytes there are, none is shown.
+        if u32::try_from(list.len()) != Ok(array.len) && (size > 0 || !list.is_empty()) {
             let target = self.target(field.ty);
             return Err(invalid(format!(
                 "expected {} elements for {target}, found {}",
@@ -180,7 +182,6 @@ impl Encoder<'_> {
                 list.len()
             )));
         }
-        let size = u64::from(self.btf.size_of(array.element)?);
         let mut bit_offset = field.bit_offset;
         for (index, value) in list.iter().enumerate() {
             self.below(&format!("[{index}]"), |encoder| {

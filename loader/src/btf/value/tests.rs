@@ -187,6 +187,23 @@ fn all_bits_of_what_is_no_number_come_back() {
 }
 
 #[test]
+fn elements_without_bytes_are_there_and_back() {
+    let mut t = Types { writer: BtfWriter::new() };
+    let int = t.int("int", 4, BTF_INT_SIGNED);
+    let none = t.array(int, 0);
+    let pair = t.array(none, 2);
+    let members = t.composite(4, &[("none", none, 0, 0), ("pair", pair, 0, 0), ("last", int, 0, 0)]);
+    let all = t.add("all", Shape::Struct(members));
+    let btf = t.read();
+    let (bytes, mut again) = ([7, 0, 0, 0], [0; 4]);
+    let decoded = btf.decode(all, &bytes, ByteOrder::Little).unwrap();
+    btf.encode(all, &decoded, &mut again, ByteOrder::Little).unwrap();
+    assert_eq!(again, bytes);
+    let refused = btf.encode(none, &[1].into(), &mut [], ByteOrder::Little).unwrap_err();
+    assert_eq!(refused.to_string(), "expected 0 elements for an int [] of 0 bytes, found 1");
+}
+
+#[test]
 fn each_of_many_numbers_has_its_first_name() {
     let mut t = Types { writer: BtfWriter::new() };
     let minus_one = u64::MAX;
