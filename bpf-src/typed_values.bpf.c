@@ -44,6 +44,26 @@ struct {
 	__type(value, struct limit);
 } by_cpu SEC(".maps");
 
+// Eight bytes that are no number, and four that may be a negative one.
+struct range {
+	__u32 first;
+	__u32 last;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct range);
+} ranges SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, int);
+} changes SEC(".maps");
+
 // Constants, of which user space may choose others before the load.
 const volatile struct flow only = { .protocol = UDP };
 const volatile enum protocol protocol = TCP;
@@ -60,11 +80,15 @@ int xdp_typed(struct xdp_md *ctx)
 	struct limit *found = bpf_map_lookup_elem(&limits, &flow);
 	__u32 key = 0;
 	struct limit *mine = bpf_map_lookup_elem(&by_cpu, &key);
+	struct range *range = bpf_map_lookup_elem(&ranges, &key);
+	int *change = bpf_map_lookup_elem(&changes, &key);
 
 	__sync_fetch_and_add(&seen, 1);
 	totals[seen & 3] += 1;
 	if (mine)
 		mine->packets += 1;
+	if (range && change)
+		range->last += *change;
 	if (found && found->on && found->packets > limit.packets)
 		return XDP_DROP;
 	return XDP_PASS;

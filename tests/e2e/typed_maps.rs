@@ -114,6 +114,21 @@ fn values_of_all_cpus_have_types_too() {
 }
 
 #[test]
+fn only_what_is_a_number_by_its_type_is_summed_and_with_its_sign() {
+    let (_sandbox, _veth) = need!(attached(&object("typed_values")));
+    let (ranges, changes) = (of("ranges"), of("changes"));
+    printed(&["set", &ranges, "0", r#"{"first": 1, "last": 2}"#]);
+    let range = answer(&["map", "get", &ranges, "0"]);
+    assert_eq!(range.get("sum"), None, "{range}");
+    assert!(printed(&["dump", &ranges]).starts_with(r#"0: (by CPU: {"first":1,"last":2}"#));
+    printed(&["set", &changes, "0", "-3"]);
+    let change = answer(&["map", "get", &changes, "0"]);
+    let cpus = i64::try_from(change["values"].as_array().expect("each CPU has a value").len()).unwrap();
+    assert_eq!(change["sum"], -3 * cpus);
+    assert!(printed(&["dump", &changes]).starts_with(&format!("0: {} (by CPU: -3", -3 * cpus)));
+}
+
+#[test]
 fn variables_are_read_and_written_by_name() {
     let (_sandbox, _veth) = need!(attached(&object("typed_values")));
     let (data, bss, rodata) = (of(".data"), of(".bss"), of(".rodata"));

@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde::ser::{Error as _, SerializeSeq as _, Serializer};
 
 use self::view::{View, Words};
-use crate::{args, format, output, value};
+use crate::{args, output, value};
 
 /// The command that `words` after `map` name, if it takes them.
 pub(super) fn alone(words: &[OsString]) -> Option<args::Map> {
@@ -383,7 +383,20 @@ struct Entry {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     values: Vec<Words>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sum: Option<u64>,
+    sum: Option<i128>,
+}
+
+/// The sum of numbers as 64 bits have it, with a sign if one of them is below 0; none if one is no number.
+fn sum(mut numbers: impl Iterator<Item = Option<i128>>) -> Option<i128> {
+    let (mut sum, mut is_signed) = (0_u64, false);
+    numbers.try_for_each(|number| {
+        let number = number?;
+        is_signed |= number < 0;
+        let low = u64::try_from(number & i128::from(u64::MAX)).ok()?;
+        sum = sum.wrapping_add(low);
+        Some(())
+    })?;
+    Some(if is_signed { i64::from_ne_bytes(sum.to_ne_bytes()).into() } else { sum.into() })
 }
 
 /// An entry that was asked for by its key, which whoever asked need not be told in text.
@@ -402,13 +415,12 @@ impl Entry {
     fn new(key: &[u8], value: &Value, view: &View) -> Self {
         let words = |bytes| view.value(bytes);
         let per_cpu = value.is_per_cpu();
-        let numbers =
-            || value.all().map(format::number).try_fold(0u64, |sum, number| Some(sum.wrapping_add(number?)));
+        let numbers = || value.all().map(|bytes| view.number(bytes));
         Self {
             key: view.key(key),
             value: value.single().map(words),
             values: if per_cpu { value.all().map(words).collect() } else { Vec::new() },
-            sum: if per_cpu { numbers() } else { None },
+            sum: if per_cpu { sum(numbers()) } else { None },
         }
     }
 

@@ -68,6 +68,15 @@ impl View {
         self.words(bytes, bytes, field, self.formats.value_format)
     }
 
+    /// The number that a value is: by its type, if it has one, else by its size.
+    pub(super) fn number(&self, bytes: &[u8]) -> Option<i128> {
+        let Some(types) = &self.types else { return format::number(bytes).map(Into::into) };
+        match types.btf.decode(types.value, bytes, ByteOrder::NATIVE) {
+            Ok(Value::Int(number)) => Some(number),
+            _ => None,
+        }
+    }
+
     /// The variable that `field` is in `bytes`, the value of a section's map.
     pub(super) fn variable(&self, field: Field, bytes: &[u8]) -> Result<Words> {
         let part = bytes.get(self.bytes_of(field)?).unwrap_or_default();
