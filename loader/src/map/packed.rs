@@ -2,11 +2,11 @@
 
 use super::elements::lacks_batch;
 use super::entries::has_buckets;
-use super::{Map, UpdateFlags, is_indexed};
+use super::{Map, UpdateFlags};
 use crate::error::{Error, Result};
 use crate::sys::Errno;
 use crate::sys::map::Batch;
-use crate::uapi::bpf::Cmd;
+use crate::uapi::bpf::{Cmd, MapType};
 
 /// Entries of a call in bulk: enough that the call itself costs nothing beside them.
 const PAGE_ENTRIES: usize = 16_384;
@@ -102,8 +102,7 @@ impl Map {
 
     fn scan_pages(&self, give: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
         let (key_size, value_bytes) = (self.key_size(), self.value_bytes()?);
-        // The walk of a trie may start over, which `entries` notices.
-        if !is_indexed(self.map_type()) && !has_buckets(self.map_type()) {
+        if !is_read_to_the_end(self.map_type()) {
             return self.scan_entries(give);
         }
         let mut size = PAGE_ENTRIES.min(self.max_entries().max(1) as usize);
@@ -120,11 +119,11 @@ impl Map {
                 }
                 // A bucket has more entries than there is room for; it has no more than the map.
                 Err(Errno::ENOSPC) if size <= self.max_entries() as usize => size *= 2,
-                Ok(()) | Err(Errno::ENOENT | Errno::EINTR) => {
+                Ok(()) | Err(Errno::ENOENT) => {
                     if count > 0 {
                         give(&keys[..count * key_size], &values[..count * value_bytes]);
                     }
-                    if answer != Ok(()) && answer != Err(Errno::EINTR) || count == 0 {
+                    if answer != Ok(()) || count == 0 {
                         return Ok(());
                     }
                     from = Some(to.clone());
@@ -147,5 +146,27 @@ impl Map {
             return Ok(len / size);
         }
         Err(self.misfit(format_args!("expected {what} of {size} bytes, found {len} bytes in all")))
+    }
+}
+
+/// Whether pages alone give each entry of such a map once. The walk of a trie may start over, and before 6.14 a page
+/// ends with EINTR at an empty place of an array of maps, and so do all that begin there (`generic_map_lookup_batch()`
+/// in `kernel/bpf/syscall.c`): [`Map::entries`] takes care of both.
+fn is_read_to_the_end(map_type: MapType) -> bool {
+    has_buckets(map_type) || matches!(map_type, MapType::ARRAY | MapType::PERCPU_ARRAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_read_alone_where_they_cannot_stop_or_start_over() {
+        for whole in [MapType::ARRAY, MapType::PERCPU_ARRAY, MapType::LRU_HASH, MapType::HASH_OF_MAPS] {
+            assert!(is_read_to_the_end(whole), "{whole}");
+        }
+        for other in [MapType::ARRAY_OF_MAPS, MapType::LPM_TRIE, MapType::DEVMAP, MapType::SOCKMAP] {
+            assert!(!is_read_to_the_end(other), "{other}");
+        }
     }
 }
