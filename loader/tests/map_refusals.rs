@@ -209,6 +209,21 @@ fn a_shape_that_no_kernel_makes() {
             offset("array")
         ),
     );
+    refused(
+        changed(name, "hash", |map| map.shape.map_extra = 5),
+        &format!(
+            "{}: no kernel makes map `hash` (hash): its map_extra is 0x5, and this type has none\n\
+             help: remove `map_extra` from it",
+            offset("hash")
+        ),
+    );
+    // What it means for a type that is newer than this nobody knows.
+    assert!(
+        changed(name, "hash", |map| {
+            (map.shape.map_type, map.shape.map_extra) = (MapType(1000), 5);
+        })
+        .is_ok()
+    );
     for (size, told) in [
         (0, "its definition gives no size of values\nhelp: add `__type(value, ...)` to it"),
         (

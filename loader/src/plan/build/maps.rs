@@ -442,12 +442,24 @@ fn refuse_shape(map: &MapSpec, shape: MapShape) -> Result<()> {
         let flag =
             if is_btf { "__uint(map_flags, BPF_F_NO_PREALLOC)" } else { ".map_flags = BPF_F_NO_PREALLOC" };
         ("tries must have the flag BPF_F_NO_PREALLOC".to_owned(), format!("add `{flag}` to its definition"))
+    } else if shape.map_extra != 0 && !may_take_extra(shape.map_type) {
+        let extra = shape.map_extra;
+        (
+            format!("its map_extra is {extra:#x}, and this type has none"),
+            "remove `map_extra` from it".to_owned(),
+        )
     } else {
         return Ok(());
     };
     let message = format!("no kernel makes map {} ({}): {lacks}", quote(&map.name), shape.map_type);
     let error = Error::malformed(format!("section {}", quote(&map.section)), map.offset, message);
     Err(error.with_kind(ErrorKind::Unsupported).with_help(help))
+}
+
+/// Whether `map_extra` means something for the type (`map_create()` in `kernel/bpf/syscall.c`), or may for one that is
+/// newer than this.
+fn may_take_extra(map_type: MapType) -> bool {
+    matches!(map_type, MapType::BLOOM_FILTER | MapType::ARENA) || map_type.name().is_none()
 }
 
 /// What is put into a map must find room there.
