@@ -230,7 +230,7 @@ fn each_kind_of_program_is_loaded_as_what_it_is() {
 
 #[test]
 fn a_program_runs_at_an_entry_of_a_devmap_and_of_a_cpumap() {
-    let (_sandbox, veth) = need!(pair(&["bpftool"]));
+    let (sandbox, veth) = need!(pair(&["bpftool"]));
     veth.let_far_receive_from_xdp();
     let kinds = loader::Object::open(object("kinds")).unwrap();
     let plan = loader::Loader::new(&kinds).all_programs().plan(&loader::Kernel::unknown()).unwrap();
@@ -262,6 +262,17 @@ fn a_program_runs_at_an_entry_of_a_devmap_and_of_a_cpumap() {
         let sent = frame();
         far.send(&sent);
         far.assert_misses(&sent);
+        // What `map dump` prints has the id of the program where its fd is written.
+        let id = devices.info().unwrap().id.to_string();
+        let dumped = xdpload(&["map", "dump", &id]).ok().stdout().to_owned();
+        devices.update_target(&key, veth.near_index(), None).unwrap();
+        let file = sandbox.scratch().join("entries");
+        fs::write(&file, &dumped).unwrap();
+        xdpload(&["map", "load", &id, file.to_str().unwrap()]).ok();
+        assert_eq!(xdpload(&["map", "dump", &id]).ok().stdout(), dumped);
+        devices.update_target(&key, veth.near_index(), None).unwrap();
+        xdpload(&["map", "set", &id, "0", dumped.trim_end().strip_prefix("0: ").unwrap()]).ok();
+        assert_eq!(xdpload(&["map", "dump", &id]).ok().stdout(), dumped);
         for misfit in misfits {
             let fd = loaded.program(misfit).unwrap().as_fd();
             let error = devices.update_target(&key, veth.near_index(), Some(fd)).unwrap_err();

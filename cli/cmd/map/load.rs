@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::view::View;
-use super::{Write, only_by_its_process, open, wait_for_copies, write_variables};
+use super::{Programs, Write, only_by_its_process, open, wait_for_copies, write_variables};
 use crate::value::Json;
 use crate::{args, format, output};
 
@@ -74,6 +74,8 @@ struct Entries<'m> {
     keys: Vec<u8>,
     /// The values of these keys, likewise.
     values: Vec<u8>,
+    /// The programs that values have.
+    programs: Programs,
     /// Whether the file is a document, which says so where it has no entries.
     is_document: bool,
 }
@@ -89,6 +91,7 @@ impl<'m> Entries<'m> {
             variables: Vec::new(),
             keys: Vec::new(),
             values: Vec::new(),
+            programs: Programs::default(),
             is_document: false,
         };
         if path == Path::new("-") {
@@ -201,10 +204,11 @@ impl<'m> Entries<'m> {
                 return Err(Error::new(ErrorKind::InvalidInput, message).with_cause(Cause::OutOfRange));
             }
         }
-        let value = match values {
+        let mut value = match values {
             [value] => self.map.pack(value)?,
             values => self.map.pack_per_cpu(values)?,
         };
+        self.programs.put_fd(self.map, &mut value)?;
         self.keys.extend_from_slice(key);
         self.values.extend_from_slice(&value);
         Ok(())

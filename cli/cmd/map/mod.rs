@@ -5,10 +5,11 @@ mod view;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::{BTreeMap, btree_map};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufWriter, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use loader::attach::Interface;
@@ -218,7 +219,9 @@ fn set(args: &args::MapSet) -> Result<()> {
     let done = if map.holds_fds() {
         map.update_fd(&key, open_held(&map, &args.value)?, flags)
     } else {
-        map.update(&key, &view.parse_value(&args.value)?, flags)
+        let (mut value, mut programs) = (view.parse_value(&args.value)?, Programs::default());
+        programs.put_fd(&map, &mut value)?;
+        map.update(&key, &value, flags)
     };
     done.context(|| format!("key {}", quote(&args.key)))?;
     output::changed(args.form, &Changed { key: args.key.clone(), done: "set" })
@@ -241,6 +244,32 @@ fn open_held(map: &Map, word: &str) -> Result<OwnedFd> {
         }
         MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS => Ok(Map::from_id(by_id()?)?.into()),
         _ => Err(only_by_its_process(map_type)),
+    }
+}
+
+/// The programs in the entries of a devmap or cpumap, by their ids, which are read where an fd is written.
+#[derive(Default)]
+struct Programs(BTreeMap<u32, Program>);
+
+impl Programs {
+    /// Puts the fd of a program in the place of its id, if `value` is of such a map and has one.
+    fn put_fd(&mut self, map: &Map, value: &mut [u8]) -> Result<()> {
+        let may_have_one = matches!(map.map_type(), MapType::DEVMAP | MapType::DEVMAP_HASH | MapType::CPUMAP);
+        let Some([_, _, _, _, place @ ..]) = <&mut [u8; 8]>::try_from(value).ok().filter(|_| may_have_one)
+        else {
+            return Ok(());
+        };
+        let id = u32::from_ne_bytes(*place);
+        // Both say that there is none.
+        if id == 0 || id == u32::MAX {
+            return Ok(());
+        }
+        let program = match self.0.entry(id) {
+            btree_map::Entry::Occupied(known) => known.into_mut(),
+            btree_map::Entry::Vacant(place) => place.insert(Program::from_id(id)?),
+        };
+        *place = program.as_fd().as_raw_fd().to_ne_bytes();
+        Ok(())
     }
 }
 
