@@ -239,6 +239,19 @@ fn writes_may_ask_for_a_new_or_an_existing_key() {
     assert_eq!(dump(&[]), lines(["1: 7", "2: 7"]));
 }
 
+/// The kernel deletes what is not there without a word.
+#[test]
+fn what_a_map_of_interfaces_or_cpus_does_not_have_is_not_deleted() {
+    let _sandbox = need!(map("devmap 4 4 4 0"));
+    let cpus = "/sys/fs/bpf/cpus";
+    create(cpus, "cpumap 4 4 1 0");
+    for (pin, value) in [(PIN, "1"), (cpus, "64")] {
+        refused(&["map", "delete", pin, "0"], 1, &["the map has no key `0`"]);
+        on_map(&["set", pin, "0", value]).ok();
+        assert_eq!(on_map(&["delete", pin, "0"]).ok().stdout(), "deleted 0\n");
+    }
+}
+
 #[test]
 fn values_of_all_cpus_are_summed_and_listed() {
     let _sandbox = need!(map("percpu_hash 4 8 16 0"));

@@ -327,7 +327,9 @@ fn delete(args: &args::MapDelete) -> Result<()> {
     let _lock = wait_for_copies(&args.bpffs)?;
     let map = open(&args.choice)?;
     let key = View::of(&map, args::Formats::default())?.parse_key(&args.key)?;
-    if !map.delete(&key)? {
+    // To delete what is not there is no error in these.
+    let is_silent = matches!(map.map_type(), MapType::DEVMAP | MapType::CPUMAP);
+    if is_silent && map.lookup(&key)?.is_none() || !map.delete(&key)? {
         return Err(no_entry(&args.key));
     }
     output::changed(args.form, &Changed { key: args.key.clone(), done: "deleted" })

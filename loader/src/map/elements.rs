@@ -114,6 +114,8 @@ impl Map {
     }
 
     /// Deletes the entry of `key`, and tells whether there was one: one `BPF_MAP_DELETE_ELEM`.
+    ///
+    /// Of an array of interfaces, CPUs or XDP sockets the kernel does not tell, and the answer is that there was one.
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
         self.check_key(key)?;
         match self.fd.delete(key) {
