@@ -31,8 +31,10 @@ impl MapFd {
         if layout.map_type != MapType::RINGBUF || !size.is_power_of_two() || size < page {
             return Err(Errno::EINVAL);
         }
+        let mapped_twice =
+            size.checked_mul(2).and_then(|size| size.checked_add(page)).ok_or(Errno::ENOMEM)?;
         let consumer = self.mmap_part(0, page, libc::PROT_READ | libc::PROT_WRITE)?;
-        let producer = self.mmap_part(page, page + 2 * size, libc::PROT_READ)?;
+        let producer = self.mmap_part(page, mapped_twice, libc::PROT_READ)?;
         Ok(RingMemory { consumer, producer, page, size })
     }
 }
