@@ -28,27 +28,38 @@ pub struct Swap {
 /// Lists by the names of the sets that are to be equal to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lists {
+    /// For how long an item stays that has no time of its own; 0 for good.
+    seconds: u32,
     /// In order.
     names: Vec<String>,
-    lists: Vec<Vec<Item>>,
+    /// By name.
+    items: Vec<Vec<Item>>,
 }
 
 impl Lists {
-    /// No list at all, by which no set changes.
-    pub fn new() -> Self {
-        Self::default()
+    /// No list at all, by which no set changes. Items of lists stay for their own time, else for `ttl`, in seconds,
+    /// else for good.
+    pub fn new(ttl: Option<Duration>) -> Self {
+        let seconds = |ttl: Duration| {
+            let whole = ttl.as_secs() + u64::from(ttl.subsec_nanos() != 0);
+            u32::try_from(whole.max(1)).unwrap_or(u32::MAX)
+        };
+        Self { seconds: ttl.map_or(0, seconds), ..Self::default() }
     }
 
     /// Has the set called `set` be equal to `items`, in whatever order they are. Of those with the same prefix the one
     /// that stays the longest is left; gives how many were left out.
     pub fn insert(&mut self, set: impl Into<String>, mut items: Vec<Item>) -> usize {
+        for item in items.iter_mut().filter(|item| item.seconds() == 0) {
+            *item = item.for_seconds(self.seconds);
+        }
         let left_out = sort_out(&mut items);
         let set = set.into();
         match self.names.binary_search(&set) {
-            Ok(place) => self.lists[place] = items,
+            Ok(place) => self.items[place] = items,
             Err(place) => {
                 self.names.insert(place, set);
-                self.lists.insert(place, items);
+                self.items.insert(place, items);
             }
         }
         left_out
@@ -61,20 +72,20 @@ impl Lists {
 
     /// The lists in the order of names, each in the order of prefixes.
     pub fn lists(&self) -> impl Iterator<Item = &[Item]> {
-        self.lists.iter().map(Vec::as_slice)
+        self.items.iter().map(Vec::as_slice)
     }
 }
 
 impl Reader {
     /// What [`Writer::load`] would change, which nothing does here.
-    pub fn preview(&mut self, lists: &Lists, ttl: Option<Duration>) -> Result<Vec<Swap>> {
+    pub fn preview(&mut self, lists: &Lists) -> Result<Vec<Swap>> {
         self.refresh()?;
         let mut found = self.all_to_load()?;
         // What has ended goes before a list is loaded.
         found.retain(|found| !self.now.is_past(found.value.end));
         self.sets.forget_ended(self.now);
         let steps = merge(&found, lists);
-        let room = self.make_room(&found, &steps, lists, ttl);
+        let room = self.make_room(&found, &steps, lists);
         // Who asks next, or changes something, is to know what has ended.
         self.sets.forget_holds();
         room?;
@@ -91,13 +102,7 @@ impl Reader {
 
     /// Refuses, before anything is written, what has no room. Gives the order in which rules come and go: none
     /// if there is room for the old lists beside the new ones.
-    fn make_room(
-        &mut self,
-        found: &[Found],
-        steps: &[Step<'_>],
-        lists: &Lists,
-        ttl: Option<Duration>,
-    ) -> Result<Vec<Move>> {
+    fn make_room(&mut self, found: &[Found], steps: &[Step<'_>], lists: &Lists) -> Result<Vec<Move>> {
         self.sets.check_room(lists.names(), used_sets(found))?;
         let new = by_prefix(steps).filter(|steps| steps[0].old.is_none()).count();
         let (with_all, max_rules) = (found.len() + new, self.max_rules() as usize);
@@ -116,21 +121,19 @@ impl Reader {
             let what = "with the new rules beside the old ones whose addresses they share there would be";
             return Err(self.no_room_for(&format!("{what} {on_the_way}")));
         }
-        self.make_room_for_ends(found, steps, lists, &order, ttl.is_some())?;
+        self.make_room_for_ends(found, steps, lists, &order)?;
         Ok(order)
     }
 
-    /// Refuses, in the same way, holds with an end that there is no room for. All have one if `all`, else the items
-    /// with a time of their own.
+    /// Refuses, in the same way, holds with an end that there is no room for.
     fn make_room_for_ends(
         &self,
         found: &[Found],
         steps: &[Step<'_>],
         lists: &Lists,
         order: &[Move],
-        all: bool,
     ) -> Result<()> {
-        let has_end = |step: &Step<'_>| step.new.is_some_and(|(_, item)| all || item.seconds() != 0);
+        let has_end = |step: &Step<'_>| step.new.is_some_and(|(_, item)| item.seconds() != 0);
         let (mut ends, room) = self.sets.count_ends();
         // Rules that stay may be given one.
         let sets: Vec<_> = lists.names().map(|name| self.sets.find(name)).collect();
@@ -167,7 +170,6 @@ struct Wanted<'a> {
     /// By list.
     sets: Vec<u32>,
     lists: &'a Lists,
-    ttl: Option<Duration>,
     steps: &'a [Step<'a>],
 }
 
@@ -190,18 +192,18 @@ impl Writer {
     /// that is done in parts, and no old rule is taken out before all new ones are there that it shares an address
     /// with. A process that is killed on the way, or refused memory, leaves the sets between the two, and the next
     /// call, of whatever lists, makes them exact.
-    pub fn load(&mut self, lists: &Lists, ttl: Option<Duration>) -> Result<Vec<Swap>> {
-        let loaded = self.load_all(lists, ttl);
+    pub fn load(&mut self, lists: &Lists) -> Result<Vec<Swap>> {
+        let loaded = self.load_all(lists);
         self.done(loaded)
     }
 
-    fn load_all(&mut self, lists: &Lists, ttl: Option<Duration>) -> Result<Vec<Swap>> {
+    fn load_all(&mut self, lists: &Lists) -> Result<Vec<Swap>> {
         self.begin()?;
         let found = self.reader.all_to_load()?;
         let steps = merge(&found, lists);
-        let order = self.reader.make_room(&found, &steps, lists, ttl)?;
+        let order = self.reader.make_room(&found, &steps, lists)?;
         let sets = self.numbers(&found, lists)?;
-        let swaps = self.swap(&Wanted { sets, lists, ttl, steps: &steps }, &found, &order);
+        let swaps = self.swap(&Wanted { sets, lists, steps: &steps }, &found, &order);
         if order.is_empty() {
             return swaps;
         }
@@ -252,7 +254,7 @@ impl Writer {
         for steps in by_prefix(wanted.steps) {
             let outlasts = |end: u32| {
                 steps.iter().filter_map(|step| step.new).any(|(_, item)| {
-                    let own = self.end_of(item, wanted.ttl);
+                    let own = self.end_of(item, None);
                     own == 0 || own > end
                 })
             };
@@ -290,7 +292,7 @@ impl Writer {
         holds.clear();
         for (list, &set) in wanted.sets.iter().enumerate() {
             match item_of(steps, list) {
-                Some(item) => holds.push((set, self.end_of(item, wanted.ttl))),
+                Some(item) => holds.push((set, self.end_of(item, None))),
                 None => let_go |= mask_of(set),
             }
         }
@@ -299,11 +301,11 @@ impl Writer {
     }
 
     /// Refuses lists that could not be loaded, before anything of them is written.
-    pub fn check(&mut self, lists: &Lists, ttl: Option<Duration>) -> Result<()> {
+    pub fn check(&mut self, lists: &Lists) -> Result<()> {
         let begun = self.begin();
         self.done(begun)?;
         let found = self.reader.all_to_load()?;
-        self.reader.make_room(&found, &merge(&found, lists), lists, ttl).map(drop)
+        self.reader.make_room(&found, &merge(&found, lists), lists).map(drop)
     }
 
     /// The numbers of the sets, of which those that are not there yet are made.
@@ -447,7 +449,7 @@ mod tests {
     fn rules_come_and_go_unless_they_stay_or_another_set_holds_them() {
         let found =
             held(&[("10.0.0.0/8", 1), ("192.0.2.1/32", 2), ("192.0.2.2/32", 3), ("203.0.113.7/32", 1)]);
-        let mut lists = Lists::new();
+        let mut lists = Lists::new(None);
         lists.insert("a", list(&["10.1.2.0/24", "203.0.113.7/32"]));
         lists.insert("b", list(&["10.1.2.0/24", "::/0"]));
         let steps = merge(&found, &lists);
@@ -465,7 +467,7 @@ mod tests {
     #[test]
     fn each_prefix_has_the_steps_of_its_lists() {
         let found = held(&[("192.0.2.1/32", 0), ("192.0.2.3/32", 0), ("2001:db8::/64", 0)]);
-        let mut lists = Lists::new();
+        let mut lists = Lists::new(None);
         assert_eq!(lists.insert("a", list(&["192.0.2.2/32", "2001:db8::/32", "192.0.2.1/32"])), 0);
         assert_eq!(lists.insert("b", list(&["192.0.2.0/24", "192.0.2.1/32", "192.0.2.7/24"])), 1);
         let steps = merge(&found, &lists);

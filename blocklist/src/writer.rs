@@ -23,11 +23,11 @@ use crate::table::{Drafted, Found};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let file = std::io::BufReader::new(std::fs::File::open("drop.txt")?);
 /// let read = list::read(file, 100_000, |_| {}).map_err(|stop| format!("{stop:?}"))?;
-/// let mut lists = Lists::new();
+/// let mut lists = Lists::new(None);
 /// lists.insert("drop", read.items);
 ///
 /// let mut writer = Writer::open(&Blocklist::under("/sys/fs/bpf"))?;
-/// let swap = writer.load(&lists, None)?[0];
+/// let swap = writer.load(&lists)?[0];
 /// println!("added {}, kept {}, removed {}", swap.added, swap.kept, swap.removed);
 /// # Ok(())
 /// # }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use blocklist::list::Item;
+use blocklist::list::{self, Item};
 use blocklist::prefix::{IpNet, single};
 use blocklist::{Added, Blocklist, Buffers, Lists, Lock, Reader, Writer};
 use loader::map::{ArrayMemory, Entry, Map, UpdateFlags};
@@ -56,9 +56,9 @@ fn a_list_in_any_order_is_loaded_whole() {
     let (blocklist, lock) = blocklist(2000);
     let mut writer = Writer::holding(&lock, &blocklist).unwrap();
     for numbers in [0..300, 150..450, 0..100] {
-        let mut lists = Lists::new();
+        let mut lists = Lists::new(None);
         assert_eq!(lists.insert("s", items(numbers.clone().chain([numbers.start]))), 1);
-        writer.load(&lists, None).unwrap();
+        writer.load(&lists).unwrap();
         assert_eq!(writer.reader().rules(false).unwrap().len(), numbers.len());
         assert!(numbers.clone().all(|number| drops(&blocklist, &lock, address(number))), "{numbers:?}");
     }
@@ -106,9 +106,9 @@ fn packets_find_the_rules_of_small_and_large_lists() {
         assert_judged_by(&blocklist, &lock, &kept);
         // A load clears what led to rules that have gone, and nothing else.
         let listed = &kept[10..];
-        let mut lists = Lists::new();
+        let mut lists = Lists::new(None);
         lists.insert("s", held(listed));
-        writer.load(&lists, None).unwrap();
+        writer.load(&lists).unwrap();
         assert_judged_by(&blocklist, &lock, listed);
         drop(writer);
         blocklist.purge(&lock).unwrap();
@@ -148,10 +148,10 @@ fn host_bits_and_mapped_addresses_make_no_other_rules() {
     assert_eq!(writer.remove(&[written, mapped], None).unwrap(), [true, true]);
     assert_eq!(writer.reader().rules(false).unwrap(), []);
 
-    let mut lists = Lists::new();
+    let mut lists = Lists::new(None);
     lists.insert("s", vec![Item::new(written), Item::new(prefix("192.168.77.9/16"))]);
     for added in [2, 0] {
-        assert_eq!(writer.load(&lists, None).unwrap()[0].added, added);
+        assert_eq!(writer.load(&lists).unwrap()[0].added, added);
         assert!(drops(&blocklist, &lock, Ipv4Addr::new(192, 168, 1, 1)));
     }
 }
@@ -227,10 +227,10 @@ fn a_full_blocklist_can_be_told_by_its_cause() {
     let _sandbox = need!(Sandbox::new());
     let (blocklist, lock) = blocklist(64);
     let mut writer = Writer::holding(&lock, &blocklist).unwrap();
-    let mut lists = Lists::new();
+    let mut lists = Lists::new(None);
     lists.insert("s", items(0..65));
     let added = writer.add(&items(0..65), None, None);
-    let loaded = writer.load(&lists, None);
+    let loaded = writer.load(&lists);
     for error in [added.unwrap_err(), loaded.unwrap_err()] {
         assert_eq!((error.kind(), error.cause()), (ErrorKind::Conflict, Some(Cause::Full)), "{error}");
     }
@@ -255,9 +255,9 @@ fn what_was_refused_leaves_nothing_in_its_writer() {
     assert_eq!(listed(&mut writer), before);
     assert!(!writer.reader().test(three.addr()).unwrap().drops);
     // Nor does it hold up what comes next.
-    let mut lists = Lists::new();
+    let mut lists = Lists::new(None);
     lists.insert("default", vec![Item::new(one), Item::new(two)]);
-    assert_eq!(writer.load(&lists, None).unwrap()[0].kept, 2);
+    assert_eq!(writer.load(&lists).unwrap()[0].kept, 2);
     assert_eq!(writer.remove(&[one], None).unwrap(), [true]);
     assert_eq!(listed(&mut writer), [two]);
     assert_eq!(writer.add(&[Item::new(one)], None, None).unwrap(), [Added::New]);
@@ -293,7 +293,7 @@ fn a_preview_forgets_no_end() {
     }
     let mut reader = Reader::open(&blocklist).unwrap();
     for reader in [&mut reader, writer.reader()] {
-        reader.preview(&Lists::new(), None).unwrap();
+        reader.preview(&Lists::new(None)).unwrap();
         assert_eq!(holding(reader), (names(&["long"]), names(&["brief", "long"])));
     }
     // The next change takes it out.
@@ -379,6 +379,23 @@ fn a_reader_goes_on_with_the_blocklist_that_is_there() {
     let rules = reader.rules(false).unwrap();
     assert_eq!(rules.iter().map(|rule| rule.prefix).collect::<Vec<_>>(), [two]);
     assert_eq!(reader.settings().unwrap().max_rules, 8);
+}
+
+#[test]
+fn of_one_that_is_listed_several_times_the_longest_time_counts() {
+    let _sandbox = need!(Sandbox::new());
+    let (blocklist, lock) = blocklist(100);
+    let mut writer = Writer::holding(&lock, &blocklist).unwrap();
+    // Read with room for one alone, the list is thinned on the way.
+    let text = "192.0.2.1\nadd default 192.0.2.1 timeout 60\nadd default 192.0.2.1 timeout 3600\n192.0.2.1\n";
+    for (ttl, least) in [(None, None), (Some(600), Some(3000)), (Some(7200), Some(7000))] {
+        let read = list::read(text.as_bytes(), 1, |_| {}).unwrap();
+        let mut lists = Lists::new(ttl.map(Duration::from_secs));
+        assert_eq!(read.duplicates + lists.insert("a", read.items), 3);
+        writer.load(&lists).unwrap();
+        let left = writer.reader().rule(prefix("192.0.2.1/32")).unwrap().unwrap().left;
+        assert_eq!(left.map(|left| left.as_secs() / 1000 * 1000), least);
+    }
 }
 
 #[test]

@@ -229,12 +229,12 @@ impl List {
         self.items.push(Item::new(prefix).for_seconds(seconds));
     }
 
-    /// Leaves one item of those with the same prefix and set: the one that stays the longest. Gives how many prefixes
-    /// there are.
+    /// Of items with the same prefix and set leaves the one with the longest time, and one without, of which it is not
+    /// known here how long it stays. Gives how many prefixes there are.
     fn thin(&mut self) -> usize {
         let before = self.items.len();
         sort(&mut self.items, true);
-        self.items.dedup_by_key(|item| (item.prefix, item.set));
+        self.items.dedup_by_key(|item| (item.prefix, item.set, item.seconds == 0));
         self.duplicates += before - self.items.len();
         self.items.chunk_by(|a, b| a.prefix == b.prefix).count()
     }
@@ -678,10 +678,11 @@ mod tests {
     fn what_is_listed_twice_needs_no_room() {
         let list = read("192.0.2.1\n192.0.2.2\n".repeat(50).as_bytes(), 2, |_| {}).unwrap();
         assert_eq!((list.items.len(), list.duplicates), (2, 98));
-        let sets = "add a 192.0.2.1\nadd b 192.0.2.1\nadd a 192.0.2.1 timeout 9\n";
+        let sets = "add a 192.0.2.1\nadd b 192.0.2.1\nadd a 192.0.2.1 timeout 9\nadd a 192.0.2.1 timeout 7\n";
         let list = read(sets.as_bytes(), 1, |_| {}).unwrap();
         let found: Vec<_> = list.items.iter().map(|item| (item.set, item.seconds)).collect();
-        assert_eq!((found, list.duplicates), (vec![(0, 0), (1, 0)], 1));
+        // How long the first one stays is said elsewhere.
+        assert_eq!((found, list.duplicates), (vec![(0, 0), (0, 9), (1, 0)], 1));
         assert!(matches!(read(format!("{sets}add b 192.0.2.2\n").as_bytes(), 1, |_| {}), Err(Stop::Full)));
     }
 

@@ -50,7 +50,7 @@ pub(super) fn run(args: &Load) -> Result<()> {
     }
     watched.iter().try_for_each(Watched::check)?;
     let Lists { sets, allowed, skipped, mut duplicates, .. } = lists;
-    let mut lists = blocklist::Lists::new();
+    let mut lists = blocklist::Lists::new(args.ttl);
     for (name, items) in sets {
         duplicates += lists.insert(name, items);
     }
@@ -65,9 +65,9 @@ pub(super) fn run(args: &Load) -> Result<()> {
     lockout::check_exceptions(&allowed, args.force)?;
     let allowed = list::distinct(&allowed);
     let (exceptions, swaps) = if args.dry_run {
-        preview(&lists, &allowed, args, writer.reader())?
+        preview(&lists, &allowed, writer.reader())?
     } else {
-        load(&lists, &allowed, args, &mut writer)?
+        load(&lists, &allowed, &mut writer)?
     };
     reach::tell_if_nowhere(&blocklist);
     let loaded = |(name, Swap { added, kept, removed, .. }): (&str, Swap)| Loaded {
@@ -87,30 +87,20 @@ pub(super) fn run(args: &Load) -> Result<()> {
 }
 
 /// How many exceptions would be new, and what would change of the sets.
-fn preview(
-    lists: &blocklist::Lists,
-    allowed: &[IpNet],
-    args: &Load,
-    reader: &mut Reader,
-) -> Result<(usize, Vec<Swap>)> {
+fn preview(lists: &blocklist::Lists, allowed: &[IpNet], reader: &mut Reader) -> Result<(usize, Vec<Swap>)> {
     let there = reader.exceptions()?;
     let new = allowed.iter().filter(|exception| there.binary_search(exception).is_err()).count();
-    Ok((new, reader.preview(lists, args.ttl)?))
+    Ok((new, reader.preview(lists)?))
 }
 
 /// Makes the exceptions and loads the sets, and tells the same of that.
-fn load(
-    lists: &blocklist::Lists,
-    allowed: &[IpNet],
-    args: &Load,
-    writer: &mut Writer,
-) -> Result<(usize, Vec<Swap>)> {
+fn load(lists: &blocklist::Lists, allowed: &[IpNet], writer: &mut Writer) -> Result<(usize, Vec<Swap>)> {
     if !allowed.is_empty() {
         // No exception is made for sets that cannot be loaded.
-        writer.check(lists, args.ttl)?;
+        writer.check(lists)?;
     }
     let new = writer.allow(allowed)?.into_iter().filter(|is_new| *is_new).count();
-    Ok((new, writer.load(lists, args.ttl)?))
+    Ok((new, writer.load(lists)?))
 }
 
 /// What all files list, by set.
