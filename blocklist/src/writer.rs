@@ -191,8 +191,11 @@ impl Writer {
             if is_first {
                 refuse_unlisted(map, &exception)?;
             }
-            map.update(&trie_key(prefix), &length, UpdateFlags::ANY)
-                .map_err(|error| self.reader.explain_full(error, &exception))?;
+            // Before 6.13 a full trie refuses what it has already (`trie_update_elem()` in `kernel/bpf/lpm_trie.c`).
+            if is_new {
+                map.update(&trie_key(prefix), &length, UpdateFlags::ANY)
+                    .map_err(|error| self.reader.explain_full(error, &exception))?;
+            }
             // The program asks only if it is told that there is something to find.
             self.reader.table.change_config(|config| config.flags |= flag)?;
             self.commit()?;
