@@ -374,8 +374,9 @@ fn remove_empty_directories(bpffs: &Path) {
     let root = PathBuf::from(own_directory(&bpffs.to_string_lossy()));
     for entry in fs::read_dir(&root).into_iter().flatten().flatten() {
         let path = entry.path();
-        if path.is_dir() {
-            // One that is not empty stays.
+        // One that is not empty stays, and so does one that somebody has locked: whoever makes a blocklist is about to
+        // fill it.
+        if let (true, Ok(Some(_lock))) = (path.is_dir(), pin::try_lock(&path)) {
             let _ = pin::remove_dir(&path);
         }
     }

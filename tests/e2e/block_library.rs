@@ -14,6 +14,7 @@ use loader::uapi::bpf::XdpAction;
 use loader::{Cause, ErrorKind, Program};
 
 use crate::sandbox::Sandbox;
+use crate::xdpload::xdpload;
 
 /// A blocklist with room for so many rules, on no interface, and its lock.
 fn blocklist(max_rules: u32) -> (Blocklist, Lock) {
@@ -361,6 +362,24 @@ fn a_lock_has_one_writer_at_a_time() {
     blocklist.purge(&lock).unwrap();
     assert_eq!(Writer::holding(&lock, &blocklist).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(Writer::holding(&lock, &blocklist).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn gc_leaves_the_directory_of_a_blocklist_that_is_being_made() {
+    let sandbox = need!(Sandbox::new());
+    let bpffs = pin::ensure_bpffs(Path::new(BPFFS_ROOT)).expect("it is mounted");
+    let blocklist = Blocklist::under(bpffs.root());
+    let lock = blocklist.prepare(&bpffs).unwrap();
+    xdpload(&["pins", "gc"]).ok();
+    blocklist.make(4, &lock).unwrap();
+    Writer::holding(&lock, &blocklist).unwrap();
+    blocklist.purge(&lock).unwrap();
+    // One that nobody fills goes.
+    drop(lock);
+    drop(blocklist.prepare(&bpffs).unwrap());
+    xdpload(&["pins", "gc"]).ok();
+    assert!(!blocklist.dir().exists());
+    assert!(sandbox.pins().is_empty());
 }
 
 #[test]
